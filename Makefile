@@ -1,0 +1,36 @@
+# make run    opens the app on http://localhost:8501 with the drawn example ready
+# make test   lint, types and the whole suite, browser tests included
+# make check  ruff and mypy only
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PORT ?= 8501
+
+.PHONY: run test check lock clean browser
+
+$(VENV)/.installed: requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "MSIP Lab needs Python 3.11 or newer")'
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet -r requirements.lock
+	touch $@
+
+run: $(VENV)/.installed
+	$(PY) -m streamlit run app.py --server.port $(PORT)
+
+check: $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+browser: $(VENV)/.installed
+	$(PY) tests/browser/install.py
+
+test: $(VENV)/.installed check browser
+	$(PY) -m pytest
+
+lock:
+	uv pip compile --universal --python-version 3.11 requirements-dev.txt -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

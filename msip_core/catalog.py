@@ -1,0 +1,169 @@
+"""Every strategy by name: label, one plain line, paper, and where its code lies. No torch.
+
+Menus, the command line, the docs and the contract suites read this; a strategy is added by
+writing its file and listing it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, Literal
+
+from msip_core.errors import ConfigError
+
+Family = Literal["criterion", "allocation", "granularity", "recovery", "explainer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One strategy.
+
+    Attributes:
+        target: "module:attribute", imported on first use.
+        needs_data: the calibration pass must run before it can score.
+        default_allocation: the allocation that the method was published with (criteria only).
+    """
+
+    name: str
+    family: Family
+    label: str
+    description: str
+    paper: str
+    target: str
+    needs_data: bool = False
+    default_allocation: str = ""
+
+    def load(self) -> Any:
+        """Import the strategy's class or function."""
+        module, _, attribute = self.target.partition(":")
+        return getattr(import_module(module), attribute)
+
+
+def _criterion(
+    name: str, label: str, description: str, paper: str, attribute: str, **more: Any
+) -> Entry:
+    more.setdefault("default_allocation", "uniform")
+    return Entry(
+        name, "criterion", label, description, paper, f"msip_core.importance.{attribute}", **more
+    )
+
+
+_ENTRIES = (
+    _criterion(
+        "msip",
+        "MSIP, loss per MAC",
+        "Four signals in one score, weighed against what a channel costs.",
+        "Fang, multi-strategy importance pruning; fusion ours",
+        "msip:MsipImportance",
+        needs_data=True,
+        default_allocation="msip",
+    ),
+    _criterion(
+        "msip-literal",
+        "MSIP as published",
+        "Four signals, each compared within its own layer, as the paper writes it.",
+        "Fang, multi-strategy importance pruning",
+        "msip:MsipLiteralImportance",
+        needs_data=True,
+        default_allocation="msip-literal",
+    ),
+    _criterion(
+        "l1", "L1 norm", "Removes the filters with the smallest sum of weights.",
+        "Li et al. 2017, arXiv:1608.08710", "magnitude:L1Importance",
+    ),
+    _criterion(
+        "l2", "L2 norm", "Removes the filters with the smallest energy.",
+        "Li et al. 2017, arXiv:1608.08710", "magnitude:L2Importance",
+    ),
+    _criterion(
+        "lamp", "LAMP", "Filter energy relative to the stronger filters of its layer.",
+        "Lee et al. 2021, arXiv:2010.07611", "lamp:LampImportance",
+        default_allocation="global",
+    ),
+    _criterion(
+        "bnscale", "BN scale", "Removes channels whose batch-norm factor is small.",
+        "Liu et al. 2017, arXiv:1708.06519", "bnscale:BnScaleImportance",
+    ),
+    _criterion(
+        "fpgm", "FPGM", "Removes filters that resemble all others of their layer.",
+        "He et al. 2019, arXiv:1811.00250", "fpgm:FpgmImportance",
+    ),
+    _criterion(
+        "taylor", "Taylor", "Estimates how much the loss would rise without a channel.",
+        "Molchanov et al. 2019, arXiv:1906.10771", "taylor:TaylorImportance",
+        needs_data=True, default_allocation="global",
+    ),
+    _criterion(
+        "random", "Random", "Removes channels by lot: the floor that any method must beat.",
+        "-", "random:RandomImportance",
+    ),
+    Entry(
+        "msip", "allocation", "Loss per MAC",
+        "One threshold on score per MAC, so every layer gives what it can best spare.",
+        "METHODS section 3", "msip_core.allocation.msip:LossPerMacAllocation",
+    ),
+    Entry(
+        "msip-literal", "allocation", "Median threshold per layer",
+        "Each layer loses the channels below alpha times its own median score.",
+        "Fang, multi-strategy importance pruning",
+        "msip_core.allocation.msip:MedianAllocation",
+    ),
+    Entry(
+        "uniform", "allocation", "Same share everywhere",
+        "Every layer loses the same share of its channels.",
+        "Li et al. 2017, arXiv:1608.08710", "msip_core.allocation.uniform:UniformAllocation",
+    ),
+    Entry(
+        "global", "allocation", "One ranking",
+        "All channels of all layers are ranked together; the lowest go.",
+        "Liu et al. 2017, arXiv:1708.06519", "msip_core.allocation.ranked:GlobalAllocation",
+    ),
+    Entry(
+        "channels", "granularity", "Channels", "Removes coupled channels.",
+        "Fang et al. 2023, arXiv:2301.12900", "msip_core.pruning.surgery:prune_channels",
+    ),
+    Entry(
+        "finetune", "recovery", "Fine-tuning", "Trains on after each cut.",
+        "Li et al. 2017, arXiv:1608.08710", "msip_core.pruning.recovery:finetune",
+    ),
+    Entry(
+        "gradcam", "explainer", "Grad-CAM", "Where the score of a detection is sensitive.",
+        "Selvaraju et al. 2017, arXiv:1610.02391", "msip_core.explain.cam:explain_detection",
+    ),
+    Entry(
+        "shap", "explainer", "SHAP", "What each patch of the image adds to a detection.",
+        "Lundberg & Lee 2017, arXiv:1705.07874", "msip_core.explain.shapley:explain_detection",
+    ),
+)  # fmt: skip
+
+
+def _family(family: Family) -> Mapping[str, Entry]:
+    return MappingProxyType({e.name: e for e in _ENTRIES if e.family == family})
+
+
+CRITERIA = _family("criterion")
+ALLOCATIONS = _family("allocation")
+GRANULARITIES = _family("granularity")
+RECOVERIES = _family("recovery")
+EXPLAINERS = _family("explainer")
+FAMILIES: Mapping[Family, Mapping[str, Entry]] = MappingProxyType(
+    {
+        "criterion": CRITERIA,
+        "allocation": ALLOCATIONS,
+        "granularity": GRANULARITIES,
+        "recovery": RECOVERIES,
+        "explainer": EXPLAINERS,
+    }
+)
+
+
+def find(family: Family, name: str) -> Entry:
+    """The entry of that name, or a sentence with the names that exist."""
+    try:
+        return FAMILIES[family][name]
+    except KeyError:
+        known = ", ".join(FAMILIES[family])
+        raise ConfigError(f"There is no {family} named '{name}'; known: {known}.") from None

@@ -1,0 +1,294 @@
+"""The one schema of form, command line, JSON and report: frozen, checked, no torch.
+
+A run is one of these configs in and a stream of events (msip_core.events) out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from msip_core.errors import ConfigError
+
+
+class Frozen(BaseModel):
+    """Base of every config: unknown keys are refused, nothing changes after checking."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- data ---------------------------------------------------------------------
+
+
+class ImageRecipe(Frozen):
+    """How a micrograph of any depth becomes 8-bit RGB; stored with dataset and model.
+
+    `low_value`/`high_value` are filled at import when `scope` is "dataset": every image,
+    and every image predicted later, is then scaled by the same two grey values.
+
+    Attributes:
+        scope: "dataset" (two values for all images) or "image" (each by its own percentiles).
+        low_percentile, high_percentile: grey levels that become 0 and 255 (only for
+            images deeper than 8 bit, unless `normalise` is set).
+        normalise: stretch 8-bit images too.
+        clahe: contrast-limited adaptive histogram equalisation on lightness.
+    """
+
+    scope: Literal["dataset", "image"] = "dataset"
+    low_percentile: float = Field(default=1.0, ge=0, lt=50)
+    high_percentile: float = Field(default=99.8, gt=50, le=100)
+    low_value: float | None = None
+    high_value: float | None = None
+    normalise: bool = False
+    clahe: bool = False
+    clahe_clip: float = Field(default=2.0, gt=0, le=40)
+    clahe_tiles: int = Field(default=8, ge=1, le=64)
+
+
+class SplitConfig(Frozen):
+    """8:2 train/test, then a tenth of train for validation (the paper's protocol)."""
+
+    test_fraction: float = Field(default=0.2, gt=0, lt=0.9)
+    val_fraction: float = Field(default=0.1, gt=0, lt=0.9, description="share of train")
+    seed: int = 0
+    group_pattern: str | None = Field(
+        default=None,
+        description="regular expression whose first group names the plate, well or donor; "
+        "None finds one by itself; '' turns grouping off",
+    )
+    keep_existing: bool = Field(
+        default=False, description="use train/val/test folders where the source has them"
+    )
+
+
+class ImportConfig(Frozen):
+    """Bring a folder or zip of micrographs and labels into the workspace."""
+
+    source: Path
+    name: str
+    class_map: dict[str, str | None] = Field(
+        default_factory=dict, description="old name -> new name; None drops the class"
+    )
+    pixel_size_um: float | None = Field(default=None, gt=0)
+    recipe: ImageRecipe = ImageRecipe()
+    split: SplitConfig = SplitConfig()
+
+
+# --- training -----------------------------------------------------------------
+
+
+class TrainingRecipe(Frozen):
+    """One training schedule; names and meanings are Ultralytics'.
+
+    Defaults are the paper's fine-tuning recipe (METHODS section 6): SGD, lr 1e-3 to 1e-5 by
+    cosine, momentum .9, weight decay 5e-4, rotation 15 degrees, scale .8-1.2, mixup .2, no
+    warm-up (its bias learning rate of .1 would destroy a trained model).
+    """
+
+    epochs: int = Field(default=30, ge=0, le=10_000)
+    lr0: float = Field(default=1e-3, gt=0)
+    lrf: float = Field(default=0.01, gt=0, le=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    cos_lr: bool = True
+    warmup_epochs: float = Field(default=0.0, ge=0)
+    degrees: float = Field(default=15.0, ge=0, le=180)
+    scale: float = Field(default=0.2, ge=0, lt=1)
+    mixup: float = Field(default=0.2, ge=0, le=1)
+    mosaic: float = Field(default=1.0, ge=0, le=1)
+    close_mosaic: int = Field(default=10, ge=0, description="last epochs without mosaic")
+    fliplr: float = Field(default=0.5, ge=0, le=1)
+    flipud: float = Field(default=0.0, ge=0, le=1)
+    box: float = Field(default=7.5, gt=0)
+    cls: float = Field(default=0.5, gt=0)
+    dfl: float = Field(default=1.5, ge=0)
+    l1_lambda: float = Field(
+        default=0.0, ge=0, description="L1 subgradient on the convs that C2f->C2f_v2 made"
+    )
+
+
+RECIPES: dict[str, TrainingRecipe] = {
+    # Baselines.
+    "paper-baseline": TrainingRecipe(
+        epochs=100, lr0=0.01, momentum=0.937, cos_lr=False, warmup_epochs=3.0, degrees=0.0,
+        scale=0.5, mixup=0.0,
+    ),
+    "quick-baseline": TrainingRecipe(
+        epochs=12, lr0=0.01, momentum=0.937, warmup_epochs=1.0, degrees=0.0, scale=0.3, mixup=0.0,
+        flipud=0.5, close_mosaic=3,
+    ),
+    # C2f_v2 pre-training: BCE : IoU = .7 : .3 with Ultralytics' loss sum of 8 kept.
+    "paper-pretrain": TrainingRecipe(
+        epochs=50, lr0=0.01, box=2.4, cls=5.6, dfl=0.48, l1_lambda=1e-4, mixup=0.0
+    ),
+    # Fine-tuning after each pruning iteration.
+    "paper-finetune": TrainingRecipe(epochs=30),
+    "standard-finetune": TrainingRecipe(epochs=10, close_mosaic=3),
+    "quick-finetune": TrainingRecipe(epochs=2, lr0=5e-3, mixup=0.0, close_mosaic=1),
+}  # fmt: skip
+
+
+class RunBase(Frozen):
+    """What every run needs."""
+
+    name: str = ""
+    dataset: str
+    imgsz: int = Field(default=640, ge=32, le=4096, multiple_of=32)
+    batch: int = Field(default=16, ge=1, le=1024)
+    workers: int = Field(default=0, ge=0, le=64, description="data-loading processes")
+    device: str = "auto"
+    seed: int = Field(default=0, ge=0)
+
+
+class TrainConfig(RunBase):
+    """Train a YOLOv8 baseline.
+
+    Attributes:
+        weights: a .pt file, a model id of the workspace, or a YOLOv8 yaml name (from scratch).
+        pretrain: optional schedule before `recipe` (the paper's 50 epochs).
+    """
+
+    kind: Literal["train"] = "train"
+    weights: str
+    recipe: TrainingRecipe = RECIPES["quick-baseline"]
+    pretrain: TrainingRecipe | None = None
+
+
+# --- pruning ------------------------------------------------------------------
+
+TERMS = ("gradient", "geometry", "sparsity", "information")
+
+
+class MsipWeights(Frozen):
+    """Weights of the four MSIP terms; they sum to 1."""
+
+    gradient: float = Field(default=0.4, ge=0, le=1)
+    geometry: float = Field(default=0.3, ge=0, le=1)
+    sparsity: float = Field(default=0.2, ge=0, le=1)
+    information: float = Field(default=0.1, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> MsipWeights:
+        total = sum(self.as_tuple())
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the four MSIP weights must sum to 1, they sum to {total:.4g}")
+        return self
+
+    def as_tuple(self) -> tuple[float, float, float, float]:
+        return (self.gradient, self.geometry, self.sparsity, self.information)
+
+
+WEIGHT_PRESETS: dict[str, MsipWeights] = {
+    "paper": MsipWeights(),
+    "equal": MsipWeights(gradient=0.25, geometry=0.25, sparsity=0.25, information=0.25),
+    "gradient-heavy": MsipWeights(gradient=0.6, geometry=0.2, sparsity=0.1, information=0.1),
+    "gradient-only": MsipWeights(gradient=1, geometry=0, sparsity=0, information=0),
+    "geometry-only": MsipWeights(gradient=0, geometry=1, sparsity=0, information=0),
+    "sparsity-only": MsipWeights(gradient=0, geometry=0, sparsity=1, information=0),
+    "information-only": MsipWeights(gradient=0, geometry=0, sparsity=0, information=1),
+}
+
+
+class MsipOptions(Frozen):
+    """Switches of MSIP (METHODS section 3); ignored by other criteria.
+
+    Attributes:
+        weights: start weights of the four terms.
+        dynamic_weights: let the weights follow validation feedback.
+        fusion: "product" (default of `msip`), "pool" or "share"; `msip-literal` ignores it.
+        gradient: "taylor" (w*g)^2, or "grad2" (g)^2.
+        geometry: "distance" (geometric median), or "lp" (norm of the filter).
+        sparsity: "activation", or "weight".
+        information: "label" (mutual information with the class at each cell), or "loss".
+    """
+
+    weights: MsipWeights = MsipWeights()
+    dynamic_weights: bool = True
+    fusion: Literal["product", "pool", "share"] = "product"
+    gradient: Literal["taylor", "grad2"] = "taylor"
+    geometry: Literal["distance", "lp"] = "distance"
+    sparsity: Literal["activation", "weight"] = "activation"
+    information: Literal["label", "loss"] = "label"
+
+
+class CalibrationConfig(Frozen):
+    """The fixed list of training images that every data-driven criterion sees.
+
+    `micro_batch` only bounds memory: gradients of a batch are summed over micro-batches.
+    """
+
+    batches: int = Field(default=8, ge=1)
+    batch: int = Field(default=16, ge=1)
+    micro_batch: int = Field(default=4, ge=1)
+
+
+class AllocationOptions(Frozen):
+    """Limits that every allocation keeps.
+
+    Attributes:
+        round_to: kept channels per coupled group are multiples of this (1, 4, 8, 16).
+        max_removed_per_iteration: largest share of a group's channels one iteration takes.
+        min_kept: smallest share of a group's original channels that is left at the end.
+        cost: what a channel is weighed against (kappa): "macs" or "params".
+    """
+
+    round_to: Literal[1, 4, 8, 16] = 8
+    max_removed_per_iteration: float = Field(default=0.35, gt=0, lt=1)
+    min_kept: float = Field(default=0.1, gt=0, le=1)
+    cost: Literal["macs", "params"] = "macs"
+
+
+class PruneConfig(RunBase):
+    """Make a baseline lighter: `iterations` times score, prune, fine-tune.
+
+    Attributes:
+        model: id of the baseline in the workspace, or a .pt file.
+        method: name of an importance criterion in the catalog.
+        allocation: name of an allocation in the catalog; None takes the method's own.
+        keep_macs: MACs left at the end, as a share of the baseline's.
+        pretrain: optional schedule of the C2f_v2 model before the first iteration.
+        adaptive_threshold: False gives every group the same local ratio (an ablation).
+        max_map50_drop: guard rail; stop when mAP50 after fine-tuning falls by more than
+            this below the baseline, and keep the last good model. None turns it off.
+        bn_recalibration: "auto" measures both on validation and keeps the better.
+    """
+
+    kind: Literal["prune"] = "prune"
+    model: str
+    method: str = "msip"
+    allocation: str | None = None
+    granularity: str = "channels"
+    recovery: str = "finetune"
+    msip: MsipOptions = MsipOptions()
+    limits: AllocationOptions = AllocationOptions()
+    calibration: CalibrationConfig = CalibrationConfig()
+    keep_macs: float = Field(default=0.335, gt=0.02, lt=1)
+    iterations: int = Field(default=16, ge=1, le=200)
+    finetune: TrainingRecipe = RECIPES["paper-finetune"]
+    pretrain: TrainingRecipe | None = None
+    adaptive_threshold: bool = True
+    max_map50_drop: float | None = Field(default=0.03, gt=0, lt=1)
+    bn_recalibration: Literal["auto", "always", "never"] = "auto"
+
+
+RunConfig = Annotated[TrainConfig | PruneConfig, Field(discriminator="kind")]
+_RUN_CONFIG: TypeAdapter[TrainConfig | PruneConfig] = TypeAdapter(RunConfig)
+
+
+def parse_run_config(value: dict[str, Any]) -> TrainConfig | PruneConfig:
+    """Check a run config that came from JSON; one sentence per wrong setting."""
+    try:
+        return _RUN_CONFIG.validate_python(value)
+    except ValidationError as error:
+        raise ConfigError(explain(error)) from error
+
+
+def explain(error: ValidationError) -> str:
+    """Turn pydantic's report into one sentence that names each setting, value and limit."""
+    parts = []
+    for item in error.errors():
+        place = ".".join(str(p) for p in item["loc"] if p not in ("train", "prune")) or "settings"
+        parts.append(f"{place}: {item['msg']} (got {item.get('input')!r})")
+    return "These settings cannot be used: " + "; ".join(parts) + "."

@@ -1,0 +1,203 @@
+"""The story of a run: what the work reports, one JSON object a line in events.jsonl.
+
+Rooms that do the work (pruning, detector) report through a `RunContext`; rooms that show it
+(runs, views, pages, reports) read these records. No torch here, so both sides may import it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from msip_core.workspace import Workspace
+
+
+class Record(BaseModel):
+    """Base of every record: frozen; unknown keys are kept out so that readers can rely on it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Stage(StrEnum):
+    """What a running run does right now."""
+
+    PREPARING = "preparing"
+    TRAINING = "training"
+    BASELINE = "baseline evaluation"
+    PRETRAINING = "pre-training"
+    IMPORTANCE = "importance"
+    PRUNING = "pruning"
+    EVALUATION_BEFORE = "evaluation before fine-tuning"
+    FINETUNING = "fine-tuning"
+    EVALUATION_AFTER = "evaluation after"
+    TESTING = "final test"
+    SAVING = "saving and checking"
+
+
+class Metrics(Record):
+    """Accuracy of one model on one split; `loss` is Ultralytics' validation loss sum."""
+
+    split: Literal["train", "val", "test"]
+    map50: float
+    map50_95: float
+    precision: float = 0.0
+    recall: float = 0.0
+    loss: float | None = None
+    per_class: dict[str, float] = {}  # class name -> AP50
+    images: int = 0
+
+
+class Cost(Record):
+    """What a model costs. MACs count multiply-adds at `imgsz`; they are not speed."""
+
+    macs: int
+    params: int
+    size_mb: float
+    imgsz: int
+
+
+class LayerChannels(Record):
+    """Output channels of one convolution before and after an iteration."""
+
+    name: str
+    before: int
+    after: int
+    original: int
+
+
+class BaselineRecord(Record):
+    """The unpruned model, evaluated first, on the same split and scaling."""
+
+    kind: Literal["baseline"] = "baseline"
+    metrics: Metrics
+    cost: Cost
+    seconds: float
+
+
+class EpochRecord(Record):
+    """One epoch of training or fine-tuning. `iteration` is 0 outside pruning iterations."""
+
+    kind: Literal["epoch"] = "epoch"
+    iteration: int
+    phase: Literal["train", "pretrain", "finetune"]
+    epoch: int
+    epochs: int
+    losses: dict[str, float]
+    map50: float | None = None
+    map50_95: float | None = None
+    lr: float | None = None
+    seconds: float
+
+
+class IterationRecord(Record):
+    """One prune/fine-tune iteration; `index` counts from 1."""
+
+    kind: Literal["iteration"] = "iteration"
+    index: int
+    macs: int
+    params: int
+    size_mb: float
+    macs_ratio: float
+    map50_before: float
+    map50_95_before: float
+    map50_after: float
+    map50_95_after: float
+    loss_after: float | None = None
+    bn_recalibrated: bool = False
+    seconds: dict[str, float]  # importance, pruning, evaluation, finetuning
+    weights: dict[str, float] | None = None  # w_k of the four terms, MSIP only
+    term_map50: dict[str, float] | None = None  # trial mAP50 per term, dynamic weights only
+    alpha: float | None = None
+    layers: tuple[LayerChannels, ...]
+    model: str = ""  # path below the run folder
+
+
+class FinalRecord(Record):
+    """How the run ended well.
+
+    `stopped_by` says in words why fewer iterations ran than asked (guard rail, caps), or is None.
+    """
+
+    kind: Literal["final"] = "final"
+    iteration: int
+    metrics: Metrics  # validation
+    test: Metrics | None = None
+    baseline_test: Metrics | None = None
+    cost: Cost
+    macs_ratio: float
+    stopped_by: str | None = None
+    model_id: str
+    artifacts: dict[str, str]  # name -> path below the workspace
+
+
+class StageRecord(Record):
+    kind: Literal["stage"] = "stage"
+    stage: Stage
+    iteration: int = 0
+
+
+class ProgressRecord(Record):
+    """How far the run is: share done in [0, 1] and seconds left (None before it is known)."""
+
+    kind: Literal["progress"] = "progress"
+    done: float
+    seconds_left: float | None = None
+    message: str = ""
+
+
+class MilestoneRecord(Record):
+    """One plain sentence for the log on the Runs page."""
+
+    kind: Literal["milestone"] = "milestone"
+    message: str
+    level: Literal["info", "warning"] = "info"
+
+
+Payload = (
+    BaselineRecord
+    | EpochRecord
+    | IterationRecord
+    | FinalRecord
+    | StageRecord
+    | ProgressRecord
+    | MilestoneRecord
+)
+RECORDS: dict[str, type[Record]] = {
+    "baseline": BaselineRecord,
+    "epoch": EpochRecord,
+    "iteration": IterationRecord,
+    "final": FinalRecord,
+    "stage": StageRecord,
+    "progress": ProgressRecord,
+    "milestone": MilestoneRecord,
+}
+
+
+class RunContext(Protocol):
+    """What the work may ask of whoever runs it.
+
+    The worker gives the real one; tests and `msip_core` as a library give a plain one.
+    """
+
+    run_id: str
+    run_dir: Path
+    workspace: Workspace
+
+    def emit(self, record: Payload) -> None:
+        """Append one record to the story (synced to disk for stage, iteration and final)."""
+
+    def check_stop(self) -> None:
+        """Raise `errors.Stopped` if a person asked to pause or cancel. Called at safe points,
+        at least once per training batch."""
+
+    def beat(self) -> None:
+        """Say that the work is alive; cheap, may be called often."""
+
+
+def parse_record(value: dict[str, Any]) -> Record | None:
+    """The record of one event line, or None for kinds that only the runs room knows."""
+    kind = RECORDS.get(str(value.get("kind")))
+    return kind.model_validate(value) if kind else None

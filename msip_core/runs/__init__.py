@@ -1,0 +1,1 @@
+"""The life of a run: state, events, store, supervisor, worker, compute."""

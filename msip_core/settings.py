@@ -1,0 +1,37 @@
+"""Settings of the place: workspace folder, device, limits. Read from MSIP_* variables."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What the engineer of the box sets once (environment, or a `.env` file).
+
+    Attributes:
+        workspace: folder that holds datasets, models, runs and the index.
+        device: "auto" (first GPU, else CPU), "cpu", "cuda:0", "mps".
+        upload_limit_mb: largest upload in the browser; it is held in the server's memory.
+        import_roots: folders of the server's disk that the Data page may read from.
+        login_required: ask for Streamlit's own OIDC login on every page.
+        min_free_disk_gb: a run does not start with less room than this.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="MSIP_", env_file=".env", extra="ignore")
+
+    workspace: Path = Path("workspace")
+    device: str = "auto"
+    upload_limit_mb: int = Field(default=1000, ge=1)
+    import_roots: tuple[Path, ...] = ()
+    login_required: bool = False
+    min_free_disk_gb: float = Field(default=1.0, ge=0)
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()

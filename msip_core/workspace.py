@@ -1,0 +1,119 @@
+"""The workspace: where everything lies, and how a file is written so that it is never half there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from msip_core.errors import InputError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Paths inside one workspace folder; the only place that knows the layout."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path | str) -> Workspace:
+        """Open a workspace, making its folders where they are missing."""
+        workspace = cls(Path(root).expanduser().resolve())
+        for folder in ("datasets", "models", "runs", "studies", "cache", "uploads"):
+            (workspace.root / folder).mkdir(parents=True, exist_ok=True)
+        return workspace
+
+    @property
+    def index_path(self) -> Path:
+        return self.root / "lab.sqlite"
+
+    @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def uploads(self) -> Path:
+        return self.root / "uploads"
+
+    def dataset_dir(self, name: str) -> Path:
+        return self.datasets / check_name(name, "dataset")
+
+    def model_dir(self, model_id: str) -> Path:
+        return self.models / check_name(model_id, "model")
+
+    def run_dir(self, run_id: str) -> Path:
+        return self.runs / check_name(run_id, "run")
+
+    def isolate_libraries(self) -> None:
+        """Keep settings, caches and downloads of the libraries inside the workspace.
+
+        Must run before ultralytics or matplotlib is imported: both read these once.
+        """
+        home = self.root / "libraries"
+        (home / "ultralytics").mkdir(parents=True, exist_ok=True)
+        (home / "matplotlib").mkdir(parents=True, exist_ok=True)
+        os.environ["YOLO_CONFIG_DIR"] = str(home / "ultralytics")
+        os.environ["MPLCONFIGDIR"] = str(home / "matplotlib")
+        os.environ["YOLO_AUTOINSTALL"] = "false"
+
+
+def check_name(name: str, what: str) -> str:
+    """Return `name` if it can be a folder name, else say so."""
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise InputError(
+            f"'{name}' cannot be a {what} name: use up to 64 letters, digits, '.', '_' or '-', "
+            "beginning with a letter or digit."
+        )
+    return name
+
+
+def new_id(prefix: str) -> str:
+    """A short id that sorts by time: prefix-yymmddhhmmss-xxxx."""
+    return f"{prefix}-{time.strftime('%y%m%d%H%M%S')}-{secrets.token_hex(2)}"
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; rename it to `path` only if all went well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text so that a reader sees the old file or the new one, never half of it."""
+    with atomic_path(path) as temporary:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON document atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
