@@ -1,4 +1,4 @@
-"""The workspace: where everything lies, and how a file is written so that it is never half there."""
+"""The workspace: where everything lies, and how a file is written so it is never half there."""
 
 from __future__ import annotations
 
@@ -107,11 +107,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Write text so that a reader sees the old file or the new one, never half of it."""
-    with atomic_path(path) as temporary:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_json(path: Path, value: Any) -> None:

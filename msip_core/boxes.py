@@ -1,0 +1,96 @@
+"""Boxes, detections and how two models' detections are matched. NumPy only.
+
+Pixels, origin top left, x to the right; corners (x1, y1, x2, y2) with x2, y2 exclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+
+class Box(BaseModel):
+    """One labelled object."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cls: int
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+    @property
+    def xyxy(self) -> tuple[float, float, float, float]:
+        return (self.x1, self.y1, self.x2, self.y2)
+
+
+class Detection(Box):
+    """One predicted object. `number` counts from 1 in its image, highest score first; the same
+    number is drawn on the picture and written in the CSV."""
+
+    score: float
+    number: int = 0
+
+
+class Pair(BaseModel):
+    """One row of the comparison of two models on one image; indices into the two lists."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["both", "class changed", "lost", "new"]
+    baseline: int | None
+    pruned: int | None
+    iou: float = 0.0
+
+
+def iou_matrix(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Intersection over union of every box in `a` (n, 4) with every box in `b` (m, 4): (n, m)."""
+    a, b = a.reshape(-1, 4), b.reshape(-1, 4)
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    inter = np.clip(high - low, 0, None).prod(axis=2)
+    area_a = (a[:, 2:] - a[:, :2]).prod(axis=1)
+    area_b = (b[:, 2:] - b[:, :2]).prod(axis=1)
+    union = area_a[:, None] + area_b[None] - inter
+    return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+
+
+def match_detections(
+    baseline: Sequence[Box], pruned: Sequence[Box], min_iou: float = 0.5
+) -> list[Pair]:
+    """Pair two models' boxes, best overlap first, each used once; class does not matter for the
+    pairing, so that a changed class is seen as such.
+
+    Returns:
+        Pairs in the order: found by both, class changed, lost (baseline only), new (pruned only).
+    """
+    iou = iou_matrix(
+        np.array([b.xyxy for b in baseline], float), np.array([b.xyxy for b in pruned], float)
+    )
+    pairs: list[Pair] = []
+    free_a, free_b = set(range(len(baseline))), set(range(len(pruned)))
+    for flat in np.argsort(-iou, axis=None, kind="stable"):
+        i, j = divmod(int(flat), max(1, len(pruned)))
+        if iou[i, j] < min_iou:
+            break
+        if i in free_a and j in free_b:
+            free_a.remove(i)
+            free_b.remove(j)
+            same = baseline[i].cls == pruned[j].cls
+            pairs.append(
+                Pair(
+                    kind="both" if same else "class changed",
+                    baseline=i,
+                    pruned=j,
+                    iou=float(iou[i, j]),
+                )
+            )
+    pairs.sort(key=lambda pair: pair.kind)
+    pairs += [Pair(kind="lost", baseline=i, pruned=None) for i in sorted(free_a)]
+    pairs += [Pair(kind="new", baseline=None, pruned=j) for j in sorted(free_b)]
+    return pairs

@@ -1,0 +1,80 @@
+"""Models of the workspace as cards: what each is, where it came from, what it scores and costs.
+
+No torch: pages and the command line list models without loading one.
+
+    models/<id>/model.json   the card
+    models/<id>/model.pt     opens in stock Ultralytics (what a person takes home)
+    models/<id>/work.pt      pruned models only: our fp32 module with C2f_v2, to go on from
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from msip_core.config import ImageRecipe
+from msip_core.errors import NotFoundError
+from msip_core.events import Cost, Metrics, Record
+from msip_core.workspace import Workspace, write_json
+
+
+class ModelCard(Record):
+    """One model.
+
+    Attributes:
+        architecture: "yolov8n", "yolov8s", ... (of the unpruned model).
+        recipe: how pixels must be scaled before this model sees them; None for foreign weights.
+        origin: free facts: run_id, iteration, source file, sha256, command.
+    """
+
+    id: str
+    name: str
+    kind: Literal["baseline", "pruned", "uploaded"]
+    architecture: str
+    classes: tuple[str, ...]
+    imgsz: int
+    dataset: str | None = None
+    dataset_hash: str | None = None
+    recipe: ImageRecipe | None = None
+    val: Metrics | None = None
+    test: Metrics | None = None
+    cost: Cost
+    baseline_id: str | None = None
+    macs_ratio: float | None = None
+    origin: dict[str, Any] = {}
+    created: str = Field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S"))
+    note: str = ""
+
+
+def list_models(workspace: Workspace) -> list[ModelCard]:
+    """All models, newest first."""
+    cards = [read_card(path) for path in workspace.models.glob("*/model.json")]
+    return sorted(cards, key=lambda card: (card.created, card.id), reverse=True)
+
+
+def read_card(path: Path) -> ModelCard:
+    return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def open_card(workspace: Workspace, model_id: str) -> ModelCard:
+    """The card of one model, or a sentence with what to do."""
+    path = workspace.model_dir(model_id) / "model.json"
+    if not path.is_file():
+        raise NotFoundError(
+            f"There is no model '{model_id}' in {workspace.root}: see 'models' for what is there."
+        )
+    return read_card(path)
+
+
+def write_card(workspace: Workspace, card: ModelCard) -> None:
+    write_json(workspace.model_dir(card.id) / "model.json", card.model_dump(mode="json"))
+
+
+def weights_path(workspace: Workspace, model_id: str) -> Path:
+    """The file to work with: the fp32 working copy where there is one, else model.pt."""
+    folder = workspace.model_dir(open_card(workspace, model_id).id)
+    work = folder / "work.pt"
+    return work if work.is_file() else folder / "model.pt"
