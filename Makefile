@@ -10,9 +10,14 @@ PORT ?= 8501
 
 $(VENV)/.installed: requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "MSIP Lab needs Python 3.11 or newer")'
-	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	test -x $(PY) || $(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "Python cannot make a virtual environment here: on Debian, apt install python3-venv"; exit 1; }
 	$(PY) -m pip install --quiet --upgrade pip
 	$(PY) -m pip install --quiet -r requirements.lock
+	# Both cv2 wheels are pinned to one version; the headless files go last, since a bare
+	# Debian has no libGL, which the other build links to.
+	$(PY) -m pip install --quiet --no-deps --force-reinstall \
+	  "$$(sed -n 's/^\(opencv-python-headless==[0-9.]*\).*/\1/p' requirements.lock)"
 	touch $@
 
 run: $(VENV)/.installed
