@@ -292,3 +292,35 @@ def explain(error: ValidationError) -> str:
         place = ".".join(str(p) for p in item["loc"] if p not in ("train", "prune")) or "settings"
         parts.append(f"{place}: {item['msg']} (got {item.get('input')!r})")
     return "These settings cannot be used: " + "; ".join(parts) + "."
+
+
+# --- presets ------------------------------------------------------------------
+
+# Changes to a config's defaults by the same names on the pages and on the command line.
+# "paper" is the protocol of the publication; the others cost less and reach less.
+TRAIN_PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"recipe": RECIPES["paper-baseline"]},
+    "standard": {"recipe": RECIPES["paper-baseline"].model_copy(update={"epochs": 40})},
+    "quick": {"recipe": RECIPES["quick-baseline"]},
+}
+PRUNE_PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "iterations": 16,
+        "finetune": RECIPES["paper-finetune"],
+        "pretrain": RECIPES["paper-pretrain"],
+    },
+    "standard": {"iterations": 8, "finetune": RECIPES["standard-finetune"]},
+    "quick": {
+        "iterations": 4,
+        "finetune": RECIPES["quick-finetune"],
+        "calibration": CalibrationConfig(batches=2),
+    },
+}
+
+
+def preset(kind: Literal["train", "prune"], name: str) -> dict[str, Any]:
+    """Settings of one preset, or a sentence with the names that exist."""
+    presets = TRAIN_PRESETS if kind == "train" else PRUNE_PRESETS
+    if name not in presets:
+        raise ConfigError(f"There is no preset '{name}'; known: {', '.join(presets)}.")
+    return presets[name]
