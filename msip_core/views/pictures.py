@@ -1,0 +1,352 @@
+"""Micrographs with something drawn on them: uint8 RGB (height, width, 3) in and out.
+
+Small images are enlarged by a whole factor first, so that lines and numbers are sharp and a pixel
+of the micrograph stays a square of the picture. The input array is never changed. Numbers drawn
+are `Detection.number`, the same as in the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from math import ceil, sqrt
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from msip_core.boxes import Box, Detection, Pair
+from msip_core.views import style
+
+Pixels = NDArray[np.uint8]
+Labels = Literal["auto", "full", "number", "none"]
+Side = Literal["baseline", "pruned", "together"]
+Rect = tuple[float, float, float, float]
+
+_CROWDED = 12  # above this many boxes only numbers are written
+_RIM = (12, 18, 18)
+_MARK = {"both": "", "class changed": "≠", "lost": "lost", "new": "new"}
+
+
+def enlargement(pixels: Pixels, min_side: int = 768) -> int:
+    """Whole factor that brings the longer side to at least `min_side`; 1 for large images."""
+    return max(1, ceil(min_side / max(pixels.shape[:2])))
+
+
+def enlarge(pixels: Pixels, factor: int) -> Pixels:
+    """The picture `factor` times as large; factor 1 gives a copy."""
+    if factor == 1:
+        return pixels.copy()
+    size = (pixels.shape[1] * factor, pixels.shape[0] * factor)
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+
+
+def draw_boxes(
+    pixels: Pixels,
+    boxes: Sequence[Box],
+    classes: Sequence[str],
+    *,
+    labels: Labels = "auto",
+    min_side: int = 768,
+    chosen: int | None = None,
+) -> Pixels:
+    """Draw labelled or detected objects, each with number, class and score as far as it has them.
+
+    Args:
+        pixels: the micrograph.
+        boxes: in pixels of `pixels`.
+        classes: names by class index.
+        labels: "auto" writes numbers only when more than 12 boxes are drawn.
+        min_side: the picture's longer side is at least this.
+        chosen: index of a box to draw twice as bold.
+    """
+    canvas = _Canvas(pixels, min_side)
+    brief = labels == "number" or (labels == "auto" and len(boxes) > _CROWDED)
+    for index, box in enumerate(boxes):
+        colour = style.class_colour(box.cls)
+        canvas.rectangle(box, colour, (), bold=index == chosen)
+    for box in boxes:
+        if labels != "none":
+            canvas.tag(box, _text(box, classes, brief), style.class_colour(box.cls))
+    return canvas.pixels()
+
+
+def draw_pairs(
+    pixels: Pixels,
+    baseline: Sequence[Detection],
+    pruned: Sequence[Detection],
+    pairs: Sequence[Pair],
+    classes: Sequence[str],
+    *,
+    side: Side = "together",
+    labels: Labels = "auto",
+    min_side: int = 768,
+) -> Pixels:
+    """Draw how two models' detections match; each kind of pair has its colour and line style.
+
+    Args:
+        side: "baseline" draws what the baseline found (both, class changed, lost), "pruned" what
+            the pruned model found (both, class changed, new), "together" every pair once.
+    """
+    canvas = _Canvas(pixels, min_side)
+    brief = labels == "number" or (labels == "auto" and len(pairs) > _CROWDED)
+    shown: list[tuple[Detection, Pair]] = []
+    for pair in pairs:
+        box = _shown_box(pair, baseline, pruned, side)
+        if box is not None:
+            shown.append((box, pair))
+    for box, pair in shown:
+        canvas.rectangle(box, style.PAIR_COLOURS[pair.kind], style.PAIR_DASHES[pair.kind])
+    for box, pair in shown:
+        if labels != "none":
+            # "Together" mixes two numberings: a b marks the baseline's, as the table's column does.
+            number = f"b{box.number}" if side == "together" and pair.kind == "lost" else box.number
+            text = f"{number} {_MARK[pair.kind]}"
+            if not brief:
+                text = f"{number} {_pair_words(pair, box, baseline, pruned, classes)}"
+            canvas.tag(box, text.strip(), style.PAIR_COLOURS[pair.kind])
+    return canvas.pixels()
+
+
+def overlay_heat(
+    pixels: Pixels,
+    heat: NDArray[np.floating],
+    *,
+    opacity: float = 0.75,
+    peak: float | None = None,
+    min_side: int = 768,
+) -> Pixels:
+    """Lay a heat map over the micrograph; where there is no heat the micrograph stays as it is.
+
+    Args:
+        heat: (height, width) like `pixels`, >= 0 (negative values count as 0).
+        peak: heat that gets the brightest colour; give two pictures the same one to compare them.
+            None takes the map's own maximum.
+    """
+    positive = np.clip(np.asarray(heat, dtype=np.float64), 0, None)
+    top = float(positive.max()) if peak is None else peak
+    share = np.clip(positive / top, 0, 1) if top > 0 else np.zeros_like(positive)
+    # The root lets middling heat be seen without hiding the tissue below it.
+    return _blend(pixels, share, opacity * np.sqrt(share), style.HEAT_MAP, min_side)
+
+
+def overlay_signed(
+    pixels: Pixels,
+    values: NDArray[np.floating],
+    *,
+    opacity: float = 0.8,
+    peak: float | None = None,
+    min_side: int = 768,
+) -> Pixels:
+    """Lay a map of contributions over the micrograph: orange adds to the score, purple takes away.
+
+    Args:
+        values: (height, width) like `pixels`; `values[segments]` for SHAP on super-pixels.
+        peak: absolute value of the strongest colour; None takes the map's own.
+    """
+    signed = np.asarray(values, dtype=np.float64)
+    top = float(np.abs(signed).max()) if peak is None else peak
+    share = np.clip(signed / top, -1, 1) if top > 0 else np.zeros_like(signed)
+    alpha = opacity * np.sqrt(np.abs(share))
+    return _blend(pixels, (share + 1) / 2, alpha, style.SIGNED_MAP, min_side)
+
+
+def box_outline(box: Box) -> NDArray[np.float64]:
+    """The four corners of a box as an outline (4, 2) in x, y."""
+    corners = [(box.x1, box.y1), (box.x2, box.y1), (box.x2, box.y2), (box.x1, box.y2)]
+    return np.array(corners, dtype=np.float64)
+
+
+def band_width(box: Box) -> float:
+    """Half width of the border band in pixels: max(2, 0.1 sqrt(w h)) (METHODS section 7)."""
+    return max(2.0, 0.1 * sqrt(max(0.0, box.x2 - box.x1) * max(0.0, box.y2 - box.y1)))
+
+
+def draw_band(
+    pixels: Pixels,
+    outline: NDArray[np.floating],
+    width: float,
+    *,
+    colour: str = style.SKY,
+    min_side: int = 768,
+) -> Pixels:
+    """Mark the border of one object and the band of `width` pixels on both sides of it.
+
+    Args:
+        outline: closed polygon (n, 2) in x, y pixels: the mask's contour, or `box_outline(box)`.
+    """
+    factor = enlargement(pixels, min_side)
+    picture = enlarge(pixels, factor)
+    points = np.rint((np.asarray(outline, dtype=np.float64) + 0.5) * factor).astype(np.int32)
+    line = np.full(picture.shape[:2], 255, np.uint8)
+    cv2.polylines(line, [points.reshape(-1, 1, 2)], True, 0, 1)
+    distance = cv2.distanceTransform(line, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    band = distance <= width * factor
+    tint = np.array(style.rgb(colour), dtype=np.float64)
+    picture[band] = (picture[band] * 0.68 + tint * 0.32).astype(np.uint8)
+    stroke = max(1, round(max(picture.shape[:2]) / 600))
+    cv2.polylines(picture, [points.reshape(-1, 1, 2)], True, style.rgb(colour), stroke, cv2.LINE_AA)
+    return picture
+
+
+def _blend(
+    pixels: Pixels,
+    share: NDArray[np.float64],
+    alpha: NDArray[np.float64],
+    colormap: str,
+    min_side: int,
+) -> Pixels:
+    if share.shape != pixels.shape[:2]:
+        raise ValueError(f"the map must be {pixels.shape[:2]} like the image, got {share.shape}")
+    factor = enlargement(pixels, min_side)
+    picture = enlarge(pixels, factor).astype(np.float64)
+    size = (picture.shape[1], picture.shape[0])
+    share = np.clip(cv2.resize(share, size, interpolation=cv2.INTER_LINEAR), 0, 1)
+    alpha = np.clip(cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR), 0, 1)[..., None]
+    colours = _palette(colormap)[np.rint(share * 255).astype(np.intp)]
+    return np.asarray(np.rint(picture * (1 - alpha) + colours * alpha), dtype=np.uint8)
+
+
+@lru_cache(maxsize=4)
+def _palette(name: str) -> NDArray[np.float64]:
+    from matplotlib import colormaps  # here: pages without a heat map do not pay for it
+
+    return np.asarray(colormaps[name](np.arange(256))[:, :3] * 255, dtype=np.float64)
+
+
+@lru_cache(maxsize=8)
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    # DejaVu comes with matplotlib, so letters look alike on every computer.
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans-Bold.ttf", size)
+
+
+def _name(classes: Sequence[str], index: int) -> str:
+    return classes[index] if 0 <= index < len(classes) else f"class {index}"
+
+
+def _text(box: Box, classes: Sequence[str], brief: bool) -> str:
+    number = str(box.number) if isinstance(box, Detection) and box.number else ""
+    if brief:
+        return number
+    score = f"{box.score:.2f}" if isinstance(box, Detection) else ""
+    return " ".join(part for part in (number, _name(classes, box.cls), score) if part)
+
+
+def _shown_box(
+    pair: Pair, baseline: Sequence[Detection], pruned: Sequence[Detection], side: Side
+) -> Detection | None:
+    first = baseline[pair.baseline] if pair.baseline is not None else None
+    second = pruned[pair.pruned] if pair.pruned is not None else None
+    if side == "baseline":
+        return first
+    return second if side == "pruned" else second or first
+
+
+def _pair_words(
+    pair: Pair,
+    box: Detection,
+    baseline: Sequence[Detection],
+    pruned: Sequence[Detection],
+    classes: Sequence[str],
+) -> str:
+    if pair.kind == "class changed" and pair.baseline is not None and pair.pruned is not None:
+        was, now = baseline[pair.baseline], pruned[pair.pruned]
+        return f"{_name(classes, was.cls)} → {_name(classes, now.cls)}"
+    return f"{_MARK[pair.kind]} {_name(classes, box.cls)} {box.score:.2f}".strip()
+
+
+class _Canvas:
+    """One enlarged picture to draw on; boxes are given in pixels of the micrograph."""
+
+    def __init__(self, pixels: Pixels, min_side: int) -> None:
+        self.factor = enlargement(pixels, min_side)
+        self.image = Image.fromarray(enlarge(pixels, self.factor))
+        self.draw = ImageDraw.Draw(self.image)
+        longer = max(self.image.size)
+        self.stroke = max(2, round(longer / 380))
+        self.font = _font(max(12, round(longer / 58)))
+        self.taken: list[Rect] = []
+
+    def pixels(self) -> Pixels:
+        return np.asarray(self.image, dtype=np.uint8).copy()
+
+    def _corners(self, box: Box) -> Rect:
+        width, height = self.image.size
+        x1, y1, x2, y2 = (value * self.factor for value in box.xyxy)
+        x1, y1 = min(max(x1, 0), width - 1), min(max(y1, 0), height - 1)
+        return (x1, y1, min(max(x2, x1 + 1), width - 1), min(max(y2, y1 + 1), height - 1))
+
+    def rectangle(
+        self, box: Box, colour: str, dashes: tuple[int, ...], *, bold: bool = False
+    ) -> None:
+        """A box edge with a dark rim, so that it shows on bright and on dark ground."""
+        x1, y1, x2, y2 = self._corners(box)
+        stroke = self.stroke * (2 if bold else 1)
+        edges = [(x1, y1, x2, y1), (x2, y1, x2, y2), (x2, y2, x1, y2), (x1, y2, x1, y1)]
+        pieces = [piece for edge in edges for piece in _dashed(edge, dashes, stroke)]
+        for extra, ink in ((2, _RIM), (0, style.rgb(colour))):
+            grow = stroke / 2 + extra / 2
+            for ax, ay, bx, by in pieces:
+                low, high = (min(ax, bx), min(ay, by)), (max(ax, bx), max(ay, by))
+                self.draw.rectangle(
+                    (low[0] - grow, low[1] - grow, high[0] + grow - 1, high[1] + grow - 1),
+                    fill=ink,
+                )
+
+    def tag(self, box: Box, text: str, colour: str) -> None:
+        """Write `text` on a plate beside the box, where no other plate lies yet."""
+        if not text:
+            return
+        left, top, right, bottom = self.draw.textbbox((0, 0), text, font=self.font)
+        pad = self.stroke + 1
+        size = (right - left + 2 * pad, bottom - top + 2 * pad)
+        x, y = self._place(self._corners(box), size)
+        plate = (x, y, x + size[0], y + size[1])
+        self.taken.append(plate)
+        ground = style.rgb(colour)
+        ink = _RIM if style.luminance(colour) > 0.18 else (255, 255, 255)
+        self.draw.rectangle(plate, fill=ground, outline=_RIM)
+        self.draw.text((x + pad - left, y + pad - top), text, font=self.font, fill=ink)
+
+    def _place(self, corners: Rect, size: tuple[float, float]) -> tuple[float, float]:
+        x1, y1, x2, y2 = corners
+        width, height = self.image.size
+        places = [
+            (x1, y1 - size[1]), (x1, y2), (x2 - size[0], y1 - size[1]), (x2 - size[0], y2),
+            (x1, y1), (x2, y1), (x1 - size[0], y1),
+        ]  # fmt: skip
+        inside = [
+            (min(max(x, 0), max(0, width - size[0] - 1)), min(max(y, 0), height - size[1] - 1))
+            for x, y in places
+        ]
+        for x, y in inside:
+            if not any(_overlap((x, y, x + size[0], y + size[1]), other) for other in self.taken):
+                return x, y
+        return inside[0]
+
+
+def _overlap(one: Rect, other: Rect) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _dashed(edge: Rect, dashes: tuple[int, ...], stroke: int) -> list[Rect]:
+    """Cut one edge into its dashes; `dashes` alternates on and off in units of the stroke."""
+    if not dashes:
+        return [edge]
+    x1, y1, x2, y2 = edge
+    length = abs(x2 - x1) + abs(y2 - y1)  # edges are horizontal or vertical
+    pieces: list[Rect] = []
+    position, turn = 0.0, 0
+    while position < length:
+        end = min(length, position + dashes[turn % len(dashes)] * stroke * 1.5)
+        if turn % 2 == 0:
+            a, b = position / length, end / length
+            pieces.append(
+                (x1 + (x2 - x1) * a, y1 + (y2 - y1) * a, x1 + (x2 - x1) * b, y1 + (y2 - y1) * b)
+            )
+        position, turn = end, turn + 1
+    return pieces

@@ -1,0 +1,299 @@
+"""How a run went: accuracy, MACs, losses, weights over its iterations. Data first, then figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from msip_core.config import TERMS
+from msip_core.events import BaselineRecord, EpochRecord, IterationRecord
+from msip_core.views import style, wording
+from msip_core.views.screen import new_figure, reference_line, share_axis, whole_steps
+
+
+class MapInfo(NamedTuple):
+    """mAP50 per iteration on validation, and the level that the baseline sets.
+
+    `guard` is the level below which the run stops, or None.
+    """
+
+    iterations: tuple[int, ...]
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+    before_95: tuple[float, ...]
+    after_95: tuple[float, ...]
+    baseline: float | None
+    baseline_95: float | None
+    guard: float | None
+
+
+def map_info(
+    baseline: BaselineRecord | None,
+    iterations: Sequence[IterationRecord],
+    max_map50_drop: float | None = None,
+) -> MapInfo:
+    """Accuracy before and after fine-tuning, iteration by iteration."""
+    level = baseline.metrics.map50 if baseline else None
+    return MapInfo(
+        iterations=tuple(r.index for r in iterations),
+        before=tuple(r.map50_before for r in iterations),
+        after=tuple(r.map50_after for r in iterations),
+        before_95=tuple(r.map50_95_before for r in iterations),
+        after_95=tuple(r.map50_95_after for r in iterations),
+        baseline=level,
+        baseline_95=baseline.metrics.map50_95 if baseline else None,
+        guard=level - max_map50_drop if level is not None and max_map50_drop else None,
+    )
+
+
+def map_figure(info: MapInfo, *, revision: str = "map") -> go.Figure:
+    """Two lines and, between them, what fine-tuning gave back in each iteration."""
+    figure = new_figure("Pruning iteration", "mAP50 (validation)", revision=revision)
+    stems_x: list[float | None] = []
+    stems_y: list[float | None] = []
+    for x, low, high in zip(info.iterations, info.before, info.after):
+        stems_x += [x, x, None]
+        stems_y += [low, high, None]
+    figure.add_scatter(
+        x=stems_x, y=stems_y, mode="lines", line={"color": style.GRID, "width": 5},
+        hoverinfo="skip", showlegend=False, name="recovered",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=info.iterations, y=info.before, mode="lines+markers", name="before fine-tuning",
+        line={"color": style.BEFORE, "dash": "dot", "width": 2},
+        marker={"symbol": "circle-open", "size": 9}, customdata=info.before_95,
+        hovertemplate="%{y:.3f} (mAP50-95 %{customdata:.3f})",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=info.iterations, y=info.after, mode="lines+markers", name="after fine-tuning",
+        line={"color": style.AFTER, "width": 2.5}, marker={"symbol": "circle", "size": 9},
+        customdata=info.after_95, hovertemplate="%{y:.3f} (mAP50-95 %{customdata:.3f})",
+    )  # fmt: skip
+    levels = [*info.before, *info.after]
+    if info.baseline is not None:
+        text = f"baseline {wording.accuracy(info.baseline)}"
+        reference_line(figure, info.baseline, text, style.BASELINE, "dash")
+        levels.append(info.baseline)
+    if info.guard is not None:
+        text = f"stop below {wording.accuracy(info.guard)}"
+        reference_line(figure, info.guard, text, style.TARGET, "longdashdot")
+        levels.append(info.guard)
+    share_axis(figure, levels)
+    whole_steps(figure, max(info.iterations, default=1))
+    return figure
+
+
+class MacsInfo(NamedTuple):
+    """MACs in G; index 0 is the baseline. `target` is what the run aims for."""
+
+    iterations: tuple[int, ...]
+    gmacs: tuple[float, ...]
+    ratios: tuple[float, ...]
+    target: float | None
+
+
+def macs_info(
+    baseline: BaselineRecord | None,
+    iterations: Sequence[IterationRecord],
+    keep_macs: float | None = None,
+) -> MacsInfo:
+    """Work per image, from the baseline down to the goal."""
+    start = [(0, baseline.cost.macs / 1e9, 1.0)] if baseline else []
+    rows = start + [(r.index, r.macs / 1e9, r.macs_ratio) for r in iterations]
+    target = keep_macs * baseline.cost.macs / 1e9 if baseline and keep_macs else None
+    return MacsInfo(
+        iterations=tuple(row[0] for row in rows),
+        gmacs=tuple(row[1] for row in rows),
+        ratios=tuple(row[2] for row in rows),
+        target=target,
+    )
+
+
+def macs_figure(info: MacsInfo, *, revision: str = "macs") -> go.Figure:
+    """MACs per iteration with the target line."""
+    figure = new_figure("Pruning iteration (0: baseline)", "GMACs per image", revision=revision)
+    figure.add_scatter(
+        x=info.iterations, y=info.gmacs, mode="lines+markers", name="MACs",
+        line={"color": style.MACS, "width": 2.5, "shape": "hv"},
+        marker={"symbol": "square", "size": 8}, customdata=info.ratios,
+        hovertemplate="%{y:.2f} G (%{customdata:.1%} of the baseline)", showlegend=False,
+    )  # fmt: skip
+    if info.target is not None:
+        text = f"target {wording.macs(info.target * 1e9)}"
+        reference_line(figure, info.target, text, style.TARGET, "dash")
+    top = max([*info.gmacs, info.target or 0.0], default=1.0)
+    figure.update_yaxes(range=[0, top * 1.1 or 1.0])
+    whole_steps(figure, max(info.iterations, default=1), first=0)
+    return figure
+
+
+class TradeoffInfo(NamedTuple):
+    """Accuracy over work; `iterations` names the point that a click picks (0: baseline)."""
+
+    iterations: tuple[int, ...]
+    gmacs: tuple[float, ...]
+    map50: tuple[float, ...]
+    target: float | None
+
+
+def tradeoff_info(
+    baseline: BaselineRecord | None,
+    iterations: Sequence[IterationRecord],
+    keep_macs: float | None = None,
+) -> TradeoffInfo:
+    """mAP50 after fine-tuning against MACs."""
+    start = [(0, baseline.cost.macs / 1e9, baseline.metrics.map50)] if baseline else []
+    rows = start + [(r.index, r.macs / 1e9, r.map50_after) for r in iterations]
+    return TradeoffInfo(
+        iterations=tuple(row[0] for row in rows),
+        gmacs=tuple(row[1] for row in rows),
+        map50=tuple(row[2] for row in rows),
+        target=keep_macs * baseline.cost.macs / 1e9 if baseline and keep_macs else None,
+    )
+
+
+def tradeoff_figure(info: TradeoffInfo, *, revision: str = "tradeoff") -> go.Figure:
+    """Points from right (heavy) to left (light), numbered by iteration; customdata holds it."""
+    figure = new_figure("GMACs per image", "mAP50 (validation)", revision=revision)
+    figure.update_layout(hovermode="closest", clickmode="event+select")
+    baseline = [i == 0 for i in info.iterations]
+    figure.add_scatter(
+        x=info.gmacs, y=info.map50, mode="lines+markers+text", name="run",
+        text=["baseline" if first else str(i) for i, first in zip(info.iterations, baseline)],
+        textposition="top center", customdata=info.iterations, showlegend=False,
+        line={"color": style.AFTER, "width": 1.5},
+        marker={
+            "size": 11,
+            "symbol": ["diamond" if first else "circle" for first in baseline],
+            "color": [style.BASELINE if first else style.AFTER for first in baseline],
+        },
+        hovertemplate="iteration %{customdata}<br>%{x:.2f} GMACs<br>mAP50 %{y:.3f}<extra></extra>",
+    )  # fmt: skip
+    if info.target is not None:
+        figure.add_vline(
+            x=info.target, line={"color": style.TARGET, "dash": "dash", "width": 1.5},
+            annotation={"text": "target", "font": {"color": style.TARGET, "size": 12}},
+        )  # fmt: skip
+    share_axis(figure, list(info.map50), margin=0.03)
+    figure.update_xaxes(range=[0, max(info.gmacs, default=1.0) * 1.12])
+    return figure
+
+
+class EpochsInfo(NamedTuple):
+    """Epochs of a run in one line; `starts` are the positions where a new phase begins.
+
+    `position` counts all epochs of the run from 1; `map50` is None where none was measured.
+    """
+
+    position: tuple[int, ...]
+    losses: dict[str, tuple[float | None, ...]]
+    map50: tuple[float | None, ...]
+    starts: tuple[tuple[int, str], ...]
+
+
+_PHASES = {"train": "training", "pretrain": "pre-training", "finetune": "fine-tuning"}
+
+
+def epochs_info(epochs: Sequence[EpochRecord]) -> EpochsInfo:
+    """Losses and mAP50 epoch by epoch, through all phases of the run."""
+    names = list(dict.fromkeys(name for record in epochs for name in record.losses))
+    starts: list[tuple[int, str]] = []
+    current: tuple[str, int] | None = None
+    for position, record in enumerate(epochs, start=1):
+        if (record.phase, record.iteration) != current:
+            current = (record.phase, record.iteration)
+            word = f"iteration {record.iteration}" if record.iteration else _PHASES[record.phase]
+            starts.append((position, word))
+    return EpochsInfo(
+        position=tuple(range(1, len(epochs) + 1)),
+        losses={name: tuple(r.losses.get(name) for r in epochs) for name in names},
+        map50=tuple(r.map50 for r in epochs),
+        starts=tuple(starts),
+    )
+
+
+_LOSS_LOOK = ((style.BLUE, "solid"), (style.VERMILLION, "dash"), (style.GREEN, "dot"))
+
+
+def epochs_figure(info: EpochsInfo, *, revision: str = "epochs") -> go.Figure:
+    """mAP50 above, losses below, on one epoch axis; a thin line where a phase begins."""
+    base = new_figure("", "", revision=revision, height=420)
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08, figure=base)
+    for row in (1, 2):
+        figure.update_xaxes(gridcolor=style.GRID, zeroline=False, row=row, col=1)
+        figure.update_yaxes(gridcolor=style.GRID, zeroline=False, row=row, col=1)
+    measured = [(x, y) for x, y in zip(info.position, info.map50) if y is not None]
+    figure.add_scatter(
+        x=[x for x, _ in measured], y=[y for _, y in measured], mode="lines+markers",
+        name="mAP50", line={"color": style.AFTER, "width": 2.5}, marker={"size": 6},
+        hovertemplate="%{y:.3f}", row=1, col=1,
+    )  # fmt: skip
+    for number, (name, values) in enumerate(info.losses.items()):
+        colour, dash = _LOSS_LOOK[number % len(_LOSS_LOOK)]
+        figure.add_scatter(
+            x=info.position, y=values, mode="lines", name=f"{name} loss",
+            line={"color": colour, "dash": dash, "width": 2}, hovertemplate="%{y:.3f}",
+            row=2, col=1,
+        )  # fmt: skip
+    for position, _ in info.starts[1:]:
+        figure.add_vline(x=position - 0.5, line={"color": style.GREY, "dash": "dot", "width": 1})
+    figure.update_yaxes(title_text="mAP50", row=1, col=1)
+    figure.update_yaxes(title_text="training loss", row=2, col=1)
+    figure.update_xaxes(title_text="Epoch", row=2, col=1)
+    share_axis(figure, [y for _, y in measured], row=1, col=1)
+    whole_steps(figure, max(info.position, default=1))
+    return figure
+
+
+class WeightsInfo(NamedTuple):
+    """Weights w_k of the four terms (they sum to 1) and alpha, per iteration."""
+
+    iterations: tuple[int, ...]
+    weights: dict[str, tuple[float, ...]]
+    alpha: tuple[float | None, ...]
+
+
+def weights_info(iterations: Sequence[IterationRecord]) -> WeightsInfo:
+    """How validation feedback moved the four weights and the threshold factor.
+
+    Iterations without weights (criteria other than MSIP) are left out.
+    """
+    kept = [record for record in iterations if record.weights]
+    return WeightsInfo(
+        iterations=tuple(r.index for r in kept),
+        weights={term: tuple((r.weights or {}).get(term, 0.0) for r in kept) for term in TERMS},
+        alpha=tuple(r.alpha for r in kept),
+    )
+
+
+def weights_figure(info: WeightsInfo, *, revision: str = "weights") -> go.Figure:
+    """Four weights above, alpha below where the method has one."""
+    with_alpha = any(value is not None for value in info.alpha)
+    base = new_figure("", "", revision=revision, height=400 if with_alpha else 320)
+    figure = make_subplots(
+        rows=2 if with_alpha else 1, cols=1, shared_xaxes=True, vertical_spacing=0.1,
+        row_heights=[0.65, 0.35] if with_alpha else [1.0], figure=base,
+    )  # fmt: skip
+    figure.update_xaxes(gridcolor=style.GRID, zeroline=False)
+    figure.update_yaxes(gridcolor=style.GRID, zeroline=False)
+    for term, values in info.weights.items():
+        figure.add_scatter(
+            x=info.iterations, y=values, mode="lines+markers", name=term, row=1, col=1,
+            line={"color": style.TERM_COLOURS[term], "width": 2},
+            marker={"symbol": style.TERM_SYMBOLS[term], "size": 9}, hovertemplate="%{y:.2f}",
+        )  # fmt: skip
+    top = max((v for values in info.weights.values() for v in values), default=1.0)
+    figure.update_yaxes(title_text="weight", range=[0, min(1.05, top + 0.1)], row=1, col=1)
+    if with_alpha:
+        figure.add_scatter(
+            x=info.iterations, y=info.alpha, mode="lines+markers", name="alpha", row=2, col=1,
+            line={"color": style.GREY, "dash": "dash", "width": 2},
+            marker={"symbol": "x", "size": 8}, hovertemplate="%{y:.3f}",
+        )  # fmt: skip
+        figure.update_yaxes(title_text="alpha", row=2, col=1)
+    figure.update_xaxes(title_text="Pruning iteration", row=2 if with_alpha else 1, col=1)
+    whole_steps(figure, max(info.iterations, default=1))
+    return figure

@@ -1,0 +1,81 @@
+"""What all Plotly figures share: transparent ground, quiet grid, zoom that survives a rerun.
+
+No template and no font colour is set, so Streamlit's light or dark theme fills them in.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+from msip_core.views import style
+
+# For st.plotly_chart(config=…): the camera button saves SVG in the person's own browser.
+CONFIG: dict[str, Any] = {
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
+    "toImageButtonOptions": {"format": "svg", "filename": "msip-lab"},
+}
+
+
+def new_figure(x_title: str, y_title: str, *, revision: str, height: int = 320) -> go.Figure:
+    """An empty figure; `revision` stays the same while zoom and hidden traces should stay."""
+    figure = go.Figure()
+    figure.update_layout(
+        uirevision=revision,
+        height=height,
+        margin={"l": 8, "r": 8, "t": 36, "b": 8},
+        paper_bgcolor=style.CLEAR,
+        plot_bgcolor=style.CLEAR,
+        font={"family": style.SCREEN_FONT, "size": 13},
+        hovermode="x unified",
+        legend={
+            "orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom",
+            "title": {"text": ""},
+        },
+    )  # fmt: skip
+    figure.update_xaxes(title_text=x_title, **_axis())
+    figure.update_yaxes(title_text=y_title, **_axis())
+    return figure
+
+
+def _axis() -> dict[str, Any]:
+    return {
+        "gridcolor": style.GRID,
+        "zeroline": False,
+        "automargin": True,
+        "linecolor": style.GRID,
+        "ticks": "",
+    }
+
+
+def whole_steps(figure: go.Figure, last: int, first: int = 1, **where: Any) -> None:
+    """Iterations and epochs are counted: no tick at 1.5, and room for a lone first point."""
+    step = max(1, (last - first) // 10)
+    figure.update_xaxes(
+        tickmode="linear", tick0=first, dtick=step, range=[first - 0.5, max(last, first) + 0.5],
+        **where,
+    )  # fmt: skip
+
+
+def share_axis(figure: go.Figure, values: list[float], margin: float = 0.02, **where: Any) -> None:
+    """An accuracy axis that shows the values, not the empty room around them, inside [0, 1]."""
+    if not values:
+        figure.update_yaxes(range=[0, 1], **where)
+        return
+    room = max(margin, 0.08 * (max(values) - min(values)))
+    figure.update_yaxes(
+        range=[max(0.0, min(values) - room), min(1.02, max(values) + room)],
+        tickformat=".2f",
+        **where,
+    )
+
+
+def reference_line(figure: go.Figure, y: float, label: str, colour: str, dash: str) -> None:
+    """A level with its name written on it."""
+    figure.add_hline(
+        y=y, line={"color": colour, "dash": dash, "width": 1.5},
+        annotation={"text": label, "font": {"color": colour, "size": 12}},
+        annotation_position="top left",
+    )  # fmt: skip

@@ -1,0 +1,108 @@
+"""The one place for colours, line styles and fonts of screen, paper, pictures and report.
+
+Colours are Okabe & Ito's colour-blind-safe set (jfly.uni-koeln.de/color), some of them darkened so
+that a line keeps a contrast of 3:1 on white paper and on the dark theme alike. Colour is never the
+only sign: every series also has its own dash or symbol, every pair of boxes its own line style.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+ACCENT = "#0F766E"
+INK = "#1B2B2A"
+PAPER = "#FFFFFF"
+NIGHT = "#101817"
+
+# Okabe & Ito as published: for pictures, where each line has a dark rim.
+ORANGE = "#E69F00"
+SKY = "#56B4E9"
+GREEN = "#009E73"
+YELLOW = "#F0E442"
+BLUE = "#0072B2"
+VERMILLION = "#D55E00"
+PINK = "#CC79A7"
+# Darkened or greyed for thin lines on white.
+GOLD = "#B8860B"
+GREY = "#7A8290"
+
+GRID = "rgba(128,136,148,0.25)"
+CLEAR = "rgba(0,0,0,0)"
+
+BASELINE = GREY
+BEFORE = GOLD
+AFTER = ACCENT
+MACS = BLUE
+TARGET = VERMILLION
+
+TERM_COLOURS = MappingProxyType(
+    {"gradient": BLUE, "geometry": VERMILLION, "sparsity": GREEN, "information": PINK}
+)
+TERM_SYMBOLS = MappingProxyType(
+    {
+        "gradient": "circle",
+        "geometry": "square",
+        "sparsity": "diamond",
+        "information": "triangle-up",
+    }
+)
+TERM_MARKERS = MappingProxyType(
+    {"gradient": "o", "geometry": "s", "sparsity": "D", "information": "^"}
+)
+
+# kind of pair -> colour, dash pattern in units of the line width (empty: solid), Plotly/CSS word
+PAIR_COLOURS = MappingProxyType(
+    {"both": GREEN, "class changed": YELLOW, "lost": VERMILLION, "new": SKY}
+)
+PAIR_DASHES: MappingProxyType[str, tuple[int, ...]] = MappingProxyType(
+    {"both": (), "class changed": (5, 2, 1, 2), "lost": (4, 3), "new": (1, 2)}
+)
+PAIR_WORDS = MappingProxyType(
+    {
+        "both": "found by both",
+        "class changed": "class changed",
+        "lost": "lost (baseline only)",
+        "new": "new (pruned only)",
+    }
+)
+PAIR_KINDS = tuple(PAIR_WORDS)
+
+CLASS_COLOURS = (SKY, ORANGE, PINK, YELLOW, GREEN, VERMILLION, BLUE)
+
+# Perceptually even maps; diverging maps have a grey-free middle so that "nothing" is white.
+HEAT_MAP = "inferno"
+SIGNED_MAP = "PuOr_r"
+
+SCREEN_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+PAPER_FONTS = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans")
+
+HONESTY = (
+    "A heat map shows where the score is sensitive, not what causes it."  # UX: on every figure
+)
+
+
+def class_colour(index: int) -> str:
+    """Colour of class `index`; repeats after seven classes, where the name tells them apart."""
+    return CLASS_COLOURS[index % len(CLASS_COLOURS)]
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """'#RRGGBB' as three bytes."""
+    return (int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16))
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of '#RRGGBB' in [0, 1] (WCAG 2.2)."""
+
+    def linear(byte: int) -> float:
+        value = byte / 255
+        return value / 12.92 if value <= 0.04045 else float(((value + 0.055) / 1.055) ** 2.4)
+
+    red, green, blue = (linear(byte) for byte in rgb(colour))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio of two colours in [1, 21] (WCAG 2.2)."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)

@@ -1,0 +1,329 @@
+"""Rows for people and programs: counts, metrics, iterations, layers; as CSV, Markdown, LaTeX.
+
+A table is a list of rows (dict: column -> value), all with the same columns in the same order.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from msip_core.boxes import Detection, Pair
+from msip_core.events import BaselineRecord, Cost, IterationRecord, LayerChannels, Metrics
+from msip_core.views import wording
+from msip_core.views.channels import part_of
+
+Row = dict[str, Any]
+
+
+class CountedImage(NamedTuple):
+    """One micrograph and what a model found in it; `group` is the well, plate or donor."""
+
+    image: str
+    group: str
+    detections: Sequence[Detection]
+
+
+# --- counts -------------------------------------------------------------------
+
+
+def detection_rows(
+    images: Sequence[CountedImage], classes: Sequence[str], pixel_size_um: float | None = None
+) -> list[Row]:
+    """One row per object; `number` is the number drawn on the picture.
+
+    Sizes are those of the box, in micrometres too where the pixel size is known.
+    """
+    rows: list[Row] = []
+    for item in images:
+        for found in item.detections:
+            width, height = found.x2 - found.x1, found.y2 - found.y1
+            row: Row = {
+                "image": item.image,
+                "group": item.group,
+                "number": found.number,
+                "class": classes[found.cls],
+                "score": round(found.score, 4),
+                **{key: round(getattr(found, key), 1) for key in ("x1", "y1", "x2", "y2")},
+                "width_px": round(width, 1),
+                "height_px": round(height, 1),
+            }
+            if pixel_size_um is not None:
+                row["width_um"] = round(width * pixel_size_um, 2)
+                row["height_um"] = round(height * pixel_size_um, 2)
+            rows.append(row)
+    return rows
+
+
+def _per_class(detections: Sequence[Detection], classes: Sequence[str]) -> dict[str, int]:
+    return {name: sum(d.cls == i for d in detections) for i, name in enumerate(classes)}
+
+
+def count_rows(images: Sequence[CountedImage], classes: Sequence[str]) -> list[Row]:
+    """Objects per image, also for images in which nothing was found."""
+    return [
+        {
+            "image": item.image,
+            "group": item.group,
+            **_per_class(item.detections, classes),
+            "total": len(item.detections),
+        }
+        for item in images
+    ]
+
+
+def group_rows(images: Sequence[CountedImage], classes: Sequence[str]) -> list[Row]:
+    """Objects per well, plate or donor: sums over its images, and the mean per image."""
+    rows: list[Row] = []
+    for group in dict.fromkeys(item.group for item in images):
+        members = [item for item in images if item.group == group]
+        found = [detection for item in members for detection in item.detections]
+        rows.append(
+            {
+                "group": group,
+                "images": len(members),
+                **_per_class(found, classes),
+                "total": len(found),
+                "mean_per_image": round(len(found) / len(members), 2),
+            }
+        )
+    return rows
+
+
+def counted_images(compare: Mapping[str, Any], side: str) -> list[CountedImage]:
+    """The images of a comparison result as one model saw them; `side`: "baseline" or "pruned"."""
+    return [
+        CountedImage(
+            item.get("file") or item["id"],
+            item.get("group") or "",
+            [Detection.model_validate(value) for value in item[side]],
+        )
+        for item in compare["images"]
+    ]
+
+
+def compare_count_rows(
+    compare: Mapping[str, Any], classes: Sequence[str], *, by_group: bool = False
+) -> list[Row]:
+    """Counts of both models side by side, per image or per well, with how they agree."""
+    keys = ["group"] if by_group else ["image", "group"]
+    rows: dict[tuple[str, ...], Row] = {}
+    for first, second, item in zip(
+        counted_images(compare, "baseline"), counted_images(compare, "pruned"), compare["images"]
+    ):
+        key = (first.group,) if by_group else (first.image, first.group)
+        row = rows.setdefault(key, dict(zip(keys, key)))
+        for side, counted in (("baseline", first), ("pruned", second)):
+            for name, count in _per_class(counted.detections, classes).items():
+                _add(row, f"{side}_{name}", count)
+            _add(row, f"{side}_total", len(counted.detections))
+        for kind in ("both", "class changed", "lost", "new"):
+            found = sum(pair["kind"] == kind for pair in item["pairs"])
+            _add(row, kind.replace(" ", "_"), found)
+    return list(rows.values())
+
+
+def _add(row: Row, column: str, count: int) -> None:
+    row[column] = row.get(column, 0) + count
+
+
+def pair_rows(compare: Mapping[str, Any], classes: Sequence[str]) -> list[Row]:
+    """One row per matched, lost or new object with the numbers drawn on both pictures."""
+    rows: list[Row] = []
+    for item in compare["images"]:
+        sides = {
+            side: [Detection.model_validate(value) for value in item[side]]
+            for side in ("baseline", "pruned")
+        }
+        for value in item["pairs"]:
+            pair = Pair.model_validate(value)
+            row: Row = {"image": item.get("file") or item["id"], "kind": pair.kind}
+            for side, index in (("baseline", pair.baseline), ("pruned", pair.pruned)):
+                found = sides[side][index] if index is not None else None
+                row[f"{side}_number"] = found.number if found else None
+                row[f"{side}_class"] = classes[found.cls] if found else None
+                row[f"{side}_score"] = round(found.score, 4) if found else None
+            row["iou"] = round(pair.iou, 4)
+            rows.append(row)
+    return rows
+
+
+# --- metrics ------------------------------------------------------------------
+
+
+def metrics_rows(
+    baseline: tuple[Metrics, Cost],
+    pruned: tuple[Metrics, Cost],
+    latency: Sequence[Mapping[str, Any]] = (),
+) -> list[Row]:
+    """Quantity, baseline, pruned, change: accuracy, cost, and latency measured on this computer."""
+    (metrics_a, cost_a), (metrics_b, cost_b) = baseline, pruned
+    rows = [
+        _accuracy_row(f"mAP50 ({metrics_a.split})", metrics_a.map50, metrics_b.map50),
+        _accuracy_row(f"mAP50-95 ({metrics_a.split})", metrics_a.map50_95, metrics_b.map50_95),
+        _accuracy_row("precision", metrics_a.precision, metrics_b.precision),
+        _accuracy_row("recall", metrics_a.recall, metrics_b.recall),
+    ]
+    for name in metrics_a.per_class:
+        if name in metrics_b.per_class:
+            one, other = metrics_a.per_class[name], metrics_b.per_class[name]
+            rows.append(_accuracy_row(f"AP50 {name}", one, other))
+    rows += [
+        _cost_row(f"MACs at {cost_a.imgsz} px", cost_a.macs, cost_b.macs, wording.macs),
+        _cost_row("parameters", cost_a.params, cost_b.params, wording.params),
+        _cost_row("size", cost_a.size_mb, cost_b.size_mb, wording.megabytes),
+    ]
+    for key, pair in latency_pairs(latency).items():
+        if "baseline" in pair and "pruned" in pair:
+            format_name, batch = key
+            times = (pair["baseline"]["median_ms"], pair["pruned"]["median_ms"])
+            label = f"latency, {format_name}, batch {batch}"
+            rows.append(_cost_row(label, *times, wording.milliseconds))
+    return rows
+
+
+def latency_pairs(
+    latency: Sequence[Mapping[str, Any]],
+) -> dict[tuple[str, int], dict[str, Mapping[str, Any]]]:
+    """Measured latencies by (format, batch), then by model name ("baseline", "pruned")."""
+    pairs: dict[tuple[str, int], dict[str, Mapping[str, Any]]] = {}
+    for item in latency:
+        pairs.setdefault((item["format"], int(item["batch"])), {})[item["name"]] = item
+    return pairs
+
+
+def _accuracy_row(name: str, before: float, after: float) -> Row:
+    return {
+        "quantity": name,
+        "baseline": wording.accuracy(before),
+        "pruned": wording.accuracy(after),
+        "change": wording.signed(after - before),
+    }
+
+
+def _cost_row(name: str, before: float, after: float, spell: Any) -> Row:
+    change = f"{wording.signed((after / before - 1) * 100, 1)} %" if before else ""
+    return {
+        "quantity": name, "baseline": spell(before), "pruned": spell(after), "change": change
+    }  # fmt: skip
+
+
+# --- runs ---------------------------------------------------------------------
+
+STAGES = ("importance", "pruning", "evaluation", "finetuning")
+
+
+def iteration_rows(
+    iterations: Sequence[IterationRecord], baseline: BaselineRecord | None = None
+) -> list[Row]:
+    """One row per iteration, numbers unrounded enough to plot; row 0 is the baseline."""
+    rows: list[Row] = []
+    if baseline is not None:
+        metrics, cost = baseline.metrics, baseline.cost
+        rows.append(
+            {
+                "iteration": 0, "macs": cost.macs, "macs_ratio": 1.0, "params": cost.params,
+                "size_mb": round(cost.size_mb, 3), "map50_before": None,
+                "map50_after": round(metrics.map50, 4), "map50_95_before": None,
+                "map50_95_after": round(metrics.map50_95, 4),
+                **{f"seconds_{stage}": None for stage in STAGES}, "alpha": None,
+                **{f"weight_{term}": None for term in _weights(iterations)},
+            }
+        )  # fmt: skip
+    for record in iterations:
+        weights = record.weights or {}
+        rows.append(
+            {
+                "iteration": record.index, "macs": record.macs,
+                "macs_ratio": round(record.macs_ratio, 4), "params": record.params,
+                "size_mb": round(record.size_mb, 3),
+                "map50_before": round(record.map50_before, 4),
+                "map50_after": round(record.map50_after, 4),
+                "map50_95_before": round(record.map50_95_before, 4),
+                "map50_95_after": round(record.map50_95_after, 4),
+                **{f"seconds_{s}": _rounded(record.seconds.get(s), 1) for s in STAGES},
+                "alpha": _rounded(record.alpha, 4),
+                **{f"weight_{t}": _rounded(weights.get(t), 4) for t in _weights(iterations)},
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _weights(iterations: Sequence[IterationRecord]) -> list[str]:
+    return list(dict.fromkeys(term for record in iterations for term in record.weights or {}))
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def layer_rows(layers: Sequence[LayerChannels]) -> list[Row]:
+    """Output channels of every convolution before the first cut and now."""
+    return [
+        {
+            "layer": layer.name,
+            "part": part_of(layer.name),
+            "before_pruning": layer.original,
+            "now": layer.after,
+            "removed_share": round(1 - layer.after / layer.original, 4) if layer.original else 0.0,
+        }
+        for layer in layers
+    ]
+
+
+# --- spelling -----------------------------------------------------------------
+
+
+def columns_of(rows: Sequence[Row]) -> list[str]:
+    """All columns in the order of their first appearance."""
+    return list(dict.fromkeys(column for row in rows for column in row))
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """Comma-separated, one header line, empty cells for None; UTF-8 when written."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns_of(rows), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def to_markdown(rows: Sequence[Row]) -> str:
+    """A GitHub table."""
+    columns = columns_of(rows)
+    lines = ["| " + " | ".join(columns) + " |", "| " + " | ".join("---" for _ in columns) + " |"]
+    for row in rows:
+        cells = [_cell(row.get(column)).replace("|", "\\|") for column in columns]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+        "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+        "−": "$-$", "±": r"$\pm$", "×": r"$\times$", "→": r"$\rightarrow$",
+    }
+)  # fmt: skip
+
+
+def to_latex(rows: Sequence[Row]) -> str:
+    """A booktabs tabular (needs `\\usepackage{booktabs}`)."""
+    columns = columns_of(rows)
+    numeric = {c for c in columns if all(_is_number(row.get(c)) for row in rows)}
+    spec = "".join("r" if column in numeric else "l" for column in columns)
+    head = " & ".join(column.translate(_LATEX) for column in columns)
+    lines = [f"\\begin{{tabular}}{{{spec}}}", "\\toprule", head + r" \\", "\\midrule"]
+    for row in rows:
+        lines.append(" & ".join(_cell(row.get(c)).translate(_LATEX) for c in columns) + r" \\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or isinstance(value, int | float)

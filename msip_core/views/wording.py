@@ -1,0 +1,67 @@
+"""Numbers as people read them: one spelling for screen, paper, tables and report."""
+
+from __future__ import annotations
+
+
+def macs(value: float) -> str:
+    """Multiply-adds: '14.27 G', '412 M'."""
+    if abs(value) >= 1e9:
+        return f"{value / 1e9:.2f} G"
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:.0f} M"
+    return f"{value:.0f}"
+
+
+def params(value: float) -> str:
+    """Weights of a model: '11.14 M', '450 k'."""
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:.2f} M"
+    if abs(value) >= 1e3:
+        return f"{value / 1e3:.0f} k"
+    return f"{value:.0f}"
+
+
+def accuracy(value: float) -> str:
+    """mAP with three digits: '0.884'."""
+    return f"{value:.3f}"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A change with its sign, a true minus, and no '-0.000'."""
+    text = f"{abs(value):.{digits}f}"
+    if float(text) == 0:
+        return f"±{text}"
+    return ("+" if value > 0 else "−") + text
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share in [0, 1] as '33.5 %'."""
+    return f"{share * 100:.{digits}f} %"
+
+
+def megabytes(value: float) -> str:
+    return f"{value:.1f} MB"
+
+
+def milliseconds(value: float) -> str:
+    """A latency with three significant digits: '7.52 ms', '23.1 ms', '412 ms'."""
+    digits = 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{digits}f} ms"
+
+
+def duration(seconds: float | None) -> str:
+    """'8 s', '2 min 5 s', '1 h 20 min'; 'unknown' for None."""
+    if seconds is None:
+        return "unknown"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s" if seconds >= 9.5 or seconds == whole else f"{seconds:.1f} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    hours, minutes = divmod(round(whole / 60), 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """'1 image', '3 images'."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
