@@ -1,0 +1,1 @@
+"""The command line: the verbs, words and configs of the pages. No torch until a verb needs it."""

@@ -1,0 +1,100 @@
+"""The story of a run as lines for a person: one per milestone and epoch, with the time left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from msip_core.cli.console import say
+from msip_core.events import (
+    BaselineRecord,
+    EpochRecord,
+    FinalRecord,
+    IterationRecord,
+    MilestoneRecord,
+    ProgressRecord,
+    Record,
+    StageRecord,
+)
+from msip_core.views.wording import accuracy, duration, macs, params, percent
+
+
+@dataclass(slots=True)
+class Teller:
+    """Writes each record of a run as it comes; call it with one record at a time.
+
+    Progress records are not told by themselves: their estimate ends the next line.
+    """
+
+    _seconds_left: float | None = field(default=None, init=False)
+
+    def __call__(self, record: Record) -> None:
+        if isinstance(record, ProgressRecord):
+            self._seconds_left = record.seconds_left
+            return
+        text = line(record)
+        if text is None:
+            return
+        if isinstance(record, EpochRecord | IterationRecord) and self._seconds_left is not None:
+            text += f"  ·  about {duration(self._seconds_left)} left"
+        say(text)
+
+
+def line(record: Record) -> str | None:
+    """One record in words; None for records that say nothing new to a person."""
+    tell = _WORDS.get(type(record))
+    return None if tell is None else tell(record)
+
+
+def _stage(record: StageRecord) -> str:
+    where = f" (iteration {record.iteration})" if record.iteration else ""
+    return f"- {record.stage.value}{where}"
+
+
+def _milestone(record: MilestoneRecord) -> str:
+    return ("Note: " if record.level == "warning" else "") + record.message
+
+
+def _baseline(record: BaselineRecord) -> str:
+    return (
+        f"Baseline: mAP50 {accuracy(record.metrics.map50)}, {macs(record.cost.macs)}MACs, "
+        f"{params(record.cost.params)} parameters"
+    )
+
+
+def _epoch(record: EpochRecord) -> str:
+    reached = "" if record.map50 is None else f"  mAP50 {accuracy(record.map50)}"
+    loss = sum(record.losses.values())
+    return (
+        f"  epoch {record.epoch}/{record.epochs}  loss {loss:.3f}{reached}"
+        f"  ({duration(record.seconds)})"
+    )
+
+
+def _iteration(record: IterationRecord) -> str:
+    return (
+        f"Iteration {record.index}: {percent(record.macs_ratio, 1)} of the MACs, mAP50 "
+        f"{accuracy(record.map50_before)} cut, {accuracy(record.map50_after)} fine-tuned"
+    )
+
+
+def _final(record: FinalRecord) -> str:
+    on = record.test or record.metrics
+    sentence = (
+        f"Done: {percent(record.macs_ratio, 1)} of the MACs, "
+        f"mAP50 {accuracy(on.map50)} on the {on.split} images"
+    )
+    if record.baseline_test and record.test:
+        sentence += f" (baseline {accuracy(record.baseline_test.map50)})"
+    return sentence + (f". {record.stopped_by}" if record.stopped_by else "")
+
+
+_WORDS: dict[type[Record], Callable[[Any], str]] = {
+    StageRecord: _stage,
+    MilestoneRecord: _milestone,
+    BaselineRecord: _baseline,
+    EpochRecord: _epoch,
+    IterationRecord: _iteration,
+    FinalRecord: _final,
+}

@@ -1,0 +1,67 @@
+"""`doctor`, `demo` and `methods`: is this computer ready, the whole way once, what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from msip_core.catalog import FAMILIES
+from msip_core.cli.console import ProgressLines, table
+from msip_core.cli.verbs import Answer, Session, verb
+from msip_core.views.wording import duration
+
+MARKS = {"ok": "ok  ", "note": "note", "problem": "MEND"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the root of the command line."""
+    verb(app, "doctor")(doctor)
+    verb(app, "demo")(demo)
+    verb(app, "methods")(methods)
+
+
+def doctor(session: Session) -> Answer:
+    """Device, versions, free memory and disk, and whether each optional part is there."""
+    from msip_core.doctor import examine
+
+    health = examine(session.isolated_workspace())
+    lines = [f"{MARKS[f.level]}  {f.what:24} {f.found}" for f in health.findings]
+    lines.append("Ready." if health.ready else "Not ready: mend the lines marked MEND.")
+    return Answer(
+        {"ready": health.ready, **health.model_dump(mode="json")},
+        "\n".join(lines),
+        exit_code=0 if health.ready else 1,
+    )
+
+
+def demo(
+    session: Session,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the report goes.", show_default="DIR/demo")
+    ] = None,
+) -> Answer:
+    """The whole way on the drawn example, on a CPU in under 3 minutes."""
+    from msip_core.demo import run_demo
+
+    workspace = session.isolated_workspace()
+    result = run_demo(workspace, (out or workspace.root / "demo").resolve(), ProgressLines(0))
+    text = "\n".join(
+        [*result.sentences, f"Took {duration(result.seconds)}. Report: {result.report}"]
+    )
+    return Answer(result.model_dump(mode="json"), text)
+
+
+def methods(session: Session) -> Answer:
+    """Every criterion, allocation and explainer by name."""
+    entries = [entry for family in FAMILIES.values() for entry in family.values()]
+    document: dict[str, Any] = {
+        str(family): [
+            {"name": e.name, "label": e.label, "description": e.description, "paper": e.paper}
+            for e in members.values()
+        ]
+        for family, members in FAMILIES.items()
+    }
+    rows = [(e.family, e.name, e.description, e.paper) for e in entries]
+    return Answer(document, table(("kind", "name", "what it does", "source"), rows))

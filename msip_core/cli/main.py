@@ -1,0 +1,115 @@
+"""The way in: words to a verb, its answer to stdout, any error to one sentence and a code.
+
+0  done        1  the work failed        2  the input was wrong
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import ValidationError
+
+from msip_core.cli import data, house, look, models, runs, work
+from msip_core.cli.verbs import Answer, JsonOption, WorkspaceOption
+from msip_core.config import explain
+from msip_core.errors import MsipError
+from msip_core.settings import get_settings
+
+PROGRAM = "python -m msip_core"
+
+app = typer.Typer(
+    name=PROGRAM,
+    help="MSIP Lab: prune YOLOv8 for organoid micrographs, and see what it looks at.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def before_the_verb(
+    context: typer.Context, json: JsonOption = False, workspace: WorkspaceOption = None
+) -> None:
+    """MSIP Lab: prune YOLOv8 for organoid micrographs, and see what it looks at."""
+    context.obj = workspace
+
+
+house.register(app)
+app.add_typer(data.app)
+work.register(app)
+app.add_typer(runs.app)
+app.add_typer(models.app)
+look.register(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code.
+
+    With `--json` stdout gets exactly one document: the answer, or `{"error": …, "kind": …}`.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in words
+    command = typer.main.get_command(app)
+    try:
+        answer = command.main(args=words, prog_name=PROGRAM, standalone_mode=False)
+    except Exception as error:  # noqa: BLE001 - outermost level: nobody is shown a traceback
+        sentence, code = _in_words(error, words)
+        sys.stderr.write(sentence + "\n")
+        if as_json:
+            _print({"error": sentence, "kind": type(error).__name__, "exit_code": code})
+        return code
+    if not isinstance(answer, Answer):  # --help has printed itself; Ctrl-C comes as a number
+        return 1 if answer else 0
+    _print(answer.document if as_json else answer.text)
+    return answer.exit_code
+
+
+def _in_words(error: Exception, words: list[str]) -> tuple[str, int]:
+    """One sentence for a person, and the exit code."""
+    match error:
+        case MsipError():
+            return error.message, error.exit_code
+        case ValidationError():
+            return explain(error), 2
+        case typer.TyperException():  # words that no verb understands
+            return error.format_message(), 2
+        case typer.Abort():
+            return "Stopped.", 1
+    return _unexpected(error, words), 1
+
+
+def _print(value: dict[str, Any] | str) -> None:
+    text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _unexpected(error: Exception, words: list[str]) -> str:
+    """Write what happened to a file of the workspace; return the sentence that names it."""
+    report = "".join(traceback.format_exception(error))
+    code = "E-" + hashlib.sha256(report.encode()).hexdigest()[:6]
+    folder = (_workspace_of(words) or get_settings().workspace).expanduser() / "errors"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{time.strftime('%y%m%d-%H%M%S')}-{code}.txt"
+    path.write_text(f"{PROGRAM} {' '.join(words)}\n\n{report}", encoding="utf-8")
+    return (
+        f"Something went wrong that should not ({code}: {type(error).__name__}). Your data are "
+        f"safe. Please send this file to whoever looks after MSIP Lab: {path.resolve()}"
+    )
+
+
+def _workspace_of(words: list[str]) -> Path | None:
+    for place, word in enumerate(words):
+        if word == "--workspace" and place + 1 < len(words):
+            return Path(words[place + 1])
+        if word.startswith("--workspace="):
+            return Path(word.partition("=")[2])
+    return None

@@ -1,0 +1,121 @@
+"""`runs …`: what the Runs page does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from msip_core.cli.console import table
+from msip_core.cli.foreground import describe, follow, hand_over, in_foreground
+from msip_core.cli.verbs import Answer, Session, verb
+from msip_core.runs.service import RunService
+from msip_core.runs.state import Action, RunState
+from msip_core.views.wording import duration, percent, plural
+
+app = typer.Typer(name="runs", help="The queue and its runs.", no_args_is_help=True)
+
+Run = Annotated[str, typer.Argument(metavar="ID")]
+
+
+@verb(app, "list")
+def list_(
+    session: Session,
+    state: Annotated[
+        list[RunState] | None, typer.Option(help="Only these; may be repeated.")
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help="train or prune.")] = None,
+    limit: Annotated[int, typer.Option(min=1)] = 50,
+    offset: Annotated[int, typer.Option(min=0)] = 0,
+) -> Answer:
+    """Runs, newest first."""
+    found = RunService(session.workspace).list(
+        limit=limit, offset=offset, states=state or None, kind=kind
+    )
+    rows = [
+        (r.id, r.name, r.kind, r.state.value, percent(r.done), _left(r.seconds_left), r.stage)
+        for r in found
+    ]
+    documents = [
+        {
+            "id": r.id, "name": r.name, "kind": r.kind, "state": r.state.value, "stage": r.stage,
+            "done": r.done, "seconds_left": r.seconds_left, "created": r.created, "error": r.error,
+        }
+        for r in found
+    ]  # fmt: skip
+    return Answer(
+        {"runs": documents}, table(("id", "name", "kind", "state", "done", "left", "stage"), rows)
+    )
+
+
+@verb(app, "show")
+def show(session: Session, run: Run) -> Answer:
+    """One run: config, baseline, iterations, result, files."""
+    return describe(session.workspace, run)
+
+
+@verb(app, "follow")
+def follow_(session: Session, run: Run) -> Answer:
+    """Tell the story of a run as it goes; Ctrl-C stops the telling, not the run."""
+    return follow(session.workspace, run)
+
+
+@verb(app, "pause")
+def pause(session: Session, run: Run) -> Answer:
+    """Finish the step, keep everything, give the device free."""
+    return _act(session, run, Action.PAUSE)
+
+
+@verb(app, "resume")
+def resume(
+    session: Session,
+    run: Run,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Leave it to the app and return at once.")
+    ] = False,
+) -> Answer:
+    """Go on where a paused, interrupted or failed run stopped."""
+    workspace = session.isolated_workspace()
+    RunService(workspace).act(run, Action.RESUME)
+    return hand_over(workspace, run) if detach else in_foreground(workspace, run)
+
+
+@verb(app, "cancel")
+def cancel(session: Session, run: Run) -> Answer:
+    """Stop for good; what was finished stays."""
+    return _act(session, run, Action.CANCEL)
+
+
+@verb(app, "export")
+def export(
+    session: Session,
+    run: Run,
+    out: Annotated[Path | None, typer.Option(help="The zip file.", show_default="<ID>.zip")] = None,
+) -> Answer:
+    """One zip with everything needed to repeat the run."""
+    target = (out or Path(f"{run}.zip")).expanduser().resolve()
+    path = RunService(session.workspace).export(run, target)
+    return Answer({"id": run, "path": str(path)}, str(path))
+
+
+@verb(app, "reindex")
+def reindex(session: Session) -> Answer:
+    """Rebuild the index from the run folders."""
+    found = RunService(session.workspace).reindex()
+    lines = [
+        f"{plural(found.runs, 'run')} in the index.",
+        *(f"Left out: {s}" for s in found.skipped),
+    ]
+    return Answer({"runs": found.runs, "skipped": list(found.skipped)}, "\n".join(lines))
+
+
+def _act(session: Session, run: str, action: Action) -> Answer:
+    service = RunService(session.workspace)
+    service.act(run, action)
+    state = service.get(run).state.value
+    return Answer({"id": run, "state": state}, f"{run} is {state}.")
+
+
+def _left(seconds: float | None) -> str | None:
+    return None if seconds is None else duration(seconds)

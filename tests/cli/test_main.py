@@ -1,0 +1,182 @@
+"""Words in, one answer and one exit code out."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from msip_core.cli import data as data_verbs
+from msip_core.cli.data import parse_class_map
+from msip_core.cli.main import main
+from msip_core.errors import ConfigError, WorkError
+from msip_core.workspace import Workspace
+from tests.cli.conftest import Verb
+from tests.fresh import ROOT
+
+VERBS = (
+    "doctor", "demo", "methods", "train", "prune", "predict", "compare", "explain", "export",
+    "data import", "data example", "data list", "data show", "models list", "models show",
+    "runs list", "runs show", "runs follow", "runs pause", "runs resume", "runs cancel",
+    "runs export", "runs reindex",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself_and_takes_json_and_workspace(
+    verb: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*verb.split(), "--help"]) == 0
+    text = re.sub(r"\x1b\[[0-9;]*m", "", capfd.readouterr().out)
+    assert "--json" in text
+    assert "--workspace" in text
+
+
+def test_an_empty_workspace_lists_nothing_and_says_so_in_json(msip: Verb) -> None:
+    assert msip("data", "list", "--json").document == {"datasets": []}
+    assert msip("models", "list", "--json").document == {"models": []}
+    assert msip("runs", "list", "--json").document == {"runs": []}
+
+
+def test_global_options_may_stand_before_the_verb(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--json", "--workspace", str(tmp_path / "w"), "data", "list"]) == 0
+    assert json.loads(capfd.readouterr().out) == {"datasets": []}
+    assert (tmp_path / "w" / "datasets").is_dir()
+
+
+def test_the_workspace_behind_the_verb_wins(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["--workspace", str(first), "data", "list", "--workspace", str(second)]) == 0
+    assert second.is_dir()
+    assert not first.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("data", "show", "nothing"),
+        ("models", "show", "nothing"),
+        ("runs", "show", "nothing"),
+        ("runs", "pause", "nothing"),
+        ("prune", "--data", "nothing", "--model", "m"),
+        ("train", "--data", "nothing", "--weights", "yolov8n.yaml"),
+    ],
+    ids=" ".join,
+)
+def test_a_name_that_is_not_there_is_one_sentence_and_code_2(msip: Verb, words: tuple[str]) -> None:
+    said = msip(*words, "--json")
+    assert said.code == 2
+    assert said.document["kind"] == "NotFoundError"
+    assert "nothing" in said.document["error"]
+    assert said.err.strip() == said.document["error"]
+    assert "Traceback" not in said.err
+
+
+def test_without_json_an_error_leaves_stdout_empty(msip: Verb) -> None:
+    said = msip("data", "show", "nothing")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("There is no dataset 'nothing'")
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("data", "show"), "NAME"),
+        (("runs", "list", "--limit", "many"), "many"),
+        (("fly",), "fly"),
+        (("prune", "--data", "d"), "--model"),
+    ],
+)
+def test_words_that_no_verb_understands_are_code_2(
+    msip: Verb, words: tuple[str, ...], named: str
+) -> None:
+    said = msip(*words, "--json")
+    assert said.code == 2
+    assert named.lower() in said.document["error"].lower()
+
+
+def test_a_name_with_a_slash_cannot_leave_the_workspace(msip: Verb) -> None:
+    said = msip("data", "show", "../outside", "--json")
+    assert said.code == 2
+    assert "cannot be a dataset name" in said.document["error"]
+
+
+def test_work_that_fails_is_code_1(msip: Verb, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Workspace) -> None:
+        raise WorkError("The disk is gone.")
+
+    monkeypatch.setattr(data_verbs, "list_datasets", fail)
+    said = msip("data", "list", "--json")
+    assert said.code == 1
+    assert said.document["error"] == "The disk is gone."
+
+
+def test_the_unexpected_gets_a_code_and_a_file_instead_of_a_traceback(
+    msip: Verb, monkeypatch: pytest.MonkeyPatch, workspace: Workspace
+) -> None:
+    def fail(_: Workspace) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(data_verbs, "list_datasets", fail)
+    said = msip("data", "list", "--json")
+    assert said.code == 1
+    assert "Traceback" not in said.err
+    (report,) = (workspace.root / "errors").iterdir()
+    assert str(report) in said.document["error"]
+    assert re.search(r"E-[0-9a-f]{6}", said.document["error"])
+    assert "secret detail" in report.read_text(encoding="utf-8")
+
+
+def test_class_map_renames_merges_and_drops() -> None:
+    assert parse_class_map(["cyst=no_crypt,late=crypt", "early=no_crypt", "debris="]) == {
+        "cyst": "no_crypt",
+        "late": "crypt",
+        "early": "no_crypt",
+        "debris": None,
+    }
+
+
+@pytest.mark.parametrize("words", [["cyst"], ["=crypt"], ["a=b", "a=c"]])
+def test_a_class_map_that_says_nothing_or_twice_is_refused(words: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"map"):
+        parse_class_map(words)
+
+
+def test_every_method_is_listed(msip: Verb) -> None:
+    from msip_core.catalog import CRITERIA
+
+    names = [entry["name"] for entry in msip("methods", "--json").document["criterion"]]
+    assert names == list(CRITERIA)
+
+
+def test_python_dash_m_is_the_same_program(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "msip_core", "data", "list", "--json", "--workspace", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"datasets": []})
+
+
+def test_doctor_names_device_memory_disk_and_optional_parts(msip: Verb) -> None:
+    said = msip("doctor", "--json")
+    levels = {finding["what"]: finding["level"] for finding in said.document["findings"]}
+    assert {"device", "memory", "disk", "workspace", "one OpenCV", "openvino"} <= set(levels)
+    assert said.document["ready"] == ("problem" not in levels.values())
+    assert said.code == (0 if said.document["ready"] else 1)
+
+
+def test_doctor_finds_a_disk_that_is_full(msip: Verb, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=1000))
+    said = msip("doctor")
+    assert said.code == 1
+    assert re.search(r"MEND\s+disk .*clear some space", said.out)
