@@ -1,0 +1,1 @@
+"""YOLOv8 itself: load, build, train, evaluate, weigh, predict, export."""

@@ -1,0 +1,172 @@
+"""New detectors: from scratch, for other classes, and into the workspace as a model with a card."""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import nn
+
+from msip_core.config import ImageRecipe
+from msip_core.detector.checkpoints import (
+    architecture_of,
+    inspect_checkpoint,
+    is_pruned,
+    load_model,
+    normalise,
+    save_stock,
+    save_work,
+    sha256_of,
+)
+from msip_core.detector.cost import count_cost
+from msip_core.detector.library import DetectionModel, copy_model, is_yolov8_yaml
+from msip_core.errors import ConfigError
+from msip_core.events import Metrics
+from msip_core.models import ModelCard, write_card
+from msip_core.workspace import Workspace, new_id
+
+_DEFAULT_IMGSZ = 640
+
+
+class Adapted(NamedTuple):
+    """A detector with the wanted classes, and one sentence on what was kept of the old one."""
+
+    model: DetectionModel
+    note: str
+
+
+def build_model(name: str, classes: tuple[str, ...], seed: int = 0) -> DetectionModel:
+    """A detector from scratch; the same seed gives the same weights.
+
+    Args:
+        name: "yolov8n.yaml", "yolov8s.yaml", ...
+    """
+    if not is_yolov8_yaml(name):
+        raise ConfigError(
+            f"'{name}' is no YOLOv8 description: choose yolov8n.yaml, yolov8s.yaml, yolov8m.yaml, "
+            "yolov8l.yaml or yolov8x.yaml."
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = DetectionModel(name, nc=len(classes), verbose=False)
+    model.names = dict(enumerate(classes))
+    return normalise(model)
+
+
+def adapt_classes(model: DetectionModel, classes: tuple[str, ...], seed: int = 0) -> Adapted:
+    """A copy of `model` that detects `classes`.
+
+    The last class convolutions get one row per new class. Rows of classes that the old model knows
+    by the same name (case apart) are kept; the others start anew, with the bias that Ultralytics
+    gives (5 objects per 640 px image). All other weights stay.
+    """
+    twin = copy_model(model)
+    old = tuple(model.names.values())
+    if old == tuple(classes):
+        return Adapted(twin, f"Classes unchanged ({', '.join(old)}).")
+    known = {name.strip().lower(): row for row, name in enumerate(old)}
+    rows = [known.get(name.strip().lower()) for name in classes]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = twin.model[-1]
+        for branch, stride in zip(head.cv3, head.stride.tolist(), strict=True):
+            branch[-1] = _class_conv(branch[-1], rows, stride)
+    head.nc = len(classes)
+    head.no = head.nc + 4 * head.reg_max
+    twin.names = dict(enumerate(classes))
+    twin.nc = len(classes)
+    twin.yaml = {**deepcopy(twin.yaml), "nc": len(classes)}
+    kept = [name for name, row in zip(classes, rows, strict=True) if row is not None]
+    new = [name for name, row in zip(classes, rows, strict=True) if row is None]
+    note = f"Backbone, neck and boxes kept from {architecture_of(model)}"
+    note += f"; classes kept: {', '.join(kept)}" if kept else ""
+    note += f"; classes learned anew: {', '.join(new)}" if new else ""
+    return Adapted(twin, note + ".")
+
+
+def _class_conv(old: nn.Conv2d, rows: list[int | None], stride: float) -> nn.Conv2d:
+    conv = nn.Conv2d(old.in_channels, len(rows), 1)
+    weight, bias = dict(conv.named_parameters()).values()
+    old_weight, old_bias = dict(old.named_parameters()).values()
+    with torch.no_grad():
+        bias.fill_(math.log(5 / len(rows) / (640 / stride) ** 2))
+        for new_row, old_row in enumerate(rows):
+            if old_row is not None:
+                weight[new_row] = old_weight[old_row]
+                bias[new_row] = old_bias[old_row]
+    return conv
+
+
+def register_model(
+    workspace: Workspace,
+    model: DetectionModel,
+    *,
+    name: str,
+    kind: Literal["baseline", "pruned", "uploaded"],
+    imgsz: int,
+    model_id: str | None = None,
+    architecture: str | None = None,
+    dataset: str | None = None,
+    dataset_hash: str | None = None,
+    recipe: ImageRecipe | None = None,
+    val: Metrics | None = None,
+    test: Metrics | None = None,
+    baseline_id: str | None = None,
+    macs_ratio: float | None = None,
+    origin: dict[str, Any] | None = None,
+    note: str = "",
+) -> ModelCard:
+    """Put a model into the workspace: model.pt for everyone, work.pt for pruned ones, the card last
+    (so that a model without a card is one that was never finished).
+
+    `model_id` given again overwrites that model: a resumed run registers once.
+    """
+    model_id = model_id or new_id("model")
+    folder = workspace.model_dir(model_id)
+    save_stock(model, folder / "model.pt", imgsz=imgsz)
+    if kind == "pruned":
+        save_work(model, folder / "work.pt", {"model_id": model_id})
+    card = ModelCard(
+        id=model_id,
+        name=name or model_id,
+        kind=kind,
+        architecture=architecture or architecture_of(model),
+        classes=tuple(model.names.values()),
+        imgsz=imgsz,
+        dataset=dataset,
+        dataset_hash=dataset_hash,
+        recipe=recipe,
+        val=val,
+        test=test,
+        cost=count_cost(model, imgsz),
+        baseline_id=baseline_id,
+        macs_ratio=macs_ratio,
+        origin=origin or {},
+        note=note,
+    )
+    write_card(workspace, card)
+    return card
+
+
+def add_upload(workspace: Workspace, path: Path, name: str = "") -> ModelCard:
+    """Bring a person's .pt file into the workspace.
+
+    It is read by the safe-only loader and written anew, so that nothing of the original pickle is
+    kept; its SHA-256 is.
+    """
+    info = inspect_checkpoint(path)
+    model = load_model(path)
+    imgsz = info.imgsz if info.imgsz and info.imgsz % 32 == 0 else _DEFAULT_IMGSZ
+    return register_model(
+        workspace,
+        model,
+        name=name or path.stem,
+        kind="uploaded",
+        imgsz=imgsz,
+        architecture=info.architecture,
+        origin={"file": path.name, "sha256": sha256_of(path)},
+        note="Already pruned when it was uploaded." if is_pruned(model) else "",
+    )

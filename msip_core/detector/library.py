@@ -1,0 +1,88 @@
+"""The one door to Ultralytics: quiet, offline, without telemetry, and without a hold on threads.
+
+Importing this module prepares the process and then imports ultralytics. Ultralytics reads its
+environment once, at import, and on the way sets OMP_NUM_THREADS=1 for every later child process
+and asks a name server whether it is online; neither is wanted here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+# torch first: it reads OMP_NUM_THREADS before ultralytics overwrites it.
+import torch
+
+_OMP = os.environ.get("OMP_NUM_THREADS")
+os.environ.setdefault("YOLO_OFFLINE", "true")
+os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+os.environ.setdefault("YOLO_VERBOSE", "false")
+
+from ultralytics.cfg import DEFAULT_CFG_DICT  # noqa: E402
+from ultralytics.nn.tasks import DetectionModel  # noqa: E402
+from ultralytics.utils import LOGGER, SETTINGS, IterableSimpleNamespace  # noqa: E402
+
+if _OMP is None:
+    os.environ.pop("OMP_NUM_THREADS", None)
+LOGGER.setLevel(logging.ERROR)
+if SETTINGS.get("sync", False):
+    SETTINGS.update({"sync": False})
+
+__all__ = [
+    "DetectionModel",
+    "copy_model",
+    "hyperparameters",
+    "is_yolov8_yaml",
+    "reset",
+    "threads_kept",
+]
+
+_YAML = re.compile(r"yolov8[nsmlx](-p2|-p6)?\.yaml")
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Give torch its thread count back; Ultralytics sets cores - 1 whenever it picks the CPU."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def hyperparameters(**changes: Any) -> IterableSimpleNamespace:
+    """Ultralytics' settings with attribute access, as its loss and datasets want them."""
+    return IterableSimpleNamespace(**{**DEFAULT_CFG_DICT, "task": "detect", **changes})
+
+
+def is_yolov8_yaml(name: str) -> bool:
+    """Whether this is one of the YOLOv8 descriptions that come with Ultralytics."""
+    return _YAML.fullmatch(name) is not None
+
+
+def copy_model(model: DetectionModel) -> DetectionModel:
+    """A copy that shares nothing with `model` and carries no leftovers of earlier work.
+
+    Left out: the cached criterion (it holds the model again), gradients, and the anchors that
+    Detect keeps after a forward; made under inference_mode, these would break the next backward.
+    """
+    criterion = getattr(model, "criterion", None)
+    twin = deepcopy(model, {id(criterion): None} if criterion is not None else {})
+    return reset(twin)
+
+
+def reset(model: DetectionModel) -> DetectionModel:
+    """Drop criterion, gradients and cached anchors of `model` in place; returns it."""
+    model.criterion = None
+    for parameter in model.parameters():
+        parameter.grad = None
+    head = model.model[-1]
+    head.shape = None
+    head.anchors = torch.empty(0)
+    head.strides = torch.empty(0)
+    return model
