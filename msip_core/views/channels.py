@@ -36,10 +36,15 @@ class ChannelsInfo(NamedTuple):
     totals: dict[str, tuple[int, int]]
 
 
+def position_of(name: str) -> int:
+    """Place in YOLOv8's list of layers: 15 for 'model.15.m.0.cv1.conv'."""
+    match = _NUMBER.search(name)
+    return int(match.group(1)) if match else 0
+
+
 def part_of(name: str) -> str:
     """Part of YOLOv8 that a layer such as 'model.15.m.0.cv1.conv' belongs to."""
-    match = _NUMBER.search(name)
-    number = int(match.group(1)) if match else 0
+    number = position_of(name)
     return PARTS[0] if number < _BACKBONE_END else PARTS[1] if number < _NECK_END else PARTS[2]
 
 
@@ -63,7 +68,7 @@ def channels_info(layers: Sequence[LayerChannels]) -> ChannelsInfo:
             after=layer.after,
             removed=1 - layer.after / layer.original if layer.original else 0.0,
         )
-        for layer in layers
+        for layer in sorted(layers, key=lambda layer: position_of(layer.name))
     )
     totals = {
         part: (

@@ -125,11 +125,14 @@ def overlay_heat(
         peak: heat that gets the brightest colour; give two pictures the same one to compare them.
             None takes the map's own maximum.
     """
+    _check_shape(heat, pixels)
     positive = np.clip(np.asarray(heat, dtype=np.float64), 0, None)
     top = float(positive.max()) if peak is None else peak
     share = np.clip(positive / top, 0, 1) if top > 0 else np.zeros_like(positive)
-    # The root lets middling heat be seen without hiding the tissue below it.
-    return _blend(pixels, share, opacity * np.sqrt(share), style.HEAT_MAP, min_side)
+    picture = enlarge(pixels, enlargement(pixels, min_side))
+    share = cv2.resize(share, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    colours = heat_palette()[np.rint(np.clip(share, 0, 1) * 255).astype(np.intp)]
+    return _blend(picture, colours, opacity * share**0.7)
 
 
 def overlay_signed(
@@ -146,11 +149,15 @@ def overlay_signed(
         values: (height, width) like `pixels`; `values[segments]` for SHAP on super-pixels.
         peak: absolute value of the strongest colour; None takes the map's own.
     """
+    _check_shape(values, pixels)
     signed = np.asarray(values, dtype=np.float64)
     top = float(np.abs(signed).max()) if peak is None else peak
     share = np.clip(signed / top, -1, 1) if top > 0 else np.zeros_like(signed)
-    alpha = opacity * np.sqrt(np.abs(share))
-    return _blend(pixels, (share + 1) / 2, alpha, style.SIGNED_MAP, min_side)
+    picture = enlarge(pixels, enlargement(pixels, min_side))
+    # Nearest: a super-pixel has one value, and its edge is an edge.
+    share = cv2.resize(share, picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    ends = np.array([style.rgb(style.TAKES), style.rgb(style.ADDS)], dtype=np.float64)
+    return _blend(picture, ends[(share > 0).astype(np.intp)], opacity * np.abs(share) ** 0.7)
 
 
 def box_outline(box: Box) -> NDArray[np.float64]:
@@ -186,34 +193,28 @@ def draw_band(
     band = distance <= width * factor
     tint = np.array(style.rgb(colour), dtype=np.float64)
     picture[band] = (picture[band] * 0.68 + tint * 0.32).astype(np.uint8)
-    stroke = max(1, round(max(picture.shape[:2]) / 600))
+    stroke = max(2, round(max(picture.shape[:2]) / 400))
     cv2.polylines(picture, [points.reshape(-1, 1, 2)], True, style.rgb(colour), stroke, cv2.LINE_AA)
     return picture
 
 
-def _blend(
-    pixels: Pixels,
-    share: NDArray[np.float64],
-    alpha: NDArray[np.float64],
-    colormap: str,
-    min_side: int,
-) -> Pixels:
-    if share.shape != pixels.shape[:2]:
-        raise ValueError(f"the map must be {pixels.shape[:2]} like the image, got {share.shape}")
-    factor = enlargement(pixels, min_side)
-    picture = enlarge(pixels, factor).astype(np.float64)
-    size = (picture.shape[1], picture.shape[0])
-    share = np.clip(cv2.resize(share, size, interpolation=cv2.INTER_LINEAR), 0, 1)
-    alpha = np.clip(cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR), 0, 1)[..., None]
-    colours = _palette(colormap)[np.rint(share * 255).astype(np.intp)]
-    return np.asarray(np.rint(picture * (1 - alpha) + colours * alpha), dtype=np.uint8)
+def _check_shape(values: NDArray[np.floating], pixels: Pixels) -> None:
+    if values.shape != pixels.shape[:2]:
+        raise ValueError(f"the map must be {pixels.shape[:2]} like the image, got {values.shape}")
 
 
-@lru_cache(maxsize=4)
-def _palette(name: str) -> NDArray[np.float64]:
+def _blend(picture: Pixels, colours: NDArray[np.float64], alpha: NDArray[np.float64]) -> Pixels:
+    share = np.clip(alpha, 0, 1)[..., None]
+    return np.asarray(np.rint(picture * (1 - share) + colours * share), dtype=np.uint8)
+
+
+@lru_cache(maxsize=1)
+def heat_palette() -> NDArray[np.float64]:
+    """The 256 colours of heat maps, (256, 3) in [0, 255]."""
     from matplotlib import colormaps  # here: pages without a heat map do not pay for it
 
-    return np.asarray(colormaps[name](np.arange(256))[:, :3] * 255, dtype=np.float64)
+    values = np.linspace(style.HEAT_FROM, 1, 256)
+    return np.asarray(colormaps[style.HEAT_MAP](values)[:, :3] * 255, dtype=np.float64)
 
 
 @lru_cache(maxsize=8)
@@ -267,7 +268,7 @@ class _Canvas:
         self.image = Image.fromarray(enlarge(pixels, self.factor))
         self.draw = ImageDraw.Draw(self.image)
         longer = max(self.image.size)
-        self.stroke = max(2, round(longer / 380))
+        self.stroke = max(2, round(longer / 280))
         self.font = _font(max(12, round(longer / 58)))
         self.taken: list[Rect] = []
 

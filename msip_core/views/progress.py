@@ -79,7 +79,7 @@ def map_figure(info: MapInfo, *, revision: str = "map") -> go.Figure:
         levels.append(info.baseline)
     if info.guard is not None:
         text = f"stop below {wording.accuracy(info.guard)}"
-        reference_line(figure, info.guard, text, style.TARGET, "longdashdot")
+        reference_line(figure, info.guard, text, style.TARGET, "longdashdot", place="bottom left")
         levels.append(info.guard)
     share_axis(figure, levels)
     whole_steps(figure, max(info.iterations, default=1))

@@ -30,6 +30,7 @@ def new_figure(x_title: str, y_title: str, *, revision: str, height: int = 320) 
         plot_bgcolor=style.CLEAR,
         font={"family": style.SCREEN_FONT, "size": 13},
         hovermode="x unified",
+        modebar={"bgcolor": style.CLEAR, "color": style.GREY, "activecolor": style.ACCENT},
         legend={
             "orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom",
             "title": {"text": ""},
@@ -72,10 +73,12 @@ def share_axis(figure: go.Figure, values: list[float], margin: float = 0.02, **w
     )
 
 
-def reference_line(figure: go.Figure, y: float, label: str, colour: str, dash: str) -> None:
+def reference_line(
+    figure: go.Figure, y: float, label: str, colour: str, dash: str, *, place: str = "top left"
+) -> None:
     """A level with its name written on it."""
     figure.add_hline(
         y=y, line={"color": colour, "dash": dash, "width": 1.5},
         annotation={"text": label, "font": {"color": colour, "size": 12}},
-        annotation_position="top left",
+        annotation_position=place,
     )  # fmt: skip

@@ -26,6 +26,7 @@ PINK = "#CC79A7"
 GOLD = "#B8860B"
 GREY = "#7A8290"
 
+PAPER_GRID = "#DDE3E2"
 GRID = "rgba(128,136,148,0.25)"
 CLEAR = "rgba(0,0,0,0)"
 
@@ -69,9 +70,12 @@ PAIR_KINDS = tuple(PAIR_WORDS)
 
 CLASS_COLOURS = (SKY, ORANGE, PINK, YELLOW, GREEN, VERMILLION, BLUE)
 
-# Perceptually even maps; diverging maps have a grey-free middle so that "nothing" is white.
+# Perceptually even; the dark fifth is left out, because low heat must not look like shadow.
 HEAT_MAP = "inferno"
-SIGNED_MAP = "PuOr_r"
+HEAT_FROM = 0.2
+# Contributions: these two stay apart in every common kind of colour blindness.
+ADDS = ORANGE
+TAKES = "#5E4FA2"
 
 SCREEN_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 PAPER_FONTS = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans")

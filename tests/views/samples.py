@@ -102,7 +102,7 @@ def epoch_records(iterations: int = 5, each: int = 4) -> list[EpochRecord]:
             records.append(
                 EpochRecord(
                     iteration=index, phase="finetune", epoch=epoch, epochs=each,
-                    losses={"box": 1.1 + 0.5 * fall, "cls": 0.7 + 0.6 * fall, "dfl": 0.9 + 0.2 * fall},
+                    losses={"box": 1.1 + 0.5 * fall, "cls": 0.7 + 0.6 * fall, "dfl": 0.9},
                     map50=0.9 - 0.06 * fall - 0.002 * index, map50_95=0.68 - 0.06 * fall,
                     lr=1e-3 * fall, seconds=20.0,
                 )

@@ -1,0 +1,106 @@
+"""Two models side by side: measured latency and how their detections agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import plotly.graph_objects as go
+
+from msip_core.views import style, wording
+from msip_core.views.screen import new_figure
+from msip_core.views.tables import latency_pairs
+
+
+class LatencyBar(NamedTuple):
+    """One measured latency; `low` and `high` bound the median's 95 % interval, milliseconds."""
+
+    setting: str
+    model: str
+    median: float
+    low: float
+    high: float
+
+
+class LatencyInfo(NamedTuple):
+    bars: tuple[LatencyBar, ...]
+
+
+def latency_info(latency: Sequence[Mapping[str, Any]]) -> LatencyInfo:
+    """Latencies as the compare job measured them, formats in their order."""
+    bars = [
+        LatencyBar(
+            setting=f"{form}, batch {batch}",
+            model=name,
+            median=float(pair[name]["median_ms"]),
+            low=float(pair[name]["low_ms"]),
+            high=float(pair[name]["high_ms"]),
+        )
+        for (form, batch), pair in latency_pairs(latency).items()
+        for name in ("baseline", "pruned")
+        if name in pair
+    ]
+    return LatencyInfo(tuple(bars))
+
+
+def latency_figure(info: LatencyInfo, *, revision: str = "latency") -> go.Figure:
+    """Bars with the interval of the median; the hatched bars are the pruned model."""
+    settings = list(dict.fromkeys(bar.setting for bar in info.bars))
+    height = 110 + 62 * max(1, len(settings))
+    figure = new_figure("milliseconds per image (median, 95 % interval)", "", revision=revision,
+                        height=height)  # fmt: skip
+    figure.update_layout(barmode="group", bargap=0.35, hovermode="closest")
+    looks = {"baseline": (style.BASELINE, ""), "pruned": (style.AFTER, "/")}
+    for model, (colour, shape) in looks.items():
+        bars = [bar for bar in info.bars if bar.model == model]
+        figure.add_bar(
+            y=[bar.setting for bar in bars], x=[bar.median for bar in bars], orientation="h",
+            name=model, marker={"color": colour, "pattern": {"shape": shape, "solidity": 0.25}},
+            error_x={
+                "type": "data", "symmetric": False, "thickness": 2, "color": style.GOLD,
+                "array": [bar.high - bar.median for bar in bars],
+                "arrayminus": [bar.median - bar.low for bar in bars],
+            },
+            text=[wording.milliseconds(bar.median) for bar in bars], textposition="inside",
+            insidetextanchor="start", hovertemplate="%{y}: %{text}<extra>" + model + "</extra>",
+        )  # fmt: skip
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_xaxes(rangemode="tozero")
+    return figure
+
+
+class AgreementInfo(NamedTuple):
+    """How many objects fall in each kind of pair."""
+
+    counts: dict[str, int]
+
+    @property
+    def of_baseline(self) -> int:
+        """Objects that the baseline found."""
+        return sum(self.counts[kind] for kind in ("both", "class changed", "lost"))
+
+
+def agreement_info(agreement: Mapping[str, int]) -> AgreementInfo:
+    """Counts of all four kinds; a kind that is missing counts 0."""
+    return AgreementInfo({kind: int(agreement.get(kind, 0)) for kind in style.PAIR_KINDS})
+
+
+_HATCH = {"both": "", "class changed": "x", "lost": "/", "new": "."}
+
+
+def agreement_figure(info: AgreementInfo, *, revision: str = "agreement") -> go.Figure:
+    """One stacked bar; each kind has its colour and hatch, and its count is written in it."""
+    figure = new_figure("objects", "", revision=revision, height=150)
+    figure.update_layout(barmode="stack", hovermode="closest", legend_traceorder="normal")
+    for kind, count in info.counts.items():
+        figure.add_bar(
+            x=[count], y=[""], orientation="h", name=style.PAIR_WORDS[kind], text=[count or ""],
+            textposition="inside", hovertemplate="%{x} %{fullData.name}<extra></extra>",
+            marker={
+                "color": style.PAIR_COLOURS[kind],
+                "pattern": {"shape": _HATCH[kind], "solidity": 0.2},
+                "line": {"color": style.GREY, "width": 1},
+            },
+        )  # fmt: skip
+    figure.update_yaxes(showticklabels=False, showgrid=False)
+    return figure

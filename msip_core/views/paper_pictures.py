@@ -1,0 +1,261 @@
+"""Micrographs for print: before and after pruning, and where the models look.
+
+Boxes, numbers and scale bars are vector shapes over the untouched pixels, so they stay sharp and
+editable; only the micrograph and the heat are raster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Polygon, Rectangle
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+from msip_core.boxes import Box, Detection, Pair
+from msip_core.views import pictures, style
+from msip_core.views.paper import (
+    MAX_HEIGHT_MM,
+    drawing,
+    length_label,
+    letter,
+    new_figure,
+    nice_length,
+    scale_bar,
+)
+from msip_core.views.wording import plural
+
+Pixels = NDArray[np.uint8]
+_RIM = [withStroke(linewidth=1.6, foreground="#0C1212")]
+
+
+class BeforeAfterInfo(NamedTuple):
+    """One micrograph as two models saw it.
+
+    Attributes:
+        pixels: uint8 (height, width, 3).
+        pixel_size_um: None draws no scale bar, and the caption says so.
+        names: titles of the two panels.
+    """
+
+    pixels: Pixels
+    baseline: Sequence[Detection]
+    pruned: Sequence[Detection]
+    pairs: Sequence[Pair]
+    classes: Sequence[str]
+    pixel_size_um: float | None = None
+    names: tuple[str, str] = ("Baseline", "Pruned")
+
+    def counts(self) -> dict[str, int]:
+        """Pairs of each kind."""
+        return {kind: sum(p.kind == kind for p in self.pairs) for kind in style.PAIR_KINDS}
+
+
+def before_after_figure(info: BeforeAfterInfo, width_mm: float = 178.0) -> Figure:
+    """Baseline left, pruned right; line style and colour say how the detections match."""
+    height, width = info.pixels.shape[:2]
+    with drawing():
+        panel_mm = width_mm / 2 * height / width
+        figure = new_figure(width_mm, min(MAX_HEIGHT_MM, panel_mm + 12))
+        axes = figure.subplots(1, 2)
+        for number, (panel, name) in enumerate(zip(axes, info.names)):
+            _show(panel, info.pixels)
+            letter(panel, "ab"[number])
+            panel.set_title(name, fontsize=7)
+            for pair in info.pairs:
+                index = pair.pruned if number else pair.baseline
+                if index is not None:
+                    found = (info.pruned if number else info.baseline)[index]
+                    text = f"{found.number} {_class(info.classes, found.cls)}"
+                    _box(panel, found, style.PAIR_COLOURS[pair.kind], _dash(pair.kind), text)
+        if info.pixel_size_um is not None:
+            scale_bar(axes[1], width, height, info.pixel_size_um)
+        _pair_legend(figure, info.counts())
+    return figure
+
+
+def before_after_caption(info: BeforeAfterInfo) -> str:
+    """Caption of `before_after_figure` with the counts of each kind."""
+    counts = info.counts()
+    kinds = ", ".join(f"{counts[kind]} {style.PAIR_WORDS[kind]}" for kind in style.PAIR_KINDS)
+    found = f"{len(info.baseline)} and {len(info.pruned)}"
+    return (
+        f"One micrograph before (a) and after (b) pruning; {found} objects: {kinds}. "
+        f"Numbers are those of the table. {_bar_words(info.pixels, info.pixel_size_um)}"
+    )
+
+
+class HeatPanel(NamedTuple):
+    """One explanation of one model.
+
+    Attributes:
+        model, method: words for the title, e.g. "Pruned", "Grad-CAM".
+        values: float (height, width) like the micrograph; heat >= 0, or contributions.
+        signed: contributions of both signs (SHAP) rather than heat.
+        scores: name -> value, written under the panel.
+    """
+
+    model: str
+    method: str
+    values: NDArray[np.floating]
+    signed: bool = False
+    scores: dict[str, float] = {}
+
+
+class ExplanationInfo(NamedTuple):
+    """Explanations of one detection: panels in reading order.
+
+    Attributes:
+        box: the detection that is explained.
+        outline: (n, 2) contour of the object in x, y, or None where there is no mask.
+        margin: share of the box's longer side shown around it; None shows the whole image.
+    """
+
+    pixels: Pixels
+    box: Box
+    label: str
+    panels: Sequence[HeatPanel]
+    outline: NDArray[np.floating] | None = None
+    pixel_size_um: float | None = None
+    margin: float | None = None
+
+
+def explanation_figure(info: ExplanationInfo, width_mm: float = 178.0) -> Figure:
+    """The micrograph with its detection, then one panel per model and method.
+
+    Models are rows, methods columns; the honesty line is part of the figure.
+    """
+    models = list(dict.fromkeys(panel.model for panel in info.panels))
+    methods = list(dict.fromkeys(panel.method for panel in info.panels))
+    columns, rows = 1 + len(methods), max(1, len(models))
+    x1, y1, x2, y2 = _window(info)
+    with drawing():
+        panel_mm = (width_mm / columns - 2) * (y2 - y1) / (x2 - x1)
+        height = min(MAX_HEIGHT_MM, rows * (panel_mm + 11) + 8)
+        figure = new_figure(width_mm, height)
+        grid = figure.subplots(rows, columns, squeeze=False)
+        _show(grid[0, 0], info.pixels)
+        grid[0, 0].set_title(info.label, fontsize=7)
+        for row in range(1, rows):
+            grid[row, 0].set_axis_off()
+        for panel in info.panels:
+            place = grid[models.index(panel.model), 1 + methods.index(panel.method)]
+            _heat(place, info.pixels, panel)
+        used = [grid[0, 0], *(axes for axes in grid[:, 1:].flat if axes.has_data())]
+        for number, axes in enumerate(used):
+            letter(axes, "abcdefghijkl"[number])
+            _object(axes, info)
+            axes.set(xlim=(x1 - 0.5, x2 - 0.5), ylim=(y2 - 0.5, y1 - 0.5))
+        for axes in grid[:, 1:].flat:
+            if not axes.has_data():
+                axes.set_axis_off()
+        if info.pixel_size_um is not None:
+            scale_bar(grid[0, 0], x2 - x1, y2 - y1, info.pixel_size_um)
+        figure.supxlabel(style.HONESTY, fontsize=6, x=0.99, ha="right", style="italic")
+    return figure
+
+
+def explanation_caption(info: ExplanationInfo) -> str:
+    """Caption of `explanation_figure`, with every score, ending with the honesty line."""
+    outline = "object outline" if info.outline is not None else "box"
+    parts = [f"a, {info.label} with its {outline}"]
+    for panel in info.panels:
+        scores = ", ".join(f"{name} {value:.2f}" for name, value in panel.scores.items())
+        parts.append(f"{panel.method}, {panel.model}" + (f" ({scores})" if scores else ""))
+    signed = any(panel.signed for panel in info.panels)
+    colours = " Orange adds to the score, purple takes from it." if signed else ""
+    shown = info.pixels[: ceil(_window(info)[3]), : ceil(_window(info)[2])]
+    bar = _bar_words(shown, info.pixel_size_um, _window(info)[2] - _window(info)[0])
+    return f"{'; '.join(parts)}.{colours} {bar} {style.HONESTY}"
+
+
+def _show(axes: Axes, pixels: Pixels) -> None:
+    axes.imshow(pixels, interpolation="none")
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _heat(axes: Axes, pixels: Pixels, panel: HeatPanel) -> None:
+    draw = pictures.overlay_signed if panel.signed else pictures.overlay_heat
+    _show(axes, draw(pixels, panel.values, min_side=1))
+    axes.set_title(f"{panel.model} · {panel.method}", fontsize=7)
+    if panel.scores:
+        words = "   ".join(f"{name} {value:.2f}" for name, value in panel.scores.items())
+        axes.set_xlabel(words, fontsize=6, labelpad=2)
+
+
+def _object(axes: Axes, info: ExplanationInfo) -> None:
+    if info.outline is not None:
+        shape = Polygon(
+            np.asarray(info.outline), closed=True, fill=False, edgecolor="white", linewidth=0.8,
+            path_effects=_RIM, gid="outline",
+        )  # fmt: skip
+        axes.add_patch(shape)
+    else:
+        _box(axes, info.box, "#FFFFFF", "-", "")
+
+
+def _box(
+    axes: Axes, box: Box, colour: str, dash: str | tuple[int, tuple[int, ...]], text: str
+) -> None:
+    # Pixel centres lie on whole numbers in imshow; a box edge lies between two pixels.
+    axes.add_patch(
+        Rectangle(
+            (box.x1 - 0.5, box.y1 - 0.5), box.x2 - box.x1, box.y2 - box.y1, fill=False,
+            edgecolor=colour, linewidth=0.9, linestyle=dash, path_effects=_RIM,
+        )
+    )  # fmt: skip
+    if text:
+        axes.annotate(
+            text, (box.x1, box.y1), xytext=(0, 1.5), textcoords="offset points", fontsize=5.5,
+            color=colour, fontweight="bold", path_effects=_RIM, annotation_clip=True,
+        )  # fmt: skip
+
+
+def _dash(kind: str) -> str | tuple[int, tuple[int, ...]]:
+    dashes = style.PAIR_DASHES[kind]
+    return (0, dashes) if dashes else "-"
+
+
+def _pair_legend(figure: Figure, counts: dict[str, int]) -> None:
+    handles = [
+        Line2D(
+            [], [], color=style.PAIR_COLOURS[kind], linestyle=_dash(kind), linewidth=1.2,
+            path_effects=_RIM, label=f"{style.PAIR_WORDS[kind]}: {count}",
+        )
+        for kind, count in counts.items()
+    ]  # fmt: skip
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=4, handlelength=3.2, columnspacing=1.4
+    )
+
+
+def _class(classes: Sequence[str], index: int) -> str:
+    return classes[index] if 0 <= index < len(classes) else f"class {index}"
+
+
+def _window(info: ExplanationInfo) -> tuple[float, float, float, float]:
+    height, width = info.pixels.shape[:2]
+    if info.margin is None:
+        return (0.0, 0.0, float(width), float(height))
+    box = info.box
+    room = info.margin * max(box.x2 - box.x1, box.y2 - box.y1)
+    return (
+        max(0.0, box.x1 - room), max(0.0, box.y1 - room),
+        min(float(width), box.x2 + room), min(float(height), box.y2 + room),
+    )  # fmt: skip
+
+
+def _bar_words(pixels: Pixels, pixel_size_um: float | None, width_px: float | None = None) -> str:
+    if pixel_size_um is None:
+        return f"No scale bar: the pixel size is unknown ({plural(pixels.shape[1], 'pixel')} wide)."
+    width = pixels.shape[1] if width_px is None else width_px
+    return f"Scale bar, {length_label(nice_length(width * pixel_size_um))}."
