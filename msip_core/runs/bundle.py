@@ -1,0 +1,104 @@
+"""One zip of a run with everything needed to repeat it, laid out as a small workspace.
+
+    README.txt                      how to open it and how to repeat the run
+    runs/<id>/                      settings, provenance, story, log, metrics of each iteration
+    models/<id>/                    the model it began with and the model it made
+    datasets/<name>/                manifest (hashes, split, scaling), labels, and the images
+
+Unpacked anywhere it opens as a workspace: the index is built from the folders.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msip_core.runs.provenance import model_source
+from msip_core.workspace import Workspace, atomic_path
+
+if TYPE_CHECKING:
+    from msip_core.runs.service import RunService
+
+# Weights of single iterations and optimizer states are made again by repeating the run.
+_LEFT_OUT_SUFFIXES = frozenset({".pt", ".npz", ".lock", ".npy"})
+_PACKED = frozenset({".png", ".jpg", ".jpeg", ".pt", ".onnx", ".npz"})  # gain nothing by deflate
+
+_README = """\
+{name} ({run_id}), a run of MSIP Lab {version}.
+
+This folder is a small workspace. To look at the run, unpack it and open it:
+
+    MSIP_WORKSPACE=. python -m streamlit run app.py
+
+To repeat the run exactly (same settings, same seed, same split), press "Repeat" on its page, or
+
+    python -m msip_core {verb} --config runs/{run_id}/config.json --workspace .
+
+provenance.json names the versions and the computer it was made on.
+{images}"""
+
+
+def export_run(
+    service: RunService, run_id: str, out_zip: Path, *, with_images: bool = True
+) -> Path:
+    """Write the zip (to a temporary name, then renamed) and return its path."""
+    row = service.get(run_id)
+    with (
+        atomic_path(out_zip) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive,
+    ):
+        archive.writestr("README.txt", _readme(run_id, row.name, row.kind, with_images))
+        for file in _files(service, run_id, with_images):
+            packed = file.suffix.lower() in _PACKED
+            archive.write(
+                file,
+                file.relative_to(service.workspace.root),
+                zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED,
+            )
+        _add_foreign_weights(archive, model_source(row.config))
+    return out_zip
+
+
+def _readme(run_id: str, name: str, kind: str, with_images: bool) -> str:
+    from msip_core import __version__
+
+    images = (
+        ""
+        if with_images
+        else "\nThe images are not in here: put them back into datasets/<name>/images; "
+        "dataset.json holds the sha256 of each.\n"
+    )
+    return _README.format(name=name, run_id=run_id, version=__version__, verb=kind, images=images)
+
+
+def _files(service: RunService, run_id: str, with_images: bool) -> Iterator[Path]:
+    workspace, row = service.workspace, service.get(run_id)
+    for file in _below(service.run_dir(run_id)):
+        if file.suffix not in _LEFT_OUT_SUFFIXES and not file.name.startswith("."):
+            yield file
+    final = service.final(run_id)
+    models = {model_source(row.config), final.model_id if final else ""}
+    for model_id in sorted(m for m in models if m and not m.endswith((".pt", ".yaml", ".yml"))):
+        yield from _below(workspace.model_dir(model_id))
+    yield from _dataset_files(workspace, row.config.dataset, with_images)
+
+
+def _dataset_files(workspace: Workspace, name: str, with_images: bool) -> Iterator[Path]:
+    folder = workspace.dataset_dir(name)
+    for file in _below(folder):
+        if file.suffix == ".cache":
+            continue  # Ultralytics' own, made again
+        if with_images or file.relative_to(folder).parts[0] != "images":
+            yield file
+
+
+def _below(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
+
+
+def _add_foreign_weights(archive: zipfile.ZipFile, source: str) -> None:
+    """A run that began from a file outside the workspace takes the file along."""
+    if source.endswith(".pt") and Path(source).is_file():
+        archive.write(source, f"weights/{Path(source).name}", zipfile.ZIP_STORED)

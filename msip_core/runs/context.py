@@ -1,0 +1,99 @@
+"""What the worker hands to the work: the story it writes to, the stop request, the heartbeat."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+
+from msip_core.errors import Stopped
+from msip_core.events import Payload, ProgressRecord
+from msip_core.runs.events_log import EventLog
+from msip_core.runs.executors import HEARTBEAT_FILE, STOP_FILE
+from msip_core.workspace import Workspace
+
+_HEART_PERIOD = 2.0
+# A progress line is written for a whole percent (at most one a second) or every ten seconds.
+_PROGRESS_STEP, _PROGRESS_PAUSE, _PROGRESS_LATEST = 0.01, 1.0, 10.0
+_STOP_LOOK = 0.2  # seconds between two looks for a stop request: batches may take milliseconds
+
+
+class WorkerContext:
+    """The RunContext (msip_core.events) of a worker process."""
+
+    def __init__(self, run_dir: Path, workspace: Workspace) -> None:
+        self.run_id = run_dir.name
+        self.run_dir = run_dir
+        self.workspace = workspace
+        self.log = EventLog(run_dir)
+        self._terminated = threading.Event()
+        self._progress: tuple[float, float] | None = None  # (monotonic time, share done)
+        self._looked = -_STOP_LOOK
+
+    def emit(self, record: Payload) -> None:
+        if isinstance(record, ProgressRecord) and not self._is_news(record):
+            return
+        self.log.emit(record)
+
+    def check_stop(self) -> None:
+        if self._terminated.is_set():
+            raise Stopped("interrupt")
+        now = time.monotonic()
+        if now - self._looked >= _STOP_LOOK:
+            self._looked = now
+            if request := read_request(self.run_dir):
+                raise Stopped(request)
+
+    def beat(self) -> None:
+        """The heartbeat thread says that the process lives; nothing more is needed here."""
+
+    def terminate(self) -> None:
+        """Stop at the next safe point because the system asks for it (SIGTERM)."""
+        self._terminated.set()
+
+    def _is_news(self, record: ProgressRecord) -> bool:
+        now = time.monotonic()
+        if self._progress is not None and record.done < 1:
+            waited, moved = now - self._progress[0], abs(record.done - self._progress[1])
+            if waited < _PROGRESS_PAUSE or (moved < _PROGRESS_STEP and waited < _PROGRESS_LATEST):
+                return False
+        self._progress = (now, record.done)
+        return True
+
+
+class Heart:
+    """Touches the heartbeat file from its own thread while the block runs."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._file = run_dir / HEARTBEAT_FILE
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+
+    def __enter__(self) -> Heart:
+        self._file.touch()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._done.wait(_HEART_PERIOD):
+            self._file.touch()
+
+
+def read_request(run_dir: Path) -> str | None:
+    """ "pause" or "cancel" where a person asked for it."""
+    try:
+        text = (run_dir / STOP_FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    return str(json.loads(text)["request"])

@@ -1,0 +1,108 @@
+"""Where a worker runs. Here: this machine. Another place (Ray, SLURM) is another Executor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msip_core
+from msip_core.runs.processes import ProcessIdentity
+from msip_core.workspace import Workspace
+
+WORKER_MODULE = "msip_core.runs.worker"
+WORKER_FILE = "worker.json"
+STOP_FILE = "stop.json"
+HEARTBEAT_FILE = "heartbeat"
+LOG_FILE = "log.txt"
+
+
+class Executor(Protocol):
+    """Start, watch and stop the worker of a run, which is named by its folder."""
+
+    def start(self, run_dir: Path, workspace: Workspace) -> None:
+        """Start a worker that outlives this process."""
+
+    def is_alive(self, run_dir: Path) -> bool:
+        """The worker runs, whoever started it."""
+
+    def stop(self, run_dir: Path, *, force: bool) -> None:
+        """Ask the worker to end; with `force`, kill it and its children."""
+
+    def exit_code(self, run_dir: Path) -> int | None:
+        """How a worker that is gone ended (negative: signal); None if that is unknown."""
+
+
+class LocalExecutor:
+    """A worker is a process of its own session: it survives a crash or restart of the server.
+
+    Attributes:
+        arguments: more arguments for each worker (another work module, for instance).
+    """
+
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
+        self.arguments = tuple(arguments)
+        self._children: dict[Path, subprocess.Popen[bytes]] = {}
+        self._lock = threading.Lock()
+
+    def start(self, run_dir: Path, workspace: Workspace) -> None:
+        for name in (WORKER_FILE, STOP_FILE, HEARTBEAT_FILE):
+            (run_dir / name).unlink(missing_ok=True)
+        command = [
+            sys.executable, "-m", WORKER_MODULE, str(run_dir),
+            "--workspace", str(workspace.root), *self.arguments,
+        ]  # fmt: skip
+        with (run_dir / LOG_FILE).open("ab") as log:
+            log.write(f"\n=== worker started {time.strftime('%Y-%m-%d %H:%M:%S')} ===\n".encode())
+            log.flush()
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=worker_environment(),
+                start_new_session=True,
+            )
+        with self._lock:
+            self._children[run_dir] = child
+        if identity := ProcessIdentity.of(child.pid):
+            identity.write(run_dir / WORKER_FILE)
+
+    def is_alive(self, run_dir: Path) -> bool:
+        identity = ProcessIdentity.read(run_dir / WORKER_FILE)
+        return identity is not None and identity.is_alive()
+
+    def stop(self, run_dir: Path, *, force: bool) -> None:
+        if identity := ProcessIdentity.read(run_dir / WORKER_FILE):
+            identity.stop(force=force)
+
+    def exit_code(self, run_dir: Path) -> int | None:
+        with self._lock:
+            child = self._children.pop(run_dir, None)
+        if child is None:
+            return None  # started by a server that is gone
+        if os.name == "posix":
+            _end_leftovers(child.pid)
+        return child.wait()
+
+
+def _end_leftovers(session: int) -> None:
+    """End what a dead worker left behind (data-loading processes). Its number cannot have gone
+    to a stranger, because we have not yet asked the system for its exit code."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(session, signal.SIGKILL)
+
+
+def worker_environment() -> dict[str, str]:
+    """The environment of a process of ours: it finds this package wherever the server runs."""
+    home = str(Path(msip_core.__file__).resolve().parent.parent)
+    path = [home, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
+            "PYTHONUNBUFFERED": "1"}  # fmt: skip

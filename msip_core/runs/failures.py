@@ -1,0 +1,46 @@
+"""What went wrong, in one sentence that a person can act on; the traceback goes to log.txt."""
+
+from __future__ import annotations
+
+import errno
+
+from msip_core.config import RunBase
+from msip_core.errors import DiskFullError, MsipError, OutOfMemoryError, WorkError
+
+_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def explain_failure(error: BaseException, config: RunBase | None) -> MsipError:
+    """The error of our own tree that stands for any error; ours pass through.
+
+    `config` lets an out-of-memory sentence name the batch that did not fit.
+    """
+    if isinstance(error, MsipError):
+        return error
+    if _is_out_of_memory(error):
+        return OutOfMemoryError(_memory_sentence(config))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(
+            "The disk that holds the workspace is full. Make room there and resume the run: "
+            "it goes on from its last finished step."
+        )
+    what = f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]
+    return WorkError(f"Something went wrong in the program ({what}). The details are in log.txt.")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch.OutOfMemoryError by name: this module must not import torch. On the CPU torch raises
+    # a plain RuntimeError that only its words tell apart.
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if names & {"MemoryError", "OutOfMemoryError"}:
+        return True
+    return "RuntimeError" in names and any(w in str(error).lower() for w in _MEMORY_WORDS)
+
+
+def _memory_sentence(config: RunBase | None) -> str:
+    if config is None:
+        return "The memory was too small for this run."
+    sentence = f"A batch of {config.batch} at {config.imgsz} px did not fit into the memory."
+    if config.batch > 1:
+        return f"{sentence} Repeat the run with a batch of {config.batch // 2}."
+    return f"{sentence} Repeat the run with a smaller image size."

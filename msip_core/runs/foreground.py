@@ -1,0 +1,82 @@
+"""Follow a run to its end from a terminal: the same queue, the same worker, told as it happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from msip_core.errors import IllegalTransitionError, InputError, Stopped, WorkError
+from msip_core.events import Record, parse_record
+from msip_core.runs.service import RunService
+from msip_core.runs.state import Action, RunState
+from msip_core.runs.store import RunRow
+from msip_core.runs.supervisor import Supervisor, ensure_supervisor
+from msip_core.workspace import Workspace
+
+_RESTING = frozenset(
+    {RunState.COMPLETED, RunState.CANCELLED, RunState.FAILED, RunState.PAUSED,
+     RunState.INTERRUPTED}
+)  # fmt: skip
+_LOOK = 0.2
+
+
+def run_foreground(
+    workspace: Workspace,
+    run_id: str,
+    on_event: Callable[[Record], None],
+    *,
+    supervisor: Supervisor | None = None,
+) -> RunRow:
+    """See that the run is worked on, and report each of its records, until it rests.
+
+    A server that is up does the work; else this process holds the queue meanwhile. Ctrl-C pauses
+    the run, so that nothing is lost.
+
+    Returns:
+        The run as it ended: completed, paused or cancelled.
+
+    Raises:
+        WorkError: it failed, or its worker is gone; the reason is the message.
+        InputError: it failed because of what was given.
+        Stopped: Ctrl-C; the run is paused.
+    """
+    service = RunService(workspace)
+    supervisor = supervisor or ensure_supervisor(workspace)
+    try:
+        row = follow(service, run_id, on_event)
+    except KeyboardInterrupt:
+        _pause(service, run_id)
+        raise Stopped("pause") from None
+    if row.state in (RunState.FAILED, RunState.INTERRUPTED):
+        kind = InputError if row.exit_code == InputError.exit_code else WorkError
+        raise kind(row.error or f"The run {run_id} is {row.state}.")
+    return row
+
+
+def follow(
+    service: RunService, run_id: str, on_event: Callable[[Record], None], after_seq: int = 0
+) -> RunRow:
+    """Report each record from now on (those so far included) until the run rests."""
+    log = service.run_dir(run_id)
+    offset = 0
+    while True:
+        # The state is read first: what the run said before it came to rest is then complete.
+        row = service.get(run_id)
+        events, offset = service.events_from(run_id, offset)
+        for event in events:
+            if event["seq"] > after_seq and (record := parse_record(event)):
+                on_event(record)
+        if row.state in _RESTING:
+            return row
+        if not log.is_dir():
+            raise WorkError(f"The folder {log} of the run was removed.")
+        time.sleep(_LOOK)
+
+
+def _pause(service: RunService, run_id: str) -> None:
+    try:
+        service.act(run_id, Action.PAUSE)
+    except IllegalTransitionError:
+        return  # it came to rest by itself, or is being stopped already
+    while service.get(run_id).state not in _RESTING:
+        time.sleep(_LOOK)

@@ -1,0 +1,97 @@
+"""Which process is meant: its number and its birth, so that a recycled number is never mistaken."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from msip_core.workspace import write_json
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """One process on one machine.
+
+    Attributes:
+        born: start of the process. On Linux "boot id/ticks since boot": unlike a time of day
+            it does not move when the clock is set.
+    """
+
+    pid: int
+    born: str
+    host: str
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessIdentity | None:
+        """The process that has this number now, or None."""
+        born = _born(pid)
+        return cls(pid, born, socket.gethostname()) if born else None
+
+    @classmethod
+    def read(cls, path: Path) -> ProcessIdentity | None:
+        """The identity a file holds; None where it is missing or unreadable."""
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            return cls(int(value["pid"]), str(value["born"]), str(value["host"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def write(self, path: Path) -> None:
+        write_json(path, asdict(self))
+
+    def is_alive(self) -> bool:
+        """The very process still runs (a zombie does not)."""
+        if _born(self.pid) != self.born:
+            return False
+        try:
+            return bool(psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE)
+        except psutil.Error:
+            return False
+
+    def stop(self, *, force: bool) -> None:
+        """Ask the process to end (SIGTERM); with `force`, kill it and all it started."""
+        if not self.is_alive():
+            return
+        try:
+            process = psutil.Process(self.pid)
+            if not force:
+                process.terminate()
+                return
+            for child in process.children(recursive=True):
+                child.kill()
+            process.kill()
+        except psutil.NoSuchProcess:
+            return  # it ended by itself meanwhile
+
+
+def describe_exit(code: int) -> str:
+    """An exit code in words; negative codes are signals (subprocess)."""
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = str(-code)
+    hint = " (often a sign that the computer ran out of memory)" if name == "SIGKILL" else ""
+    return f"it was ended by signal {name}{hint}"
+
+
+def _born(pid: int) -> str | None:
+    stat, boot = Path(f"/proc/{pid}/stat"), Path("/proc/sys/kernel/random/boot_id")
+    if os.path.exists("/proc/self/stat") and boot.exists():
+        try:
+            # Field 22; the process name (field 2) may itself hold spaces and brackets.
+            ticks = stat.read_text().rpartition(")")[2].split()[19]
+            return f"{boot.read_text().strip()}/{ticks}"
+        except OSError:
+            return None
+    try:
+        return f"{psutil.Process(pid).create_time():.2f}"
+    except psutil.Error:
+        return None

@@ -1,0 +1,161 @@
+"""provenance.json: with what, on what and from what a run was made.
+
+The first attempt fills the file; each resume adds a line to `attempts` and says where the
+computer or a version is no longer the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import msip_core
+from msip_core.config import RunBase
+from msip_core.workspace import Workspace, write_json
+
+FILE_NAME = "provenance.json"
+_PACKAGES = (
+    "torch", "torchvision", "ultralytics", "torch-pruning", "numpy", "opencv-python", "scipy",
+    "onnx", "onnxruntime", "openvino", "grad-cam", "shap", "tifffile", "supervision", "pydantic",
+)  # fmt: skip
+
+
+def record_provenance(run_dir: Path, config: RunBase, workspace: Workspace) -> list[str]:
+    """Write or extend provenance.json.
+
+    Returns:
+        One sentence for each thing that changed since the first attempt (results of a resumed
+        run may then differ in the last digits).
+    """
+    file = run_dir / FILE_NAME
+    now = _collect(config, workspace)
+    attempt = {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "pid": os.getpid(),
+        "host": socket.gethostname(), "versions": now["versions"], "hardware": now["hardware"],
+        "git": now["git"],
+    }  # fmt: skip
+    if not file.exists():
+        write_json(file, {**now, "attempts": [attempt]})
+        return []
+    first = json.loads(file.read_text(encoding="utf-8"))
+    write_json(file, {**first, "attempts": [*first["attempts"], attempt]})
+    return _differences(first, now)
+
+
+def _collect(config: RunBase, workspace: Workspace) -> dict[str, Any]:
+    return {
+        "msip_lab": msip_core.__version__,
+        "command": sys.argv,
+        "seed": config.seed,
+        "device": config.device,
+        "dataset": {"name": config.dataset, "manifest_sha256": _manifest_hash(config, workspace)},
+        "model": _model_source(config, workspace),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "hardware": _hardware(),
+        "git": _git_state(),
+    }
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def _hardware() -> dict[str, Any]:
+    return {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": psutil.cpu_count(logical=False),
+        "threads": psutil.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "gpus": _gpus(),
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _gpus() -> list[str]:
+    """Name, driver and memory of each NVIDIA GPU, as the driver tells them."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    fields = "name,driver_version,memory.total"
+    return _lines(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]) or []
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of the program's own source, and whether files differ from it; None without git."""
+    home = Path(msip_core.__file__).resolve().parent.parent
+    if not (home / ".git").exists() or not shutil.which("git"):
+        return None
+    commit = _lines(["git", "-C", str(home), "rev-parse", "HEAD"])
+    changed = _lines(["git", "-C", str(home), "status", "--porcelain"])
+    return {"commit": commit[0], "changed_files": changed} if commit else None
+
+
+def _lines(command: list[str]) -> list[str] | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.splitlines()
+
+
+def _manifest_hash(config: RunBase, workspace: Workspace) -> str | None:
+    manifest = workspace.dataset_dir(config.dataset) / "dataset.json"
+    return _sha256(manifest) if manifest.is_file() else None
+
+
+def _model_source(config: RunBase, workspace: Workspace) -> dict[str, Any]:
+    source = model_source(config)
+    file = Path(source) if source.endswith(".pt") else workspace.models / source / "model.pt"
+    return {"source": source, "sha256": _sha256(file) if file.is_file() else None}
+
+
+def model_source(config: RunBase) -> str:
+    """The model a run starts from, as the config names it."""
+    return str(getattr(config, "model", None) or getattr(config, "weights", ""))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _differences(first: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    found = [
+        f"{name} was {old} when this run began and is {now['versions'].get(name)} now."
+        for name, old in first["versions"].items()
+        if now["versions"].get(name) != old
+    ]
+    for what in ("processor", "gpus"):
+        if first["hardware"].get(what) != now["hardware"][what]:
+            found.append(f"This run began on another computer ({first['hardware'].get(what)}).")
+    if first["dataset"] != now["dataset"]:
+        found.append("The dataset was changed since this run began.")
+    if first["model"] != now["model"]:
+        found.append("The model this run started from was changed since it began.")
+    return found

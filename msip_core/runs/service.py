@@ -1,0 +1,239 @@
+"""What pages and the command line ask about runs. Holds no state of its own: ids in, facts out."""
+
+from __future__ import annotations
+
+import builtins  # `list` is also the name of a method below
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from msip_core.config import PruneConfig, TrainConfig
+from msip_core.errors import ConfigError, DatasetError, IllegalTransitionError, NotFoundError
+from msip_core.events import BaselineRecord, EpochRecord, FinalRecord, IterationRecord
+from msip_core.models import open_card
+from msip_core.runs.events_log import EventLog
+from msip_core.runs.executors import LOG_FILE
+from msip_core.runs.state import ACTIONS, Action, RunState, target_of
+from msip_core.runs.store import CONFIG_FILE, Found, RunRow, RunStore
+from msip_core.runs.supervisor import request_stop
+from msip_core.runs.tail import last_lines
+from msip_core.workspace import Workspace, new_id, write_json
+
+_REQUESTS = {RunState.PAUSING: "pause", RunState.CANCELLING: "cancel"}
+
+
+@dataclass(frozen=True, slots=True)
+class Milestone:
+    """One line of a run's diary; `time` is seconds since 1970."""
+
+    time: float
+    message: str
+    level: str  # "info" or "warning"
+
+
+class RunService:
+    """The runs of one workspace. Safe to use from several threads and processes."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.store = RunStore(workspace)
+
+    # --- asking for work ------------------------------------------------------
+
+    def submit(self, config: TrainConfig | PruneConfig, name: str | None = None) -> str:
+        """Put a run into the queue; a supervisor (server or foreground command) takes it up.
+
+        Raises:
+            DatasetError, NotFoundError, ConfigError: dataset or model is not there.
+        """
+        _check_inputs(self.workspace, config)
+        if name:
+            config = config.model_copy(update={"name": name})
+        run_id = new_id(config.kind)
+        # Made beside, then renamed: a reader sees a whole run folder or none.
+        draft = self.workspace.runs / f".{run_id}"
+        draft.mkdir(parents=True)
+        write_json(draft / CONFIG_FILE, config.model_dump(mode="json"))
+        EventLog(draft).append({"kind": "state", "state": RunState.QUEUED.value, "before": None})
+        draft.rename(self.workspace.run_dir(run_id))
+        self.store.add(run_id)
+        return run_id
+
+    def repeat(self, run_id: str) -> str:
+        """A new run with the very same settings and seed."""
+        row = self.get(run_id)
+        return self.submit(row.config)
+
+    def actions(self, run_id: str) -> tuple[Action, ...]:
+        """What a person may ask of the run now."""
+        return tuple(ACTIONS.get(self._log(run_id).state(), {}))
+
+    def act(self, run_id: str, action: Action) -> RunState:
+        """Pause, resume or cancel; returns the state the run is in then.
+
+        Raises:
+            IllegalTransitionError: the run is in no state for that.
+        """
+        log = self._log(run_id)
+        while True:
+            state = log.state()
+            target = target_of(state, action)
+            try:
+                self.store.transition(run_id, target, expected=[state])
+                break
+            except IllegalTransitionError:
+                # The worker moved on between look and write: judge again by the state of now.
+                if log.state() is state:
+                    raise
+        if target in _REQUESTS:
+            request_stop(log.path.parent, _REQUESTS[target])
+        return target
+
+    # --- looking --------------------------------------------------------------
+
+    def list(
+        self,
+        limit: int = 50,
+        offset: int = 0,
+        states: Collection[RunState] | None = None,
+        kind: str | None = None,
+    ) -> builtins.list[RunRow]:
+        """A page of runs, newest first."""
+        self.store.sync_unfinished()
+        return self.store.rows(limit=limit, offset=offset, states=states, kind=kind)
+
+    def count(self, states: Collection[RunState] | None = None, kind: str | None = None) -> int:
+        """How many runs there are (in these states, of this kind)."""
+        return self.store.count(states, kind)
+
+    def get(self, run_id: str) -> RunRow:
+        """One run as it is now, or NotFoundError."""
+        self._sync(run_id)
+        return self.store.row(run_id)
+
+    def baseline(self, run_id: str) -> BaselineRecord | None:
+        found = self._records(run_id, "baseline")
+        return BaselineRecord.model_validate(found[-1]) if found else None
+
+    def iterations(self, run_id: str) -> builtins.list[IterationRecord]:
+        """Finished iterations by index."""
+        found = (IterationRecord.model_validate(e) for e in self._records(run_id, "iteration"))
+        return sorted(found, key=lambda record: record.index)
+
+    def epochs(self, run_id: str) -> builtins.list[EpochRecord]:
+        """Epochs in the order of the work; one repeated after a resume is there once."""
+        return [EpochRecord.model_validate(e) for e in self._records(run_id, "epoch")]
+
+    def final(self, run_id: str) -> FinalRecord | None:
+        found = self._records(run_id, "final")
+        return FinalRecord.model_validate(found[-1]) if found else None
+
+    def milestones(self, run_id: str) -> builtins.list[Milestone]:
+        """The diary of the run: what the work said, and each change of state with its reason."""
+        found = []
+        for event in self._records(run_id, "milestone", "state"):
+            if event["kind"] == "state":
+                found.append(_state_milestone(event))
+            else:
+                found.append(Milestone(event["time"], event["message"], event["level"]))
+        return found
+
+    def log_tail(self, run_id: str, lines: int = 200) -> str:
+        """The end of log.txt."""
+        return last_lines(self.run_dir(run_id) / LOG_FILE, lines)
+
+    def events(self, run_id: str, after_seq: int = 0) -> builtins.list[dict[str, Any]]:
+        """The raw story behind `after_seq`, for following a run."""
+        return self._log(run_id).read(after_seq)
+
+    def events_from(self, run_id: str, offset: int) -> tuple[builtins.list[dict[str, Any]], int]:
+        """The story behind a byte offset, and the offset to go on from."""
+        return self._log(run_id).read_from(offset)
+
+    def run_dir(self, run_id: str) -> Path:
+        """The run's folder, or NotFoundError."""
+        folder = self.workspace.run_dir(run_id)
+        if not (folder / CONFIG_FILE).is_file():
+            raise NotFoundError(f"There is no run '{run_id}': see 'runs list' for what is there.")
+        return folder
+
+    # --- giving away ----------------------------------------------------------
+
+    def summary_document(self, run_id: str) -> dict[str, Any]:
+        """The JSON that `prune --json` and `runs show --json` promise."""
+        from msip_core.runs.summary import summary_document
+
+        return summary_document(self, run_id)
+
+    def export(self, run_id: str, out_zip: Path, *, with_images: bool = True) -> Path:
+        """One zip with everything needed to repeat the run; see msip_core.runs.bundle."""
+        from msip_core.runs.bundle import export_run
+
+        return export_run(self, run_id, out_zip, with_images=with_images)
+
+    def reindex(self) -> Found:
+        """Build the index again from the run folders."""
+        return self.store.reindex()
+
+    def delete(self, run_id: str) -> None:
+        """Remove a run that has no worker, with its folder; its models stay.
+
+        Raises:
+            IllegalTransitionError: it still runs: cancel it first.
+        """
+        folder = self.run_dir(run_id)
+        state = EventLog(folder).state()
+        if state.has_worker or state is RunState.QUEUED:
+            raise IllegalTransitionError(f"This run is {state}: cancel it before you delete it.")
+        self.store.forget(run_id)
+        shutil.rmtree(folder)
+
+    def _log(self, run_id: str) -> EventLog:
+        return EventLog(self.run_dir(run_id))
+
+    def _records(self, run_id: str, *kinds: str) -> builtins.list[dict[str, Any]]:
+        self._sync(run_id)
+        return self.store.records(run_id, *kinds)
+
+    def _sync(self, run_id: str) -> None:
+        try:
+            self.store.sync(run_id)
+        except NotFoundError:
+            self.run_dir(run_id)
+            self.store.add(run_id)  # a folder that was copied into the workspace
+
+
+def _state_milestone(event: dict[str, Any]) -> Milestone:
+    sentences = {
+        "queued": "Waiting in the queue." if event.get("before") is None else "Queued again.",
+        "running": "A worker started.",
+        "pausing": "Asked to pause.",
+        "paused": "Paused.",
+        "cancelling": "Asked to cancel.",
+        "cancelled": "Cancelled.",
+        "completed": "Completed: the saved model was loaded again and gave the same outputs.",
+        "failed": "Failed.",
+        "interrupted": "Interrupted.",
+    }
+    bad = event["state"] in ("failed", "interrupted")
+    reason = f" {event['reason']}" if event.get("reason") else ""
+    return Milestone(
+        event["time"], sentences[event["state"]] + reason, "warning" if bad else "info"
+    )
+
+
+def _check_inputs(workspace: Workspace, config: TrainConfig | PruneConfig) -> None:
+    if not (workspace.dataset_dir(config.dataset) / "dataset.json").is_file():
+        raise DatasetError(
+            f"There is no dataset '{config.dataset}' in {workspace.root}: import one first."
+        )
+    source = config.weights if isinstance(config, TrainConfig) else config.model
+    if isinstance(config, TrainConfig) and source.endswith((".yaml", ".yml")):
+        return
+    if source.endswith(".pt"):
+        if not Path(source).is_file():
+            raise ConfigError(f"There is no weights file {source}.")
+        return
+    open_card(workspace, source)

@@ -1,0 +1,29 @@
+"""One run per device: the name of the device that a run will occupy, told without torch."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from pathlib import Path
+
+from msip_core.settings import get_settings
+
+
+def slot_of(device: str) -> str:
+    """ "cpu", "mps" or "cuda:N" for a device setting; "auto" takes what the worker would take."""
+    name = device.strip().lower()
+    if name == "auto":
+        name = get_settings().device.strip().lower()
+    if name == "auto":
+        return _best_device()
+    if name.isdigit():  # Ultralytics' way to name a GPU
+        return f"cuda:{name}"
+    return "cuda:0" if name in ("cuda", "gpu") else name
+
+
+def _best_device() -> str:
+    if Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi"):
+        return "cuda:0"
+    if platform.system() == "Darwin" and platform.machine() == "arm64":
+        return "mps"
+    return "cpu"

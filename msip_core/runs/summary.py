@@ -1,0 +1,111 @@
+"""The JSON document of one run, as promised to other programs (`runs show ID --json`)."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msip_core.config import PruneConfig
+from msip_core.events import Cost, FinalRecord, IterationRecord, Metrics
+
+if TYPE_CHECKING:
+    from msip_core.runs.service import RunService
+
+CHECK_FILE = "model/check.json"
+
+
+def summary_document(service: RunService, run_id: str) -> dict[str, Any]:
+    """id, state, method, config, baseline, iterations, final and artifacts of one run.
+
+    MACs count multiply-adds at the run's image size; seconds are wall time; numbers that were
+    not measured are null.
+    """
+    row = service.get(run_id)
+    baseline, final = service.baseline(run_id), service.final(run_id)
+    latency = _latencies(service.run_dir(run_id))
+    document = {
+        "id": row.id,
+        "name": row.name,
+        "kind": row.kind,
+        "state": row.state.value,
+        "stage": row.stage,
+        "error": row.error,
+        "method": row.config.method if isinstance(row.config, PruneConfig) else None,
+        "config": row.config.model_dump(mode="json"),
+        "baseline": _model(baseline.metrics, baseline.cost, latency.get("baseline"))
+        if baseline
+        else None,
+        "iterations": [_iteration(record) for record in service.iterations(run_id)],
+        "final": _final(final, latency.get("final")) if final else None,
+        "artifacts": _artifacts(service, run_id, final),
+    }
+    clean: dict[str, Any] = _without_nan(document)
+    return clean
+
+
+def _model(metrics: Metrics, cost: Cost, latency_ms: float | None) -> dict[str, Any]:
+    return {
+        "map50": metrics.map50,
+        "map50_95": metrics.map50_95,
+        "macs": cost.macs,
+        "params": cost.params,
+        "size_mb": cost.size_mb,
+        "latency_ms": latency_ms,
+    }
+
+
+def _final(final: FinalRecord, latency_ms: float | None) -> dict[str, Any]:
+    return {
+        **_model(final.metrics, final.cost, latency_ms),
+        "macs_ratio": final.macs_ratio,
+        "iteration": final.iteration,
+        "stopped_by": final.stopped_by,
+        "model_id": final.model_id,
+        "test": final.test.model_dump(mode="json") if final.test else None,
+        "baseline_test": final.baseline_test.model_dump(mode="json")
+        if final.baseline_test
+        else None,
+    }
+
+
+def _iteration(record: IterationRecord) -> dict[str, Any]:
+    return record.model_dump(mode="json", exclude={"kind"})
+
+
+def _artifacts(service: RunService, run_id: str, final: FinalRecord | None) -> dict[str, str]:
+    """Name -> absolute path of each file that is there."""
+    folder, root = service.run_dir(run_id), service.workspace.root
+    found = {
+        "run": folder,
+        **{
+            name: folder / file
+            for name, file in (
+                ("config", "config.json"), ("provenance", "provenance.json"),
+                ("events", "events.jsonl"), ("log", "log.txt"),
+            )
+        },
+        **({name: root / path for name, path in final.artifacts.items()} if final else {}),
+    }  # fmt: skip
+    return {name: str(path) for name, path in found.items() if path.exists()}
+
+
+def _latencies(run_dir: Path) -> dict[str, float]:
+    """Median milliseconds that the closing check measured on this computer, by model."""
+    file = run_dir / CHECK_FILE
+    if not file.is_file():
+        return {}
+    found: dict[str, float] = json.loads(file.read_text(encoding="utf-8")).get("latency_ms", {})
+    return found
+
+
+def _without_nan(value: Any) -> Any:
+    """NaN is no JSON; a number that is not one was not measured."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

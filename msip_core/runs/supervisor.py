@@ -1,0 +1,265 @@
+"""The background thread that gives queued runs a worker, one per device, first come first served.
+
+One supervisor per workspace, in whichever process holds `supervisor.lock` (the server, or a
+command line run in the foreground); when that process goes, the next one takes over and adopts
+the workers that are still alive.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from sqlalchemy.exc import SQLAlchemyError
+
+from msip_core.errors import IllegalTransitionError, MsipError
+from msip_core.runs.events_log import EventLog
+from msip_core.runs.executors import (
+    HEARTBEAT_FILE,
+    LOG_FILE,
+    STOP_FILE,
+    Executor,
+    LocalExecutor,
+)
+from msip_core.runs.processes import describe_exit
+from msip_core.runs.state import RunState
+from msip_core.runs.store import RunStore
+from msip_core.runs.tail import last_lines
+from msip_core.workspace import Workspace, write_json
+
+logger = logging.getLogger(__name__)
+
+_WITH_WORKER = tuple(s for s in RunState if s.has_worker)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Waiting times in seconds.
+
+    Attributes:
+        tick: pause between two looks at the runs.
+        start_grace: a worker process must be seen this soon after `running` was written.
+        heartbeat_timeout: a worker whose heartbeat stands still this long is ended.
+        cancel_grace: a cancelled worker stops by itself in this time, or is asked to end
+            (SIGTERM), and after as long again is killed.
+    """
+
+    tick: float = 0.5
+    start_grace: float = 15.0
+    heartbeat_timeout: float = 180.0
+    cancel_grace: float = 20.0
+
+
+class Supervisor:
+    """Watches the runs of one workspace until `close`. Start it with `start`."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        executor: Executor | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        self.workspace = workspace
+        self.executor = executor or LocalExecutor()
+        self.timing = timing or Timing()
+        self.store = RunStore(workspace)
+        self._clocks = _Clocks()
+        self._watched: dict[str, str] = {}  # run id -> device, until the process is really gone
+        self._closing = threading.Event()
+        # Not thread-local: `close` may release what the thread acquired.
+        self._lock = FileLock(workspace.root / "supervisor.lock", thread_local=False)
+        self._thread = threading.Thread(target=self._loop, name="msip-supervisor", daemon=True)
+
+    def start(self) -> Supervisor:
+        self._thread.start()
+        return self
+
+    @property
+    def is_in_charge(self) -> bool:
+        """This process holds the lock (another one may, which is as good)."""
+        return self._lock.is_locked
+
+    def close(self) -> None:
+        """Stop watching; workers go on and are adopted by the next supervisor."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def tick(self) -> None:
+        """One look at all runs; the caller holds the lock."""
+        # Others may have read a worker's last word before us: what we once saw stays watched.
+        self._watched |= self.store.slots(_WITH_WORKER)
+        for run_id in list(self._watched):
+            if not self.workspace.run_dir(run_id).is_dir():
+                logger.warning("The folder of run %s was removed", run_id)
+                self.store.forget(run_id)
+                del self._watched[run_id]
+                continue
+            self.store.sync(run_id)
+            self._watch(run_id)
+        self._start_queued()
+
+    def _loop(self) -> None:
+        while not self._closing.is_set():
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                self._closing.wait(max(1.0, self.timing.tick))
+                continue
+            try:
+                self._serve()
+            finally:
+                self._lock.release()
+
+    def _serve(self) -> None:
+        while not self._closing.is_set():
+            try:
+                self.tick()
+            except (MsipError, OSError, SQLAlchemyError):
+                # A full disk or a busy index must not end the watch: the next tick tries again.
+                logger.exception("The supervisor of %s stumbled", self.workspace.root)
+                self._closing.wait(5.0)
+            self._closing.wait(self.timing.tick)
+
+    # --- runs with a worker ---------------------------------------------------
+
+    def _watch(self, run_id: str) -> None:
+        run_dir = self.workspace.run_dir(run_id)
+        state = EventLog(run_dir).state()
+        if not self.executor.is_alive(run_dir):
+            self._settle(run_id, run_dir)
+        elif not state.has_worker:
+            # It said its last word and is about to end; its device is free when it has.
+            if self._clocks.since(run_id, "leaving", "") > self.timing.cancel_grace:
+                self.executor.stop(run_dir, force=True)
+        elif self._clocks.since(run_id, "beat", _beat(run_dir)) > self.timing.heartbeat_timeout:
+            self.executor.stop(run_dir, force=True)
+            self._interrupt(
+                run_id,
+                f"The worker gave no sign of life for {self.timing.heartbeat_timeout:.0f} s "
+                "and was ended.",
+            )
+        elif state is RunState.CANCELLING:
+            self._press(run_id, run_dir)
+        elif state is RunState.PAUSING:
+            request_stop(run_dir, "pause")
+
+    def _press(self, run_id: str, run_dir: Path) -> None:
+        """A cancelled worker gets time to stop cleanly, then is ended."""
+        request_stop(run_dir, "cancel")
+        waited = self._clocks.since(run_id, "cancel", "")
+        if waited > self.timing.cancel_grace:
+            self.executor.stop(run_dir, force=waited > 2 * self.timing.cancel_grace)
+
+    def _settle(self, run_id: str, run_dir: Path) -> None:
+        """The worker is gone: believe its last word, or say that there was none."""
+        started = (run_dir / "worker.json").exists()
+        waited = self._clocks.since(run_id, "start", "")
+        if not started and waited < self.timing.start_grace:
+            return  # the server went between two steps; the worker may still be coming
+        code = self.executor.exit_code(run_dir)
+        # Read again: the worker may have written its last word after our first look.
+        state = EventLog(run_dir).state()
+        if state is RunState.CANCELLING:
+            self._move(run_id, RunState.CANCELLED, None)
+        elif state.has_worker:
+            self._interrupt(run_id, _why_gone(run_dir, code, started))
+        self.store.sync(run_id)
+        del self._watched[run_id]
+        self._clocks.forget(run_id)
+
+    def _interrupt(self, run_id: str, reason: str) -> None:
+        logger.warning("Run %s is interrupted: %s", run_id, reason)
+        state = EventLog(self.workspace.run_dir(run_id)).state()
+        target = RunState.CANCELLED if state is RunState.CANCELLING else RunState.INTERRUPTED
+        self._move(run_id, target, reason)
+
+    def _move(self, run_id: str, target: RunState, reason: str | None) -> None:
+        try:
+            self.store.transition(run_id, target, expected=_WITH_WORKER, reason=reason)
+        except IllegalTransitionError:
+            # Somebody was quicker (the worker's own last word): theirs counts.
+            self.store.sync(run_id)
+
+    # --- the queue ------------------------------------------------------------
+
+    def _start_queued(self) -> None:
+        busy = set(self._watched.values())
+        for run_id, slot in self.store.slots([RunState.QUEUED]).items():
+            if slot not in busy and self._start(run_id):
+                busy.add(slot)
+                self._watched[run_id] = slot
+
+    def _start(self, run_id: str) -> bool:
+        try:
+            self.store.transition(run_id, RunState.RUNNING, expected=[RunState.QUEUED])
+        except IllegalTransitionError:
+            self.store.sync(run_id)  # paused or cancelled in this very moment
+            return False
+        self._clocks.forget(run_id)
+        try:
+            self.executor.start(self.workspace.run_dir(run_id), self.workspace)
+        except OSError as error:
+            self._interrupt(run_id, f"The worker could not be started: {error}.")
+            return False
+        return True
+
+
+class _Clocks:
+    """How long something has stood still, by our own watching.
+
+    Counted in the monotonic clock from when we saw it first: a laptop that slept, a clock that
+    was set or a server that was away never makes a healthy worker look dead.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], tuple[str, float]] = {}
+
+    def since(self, run_id: str, what: str, value: str) -> float:
+        known = self._seen.get((run_id, what))
+        if known is None or known[0] != value:
+            self._seen[run_id, what] = (value, time.monotonic())
+            return 0.0
+        return time.monotonic() - known[1]
+
+    def forget(self, run_id: str) -> None:
+        for key in [k for k in self._seen if k[0] == run_id]:
+            del self._seen[key]
+
+
+def request_stop(run_dir: Path, request: str) -> None:
+    """Leave a note for the worker; it reads it at its next safe point."""
+    file = run_dir / STOP_FILE
+    if not file.exists() or f'"{request}"' not in file.read_text(encoding="utf-8"):
+        write_json(file, {"request": request})
+
+
+def _beat(run_dir: Path) -> str:
+    try:
+        return str((run_dir / HEARTBEAT_FILE).stat().st_mtime_ns)
+    except FileNotFoundError:
+        return ""
+
+
+def _why_gone(run_dir: Path, code: int | None, started: bool) -> str:
+    if not started:
+        return "The server stopped before the worker had started."
+    how = "how it ended is not known" if code is None else describe_exit(code)
+    said = last_lines(run_dir / LOG_FILE, 3).strip().replace("\n", " | ")
+    return f"The worker is gone: {how}." + (f" Its last words: {said[-400:]}" if said else "")
+
+
+_SUPERVISORS: dict[Path, Supervisor] = {}
+_GUARD = threading.Lock()
+
+
+def ensure_supervisor(workspace: Workspace) -> Supervisor:
+    """The supervisor of this process for the workspace, started on the first call."""
+    with _GUARD:
+        if workspace.root not in _SUPERVISORS:
+            _SUPERVISORS[workspace.root] = Supervisor(workspace).start()
+        return _SUPERVISORS[workspace.root]

@@ -1,0 +1,142 @@
+"""A run is completed only after its saved model, loaded in a fresh process by stock Ultralytics,
+gives the outputs of the model that was measured.
+
+The worker computes the outputs of the working copy on one fixed input; a fresh process
+(`python -m msip_core.runs.verify RUN_DIR --workspace ROOT`) that has never seen the working copy
+opens model.pt and compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msip_core.errors import WorkError
+from msip_core.events import FinalRecord
+from msip_core.runs.events_log import EventLog
+from msip_core.runs.executors import worker_environment
+from msip_core.runs.summary import CHECK_FILE
+from msip_core.workspace import Workspace, write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from msip_core.runs.context import WorkerContext
+
+REFERENCE_FILE = "model/reference.npz"
+# Largest difference allowed, as a share of the largest output: a box corner at 640 px may then
+# move by a fifteenth of a pixel. fp32 layers that were folded or unrolled differ by about 1e-6.
+TOLERANCE = 1e-4
+
+
+def check_saved_model(context: WorkerContext) -> None:
+    """Compare the final model of a run with what a fresh process loads.
+
+    Raises:
+        WorkError: the file cannot be loaded, or its outputs differ.
+    """
+    final = final_record(context.run_dir)
+    _write_reference(context.run_dir, context.workspace, final)
+    done = subprocess.run(
+        [sys.executable, "-m", "msip_core.runs.verify", str(context.run_dir),
+         "--workspace", str(context.workspace.root)],
+        capture_output=True, text=True, env=worker_environment(), check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        raise WorkError(
+            "The saved model was loaded again in a fresh process and did not pass: "
+            f"{said[-1] if said else f'exit code {done.returncode}'}"
+        )
+
+
+def final_record(run_dir: Path) -> FinalRecord:
+    """The FinalRecord of the run's story."""
+    event = EventLog(run_dir).last("final")
+    if event is None:
+        raise WorkError("The work ended without a final model.")
+    return FinalRecord.model_validate(event)
+
+
+def largest_difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """max |a - b| / max |a|; infinite where the shapes differ or a value is not finite."""
+    import numpy as np
+
+    if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return float("inf")
+    return float(np.abs(a - b).max() / max(float(np.abs(a).max()), 1e-12))
+
+
+def _write_reference(run_dir: Path, workspace: Workspace, final: FinalRecord) -> None:
+    import numpy as np
+
+    from msip_core.detector.checkpoints import load_model
+
+    work = run_dir / "iterations" / str(final.iteration) / "model.pt"
+    source = work if work.is_file() else _saved_model(workspace, final)
+    image = fixed_input(final.cost.imgsz)
+    outputs = model_outputs(load_model(source, trusted=True), image)
+    (run_dir / REFERENCE_FILE).parent.mkdir(exist_ok=True)
+    np.savez_compressed(run_dir / REFERENCE_FILE, image=image, outputs=outputs)
+
+
+def fixed_input(imgsz: int) -> NDArray[np.float32]:
+    """One noise image (1, 3, imgsz, imgsz) in [0, 1], the same everywhere."""
+    import numpy as np
+
+    values = np.random.default_rng(0).random((1, 3, imgsz, imgsz), dtype=np.float32)
+    return values.astype(np.float32)
+
+
+def model_outputs(model: Any, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Decoded predictions (1, 4 + classes, anchors) of a detection model on the CPU."""
+    import torch
+
+    model = model.float().cpu().eval()
+    with torch.inference_mode():
+        found = model(torch.from_numpy(image))
+    tensor = found[0] if isinstance(found, list | tuple) else found
+    outputs: NDArray[np.float32] = tensor.numpy()
+    return outputs
+
+
+def _saved_model(workspace: Workspace, final: FinalRecord) -> Path:
+    return workspace.model_dir(final.model_id) / "model.pt"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The fresh process: load, compare, write model/check.json."""
+    parser = argparse.ArgumentParser(prog="msip_core.runs.verify")
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--workspace", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    workspace = Workspace.open(options.workspace)
+    workspace.isolate_libraries()
+
+    import numpy as np
+    from ultralytics import YOLO
+
+    path = _saved_model(workspace, final_record(options.run_dir))
+    with np.load(options.run_dir / REFERENCE_FILE) as reference:
+        outputs = model_outputs(YOLO(str(path)).model, reference["image"])
+        difference = largest_difference(reference["outputs"], outputs)
+    write_json(
+        options.run_dir / CHECK_FILE,
+        {"model": str(path.relative_to(workspace.root)), "largest_difference": difference,
+         "tolerance": TOLERANCE, "passed": difference <= TOLERANCE},
+    )  # fmt: skip
+    if difference > TOLERANCE:
+        sys.stderr.write(
+            f"its outputs differ by {difference:.2g} of the largest output "
+            f"(allowed {TOLERANCE:.0e}).\n"
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""The worker: one process, one run. `python -m msip_core.runs.worker RUN_DIR --workspace ROOT`.
+
+It may end in five ways, each written to the run's story before the process ends: completed,
+paused, cancelled, interrupted (the system asked for it), failed. A sixth way leaves no word: it
+is killed; then the supervisor says `interrupted` for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
+
+from msip_core.config import PruneConfig, TrainConfig, parse_run_config
+from msip_core.errors import DiskFullError, MsipError, Stopped
+from msip_core.events import MilestoneRecord, Stage, StageRecord
+from msip_core.runs.context import Heart, WorkerContext
+from msip_core.runs.executors import WORKER_FILE
+from msip_core.runs.failures import explain_failure
+from msip_core.runs.processes import ProcessIdentity
+from msip_core.runs.provenance import record_provenance
+from msip_core.runs.state import RunState
+from msip_core.settings import get_settings
+from msip_core.workspace import Workspace
+
+logger = logging.getLogger("msip_core.worker")
+
+
+class Work(NamedTuple):
+    """Import strings: `run(config, context)` does the work, `check(context)` proves that what it
+    saved can be used."""
+
+    run: str
+    check: str
+
+
+WORK: dict[str, Work] = {
+    "train": Work("msip_core.detector.run:run", "msip_core.runs.verify:check_saved_model"),
+    "prune": Work("msip_core.pruning.loop:run", "msip_core.runs.verify:check_saved_model"),
+}
+
+# How long a new worker waits for an old one of the same run to leave.
+_PREDECESSOR_WAIT = 60.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one run to its end; the exit code is 0 unless it failed."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    run_dir = options.run_dir.resolve()
+    workspace = Workspace.open(options.workspace)
+    workspace.isolate_libraries()
+    try:
+        # Two workers of one run would tear its files; this lock ends with the process.
+        with FileLock(run_dir / ".worker.lock", timeout=_PREDECESSOR_WAIT):
+            if identity := ProcessIdentity.of(os.getpid()):
+                identity.write(run_dir / WORKER_FILE)
+            with Heart(run_dir):
+                return _live(WorkerContext(run_dir, workspace), options)
+    except Timeout:
+        logger.error("Another worker already works on %s", run_dir)
+        return 1
+
+
+def _live(context: WorkerContext, options: argparse.Namespace) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: context.terminate())
+    config: TrainConfig | PruneConfig | None = None
+    try:
+        config = read_config(context.run_dir)
+        _work(config, context, _chosen_work(config, options))
+    except Stopped as stop:
+        _stopped(context, stop)
+    # The one place that catches everything: a run that failed must always say so.
+    except BaseException as error:
+        logger.error("The run failed", exc_info=error)
+        reason = explain_failure(error, config)
+        context.log.transition(RunState.FAILED, reason=reason.message, exit_code=reason.exit_code)
+        return reason.exit_code
+    else:
+        context.log.transition(RunState.COMPLETED)
+    return 0
+
+
+def _work(config: TrainConfig | PruneConfig, context: WorkerContext, work: Work) -> None:
+    context.check_stop()
+    context.emit(StageRecord(stage=Stage.PREPARING))
+    _check_disk(context.workspace)
+    for change in record_provenance(context.run_dir, config, context.workspace):
+        context.emit(MilestoneRecord(message=change, level="warning"))
+    _load(work.run)(config, context)
+    context.emit(StageRecord(stage=Stage.SAVING))
+    _load(work.check)(context)
+
+
+def _stopped(context: WorkerContext, stop: Stopped) -> None:
+    """Leave in the way that the state asks for: the last click counts, not the one we read."""
+    state = context.log.state()
+    if state is RunState.CANCELLING:
+        context.log.transition(RunState.CANCELLED)
+    elif state is RunState.PAUSING:
+        context.log.transition(RunState.PAUSED)
+    else:
+        reason = (
+            "The computer asked the worker to stop (shutdown or SIGTERM)."
+            if stop.request == "interrupt"
+            else f"The worker was asked to {stop.request}, but nobody said so in the run's story."
+        )
+        context.log.transition(RunState.INTERRUPTED, reason=reason)
+
+
+def read_config(run_dir: Path) -> TrainConfig | PruneConfig:
+    """The checked config of a run folder."""
+    return parse_run_config(json.loads((run_dir / "config.json").read_text(encoding="utf-8")))
+
+
+def _check_disk(workspace: Workspace) -> None:
+    free, needed = shutil.disk_usage(workspace.root).free / 1e9, get_settings().min_free_disk_gb
+    if free < needed:
+        raise DiskFullError(
+            f"Only {free:.1f} GB are free on the disk of {workspace.root}; a run needs at least "
+            f"{needed:.1f} GB (MSIP_MIN_FREE_DISK_GB). Make room there and resume the run."
+        )
+
+
+def _chosen_work(config: TrainConfig | PruneConfig, options: argparse.Namespace) -> Work:
+    known = WORK[config.kind]
+    return Work(options.work or known.run, options.check or known.check)
+
+
+def _load(target: str) -> Callable[..., Any]:
+    module, _, name = target.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="msip_core.runs.worker", description=__doc__)
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--work", help="module:function that does the work instead of ours")
+    parser.add_argument("--check", help="module:function that checks what was saved")
+    return parser
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except MsipError as problem:
+        logger.error("%s", problem.message)
+        sys.exit(problem.exit_code)
