@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from ultralytics.nn.modules import C2f, Concat, Conv
-from ultralytics.nn.modules.block import Bottleneck
 
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.errors import WrongModelError

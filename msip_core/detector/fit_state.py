@@ -1,0 +1,106 @@
+"""What an interrupted fit needs to end exactly like an unbroken one.
+
+    state.pt   after every epoch: raw weights, their running average, optimizer, best so far;
+               after the last: only the result
+
+Ultralytics' own resume restores the averaged weights only, so it ends elsewhere. The random
+numbers need no saving: every epoch starts from a seed made of (seed, phase, iteration, epoch).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from msip_core.detector.library import DetectionModel
+from msip_core.workspace import atomic_path
+
+Weights = dict[str, torch.Tensor]
+
+
+@dataclass
+class FitState:
+    """One moment between two epochs.
+
+    Attributes:
+        key: fingerprint of all that decides the outcome; another key starts anew.
+        epochs_done: finished epochs.
+        metrics: of `best` on validation, as Metrics.model_dump(); None if not validated.
+        best: averaged weights of the best epoch (the only weights once `finished`).
+    """
+
+    key: str
+    epochs_done: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+    model: Weights | None = None
+    ema: Weights | None = None
+    ema_updates: int = 0
+    optimizer: dict[str, Any] | None = None
+    best: Weights | None = None
+    metrics: dict[str, Any] | None = None
+
+
+def write_state(path: Path, state: FitState) -> None:
+    """Write atomically and to the disk: a power cut costs at most one epoch."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(vars(state), file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_state(path: Path, key: str) -> FitState | None:
+    """The state under this key, or None where there is none (or one of another fit)."""
+    if not path.is_file():
+        return None
+    state = FitState(**torch.load(path, map_location="cpu", weights_only=True))
+    return state if state.key == key else None
+
+
+def fingerprint(model: DetectionModel, facts: dict[str, Any]) -> str:
+    """SHA-256 over the start weights and everything else that decides how a fit ends."""
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
+    for name, value in model.state_dict().items():
+        digest.update(f"{name}{tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def seed_from(*parts: object) -> int:
+    """A 63-bit seed made of these parts, the same on every computer."""
+    digest = hashlib.sha256("|".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Leave the caller's random numbers as they were."""
+    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+
+
+def copied(weights: Weights) -> Weights:
+    """A copy on the CPU that later training cannot change."""
+    return {name: value.detach().cpu().clone() for name, value in weights.items()}

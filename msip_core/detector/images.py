@@ -1,0 +1,163 @@
+"""The images of one split as Ultralytics wants them, kept in memory where they fit.
+
+Labels come from our Dataset, which the import has checked; Ultralytics' own scan (opening every
+image again, a *.cache file beside the labels) is not repeated. Only reading, letterbox and
+augmentation are Ultralytics'.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import psutil
+from ultralytics.data.dataset import YOLODataset
+from ultralytics.utils import IterableSimpleNamespace
+
+from msip_core.data.dataset import Dataset, ImageRecord
+from msip_core.detector.library import hyperparameters
+from msip_core.errors import DatasetError
+
+MEMORY_SHARE = 0.25  # of what is free may go into one cache of images
+Tick = Callable[[], None]
+
+
+def fits_in_memory(n_bytes: float) -> bool:
+    """Whether a cache of this size may be kept, leaving room for everything else."""
+    return n_bytes < MEMORY_SHARE * psutil.virtual_memory().available
+
+
+class SplitImages(YOLODataset):
+    """One split, for training (augmented) or for evaluation (letterboxed rectangles).
+
+    Mosaic partners are drawn from the whole split, from memory or from disk, so that what a seed
+    draws does not depend on how much memory happened to be free.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        records: tuple[ImageRecord, ...],
+        *,
+        imgsz: int,
+        batch: int,
+        augment: bool,
+        tick: Tick | None = None,
+    ) -> None:
+        if not records:
+            raise DatasetError(
+                f"Dataset '{dataset.name}' has no images in this part of its split: import it "
+                "again with other split fractions."
+            )
+        self._source, self._records, self._tick = dataset, records, tick
+        super().__init__(
+            img_path="",
+            imgsz=imgsz,
+            cache="ram",
+            augment=augment,
+            hyp=hyperparameters(imgsz=imgsz),
+            rect=not augment,
+            batch_size=batch,
+            stride=32,
+            pad=0.0 if augment else 0.5,  # as Ultralytics validates
+            data={"names": dict(enumerate(dataset.classes)), "channels": 3},
+            task="detect",
+        )
+
+    def get_img_files(self, img_path: str | list[str]) -> list[str]:
+        """Files in sorted order, as Ultralytics would list them."""
+        self._records = tuple(sorted(self._records, key=lambda record: record.file))
+        return [str(self._source.path(record)) for record in self._records]
+
+    def get_labels(self) -> list[dict[str, Any]]:
+        """Boxes as centre and size, each over the image's width or height."""
+        return [
+            self._label(file, record)
+            for file, record in zip(self.im_files, self._records, strict=True)
+        ]
+
+    def _label(self, file: str, record: ImageRecord) -> dict[str, Any]:
+        boxes = self._source.boxes(record)
+        corners = np.array([b.xyxy for b in boxes], np.float64).reshape(-1, 4)
+        corners /= (record.width, record.height, record.width, record.height)
+        centres, sizes = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
+        return {
+            "im_file": file,
+            "shape": (record.height, record.width),
+            "cls": np.array([b.cls for b in boxes], np.float32).reshape(-1, 1),
+            "bboxes": np.concatenate((centres, sizes), axis=1).astype(np.float32),
+            "segments": [],
+            "keypoints": None,
+            "normalized": True,
+            "bbox_format": "xywh",
+        }
+
+    def check_cache_ram(self, safety_margin: float = 1.0) -> bool:
+        """Training images are kept resized; evaluation keeps whole batches instead."""
+        return self.augment and fits_in_memory(len(self.im_files) * self.imgsz**2 * 3)
+
+    def cache_images(self) -> None:
+        """Read every image once. (Ultralytics' own prints a progress bar.)"""
+        images = []
+        for index in range(self.ni):
+            image, self.im_hw0[index], self.im_hw[index] = self.load_image(index)
+            images.append(image)
+            if self._tick:
+                self._tick()
+        self.ims = self._ImageCache(images)
+
+    def renew(self, settings: IterableSimpleNamespace) -> None:
+        """Augment from now on as `settings` say (degrees, mosaic, mixup, ...)."""
+        self.transforms = self.build_transforms(settings)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Loader processes need no heartbeat, and on some systems could not receive it."""
+        return {**self.__dict__, "_tick": None}
+
+
+class EvaluationBatches:
+    """Letterboxed batches of one split in a fixed order, kept in memory where they fit.
+
+    Args:
+        limit: evaluate this many images, evenly spread over the split; None takes all.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: str,
+        *,
+        imgsz: int,
+        batch: int,
+        limit: int | None = None,
+        tick: Tick | None = None,
+    ) -> None:
+        records = dataset.split(split)
+        if limit is not None and limit < len(records):
+            records = tuple(records[i] for i in np.linspace(0, len(records) - 1, limit).astype(int))
+        self.dataset = SplitImages(
+            dataset, records, imgsz=imgsz, batch=batch, augment=False, tick=tick
+        )
+        self.images = len(records)
+        self._batch = batch
+        self._keep = fits_in_memory(self.images * imgsz**2 * 3)
+        self._kept: list[dict[str, Any]] = []
+
+    def __len__(self) -> int:
+        return math.ceil(self.images / self._batch)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Batches as Ultralytics collates them: img (n, 3, h, w) uint8, cls, bboxes, batch_idx."""
+        if self._kept:
+            yield from (dict(batch) for batch in self._kept)
+            return
+        made = []
+        for start in range(0, self.images, self._batch):
+            indices = range(start, min(start + self._batch, self.images))
+            batch = SplitImages.collate_fn([self.dataset[i] for i in indices])
+            if self._keep:
+                made.append(batch)
+            yield dict(batch)
+        self._kept = made

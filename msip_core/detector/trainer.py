@@ -1,0 +1,302 @@
+"""Ultralytics' detection trainer with our own epochs.
+
+From Ultralytics: augmentation, loss, parameter groups, learning-rate schedule, warm-up, gradient
+clipping, averaged weights, mosaic that closes for the last epochs. Ours, and why:
+
+- the model is the module we hand in; Ultralytics would rebuild it from its yaml at full width
+- every epoch starts from its own seed and ends with a whole optimizer step, so that a fit that was
+  killed and resumed ends with the same weights as an unbroken one
+- a stop is possible between any two batches
+- no files but state.pt, no progress bars, no second evaluation of the best weights at the end
+- a batch whose gradient is not finite is left out and counted, instead of poisoning the weights
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from ultralytics.data.build import InfiniteDataLoader
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils.torch_utils import autocast
+
+from msip_core.config import TrainingRecipe
+from msip_core.detector.fit_state import (
+    FitState,
+    copied,
+    seed_everything,
+    seed_from,
+    write_state,
+)
+from msip_core.detector.library import DetectionModel
+from msip_core.detector.pool import DataPool
+from msip_core.errors import WorkError
+from msip_core.events import Metrics
+
+_CLIP = 10.0  # largest norm of a gradient, Ultralytics' value
+_WARMUP_BIAS_LR = 0.1
+_BAD_SHARE = 0.1  # of an epoch's batches may have gradients that are not finite
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch was like; `metrics` is None where it was not validated."""
+
+    epoch: int  # from 1
+    losses: dict[str, float]
+    metrics: Metrics | None
+    lr: float
+    seconds: float
+    bad_batches: int
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """All that a fit is told. `l1_names` are the convolution blocks that get the L1 term."""
+
+    model: DetectionModel
+    pool: DataPool
+    recipe: TrainingRecipe
+    workdir: Path
+    seed: int
+    phase: str
+    iteration: int
+    validate_every: int
+    l1_names: tuple[str, ...]
+    before_batch: Callable[[], None]
+    after_epoch: Callable[[EpochReport], None]
+
+
+# Not called "...Trainer": by that part of the name Ultralytics attaches its cloud callbacks.
+class Fit(DetectionTrainer):
+    """One fit of one module; `state.best` and `state.metrics` are the result."""
+
+    def __init__(self, plan: FitPlan, state: FitState) -> None:
+        self.plan, self.state = plan, state
+        self._accumulate = 1  # batches per step that warm-up ramps up to
+        super().__init__(overrides=_settings(plan))
+        self.wdir.rmdir()  # Ultralytics' own folder and settings file: all goes to state.pt
+        (plan.workdir / "args.yaml").unlink()
+        self.model = self.get_model()
+        self.parameters_wanted = sum(p.numel() for p in plan.model.parameters())
+
+    # --- what Ultralytics asks for ---
+
+    def get_dataset(self) -> dict[str, Any]:
+        """Names only: images come from the pool."""
+        names = dict(enumerate(self.plan.pool.dataset.classes))
+        return {"train": "train", "val": "val", "nc": len(names), "names": names, "channels": 3}
+
+    def get_model(
+        self, cfg: object = None, weights: object = None, verbose: bool = False
+    ) -> DetectionModel:
+        """The module itself, never one rebuilt from a yaml."""
+        return self.plan.model
+
+    def get_dataloader(
+        self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train"
+    ) -> Any:
+        if mode == "train":
+            return self.plan.pool.train_loader(self.args)
+        return self.plan.pool.evaluator("val").batches
+
+    def get_validator(self) -> Any:
+        """Asked for its column names only: the pool's evaluator validates."""
+        return SimpleNamespace(metrics=SimpleNamespace(keys=[]))
+
+    def resume_training(self, ckpt: object) -> None:
+        """Continue from the state that was read from disk, if one was."""
+        state = self.state
+        if state.model is None or state.ema is None or state.optimizer is None:
+            return
+        self.model.load_state_dict(state.model)
+        self.ema.ema.load_state_dict(state.ema)
+        self.ema.updates = state.ema_updates
+        self.optimizer.load_state_dict(state.optimizer)
+        self.start_epoch = state.epochs_done
+
+    # --- the loop ---
+
+    def _do_train(self) -> None:
+        self._setup_train()
+        found = sum(p.numel() for p in self.model.parameters())
+        if found != self.parameters_wanted:
+            raise WorkError(
+                f"Training would change the model from {self.parameters_wanted} to {found} "
+                "parameters: the pruned shape was lost. Please report this."
+            )
+        self._l1_weights = _l1_parameters(self.model, self.plan.l1_names)
+        for epoch in range(self.start_epoch, self.epochs):
+            self._one_epoch(epoch)
+
+    def _one_epoch(self, epoch: int) -> None:
+        started = time.perf_counter()
+        self.epoch = epoch
+        loader = self._begin(epoch)
+        losses, bad = self._batches(loader, epoch)
+        metrics = self._validate(epoch)
+        seconds = time.perf_counter() - started
+        self._keep(epoch, metrics, seconds)
+        report = EpochReport(epoch + 1, losses, metrics, self._weight_lr(), seconds, bad)
+        self.plan.after_epoch(report)
+        write_state(self.plan.workdir / "state.pt", self.state)
+
+    def _begin(self, epoch: int) -> InfiniteDataLoader:
+        """Seed, set the learning rate, close mosaic for the last epochs, restart the loader."""
+        plan, loader = self.plan, self.train_loader
+        seed = seed_from(plan.seed, plan.phase, plan.iteration, epoch)
+        seed_everything(seed)
+        loader.generator.manual_seed(seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "scheduler before optimizer": Ultralytics' order
+            self.scheduler.step()
+        self._model_train()
+        if self.args.close_mosaic and epoch >= self.epochs - self.args.close_mosaic:
+            self._close_dataloader_mosaic()
+        loader.reset()
+        self.optimizer.zero_grad()
+        return loader
+
+    def _batches(self, loader: InfiniteDataLoader, epoch: int) -> tuple[dict[str, float], int]:
+        """Train on every batch once; mean loss items and the number of unusable batches."""
+        sums: dict[str, Tensor] = {}
+        bad, waiting, n = 0, 0, len(loader)
+        warmup = self._get_warmup_iterations(n)
+        for index, batch in enumerate(loader):
+            self.plan.before_batch()
+            self._warm_up(index + n * epoch, warmup, epoch)
+            loss, items = self._forward(batch)
+            if torch.isfinite(loss):
+                loss.backward()
+                waiting += 1
+                for name, value in items.items():
+                    sums[name] = sums.get(name, torch.zeros_like(value)) + value
+            else:
+                bad += 1
+            if waiting >= self.accumulate or (waiting and index == n - 1):
+                bad += waiting * (not self._step())
+                waiting = 0
+        self._refuse_divergence(bad, n, epoch)
+        good = max(1, n - bad)
+        return {k.removesuffix("_loss"): float(v) / good for k, v in sums.items()}, bad
+
+    def _forward(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        with autocast(torch.bfloat16 if self.args.amp == "bf16" else False, self.device.type):
+            loss, items = self.model(self.preprocess_batch(batch))
+        return loss.sum(), items
+
+    def _warm_up(self, step: int, steps: int, epoch: int) -> None:
+        """Ultralytics' warm-up: rates from 0 (biases from .1), momentum from .8, batches from 1."""
+        if not steps or step > steps:
+            return
+        self.accumulate = max(1, round(float(np.interp(step, [0, steps], [1, self._accumulate]))))
+        for group in self.optimizer.param_groups:
+            start = _WARMUP_BIAS_LR if group.get("param_group") == "bias" else 0.0
+            end = group["initial_lr"] * self.lf(epoch)
+            group["lr"] = float(np.interp(step, [0, steps], [start, end]))
+            momentum = [self.args.warmup_momentum, self.args.momentum]
+            group["momentum"] = float(np.interp(step, [0, steps], momentum))
+
+    def _step(self) -> bool:
+        """One optimizer step; False if the gradient was not finite and nothing was changed."""
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=_CLIP)
+        usable = bool(torch.isfinite(norm))
+        if usable:
+            # After clipping: else the loss's gradient would decide how strong the L1 term is.
+            for weight in self._l1_weights:
+                weight.grad.add_(weight.detach().sign(), alpha=self.plan.recipe.l1_lambda)  # type: ignore[union-attr]
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+        if usable:
+            self.ema.update(self.model)
+        return usable
+
+    def _refuse_divergence(self, bad: int, batches: int, epoch: int) -> None:
+        if bad > _BAD_SHARE * batches:
+            raise WorkError(
+                f"Training fell apart in epoch {epoch + 1}: the loss of {bad} of {batches} batches "
+                f"is not a number. Use a smaller learning rate than {self.args.lr0:g}."
+            )
+
+    def _validate(self, epoch: int) -> Metrics | None:
+        every = self.plan.validate_every
+        if not every or (epoch + 1) % every:
+            return None
+        return self.plan.pool.evaluator("val")(self.ema.ema)
+
+    def _keep(self, epoch: int, metrics: Metrics | None, seconds: float) -> None:
+        """Bring `state` up to date, with the best averaged weights so far.
+
+        Best: highest mAP50 of the averaged weights, then highest mAP50-95, then the earliest; the
+        last weights where not every epoch is validated.
+        """
+        state = self.state
+        average = copied(self.ema.ema.state_dict())
+        if self.plan.validate_every != 1 or _is_better(metrics, state.metrics):
+            state.best = average
+            state.metrics = metrics.model_dump(mode="json") if metrics else None
+        state.model, state.ema = copied(self.model.state_dict()), average
+        state.ema_updates = self.ema.updates
+        state.optimizer = self.optimizer.state_dict()
+        state.epochs_done = epoch + 1
+        state.seconds += seconds
+
+    def _weight_lr(self) -> float:
+        groups = self.optimizer.param_groups
+        return float(next(g["lr"] for g in groups if g.get("param_group") == "weight"))
+
+    def _build_train_pipeline(self) -> None:
+        super()._build_train_pipeline()
+        self._accumulate = self.accumulate
+
+
+def _is_better(new: Metrics | None, old: dict[str, Any] | None) -> bool:
+    if new is None or old is None:
+        return old is None
+    return (new.map50, new.map50_95) > (old["map50"], old["map50_95"])
+
+
+def _l1_parameters(model: DetectionModel, names: tuple[str, ...]) -> list[nn.Parameter]:
+    """Convolution weights and batch-norm factors of the named blocks."""
+    blocks: list[Any] = [model.get_submodule(name) for name in names]
+    return [weight for block in blocks for weight in (block.conv.weight, block.bn.weight)]
+
+
+def _settings(plan: FitPlan) -> dict[str, Any]:
+    """Ultralytics' settings of this fit.
+
+    optimizer: "auto" would ignore lr0 and momentum. amp: the fp16 check downloads a model, bf16
+    needs none; the CPU gains nothing from either.
+    """
+    pool = plan.pool
+    on_cuda = pool.device.startswith("cuda")
+    return {
+        "task": "detect",
+        "mode": "train",
+        "model": "yolov8n.yaml",  # asked for, never built: see get_model
+        "data": pool.dataset.name,
+        "save_dir": str(plan.workdir),
+        "imgsz": pool.imgsz,
+        "batch": pool.batch,
+        "device": pool.device,
+        "workers": pool.workers,
+        "seed": plan.seed,
+        "deterministic": True,
+        "optimizer": "SGD",
+        "amp": "bf16" if on_cuda and torch.cuda.is_bf16_supported() else False,
+        "plots": False,
+        "save": False,
+        "val": False,
+        "verbose": False,
+        "cache": False,
+        "pretrained": False,
+        **plan.recipe.model_dump(exclude={"l1_lambda"}),
+    }

@@ -1,0 +1,211 @@
+"""Train a detector, pruned or not, so that an interrupted training ends like an unbroken one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from msip_core.config import TrainingRecipe
+from msip_core.data.dataset import Dataset
+from msip_core.detector.c2f import new_conv_names
+from msip_core.detector.checkpoints import normalise
+from msip_core.detector.evaluation import check_classes
+from msip_core.detector.fit_state import (
+    FitState,
+    fingerprint,
+    random_state_kept,
+    read_state,
+    write_state,
+)
+from msip_core.detector.library import DetectionModel, copy_model, threads_kept
+from msip_core.detector.memory import memory_errors_named
+from msip_core.detector.pool import DataPool
+from msip_core.detector.trainer import EpochReport, Fit, FitPlan
+from msip_core.errors import ConfigError, DatasetError
+from msip_core.events import EpochRecord, Metrics, MilestoneRecord, RunContext
+
+Phase = Literal["train", "pretrain", "finetune"]
+
+
+class FitResult(NamedTuple):
+    """The trained copy, ready for any room.
+
+    Attributes:
+        best_map50: validation mAP50 of `model`, None where it was not validated.
+        seconds: of training and validating, over all sittings.
+        metrics: all validation metrics of `model`.
+    """
+
+    model: DetectionModel
+    best_map50: float | None
+    epochs_done: int
+    seconds: float
+    metrics: Metrics | None
+
+
+def fit(
+    model: DetectionModel,
+    dataset: Dataset,
+    recipe: TrainingRecipe,
+    *,
+    workdir: Path,
+    imgsz: int,
+    batch: int,
+    device: str,
+    seed: int,
+    workers: int = 0,
+    phase: Phase,
+    iteration: int,
+    ctx: RunContext,
+    validate_every: int = 1,
+    l1_modules: tuple[str, ...] = (),
+    pool: DataPool | None = None,
+) -> FitResult:
+    """Train a copy of `model` on the train split; `model` itself is left as it is.
+
+    After every epoch `workdir/state.pt` holds all that is needed to go on. Called again with the
+    same arguments on the same folder, it goes on from there (or returns the finished result at
+    once), and the weights are those of an unbroken fit; on one CPU thread, to the last bit.
+
+    Args:
+        validate_every: validate after every so many epochs; 0 never.
+        l1_modules: names of the convolution blocks that `recipe.l1_lambda` acts on; () takes cv0
+            and cv1 of every C2fV2.
+        pool: images and loaders of the run; without one they are made for this fit alone.
+
+    Returns:
+        With `validate_every=1` the averaged weights of the epoch with the highest validation
+        mAP50 (then mAP50-95, then the earliest), else the last averaged weights.
+
+    Raises:
+        Stopped: a person asked to pause or cancel; the last finished epoch is kept.
+        DatasetError: the dataset is not ready.
+        ConfigError: other classes than the dataset's, or an L1 term with nothing to act on.
+        OutOfMemoryError: the batch does not fit.
+    """
+    _check(model, dataset)
+    trained = copy_model(model).float()
+    names = l1_modules or new_conv_names(model)
+    if recipe.l1_lambda and not names:
+        raise ConfigError(
+            "The L1 term (l1_lambda) acts on the convolutions that opening C2f makes, and this "
+            "model has none: set l1_lambda to 0."
+        )
+    facts = {
+        "recipe": recipe.model_dump(), "imgsz": imgsz, "batch": batch, "seed": seed,
+        "phase": phase, "iteration": iteration, "validate_every": validate_every,
+        "l1": names if recipe.l1_lambda else (), "data": dataset.content_hash, "device": device,
+    }  # fmt: skip
+    path = workdir / "state.pt"
+    key = fingerprint(trained, facts)
+    state = read_state(path, key) or FitState(key)
+    if not state.finished:
+        if recipe.epochs:
+            plan = FitPlan(
+                model=trained,
+                pool=pool
+                or DataPool(
+                    dataset,
+                    imgsz=imgsz,
+                    batch=batch,
+                    device=device,
+                    workers=workers,
+                    tick=stop_or_beat(ctx),
+                ),
+                recipe=recipe,
+                workdir=workdir,
+                seed=seed,
+                phase=phase,
+                iteration=iteration,
+                validate_every=validate_every,
+                l1_names=names if recipe.l1_lambda else (),
+                before_batch=stop_or_beat(ctx),
+                after_epoch=_reporter(ctx, phase, iteration, recipe.epochs),
+            )
+            _train(plan, state)
+            if pool is None:
+                plan.pool.close()
+        state = _only_result(state)
+        write_state(path, state)
+    return _result(copy_model(model), state)
+
+
+def stop_or_beat(ctx: RunContext) -> Callable[[], None]:
+    """What long work calls between two small pieces: raises Stopped if asked to, else beats."""
+
+    def tick() -> None:
+        ctx.check_stop()
+        ctx.beat()
+
+    return tick
+
+
+def _check(model: DetectionModel, dataset: Dataset) -> None:
+    ready = dataset.readiness()
+    if not ready.ready:
+        raise DatasetError(f"Dataset '{dataset.name}' cannot be trained on. {ready.missing}")
+    check_classes(model, dataset.classes)
+
+
+def _train(plan: FitPlan, state: FitState) -> None:
+    plan.workdir.mkdir(parents=True, exist_ok=True)
+    pool = plan.pool
+    with random_state_kept(), memory_errors_named(batch=pool.batch, imgsz=pool.imgsz):
+        with threads_kept():
+            trainer = Fit(plan, state)
+        trainer.train()
+
+
+def _reporter(
+    ctx: RunContext, phase: Phase, iteration: int, epochs: int
+) -> Callable[[EpochReport], None]:
+    def report(epoch: EpochReport) -> None:
+        if epoch.bad_batches:
+            ctx.emit(
+                MilestoneRecord(
+                    message=f"{epoch.bad_batches} batches of epoch {epoch.epoch} were left out: "
+                    "their gradients were not numbers.",
+                    level="warning",
+                )
+            )
+        metrics = epoch.metrics
+        ctx.emit(
+            EpochRecord(
+                iteration=iteration,
+                phase=phase,
+                epoch=epoch.epoch,
+                epochs=epochs,
+                losses=epoch.losses,
+                map50=metrics.map50 if metrics else None,
+                map50_95=metrics.map50_95 if metrics else None,
+                lr=epoch.lr,
+                seconds=epoch.seconds,
+            )
+        )
+
+    return report
+
+
+def _only_result(state: FitState) -> FitState:
+    return FitState(
+        key=state.key,
+        epochs_done=state.epochs_done,
+        seconds=state.seconds,
+        finished=True,
+        best=state.best,
+        metrics=state.metrics,
+    )
+
+
+def _result(model: DetectionModel, state: FitState) -> FitResult:
+    if state.best is not None:
+        model.load_state_dict(state.best)
+    metrics = Metrics.model_validate(state.metrics) if state.metrics else None
+    return FitResult(
+        model=normalise(model),
+        best_map50=metrics.map50 if metrics else None,
+        epochs_done=state.epochs_done,
+        seconds=state.seconds,
+        metrics=metrics,
+    )
