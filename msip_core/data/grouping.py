@@ -1,0 +1,168 @@
+"""Which images belong together: plate, well, donor ... read from file and folder names."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from msip_core.errors import ConfigError
+
+# A level is used as it is when it makes at least this many groups: enough for three parts.
+ENOUGH = 10
+# A level must show in most names, or it is a coincidence.
+COVERAGE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """The group of every image, and one sentence that says how it was found."""
+
+    groups: tuple[str, ...]
+    sentence: str
+    notes: tuple[str, ...] = ()
+
+
+def _word(*words: str) -> re.Pattern[str]:
+    """`donor3`, `donor-3`, `Donor_A`, as a token of its own."""
+    joined = "|".join(words)
+    return re.compile(rf"(?<![a-z0-9])(?:{joined})[-_ ]?([a-z]?\d+|[a-z])(?![a-z0-9])", re.I)
+
+
+_DONOR = _word("donor", "patient", "subject", "mouse", "animal", "line")
+_SERIES = _word("subset", "batch", "experiment", "exp", "series")
+_PLATE = _word("plate")
+# A01 ... P24, alone or before a field (A01f00); A1 too, but a two-digit one is preferred.
+_WELL = re.compile(r"(?<![a-z0-9])(?:well[-_ ]?)?([A-P])(0[1-9]|1\d|2[0-4])(?![0-9])", re.I)
+_SHORT_WELL = re.compile(r"(?<![a-z0-9])(?:well[-_ ]?)?([A-P])([1-9])(?![a-z0-9])", re.I)
+# Copies of one original: z planes, time points, and the augmented copies that Roboflow writes.
+_PLANE = re.compile(r"(?<![a-z0-9])[zt]\d+(?![a-z0-9])", re.I)
+_ROBOFLOW = re.compile(r"[._](?:jpe?g|png|bmp|tiff?)\.rf\.[0-9a-f]{8,}$", re.I)
+
+
+def _found(pattern: re.Pattern[str], label: str) -> Callable[[str], str | None]:
+    def find(text: str) -> str | None:
+        match = pattern.search(text)
+        return f"{label} {match.group(1).upper()}" if match else None
+
+    return find
+
+
+def _well(text: str) -> str | None:
+    match = _WELL.search(text) or _SHORT_WELL.search(text)
+    return f"well {match.group(1).upper()}{int(match.group(2)):02d}" if match else None
+
+
+def original(source: str) -> str:
+    """The name that all copies of one field share: z planes, time points, augmented copies."""
+    path = PurePosixPath(source)
+    stem = _ROBOFLOW.sub("", path.stem)
+    return _PLANE.sub("", stem).strip("_- .").replace("__", "_") or path.stem
+
+
+# Coarse to fine. A group of a finer level carries its coarser names along, so that well A01 of
+# two plates is two groups.
+_LEVELS: tuple[tuple[str, Callable[[str], str | None]], ...] = (
+    ("donor", _found(_DONOR, "donor")),
+    ("series", _found(_SERIES, "subset")),
+    ("plate", _found(_PLATE, "plate")),
+    ("well", _well),
+)
+
+
+def find_groups(sources: Sequence[str], pattern: str | None = None) -> Grouping:
+    """The group of each image.
+
+    Args:
+        sources: paths inside the folder or zip.
+        pattern: a regular expression whose first group names the group; "" makes every image
+            its own; None looks for donor, subset, plate and well names and takes the coarsest
+            that makes at least `ENOUGH` groups, else the finest that makes at least three.
+
+    Raises:
+        ConfigError: the pattern is not a regular expression with a group.
+    """
+    if pattern == "":
+        groups = tuple(sources)
+        return Grouping(groups, "Grouping was turned off: every image was split on its own.")
+    if pattern is not None:
+        return _by_pattern(sources, pattern)
+    return _by_names(sources)
+
+
+def _by_pattern(sources: Sequence[str], pattern: str) -> Grouping:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(
+            f"The group pattern '{pattern}' is not a regular expression ({error})."
+        ) from error
+    if compiled.groups < 1:
+        raise ConfigError(
+            f"The group pattern '{pattern}' needs one pair of brackets around the part that names "
+            "the group, such as (donor[0-9]+)."
+        )
+    matches = [compiled.search(source) for source in sources]
+    groups = tuple(
+        m.group(1) if m and m.group(1) else original(s) for m, s in zip(matches, sources)
+    )
+    lone = sum(not (m and m.group(1)) for m in matches)
+    sentence = f"Images were grouped by the pattern '{pattern}': {_count(groups)}."
+    note = f"The group pattern matches {len(sources) - lone} of {len(sources)} names; "
+    notes = (note + "the others are groups of their own.",) if lone else ()
+    return Grouping(groups, sentence, notes)
+
+
+def _by_names(sources: Sequence[str]) -> Grouping:
+    originals = tuple(original(source) for source in sources)
+    texts = [str(PurePosixPath(s).with_name(o)) for s, o in zip(sources, originals)]
+    keys: list[list[str]] = [[] for _ in sources]
+    candidates: list[tuple[str, tuple[str, ...]]] = []
+    for level, find in _LEVELS:
+        found = [find(text) for text in texts]
+        if sum(name is not None for name in found) < COVERAGE * len(sources) or not sources:
+            continue
+        for key, name in zip(keys, found):
+            key.append(name or "")
+        groups = tuple(
+            " ".join(filter(None, key)) if name else other
+            for key, name, other in zip(keys, found, originals)
+        )
+        if len(set(groups)) > 1:
+            candidates.append((level, groups))
+    return _choose(candidates, originals)
+
+
+def _choose(candidates: list[tuple[str, tuple[str, ...]]], originals: tuple[str, ...]) -> Grouping:
+    enough = [c for c in candidates if len(set(c[1])) >= ENOUGH]
+    few = [c for c in candidates if 3 <= len(set(c[1])) < ENOUGH]
+    if enough or few:
+        level, groups = enough[0] if enough else few[-1]
+        notes = tuple(
+            f"Names show {len(set(g))} {name} groups, too few to split by: {level}s were used, so "
+            f"one {name} can lie on both sides."
+            for name, g in candidates
+            if name != level and candidates.index((name, g)) < candidates.index((level, groups))
+        )
+        return Grouping(
+            groups, f"Images of one {level} were kept together: {_count(groups)}.", notes
+        )
+    copies = len(originals) - len(set(originals))
+    if copies:
+        return Grouping(
+            originals,
+            "Planes, time points and augmented copies of one field were kept together: "
+            f"{_count(originals)}.",
+        )
+    return Grouping(
+        originals,
+        "File names show no plate, well or donor: every image was split on its own. If images "
+        "overlap or share a well, give a group pattern.",
+    )
+
+
+def _count(groups: Sequence[str]) -> str:
+    sizes = Counter(groups)
+    return f"{len(sizes)} groups of {min(sizes.values())} to {max(sizes.values())} images"

@@ -1,0 +1,155 @@
+"""COCO json: one or several files (one a part), boxes and polygons."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msip_core.data.archive import FileTree
+from msip_core.data.labels import (
+    ImageIndex,
+    ImageLabels,
+    LabelledObject,
+    read_text,
+    split_of_path,
+)
+from msip_core.data.manifest import Problem, SplitName
+from msip_core.errors import DatasetError
+
+
+@dataclass
+class CocoReader:
+    """See `labels.LabelReader`. An image that is listed without annotations is background."""
+
+    annotations: dict[str, list[tuple[str, dict[str, Any]]]]
+    classes: list[str]
+    format: str = "COCO"
+    orphans: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    splits: dict[str, SplitName] = field(default_factory=dict)
+    drawn: bool = False
+
+    @property
+    def labelled(self) -> set[str]:
+        return set(self.annotations)
+
+    def read(self, image: str, width: float, height: float) -> ImageLabels:
+        labels = ImageLabels()
+        for name, annotation in self.annotations[image]:
+            try:
+                labels.objects.append(_object(name, annotation))
+            except (ValueError, KeyError, TypeError, IndexError) as error:
+                number = annotation.get("id", "?")
+                labels.problems.append(f"annotation {number} left out: {_reason(error)}")
+        return labels
+
+
+def _reason(error: Exception) -> str:
+    return f"no {error}" if isinstance(error, KeyError) else str(error)
+
+
+def _object(name: str, annotation: dict[str, Any]) -> LabelledObject:
+    from supervision.dataset.formats.coco import coco_annotations_to_detections
+
+    if annotation.get("iscrowd"):
+        raise ValueError("it marks a crowd, not one object")
+    outline = _outline(annotation.get("segmentation"))
+    if not annotation.get("bbox") and outline is not None:
+        low, high = outline.min(axis=0), outline.max(axis=0)
+        return LabelledObject(name, (*low.tolist(), *high.tolist()), outline)
+    found = coco_annotations_to_detections([annotation], (1, 1), False, use_iscrowd=False)
+    if not np.isfinite(found.xyxy).all():
+        raise ValueError("its box is not four finite numbers")
+    x1, y1, x2, y2 = (float(value) for value in found.xyxy[0])
+    return LabelledObject(name, (x1, y1, x2, y2), outline)
+
+
+def _outline(segmentation: Any) -> NDArray[np.float64] | None:
+    """The largest polygon of an annotation; run-length masks give none."""
+    if not isinstance(segmentation, list) or not segmentation:
+        return None
+    parts = segmentation if isinstance(segmentation[0], list) else [segmentation]
+    polygons = [np.array(p[: len(p) // 2 * 2], dtype=np.float64).reshape(-1, 2) for p in parts]
+    polygons = [p for p in polygons if len(p) >= 3]
+    return max(polygons, key=_area) if polygons else None
+
+
+def _area(polygon: NDArray[np.float64]) -> float:
+    x, y = polygon.T
+    return float(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2)
+
+
+def find_coco(tree: FileTree, index: ImageIndex) -> CocoReader | None:
+    """All COCO files of a tree together, or None."""
+    reader = CocoReader(defaultdict(list), [])
+    found = False
+    for name in tree.names:
+        if name.lower().endswith(".json"):
+            found = _add(reader, tree, name, index) or found
+    reader.annotations = dict(reader.annotations)
+    return reader if found else None
+
+
+def _add(reader: CocoReader, tree: FileTree, name: str, index: ImageIndex) -> bool:
+    try:
+        value = json.loads(read_text(tree, name))
+    except (json.JSONDecodeError, DatasetError, RecursionError) as error:
+        reader.orphans.append(Problem(file=name, what=f"is not readable JSON ({error})"))
+        return False
+    if not _is_coco(value):
+        return False
+    categories = {c["id"]: str(c["name"]) for c in value["categories"] if "id" in c and "name" in c}
+    for category in sorted(categories):
+        if categories[category] not in reader.classes:
+            reader.classes.append(categories[category])
+    images: dict[Any, str] = {}
+    split = split_of_path(name)
+    for entry in value["images"]:
+        reference = str(entry.get("file_name", ""))
+        image = index.find(reference, name)
+        if image is None:
+            what = f"lists '{reference}', which is not there"
+            reader.orphans.append(Problem(file=name, what=what))
+            continue
+        images[entry.get("id")] = image
+        _ = reader.annotations[image]  # listed, even if empty
+        part = split_of_path(str(image).rpartition("/")[0]) or split
+        if part:
+            reader.splits.setdefault(image, part)
+    _distribute(reader, name, value["annotations"], images, categories)
+    return True
+
+
+def _distribute(
+    reader: CocoReader,
+    name: str,
+    annotations: list[dict[str, Any]],
+    images: dict[Any, str],
+    categories: dict[Any, str],
+) -> None:
+    lost = 0
+    for annotation in annotations:
+        image = images.get(annotation.get("image_id"))
+        if image is None:
+            lost += 1
+            continue
+        category = annotation.get("category_id")
+        reader.annotations[image].append(
+            (categories.get(category, f"class_{category}"), annotation)
+        )
+    if lost:
+        what = f"{lost} annotations belong to images that are not there"
+        reader.orphans.append(Problem(file=name, what=what))
+
+
+def _is_coco(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(value.get(key), list)
+        and all(isinstance(entry, dict) for entry in value[key][:100])
+        for key in ("images", "annotations", "categories")
+    )

@@ -1,0 +1,151 @@
+"""Any image file of a microscope: pixels, bit depth and pixel size.
+
+PNG, JPEG, BMP and TIFF (OME-TIFF and ImageJ's included), grey, RGB and palette, 8 to 32 bit.
+A file with several planes gives one of them, and the note says which.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from msip_core.config import ImageRecipe
+from msip_core.data.enhance import Raw, apply_recipe
+from msip_core.data.tiff import read_tiff
+from msip_core.errors import DatasetError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+# 16-bit colour at this size is 600 MB of raw pixels: what a workstation still holds.
+MAX_PIXELS = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class RawImage:
+    """Pixels as they are in the file, colour order RGB.
+
+    Attributes:
+        pixels: (height, width) or (height, width, 3), as deep as the file.
+        bit_depth: significant bits per channel (12 for 12-bit camera data in 16-bit files).
+        pixel_size_um: micrometres per pixel, None if the file does not say.
+        note: what was chosen where the file holds more than one image, else None.
+        plain: True if a detector may read the file itself: 8 bit, PNG, JPEG or BMP,
+            no palette, no transparency, not rotated by a camera tag.
+    """
+
+    pixels: Raw
+    bit_depth: int
+    pixel_size_um: float | None = None
+    note: str | None = None
+    plain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Micrograph:
+    """One image as the detector sees it: (height, width, 3) uint8 RGB."""
+
+    pixels: NDArray[np.uint8]
+    pixel_size_um: float | None
+    bit_depth: int
+    note: str | None
+
+
+def read_micrograph(path: Path, recipe: ImageRecipe | None = None) -> Micrograph:
+    """Read a file and scale it by the recipe.
+
+    Raises:
+        DatasetError: missing, damaged, too large, or a kind of file that is not read.
+    """
+    raw = read_raw(path)
+    return Micrograph(
+        pixels=apply_recipe(raw.pixels, recipe or ImageRecipe()),
+        pixel_size_um=raw.pixel_size_um,
+        bit_depth=raw.bit_depth,
+        note=raw.note,
+    )
+
+
+def read_raw(path: Path) -> RawImage:
+    """Read a file without scaling it. Raises DatasetError."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read ({error.strerror or error}).") from error
+    return decode(data, Path(path).name)
+
+
+def decode(data: bytes, name: str) -> RawImage:
+    """Read the bytes of an image file; `name` is for messages and tells nothing of the format.
+
+    Raises:
+        DatasetError: with the reason, in words.
+    """
+    if not data:
+        raise DatasetError(f"{name} is empty: copy it again.")
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        planes = read_tiff(data, name, MAX_PIXELS)
+        return RawImage(
+            planes.pixels,
+            planes.bit_depth or _depth(planes.pixels),
+            planes.pixel_size_um,
+            planes.note,
+        )
+    return _decode_pillow(data, name)
+
+
+def _decode_pillow(data: bytes, name: str) -> RawImage:
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP")) as image:
+            _check_pixels(image.width, image.height, name)
+            if image.format == "PNG" and data[24] == 16:
+                return _decode_deep_png(data, name)
+            rotated = image.getexif().get(0x0112, 1) != 1
+            plain = image.mode in ("L", "RGB") and not rotated and "transparency" not in image.info
+            note = None
+            if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
+                note, plain = f"first of {getattr(image, 'n_frames', 1)} frames", False
+            upright = ImageOps.exif_transpose(image)
+            grey = upright.mode in ("L", "1")
+            pixels = np.asarray(upright.convert("L" if grey else "RGB"), dtype=np.uint8)
+    except UnidentifiedImageError as error:
+        raise DatasetError(
+            f"{name} is not a PNG, JPEG, BMP or TIFF image: save it as one of these."
+        ) from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DatasetError(
+            f"{name} is damaged or cut short ({error}): copy or export it again."
+        ) from error
+    return RawImage(pixels, 8, None, note, plain)
+
+
+def _decode_deep_png(data: bytes, name: str) -> RawImage:
+    """16-bit PNG through OpenCV: Pillow would cut colour to the high byte."""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise DatasetError(f"{name} is damaged or cut short: copy or export it again.")
+    if pixels.ndim == 3:
+        pixels = np.ascontiguousarray(pixels[:, :, 2::-1])  # BGR(A) -> RGB
+    return RawImage(pixels, _depth(pixels))
+
+
+def _check_pixels(width: int, height: int, name: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise DatasetError(
+            f"{name} has {width} x {height} pixels, more than the {MAX_PIXELS // 10**6} megapixels "
+            "that are read at once: cut it into tiles."
+        )
+
+
+def _depth(pixels: Raw) -> int:
+    """Significant bits: cameras put 10, 12 or 14 bits into 16-bit files."""
+    if pixels.dtype == np.uint8:
+        return 8
+    if pixels.dtype != np.uint16:
+        return pixels.dtype.itemsize * 8
+    highest = int(pixels.max(initial=0))
+    return next(bits for bits in (10, 12, 14, 16) if highest < 2**bits)

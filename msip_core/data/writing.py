@@ -1,0 +1,109 @@
+"""The files that make a folder of images and labels a dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+
+import yaml
+
+from msip_core.config import ImageRecipe, ImportConfig
+from msip_core.data.intake import TakenImage
+from msip_core.data.labels_yolo import DRAWN
+from msip_core.data.manifest import (
+    SPLITS,
+    DatasetDocument,
+    ImageRecord,
+    ImportReport,
+    summarise,
+)
+from msip_core.data.splitting import SplitPlan
+from msip_core.workspace import write_json, write_text
+
+
+def write_dataset(
+    folder: Path,
+    *,
+    config: ImportConfig,
+    recipe: ImageRecipe,
+    classes: tuple[str, ...],
+    taken: list[TakenImage],
+    plan: SplitPlan,
+    report: ImportReport,
+    drawn: bool,
+) -> DatasetDocument:
+    """Write split lists, data.yaml, dataset.json and summary.json into `folder`."""
+    images = tuple(
+        ImageRecord(
+            id=image.id,
+            file=image.file,
+            width=image.width,
+            height=image.height,
+            split=split,
+            group=group,
+            sha256=image.sha256,
+            source=image.source,
+            counts=image.counts,
+            pixel_size_um=image.pixel_size_um,
+        )
+        for image, split, group in zip(taken, plan.splits, plan.groups, strict=True)
+    )
+    document = DatasetDocument(
+        name=config.name,
+        classes=classes,
+        recipe=recipe,
+        pixel_size_um=config.pixel_size_um or _common_size(taken),
+        images=images,
+        report=report,
+        content_hash=content_hash(classes, recipe, images, [t.label_sha256 for t in taken]),
+        created=time.strftime("%Y-%m-%dT%H:%M:%S"),
+        drawn=drawn,
+    )
+    write_lists(folder, images)
+    write_text(folder / "data.yaml", data_yaml(classes, drawn))
+    write_json(folder / "summary.json", summarise(document).model_dump(mode="json"))
+    write_text(folder / "dataset.json", document.model_dump_json(indent=1) + "\n")
+    return document
+
+
+def write_lists(folder: Path, images: tuple[ImageRecord, ...]) -> None:
+    """splits/<part>.txt, one image a line, relative to the list as Ultralytics wants it."""
+    for split in SPLITS:
+        lines = [f"./../{image.file}\n" for image in images if image.split == split]
+        write_text(folder / "splits" / f"{split}.txt", "".join(lines))
+
+
+def data_yaml(classes: tuple[str, ...], drawn: bool, parts: bool = True) -> str:
+    """Ultralytics' description of the dataset.
+
+    There is no `path`: Ultralytics then starts at the folder of this file, wherever it lies.
+    """
+    value: dict[str, object] = {}
+    if parts:
+        value = {f"{split}": f"splits/{split}.txt" for split in SPLITS}
+    value["names"] = dict(enumerate(classes))
+    if drawn:
+        value["origin"] = DRAWN
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+
+
+def content_hash(
+    classes: tuple[str, ...],
+    recipe: ImageRecipe,
+    images: tuple[ImageRecord, ...],
+    labels: list[str],
+) -> str:
+    """SHA-256 over everything that a training result depends on, in a fixed order."""
+    rows = sorted(
+        [image.id, image.split, image.sha256, label]
+        for image, label in zip(images, labels, strict=True)
+    )
+    text = json.dumps([list(classes), recipe.model_dump(mode="json"), rows])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _common_size(taken: list[TakenImage]) -> float | None:
+    sizes = {image.pixel_size_um for image in taken}
+    return sizes.pop() if len(sizes) == 1 else None
