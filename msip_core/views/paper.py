@@ -149,7 +149,7 @@ def scale_bar(axes: Axes, width_px: float, height_px: float, pixel_size_um: floa
     """
     length = nice_length(width_px * pixel_size_um)
     high_x, high_y = max(axes.get_xlim()), max(axes.get_ylim())
-    thick, gap = height_px * 0.014, 0.04
+    thick, gap = height_px * 0.018, 0.04
     right, bottom = high_x - gap * width_px, high_y - gap * height_px
     axes.add_patch(
         Rectangle(
@@ -158,8 +158,8 @@ def scale_bar(axes: Axes, width_px: float, height_px: float, pixel_size_um: floa
         )
     )  # fmt: skip
     text = axes.text(
-        right - length / pixel_size_um / 2, bottom - 1.6 * thick, length_label(length),
-        ha="center", va="bottom", fontsize=6, color="white", zorder=5,
+        right, bottom - 1.6 * thick, length_label(length),
+        ha="right", va="bottom", fontsize=6, color="white", zorder=5,
     )  # fmt: skip
     text.set_path_effects([withStroke(linewidth=1.2, foreground="black")])
     return length

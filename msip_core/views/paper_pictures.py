@@ -24,7 +24,6 @@ from msip_core.views.paper import (
     MAX_HEIGHT_MM,
     drawing,
     length_label,
-    letter,
     new_figure,
     nice_length,
     scale_bar,
@@ -32,6 +31,7 @@ from msip_core.views.paper import (
 from msip_core.views.wording import plural
 
 Pixels = NDArray[np.uint8]
+_NARROW = 120.0  # millimetres below which legends and scores break into more lines
 _RIM = [withStroke(linewidth=1.6, foreground="#0C1212")]
 
 
@@ -62,11 +62,12 @@ def before_after_figure(info: BeforeAfterInfo, width_mm: float = 178.0) -> Figur
     height, width = info.pixels.shape[:2]
     with drawing():
         panel_mm = width_mm / 2 * height / width
-        figure = new_figure(width_mm, min(MAX_HEIGHT_MM, panel_mm + 12))
+        narrow = width_mm < _NARROW
+        figure = new_figure(width_mm, min(MAX_HEIGHT_MM, panel_mm + (13 if narrow else 10)))
         axes = figure.subplots(1, 2)
         for number, (panel, name) in enumerate(zip(axes, info.names)):
             _show(panel, info.pixels)
-            letter(panel, "ab"[number])
+            _corner_letter(panel, "ab"[number])
             panel.set_title(name, fontsize=7)
             for pair in info.pairs:
                 index = pair.pruned if number else pair.baseline
@@ -76,7 +77,7 @@ def before_after_figure(info: BeforeAfterInfo, width_mm: float = 178.0) -> Figur
                     _box(panel, found, style.PAIR_COLOURS[pair.kind], _dash(pair.kind), text)
         if info.pixel_size_um is not None:
             scale_bar(axes[1], width, height, info.pixel_size_um)
-        _pair_legend(figure, info.counts())
+        _pair_legend(figure, info.counts(), columns=2 if narrow else 4)
     return figure
 
 
@@ -137,19 +138,23 @@ def explanation_figure(info: ExplanationInfo, width_mm: float = 178.0) -> Figure
     x1, y1, x2, y2 = _window(info)
     with drawing():
         panel_mm = (width_mm / columns - 2) * (y2 - y1) / (x2 - x1)
-        height = min(MAX_HEIGHT_MM, rows * (panel_mm + 11) + 8)
-        figure = new_figure(width_mm, height)
+        narrow = width_mm < _NARROW
+        lines = max((len(p.scores) for p in info.panels), default=0) if narrow else 1
+        height = rows * (panel_mm + 5 + 2.6 * lines) + 7
+        figure = new_figure(width_mm, min(MAX_HEIGHT_MM, height))
         grid = figure.subplots(rows, columns, squeeze=False)
         _show(grid[0, 0], info.pixels)
         grid[0, 0].set_title(info.label, fontsize=7)
         for row in range(1, rows):
             grid[row, 0].set_axis_off()
+        if rows > 1:
+            _key(grid[1, 0], info.panels)
         for panel in info.panels:
             place = grid[models.index(panel.model), 1 + methods.index(panel.method)]
-            _heat(place, info.pixels, panel)
+            _heat(place, info.pixels, panel, "\n" if narrow else "   ")
         used = [grid[0, 0], *(axes for axes in grid[:, 1:].flat if axes.has_data())]
         for number, axes in enumerate(used):
-            letter(axes, "abcdefghijkl"[number])
+            _corner_letter(axes, "abcdefghijkl"[number])
             _object(axes, info)
             axes.set(xlim=(x1 - 0.5, x2 - 0.5), ylim=(y2 - 0.5, y1 - 0.5))
         for axes in grid[:, 1:].flat:
@@ -169,7 +174,7 @@ def explanation_caption(info: ExplanationInfo) -> str:
         scores = ", ".join(f"{name} {value:.2f}" for name, value in panel.scores.items())
         parts.append(f"{panel.method}, {panel.model}" + (f" ({scores})" if scores else ""))
     signed = any(panel.signed for panel in info.panels)
-    colours = " Orange adds to the score, purple takes from it." if signed else ""
+    colours = " Orange adds to the score, blue takes from it." if signed else ""
     shown = info.pixels[: ceil(_window(info)[3]), : ceil(_window(info)[2])]
     bar = _bar_words(shown, info.pixel_size_um, _window(info)[2] - _window(info)[0])
     return f"{'; '.join(parts)}.{colours} {bar} {style.HONESTY}"
@@ -183,19 +188,45 @@ def _show(axes: Axes, pixels: Pixels) -> None:
         spine.set_visible(False)
 
 
-def _heat(axes: Axes, pixels: Pixels, panel: HeatPanel) -> None:
+def _corner_letter(axes: Axes, text: str) -> None:
+    axes.annotate(
+        text, (0, 1), xycoords="axes fraction", xytext=(3, -3), textcoords="offset points",
+        ha="left", va="top", fontsize=8, fontweight="bold", color="white", path_effects=_RIM,
+        zorder=6,
+    )  # fmt: skip
+
+
+def _key(axes: Axes, panels: Sequence[HeatPanel]) -> None:
+    """What the colours mean, in the free cell below the micrograph."""
+    ramps: list[tuple[str, str, str, NDArray[np.float64]]] = []
+    if any(not panel.signed for panel in panels):
+        ramps.append(("heat", "none", "most", pictures.heat_palette() / 255))
+    if any(panel.signed for panel in panels):
+        ends = np.array([style.rgb(style.TAKES), style.rgb(style.ADDS)]) / 255
+        share = np.linspace(-1, 1, 256)[:, None]
+        tone = np.where(share < 0, ends[0], ends[1])
+        ramps.append(("contribution", "takes", "adds", 1 - np.abs(share) * (1 - tone)))
+    for number, (name, low, high, ramp) in enumerate(ramps):
+        bar = axes.inset_axes((0.12, 0.62 - 0.34 * number, 0.76, 0.08))
+        bar.imshow(ramp[None], aspect="auto", extent=(0, 1, 0, 1))
+        bar.set(xticks=[0, 1], xticklabels=[low, high], yticks=[])
+        bar.tick_params(length=0)
+        bar.set_title(name, fontsize=6, pad=2)
+
+
+def _heat(axes: Axes, pixels: Pixels, panel: HeatPanel, gap: str) -> None:
     draw = pictures.overlay_signed if panel.signed else pictures.overlay_heat
     _show(axes, draw(pixels, panel.values, min_side=1))
     axes.set_title(f"{panel.model} · {panel.method}", fontsize=7)
     if panel.scores:
-        words = "   ".join(f"{name} {value:.2f}" for name, value in panel.scores.items())
+        words = gap.join(f"{name} {value:.2f}" for name, value in panel.scores.items())
         axes.set_xlabel(words, fontsize=6, labelpad=2)
 
 
 def _object(axes: Axes, info: ExplanationInfo) -> None:
     if info.outline is not None:
         shape = Polygon(
-            np.asarray(info.outline), closed=True, fill=False, edgecolor="white", linewidth=0.8,
+            np.asarray(info.outline) - 0.5, closed=True, fill=False, edgecolor="white", linewidth=0.8,
             path_effects=_RIM, gid="outline",
         )  # fmt: skip
         axes.add_patch(shape)
@@ -206,7 +237,7 @@ def _object(axes: Axes, info: ExplanationInfo) -> None:
 def _box(
     axes: Axes, box: Box, colour: str, dash: str | tuple[int, tuple[int, ...]], text: str
 ) -> None:
-    # Pixel centres lie on whole numbers in imshow; a box edge lies between two pixels.
+    # imshow puts pixel centres on whole numbers; our coordinates put pixel edges there.
     axes.add_patch(
         Rectangle(
             (box.x1 - 0.5, box.y1 - 0.5), box.x2 - box.x1, box.y2 - box.y1, fill=False,
@@ -215,8 +246,9 @@ def _box(
     )  # fmt: skip
     if text:
         axes.annotate(
-            text, (box.x1, box.y1), xytext=(0, 1.5), textcoords="offset points", fontsize=5.5,
-            color=colour, fontweight="bold", path_effects=_RIM, annotation_clip=True,
+            text, (box.x1, box.y1), xytext=(0.6, 1.8), textcoords="offset points", fontsize=5.5,
+            color="#0C1212", annotation_clip=True,
+            bbox={"facecolor": colour, "edgecolor": "#0C1212", "linewidth": 0.3, "pad": 0.9},
         )  # fmt: skip
 
 
@@ -225,7 +257,7 @@ def _dash(kind: str) -> str | tuple[int, tuple[int, ...]]:
     return (0, dashes) if dashes else "-"
 
 
-def _pair_legend(figure: Figure, counts: dict[str, int]) -> None:
+def _pair_legend(figure: Figure, counts: dict[str, int], columns: int) -> None:
     handles = [
         Line2D(
             [], [], color=style.PAIR_COLOURS[kind], linestyle=_dash(kind), linewidth=1.2,
@@ -234,7 +266,11 @@ def _pair_legend(figure: Figure, counts: dict[str, int]) -> None:
         for kind, count in counts.items()
     ]  # fmt: skip
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=4, handlelength=3.2, columnspacing=1.4
+        handles=handles,
+        loc="outside lower center",
+        ncols=columns,
+        handlelength=3.2,
+        columnspacing=1.4,
     )
 
 

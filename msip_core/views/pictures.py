@@ -132,7 +132,7 @@ def overlay_heat(
     picture = enlarge(pixels, enlargement(pixels, min_side))
     share = cv2.resize(share, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     colours = heat_palette()[np.rint(np.clip(share, 0, 1) * 255).astype(np.intp)]
-    return _blend(picture, colours, opacity * share**0.7)
+    return _blend(picture, colours, opacity * share)
 
 
 def overlay_signed(
@@ -143,7 +143,7 @@ def overlay_signed(
     peak: float | None = None,
     min_side: int = 768,
 ) -> Pixels:
-    """Lay a map of contributions over the micrograph: orange adds to the score, purple takes away.
+    """Lay a map of contributions over the micrograph: orange adds to the score, blue takes away.
 
     Args:
         values: (height, width) like `pixels`; `values[segments]` for SHAP on super-pixels.
@@ -157,7 +157,7 @@ def overlay_signed(
     # Nearest: a super-pixel has one value, and its edge is an edge.
     share = cv2.resize(share, picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     ends = np.array([style.rgb(style.TAKES), style.rgb(style.ADDS)], dtype=np.float64)
-    return _blend(picture, ends[(share > 0).astype(np.intp)], opacity * np.abs(share) ** 0.7)
+    return _blend(picture, ends[(share > 0).astype(np.intp)], opacity * np.abs(share))
 
 
 def box_outline(box: Box) -> NDArray[np.float64]:
@@ -186,7 +186,7 @@ def draw_band(
     """
     factor = enlargement(pixels, min_side)
     picture = enlarge(pixels, factor)
-    points = np.rint((np.asarray(outline, dtype=np.float64) + 0.5) * factor).astype(np.int32)
+    points = np.rint(np.asarray(outline, dtype=np.float64) * factor).astype(np.int32)
     line = np.full(picture.shape[:2], 255, np.uint8)
     cv2.polylines(line, [points.reshape(-1, 1, 2)], True, 0, 1)
     distance = cv2.distanceTransform(line, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
@@ -213,8 +213,7 @@ def heat_palette() -> NDArray[np.float64]:
     """The 256 colours of heat maps, (256, 3) in [0, 255]."""
     from matplotlib import colormaps  # here: pages without a heat map do not pay for it
 
-    values = np.linspace(style.HEAT_FROM, 1, 256)
-    return np.asarray(colormaps[style.HEAT_MAP](values)[:, :3] * 255, dtype=np.float64)
+    return np.asarray(colormaps[style.HEAT_MAP](np.arange(256))[:, :3] * 255, dtype=np.float64)
 
 
 @lru_cache(maxsize=8)

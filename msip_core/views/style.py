@@ -70,12 +70,11 @@ PAIR_KINDS = tuple(PAIR_WORDS)
 
 CLASS_COLOURS = (SKY, ORANGE, PINK, YELLOW, GREEN, VERMILLION, BLUE)
 
-# Perceptually even; the dark fifth is left out, because low heat must not look like shadow.
-HEAT_MAP = "inferno"
-HEAT_FROM = 0.2
-# Contributions: these two stay apart in every common kind of colour blindness.
-ADDS = ORANGE
-TAKES = "#5E4FA2"
+# Perceptually even, readable for colour-blind people and grey printers.
+HEAT_MAP = "viridis"
+# Contributions of SHAP: orange adds to the score, blue takes from it.
+ADDS = "#B35806"
+TAKES = "#2166AC"
 
 SCREEN_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 PAPER_FONTS = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans")

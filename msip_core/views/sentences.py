@@ -1,0 +1,139 @@
+"""Results as sentences. Every number in them was measured; what was not measured is not said.
+
+"Faster" is said only where the 95 % intervals of the two medians do not overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from msip_core.config import PruneConfig
+from msip_core.events import BaselineRecord, Cost, FinalRecord, Metrics
+from msip_core.views import wording
+from msip_core.views.tables import latency_pairs
+
+FORMATS = {
+    "pytorch": "PyTorch",
+    "onnx": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "torchscript": "TorchScript",
+    "tensorrt": "TensorRT",
+}
+SMALL_SAMPLE = 100  # below this many images a result needs an interval (UX, honesty rules)
+_GOAL_TOLERANCE = 0.005  # 4.78 ± 0.05 of 14.27 GMACs
+
+Verdict = Literal["faster", "slower", "no difference"]
+
+
+def result_sentence(
+    baseline: BaselineRecord,
+    final: FinalRecord,
+    latency: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """The result of a pruning run in one line: work, accuracy, speed where it was measured."""
+    parts = [work_clause(baseline.cost, final.cost), accuracy_clause(*best_pair(baseline, final))]
+    text = f"{parts[0]}; {parts[1]}."
+    return f"{text} {latency_sentence(latency)}" if latency else text
+
+
+def best_pair(baseline: BaselineRecord, final: FinalRecord) -> tuple[Metrics, Metrics]:
+    """Metrics of both models on the same split: test where both were tested, else validation."""
+    if final.test is not None and final.baseline_test is not None:
+        return final.baseline_test, final.test
+    return baseline.metrics, final.metrics
+
+
+def work_clause(before: Cost, after: Cost) -> str:
+    """'67 % less work per image (4.06 G → 1.35 G MACs)'."""
+    saved = 1 - after.macs / before.macs
+    word = f"{wording.percent(saved)} less work" if saved >= 0 else "more work"
+    return f"{word} per image ({wording.macs(before.macs)} → {wording.macs(after.macs)} MACs)"
+
+
+def accuracy_clause(before: Metrics, after: Metrics) -> str:
+    """'accuracy (mAP50) on 80 test images 0.889 → 0.871 (−0.018)'."""
+    split = {"val": "validation", "test": "test", "train": "training"}[after.split]
+    where = f"on {wording.plural(after.images, split + ' image')} " if after.images else ""
+    change = wording.signed(after.map50 - before.map50)
+    return (
+        f"accuracy (mAP50) {where}{wording.accuracy(before.map50)} → "
+        f"{wording.accuracy(after.map50)} ({change})"
+    )
+
+
+def verdict(baseline: Mapping[str, Any], pruned: Mapping[str, Any]) -> Verdict:
+    """Compare two measured latencies; "no difference" where their intervals overlap."""
+    if pruned["high_ms"] < baseline["low_ms"]:
+        return "faster"
+    return "slower" if pruned["low_ms"] > baseline["high_ms"] else "no difference"
+
+
+def latency_sentence(latency: Sequence[Mapping[str, Any]]) -> str:
+    """Measured speed per format; needs both models in a format."""
+    parts = []
+    for (form, batch), pair in latency_pairs(latency).items():
+        if "baseline" not in pair or "pruned" not in pair:
+            continue
+        first, second = pair["baseline"], pair["pruned"]
+        ratio = first["median_ms"] / second["median_ms"]
+        times = (
+            f"{wording.milliseconds(first['median_ms'])} → "
+            f"{wording.milliseconds(second['median_ms'])}"
+        )
+        word = {
+            "faster": f"{ratio:.2f} × faster ({times})",
+            "slower": f"{1 / ratio:.2f} × slower ({times})",
+            "no difference": f"no measurable difference ({times}, intervals overlap)",
+        }[verdict(first, second)]
+        where = FORMATS.get(form, form) + (f", batch {batch}" if batch != 1 else "")
+        parts.append(f"{where} {word}")
+    if not parts:
+        return "Speed was not measured on this computer."
+    return f"On this computer: {'; '.join(parts)}."
+
+
+def goal_sentence(config: PruneConfig, final: FinalRecord) -> str:
+    """Whether the MACs goal was met; a missed goal is said in words, with the reason."""
+    goal, left = wording.percent(config.keep_macs, 1), wording.percent(final.macs_ratio, 1)
+    if final.macs_ratio <= config.keep_macs + _GOAL_TOLERANCE:
+        text = f"The goal was met: {left} of the MACs are left, {goal} were asked for."
+    else:
+        text = f"The goal was missed: {left} of the MACs are left, {goal} were asked for."
+    return f"{text} {final.stopped_by}" if final.stopped_by else text
+
+
+def agreement_sentence(agreement: Mapping[str, int]) -> str:
+    """How many of the baseline's objects the pruned model still finds."""
+    both, changed = agreement.get("both", 0), agreement.get("class changed", 0)
+    lost, new = agreement.get("lost", 0), agreement.get("new", 0)
+    total = both + changed + lost
+    if not total:
+        return f"The baseline found no object; the pruned model found {new}."
+    return (
+        f"Of {wording.plural(total, 'object')} that the baseline found, the pruned model finds "
+        f"{both} with the same class ({wording.percent(both / total)}); {changed} changed class, "
+        f"{lost} lost, {new} new."
+    )
+
+
+def attention_sentence(baseline: Mapping[str, Any], pruned: Mapping[str, Any]) -> str:
+    """Share of the heat in the border band of one object, both models; no claim beyond it."""
+    first, second = baseline.get("ber"), pruned.get("ber")
+    if first is None or second is None:
+        return "The heat of one of the models is zero here, so border shares cannot be compared."
+    border = "outline" if pruned.get("contour") == "mask" else "box edge"
+    return (
+        f"{wording.percent(second)} of the pruned model's heat lies on the {border} of this "
+        f"object, {wording.percent(first)} of the baseline's."
+    )
+
+
+def sample_sentence(metrics: Metrics) -> str | None:
+    """A warning where few images carry the result; None for 100 images and more."""
+    if not 0 < metrics.images < SMALL_SAMPLE:
+        return None
+    return (
+        f"Accuracy was measured on only {wording.plural(metrics.images, 'image')}: "
+        "small differences may be chance."
+    )
