@@ -53,7 +53,7 @@ def random_look(rng: np.random.Generator, dense: float, sharp: float) -> Look:
         rim=float(rng.uniform(0.3, 0.55)),
         wall=float(rng.uniform(0.13, 0.24)),
         tint=float(rng.uniform(0.12, 0.26) if filled else rng.uniform(0.02, 0.12)),
-        core=float(rng.uniform(0.55, 0.85) if filled else rng.choice([0.0, rng.uniform(0.1, 0.4)])),
+        core=float(rng.uniform(0.62, 0.92) if filled else rng.choice([0.0, rng.uniform(0.1, 0.4)])),
         grain=float(rng.uniform(0.1, 0.22) if filled else rng.uniform(0.02, 0.08)),
         halo=float(rng.uniform(0.02, 0.09)),
         blur=sharp * float(rng.choice([1.0, 1.0, 1.3, 1.9])),
@@ -106,13 +106,16 @@ def organoid(shape: Shape, look: Look, texture: Texture, rng: np.random.Generato
     half = int(np.ceil(shape.reach + 3 * look.blur + 5))
     size = (2 * half + 1, 2 * half + 1)
     centre = np.array([half, half], dtype=np.float64)
+    lobes = [fill(lobe, centre, size, 1.0) for lobe in (*shape.buds, shape.body)]
+    depth = depth_inside(np.maximum.reduce(lobes))
+    wall = max(1.6, look.wall * shape.radius)
+    # Lumen of bud and body are one: their walls fade where they would cross inside.
+    open_inside = 1 - 0.72 * _step(depth - 0.8 * wall, wall)
     light: Map = np.ones(size, np.float32)
-    union = np.zeros(size, np.uint8)
-    for lobe in (*shape.buds, shape.body):
-        mask = fill(lobe, centre, size, 1.0)
-        light *= _lobe(mask, shape, look, texture, rng)
-        union |= mask
-    depth = depth_inside(union)
+    for mask in lobes:
+        lobe = _lobe(depth_inside(mask), wall, look, texture, rng)
+        light *= 1 - open_inside * (1 - lobe)
+    light *= 1 - look.tint * _step(depth, wall)
     if look.core:
         light *= _core(depth, shape, look, texture, rng)
     grain = 0.6 * texture.cut(2.2, size) + 0.4 * texture.cut(0.8, size)
@@ -123,32 +126,27 @@ def organoid(shape: Shape, look: Look, texture: Texture, rng: np.random.Generato
     return np.asarray(cv2.GaussianBlur(light, (0, 0), look.blur), dtype=np.float32)
 
 
-def _lobe(
-    mask: NDArray[np.uint8], shape: Shape, look: Look, texture: Texture, rng: np.random.Generator
-) -> Map:
-    """One closed wall: dark outer line, paler inner line, tinted epithelium between."""
-    depth = depth_inside(mask)
-    wall = max(1.6, look.wall * shape.radius)
+def _lobe(depth: Map, wall: float, look: Look, texture: Texture, rng: np.random.Generator) -> Map:
+    """One closed wall: dark outer line, paler inner line where the epithelium ends."""
     line = max(0.8, 0.28 * wall)
     # The wall is not equally sharp and dark all around.
-    uneven = 1 + 0.25 * np.clip(texture.cut(6.0, mask.shape), -2, 2)
+    uneven = 1 + 0.3 * np.clip(texture.cut(6.0, depth.shape), -2, 2)
     # An oblique beam makes one side darker.
-    ys, xs = np.mgrid[-1 : 1 : mask.shape[0] * 1j, -1 : 1 : mask.shape[1] * 1j]
+    ys, xs = np.mgrid[-1 : 1 : depth.shape[0] * 1j, -1 : 1 : depth.shape[1] * 1j]
     angle = rng.uniform(0, 2 * np.pi)
     beam = 1 + 0.25 * (xs * np.cos(angle) + ys * np.sin(angle)).astype(np.float32)
     light = 1 - look.rim * uneven * beam * _bell(depth, 0.35 * line, line)
-    light -= 0.45 * look.rim * uneven * _bell(depth, wall, 1.2 * line)
-    light -= look.tint * _step(depth, wall)
+    light -= 0.4 * look.rim * uneven * _bell(depth, wall, 1.2 * line)
     light += 0.35 * look.halo * _bell(depth, 2.6 * wall, 1.5 * wall)
     return np.asarray(np.clip(light, 0.1, 1.2), dtype=np.float32)
 
 
 def _core(depth: Map, shape: Shape, look: Look, texture: Texture, rng: np.random.Generator) -> Map:
     """Shed cells in the lumen: a dark, ragged mass that stays inside the wall."""
-    reach = max(3.0, float(rng.uniform(0.45, 0.8)) * shape.radius)
-    ragged = depth + 0.16 * shape.radius * texture.cut(6.0, depth.shape)
-    ragged = ragged + 0.06 * shape.radius * texture.cut(2.2, depth.shape)
-    dark = np.clip((ragged - 0.25 * shape.radius) / reach, 0, 1)
+    reach = max(3.0, float(rng.uniform(0.3, 0.7)) * shape.radius)
+    ragged = depth + 0.12 * shape.radius * texture.cut(6.0, depth.shape)
+    ragged = ragged + 0.05 * shape.radius * texture.cut(2.2, depth.shape)
+    dark = np.clip((ragged - 0.2 * shape.radius) / reach, 0, 1)
     mottled = 1 - 0.18 * np.clip(texture.cut(2.2, depth.shape), -2, 2)
     return np.asarray(1 - look.core * np.sqrt(dark) * mottled * (dark > 0), dtype=np.float32)
 

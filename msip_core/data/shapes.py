@@ -19,16 +19,18 @@ class Shape:
         body: outline (n, 2) of the central cyst.
         buds: outline of each crypt; empty for an organoid without crypts.
         radius: mean radius of the body.
+        reach: largest distance of any point from the centre.
     """
 
     body: Points
     buds: tuple[Points, ...]
     radius: float
+    reach: float
 
-    @property
-    def reach(self) -> float:
-        """Largest distance of any point from the centre."""
-        return max(float(np.hypot(*lobe.T).max()) for lobe in (self.body, *self.buds))
+    @classmethod
+    def of(cls, body: Points, buds: tuple[Points, ...], radius: float) -> Shape:
+        reach = max(float(np.hypot(*lobe.T).max()) for lobe in (body, *buds))
+        return cls(body, buds, radius, reach)
 
 
 def round_outline(rng: np.random.Generator, radius: float, unrest: float = 0.05) -> Points:
@@ -46,10 +48,10 @@ def smooth_organoid(rng: np.random.Generator, radius: float) -> Shape:
     body = round_outline(rng, radius, float(rng.choice([0.02, 0.04, 0.07])))
     if rng.random() < 0.3:
         body = body @ _stretch(rng, float(rng.uniform(1.1, 1.35)))
-    return Shape(body, (), radius)
+    return Shape.of(body, (), radius)
 
 
-def budding_organoid(rng: np.random.Generator, radius: float, body_share: float = 0.62) -> Shape:
+def budding_organoid(rng: np.random.Generator, radius: float, body_share: float = 0.66) -> Shape:
     """An organoid with 2 to 7 crypts around a smaller body; `radius` is that of the whole."""
     core = radius * body_share * float(rng.uniform(0.9, 1.1))
     body = round_outline(rng, core, 0.08)
@@ -57,13 +59,13 @@ def budding_organoid(rng: np.random.Generator, radius: float, body_share: float 
     turn = rng.uniform(0, 2 * np.pi)
     angles = turn + (np.arange(count) + rng.uniform(-0.3, 0.3, count)) * 2 * np.pi / count
     buds = tuple(_bud(rng, core, radius, float(angle)) for angle in angles)
-    return Shape(body, buds, core)
+    return Shape.of(body, buds, core)
 
 
 def _bud(rng: np.random.Generator, core: float, radius: float, angle: float) -> Points:
     """One crypt: a bulb on a neck that begins inside the body and bends a little."""
-    width = core * float(rng.uniform(0.3, 0.5))
-    length = max(width * 1.1, (radius - 0.55 * core) * float(rng.uniform(0.75, 1.25)))
+    width = core * float(rng.uniform(0.32, 0.58))
+    length = max(width * 1.1, (radius - 0.5 * core) * float(rng.uniform(0.7, 1.3)))
     t = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     along = np.cos(t) * length / 2
     # Wider towards the tip: the bulb; narrower at the neck.
@@ -71,7 +73,7 @@ def _bud(rng: np.random.Generator, core: float, radius: float, angle: float) -> 
     bend = float(rng.normal(0, 0.25))
     across = across + bend * along**2 / max(length, 1e-6)
     direction = angle + float(rng.normal(0, 0.25))
-    start = 0.55 * core * np.array([np.cos(angle), np.sin(angle)])
+    start = 0.5 * core * np.array([np.cos(angle), np.sin(angle)])
     ahead = np.array([np.cos(direction), np.sin(direction)])
     side = np.array([-ahead[1], ahead[0]])
     points: Points = start + (along + length / 2)[:, None] * ahead + across[:, None] * side

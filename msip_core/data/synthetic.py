@@ -1,8 +1,8 @@
 """Drawn micrographs: organoids with and without crypts whose boxes, outlines and crypts are known.
 
 They are the example, the test fixture, and the ground truth for explanations. The two classes
-differ in one thing only, the budding outline: darkness, size, focus and place are drawn from the
-same ranges, so that what a detector learns must be the border.
+differ in the budding outline (crypts reach a quarter farther out); darkness, focus, place and
+light are drawn from the same ranges, so that what a detector learns must be the border.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def draw_micrograph(
     sharp = max(0.55, min(size) / 400)
     boxes, outlines, crypts, masks = [], [], [], []
     for item in placed:
-        look = optics.random_look(rng, dense=0.6 if item.budding else 0.45, sharp=sharp)
+        look = optics.random_look(rng, dense=0.5, sharp=sharp)
         optics.multiply_in(light, optics.organoid(item.shape, look, texture, rng), item.centre)
         known = _truth(item, size)
         if known:
@@ -118,7 +118,9 @@ def _place(
     for _ in range(wanted):
         budding = bool(rng.random() < crypt_share)
         radius = side * float(rng.uniform(0.055, 0.13)) / crowd
-        shape = (budding_organoid if budding else smooth_organoid)(rng, max(5.0, radius))
+        radius = max(5.0, radius)
+        # Crypts grow out of the body: the whole reaches farther than a smooth organoid.
+        shape = budding_organoid(rng, 1.25 * radius) if budding else smooth_organoid(rng, radius)
         for _ in range(30):
             centre = rng.uniform([0.02 * w, 0.02 * h], [0.98 * w, 0.98 * h])
             gaps = [
