@@ -1,0 +1,57 @@
+"""Plain Ultralytics training of a module as it is, pruned or not: what a careful user writes.
+
+`YOLO.train()` would rebuild the network from its yaml and undo the pruning, so a trainer subclass
+hands over the module itself. No product code: these scripts are what the product is compared with.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from ultralytics.models.yolo.detect import DetectionTrainer
+
+BASELINE: dict[str, Any] = {
+    "lr0": 0.01, "lrf": 0.01, "momentum": 0.937, "cos_lr": True, "warmup_epochs": 1.0,
+    "scale": 0.3, "flipud": 0.5, "close_mosaic": 3,
+}  # fmt: skip
+FINETUNE: dict[str, Any] = {
+    "lr0": 5e-3, "lrf": 0.01, "momentum": 0.9, "cos_lr": True, "warmup_epochs": 0.0,
+    "degrees": 15.0, "scale": 0.2, "close_mosaic": 1,
+}  # fmt: skip
+
+
+def train(
+    model: nn.Module, data: Path, out: Path, *, epochs: int, imgsz: int, seed: int,
+    recipe: dict[str, Any], batch: int = 16,
+) -> nn.Module:  # fmt: skip
+    """Train `model` in place of the one the yaml would build; return the averaged weights, fp32."""
+
+    class Trainer(DetectionTrainer):
+        def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
+            return model
+
+        def final_eval(self) -> None:  # the table evaluates all rows in one way
+            pass
+
+    arguments = {
+        "model": "yolov8n.yaml", "data": str(data), "epochs": epochs, "imgsz": imgsz,
+        "batch": batch, "nbs": batch, "device": "cpu", "workers": 0, "cache": "ram",
+        "optimizer": "SGD", "amp": False, "plots": False, "val": False, "save": False,
+        "seed": seed, "project": str(out.parent), "name": out.name, "exist_ok": True, **recipe,
+    }  # fmt: skip
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    before = sum(p.numel() for p in model.parameters())
+    # Same results, faster convolutions on CPU.
+    model.to(memory_format=torch.channels_last)
+    trainer = Trainer(overrides=arguments)
+    trainer.train()
+    trained = copy.deepcopy(trainer.ema.ema).float()
+    after = sum(p.numel() for p in trained.parameters())
+    if before != after:
+        raise RuntimeError(f"Training changed the network: {before} -> {after} parameters.")
+    return trained

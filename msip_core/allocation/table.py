@@ -1,0 +1,108 @@
+"""What an allocation gets and gives: scores per group, a MACs corridor, channels to remove."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msip_core.allocation.budget import Budget, Widths
+from msip_core.config import AllocationOptions
+from msip_core.errors import ConfigError
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Corridor:
+    """MACs between which an iteration must land.
+
+    Attributes:
+        aim: MACs that a first or fixed-ratio step heads for.
+    """
+
+    low: float
+    high: float
+    aim: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Channels to remove.
+
+    Attributes:
+        removed: group name -> indices, ascending; groups that lose nothing are absent.
+        widths: group name -> channels kept.
+        macs: predicted MACs after the cut.
+        alpha: threshold factor that was used; None where the allocation has none.
+        reached: the predicted MACs are not above the corridor.
+        capped: groups that cannot lose more in this iteration.
+    """
+
+    removed: Mapping[str, tuple[int, ...]]
+    widths: Mapping[str, int]
+    macs: float
+    alpha: float | None
+    reached: bool
+    capped: tuple[str, ...]
+
+
+class GroupTable:
+    """Scores of all groups, in the order of the budget.
+
+    Attributes:
+        scores: per group (channels,) float64, higher = keep.
+        original: (g,) channels of each group in the unpruned network.
+    """
+
+    def __init__(
+        self, budget: Budget, scores: Mapping[str, Scores], original: Mapping[str, int]
+    ) -> None:
+        self.budget = budget
+        self.names = budget.names
+        self.scores = tuple(np.asarray(scores[name], np.float64) for name in self.names)
+        self.original: Widths = np.array([original[name] for name in self.names], np.int64)
+        for name, score, width in zip(self.names, self.scores, budget.widths, strict=True):
+            if score.shape != (width,):
+                raise ValueError(f"{name}: {score.shape} scores for {width} channels")
+            if not np.isfinite(score).all():  # NaN compares false: it would be pruned
+                raise ConfigError(
+                    f"The importance of layer {name} is not a number; the model has probably "
+                    "diverged. Lower the learning rate or choose another baseline."
+                )
+        # Stable: equal scores go in channel order, so a run can be repeated.
+        self.order = tuple(np.argsort(s, kind="stable") for s in self.scores)
+        self.sums = tuple(
+            np.concatenate([[0.0], np.cumsum(s[o])])
+            for s, o in zip(self.scores, self.order, strict=True)
+        )
+
+    def removed(self, widths: Widths) -> dict[str, tuple[int, ...]]:
+        """The lowest channels of each group, down to `widths`."""
+        return {
+            name: tuple(sorted(int(i) for i in order[: len(order) - kept]))
+            for name, order, kept in zip(self.names, self.order, widths, strict=True)
+            if kept < len(order)
+        }
+
+
+def lowest_widths(original: Widths, current: Widths, limits: AllocationOptions) -> Widths:
+    """Fewest channels that each group may keep in this iteration: (g,).
+
+    At most `max_removed_per_iteration` of the current channels go and `min_kept` of the original
+    ones stay. With multiples of 8 or 16, one step is always allowed (else a group of 16 could
+    never lose one), and no group falls below 8.
+    """
+    step = limits.round_to
+    floor = np.maximum(np.ceil(limits.min_kept * original - 1e-9), 1)
+    capped = current - np.floor(limits.max_removed_per_iteration * current + 1e-9)
+    if step > 1:
+        floor = np.maximum(_up(floor, step), min(step, 8))
+        capped = np.minimum(_up(capped, step), (current - 1) // step * step)
+    return np.minimum(current, np.maximum(floor, capped)).astype(np.int64)
+
+
+def _up(values: NDArray[np.float64], step: int) -> NDArray[np.float64]:
+    return np.ceil(values / step) * step

@@ -1,0 +1,24 @@
+"""BN scale (Network Slimming): a channel that batch norm scales to nothing is not needed.
+
+    score[c] = mean over the group's batch norms of |gamma_c|
+
+Meant for networks trained with an L1 term on gamma; without one it is a weak signal.
+Source: Liu et al. 2017, arXiv:1708.06519.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from msip_core.importance.members import GroupImportance, Member
+
+
+class BnScaleImportance(GroupImportance):
+    """|gamma|, divided by the group's mean."""
+
+    normalise = True
+
+    def member_score(self, member: Member) -> Tensor | None:
+        if member.kind != "norm":
+            return None
+        return member.rows(member.layer.weight.detach()).abs().squeeze(1)

@@ -1,0 +1,131 @@
+"""The calibration set: a fixed list of training images that every data-driven criterion sees.
+
+Letterbox only, no mosaic or mixup; chosen once by seed and stored with the run by image id, so
+that a resumed run, another criterion or a reader of the run sees the same pixels.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from msip_core.config import CalibrationConfig
+from msip_core.errors import DatasetError
+
+GREY = 114  # Ultralytics' padding
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """Images and labels ready for the network.
+
+    Attributes:
+        images: (n, 3, s, s) uint8 RGB, letterboxed.
+        labels: per image (m, 5) float32: class, centre x, centre y, width, height in shares of
+            the letterboxed square.
+        ids: image ids in the dataset, in order.
+        batch: images whose gradients are summed before they are squared.
+        micro_batch: images in memory at a time; does not change what is measured.
+        seed: for the choice of background cells.
+    """
+
+    images: Tensor
+    labels: tuple[Tensor, ...]
+    ids: tuple[str, ...]
+    batch: int = 16
+    micro_batch: int = 4
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self) -> Iterator[range]:
+        """Image numbers of each batch."""
+        for start in range(0, len(self), self.batch):
+            yield range(start, min(start + self.batch, len(self)))
+
+    def micro_batches(self, batch: range) -> Iterator[range]:
+        """Image numbers of each part of one batch."""
+        for start in range(batch.start, batch.stop, self.micro_batch):
+            yield range(start, min(start + self.micro_batch, batch.stop))
+
+    def pixels(self, numbers: range, device: torch.device | str = "cpu") -> Tensor:
+        """(b, 3, s, s) float32 in [0, 1]."""
+        return self.images[numbers.start : numbers.stop].to(device).float() / 255
+
+    def targets(self, numbers: range) -> dict[str, Tensor]:
+        """Labels as Ultralytics' loss takes them."""
+        rows = [self.labels[i] for i in numbers]
+        index = [torch.full((len(r),), float(i)) for i, r in enumerate(rows)]
+        flat = torch.cat(rows) if rows else torch.zeros(0, 5)
+        return {"batch_idx": torch.cat(index), "cls": flat[:, :1], "bboxes": flat[:, 1:]}
+
+
+def choose_images(dataset: Any, config: CalibrationConfig, seed: int) -> tuple[str, ...]:
+    """Ids of the calibration images: drawn by seed from the training images that hold objects."""
+    records = [r for r in dataset.split("train") if sum(r.counts.values())]
+    if not records:
+        raise DatasetError(
+            f"Dataset '{dataset.name}' has no labelled training image, so nothing can be scored; "
+            "add labels or choose another split."
+        )
+    order = sorted(r.id for r in records)
+    random.Random(seed).shuffle(order)
+    return tuple(order[: config.batches * config.batch])
+
+
+def load_calibration(
+    dataset: Any, ids: Sequence[str], config: CalibrationConfig, imgsz: int, seed: int
+) -> CalibrationSet:
+    """Read and letterbox the images of `ids`."""
+    images = np.empty((len(ids), 3, imgsz, imgsz), np.uint8)
+    labels = []
+    for i, image_id in enumerate(ids):
+        record = dataset.image(image_id)
+        square, rows = letterbox(dataset.pixels(record), dataset.boxes(record), imgsz)
+        images[i] = square.transpose(2, 0, 1)
+        labels.append(torch.from_numpy(rows))
+    return CalibrationSet(
+        torch.from_numpy(images), tuple(labels), tuple(ids), config.batch, config.micro_batch, seed
+    )
+
+
+def letterbox(pixels: np.ndarray, boxes: Sequence[Any], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fit an image into a grey square, aspect kept, centred; boxes go along.
+
+    Args:
+        pixels: (h, w, 3) uint8.
+        boxes: objects with cls, x1, y1, x2, y2 in pixels.
+
+    Returns:
+        (size, size, 3) uint8, and (n, 5) float32 rows: class, centre x, y, width, height in
+        shares of the square.
+    """
+    height, width = pixels.shape[:2]
+    scale = min(size / height, size / width)
+    new_w, new_h = max(1, round(width * scale)), max(1, round(height * scale))
+    resized = cv2.resize(pixels, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
+    left, top = round((size - new_w) / 2 - 0.1), round((size - new_h) / 2 - 0.1)
+    square = np.full((size, size, 3), GREY, np.uint8)
+    square[top : top + new_h, left : left + new_w] = resized
+    rows = np.array(
+        [
+            (
+                b.cls,
+                ((b.x1 + b.x2) / 2 * scale + left) / size,
+                ((b.y1 + b.y2) / 2 * scale + top) / size,
+                (b.x2 - b.x1) * scale / size,
+                (b.y2 - b.y1) * scale / size,
+            )
+            for b in boxes
+        ],
+        np.float32,
+    ).reshape(-1, 5)
+    return square, rows

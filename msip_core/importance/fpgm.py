@@ -1,0 +1,35 @@
+"""FPGM: a filter near the geometric median of its layer can be replaced by the others.
+
+    score[c] = sum over j of ||W_c - W_j||_2,   per conv-out member, mean over members
+
+torch-pruning 1.6.1 takes |w|^p before the distances (two opposite filters then look equal) and
+adds the slices that later layers read; the method uses neither, so only filters count here, with
+their sign.
+Source: He et al. 2019, arXiv:1811.00250.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from msip_core.importance.members import GroupImportance, Member
+
+
+class FpgmImportance(GroupImportance):
+    """Sum of distances to all filters of the layer, divided by the group's mean."""
+
+    normalise = True
+
+    def member_score(self, member: Member) -> Tensor | None:
+        if member.kind not in ("out", "depthwise"):
+            return None
+        return distance_sums(member.rows(member.layer.weight.detach()))
+
+
+def distance_sums(rows: Tensor) -> Tensor:
+    """Sum over j of the Euclidean distance from row c to row j: (n, d) -> (n,)."""
+    rows = rows.double()
+    # Exact distances: the fast matrix form loses digits where rows are alike.
+    distances = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
+    return distances.sum(1)

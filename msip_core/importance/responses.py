@@ -1,0 +1,168 @@
+"""Responses of Conv blocks, measured on the fly: activation sparsity and information gain.
+
+Both need a scale that is known before the first value is counted (rms of the layer, range of each
+channel). It comes from a look at the first two calibration batches, forward only; then every batch
+is counted once, so memory does not grow with the number of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+BINS = 32
+LOW, HIGH = 0.005, 0.995  # quantiles between which the bins lie; outliers are clipped
+BACKGROUND_PER_OBJECT = 3
+MAX_CELLS = 2048  # cells kept per image and layer: bounds memory on large maps
+
+
+class CellSampler:
+    """Chooses the feature cells of an image and labels them: background 0, class k as k + 1.
+
+    A cell belongs to the box that holds its centre, the smallest one where several do. Background
+    cells are at most three times the object cells (an image without objects keeps as many as one
+    with a single object cell would), and at most MAX_CELLS cells are kept in all. Seeded by
+    (seed, image, map size), so the choice does not depend on the order of layers.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._memo: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, image: int, boxes: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """Cells of one image.
+
+        Args:
+            image: number of the image in the calibration set.
+            boxes: (n, 5) class, centre x, centre y, width, height in shares of the image.
+
+        Returns:
+            (k,) indices into the flattened map, and (k,) labels.
+        """
+        key = (image, height, width)
+        if key not in self._memo:
+            labels = label_cells(boxes, height, width)
+            generator = torch.Generator().manual_seed(
+                self.seed * 1_000_003 + image * 10_007 + height * 101 + width
+            )
+            objects, background = labels.nonzero()[:, 0], (labels == 0).nonzero()[:, 0]
+            quota = BACKGROUND_PER_OBJECT * max(1, len(objects))
+            background = _draw(background, quota, generator)
+            cells = _draw(torch.cat([objects, background]), MAX_CELLS, generator)
+            self._memo[key] = (cells, labels[cells])
+        return self._memo[key]
+
+    def forget(self) -> None:
+        """Drop the cells of images that will not come again."""
+        self._memo.clear()
+
+
+def _draw(values: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    if len(values) <= count:
+        return values
+    return values[torch.randperm(len(values), generator=generator)[:count]]
+
+
+def label_cells(boxes: Tensor, height: int, width: int) -> Tensor:
+    """(height * width,) label of each cell: 0 background, k + 1 for class k; smallest box wins."""
+    labels = torch.zeros(height, width, dtype=torch.long)
+    y = (torch.arange(height) + 0.5) / height
+    x = (torch.arange(width) + 0.5) / width
+    for cls, cx, cy, w, h in sorted(boxes.tolist(), key=lambda b: -b[3] * b[4]):
+        rows = ((y - cy).abs() < h / 2).nonzero()[:, 0]
+        columns = ((x - cx).abs() < w / 2).nonzero()[:, 0]
+        if len(rows) and len(columns):
+            labels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = int(cls) + 1
+    return labels.flatten()
+
+
+def mutual_information(joint: Tensor) -> Tensor:
+    """I(A; Y) in bits from joint counts (..., A, Y), plug-in estimate: (...,).
+
+    [[4, 0], [0, 4]] gives 1; [[2, 2], [2, 2]] gives 0; [[3, 1], [1, 3]] gives .1887.
+    """
+    p = joint.double() / joint.sum((-2, -1), keepdim=True).clamp_min(1)
+    product = p.sum(-1, keepdim=True) * p.sum(-2, keepdim=True)
+    ratio = torch.where(p > 0, p / product.clamp_min(1e-300), torch.ones_like(p))
+    return (p * ratio.log2()).sum((-2, -1)).clamp_min(0)
+
+
+class LayerResponse:
+    """Counts of one Conv block's output (c channels): activity, and response against label."""
+
+    def __init__(self, labels: int, eps: float) -> None:
+        self.labels, self.eps = labels, eps
+        self._square, self._values = 0.0, 0
+        self._samples: list[Tensor] = []
+        self.low = self.high = torch.empty(0)
+        self.quiet = torch.empty(0)
+        self.positions = 0
+        self.joint = torch.empty(0)
+
+    def look(self, a: Tensor, cells: list[Tensor]) -> None:
+        """Take scale and range from one micro-batch `a` (b, c, h, w)."""
+        self._square += float(a.double().square().sum())
+        self._values += a.numel()
+        self._samples.append(_at(a, cells))
+
+    def settle(self) -> None:
+        """Fix threshold and bins after the look."""
+        samples = torch.cat(self._samples)  # (k, c)
+        ordered = samples.sort(0).values
+        last = len(ordered) - 1
+        self.low, self.high = ordered[round(LOW * last)], ordered[round(HIGH * last)]
+        self.threshold = self.eps * (self._square / max(1, self._values)) ** 0.5
+        self._samples.clear()
+        channels = samples.shape[1]
+        self.quiet = torch.zeros(channels, dtype=torch.float64)
+        self.joint = torch.zeros(channels, BINS, self.labels, dtype=torch.long)
+
+    def count(self, a: Tensor, cells: list[Tensor], labels: Tensor) -> None:
+        """Count one micro-batch; `labels` (k,) belongs to the cells in order."""
+        self.quiet += (a.abs() <= self.threshold).sum((0, 2, 3)).double().cpu()
+        self.positions += a.shape[0] * a.shape[2] * a.shape[3]
+        values = _at(a, cells)  # (k, c)
+        span = (self.high - self.low).clamp_min(1e-30)
+        bins = ((values - self.low) / span * BINS).long().clamp_(0, BINS - 1)
+        channels = values.shape[1]
+        flat = (torch.arange(channels) * BINS + bins) * self.labels + labels[:, None]
+        counts = torch.bincount(flat.flatten(), minlength=channels * BINS * self.labels)
+        self.joint += counts.view(channels, BINS, self.labels)
+
+    def sparsity(self) -> Tensor:
+        """(c,) share of positions with |a| above the threshold; a dead channel has 0."""
+        return 1 - self.quiet / max(1, self.positions)
+
+    def information(self) -> Tensor:
+        """(c,) mutual information of response and label, bits."""
+        return mutual_information(self.joint)
+
+
+def _at(a: Tensor, cells: list[Tensor]) -> Tensor:
+    """Responses at the chosen cells of each image: (b, c, h, w) -> (k, c), on the CPU."""
+    flat = a.flatten(2)
+    picked = [flat[i][:, index.to(a.device)].t() for i, index in enumerate(cells)]
+    return torch.cat(picked).float().cpu()
+
+
+@contextmanager
+def watched(model: nn.Module, see: Any) -> Iterator[None]:
+    """Call `see(name of the convolution, output)` for every Conv block while inside."""
+
+    def hook(name: str) -> Any:
+        return lambda _module, _inputs, output: see(name, output.detach())
+
+    handles = [
+        module.register_forward_hook(hook(f"{name}.conv"))
+        for name, module in model.named_modules()
+        if isinstance(getattr(module, "conv", None), nn.Conv2d) and hasattr(module, "act")
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,1 @@
+"""Pruning: surgery, schedule and the iterative run as a stream of events."""

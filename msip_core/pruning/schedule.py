@@ -1,0 +1,143 @@
+"""The schedule of a run: how far each iteration may go, how alpha and the weights follow.
+
+Corridor, with rho = MACs to keep, M_0 baseline, T iterations:
+
+    q_t = (rho * M_0 / M_{t-1})^(1 / (T - t + 1))
+    M_t in [M_{t-1} * q^1.5, M_{t-1} * q^0.5], never below rho * M_0; the last on rho * M_0
+
+Feedback, with L_t the validation loss after fine-tuning and L_ref that of the unpruned model:
+
+    alpha <- clip(alpha * exp(-5 ((L_t - L_ref) / L_ref - .02)), .1, 2)
+
+The feedback acts as a gain on the alpha that meets M_{t-1} * q: the same alpha cuts less and less,
+since the channels below it are gone, so taken as it stands it would hug the gentle edge and leave
+the last iteration a cut of a quarter or more (YOLOv8s, 16 iterations: .45 to .335 in one step).
+
+Weights, with m_k the mAP50 of a trial copy pruned by term k alone:
+
+    w_k <- w_k * exp(.3 (m_k - mean m) / max(range m, .01)), floor .05, sum 1
+
+Source: method sheet, section 3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from msip_core.allocation.budget import Budget, Widths
+from msip_core.allocation.table import Corridor, lowest_widths
+from msip_core.config import AllocationOptions, MsipWeights
+from msip_core.errors import GoalUnreachableError
+
+ALPHA_RANGE = (0.1, 2.0)
+ALPHA_RATE, ALPHA_LOSS = 5.0, 0.02
+WEIGHT_RATE, WEIGHT_FLOOR, WEIGHT_RANGE = 0.3, 0.05, 0.01
+# How near the last iteration must come: any width hits it to half a percent; multiples of 8 take
+# steps of up to a few percent of a small network, so they stop at most 2 % below, never above.
+FREE_TOLERANCE, STEP_TOLERANCE = 0.005, 0.02
+
+
+def corridor(
+    iteration: int, iterations: int, *, baseline: float, now: float, keep: float, round_to: int
+) -> Corridor:
+    """MACs between which iteration `iteration` (from 1) must land.
+
+    Args:
+        baseline, now: MACs of the unpruned and of the current network.
+        keep: share of the baseline's MACs left at the end.
+    """
+    goal = keep * baseline
+    if iteration >= iterations:
+        return final_window(goal, round_to)
+    q = min(1.0, (goal / now) ** (1 / (iterations - iteration + 1)))
+    low, high = max(now * q**1.5, goal), now * q**0.5
+    return Corridor(low, max(low, high), max(now * q, goal))
+
+
+def final_window(goal: float, round_to: int) -> Corridor:
+    """Where the last iteration must land."""
+    if round_to == 1:
+        return Corridor(goal * (1 - FREE_TOLERANCE), goal * (1 + FREE_TOLERANCE), goal)
+    return Corridor(goal * (1 - STEP_TOLERANCE), goal, goal)
+
+
+def next_alpha(alpha: float, loss: float, reference: float) -> float:
+    """More loss than 2 % above the unpruned model's makes the next step gentler."""
+    change = (loss - reference) / reference - ALPHA_LOSS
+    # A loss that exploded must not underflow the exponent.
+    factor = math.exp(max(-50.0, min(50.0, -ALPHA_RATE * change)))
+    return min(max(alpha * factor, ALPHA_RANGE[0]), ALPHA_RANGE[1])
+
+
+def next_weights(weights: MsipWeights, trial_map50: Sequence[float]) -> MsipWeights:
+    """Weights that follow what each term alone would have kept; equal trials change nothing.
+
+    Args:
+        trial_map50: mAP50 of the trial copy of each term, in the order of the weights.
+    """
+    m = np.asarray(trial_map50, np.float64)
+    if np.ptp(m) == 0:
+        return weights
+    w = np.array(weights.as_tuple())
+    w = w * np.exp(WEIGHT_RATE * (m - m.mean()) / max(np.ptp(m), WEIGHT_RANGE))
+    w = _floored(w / w.sum(), WEIGHT_FLOOR)
+    rounded = [round(float(x), 6) for x in w[:3]]
+    return MsipWeights(
+        gradient=rounded[0], geometry=rounded[1], sparsity=rounded[2],
+        information=round(1 - sum(rounded), 6),
+    )  # fmt: skip
+
+
+def _floored(w: np.ndarray, floor: float) -> np.ndarray:
+    """Shares that sum to 1 with none below `floor`; the others give way in proportion."""
+    low = np.zeros(len(w), bool)
+    while True:
+        free = w[~low]
+        scaled = np.where(low, floor, w * (1 - floor * low.sum()) / free.sum())
+        below = (scaled < floor - 1e-12) & ~low
+        if not below.any():
+            return scaled
+        low |= below
+
+
+def check_reachable(
+    budget: Budget, original: Widths, *, keep: float, baseline: float, iterations: int,
+    limits: AllocationOptions,
+) -> None:  # fmt: skip
+    """Refuse a goal that the limits cannot reach, before any work is done.
+
+    Raises:
+        GoalUnreachableError: says which limit stops it and how far one would come.
+    """
+    widths = budget.widths
+    for _ in range(iterations):
+        lower = lowest_widths(original, widths, limits)
+        if (lower == widths).all():
+            break
+        widths = lower
+    least = float(budget.macs(widths))
+    if least <= final_window(keep * baseline, limits.round_to).high:
+        return
+    raise GoalUnreachableError(
+        f"{keep:.1%} of the multiply-adds cannot be reached: taking at most "
+        f"{limits.max_removed_per_iteration:.0%} of a layer's channels per iteration and leaving "
+        f"at least {limits.min_kept:.0%} of them, {iterations} "
+        f"iteration{'s' if iterations > 1 else ''} come down to {least / baseline:.1%} at best. "
+        "Allow more iterations, a larger share per iteration, or keep more."
+    )
+
+
+def stopped_by_caps(
+    capped: Sequence[str], groups: int, reached: float, asked: float, limits: AllocationOptions
+) -> str:
+    """The sentence for a last iteration that the caps ended above its goal."""
+    named = ", ".join(capped[:5]) + (" and others" if len(capped) > 5 else "")
+    return (
+        f"The goal of {asked:.1%} of the multiply-adds was not reached, {reached:.1%} remain: "
+        f"{len(capped)} of {groups} layers ({named}) are at their limit of "
+        f"{limits.max_removed_per_iteration:.0%} lost per iteration or "
+        f"{limits.min_kept:.0%} left."
+    )
