@@ -1,3 +1,127 @@
-"""Runs in the foreground, followed, or handed over; and how a run is described."""
+"""A run in the foreground, followed, or handed over; and how a run is told at the end."""
 
 from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from msip_core.cli.console import say, table
+from msip_core.cli.following import Teller
+from msip_core.cli.verbs import Answer
+from msip_core.errors import InputError, MsipError, Stopped, WorkError
+from msip_core.events import Record, parse_record
+from msip_core.runs.foreground import follow as follow_events
+from msip_core.runs.foreground import run_foreground
+from msip_core.runs.service import RunService
+from msip_core.runs.state import RunState
+from msip_core.runs.supervisor import Supervisor
+from msip_core.views.wording import accuracy, macs, params, percent
+from msip_core.workspace import Workspace
+
+PROGRAM = "python -m msip_core"
+
+
+def in_foreground(workspace: Workspace, run_id: str, *, told: int = 0) -> Answer:
+    """Work on a queued run until it rests, and tell its story.
+
+    Starts this process's supervisor; where a server is already in charge of the workspace, that
+    one does the work. Ctrl-C pauses the run cleanly.
+
+    Args:
+        told: records of the story that a person has heard already (of a run that is resumed).
+
+    Raises:
+        WorkError, InputError: the run failed or its worker is gone; the sentence is the run's own.
+    """
+    say(f"Run {run_id}. Ctrl-C pauses it.")
+    supervisor = Supervisor(workspace).start()
+    try:
+        with suppress(Stopped):  # paused by Ctrl-C: told below by the state it is in
+            run_foreground(workspace, run_id, _Untold(told), supervisor=supervisor)
+    except MsipError as error:
+        kind = InputError if error.exit_code == InputError.exit_code else WorkError
+        raise kind(f"{error.message} Try again with: {PROGRAM} runs resume {run_id}") from error
+    finally:
+        supervisor.close()
+        _let_worker_leave(workspace, run_id, supervisor)
+    answer, row = describe(workspace, run_id), RunService(workspace).get(run_id)
+    if row.state is RunState.COMPLETED:
+        return answer
+    how = "" if row.state.is_finished else f" Go on with: {PROGRAM} runs resume {run_id}"
+    return Answer(answer.document, f"{answer.text}\nThe run is {row.state}.{how}", exit_code=1)
+
+
+def _let_worker_leave(workspace: Workspace, run_id: str, supervisor: Supervisor) -> None:
+    """Wait for the process of a run that has said its last word, so that none outlives us."""
+    if not RunService(workspace).get(run_id).state.has_worker:
+        supervisor.executor.exit_code(workspace.run_dir(run_id))
+
+
+def follow(workspace: Workspace, run_id: str) -> Answer:
+    """Tell the story of a run that something else works on; Ctrl-C ends the telling only."""
+    try:
+        follow_events(RunService(workspace), run_id, Teller())
+    except KeyboardInterrupt:
+        say(f"The run goes on without being watched: {PROGRAM} runs follow {run_id}")
+    return describe(workspace, run_id)
+
+
+def hand_over(workspace: Workspace, run_id: str) -> Answer:
+    """Leave a queued run to the app's supervisor."""
+    row = RunService(workspace).get(run_id)
+    text = (
+        f"{run_id} waits in the queue (place {row.queue_position or 1}); the app starts it as "
+        f"soon as its device is free. Follow it with: {PROGRAM} runs follow {run_id}"
+    )
+    document = {"id": run_id, "state": row.state.value, "queue_position": row.queue_position}
+    return Answer(document, text)
+
+
+def records_so_far(service: RunService, run_id: str) -> int:
+    """How many records the story of a run holds."""
+    return sum(parse_record(event) is not None for event in service.events(run_id))
+
+
+class _Untold:
+    """Tells a story from some record on."""
+
+    def __init__(self, told: int) -> None:
+        self._skip = told
+        self._teller = Teller()
+
+    def __call__(self, record: Record) -> None:
+        if self._skip:
+            self._skip -= 1
+        else:
+            self._teller(record)
+
+
+def describe(workspace: Workspace, run_id: str) -> Answer:
+    """One run: its document as DESIGN promises it, and a few lines with a table."""
+    service = RunService(workspace)
+    row = service.get(run_id)
+    document = service.summary_document(run_id)
+    lines = [f"{row.name} ({run_id}): {row.kind}, {row.state}"]
+    if row.error:
+        lines.append(row.error)
+    lines += [_standing(name, document.get(name)) for name in ("baseline", "final")]
+    iterations = [
+        (i.index, percent(i.macs_ratio, 1), i.map50_before, i.map50_after, macs(i.macs))
+        for i in service.iterations(run_id)
+    ]
+    if iterations:
+        lines.append(
+            table(("iteration", "MACs left", "mAP50 cut", "fine-tuned", "MACs"), iterations)
+        )
+    lines += [f"{name}: {path}" for name, path in (document.get("artifacts") or {}).items()]
+    return Answer(document, "\n".join(line for line in lines if line))
+
+
+def _standing(name: str, values: dict[str, Any] | None) -> str:
+    if not values:
+        return ""
+    return (
+        f"{name}: mAP50 {accuracy(values['map50'])}, mAP50-95 {accuracy(values['map50_95'])}, "
+        f"{macs(values['macs'])}MACs, {params(values['params'])} parameters, "
+        f"{values['size_mb']:.1f} MB"
+    )

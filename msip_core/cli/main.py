@@ -80,7 +80,7 @@ def _in_words(error: Exception, words: list[str]) -> tuple[str, int]:
         case ValidationError():
             return explain(error), 2
         case typer.TyperException():  # words that no verb understands
-            return error.format_message(), 2
+            return error.format_message() or "Name a verb; --help lists them.", 2
         case typer.Abort():
             return "Stopped.", 1
     return _unexpected(error, words), 1

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from msip_core.cli.console import table
-from msip_core.cli.foreground import describe, follow, hand_over, in_foreground
+from msip_core.cli.foreground import describe, follow, hand_over, in_foreground, records_so_far
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.runs.service import RunService
 from msip_core.runs.state import Action, RunState
@@ -77,8 +77,10 @@ def resume(
 ) -> Answer:
     """Go on where a paused, interrupted or failed run stopped."""
     workspace = session.isolated_workspace()
-    RunService(workspace).act(run, Action.RESUME)
-    return hand_over(workspace, run) if detach else in_foreground(workspace, run)
+    service = RunService(workspace)
+    told = records_so_far(service, run)
+    service.act(run, Action.RESUME)
+    return hand_over(workspace, run) if detach else in_foreground(workspace, run, told=told)
 
 
 @verb(app, "cancel")

@@ -13,6 +13,7 @@ from msip_core.cli.foreground import hand_over, in_foreground
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.config import (
     PRUNE_PRESETS,
+    RECIPES,
     TRAIN_PRESETS,
     AllocationOptions,
     MsipOptions,
@@ -64,6 +65,9 @@ def train(
         ),
     ] = None,
     epochs: Epochs = None,
+    pretrain: Annotated[
+        bool, typer.Option("--pretrain", help="The paper's 50 epochs first.")
+    ] = False,
     imgsz: ImageSize = None,
     batch: Batch = None,
     seed: Seed = 0,
@@ -81,6 +85,7 @@ def train(
     settings: dict[str, Any] = {
         **chosen,
         "recipe": recipe if epochs is None else recipe.model_copy(update={"epochs": epochs}),
+        "pretrain": RECIPES["paper-pretrain"] if pretrain else None,
         **_given(imgsz=imgsz or _size_of(workspace, weights), batch=batch),
     }
     config = TrainConfig(
@@ -137,7 +142,7 @@ def prune(
     if epochs is not None:
         settings["finetune"] = settings["finetune"].model_copy(update={"epochs": epochs})
     if pretrain is not None:
-        settings["pretrain"] = preset("prune", "paper")["pretrain"] if pretrain else None
+        settings["pretrain"] = RECIPES["paper-pretrain"] if pretrain else None
     size = imgsz or _size_of(workspace, model)
     settings |= _given(iterations=iterations, imgsz=size, batch=batch)
     gradient, geometry, sparsity, information = msip_weights

@@ -91,7 +91,7 @@ def test_without_json_an_error_leaves_stdout_empty(msip: Verb) -> None:
     ("words", "named"),
     [
         (("data", "show"), "NAME"),
-        (("runs", "list", "--limit", "many"), "many"),
+        (("runs", "list", "--limit", "many"), "--limit"),
         (("fly",), "fly"),
         (("prune", "--data", "d"), "--model"),
     ],

@@ -1,0 +1,113 @@
+"""A real server on a free port with its own workspace, and a real Chromium looking at it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from msip_core.workspace import Workspace
+from tests.browser.install import find_chromium
+from tests.fresh import ROOT
+
+START_SECONDS = 90
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running app."""
+
+    url: str
+    workspace: Workspace
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`streamlit run app.py` on a workspace that is empty at first start."""
+    folder = tmp_path_factory.mktemp("server")
+    workspace = Workspace.open(folder / "workspace")
+    port = _free_port()
+    command = [
+        sys.executable, "-m", "streamlit", "run", "app.py",
+        "--server.port", str(port), "--server.address", "localhost", "--server.headless", "true",
+    ]  # fmt: skip
+    environment = {**os.environ, "MSIP_WORKSPACE": str(workspace.root)}
+    log = folder / "server.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT
+        )
+    running = Server(f"http://localhost:{port}", workspace, process, log)
+    try:
+        _wait_until_healthy(running)
+        yield running
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_healthy(server: Server) -> None:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        if server.process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(f"{server.url}/_stcore/health", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.3)  # it is still importing
+    pytest.fail(f"The app did not start:\n{server.log.read_text(encoding='utf-8')[-4000:]}")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium; its absence is a failure, not a skip."""
+    path = find_chromium()
+    if path is None:
+        pytest.fail("No Chromium: run 'python tests/browser/install.py' first.")
+    with sync_playwright() as playwright:
+        # Root may not use Chromium's sandbox; small containers have a small /dev/shm.
+        chromium = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(
+    browser: Browser, server: Server, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Page]:
+    """One tab, 1400 px wide. A failing test leaves a picture of what was seen."""
+    context = browser.new_context(viewport={"width": 1400, "height": 1000}, accept_downloads=True)
+    context.set_default_timeout(20_000)
+    tab = context.new_page()
+    failed_before = request.session.testsfailed
+    yield tab
+    if request.session.testsfailed > failed_before:
+        tab.screenshot(path=tmp_path / "failed.png", full_page=True)
+        tail = server.log.read_text(encoding="utf-8", errors="replace")[-3000:]
+        sys.stderr.write(f"\nseen: {tmp_path / 'failed.png'}\nserver said:\n{tail}\n")
+    context.close()
