@@ -1,0 +1,32 @@
+"""Where it looks: why a detection was made, by the baseline and by the lighter model."""
+
+from __future__ import annotations
+
+from pages.shared.explain import Subject
+from pages.shared.layout import header, next_step
+from pages.shared.look_maps import grad_maps, shap_maps
+from pages.shared.look_object import choose_object
+from pages.shared.pair import choose_image, choose_pair, pair_dataset
+
+header(
+    "Where it looks",
+    "Why did it mark this crypt? The same object, explained for the baseline and for the lighter "
+    "model.",
+)
+pair = choose_pair()
+if pair is not None:
+    data = pair_dataset(pair)
+    record = choose_image(data)
+    box = choose_object(pair, data, record)
+    if box is not None:
+        subject = Subject(data, record, box, pair.config.imgsz)
+        grad_maps(pair, subject)
+        shap_maps(pair, subject)
+    next_step(
+        "pages/share.py",
+        "take figures and the model home",
+        "Figures for a paper, the model file, everything needed to repeat the run.",
+        run=pair.run.id,
+        step=str(pair.iteration),
+        image=record.id,
+    )

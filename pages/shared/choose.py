@@ -1,0 +1,88 @@
+"""Choosers whose choice lives in the address: a link or a reload shows the same thing.
+
+The address wins; without one the last choice of this session is taken, so that walking from page
+to page stays on the same run. An id in the address that does not exist is said, not replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import streamlit as st
+
+from msip_core.errors import NotFoundError
+
+
+def asked(param: str) -> str | None:
+    """The id that the address asks for, else the last one chosen in this session."""
+    return st.query_params.get(param) or st.session_state.get(f"last:{param}")
+
+
+def remember(param: str, value: str | None) -> None:
+    """Put an id into the address and into the session."""
+    if value is None:
+        st.query_params.pop(param, None)
+        st.session_state.pop(f"last:{param}", None)
+        return
+    if st.query_params.get(param) != value:
+        st.query_params[param] = value
+    st.session_state[f"last:{param}"] = value
+
+
+def choose(
+    label: str,
+    options: Sequence[str],
+    param: str,
+    *,
+    words: Callable[[str], str] = str,
+    default: str | None = None,
+    help: str | None = None,
+    place: str = "",
+) -> str:
+    """A select box bound to `param` of the address.
+
+    Args:
+        options: the ids that exist, at least one.
+        default: taken when neither the address nor the session names one of them.
+        place: tells two choosers of the same param on one page apart.
+
+    Raises:
+        NotFoundError: the address names an id that is not there.
+    """
+    wanted = st.query_params.get(param)
+    if wanted is not None and wanted not in options:
+        st.query_params.pop(param)
+        raise NotFoundError(f"The {label.lower()} '{wanted}' of this link is not in this lab.")
+    wanted = wanted or st.session_state.get(f"last:{param}")
+    if wanted is None or wanted not in options:
+        wanted = default if default is not None and default in options else options[0]
+    key = f"choose:{place}:{param}"
+    st.session_state[key] = wanted
+
+    def changed() -> None:
+        remember(param, st.session_state[key])
+
+    st.selectbox(label, options, key=key, format_func=words, on_change=changed, help=help)
+    remember(param, wanted)
+    return wanted
+
+
+def choose_view(views: Mapping[str, str], default: str, place: str) -> str:
+    """The parts of a page (id -> words), in the address so that a link can open each."""
+    wanted = st.query_params.get("view")
+    key = f"view:{place}"
+    st.session_state[key] = wanted if wanted in views else default
+
+    def changed() -> None:
+        st.query_params["view"] = st.session_state[key]
+
+    st.segmented_control(
+        "Part of the page",
+        list(views),
+        key=key,
+        format_func=views.__getitem__,
+        label_visibility="collapsed",
+        on_change=changed,
+        required=True,
+    )
+    return str(st.session_state[key])

@@ -1,0 +1,281 @@
+"""Bring in images: from the browser, from the server's disk, or drawn by computer."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import streamlit as st
+
+from msip_core.config import ImageRecipe, ImportConfig, SplitConfig
+from msip_core.errors import InputError
+from msip_core.settings import get_settings
+from msip_core.views.wording import plural
+from pages.shared.choose import remember
+from pages.shared.jobs import job_panel, start_task, task_begun, task_panel
+from pages.shared.lab import lab
+from pages.shared.upload import keep_upload, server_path
+
+_WAYS = {
+    "browser": "Upload from my computer",
+    "server": "Folder on the server",
+    "drawn": "Drawn example",
+}
+_KINDS = ["zip", "png", "jpg", "jpeg", "bmp", "tif", "tiff", "txt", "json", "xml", "csv", "yaml"]
+
+
+def add_images(taken: set[str]) -> None:
+    """The whole way in: choose a source, look at what it holds, import it."""
+    if task_begun():
+        _open_when_done(task_panel("Bringing in the images", "import"))
+        return
+    way = st.segmented_control(
+        "Where are the images?",
+        list(_WAYS),
+        format_func=_WAYS.__getitem__,
+        default="browser",
+        key="way",
+        bind="query-params",
+        required=True,
+    )
+    if way == "drawn":
+        _draw(taken)
+        return
+    source = _from_browser() if way == "browser" else _from_server()
+    if source is None:
+        return
+    found = job_panel(
+        "data-inspect",
+        {"path": str(source)},
+        label="Look into it",
+        place="inspect",
+        auto=True,
+    )
+    if found is not None:
+        _describe(found)
+        _import_form(source, found, taken)
+
+
+def _from_browser() -> Path | None:
+    limit = get_settings().upload_limit_mb
+    as_folder = st.toggle("Upload a folder instead of a zip", key="as_folder", bind="query-params")
+    files = st.file_uploader(
+        "A folder with images and labels" if as_folder else "A zip with images and labels",
+        type=_KINDS if as_folder else "zip",
+        accept_multiple_files="directory" if as_folder else False,
+        max_upload_size=limit,
+        key=f"upload:{as_folder}",
+        help=f"Up to {limit:,} MB in the browser. Larger sets: use a folder on the server.",
+    )
+    st.caption(
+        "Images: PNG, JPEG, BMP, TIFF (8 or 16 bit, grey or RGB), OME-TIFF. "
+        "Boxes: YOLO, COCO, Pascal VOC or CSV; the form is found by itself. "
+        f"Up to {limit:,} MB here; beyond that, choose “{_WAYS['server']}”."
+    )
+    if files:
+        given = files if isinstance(files, list) else [files]
+        kept = keep_upload(lab().workspace, given)  # type: ignore[arg-type]
+        st.query_params["source"] = kept.name
+        return kept
+    # After a reload the browser's copy is gone, but the one on disk is not.
+    name = st.query_params.get("source")
+    if name and re.fullmatch(r"upload-[0-9a-f]{16}(\.zip)?", name):
+        kept = lab().workspace.uploads / name
+        return kept if kept.exists() else None
+    return None
+
+
+def _from_server() -> Path | None:
+    roots = get_settings().import_roots
+    if not roots:
+        st.info(
+            "No folder of the server is open to this page. Whoever runs the lab can allow some: "
+            "start it with `MSIP_IMPORT_ROOTS='[\"/data\"]'`.",
+            icon=":material/folder_off:",
+        )
+        return None
+    text = st.text_input(
+        "Folder or zip on the server",
+        key="path",
+        bind="query-params",
+        placeholder=str(roots[0]),
+        help="Below " + ", ".join(map(str, roots)) + ". It is read image by image, at any size.",
+    )
+    return server_path(text, roots) if text else None
+
+
+def _describe(found: dict[str, Any]) -> None:
+    boxes = ", ".join(f"{n:,} {name}" for name, n in found["classes"].items()) or "no boxes"
+    st.success(
+        f"Found {plural(found['images'], 'image')}, {found['labelled']:,} with labels "
+        f"({found['format']}): {boxes}.",
+        icon=":material/search:",
+    )
+    for note in found["notes"]:
+        st.caption(note)
+    if found["problems"]:
+        title = f"{plural(len(found['problems']), 'file')} that cannot be used as they are"
+        with st.expander(title, icon=":material/rule:"):
+            st.dataframe(found["problems"], hide_index=True, alt="Files with problems and why")
+
+
+def _import_form(source: Path, found: dict[str, Any], taken: set[str]) -> None:
+    left, right = st.columns(2)
+    with left:
+        name = st.text_input(
+            "Name of the dataset",
+            value=_free_name(source.stem if "upload-" not in source.name else "organoids", taken),
+            key=f"name:{source.name}",
+            max_chars=64,
+            help="Letters, digits, '.', '_' and '-'.",
+        )
+        pixel_size = st.number_input(
+            "Micrometres per pixel",
+            min_value=0.0,
+            value=0.0,
+            format="%.4f",
+            key=f"pixel:{source.name}",
+            help="0: taken from the files where they say it (OME-TIFF), else sizes are in pixels.",
+        )
+    with right:
+        mapping = _class_table(found["classes"], source.name)
+    with st.expander("Brightness and contrast", icon=":material/contrast:"):
+        recipe = _recipe()
+    with st.expander("Parts for learning and testing", icon=":material/splitscreen:"):
+        split = _split()
+    if name in taken:
+        raise InputError(f"There is a dataset '{name}' already: choose another name.")
+    config = ImportConfig(
+        source=source,
+        name=name,
+        class_map=mapping,
+        pixel_size_um=pixel_size or None,
+        recipe=recipe,
+        split=split,
+    )
+    st.button(
+        f"Import {plural(found['images'], 'image')}",
+        type="primary",
+        icon=":material/download:",
+        on_click=start_task,
+        args=("data-import", config.model_dump(mode="json")),
+    )
+    st.caption("Every image is read, checked and scaled once; the source stays as it is.")
+
+
+def _class_table(classes: dict[str, int], place: str) -> dict[str, str | None]:
+    """Rename, merge or leave out classes; an empty new name leaves the class out."""
+    if not classes:
+        return {}
+    rows: list[dict[str, Any]] = [
+        {"found": name, "boxes": count, "becomes": name} for name, count in classes.items()
+    ]
+    edited = st.data_editor(
+        rows,
+        key=f"classes:{place}",
+        hide_index=True,
+        column_config={
+            "found": st.column_config.TextColumn("Class found", disabled=True),
+            "boxes": st.column_config.NumberColumn("Boxes", disabled=True),
+            "becomes": st.column_config.TextColumn(
+                "Becomes", help="The same name for two classes merges them; empty leaves it out."
+            ),
+        },
+    )
+    return {
+        row["found"]: (row["becomes"] or "").strip() or None
+        for row in edited
+        if (row["becomes"] or "").strip() != row["found"]
+    }
+
+
+def _recipe() -> ImageRecipe:
+    st.caption(
+        "Deep images (12 or 16 bit) are scaled once by percentiles. The recipe is stored with the "
+        "dataset and used for training, prediction and explanations alike."
+    )
+    left, right = st.columns(2)
+    low, high = left.slider("Percentiles that become black and white", 0.0, 100.0, (1.0, 99.8), 0.1)
+    scope: Literal["dataset", "image"] = right.radio(
+        "Same scaling for all images?",
+        ["dataset", "image"],
+        format_func={"dataset": "Yes, as one set", "image": "No, each on its own"}.__getitem__,
+        horizontal=True,
+    )
+    normalise = left.checkbox("Stretch 8-bit images too")
+    clahe = right.checkbox("Even out local contrast :small[:gray[CLAHE]]")
+    return ImageRecipe(
+        scope=scope,
+        low_percentile=min(low, 49.9),
+        high_percentile=max(high, 50.1),
+        normalise=normalise,
+        clahe=clahe,
+    )
+
+
+def _split() -> SplitConfig:
+    left, right = st.columns(2)
+    test = left.slider("Kept for the final test :small[:gray[share of all]]", 0.05, 0.5, 0.2, 0.05)
+    val = left.slider(
+        "Kept to check progress :small[:gray[share of the rest]]", 0.05, 0.5, 0.1, 0.05
+    )
+    grouping = right.radio(
+        "Images of one well, plate or donor stay together",
+        ["auto", "off", "pattern"],
+        format_func={
+            "auto": "Found from the file names",
+            "off": "No grouping",
+            "pattern": "By my own pattern",
+        }.__getitem__,
+    )
+    pattern: str | None = {"auto": None, "off": ""}.get(grouping)
+    if grouping == "pattern":
+        pattern = right.text_input("Regular expression; its first group names the well", r"(\w+)_")
+    keep = right.checkbox("Use train / val / test folders where the source has them")
+    seed = left.number_input("Seed", min_value=0, value=0, help="The same seed, the same split.")
+    return SplitConfig(
+        test_fraction=test,
+        val_fraction=val,
+        seed=seed,
+        group_pattern=pattern,
+        keep_existing=keep,
+    )
+
+
+def _draw(taken: set[str]) -> None:
+    st.write(
+        "Organoids with and without crypts, drawn by computer: boxes, outlines and crypt borders "
+        "are known exactly, so the whole way can be tried in minutes."
+    )
+    left, middle, right = st.columns(3)
+    count = left.slider("Images", 12, 200, 24, 4)
+    size = middle.select_slider(
+        "Side of an image :small[:gray[px]]", [128, 256, 384, 512, 640], 256
+    )
+    seed = right.number_input("Seed", min_value=0, value=0, key="draw:seed")
+    name = _free_name("drawn", taken)
+    params = {"name": name, "images": count, "size": size, "seed": seed}
+    st.button(
+        f"Draw {count} images",
+        type="primary",
+        icon=":material/draw:",
+        on_click=start_task,
+        args=("data-draw", params),
+    )
+
+
+def _open_when_done(result: dict[str, Any] | None) -> None:
+    """Leave the form for the new dataset's own view."""
+    if result is None:
+        return
+    st.query_params.clear()
+    st.query_params["view"] = "look"
+    remember("dataset", str(result["dataset"]))
+    st.rerun()
+
+
+def _free_name(wanted: str, taken: set[str]) -> str:
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", wanted).strip("-._")[:56] or "dataset"
+    names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
+    return next(name for name in names if name not in taken)

@@ -1,0 +1,84 @@
+"""A page of micrographs with their boxes, class by class."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from msip_core.boxes import Box
+from msip_core.data.dataset import Dataset, ImageRecord
+from msip_core.data.manifest import SPLITS
+from msip_core.views.pictures import draw_boxes
+from msip_core.views.wording import plural
+from pages.shared.lab import dataset as open_again
+
+_PER_PAGE = 8
+_SIDE = 640  # pixels of the longer side of a thumbnail
+
+
+def preview(dataset: Dataset) -> None:
+    """Filters, then one page of pictures; only the pictures of that page are read."""
+    st.subheader("Look at the boxes", anchor=False)
+    left, middle, right = st.columns([3, 3, 1], vertical_alignment="bottom")
+    classes = left.pills(
+        "Class",
+        dataset.classes,
+        selection_mode="multi",
+        key="preview:class",
+        help="Only images with these classes, and only their boxes. None chosen: all.",
+    )
+    split = middle.segmented_control(
+        "Part", ["all", *SPLITS], default="all", key="preview:split", required=True
+    )
+    wanted = [
+        record
+        for record in dataset.images
+        if split in ("all", record.split)
+        and (not classes or any(record.counts.get(name) for name in classes))
+    ]
+    pages = max(1, -(-len(wanted) // _PER_PAGE))
+    page = right.number_input(
+        f"Page of {pages}", min_value=1, max_value=pages, key="page", bind="query-params"
+    )
+    if not wanted:
+        st.info("No image of this part has a box of that class.", icon=":material/info:")
+        return
+    first = (page - 1) * _PER_PAGE
+    shown = tuple(classes) if classes else dataset.classes
+    columns = st.columns(4)
+    for place, record in enumerate(wanted[first : first + _PER_PAGE]):
+        with columns[place % 4]:
+            _tile(dataset, record, shown)
+
+
+def _tile(dataset: Dataset, record: ImageRecord, shown: tuple[str, ...]) -> None:
+    counts = ", ".join(f"{n} {name}" for name, n in record.counts.items()) or "no object"
+    st.image(
+        _thumbnail(dataset.name, dataset.content_hash, record.id, shown),
+        caption=f"{record.id} · {record.split} · {counts}",
+        alt=f"Micrograph {record.id} with {plural(sum(record.counts.values()), 'box', 'boxes')}: "
+        f"{counts}",
+        width="stretch",
+    )
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _thumbnail(name: str, content_hash: str, image_id: str, shown: tuple[str, ...]) -> bytes:
+    """PNG of one micrograph with the boxes of the classes shown; kept by the dataset's content."""
+    dataset = open_again(name)
+    record = dataset.image(image_id)
+    image = Image.fromarray(dataset.pixels(record))
+    image.thumbnail((_SIDE, _SIDE))
+    scale = image.width / record.width
+    boxes = [
+        Box(cls=b.cls, x1=b.x1 * scale, y1=b.y1 * scale, x2=b.x2 * scale, y2=b.y2 * scale)
+        for b in dataset.boxes(record)
+        if dataset.classes[b.cls] in shown
+    ]
+    drawn = draw_boxes(np.asarray(image), boxes, dataset.classes, labels="none", min_side=_SIDE)
+    out = io.BytesIO()
+    Image.fromarray(drawn).save(out, "PNG")
+    return out.getvalue()

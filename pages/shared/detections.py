@@ -1,0 +1,51 @@
+"""What one model finds on one micrograph: asked from the compute process, kept by content."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from msip_core.boxes import Detection
+from msip_core.data.dataset import Dataset, ImageRecord
+from pages.shared.jobs import job_panel
+from pages.shared.lab import dataset as open_again
+from pages.shared.pair import Source
+
+# Asked once at a low threshold; the slider then only hides boxes, without asking again.
+FLOOR = 0.05
+
+
+def find(
+    source: Source, data: Dataset, record: ImageRecord, *, imgsz: int, place: str
+) -> list[Detection] | None:
+    """All detections above FLOOR, best first; None while the job still works."""
+    params: dict[str, Any] = {
+        **source,
+        "images": [{"dataset": data.name, "image": record.id, "sha256": record.sha256}],
+        "imgsz": imgsz,
+        "conf": FLOOR,
+    }
+    result = job_panel("predict", params, label="Look for organoids", place=place, auto=True)
+    if result is None:
+        return None
+    return [Detection.model_validate(value) for value in result["images"][0]["detections"]]
+
+
+def above(found: Sequence[Detection], confidence: float) -> list[Detection]:
+    """Those at or above the threshold; numbers stay, since they count from the best score."""
+    return [detection for detection in found if detection.score >= confidence]
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _pixels(name: str, content_hash: str, image_id: str) -> NDArray[np.uint8]:
+    data = open_again(name)
+    return data.pixels(data.image(image_id))
+
+
+def pixels_of(data: Dataset, record: ImageRecord) -> NDArray[np.uint8]:
+    """The micrograph, 8-bit RGB; read once per content of the dataset."""
+    return _pixels(data.name, data.content_hash, record.id)

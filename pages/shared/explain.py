@@ -1,0 +1,125 @@
+"""Explanations of one object: ask for them, draw them, put the border scores into words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from msip_core.boxes import Box, match_detections
+from msip_core.data.dataset import Dataset, ImageRecord
+from msip_core.views import pictures, style
+from msip_core.views.wording import percent
+from pages.shared.detections import pixels_of
+from pages.shared.pair import Source
+from pages.shared.words import known
+
+Pixels = NDArray[np.uint8]
+
+_SCORE_WORDS = {
+    "ber": "Heat on the border (BER)",
+    "enrichment": "Times an even map (enrichment)",
+    "energy_in_box": "Heat inside the box",
+    "hit": "Hottest point inside",
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The object that is explained, on its micrograph; the same for every model that is asked."""
+
+    data: Dataset
+    record: ImageRecord
+    box: Box
+    imgsz: int
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        return pixels_of(self.data, self.record)
+
+    @cached_property
+    def outline(self) -> NDArray[np.float64] | None:
+        """The drawn outline of the labelled object that this box overlaps most (IoU >= .5)."""
+        contours = self.data.contours(self.record)
+        if contours is None:
+            return None
+        for pair in match_detections([self.box], self.data.boxes(self.record)):
+            if pair.baseline is not None and pair.pruned is not None:
+                outline = contours[pair.pruned]
+                return outline if len(outline) else None
+        return None
+
+    def question(self, source: Source) -> dict[str, Any]:
+        """Params of an explanation job for one model. The hash makes new pixels a new question."""
+        return {
+            **source,
+            "dataset": self.data.name,
+            "image": self.record.id,
+            "sha256": self.record.sha256,
+            "box": self.box.model_dump(include={"cls", "x1", "y1", "x2", "y2"}),
+            "imgsz": self.imgsz,
+        }
+
+    def heat_picture(self, heat: NDArray[np.floating]) -> Pixels:
+        """Heat over the micrograph with the object's border."""
+        return self._with_border(pictures.overlay_heat(self.pixels, heat))
+
+    def shap_picture(self, values: NDArray[np.floating]) -> Pixels:
+        """Contributions of the patches over the micrograph with the object's border."""
+        return self._with_border(pictures.overlay_signed(self.pixels, values))
+
+    def _with_border(self, drawn: Pixels) -> Pixels:
+        factor = drawn.shape[1] / self.pixels.shape[1]
+        points = self.outline if self.outline is not None else pictures.box_outline(self.box)
+        line = np.rint((points + 0.5) * factor).astype(np.int32).reshape(-1, 1, 2)
+        drawn = drawn.copy()
+        width = max(1, round(max(drawn.shape[:2]) / 400))
+        # A dark rim: white alone would vanish in the bright middle of a map.
+        for colour, thickness in (((12, 18, 18), width + 2), ((255, 255, 255), width)):
+            cv2.polylines(drawn, [line], True, colour, thickness, cv2.LINE_AA)
+        return drawn
+
+
+def load_map(path: Path, name: str) -> NDArray[np.float32]:
+    """One array of a result's npz file."""
+    with np.load(path) as arrays:
+        return np.asarray(arrays[name])
+
+
+def shap_map(folder: Path, result: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Contribution of the patch that each pixel lies in, (height, width)."""
+    segments = load_map(folder / str(result["segments"]), "segments").astype(np.intp)
+    return np.asarray(result["values"], dtype=np.float64)[segments]
+
+
+def score_rows(scores: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Border numbers of several maps: one row a number, one column a map."""
+    return [
+        {"": word, **{name: _score(key, values.get(key)) for name, values in scores.items()}}
+        for key, word in _SCORE_WORDS.items()
+    ]
+
+
+def _score(key: str, value: Any) -> str:
+    if key == "hit":
+        return "—" if value is None else "yes" if value else "no"
+    if key == "enrichment":
+        return known(value, lambda number: f"{number:.2f} ×")
+    return known(value, lambda share: percent(share, 1))
+
+
+def honesty(scores: Mapping[str, Any]) -> None:
+    """What a heat map is and is not, and which border the numbers use."""
+    border = (
+        "the drawn outline of the object"
+        if scores.get("contour") == "mask"
+        else "the box edge, because no outline of this object is known"
+    )
+    st.caption(f"{style.HONESTY} Border: {border}.")

@@ -1,0 +1,118 @@
+"""The frame that every page has: heading, rows of facts, one next step at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+from numpy.typing import NDArray
+
+from msip_core.runs.state import RunState
+from msip_core.views.screen import CONFIG
+from pages.shared.words import STATE_WORDS, small
+
+# Streamlit draws metrics for dashboards: a quarter smaller, so that four fit beside a picture.
+_CSS = """
+<style>
+  .stMainBlockContainer { padding-top: 3rem; padding-bottom: 3rem; max-width: 1680px; }
+  [data-testid="stMetricValue"] { font-size: 1.45rem; }
+  [data-testid="stMetric"] { padding: 0.6rem 0.9rem; }
+  .st-key-next-step { border-top: 1px solid rgba(128, 140, 138, .35); padding-top: 1rem;
+                      margin-top: 1.5rem; }
+  .st-key-next-step [data-testid="stPageLink"] a { background: #0F766E; border-radius: .5rem;
+                      padding: .4rem .9rem; }
+  .st-key-next-step [data-testid="stPageLink"] a:hover { background: #0B5A54; }
+  .st-key-next-step [data-testid="stPageLink"] a p,
+  .st-key-next-step [data-testid="stPageLink"] a span { color: #FFFFFF; }
+</style>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One number with its unit: plain word, expert term in small type, optional change."""
+
+    word: str
+    value: str
+    term: str = ""
+    change: str | None = None
+    better: str = "off"  # "normal": up is good, "inverse": down is good, "off": neither
+    help: str | None = None
+
+
+def style() -> None:
+    """The few rules that the theme cannot express. Called once per run, by app.py."""
+    st.html(_CSS)
+
+
+def header(title: str, text: str) -> None:
+    """The page's title and one sentence that says what can be done here."""
+    st.title(title, anchor=False)
+    st.caption(text)
+
+
+def facts(row: Iterable[Fact]) -> None:
+    """A row of numbers that wraps on narrow screens."""
+    with st.container(horizontal=True, gap="small"):
+        for fact in row:
+            label = f"{fact.word} {small(fact.term)}" if fact.term else fact.word
+            st.metric(
+                label,
+                fact.value,
+                fact.change,
+                delta_color=fact.better,  # type: ignore[arg-type]
+                help=fact.help,
+                border=True,
+                width=180,
+            )
+
+
+def next_step(page: str, label: str, why: str, **ids: str) -> None:
+    """The one step that usually comes next, with the ids it needs in the link."""
+    with st.container(key="next-step", horizontal=True, vertical_alignment="center", gap="medium"):
+        st.page_link(
+            page,
+            label=f"Next: {label}",
+            icon=":material/arrow_forward:",
+            query_params=ids or None,
+        )
+        st.caption(why, width="content")
+
+
+def empty(sentence: str, *links: tuple[str, str]) -> None:
+    """Nothing here yet: say so and link (page, text) to what fills it."""
+    with st.container(border=True):
+        st.markdown(f"**{sentence}**")
+        with st.container(horizontal=True):
+            for page, text in links:
+                st.page_link(page, label=text, icon=":material/arrow_forward:")
+
+
+def state_badge(state: RunState) -> None:
+    word, colour, icon = STATE_WORDS[state]
+    st.badge(word, icon=icon, color=colour)  # type: ignore[arg-type]
+
+
+def picture(
+    pixels: NDArray[np.uint8], *, alt: str, caption: str | None = None, width: int | None = None
+) -> None:
+    """An 8-bit picture without loss: Streamlit would write RGB arrays as JPEG.
+
+    An integer width keeps its full resolution; without one it fills its column.
+    """
+    st.image(
+        pixels,
+        caption=caption,
+        alt=alt,
+        output_format="PNG",
+        width=width if width is not None else "stretch",
+    )
+
+
+def chart(figure: go.Figure, key: str, alt: str) -> None:
+    """A Plotly figure that keeps its zoom (key and uirevision) and saves itself as SVG."""
+    saving = {"toImageButtonOptions": {"format": "svg", "filename": f"msip-{key}"}}
+    st.plotly_chart(figure, key=f"chart:{key}", alt=alt, config=CONFIG | saving)

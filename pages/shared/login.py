@@ -1,0 +1,29 @@
+"""Login by Streamlit's own OpenID Connect, off unless the settings ask for it."""
+
+from __future__ import annotations
+
+import streamlit as st
+from streamlit.errors import StreamlitAuthError
+
+from msip_core.errors import ConfigError
+
+
+def require_login(required: bool) -> None:
+    """Stop the page at a sign-in button until the person is known.
+
+    Raises:
+        ConfigError: login is required but no identity provider is set up.
+    """
+    if not required or st.user.get("is_logged_in"):
+        return
+    st.title("MSIP Lab", anchor=False)
+    st.caption("Sign in with the account of your institute.")
+    if st.button("Sign in", type="primary", icon=":material/login:"):
+        try:
+            st.login()
+        except StreamlitAuthError as error:
+            raise ConfigError(
+                "Login is required here, but no identity provider is set up: fill [auth] in "
+                ".streamlit/secrets.toml, and install streamlit[auth]."
+            ) from error
+    st.stop()

@@ -1,0 +1,108 @@
+"""Grad-CAM and SHAP of one object for both models, with the numbers on its border."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from msip_core.views.wording import duration, percent
+from pages.shared.explain import Subject, honesty, load_map, score_rows, shap_map
+from pages.shared.jobs import job_folder, job_panel
+from pages.shared.layout import picture
+from pages.shared.pair import ModelPair
+from pages.shared.words import known, small
+
+_METHODS = {"gradcam": "Grad-CAM", "layercam": "LayerCAM", "eigencam": "EigenCAM"}
+
+
+def grad_maps(pair: ModelPair, subject: Subject) -> None:
+    """Two heat maps and their border scores; cheap, so they are asked at once."""
+    st.subheader("Heat map", anchor=False)
+    method = str(
+        st.segmented_control(
+            "Kind of map",
+            list(_METHODS),
+            format_func=_METHODS.__getitem__,
+            default="gradcam",
+            key="method",
+            bind="query-params",
+            required=True,
+            label_visibility="collapsed",
+        )
+    )
+    scores: dict[str, dict[str, Any]] = {}
+    for column, (side, word) in zip(st.columns(2), pair.sides()):
+        params = {**subject.question(side), "method": method}
+        with column:
+            result = job_panel(
+                "gradcam", params, label=f"Explain: {word}", place=f"cam:{word}", auto=True
+            )
+            if result is None:
+                continue
+            heat = load_map(job_folder("gradcam", params) / result["heat"], "heat")
+            layers = ", ".join(str(layer) for layer in result["layers"])
+            picture(
+                subject.heat_picture(heat),
+                caption=f"{word}: {_METHODS[method]}, layers {layers}",
+                alt=f"{_METHODS[method]} of {word} on {subject.record.id}",
+            )
+            scores[word] = result["scores"]
+    if scores:
+        st.dataframe(score_rows(scores), hide_index=True, alt="Border scores of both heat maps")
+        honesty(next(iter(scores.values())))
+
+
+def shap_maps(pair: ModelPair, subject: Subject) -> None:
+    """SHAP on patches: slow, so it is started by hand, with its time said before."""
+    st.subheader("What each patch adds", anchor=False)
+    left, right = st.columns(2)
+    samples = left.select_slider(
+        f"Evaluations {small('more: finer and slower')}",
+        [128, 256, 512, 1024, 2048],
+        512,
+        key="samples",
+        bind="query-params",
+    )
+    features = right.select_slider(
+        f"Patches {small('super-pixels')}",
+        [25, 50, 100, 200],
+        100,
+        key="patches",
+        bind="query-params",
+    )
+    for column, (side, word) in zip(st.columns(2), pair.sides()):
+        params = {**subject.question(side), "samples": samples, "features": features}
+        with column:
+            result = job_panel(
+                "shap",
+                params,
+                label=f"Compute SHAP: {word}",
+                place=f"shap:{word}",
+                note=_expected(samples),
+            )
+            if result is not None:
+                st.session_state["shap:speed"] = result["seconds"] / samples
+                _draw_shap(subject, job_folder("shap", params), result, word)
+    st.caption("Orange patches add to the score, purple patches take from it.")
+
+
+def _draw_shap(subject: Subject, folder: Path, result: dict[str, Any], word: str) -> None:
+    picture(
+        subject.shap_picture(shap_map(folder, result)),
+        caption=f"{word}: SHAP on {len(result['values'])} patches",
+        alt=f"SHAP contributions of {word} on {subject.record.id}",
+    )
+    st.caption(
+        f"Score {result['score']:.2f}, {result['base']:.2f} on the blurred image. The strongest "
+        f"tenth of the patches carries {known(result['c_at_10'], percent)} {small('C@10')}."
+    )
+
+
+def _expected(samples: int) -> str:
+    """Time from the last SHAP of this session; before the first one, only what is sure."""
+    speed = st.session_state.get("shap:speed")
+    if speed is None:
+        return f"{samples} evaluations of the model; the time left is shown once it runs."
+    return f"About {duration(speed * samples)} for {samples} evaluations."

@@ -1,0 +1,124 @@
+"""The table of runs, one page at a time from the index, and which run is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from msip_core.errors import NotFoundError
+from msip_core.runs.state import RunState
+from msip_core.runs.store import RunRow
+from msip_core.views.wording import accuracy, duration, percent
+from pages.shared.choose import remember
+from pages.shared.guard import guarded
+from pages.shared.lab import lab
+from pages.shared.words import STATE_WORDS, known, when
+
+_PER_PAGE = 10
+_ALIVE = (*(state for state in RunState if state.has_worker), RunState.QUEUED)
+_FILTERS: dict[str, tuple[str, tuple[RunState, ...] | None]] = {
+    "all": ("All", None),
+    "active": ("Running and waiting", _ALIVE),
+    "held": ("Paused and interrupted", (RunState.PAUSED, RunState.INTERRUPTED)),
+    "done": ("Done", (RunState.COMPLETED,)),
+    "ended": ("Failed and cancelled", (RunState.FAILED, RunState.CANCELLED)),
+}
+
+
+def run_table() -> None:
+    """Filter, page and table; the table follows the queue by itself while something moves."""
+    runs = lab().runs
+    left, right = st.columns([5, 1], vertical_alignment="bottom")
+    chosen = left.segmented_control(
+        "Which runs",
+        list(_FILTERS),
+        format_func=lambda name: _FILTERS[name][0],
+        default="all",
+        key="show",
+        bind="query-params",
+        required=True,
+        label_visibility="collapsed",
+    )
+    states = _FILTERS[str(chosen)][1]
+    pages = max(1, -(-runs.count(states) // _PER_PAGE))
+    page = 1
+    if pages > 1:
+        page = right.number_input(
+            f"Page of {pages}", min_value=1, max_value=pages, key="page", bind="query-params"
+        )
+    moving = runs.count(_ALIVE) > 0
+    st.fragment(_table, run_every=2 if moving else None)(states, page)
+
+
+@guarded
+def _table(states: tuple[RunState, ...] | None, page: int) -> None:
+    rows = lab().runs.list(limit=_PER_PAGE, offset=(page - 1) * _PER_PAGE, states=states)
+    if not rows:
+        st.caption("No run of this kind.")
+        return
+    ids = [row.id for row in rows]
+
+    def picked() -> None:
+        marked = st.session_state["runs:table"].selection.rows
+        if marked:
+            remember("run", ids[marked[0]])
+            st.session_state["runs:picked"] = True
+
+    st.dataframe(
+        _cells(rows),
+        hide_index=True,
+        key="runs:table",
+        on_select=picked,
+        selection_mode="single-row",
+        column_config={
+            "Done": st.column_config.ProgressColumn(
+                "Done", min_value=0, max_value=1, format="percent"
+            )
+        },
+        alt="Runs of this page with state, progress and result",
+    )
+    if st.session_state.pop("runs:picked", False):
+        st.rerun()  # the rest of the page shows another run now
+
+
+def _cells(rows: Sequence[RunRow]) -> list[dict[str, Any]]:
+    return [
+        {
+            "Run": row.name,
+            "Kind": "Make lighter" if row.kind == "prune" else "Train",
+            "State": STATE_WORDS[row.state][0]
+            + (f", place {row.queue_position}" if row.queue_position else ""),
+            "Doing": row.stage if row.state.has_worker else "",
+            "Done": row.done,
+            "Time left": duration(row.seconds_left)
+            if row.state.has_worker and row.seconds_left is not None
+            else "",
+            "mAP50": known(row.map50, accuracy),
+            "MACs kept": known(row.macs_ratio, lambda share: percent(share, 1)),
+            "Started": when(row.started or row.created),
+            "Device": row.slot or row.device,
+        }
+        for row in rows
+    ]
+
+
+def pick_run(wanted: str | None) -> str:
+    """The run of the address, else the one that runs, else the newest.
+
+    Raises:
+        NotFoundError: the address names a run that is not there.
+    """
+    runs = lab().runs
+    if wanted:
+        try:
+            runs.run_dir(wanted)
+        except NotFoundError:
+            remember("run", None)
+            raise
+        remember("run", wanted)
+        return wanted
+    newest = runs.list(limit=1, states=_ALIVE) or runs.list(limit=1)
+    remember("run", newest[0].id)
+    return newest[0].id

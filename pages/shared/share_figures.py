@@ -1,0 +1,181 @@
+"""The figure builder: kind, size in millimetres, resolution, file; preview, then download."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+from matplotlib.figure import Figure
+
+from msip_core.boxes import match_detections
+from msip_core.views import channels, paper, paper_pictures, paper_runs, progress
+from pages.shared.detections import above, find, pixels_of
+from pages.shared.explain import Subject, load_map
+from pages.shared.jobs import job_folder, job_panel
+from pages.shared.lab import lab
+from pages.shared.look_object import choose_object
+from pages.shared.pair import ModelPair, choose_image, pair_dataset
+from pages.shared.words import small
+
+Made = tuple[Figure, str]  # figure and caption
+_WIDTHS = {85: "85 mm, one column", 120: "120 mm", 178: "178 mm, two columns"}
+_FORMATS = {
+    "png": "PNG", "svg": "SVG (editable text)", "pdf": "PDF (editable text)", "tiff": "TIFF"
+}  # fmt: skip
+_CONFIDENCE = 0.25
+
+
+def figures(pair: ModelPair) -> None:
+    """Choose, look, download."""
+    kinds: dict[str, tuple[str, Callable[[ModelPair, float], Made | None]]] = {
+        "steps": ("Accuracy and work per step", _steps),
+        "tradeoff": ("Accuracy over work", _tradeoff),
+        "epochs": ("Training curves", _epochs),
+        "channels": ("Channels per layer", _channels),
+        "weights": ("Weights of the four signals", _weights),
+        "pair": ("Micrograph before and after", _before_after),
+        "attention": ("Where it looks (Grad-CAM)", _attention),
+    }
+    left, right = st.columns([1, 2], gap="large")
+    with left:
+        kind = st.selectbox(
+            "Figure",
+            list(kinds),
+            format_func=lambda name: kinds[name][0],
+            key="figure",
+            bind="query-params",
+        )
+        width: Any = st.selectbox(
+            f"Width {small('mm on paper')}",
+            list(_WIDTHS),
+            index=2,
+            format_func=_WIDTHS.__getitem__,
+            key="width",
+            bind="query-params",
+        )
+        form = st.selectbox(
+            "File", list(_FORMATS), format_func=_FORMATS.__getitem__, key="file",
+            bind="query-params",
+        )  # fmt: skip
+        dpi: Any = st.segmented_control(
+            f"Resolution {small('dots per inch')}", [300, 600], default=300, key="dpi",
+            bind="query-params", required=True,
+        )  # fmt: skip
+    with right:
+        made = kinds[kind][1](pair, float(width))
+        if made is None:
+            return
+        figure, caption = made
+        st.image(
+            paper.to_bytes(figure, "png", 150),
+            alt=f"Preview: {kinds[kind][0]}",
+            width="stretch",
+        )
+        st.markdown(f"**Caption.** {caption}")
+        st.download_button(
+            f"Download {_FORMATS[form].split(' ')[0]}",
+            paper.to_bytes(figure, form, dpi),
+            file_name=f"{pair.run.id}-{kind}.{form}",
+            mime={"svg": "image/svg+xml", "pdf": "application/pdf"}.get(form, f"image/{form}"),
+            type="primary",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+
+
+def _steps(pair: ModelPair, width: float) -> Made:
+    runs = lab().runs
+    baseline, records = runs.baseline(pair.run.id), runs.iterations(pair.run.id)
+    maps = progress.map_info(baseline, records, pair.config.max_map50_drop)
+    macs = progress.macs_info(baseline, records, pair.config.keep_macs)
+    return paper_runs.iterations_figure(maps, macs, width), paper_runs.iterations_caption(
+        maps, macs
+    )
+
+
+def _tradeoff(pair: ModelPair, width: float) -> Made:
+    runs = lab().runs
+    info = progress.tradeoff_info(
+        runs.baseline(pair.run.id), runs.iterations(pair.run.id), pair.config.keep_macs
+    )
+    return paper_runs.tradeoff_figure(info, width), paper_runs.tradeoff_caption(info)
+
+
+def _epochs(pair: ModelPair, width: float) -> Made | None:
+    records = lab().runs.epochs(pair.run.id)
+    if not records:
+        st.info("This run trained no epoch.", icon=":material/info:")
+        return None
+    info = progress.epochs_info(records)
+    return paper_runs.epochs_figure(info, width), paper_runs.epochs_caption(info)
+
+
+def _channels(pair: ModelPair, width: float) -> Made:
+    record = next(r for r in lab().runs.iterations(pair.run.id) if r.index == pair.iteration)
+    info = channels.channels_info(record.layers)
+    return paper_runs.channels_figure(info, width), paper_runs.channels_caption(info)
+
+
+def _weights(pair: ModelPair, width: float) -> Made | None:
+    info = progress.weights_info(lab().runs.iterations(pair.run.id))
+    if not info.iterations:
+        st.info(f"The method {pair.config.method} has no weights.", icon=":material/info:")
+        return None
+    return paper_runs.weights_figure(info, width), paper_runs.weights_caption(info)
+
+
+def _before_after(pair: ModelPair, width: float) -> Made | None:
+    data = pair_dataset(pair)
+    record = choose_image(data)
+    found = [
+        find(source, data, record, imgsz=pair.config.imgsz, place=f"share:{side}")
+        for source, side in pair.sides()
+    ]
+    if found[0] is None or found[1] is None:
+        return None
+    before, after = above(found[0], _CONFIDENCE), above(found[1], _CONFIDENCE)
+    info = paper_pictures.BeforeAfterInfo(
+        pixels=pixels_of(data, record),
+        baseline=before,
+        pruned=after,
+        pairs=match_detections(before, after),
+        classes=data.classes,
+        pixel_size_um=record.pixel_size_um or data.pixel_size_um,
+    )
+    return paper_pictures.before_after_figure(info, width), paper_pictures.before_after_caption(
+        info
+    )
+
+
+def _attention(pair: ModelPair, width: float) -> Made | None:
+    data = pair_dataset(pair)
+    record = choose_image(data)
+    box = choose_object(pair, data, record)
+    if box is None:
+        return None
+    subject = Subject(data, record, box, pair.config.imgsz)
+    panels = []
+    for side, word in pair.sides():
+        params = {**subject.question(side), "method": "gradcam"}
+        result = job_panel(
+            "gradcam", params, label=f"Explain: {word}", place=f"share:{word}", auto=True
+        )
+        if result is None:
+            return None
+        heat = load_map(job_folder("gradcam", params) / result["heat"], "heat")
+        ber = result["scores"]["ber"]
+        panels.append(
+            paper_pictures.HeatPanel(
+                word, "Grad-CAM", heat, scores={} if ber is None else {"BER": ber}
+            )
+        )
+    info = paper_pictures.ExplanationInfo(
+        pixels=subject.pixels,
+        box=box,
+        label=data.classes[box.cls],
+        panels=panels,
+        outline=subject.outline,
+        pixel_size_um=record.pixel_size_um or data.pixel_size_um,
+    )
+    return paper_pictures.explanation_figure(info, width), paper_pictures.explanation_caption(info)

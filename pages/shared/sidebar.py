@@ -1,0 +1,40 @@
+"""The chip of the active run, below the navigation of every page."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from msip_core.runs.state import RunState
+from pages.shared.guard import guarded
+from pages.shared.lab import lab
+from pages.shared.words import time_left
+
+_ACTIVE = (RunState.RUNNING, RunState.PAUSING, RunState.CANCELLING)
+
+
+def active_run_chip() -> None:
+    """Draw the chip; it follows the run by itself only while one is active."""
+    runs = lab().runs
+    active = runs.count(_ACTIVE) + runs.count((RunState.QUEUED,)) > 0
+    st.fragment(_chip, run_every=5 if active else None)()
+
+
+@guarded
+def _chip() -> None:
+    runs = lab().runs
+    running = runs.list(limit=1, states=_ACTIVE)
+    waiting = runs.count((RunState.QUEUED,))
+    if running:
+        run = running[0]
+        step = f"step {run.iteration} of {run.iterations}: " if run.iterations else ""
+        st.caption("Now running")
+        st.page_link(
+            "pages/runs.py",
+            label=run.name,
+            icon=":material/timeline:",
+            query_params={"run": run.id},
+        )
+        st.progress(run.done, text=f"{step}{run.stage or 'starting'}")
+        st.caption(time_left(run.seconds_left))
+    if waiting:
+        st.caption(f"{waiting} waiting in the queue")

@@ -1,0 +1,111 @@
+"""Uploads go to the workspace's disk at once, in pieces, under a generated name."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Protocol
+
+from msip_core.errors import DiskFullError, InputError
+from msip_core.workspace import Workspace, atomic_path
+
+_PIECE = 4 * 1024 * 1024
+_UNSAFE = re.compile(r"[^A-Za-z0-9._ ()+=-]")
+
+
+class Upload(Protocol):
+    """What Streamlit hands over: a file in the server's memory with a name."""
+
+    name: str
+    size: int
+    file_id: str
+
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+def keep_upload(workspace: Workspace, files: Sequence[Upload]) -> Path:
+    """Write what was dropped: one archive or weights file, or a folder of files.
+
+    The place depends on Streamlit's ids of the files, so a rerun finds what is already written.
+
+    Returns:
+        The file (a single one), or the folder that holds the files under their own names: labels
+        are matched to images by name.
+
+    Raises:
+        InputError: two files of a folder have the same name.
+        DiskFullError: there is no room for them.
+    """
+    if not files:
+        raise InputError("Nothing was uploaded: choose a file first.")
+    total = sum(file.size for file in files)
+    free = shutil.disk_usage(workspace.uploads).free
+    if total > free:
+        raise DiskFullError(
+            f"The upload needs {total / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free in "
+            f"{workspace.uploads}: free some room, then upload again."
+        )
+    ids = "|".join(sorted(file.file_id for file in files))
+    stem = "upload-" + hashlib.sha256(ids.encode()).hexdigest()[:16]
+    if len(files) == 1:
+        suffix = PurePosixPath(files[0].name).suffix.lower()
+        target = workspace.uploads / (stem + _UNSAFE.sub("", suffix))
+        if not target.is_file():
+            _write(files[0], target)
+        return target
+    folder = workspace.uploads / stem
+    seen: set[str] = set()
+    for file in files:
+        relative = safe_relative(file.name)
+        if str(relative).lower() in seen:
+            raise InputError(
+                f"Two files are called '{file.name}': put the images into a zip instead."
+            )
+        seen.add(str(relative).lower())
+        target = folder / relative
+        if not target.is_file():
+            _write(file, target)
+    return folder
+
+
+def safe_relative(name: str) -> PurePosixPath:
+    """A browser's file name as a path that cannot leave its folder, at most three levels deep."""
+    parts = [
+        part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..")
+    ]
+    cleaned = [_UNSAFE.sub("_", part).lstrip(".") or "_" for part in parts]
+    return PurePosixPath(*(cleaned[-3:] or ["_"]))
+
+
+def _write(file: Upload, target: Path) -> None:
+    with atomic_path(target) as temporary, temporary.open("wb") as out:
+        _copy(file, out)
+
+
+def _copy(file: Upload, out: BinaryIO) -> None:
+    file.seek(0)
+    while piece := file.read(_PIECE):
+        out.write(piece)
+
+
+def server_path(text: str, roots: Sequence[Path]) -> Path:
+    """A path on the server's disk that a page may read: below one of the configured roots.
+
+    Raises:
+        InputError: outside the roots (links are followed first), or not there.
+    """
+    path = Path(text.strip()).expanduser().resolve()
+    allowed = [root.expanduser().resolve() for root in roots]
+    if not any(path.is_relative_to(root) for root in allowed):
+        raise InputError(
+            f"'{path}' is outside the folders that this page may read "
+            f"({', '.join(map(str, allowed)) or 'none is set'}): set MSIP_IMPORT_ROOTS, or move "
+            "the data there."
+        )
+    if not path.exists():
+        raise InputError(f"There is nothing at '{path}': check the spelling.")
+    return path
