@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,11 +16,10 @@ from msip_core.config import (
     PRUNE_PRESETS,
     RECIPES,
     TRAIN_PRESETS,
-    AllocationOptions,
-    MsipOptions,
     MsipWeights,
     PruneConfig,
     TrainConfig,
+    parse_run_config,
     preset,
 )
 from msip_core.data.dataset import open_dataset
@@ -31,15 +31,30 @@ from msip_core.settings import get_settings
 from msip_core.views.wording import duration
 from msip_core.workspace import Workspace
 
-Data = Annotated[str, typer.Option("--data", help="Dataset of the workspace.")]
+# Every setting is None unless it was given, so that it is known what a person asked for.
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="JSON", help="All settings from a config.json: repeats a run."
+    ),
+]
+Data = Annotated[str | None, typer.Option("--data", help="Dataset of the workspace.")]
 Epochs = Annotated[int | None, typer.Option(min=0, show_default="the preset's")]
-ImageSize = Annotated[int | None, typer.Option("--imgsz", help="Side in pixels, multiple of 32.")]
-Batch = Annotated[int | None, typer.Option(min=1, help="Images per training step.")]
-Seed = Annotated[int, typer.Option(min=0)]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda:0, mps.")]
-Workers = Annotated[int, typer.Option(min=0, help="Extra processes that load images.")]
-Name = Annotated[str, typer.Option(help="What the run is called on the pages.")]
+ImageSize = Annotated[
+    int | None,
+    typer.Option("--imgsz", help="Side in pixels, multiple of 32.", show_default="the model's"),
+]
+Batch = Annotated[int | None, typer.Option(min=1, help="Images per step.", show_default="16")]
+Seed = Annotated[int | None, typer.Option(min=0, show_default="0")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda:0, mps.", show_default="auto")]
+Workers = Annotated[
+    int | None, typer.Option(min=0, help="Extra processes that load images.", show_default="0")
+]
+Name = Annotated[str | None, typer.Option(help="What the run is called on the pages.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Queue it for the app and return at once.")]
+Pretrain = Annotated[
+    bool | None, typer.Option(help="The paper's 50 epochs first.", show_default="the preset's")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -51,13 +66,13 @@ def register(app: typer.Typer) -> None:
 def train(
     session: Session,
     *,
-    data: Data,
+    data: Data = None,
     weights: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="A .pt file, a model of the workspace, or yolov8n/s/m.yaml (from scratch)."
         ),
-    ],
+    ] = None,
     preset_name: Annotated[
         str | None,
         typer.Option(
@@ -65,119 +80,185 @@ def train(
         ),
     ] = None,
     epochs: Epochs = None,
-    pretrain: Annotated[
-        bool, typer.Option("--pretrain", help="The paper's 50 epochs first.")
-    ] = False,
+    pretrain: Pretrain = None,
     imgsz: ImageSize = None,
     batch: Batch = None,
-    seed: Seed = 0,
-    device: Device = "",
-    workers: Workers = 0,
-    name: Name = "",
+    seed: Seed = None,
+    device: Device = None,
+    workers: Workers = None,
+    name: Name = None,
+    config: ConfigFile = None,
     detach: Detach = False,
 ) -> Answer:
     """Train a YOLOv8 baseline."""
     workspace = session.isolated_workspace()
-    open_dataset(workspace, data)  # a wrong name is said now, not by a worker later
-    device = device or get_settings().device
-    chosen = preset("train", preset_name or _preset_for(device))
-    recipe = chosen["recipe"]
-    settings: dict[str, Any] = {
-        **chosen,
-        "recipe": recipe if epochs is None else recipe.model_copy(update={"epochs": epochs}),
-        "pretrain": RECIPES["paper-pretrain"] if pretrain else None,
-        **_given(imgsz=imgsz or _size_of(workspace, weights), batch=batch),
-    }
-    config = TrainConfig(
-        name=name, dataset=data, weights=_weights(weights), device=device, seed=seed,
-        workers=workers, **settings,
+    settings = _given(
+        weights=weights, preset=preset_name, epochs=epochs, pretrain=pretrain, dataset=data,
+        imgsz=imgsz, batch=batch, seed=seed, workers=workers,
     )  # fmt: skip
-    return _start(workspace, config, detach)
+    place = _given(device=device, name=name)
+    if config is not None:
+        return _start(workspace, _from_file(config, "train", settings, place), detach)
+    _demand(settings, dataset="--data", weights="--weights")
+    place.setdefault("device", get_settings().device)
+    on_cpu = slot_of(place["device"]) == "cpu"
+    chosen = dict(preset("train", settings.pop("preset", "quick" if on_cpu else "paper")))
+    _set_schedule(chosen, "recipe", settings)
+    _set_model(workspace, settings, "weights")
+    return _start(workspace, TrainConfig(**{**chosen, **settings, **place}), detach)
 
 
 def prune(
     session: Session,
     *,
-    data: Data,
-    model: Annotated[str, typer.Option(help="Baseline: a model of the workspace, or a .pt file.")],
-    method: Annotated[str, typer.Option(help="How channels are scored; see `methods`.")] = "msip",
+    data: Data = None,
+    model: Annotated[
+        str | None, typer.Option(help="Baseline: a model of the workspace, or a .pt file.")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="How channels are scored; see `methods`.", show_default="msip"),
+    ] = None,
     msip_weights: Annotated[
-        tuple[float, float, float, float],
-        typer.Option(metavar="GRADIENT GEOMETRY SPARSITY INFORMATION", help="Sum to 1; MSIP only."),
-    ] = MsipWeights().as_tuple(),
+        tuple[float, float, float, float] | None,
+        typer.Option(
+            metavar="GRADIENT GEOMETRY SPARSITY INFORMATION",
+            help="Sum to 1; MSIP only.",
+            show_default="0.4 0.3 0.2 0.1",
+        ),
+    ] = None,
     static_weights: Annotated[
         bool, typer.Option("--static-weights", help="Do not let the weights follow validation.")
     ] = False,
     allocation: Annotated[str | None, typer.Option(show_default="the method's own")] = None,
     keep_macs: Annotated[
-        float, typer.Option(help="MACs left at the end, as a share of the baseline's.")
-    ] = 0.335,
-    preset_name: Annotated[str, typer.Option("--preset", help=", ".join(PRUNE_PRESETS))] = "paper",
+        float | None,
+        typer.Option(
+            help="MACs left at the end, as a share of the baseline's.", show_default="0.335"
+        ),
+    ] = None,
+    preset_name: Annotated[
+        str | None, typer.Option("--preset", help=", ".join(PRUNE_PRESETS), show_default="paper")
+    ] = None,
     iterations: Annotated[int | None, typer.Option(min=1, show_default="the preset's")] = None,
     epochs: Epochs = None,
-    round_to: Annotated[int, typer.Option(help="Channels in multiples of 1, 4, 8 or 16.")] = 8,
+    round_to: Annotated[
+        int | None, typer.Option(help="Channels in multiples of 1, 4, 8 or 16.", show_default="8")
+    ] = None,
     max_drop: Annotated[
         float | None,
-        typer.Option(help="Stop when mAP50 falls more than this; 0 turns the guard off."),
-    ] = 0.03,
-    pretrain: Annotated[
-        bool | None,
-        typer.Option(help="Train the split C2f blocks first.", show_default="the preset's"),
+        typer.Option(
+            help="Stop when mAP50 falls more than this; 0 turns the guard off.", show_default="0.03"
+        ),
     ] = None,
+    pretrain: Pretrain = None,
     imgsz: ImageSize = None,
     batch: Batch = None,
-    seed: Seed = 0,
-    device: Device = "",
-    workers: Workers = 0,
-    name: Name = "",
+    seed: Seed = None,
+    device: Device = None,
+    workers: Workers = None,
+    name: Name = None,
+    config: ConfigFile = None,
     detach: Detach = False,
 ) -> Answer:
     """Make a baseline lighter: score, prune and fine-tune, several times."""
     workspace = session.isolated_workspace()
-    open_dataset(workspace, data)
-    find("criterion", method)
-    if allocation is not None:
-        find("allocation", allocation)
-    settings = dict(preset("prune", preset_name))
-    if epochs is not None:
-        settings["finetune"] = settings["finetune"].model_copy(update={"epochs": epochs})
-    if pretrain is not None:
-        settings["pretrain"] = RECIPES["paper-pretrain"] if pretrain else None
-    size = imgsz or _size_of(workspace, model)
-    settings |= _given(iterations=iterations, imgsz=size, batch=batch)
-    gradient, geometry, sparsity, information = msip_weights
-    config = PruneConfig(
-        name=name,
-        dataset=data,
-        model=_weights(model),
-        method=method,
-        allocation=allocation,
-        msip=MsipOptions(
-            weights=MsipWeights(
-                gradient=gradient, geometry=geometry, sparsity=sparsity, information=information
-            ),
-            dynamic_weights=not static_weights,
-        ),
-        limits=AllocationOptions.model_validate({"round_to": round_to}),
-        keep_macs=keep_macs,
-        max_map50_drop=max_drop or None,
-        device=device or get_settings().device,
-        seed=seed,
-        workers=workers,
-        **settings,
-    )
-    if not detach:
-        _say_estimate(workspace, config)
-    return _start(workspace, config, detach)
+    settings = _given(
+        model=model, method=method, msip_weights=msip_weights, allocation=allocation,
+        static_weights=static_weights or None, keep_macs=keep_macs, preset=preset_name,
+        iterations=iterations, epochs=epochs, round_to=round_to, max_drop=max_drop,
+        pretrain=pretrain, dataset=data, imgsz=imgsz, batch=batch, seed=seed, workers=workers,
+    )  # fmt: skip
+    place = _given(device=device, name=name)
+    if config is not None:
+        return _start(workspace, _from_file(config, "prune", settings, place), detach)
+    _demand(settings, dataset="--data", model="--model")
+    place.setdefault("device", get_settings().device)
+    chosen = dict(preset("prune", settings.pop("preset", "paper")))
+    _set_schedule(chosen, "finetune", settings)
+    _set_model(workspace, settings, "model")
+    _set_strategy(settings)
+    return _start(workspace, PruneConfig(**{**chosen, **settings, **place}), detach)
+
+
+# --- words into settings ------------------------------------------------------
+
+
+def _given(**settings: Any) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _demand(settings: dict[str, Any], **options: str) -> None:
+    missing = [option for setting, option in options.items() if setting not in settings]
+    if missing:
+        raise ConfigError(f"Say {' and '.join(missing)}, or give all settings with --config.")
+
+
+def _from_file(
+    path: Path, kind: str, settings: dict[str, Any], place: dict[str, Any]
+) -> TrainConfig | PruneConfig:
+    """The config of another run; only its name and device may be changed on the way."""
+    if settings:
+        raise ConfigError(
+            f"--config holds all settings of the run: leave out {', '.join(settings)} "
+            "(--name and --device may be given)."
+        )
+    try:
+        found = parse_run_config(json.loads(path.expanduser().read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"The settings in {path} cannot be read: {error}.") from error
+    if found.kind != kind:
+        raise ConfigError(f"{path} holds the settings of a '{found.kind}' run: use that verb.")
+    return found.model_copy(update=place)
+
+
+def _set_schedule(chosen: dict[str, Any], recipe: str, settings: dict[str, Any]) -> None:
+    """Put `epochs` and `pretrain` where they belong in the preset."""
+    if "epochs" in settings:
+        chosen[recipe] = chosen[recipe].model_copy(update={"epochs": settings.pop("epochs")})
+    if "pretrain" in settings:
+        chosen["pretrain"] = RECIPES["paper-pretrain"] if settings.pop("pretrain") else None
+
+
+def _set_model(workspace: Workspace, settings: dict[str, Any], key: str) -> None:
+    """Check dataset and model now, not in a worker later; take the model's image size.
+
+    A file becomes an absolute path, because the worker runs elsewhere.
+    """
+    open_dataset(workspace, settings["dataset"])
+    model, suffix = settings[key], Path(settings[key]).suffix
+    if suffix == ".pt":
+        path = Path(model).expanduser().resolve()
+        if not path.is_file():
+            raise ConfigError(f"There is no weights file {path}.")
+        settings[key] = str(path)
+    elif suffix not in (".yaml", ".yml"):
+        settings.setdefault("imgsz", open_card(workspace, model).imgsz)
+
+
+def _set_strategy(settings: dict[str, Any]) -> None:
+    """Options with other names than their settings, and names of strategies."""
+    for family, key in (("criterion", "method"), ("allocation", "allocation")):
+        if key in settings:
+            find(family, settings[key])  # type: ignore[arg-type]
+    msip: dict[str, Any] = {}
+    if "msip_weights" in settings:
+        values = dict(zip(MsipWeights.model_fields, settings.pop("msip_weights")))
+        msip["weights"] = MsipWeights(**values)
+    if settings.pop("static_weights", False):
+        msip["dynamic_weights"] = False
+    settings["msip"] = msip
+    if "round_to" in settings:
+        settings["limits"] = {"round_to": settings.pop("round_to")}
+    if "max_drop" in settings:
+        settings["max_map50_drop"] = settings.pop("max_drop") or None
 
 
 def _start(workspace: Workspace, config: TrainConfig | PruneConfig, detach: bool) -> Answer:
+    if isinstance(config, PruneConfig) and not detach:
+        _say_estimate(workspace, config)
     run_id = RunService(workspace).submit(config)
     return hand_over(workspace, run_id) if detach else in_foreground(workspace, run_id)
-
-
-def _preset_for(device: str) -> str:
-    return "quick" if slot_of(device) == "cpu" else "paper"
 
 
 def _say_estimate(workspace: Workspace, config: PruneConfig) -> None:
@@ -188,24 +269,3 @@ def _say_estimate(workspace: Workspace, config: PruneConfig) -> None:
         f"Expected: about {duration(expected.seconds)}, {expected.memory_gb:.1f} GB of memory, "
         f"{expected.disk_gb:.1f} GB of disk. {expected.note}"
     )
-
-
-def _weights(given: str) -> str:
-    """A file as an absolute path (the worker runs elsewhere); ids and yaml names as they are."""
-    if Path(given).suffix != ".pt":
-        return given
-    path = Path(given).expanduser().resolve()
-    if not path.is_file():
-        raise ConfigError(f"There is no weights file {path}.")
-    return str(path)
-
-
-def _size_of(workspace: Workspace, model: str) -> int | None:
-    """The image size that a model of the workspace was trained at; None for files and yaml."""
-    if Path(model).suffix in (".pt", ".yaml"):
-        return None
-    return open_card(workspace, model).imgsz
-
-
-def _given(**settings: Any) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if value is not None}

@@ -91,6 +91,7 @@ def test_without_json_an_error_leaves_stdout_empty(msip: Verb) -> None:
     ("words", "named"),
     [
         (("data", "show"), "NAME"),
+        (("train", "--weights", "yolov8n.yaml"), "--data"),
         (("runs", "list", "--limit", "many"), "--limit"),
         (("fly",), "fly"),
         (("prune", "--data", "d"), "--model"),

@@ -19,6 +19,7 @@ from msip_core.config import (
 )
 from msip_core.data.synthetic import import_example
 from msip_core.runs.service import RunService
+from msip_core.views import protocol
 from msip_core.workspace import Workspace
 from pages.shared.command import command_line
 
@@ -71,3 +72,36 @@ def test_a_training_run(workspace: Workspace, weights: Path, recipe: str) -> Non
     command = command_line(config)
     assert command is not None
     assert _made_by(command, workspace) == config
+
+
+def test_the_line_in_the_report_is_the_same_run(workspace: Workspace, weights: Path) -> None:
+    config = PruneConfig(
+        name="a b", dataset="d", model=str(weights), keep_macs=0.5, imgsz=96,
+        **PRUNE_PRESETS["standard"],
+    )  # fmt: skip
+    assert protocol.unspoken(config) == []
+    assert _made_by(protocol.command_line(config), workspace) == config
+
+
+def test_repeat_from_the_file_of_a_run_takes_even_what_has_no_option(
+    workspace: Workspace, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = PruneConfig(
+        dataset="d", model=str(weights), msip=MsipOptions(fusion="pool"), bn_recalibration="never"
+    )
+    run_id = RunService(workspace).submit(config)
+    monkeypatch.chdir(workspace.root)
+    assert _made_by(protocol.repeat_command(config, run_id), workspace) == config
+
+
+def test_a_file_of_settings_and_settings_beside_it_are_refused(
+    workspace: Workspace, weights: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_id = RunService(workspace).submit(PruneConfig(dataset="d", model=str(weights)))
+    file = str(workspace.run_dir(run_id) / "config.json")
+    words = ["--config", file, "--workspace", str(workspace.root)]
+
+    assert main(["prune", *words, "--keep-macs", "0.5"]) == 2
+    assert "leave out keep_macs" in capfd.readouterr().err
+    assert main(["train", *words]) == 2
+    assert "'prune' run: use that verb" in capfd.readouterr().err
