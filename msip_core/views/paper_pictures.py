@@ -211,6 +211,7 @@ def _key(axes: Axes, panels: Sequence[HeatPanel]) -> None:
         bar.imshow(ramp[None], aspect="auto", extent=(0, 1, 0, 1))
         bar.set(xticks=[0, 1], xticklabels=[low, high], yticks=[])
         bar.tick_params(length=0)
+        bar.spines[:].set_visible(False)
         bar.set_title(name, fontsize=6, pad=2)
 
 
@@ -226,8 +227,8 @@ def _heat(axes: Axes, pixels: Pixels, panel: HeatPanel, gap: str) -> None:
 def _object(axes: Axes, info: ExplanationInfo) -> None:
     if info.outline is not None:
         shape = Polygon(
-            np.asarray(info.outline) - 0.5, closed=True, fill=False, edgecolor="white", linewidth=0.8,
-            path_effects=_RIM, gid="outline",
+            np.asarray(info.outline) - 0.5, closed=True, fill=False, edgecolor="white",
+            linewidth=0.8, path_effects=_RIM, gid="outline",
         )  # fmt: skip
         axes.add_patch(shape)
     else:

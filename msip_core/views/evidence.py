@@ -1,0 +1,104 @@
+"""Pictures for a report: micrographs with both models' boxes, and where the models look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msip_core.boxes import Detection, Pair
+from msip_core.views import wording
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Micrograph:
+    """One micrograph with what both models found on it."""
+
+    title: str
+    pixels: Pixels
+    baseline: Sequence[Detection]
+    pruned: Sequence[Detection]
+    pairs: Sequence[Pair]
+    classes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One picture of where a model looks.
+
+    Attributes:
+        model: "Baseline", "Pruned", "Iteration 3": panels of one detection share a row.
+        method: "Grad-CAM", "SHAP".
+        picture: the overlay, as pixels or as the PNG file that the job wrote.
+        result: the job's result: scores, layers, whatever else it found out.
+    """
+
+    model: str
+    method: str
+    picture: Pixels | Path
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ExplainedObject:
+    """One detection and the explanations of it, in reading order."""
+
+    title: str
+    panels: Sequence[Explanation]
+
+
+def micrograph_of(item: Mapping[str, Any], pixels: Pixels, classes: Sequence[str]) -> Micrograph:
+    """One image of a comparison result, with its pixels."""
+    return Micrograph(
+        title=str(item.get("file") or item["id"]),
+        pixels=pixels,
+        baseline=[Detection.model_validate(value) for value in item["baseline"]],
+        pruned=[Detection.model_validate(value) for value in item["pruned"]],
+        pairs=[Pair.model_validate(value) for value in item["pairs"]],
+        classes=classes,
+    )
+
+
+def choose_images(compare: Mapping[str, Any], limit: int = 3) -> list[Mapping[str, Any]]:
+    """Images worth showing: one where the models differ most, then those with most objects.
+
+    Which images were chosen, and that they were chosen so, is said in the report.
+    """
+
+    def differing(item: Mapping[str, Any]) -> int:
+        return sum(pair["kind"] != "both" for pair in item["pairs"])
+
+    items = list(compare["images"])
+    if not items:
+        return []
+    first = max(items, key=differing)
+    others = sorted(
+        (item for item in items if item is not first),
+        key=lambda item: len(item["pairs"]), reverse=True,
+    )  # fmt: skip
+    return [first, *others][:limit]
+
+
+_SCORES: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "ber": ("heat on the border", wording.percent),
+    "enrichment": ("enrichment of the border", lambda v: f"{v:.2f} ×"),
+    "energy_in_box": ("heat inside the box", wording.percent),
+    "hit": ("hottest point on the object", lambda v: "yes" if v else "no"),
+    "c_at_10": ("carried by the strongest tenth", wording.percent),
+}
+
+
+def score_words(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Scores of a Grad-CAM or SHAP result in words; what has no value is left out."""
+    values = {**result, **(result.get("scores") or {})}
+    return [
+        (word, spell(values[key]))
+        for key, (word, spell) in _SCORES.items()
+        if values.get(key) is not None
+    ]

@@ -1,0 +1,230 @@
+"""A run's settings in words, and the command that repeats it."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any, NamedTuple
+
+from msip_core.catalog import ALLOCATIONS, CRITERIA
+from msip_core.config import (
+    PRUNE_PRESETS,
+    TRAIN_PRESETS,
+    AllocationOptions,
+    MsipOptions,
+    PruneConfig,
+    TrainConfig,
+    TrainingRecipe,
+)
+from msip_core.views import wording
+
+
+class Setting(NamedTuple):
+    """One line of the protocol; `detail` is the expert's version, in small type."""
+
+    what: str
+    value: str
+    detail: str = ""
+
+
+def protocol(config: TrainConfig | PruneConfig) -> list[Setting]:
+    """What was set, in the order of the work."""
+    common = [
+        Setting("Images", config.dataset, f"{config.imgsz} px, batch {config.batch}"),
+        Setting("Seed", str(config.seed), "the same seed repeats the run"),
+        Setting("Device", config.device),
+    ]
+    if isinstance(config, TrainConfig):
+        lines = [Setting("Start from", config.weights), *_schedule("Training", config.recipe)]
+        if config.pretrain:
+            lines[1:1] = _schedule("Pre-training", config.pretrain)
+        return lines + common
+    method = CRITERIA.get(config.method)
+    allocation = config.allocation or (method.default_allocation if method else "")
+    lines = [
+        Setting("Start from", config.model),
+        Setting(
+            "Method",
+            method.label if method else config.method,
+            f"{method.description} {method.paper}" if method else "",
+        ),
+        *(_weights(config.msip) if config.method.startswith("msip") else []),
+        Setting(
+            "How many channels each layer loses",
+            ALLOCATIONS[allocation].label if allocation in ALLOCATIONS else allocation,
+            ALLOCATIONS[allocation].description if allocation in ALLOCATIONS else "",
+        ),
+        Setting("Goal", f"keep {wording.percent(config.keep_macs, 1)} of the MACs"),
+        Setting("Iterations", str(config.iterations), "each scores, prunes and fine-tunes"),
+        *(_schedule("Pre-training", config.pretrain) if config.pretrain else []),
+        *_schedule("Fine-tuning", config.finetune),
+        _guard(config),
+        _limits(config.limits),
+        Setting(
+            "Images for scoring",
+            f"{config.calibration.batches} batches of {config.calibration.batch}",
+            f"a fixed list of training images; BN recalibration: {config.bn_recalibration}",
+        ),
+    ]
+    return lines + common
+
+
+def _weights(options: MsipOptions) -> list[Setting]:
+    weights = " / ".join(f"{value:g}" for value in options.weights.as_tuple())
+    follow = "follow validation" if options.dynamic_weights else "stay as they are"
+    return [
+        Setting(
+            "Weights",
+            weights,
+            f"gradient / geometry / sparsity / information; they {follow}; "
+            f"fusion: {options.fusion}",
+        )
+    ]
+
+
+def _schedule(what: str, recipe: TrainingRecipe) -> list[Setting]:
+    decay = "cosine" if recipe.cos_lr else "linear"
+    detail = (
+        f"SGD, learning rate {recipe.lr0:g} to {recipe.lr0 * recipe.lrf:g} ({decay}), momentum "
+        f"{recipe.momentum:g}, weight decay {recipe.weight_decay:g}, "
+        f"rotation ±{recipe.degrees:g}°, scale ±{recipe.scale:g}, mixup {recipe.mixup:g}, "
+        f"mosaic {recipe.mosaic:g} (off for the last {recipe.close_mosaic})"
+    )
+    return [Setting(what, wording.plural(recipe.epochs, "epoch"), detail)]
+
+
+def _guard(config: PruneConfig) -> Setting:
+    if config.max_map50_drop is None:
+        return Setting("Guard rail", "off")
+    return Setting(
+        "Guard rail",
+        f"stop if mAP50 falls more than {config.max_map50_drop:g}",
+        "below the baseline after fine-tuning; the last good model is kept",
+    )
+
+
+def _limits(limits: AllocationOptions) -> Setting:
+    return Setting(
+        "Limits",
+        f"channels in multiples of {limits.round_to}" if limits.round_to > 1 else "widths free",
+        f"at most {wording.percent(limits.max_removed_per_iteration)} of a layer in one "
+        f"iteration; at least {wording.percent(limits.min_kept)} of it stays",
+    )
+
+
+# --- repeating ----------------------------------------------------------------
+
+
+def repeat_command(config: TrainConfig | PruneConfig, run_id: str) -> str:
+    """The line that repeats the run exactly, from inside the workspace."""
+    path = f"runs/{run_id}/config.json"
+    return f"python -m msip_core {config.kind} --config {path} --workspace ."
+
+
+def command_line(config: TrainConfig | PruneConfig) -> str:
+    """The verb with the options that differ from their defaults: the run in short.
+
+    Settings without an option of their own are named by `unspoken`.
+    """
+    words = ["python", "-m", "msip_core", config.kind]
+    for option, value in _options(config):
+        words.append(option)
+        if value is not None:
+            words += [shlex.quote(str(part)) for part in value]
+    return " ".join(words)
+
+
+def unspoken(config: TrainConfig | PruneConfig) -> list[str]:
+    """Settings of `config` that `command_line` cannot say, as dotted names."""
+    said = _as_commanded(config)
+    return _different(config.model_dump(mode="json"), said.model_dump(mode="json"))
+
+
+def _preset_of(config: TrainConfig | PruneConfig) -> tuple[str, dict[str, Any]]:
+    """The preset with the most settings in common; its number of epochs may differ."""
+    presets = TRAIN_PRESETS if isinstance(config, TrainConfig) else PRUNE_PRESETS
+
+    def differences(name: str) -> int:
+        shown = config.model_copy(update=presets[name])
+        return len(_different(config.model_dump(mode="json"), shown.model_dump(mode="json")))
+
+    name = min(presets, key=differences)
+    return name, presets[name]
+
+
+def _options(config: TrainConfig | PruneConfig) -> list[tuple[str, tuple[Any, ...] | None]]:
+    name, preset = _preset_of(config)
+    options: list[tuple[str, tuple[Any, ...] | None]] = [("--data", (config.dataset,))]
+    if isinstance(config, TrainConfig):
+        options += [("--weights", (config.weights,)), ("--preset", (name,))]
+        if config.recipe.epochs != preset["recipe"].epochs:
+            options.append(("--epochs", (config.recipe.epochs,)))
+    else:
+        options += [("--model", (config.model,)), ("--method", (config.method,))]
+        options += _prune_options(config, name, preset)
+    options += [("--imgsz", (config.imgsz,)), ("--batch", (config.batch,))]
+    options.append(("--seed", (config.seed,)))
+    if config.device != "auto":
+        options.append(("--device", (config.device,)))
+    if config.workers:
+        options.append(("--workers", (config.workers,)))
+    if config.name:
+        options.append(("--name", (config.name,)))
+    return options
+
+
+def _prune_options(
+    config: PruneConfig, name: str, preset: dict[str, Any]
+) -> list[tuple[str, tuple[Any, ...] | None]]:
+    options: list[tuple[str, tuple[Any, ...] | None]] = []
+    if config.msip.weights != MsipOptions().weights:
+        options.append(("--msip-weights", config.msip.weights.as_tuple()))
+    if not config.msip.dynamic_weights:
+        options.append(("--static-weights", None))
+    if config.allocation is not None:
+        options.append(("--allocation", (config.allocation,)))
+    options += [("--keep-macs", (config.keep_macs,)), ("--preset", (name,))]
+    if config.iterations != preset["iterations"]:
+        options.append(("--iterations", (config.iterations,)))
+    if config.finetune.epochs != preset["finetune"].epochs:
+        options.append(("--epochs", (config.finetune.epochs,)))
+    if config.limits.round_to != AllocationOptions().round_to:
+        options.append(("--round-to", (config.limits.round_to,)))
+    if config.max_map50_drop != PruneConfig.model_fields["max_map50_drop"].default:
+        options.append(("--max-drop", (config.max_map50_drop or 0,)))
+    if (config.pretrain is None) != (preset.get("pretrain") is None):
+        options.append(("--pretrain" if config.pretrain else "--no-pretrain", None))
+    return options
+
+
+def _as_commanded(config: TrainConfig | PruneConfig) -> TrainConfig | PruneConfig:
+    """The config that the command line's options give: the preset, then what they name."""
+    _, preset = _preset_of(config)
+    shared = {
+        key: getattr(config, key)
+        for key in ("name", "dataset", "imgsz", "batch", "workers", "device", "seed")
+    }
+    if isinstance(config, TrainConfig):
+        recipe = preset["recipe"].model_copy(update={"epochs": config.recipe.epochs})
+        return TrainConfig(weights=config.weights, recipe=recipe, **shared)
+    finetune = preset["finetune"].model_copy(update={"epochs": config.finetune.epochs})
+    pretrain = PRUNE_PRESETS["paper"]["pretrain"] if config.pretrain else None
+    settings = {**preset, "finetune": finetune, "pretrain": pretrain}
+    return PruneConfig(
+        model=config.model, method=config.method, allocation=config.allocation,
+        keep_macs=config.keep_macs, max_map50_drop=config.max_map50_drop,
+        msip=MsipOptions(
+            weights=config.msip.weights, dynamic_weights=config.msip.dynamic_weights
+        ),
+        limits=AllocationOptions(round_to=config.limits.round_to),
+        **{**settings, "iterations": config.iterations}, **shared,
+    )  # fmt: skip
+
+
+def _different(one: Any, other: Any, place: str = "") -> list[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return [
+            name
+            for key in one
+            for name in _different(one[key], other.get(key), f"{place}.{key}".lstrip("."))
+        ]
+    return [] if one == other else [place]
