@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from msip_core.config import ImportConfig, explain
 from msip_core.data.importing import Progress, import_dataset, inspect_source
 from msip_core.data.manifest import summarise
+from msip_core.data.synthetic import import_example
 from msip_core.errors import ConfigError
 from msip_core.workspace import Workspace
 
@@ -49,4 +50,29 @@ def import_job(
         "dataset": dataset.name,
         "summary": summarise(dataset.document).model_dump(mode="json"),
         "report": dataset.report.model_dump(mode="json"),
+    }
+
+
+def draw_job(
+    workspace: Workspace, params: dict[str, Any], out: Path, progress: Progress
+) -> dict[str, Any]:
+    """Draw an example plate and import it.
+
+    Args:
+        params: {"name", "images", "size": side in pixels, "seed"}.
+
+    Returns:
+        {"dataset": name, "summary": DatasetSummary}.
+    """
+    dataset = import_example(
+        workspace,
+        params["name"],
+        images=params["images"],
+        size=params["size"],
+        seed=params["seed"],
+        progress=progress,
+    )
+    return {
+        "dataset": dataset.name,
+        "summary": summarise(dataset.document).model_dump(mode="json"),
     }
