@@ -37,7 +37,8 @@ class Executor(Protocol):
         """Ask the worker to end; with `force`, kill it and its children."""
 
     def exit_code(self, run_dir: Path) -> int | None:
-        """How a worker that is gone ended (negative: signal); None if that is unknown."""
+        """How a worker ended (negative: signal), waiting for it if it is about to; None if that
+        is unknown."""
 
 
 class LocalExecutor:
@@ -80,7 +81,12 @@ class LocalExecutor:
         return identity is not None and identity.is_alive()
 
     def stop(self, run_dir: Path, *, force: bool) -> None:
-        if identity := ProcessIdentity.read(run_dir / WORKER_FILE):
+        identity = ProcessIdentity.read(run_dir / WORKER_FILE)
+        with self._lock:
+            child = self._children.get(run_dir)
+        if identity is None and child is not None and child.poll() is None:
+            identity = ProcessIdentity.of(child.pid)  # its folder was removed by a person
+        if identity is not None:
             identity.stop(force=force)
 
     def exit_code(self, run_dir: Path) -> int | None:
@@ -88,14 +94,16 @@ class LocalExecutor:
             child = self._children.pop(run_dir, None)
         if child is None:
             return None  # started by a server that is gone
-        if os.name == "posix":
-            _end_leftovers(child.pid)
+        _end_leftovers(child.pid)
         return child.wait()
 
 
 def _end_leftovers(session: int) -> None:
-    """End what a dead worker left behind (data-loading processes). Its number cannot have gone
-    to a stranger, because we have not yet asked the system for its exit code."""
+    """Wait for a worker's end, then end what it left behind (data-loading processes)."""
+    if not hasattr(os, "waitid"):
+        return  # Windows; macOS before Python 3.13
+    # Seen but not yet collected: until then its number cannot go to a stranger.
+    os.waitid(os.P_PID, session, os.WEXITED | os.WNOWAIT)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(session, signal.SIGKILL)
 

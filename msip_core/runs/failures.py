@@ -10,10 +10,13 @@ from msip_core.errors import DiskFullError, MsipError, OutOfMemoryError, WorkErr
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
-def explain_failure(error: BaseException, config: RunBase | None) -> MsipError:
+def explain_failure(
+    error: BaseException, config: RunBase | None = None, *, log: str = "log.txt"
+) -> MsipError:
     """The error of our own tree that stands for any error; ours pass through.
 
-    `config` lets an out-of-memory sentence name the batch that did not fit.
+    `config` lets an out-of-memory sentence name the batch that did not fit; `log` is the file
+    that holds the traceback.
     """
     if isinstance(error, MsipError):
         return error
@@ -21,11 +24,11 @@ def explain_failure(error: BaseException, config: RunBase | None) -> MsipError:
         return OutOfMemoryError(_memory_sentence(config))
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(
-            "The disk that holds the workspace is full. Make room there and resume the run: "
-            "it goes on from its last finished step."
+            "The disk that holds the workspace is full. Make room there and try again: a run "
+            "goes on from its last finished step."
         )
     what = f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]
-    return WorkError(f"Something went wrong in the program ({what}). The details are in log.txt.")
+    return WorkError(f"Something went wrong in the program ({what}). The details are in {log}.")
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -39,7 +42,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _memory_sentence(config: RunBase | None) -> str:
     if config is None:
-        return "The memory was too small for this run."
+        return "The memory was too small for this work: close other programs, or ask for less."
     sentence = f"A batch of {config.batch} at {config.imgsz} px did not fit into the memory."
     if config.batch > 1:
         return f"{sentence} Repeat the run with a batch of {config.batch // 2}."

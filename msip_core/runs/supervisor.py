@@ -96,8 +96,7 @@ class Supervisor:
         for run_id in list(self._watched):
             if not self.workspace.run_dir(run_id).is_dir():
                 logger.warning("The folder of run %s was removed", run_id)
-                self.store.forget(run_id)
-                del self._watched[run_id]
+                self._drop(run_id)
                 continue
             self.store.sync(run_id)
             self._watch(run_id)
@@ -147,6 +146,15 @@ class Supervisor:
             self._press(run_id, run_dir)
         elif state is RunState.PAUSING:
             request_stop(run_dir, "pause")
+
+    def _drop(self, run_id: str) -> None:
+        """A person removed the folder: end the worker, which has nowhere to write."""
+        run_dir = self.workspace.run_dir(run_id)
+        self.executor.stop(run_dir, force=True)
+        self.executor.exit_code(run_dir)
+        self.store.forget(run_id)
+        del self._watched[run_id]
+        self._clocks.forget(run_id)
 
     def _press(self, run_id: str, run_dir: Path) -> None:
         """A cancelled worker gets time to stop cleanly, then is ended."""

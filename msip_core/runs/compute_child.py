@@ -1,0 +1,76 @@
+"""The compute process as its server sees it: start, talk, listen, end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from msip_core.runs.compute_process import LOG_NAME
+from msip_core.runs.executors import worker_environment
+from msip_core.runs.processes import describe_exit
+from msip_core.workspace import Workspace
+
+_LOG_LIMIT = 5_000_000  # bytes; the log starts anew beyond
+
+
+class Child:
+    """One compute process. It ends by itself when this server does (its stdin closes)."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.log = workspace.cache / LOG_NAME
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        full = self.log.exists() and self.log.stat().st_size > _LOG_LIMIT
+        self._sending = threading.Lock()
+        with self.log.open("wb" if full else "ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "msip_core.runs.compute_process", str(workspace.root)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                encoding="utf-8",
+                env=worker_environment(),
+                # Ctrl-C in the server's terminal is for the server.
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def send(self, order: dict[str, Any]) -> bool:
+        """Hand an order over; False if the process is gone."""
+        assert self._process.stdin is not None
+        try:
+            with self._sending:
+                self._process.stdin.write(json.dumps(order, default=str) + "\n")
+                self._process.stdin.flush()
+        except (BrokenPipeError, ValueError):  # ValueError: closed by `end` in another thread
+            return False
+        return True
+
+    def reports(self) -> Iterator[dict[str, Any]]:
+        """What the process says, until it ends."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.endswith("\n"):  # a killed process may leave half a line
+                yield json.loads(line)
+
+    def end(self) -> str:
+        """Kill the process if it still lives; return how it ended, in words."""
+        if self.is_alive():
+            self._process.kill()
+        return describe_exit(self._process.wait())
+
+    def close(self) -> None:
+        """End the process and give its pipes back; nobody listens any more."""
+        self.end()
+        with self._process:
+            pass

@@ -1,0 +1,75 @@
+"""The name of a job's result: made from all that the result depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msip_core
+from msip_core.workspace import Workspace
+
+# Folders below a folder that is looked through are noticed to this depth.
+_DEPTH = 2
+
+
+def content_key(workspace: Workspace, job: str, params: dict[str, Any]) -> str:
+    """sha256 over job, params, program version, and the state of every file that params name.
+
+    Params name files by path, by dataset, by model id, or by run and iteration; a file counts
+    with size and time of change, so a dataset that was imported again is a new question.
+    """
+    named = {place: _state(file) for place, file in _named_files(workspace, params, "")}
+    parts = [msip_core.__version__, job, params, named]
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def _named_files(
+    workspace: Workspace, params: dict[str, Any], place: str
+) -> Iterator[tuple[str, Path]]:
+    for name, value in params.items():
+        where = f"{place}/{name}"
+        if isinstance(value, dict):
+            yield from _named_files(workspace, value, where)
+        elif isinstance(value, list):
+            inner = {str(i): item for i, item in enumerate(value)}
+            yield from _named_files(workspace, inner, where)
+        elif isinstance(value, str | Path):
+            for file in _candidates(workspace, params, name, str(value)):
+                yield f"{where}:{file.name}", file
+
+
+def _candidates(
+    workspace: Workspace, params: dict[str, Any], name: str, value: str
+) -> Iterator[Path]:
+    if Path(value).is_absolute():
+        yield Path(value)
+    elif name.endswith("dataset"):
+        yield workspace.datasets / value / "dataset.json"
+    elif name.endswith("run"):
+        iteration = params.get(name.removesuffix("run") + "iteration")
+        yield workspace.runs / value / "iterations" / str(iteration) / "model.pt"
+    elif name.endswith(("model", "baseline", "pruned")):
+        yield workspace.models / value / "model.pt"
+
+
+def _state(path: Path) -> list[Any]:
+    """Size and time of change; of a folder, the times of the folders in it, which change with
+    each file that comes or goes."""
+    if path.is_dir():
+        return [[str(p), p.stat().st_mtime_ns] for p in sorted(_folders(path, _DEPTH))]
+    if not path.is_file():
+        return []
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _folders(path: Path, depth: int) -> Iterator[Path]:
+    yield path
+    if depth:
+        for child in path.iterdir():
+            if child.is_dir() and not child.is_symlink():
+                yield from _folders(child, depth - 1)
