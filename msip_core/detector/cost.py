@@ -1,4 +1,4 @@
-"""What a detector costs: multiply-adds, parameters, room. Speed is measured, see latency.py."""
+"""What a detector costs: multiply-adds, parameters, room, and milliseconds on this computer."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import torch
 import torch_pruning as tp
 
 from msip_core.detector.checkpoints import size_mb
+from msip_core.detector.latency import Latency, faster, measure_latency
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.events import Cost
+
+__all__ = ["Latency", "count_cost", "faster", "measure_latency"]
 
 
 def count_cost(model: DetectionModel, imgsz: int) -> Cost:

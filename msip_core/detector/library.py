@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -22,6 +23,8 @@ _OMP = os.environ.get("OMP_NUM_THREADS")
 os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 os.environ.setdefault("YOLO_VERBOSE", "false")
+# OpenVINO reports every import and conversion to its maker; without this package it cannot.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 from ultralytics.cfg import DEFAULT_CFG_DICT  # noqa: E402
 from ultralytics.nn.tasks import DetectionModel  # noqa: E402

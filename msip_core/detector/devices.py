@@ -1,0 +1,68 @@
+"""Which device the work runs on, and how much room it has."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import psutil
+import torch
+
+from msip_core.errors import ConfigError
+
+
+class DeviceInfo(NamedTuple):
+    """One device; sizes in GB (1e9 bytes). `device` is the name that settings use."""
+
+    name: str
+    kind: Literal["cpu", "cuda", "mps"]
+    free_gb: float
+    total_gb: float
+    device: str = "cpu"
+
+
+def resolve_device(wanted: str = "auto") -> str:
+    """The device that `wanted` means here: "cpu", "cuda:0", ... or "mps".
+
+    "auto" takes the first NVIDIA GPU, else the CPU. (Apple's GPU is used when asked for by name:
+    it gives other results from run to run.)
+
+    Raises:
+        ConfigError: that device is not there.
+    """
+    name = wanted.strip().lower()
+    if name == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if name == "cpu" or (name == "mps" and torch.backends.mps.is_available()):
+        return name
+    if name == "cuda" or name.startswith("cuda:") or name.isdigit():
+        index = int(name.removeprefix("cuda:")) if name != "cuda" else 0
+        if torch.cuda.is_available() and index < torch.cuda.device_count():
+            return f"cuda:{index}"
+    there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
+    raise ConfigError(f"There is no device '{wanted}' on this computer; there is: {there}.")
+
+
+def describe_device(wanted: str = "auto") -> DeviceInfo:
+    """Name and memory of a device."""
+    device = resolve_device(wanted)
+    if device.startswith("cuda"):
+        free, total = torch.cuda.mem_get_info(device)
+        return DeviceInfo(
+            torch.cuda.get_device_name(device), "cuda", free / 1e9, total / 1e9, device
+        )
+    memory = psutil.virtual_memory()
+    name = "Apple GPU" if device == "mps" else _processor()
+    kind: Literal["cpu", "mps"] = "mps" if device == "mps" else "cpu"
+    return DeviceInfo(name, kind, memory.available / 1e9, memory.total / 1e9, device)
+
+
+def _processor() -> str:
+    """The processor's own name, where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,204 @@
+"""Interactive work with detectors, for the compute process: predict, compare, time, export, upload.
+
+Models and images are named as msip_core.detector.sources says. Every job returns a JSON result.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from msip_core.boxes import Detection, match_detections
+from msip_core.data.dataset import open_dataset
+from msip_core.detector.build import add_upload
+from msip_core.detector.cost import count_cost
+from msip_core.detector.devices import resolve_device
+from msip_core.detector.evaluation import Evaluator
+from msip_core.detector.export import check_format, export_module
+from msip_core.detector.latency import RUNTIMES, measure_latency
+from msip_core.detector.library import DetectionModel
+from msip_core.detector.prediction import Predictor
+from msip_core.detector.sources import ModelFacts, load_source_image, load_source_model
+from msip_core.workspace import Workspace
+
+Progress = Callable[[float, str], None]
+Json = dict[str, Any]
+_SIDES = ("baseline", "pruned")
+
+
+def predict_job(workspace: Workspace, params: Json, out: Path, progress: Progress) -> Json:
+    """Objects on images.
+
+    Params: a model; images (a list of image names); imgsz (default: the model's), conf, iou.
+
+    Returns:
+        classes, imgsz, images [{id, width, height, detections}] in the order asked.
+    """
+    progress(0.0, "Opening the model")
+    model, facts = load_source_model(workspace, params)
+    find = _finder(model, facts, params)
+    asked = params["images"]
+    images = []
+    for n, item in enumerate(asked):
+        pixels = load_source_image(workspace, item, facts.recipe)
+        name = item.get("image") or Path(item["path"]).name
+        images.append(
+            {
+                "id": name,
+                "height": pixels.shape[0],
+                "width": pixels.shape[1],
+                "detections": [d.model_dump() for d in find(pixels)],
+            }
+        )
+        progress((n + 1) / len(asked), f"{n + 1} of {len(asked)} images")
+    return {"classes": list(facts.classes), "imgsz": _imgsz(facts, params), "images": images}
+
+
+def compare_job(workspace: Workspace, params: Json, out: Path, progress: Progress) -> Json:
+    """Two models on one part of a dataset: what each finds, how they agree, accuracy and cost.
+
+    Params: baseline_..., pruned_... (two models); dataset, split ("test"); imgsz, batch, conf,
+    iou; formats (a list: then speed is measured too); metrics (False leaves accuracy out).
+
+    Returns:
+        baseline, pruned {model, name, metrics, cost}, agreement {both, class changed, lost, new},
+        images [{id, file, group, baseline, pruned, pairs}], latency [...].
+    """
+    progress(0.0, "Opening the models")
+    sides = {side: load_source_model(workspace, params, side) for side in _SIDES}
+    dataset = open_dataset(workspace, params["dataset"])
+    split = params.get("split", "test")
+    records = dataset.split(split)
+    finders = {side: _finder(*sides[side], params) for side in _SIDES}
+    agreement = dict.fromkeys(("both", "class changed", "lost", "new"), 0)
+    images = []
+    for n, record in enumerate(records):
+        pixels = dataset.pixels(record)
+        found = {side: finders[side](pixels) for side in _SIDES}
+        pairs = match_detections(found["baseline"], found["pruned"])
+        for pair in pairs:
+            agreement[pair.kind] += 1
+        images.append(
+            {
+                "id": record.id,
+                "file": record.file,
+                "group": record.group,
+                **{side: [d.model_dump() for d in found[side]] for side in _SIDES},
+                "pairs": [pair.model_dump() for pair in pairs],
+            }
+        )
+        progress(0.5 * (n + 1) / len(records), f"{n + 1} of {len(records)} images")
+    return {
+        **_measured(workspace, params, sides, progress),
+        "split": split,
+        "agreement": agreement,
+        "images": images,
+        "latency": _latency(sides, params, lambda done: progress(0.8 + 0.2 * done, "Timing"))
+        if params.get("formats")
+        else [],
+    }
+
+
+def latency_job(workspace: Workspace, params: Json, out: Path, progress: Progress) -> Json:
+    """Milliseconds per image of two models on this computer, measured in turn.
+
+    Params: baseline_..., pruned_...; imgsz, batch, runs, formats.
+    """
+    progress(0.0, "Opening the models")
+    sides = {side: load_source_model(workspace, params, side) for side in _SIDES}
+    return {"latency": _latency(sides, params, lambda done: progress(done, "Timing both models"))}
+
+
+def export_job(workspace: Workspace, params: Json, out: Path, progress: Progress) -> Json:
+    """A model in another format. Params: a model; format; imgsz (default: the model's).
+
+    Returns:
+        path (a file in `out`; OpenVINO's folder as a zip), format, imgsz.
+    """
+    form = params["format"]
+    check_format(form)
+    progress(0.0, "Opening the model")
+    model, facts = load_source_model(workspace, params)
+    imgsz = _imgsz(facts, params)
+    progress(0.1, f"Writing the {form} file")
+    suffix = {"ultralytics": ".pt", "tensorrt": ".engine", "openvino": "_openvino_model"}
+    made = export_module(model, form, out / f"model{suffix.get(form, f'.{form}')}", imgsz)
+    if made.is_dir():
+        made = Path(shutil.make_archive(str(made), "zip", root_dir=out, base_dir=made.name))
+    return {"path": made.name, "format": form, "imgsz": imgsz}
+
+
+def upload_job(workspace: Workspace, params: Json, out: Path, progress: Progress) -> Json:
+    """Weights from elsewhere, read without running them. Params: path, name.
+
+    Returns:
+        the new model's card.
+    """
+    progress(0.0, "Reading the weights")
+    card = add_upload(workspace, Path(params["path"]), params.get("name", ""))
+    return card.model_dump(mode="json")
+
+
+def _finder(
+    model: DetectionModel, facts: ModelFacts, params: Json
+) -> Callable[[Any], list[Detection]]:
+    predictor = Predictor(model, imgsz=_imgsz(facts, params), device=_device(params))
+    conf, iou = float(params.get("conf", 0.25)), float(params.get("iou", 0.7))
+    return lambda pixels: predictor(pixels, conf=conf, iou=iou)
+
+
+def _measured(
+    workspace: Workspace,
+    params: Json,
+    sides: dict[str, tuple[DetectionModel, ModelFacts]],
+    progress: Progress,
+) -> Json:
+    """Accuracy on the split and cost, both models at one image size."""
+    dataset = open_dataset(workspace, params["dataset"])
+    imgsz = _imgsz(sides["baseline"][1], params)
+    evaluate = None
+    if params.get("metrics", True):
+        evaluate = Evaluator(
+            dataset,
+            params.get("split", "test"),
+            imgsz,
+            int(params.get("batch", 8)),
+            _device(params),
+            tick=lambda: progress(0.5, "Measuring accuracy"),
+        )
+    result: Json = {}
+    for side, (model, facts) in sides.items():
+        metrics = evaluate(model).model_dump(mode="json") if evaluate else None
+        result[side] = {
+            "model": params.get(f"{side}_model") or params.get(side) or params.get(f"{side}_run"),
+            "name": facts.name,
+            "metrics": metrics,
+            "cost": count_cost(model, imgsz).model_dump(mode="json"),
+        }
+    return result
+
+
+def _latency(
+    sides: dict[str, tuple[DetectionModel, ModelFacts]],
+    params: Json,
+    tick: Callable[[float], None],
+) -> list[Json]:
+    measured = measure_latency(
+        {side: model for side, (model, _) in sides.items()},
+        _imgsz(sides["baseline"][1], params),
+        batch=int(params.get("batch", 1)),
+        runs=int(params.get("runs", 30)),
+        formats=params.get("formats") or RUNTIMES,
+        tick=tick,
+    )
+    return [latency._asdict() for latency in measured]
+
+
+def _imgsz(facts: ModelFacts, params: Json) -> int:
+    return int(params.get("imgsz") or facts.imgsz)
+
+
+def _device(params: Json) -> str:
+    return resolve_device(str(params.get("device", "auto")))

@@ -1,0 +1,118 @@
+"""Models and images as jobs name them, found and opened.
+
+    model   {"model": id}  or  {"run": id, "iteration": k}  or  {"model": "/path/to/weights.pt"}
+    image   {"dataset": name, "image": id}  or  {"path": "/path/to/file.tif"}
+
+With a prefix ("baseline", "pruned") the keys are "baseline_model", "baseline_run", ...
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msip_core.config import ImageRecipe, PruneConfig, TrainConfig, parse_run_config
+from msip_core.data.dataset import open_dataset
+from msip_core.data.micrographs import read_micrograph
+from msip_core.detector.checkpoints import inspect_checkpoint, load_model
+from msip_core.detector.library import DetectionModel, copy_model
+from msip_core.errors import ConfigError, NotFoundError
+from msip_core.models import open_card, weights_path
+from msip_core.workspace import Workspace
+
+_WARM_MODELS = 6  # kept in memory by a process that answers one question after another
+_FOREIGN_IMGSZ = 640
+
+
+class ModelFacts(NamedTuple):
+    """What must be known to use a model on images.
+
+    Attributes:
+        name: for people.
+        recipe: how pixels must be scaled; None for weights from elsewhere.
+        dataset: name of the dataset it was trained on, None if unknown.
+        path: the file it was loaded from.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    imgsz: int
+    recipe: ImageRecipe | None
+    dataset: str | None
+    path: Path
+
+
+def load_source_model(
+    workspace: Workspace, params: Mapping[str, Any], prefix: str = ""
+) -> tuple[DetectionModel, ModelFacts]:
+    """The model that `params` name, as a copy that the caller may change.
+
+    Raises:
+        NotFoundError: no such model, run or iteration.
+        ConfigError: `params` name none.
+        CheckpointError: the file cannot be used.
+    """
+    place = f"{prefix}_" if prefix else ""
+    if run := params.get(f"{place}run"):
+        facts = _run_facts(workspace, str(run), int(params.get(f"{place}iteration") or 0))
+    elif model := params.get(f"{place}model") or (params.get(prefix) if prefix else None):
+        facts = _model_facts(workspace, str(model))
+    else:
+        raise ConfigError(f"No model was named: give '{place}model', or '{place}run' and a step.")
+    found = copy_model(_warm(facts.path, facts.path.stat().st_mtime_ns))
+    return found, facts._replace(classes=tuple(found.names.values()))
+
+
+def load_source_image(
+    workspace: Workspace, params: Mapping[str, Any], recipe: ImageRecipe | None = None
+) -> NDArray[np.uint8]:
+    """The image that `params` name, (height, width, 3) uint8 RGB.
+
+    Images of a dataset were scaled when they were imported; a file is scaled by `recipe`, the
+    model's own.
+    """
+    if "path" in params:
+        return read_micrograph(Path(str(params["path"])), recipe).pixels
+    if "dataset" in params and "image" in params:
+        dataset = open_dataset(workspace, str(params["dataset"]))
+        return dataset.pixels(dataset.image(str(params["image"])))
+    raise ConfigError("No image was named: give 'path', or 'dataset' and 'image'.")
+
+
+def _model_facts(workspace: Workspace, model: str) -> ModelFacts:
+    if model.endswith(".pt"):
+        path = Path(model)
+        imgsz = inspect_checkpoint(path).imgsz or _FOREIGN_IMGSZ
+        return ModelFacts(path.stem, (), imgsz, None, None, path)
+    card = open_card(workspace, model)
+    path = weights_path(workspace, model)
+    return ModelFacts(card.name, card.classes, card.imgsz, card.recipe, card.dataset, path)
+
+
+def _run_facts(workspace: Workspace, run: str, iteration: int) -> ModelFacts:
+    folder = workspace.run_dir(run)
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        raise NotFoundError(f"There is no run '{run}' in {workspace.root}.")
+    config: TrainConfig | PruneConfig = parse_run_config(json.loads(config_file.read_text("utf-8")))
+    path = folder / "iterations" / str(iteration) / "model.pt"
+    if not path.is_file():
+        raise NotFoundError(f"Run '{run}' has no finished step {iteration} yet.")
+    dataset = open_dataset(workspace, config.dataset)
+    name = f"{config.name or run}, step {iteration}"
+    return ModelFacts(name, dataset.classes, config.imgsz, dataset.recipe, dataset.name, path)
+
+
+@lru_cache(maxsize=_WARM_MODELS)
+def _warm(path: Path, changed: int) -> DetectionModel:
+    """A loaded file; `changed` makes a file that was written again a new entry.
+
+    Safe-only even inside the workspace: that is where uploads and other people's runs lie.
+    """
+    return load_model(path)
