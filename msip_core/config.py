@@ -99,6 +99,7 @@ class TrainingRecipe(Frozen):
     mixup: float = Field(default=0.2, ge=0, le=1)
     mosaic: float = Field(default=1.0, ge=0, le=1)
     close_mosaic: int = Field(default=10, ge=0, description="last epochs without mosaic")
+    nbs: int = Field(default=64, ge=1, description="images per optimizer step")
     fliplr: float = Field(default=0.5, ge=0, le=1)
     flipud: float = Field(default=0.0, ge=0, le=1)
     box: float = Field(default=7.5, gt=0)

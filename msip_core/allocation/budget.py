@@ -46,8 +46,9 @@ class Budget:
         self._scale = (imgsz / PROBE_SIZE) ** 2
         self._layers(model, groups)
         counted, self.params_now = self._count(model)
-        self._fixed_macs = counted * self._scale - self._macs(self.widths[None])[0]
-        self._fixed_params = self.params_now - self._params(self.widths[None])[0]
+        now = self.widths[None].astype(np.float64)
+        self._fixed_macs = counted * self._scale - self._macs(now)[0]
+        self._fixed_params = self.params_now - self._params(now)[0]
         self.macs_now = float(self.macs(self.widths))
 
     def macs(self, widths: NDArray[Any]) -> NDArray[np.float64]:

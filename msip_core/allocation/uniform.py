@@ -20,11 +20,11 @@ class UniformAllocation(Allocation):
     """Scalar x = share of the original channels that every group loses."""
 
     def wanted(self, table: GroupTable, x: float) -> NDArray[np.float64]:
-        kept = table.original * (1 - x)
+        kept = table.original.astype(np.float64) * (1 - x)
         return np.rint(kept) if self.limits.round_to == 1 else kept
 
     def worth(self, table: GroupTable, x: float, steps: Steps) -> NDArray[np.float64]:
         # What lies furthest above the common share goes first.
         middle = (steps.few + steps.many) / 2
         original = table.original[steps.groups]
-        return (1 - x) - middle / original
+        return np.asarray((1 - x) - middle / original, np.float64)

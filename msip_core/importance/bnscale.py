@@ -21,4 +21,4 @@ class BnScaleImportance(GroupImportance):
     def member_score(self, member: Member) -> Tensor | None:
         if member.kind != "norm":
             return None
-        return member.rows(member.layer.weight.detach()).abs().squeeze(1)
+        return member.rows(member.weight).abs().squeeze(1)

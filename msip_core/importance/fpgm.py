@@ -24,7 +24,7 @@ class FpgmImportance(GroupImportance):
     def member_score(self, member: Member) -> Tensor | None:
         if member.kind not in ("out", "depthwise"):
             return None
-        return distance_sums(member.rows(member.layer.weight.detach()))
+        return distance_sums(member.rows(member.weight))
 
 
 def distance_sums(rows: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ class MagnitudeImportance(GroupImportance):
     normalise = True
 
     def member_score(self, member: Member) -> Tensor:
-        return member.rows(member.layer.weight.detach()).abs().pow(self.p).sum(1)
+        return member.rows(member.weight).abs().pow(self.p).sum(1)
 
 
 class L1Importance(MagnitudeImportance):

@@ -46,6 +46,12 @@ class Member:
     indices: Tensor
     positions: Tensor
 
+    @property
+    def weight(self) -> Tensor:
+        """The layer's weights, outside any gradient."""
+        tensor: Tensor = self.layer.weight  # type: ignore[assignment]
+        return tensor.detach()
+
     def rows(self, weight: Tensor) -> Tensor:
         """The slices of `weight` that this member owns, one flat row a channel: (m, d).
 

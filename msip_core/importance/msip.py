@@ -166,13 +166,13 @@ def fuse(terms: Terms, weights: MsipWeights, fusion: str) -> Tensor:
 
 def _geometry(member: Member, options: MsipOptions) -> Tensor:
     """Distances (or norms) of a member's filters, divided by their mean: (m,)."""
-    rows = member.rows(member.layer.weight.detach())
+    rows = member.rows(member.weight)
     value = distance_sums(rows) if options.geometry == "distance" else rows.double().norm(dim=1)
     return value / value.mean().clamp_min(1e-300)
 
 
 def _weight_sparsity(member: Member) -> Tensor:
     """Share of a filter's weights above SPARSITY_EPS times the layer's rms: (m,)."""
-    weight = member.layer.weight.detach()
+    weight = member.weight
     rms = weight.double().square().mean().sqrt()
     return 1 - (member.rows(weight).abs() <= SPARSITY_EPS * rms).double().mean(1)

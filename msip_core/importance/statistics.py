@@ -175,26 +175,27 @@ class _Pass:
 def _add_scores(model: nn.Module, kind: str, sums: dict[str, Tensor]) -> None:
     """Add one batch's per-weight scores to `sums`."""
     for name, layer in model.named_modules():
+        weight = getattr(layer, "weight", None)
+        if weight is None or weight.grad is None:  # no weights, or fixed ones, such as DFL's
+            continue
         if isinstance(layer, nn.Conv2d):
-            if layer.weight.grad is None:  # a fixed layer, such as DFL's
-                continue
-            w, g = layer.weight.detach(), layer.weight.grad
-            value = {"taylor": lambda w, g: (w * g) ** 2, "taylor-abs": lambda w, g: (w * g).abs(),
-                     "grad2": lambda w, g: g**2}[kind](w, g)  # fmt: skip
-            score = value.double().flatten(2).sum(2)
-        elif isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.weight is not None:
-            if layer.weight.grad is None:
-                continue
+            score = _score(kind, weight * weight.grad, weight.grad).flatten(2).sum(2)
+        elif isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            shift: Any = layer.bias
             # Scale and shift act together: one channel's first-order change is their sum.
-            first = (layer.weight * layer.weight.grad + layer.bias * layer.bias.grad).double()
-            score = {
-                "taylor": first**2,
-                "taylor-abs": first.abs(),
-                "grad2": (layer.weight.grad**2 + layer.bias.grad**2).double(),
-            }[kind]
+            score = _score(kind, weight * weight.grad + shift * shift.grad, weight.grad)
+            if kind == "grad2":
+                score = score + shift.grad.double() ** 2
         else:
             continue
         sums[name] = sums.get(name, 0) + score.cpu()
+
+
+def _score(kind: str, change: Tensor, gradient: Tensor) -> Tensor:
+    """Score of each weight from its first-order loss change w*g and its gradient g."""
+    if kind == "taylor-abs":
+        return change.double().abs()
+    return (change if kind == "taylor" else gradient).double() ** 2
 
 
 @contextmanager
@@ -204,7 +205,7 @@ def _ready(model: nn.Module) -> Iterator[None]:
     flags = {p: p.requires_grad for p in model.parameters()}
     grads = {p: p.grad for p in model.parameters()}
     args = model.args
-    head = model.model[-1]
+    head: Any = model.model[-1]  # type: ignore[index]
     fixed = {id(p) for p in head.dfl.parameters()}
     model.eval()
     # Anchors cached under inference mode cannot take part in a backward pass.

@@ -93,14 +93,15 @@ def prune_channels(model: nn.Module, removed: Mapping[str, Sequence[int]]) -> No
         for name, indices in removed.items():
             if not len(indices):
                 continue
-            root = modules[name]
+            root: Any = modules[name]
             if len(indices) >= root.out_channels:
                 raise ValueError(f"{name} would lose all of its {root.out_channels} channels")
             fn = pruning.groups[name][0].dep.pruning_fn
             pruning.graph.get_pruning_group(root, fn, sorted(int(i) for i in indices)).prune()
     for block in model.modules():
         if hasattr(block, "cv0") and hasattr(block, "m") and hasattr(block, "c"):
-            block.c = block.cv1.conv.out_channels  # C2f_v2's note of its hidden width
+            hidden: Any = block.cv1
+            block.c = hidden.conv.out_channels  # C2f_v2's note of its hidden width
 
 
 def channel_counts(model: nn.Module) -> dict[str, int]:

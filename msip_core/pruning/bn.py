@@ -1,0 +1,38 @@
+"""Batch-norm recalibration: after a cut, running means and variances describe the old network.
+
+Reset the statistics, then forward the calibration batches in train mode without gradients and with
+momentum None, so that each running mean becomes the plain mean of the batch means. Whether that
+helps is measured: early it can add .1 mAP50, after fine-tuning it can cost some.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from msip_core.detector.library import DetectionModel, copy_model
+from msip_core.events import RunContext
+from msip_core.importance.calibration import CalibrationSet
+
+
+@torch.no_grad()
+def recalibrated(
+    model: DetectionModel, calibration: CalibrationSet, ctx: RunContext | None = None
+) -> DetectionModel:
+    """A copy of `model` with batch-norm statistics of the calibration images; weights unchanged."""
+    twin = copy_model(model)
+    norms = [m for m in twin.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    twin.train()
+    device = next(twin.parameters()).device
+    for batch in calibration.batches():
+        if ctx is not None:
+            ctx.check_stop()
+            ctx.beat()
+        twin(calibration.pixels(batch, device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return twin.train(model.training)

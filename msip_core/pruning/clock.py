@@ -1,0 +1,125 @@
+"""How far a run is and how long it still takes, from what its stages have taken so far.
+
+Every stage has a cost in rough units (images through the network, a training image counting as
+three); the seconds of finished stages turn units into time. Units of later iterations shrink with
+the MACs that will be left.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from msip_core.config import PruneConfig
+from msip_core.events import EpochRecord, Payload, ProgressRecord, RunContext
+from msip_core.workspace import Workspace
+
+TRAIN_COST = 3.0  # forward and backward, in forwards
+FIXED_COST = 20.0  # building graphs, cutting, reading and writing, in forwards
+
+
+@dataclass(frozen=True)
+class Part:
+    """One piece of work: key, and its cost in units."""
+
+    key: tuple[str, int]
+    units: float
+
+
+def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: int,
+         trials: bool) -> list[Part]:  # fmt: skip
+    """All parts of a run in order, for so many images."""
+    parts = [Part(("baseline", 0), val + FIXED_COST)]
+    if config.pretrain:
+        parts.append(Part(("fit", 0), config.pretrain.epochs * (TRAIN_COST * train + val)))
+    for t in range(1, config.iterations + 1):
+        before = config.keep_macs ** ((t - 1) / config.iterations)
+        after = config.keep_macs ** (t / config.iterations)
+        score = TRAIN_COST * calibration + FIXED_COST
+        if trials and t < config.iterations:
+            score += 4 * (val + calibration + FIXED_COST)
+        parts += [
+            Part(("importance", t), before * score),
+            Part(("pruning", t), after * FIXED_COST),
+            Part(("before", t), after * (2 * val + calibration)),
+            Part(("fit", t), after * config.finetune.epochs * (TRAIN_COST * train + val)),
+            Part(("after", t), after * val),
+        ]
+    parts.append(Part(("final", config.iterations), (1 + config.keep_macs) * test + FIXED_COST))
+    return parts
+
+
+class Clock:
+    """A RunContext that passes everything on and adds progress records.
+
+    Parts are opened with `begin` and closed by the next `begin`; epochs inside a fit move the
+    progress on their own.
+    """
+
+    def __init__(self, ctx: RunContext, parts: Sequence[Part]) -> None:
+        self._ctx = ctx
+        self.run_id: str = ctx.run_id
+        self.run_dir: Path = ctx.run_dir
+        self.workspace: Workspace = ctx.workspace
+        self._parts = {part.key: part.units for part in parts}
+        self._total = sum(self._parts.values())
+        self._done: set[tuple[str, int]] = set()
+        self._current: tuple[str, int] | None = None
+        self._share = 0.0
+        self._worked_units, self._worked_seconds = 0.0, 0.0
+        self._since = time.monotonic()
+
+    def emit(self, record: Payload) -> None:
+        self._ctx.emit(record)
+        if isinstance(record, EpochRecord):
+            self._share = record.epoch / max(1, record.epochs)
+            self.report()
+
+    def check_stop(self) -> None:
+        self._ctx.check_stop()
+
+    def beat(self) -> None:
+        self._ctx.beat()
+
+    def skip(self, key: tuple[str, int]) -> None:
+        """A part that an earlier sitting has finished."""
+        self._done.add(key)
+
+    def begin(self, key: tuple[str, int]) -> None:
+        """Close the current part and open this one."""
+        self._close()
+        self._current, self._share, self._since = key, 0.0, time.monotonic()
+        self.report()
+
+    def end(self) -> None:
+        """Close the last part."""
+        self._close()
+        self._done = set(self._parts)
+        self.report()
+
+    def report(self, message: str = "") -> None:
+        """Emit how far the run is."""
+        done, left = self.state()
+        self._ctx.emit(ProgressRecord(done=done, seconds_left=left, message=message))
+
+    def state(self) -> tuple[float, float | None]:
+        """Share done in [0, 1], and seconds left (None before anything was measured)."""
+        current = self._parts.get(self._current, 0.0) * self._share if self._current else 0.0
+        units = sum(self._parts.get(key, 0.0) for key in self._done) + current
+        worked_units = self._worked_units + current
+        elapsed = time.monotonic() - self._since if self._current else 0.0
+        # A part that has only begun says nothing about speed yet.
+        worked_seconds = self._worked_seconds + (elapsed if current else 0.0)
+        if worked_units <= 0:
+            return units / self._total, None
+        left = max(0.0, self._total - units) * worked_seconds / worked_units
+        return min(1.0, units / self._total), left
+
+    def _close(self) -> None:
+        if self._current is not None and self._current not in self._done:
+            self._done.add(self._current)
+            self._worked_units += self._parts.get(self._current, 0.0)
+            self._worked_seconds += time.monotonic() - self._since
+        self._current = None

@@ -1,0 +1,133 @@
+"""What a pruning run keeps on disk, so that a kill in any stage costs at most that stage.
+
+    calibration.json             ids of the calibration images
+    baseline.json                BaselineRecord of the unpruned model
+    iterations/<k>/
+      importance.json, .npz      scores per group, trials, what the schedule decided
+      cut.pt                     after surgery
+      pruned.pt, pruned.json     after the choice about batch norm, with its metrics
+      fit/state.pt               fine-tuning, after every epoch
+      model.pt                   the finished iteration (k = 0: the unpruned C2f_v2 model)
+      layers.json, metrics.json  written last: an iteration with metrics.json is finished
+
+Every file appears whole or not at all; once an iteration is finished, its intermediate files go.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msip_core.detector.checkpoints import load_model, save_work
+from msip_core.detector.library import DetectionModel
+from msip_core.events import BaselineRecord, IterationRecord, Record
+from msip_core.workspace import atomic_path, write_json
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and files of one run."""
+
+    root: Path
+
+    def iteration(self, index: int) -> IterationFolder:
+        return IterationFolder(self.root / "iterations" / str(index))
+
+    def read_baseline(self) -> BaselineRecord | None:
+        return read_record(self.root / "baseline.json", BaselineRecord)
+
+    def write_baseline(self, record: BaselineRecord) -> None:
+        write_json(self.root / "baseline.json", record.model_dump(mode="json"))
+
+    def read_json(self, name: str) -> Any | None:
+        return _read_json(self.root / name)
+
+    def write_json(self, name: str, value: Any) -> None:
+        write_json(self.root / name, value)
+
+    def finished(self) -> list[IterationRecord]:
+        """Records of the finished iterations, from 1 without a gap."""
+        records: list[IterationRecord] = []
+        while record := self.iteration(len(records) + 1).read_record():
+            records.append(record)
+        return records
+
+
+@dataclass(frozen=True)
+class IterationFolder:
+    """Paths and files of one iteration."""
+
+    root: Path
+
+    @property
+    def model_path(self) -> Path:
+        return self.root / "model.pt"
+
+    @property
+    def fit_dir(self) -> Path:
+        return self.root / "fit"
+
+    def has(self, name: str) -> bool:
+        return (self.root / name).is_file()
+
+    def read_json(self, name: str) -> Any | None:
+        return _read_json(self.root / name)
+
+    def read_stage(self, name: str) -> dict[str, Any]:
+        """What a stage that is done left behind."""
+        value: dict[str, Any] = json.loads((self.root / name).read_text(encoding="utf-8"))
+        return value
+
+    def write_json(self, name: str, value: Any) -> None:
+        write_json(self.root / name, value)
+
+    def load(self, name: str) -> DetectionModel:
+        return load_model(self.root / name, trusted=True)
+
+    def save(self, name: str, model: DetectionModel) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        save_work(model, self.root / name)
+
+    def read_arrays(self, name: str) -> dict[str, NDArray[np.float64]]:
+        with np.load(self.root / name) as file:
+            return {key: file[key] for key in file.files}
+
+    def write_arrays(self, name: str, arrays: Mapping[str, NDArray[np.float64]]) -> None:
+        # A file object, since to a name without .npz the suffix would be added.
+        with atomic_path(self.root / name) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **{key: np.asarray(a) for key, a in arrays.items()})  # type: ignore[arg-type]
+
+    def read_record(self) -> IterationRecord | None:
+        return read_record(self.root / "metrics.json", IterationRecord)
+
+    def finish(self, record: IterationRecord) -> None:
+        """Write what makes the iteration finished, then drop what only a resume needed."""
+        layers = [layer.model_dump(mode="json") for layer in record.layers]
+        write_json(self.root / "layers.json", layers)
+        write_json(self.root / "metrics.json", record.model_dump(mode="json"))
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Drop intermediate files."""
+        for name in ("cut.pt", "pruned.pt"):
+            (self.root / name).unlink(missing_ok=True)
+        shutil.rmtree(self.fit_dir, ignore_errors=True)
+
+
+def read_record(path: Path, kind: type[R]) -> R | None:
+    """One record from a JSON file, or None where there is none yet."""
+    value = _read_json(path)
+    return None if value is None else kind.model_validate(value)
+
+
+def _read_json(path: Path) -> Any | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -1,0 +1,322 @@
+"""The life of a pruning run: one config in, a stream of events and a smaller model out.
+
+    baseline evaluation -> C2f to C2f_v2 (-> pre-training) -> T times [score, cut, measure,
+    fine-tune, measure] -> test of baseline and pruned model -> model in the workspace
+
+Called again on the same folder, a run goes on where it stopped. Every stage starts from a seed
+made of (seed, iteration, stage), so a resumed run ends like an unbroken one.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from msip_core import catalog
+from msip_core.allocation.base import Allocation
+from msip_core.allocation.budget import Budget
+from msip_core.config import PruneConfig
+from msip_core.data.dataset import Dataset, open_dataset
+from msip_core.detector.build import register_model
+from msip_core.detector.c2f import to_c2f_v2
+from msip_core.detector.checkpoints import load_model
+from msip_core.detector.cost import count_cost
+from msip_core.detector.devices import resolve_device
+from msip_core.detector.evaluation import check_classes
+from msip_core.detector.library import DetectionModel
+from msip_core.detector.pool import DataPool
+from msip_core.detector.training import stop_or_beat
+from msip_core.errors import DatasetError
+from msip_core.events import (
+    BaselineRecord,
+    FinalRecord,
+    IterationRecord,
+    Metrics,
+    MilestoneRecord,
+    RunContext,
+    Stage,
+    StageRecord,
+)
+from msip_core.importance.calibration import CalibrationSet, choose_images, load_calibration
+from msip_core.models import open_card, weights_path
+from msip_core.pruning.clock import Clock, Part, plan
+from msip_core.pruning.folder import RunFolder, read_record
+from msip_core.pruning.iteration import Feedback, Iteration, RunParts, uses_weights, widths_of
+from msip_core.pruning.recovery import finetune
+from msip_core.pruning.schedule import check_reachable, next_alpha, next_weights
+from msip_core.pruning.surgery import channel_counts, prunable_groups
+from msip_core.workspace import Workspace
+
+
+def run(config: PruneConfig, ctx: RunContext) -> None:
+    """Prune `config.model` on `config.dataset`; go on where an earlier sitting stopped.
+
+    Raises:
+        Stopped: a person asked to pause or cancel; what is finished is kept.
+        GoalUnreachableError: the limits cannot reach the goal; said before any work.
+        InputError: model, dataset or settings cannot be used.
+    """
+    PruneRun(config, ctx).go()
+
+
+class PruneRun:
+    """One run; `go` does what is not done yet."""
+
+    def __init__(self, config: PruneConfig, ctx: RunContext) -> None:
+        self.config = config
+        self.folder = RunFolder(ctx.run_dir)
+        self.dataset = _ready(open_dataset(ctx.workspace, config.dataset))
+        self.source = load_source(config.model, ctx.workspace)
+        check_classes(self.source, self.dataset.classes)
+        self.calibration_ids = self._calibration_ids()
+        self.weighted = uses_weights(config)
+        self.ctx = Clock(ctx, self._plan())
+        self.device = resolve_device(config.device)
+        self.pool = DataPool(
+            self.dataset, imgsz=config.imgsz, batch=config.batch, device=self.device,
+            workers=config.workers, tick=stop_or_beat(self.ctx),
+        )  # fmt: skip
+
+    def go(self) -> None:
+        final = read_record(self.folder.root / "final.json", FinalRecord)
+        if final is None:
+            try:
+                final = self._work()
+            finally:
+                self.pool.close()
+        self.ctx.end()
+        self.ctx.emit(final)
+
+    def _work(self) -> FinalRecord:
+        network = to_c2f_v2(self.source)
+        groups = prunable_groups(network).groups
+        budget = Budget(network, list(groups.values()), self.config.imgsz)
+        check_reachable(
+            budget, budget.widths, keep=self.config.keep_macs, baseline=budget.macs_now,
+            iterations=self.config.iterations, limits=self.config.limits,
+        )  # fmt: skip
+        baseline = self._baseline()
+        reference = self._prepare(network, baseline)
+        parts = RunParts(
+            config=self.config, ctx=self.ctx, folder=self.folder, pool=self.pool,
+            calibration=self._calibration(), allocation=allocation_of(self.config),
+            baseline_macs=budget.macs_now, original=widths_of(budget),
+            layers=channel_counts(network),
+        )  # fmt: skip
+        good, stopped_by = self._iterate(parts, baseline, reference)
+        return self._finish(good, stopped_by, baseline)
+
+    # --- before the iterations ---------------------------------------------------
+
+    def _baseline(self) -> BaselineRecord:
+        record = self.folder.read_baseline()
+        if record is None:
+            self._begin(Stage.BASELINE, "baseline", 0)
+            started = time.perf_counter()
+            metrics = self.pool.evaluator("val")(self.source)
+            record = BaselineRecord(
+                metrics=metrics,
+                cost=count_cost(self.source, self.config.imgsz),
+                seconds=time.perf_counter() - started,
+            )
+            self.folder.write_baseline(record)
+        else:
+            self.ctx.skip(("baseline", 0))
+        self.ctx.emit(record)
+        return record
+
+    def _prepare(self, network: DetectionModel, baseline: BaselineRecord) -> float | None:
+        """Write iteration 0, pre-trained if asked; returns the loss that feedback compares with."""
+        files = self.folder.iteration(0)
+        recipe = self.config.pretrain
+        if recipe is None or not recipe.epochs:
+            if not files.model_path.is_file():
+                files.save("model.pt", network)
+            return baseline.metrics.loss
+        if not files.has("reference.json"):
+            self._begin(Stage.PRETRAINING, "fit", 0)
+            result = finetune(
+                network, self.config, recipe, workdir=files.fit_dir, pool=self.pool,
+                iteration=0, ctx=self.ctx, phase="pretrain",
+            )  # fmt: skip
+            metrics = result.metrics or self.pool.evaluator("val")(result.model)
+            files.save("model.pt", result.model)
+            files.write_json("reference.json", metrics.model_dump(mode="json"))
+            files.tidy()
+            self._say(f"Pre-training took mAP50 from {baseline.metrics.map50:.3f} to "
+                      f"{metrics.map50:.3f}.")  # fmt: skip
+        return Metrics.model_validate(files.read_json("reference.json")).loss
+
+    def _calibration_ids(self) -> tuple[str, ...]:
+        """The images of this run: chosen once, then read from the run folder."""
+        stored = self.folder.read_json("calibration.json")
+        if stored is not None:
+            return tuple(stored["images"])
+        ids = choose_images(self.dataset, self.config.calibration, self.config.seed)
+        self.folder.write_json(
+            "calibration.json",
+            {"dataset": self.dataset.name, "dataset_hash": self.dataset.content_hash,
+             "seed": self.config.seed, "images": list(ids)},
+        )  # fmt: skip
+        return ids
+
+    def _calibration(self) -> CalibrationSet:
+        wanted = self.config.calibration.batches * self.config.calibration.batch
+        if len(self.calibration_ids) < wanted:
+            self._say(
+                f"The dataset has {len(self.calibration_ids)} labelled training images, fewer "
+                f"than the {wanted} that calibration asks for: it uses these."
+            )
+        return load_calibration(
+            self.dataset, self.calibration_ids, self.config.calibration, self.config.imgsz,
+            self.config.seed,
+        )  # fmt: skip
+
+    # --- the iterations -----------------------------------------------------------
+
+    def _iterate(
+        self, parts: RunParts, baseline: BaselineRecord, reference: float | None
+    ) -> tuple[int, str | None]:
+        """Run the iterations; returns the last good one and why fewer ran than asked."""
+        records = self.folder.finished()
+        for record in records:
+            for key in ("importance", "pruning", "before", "fit", "after"):
+                self.ctx.skip((key, record.index))
+        if records:
+            # A kill between the file and the event would have lost it; readers go by index.
+            self.ctx.emit(records[-1])
+        while True:
+            reason = self._guard(records, baseline)
+            if reason:
+                return records[-1].index - 1, reason
+            if len(records) == self.config.iterations:
+                return len(records), self._cap_note(len(records))
+            feedback = self._feedback(records, reference)
+            records.append(Iteration(parts, len(records) + 1, feedback).run())
+
+    def _feedback(self, records: list[IterationRecord], reference: float | None) -> Feedback:
+        """What alpha and the weights should be, from the records alone."""
+        weights = self.config.msip.weights if self.weighted else None
+        gain = 1.0
+        if records:
+            last = records[-1]
+            if last.alpha and last.loss_after is not None and reference:
+                gain = next_alpha(last.alpha, last.loss_after, reference) / last.alpha
+            if weights and last.weights:
+                weights = type(weights)(**last.weights)
+                if last.term_map50:
+                    weights = next_weights(weights, list(last.term_map50.values()))
+        return Feedback(gain, weights)
+
+    def _guard(self, records: list[IterationRecord], baseline: BaselineRecord) -> str | None:
+        """The sentence of the guard rail, if the last iteration fell through it."""
+        limit = self.config.max_map50_drop
+        if limit is None or not records:
+            return None
+        last = records[-1]
+        drop = baseline.metrics.map50 - last.map50_after
+        if drop <= limit:
+            return None
+        kept = f"iteration {last.index - 1}" if last.index > 1 else "the unpruned model"
+        return (
+            f"Stopped after iteration {last.index}: mAP50 fell by {drop:.3f} below the baseline's "
+            f"{baseline.metrics.map50:.3f}, more than the {limit:.3f} allowed. Kept {kept}."
+        )
+
+    def _cap_note(self, index: int) -> str | None:
+        cut = self.folder.iteration(index).read_json("cut.json")
+        return cut["note"] if cut else None
+
+    # --- after the iterations ------------------------------------------------------
+
+    def _finish(self, good: int, stopped_by: str | None, baseline: BaselineRecord) -> FinalRecord:
+        self._begin(Stage.TESTING, "final", self.config.iterations, good)
+        if stopped_by:
+            self._say(stopped_by, warning=True)
+        model = self.folder.iteration(good).load("model.pt")
+        metrics = self.pool.evaluator("val")(model)
+        test = before = None
+        if self.dataset.split("test"):
+            test = self.pool.evaluator("test")(model)
+            before = self.pool.evaluator("test")(self.source)
+        cost = count_cost(model, self.config.imgsz)
+        ratio = cost.macs / baseline.cost.macs
+        self.ctx.emit(StageRecord(stage=Stage.SAVING, iteration=good))
+        model_id = f"pruned-{self.ctx.run_id}"[:64]
+        register_model(
+            self.ctx.workspace, model, name=self.config.name, kind="pruned",
+            imgsz=self.config.imgsz, model_id=model_id, dataset=self.dataset.name,
+            dataset_hash=self.dataset.content_hash, recipe=self.dataset.recipe, val=metrics,
+            test=test, baseline_id=_card_id(self.config.model, self.ctx.workspace),
+            macs_ratio=ratio,
+            origin={"run_id": self.ctx.run_id, "iteration": good, "method": self.config.method},
+            note=stopped_by or "",
+        )  # fmt: skip
+        final = FinalRecord(
+            iteration=good, metrics=metrics, test=test, baseline_test=before, cost=cost,
+            macs_ratio=ratio, stopped_by=stopped_by, model_id=model_id,
+            artifacts=self._artifacts(model_id, good),
+        )  # fmt: skip
+        self.folder.write_json("final.json", final.model_dump(mode="json"))
+        return final
+
+    def _artifacts(self, model_id: str, good: int) -> dict[str, str]:
+        """Name -> path below the workspace of what a person may want."""
+        root = self.ctx.workspace.root
+        folder = self.ctx.workspace.model_dir(model_id)
+        paths = {
+            "model": folder / "model.pt",
+            "work": folder / "work.pt",
+            "card": folder / "model.json",
+            "layers": self.folder.iteration(good).root / "layers.json",
+            "calibration": self.folder.root / "calibration.json",
+        }
+        return {name: p.relative_to(root).as_posix() for name, p in paths.items() if p.is_file()}
+
+    # --- small pieces --------------------------------------------------------------
+
+    def _plan(self) -> list[Part]:
+        return plan(
+            self.config,
+            train=len(self.dataset.split("train")),
+            val=len(self.dataset.split("val")),
+            test=len(self.dataset.split("test")),
+            calibration=len(self.calibration_ids),
+            trials=self.weighted and self.config.msip.dynamic_weights,
+        )
+
+    def _begin(self, stage: Stage, key: str, index: int, iteration: int = 0) -> None:
+        self.ctx.check_stop()
+        self.ctx.begin((key, index))
+        self.ctx.emit(StageRecord(stage=stage, iteration=iteration))
+
+    def _say(self, message: str, *, warning: bool = False) -> None:
+        self.ctx.emit(MilestoneRecord(message=message, level="warning" if warning else "info"))
+
+
+def allocation_of(config: PruneConfig) -> Allocation:
+    """The allocation that a config asks for; without adaptive threshold, the same share for all."""
+    name = config.allocation or catalog.find("criterion", config.method).default_allocation
+    if not config.adaptive_threshold:
+        name = "uniform"
+    allocation: Allocation = catalog.find("allocation", name).load()(config.limits)
+    return allocation
+
+
+def load_source(model: str, workspace: Workspace) -> DetectionModel:
+    """The baseline: a model of the workspace by id, or a .pt file."""
+    path = Path(model).expanduser()
+    if path.suffix == ".pt" and path.is_file():
+        return load_model(path)
+    return load_model(weights_path(workspace, model), trusted=True)
+
+
+def _card_id(model: str, workspace: Workspace) -> str | None:
+    return None if Path(model).suffix == ".pt" else open_card(workspace, model).id
+
+
+def _ready(dataset: Dataset) -> Dataset:
+    readiness = dataset.readiness()
+    if not readiness.ready:
+        raise DatasetError(f"Dataset '{dataset.name}' cannot be used yet. {readiness.missing}")
+    return dataset
