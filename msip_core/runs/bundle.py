@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msip_core.runs.executors import HEARTBEAT_FILE, STOP_FILE, WORKER_FILE
 from msip_core.runs.provenance import model_source
 from msip_core.workspace import Workspace, atomic_path
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 # Weights of single iterations and optimizer states are made again by repeating the run.
 _LEFT_OUT_SUFFIXES = frozenset({".pt", ".npz", ".lock", ".npy"})
+_OF_THE_PROCESS = frozenset({WORKER_FILE, STOP_FILE, HEARTBEAT_FILE})
 _PACKED = frozenset({".png", ".jpg", ".jpeg", ".pt", ".onnx", ".npz"})  # gain nothing by deflate
 
 _README = """\
@@ -76,7 +78,8 @@ def _readme(run_id: str, name: str, kind: str, with_images: bool) -> str:
 def _files(service: RunService, run_id: str, with_images: bool) -> Iterator[Path]:
     workspace, row = service.workspace, service.get(run_id)
     for file in _below(service.run_dir(run_id)):
-        if file.suffix not in _LEFT_OUT_SUFFIXES and not file.name.startswith("."):
+        hidden = file.name.startswith(".") or file.name in _OF_THE_PROCESS
+        if file.suffix not in _LEFT_OUT_SUFFIXES and not hidden:
             yield file
     final = service.final(run_id)
     models = {model_source(row.config), final.model_id if final else ""}

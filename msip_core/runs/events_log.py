@@ -12,10 +12,11 @@ import logging
 import os
 import time
 from collections.abc import Collection, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock
 
 from msip_core.errors import IllegalTransitionError, NotFoundError
 from msip_core.events import Record
@@ -40,9 +41,12 @@ class EventLog:
 
     def __init__(self, run_dir: Path) -> None:
         self.path = run_dir / FILE_NAME
-        self._lock = FileLock(run_dir / ".events.lock")
         self._known_end = -1  # file size after our own last append
         self._known_seq = 0
+
+    @cached_property
+    def _lock(self) -> BaseFileLock:
+        return FileLock(self.path.with_name(".events.lock"))
 
     def emit(self, record: Record) -> int:
         """Append one record of msip_core.events and return its seq."""

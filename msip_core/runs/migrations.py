@@ -33,7 +33,7 @@ def m002_records(connection: Connection) -> None:
     connection.exec_driver_sql(
         """
         CREATE TABLE records (
-            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            run_id TEXT NOT NULL,
             kind TEXT NOT NULL, place TEXT NOT NULL, seq INTEGER NOT NULL, time REAL NOT NULL,
             payload TEXT NOT NULL,
             PRIMARY KEY (run_id, kind, place)

@@ -15,8 +15,9 @@ from msip_core.events import BaselineRecord, EpochRecord, FinalRecord, Iteration
 from msip_core.models import open_card
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import LOG_FILE
+from msip_core.runs.folding import CONFIG_FILE
 from msip_core.runs.state import ACTIONS, Action, RunState, target_of
-from msip_core.runs.store import CONFIG_FILE, Found, RunRow, RunStore
+from msip_core.runs.store import Found, RunRow, RunStore
 from msip_core.runs.supervisor import request_stop
 from msip_core.runs.tail import last_lines
 from msip_core.workspace import Workspace, new_id, write_json

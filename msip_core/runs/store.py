@@ -12,24 +12,22 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event as sa_event
 
-from msip_core.config import PruneConfig, TrainConfig, parse_run_config
+from msip_core.config import PruneConfig, TrainConfig
 from msip_core.errors import MsipError, NotFoundError, WorkError
 from msip_core.runs.events_log import Event, EventLog
+from msip_core.runs.folding import config_of, fold, new_row
 from msip_core.runs.migrations import migrate
-from msip_core.runs.slots import slot_of
 from msip_core.runs.state import RunState
 from msip_core.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-CONFIG_FILE = "config.json"
 _META = sa.MetaData()
 _RUNS = sa.Table(
     "runs", _META,
@@ -46,7 +44,11 @@ _RECORDS = sa.Table(
     *(sa.Column(n, sa.Text, primary_key=True) for n in ("run_id", "kind", "place")),
     sa.Column("seq", sa.Integer), sa.Column("time", sa.Float), sa.Column("payload", sa.Text),
 )  # fmt: skip
-_KEPT_KINDS = frozenset({"baseline", "epoch", "iteration", "final", "milestone", "state"})
+_UNFINISHED = tuple(state for state in RunState if not state.is_finished)
+_SELECT_ROW = _RUNS.select().where(_RUNS.c.id == sa.bindparam("run"))
+_SELECT_OFFSET = sa.select(_RUNS.c.log_offset).where(_RUNS.c.id == sa.bindparam("run"))
+_PUT_ROW = sa.insert(_RUNS).prefix_with("OR REPLACE")
+_PUT_RECORD = sa.insert(_RECORDS).prefix_with("OR REPLACE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class RunStore:
         self._engine = _engine(workspace.index_path)
         with self._writing() as connection:
             migrate(connection)
-        if fresh and any(workspace.runs.glob(f"*/{CONFIG_FILE}")):
+        if fresh and any(map(_is_run_folder, workspace.runs.iterdir())):
             self.reindex()
 
     # --- taking in ------------------------------------------------------------
@@ -114,25 +116,31 @@ class RunStore:
         Raises:
             ConfigError, NotFoundError: config.json or events.jsonl cannot be used.
         """
-        row = _new_row(self.workspace.run_dir(run_id))
+        row, records = fold(new_row(self._run_dir(run_id)), EventLog(self._run_dir(run_id)))
         with self._writing() as connection:
-            connection.execute(sa.insert(_RUNS).prefix_with("OR REPLACE"), row)
-        self.sync(run_id)
+            _put(connection, [row], records)
 
     def sync(self, run_id: str) -> None:
         """Read on in the run's story; cheap when nothing was added."""
-        log = EventLog(self.workspace.run_dir(run_id))
-        query = sa.select(_RUNS.c.log_offset).where(_RUNS.c.id == run_id)
+        log = EventLog(self._run_dir(run_id))
         with self._engine.connect() as connection:
-            if connection.execute(query).scalar_one_or_none() == log.size():
+            if connection.execute(_SELECT_OFFSET, {"run": run_id}).scalar() == log.size():
                 return
         with self._writing() as connection:
-            _take_in(connection, run_id, log)
+            row = connection.execute(_SELECT_ROW, {"run": run_id}).mappings().one_or_none()
+            if row is None:
+                raise _unknown(run_id)
+            changed, records = fold(dict(row), log)
+            _put(connection, [changed], records)
 
     def sync_unfinished(self) -> None:
         """Sync every run that may still change."""
-        for run_id in self.ids([s for s in RunState if not s.is_finished]):
-            self.sync(run_id)
+        query = _filtered(sa.select(_RUNS.c.id, _RUNS.c.log_offset), _UNFINISHED, None)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        for row in rows:
+            if EventLog(self._run_dir(row.id)).size() != row.log_offset:
+                self.sync(row.id)
 
     def forget(self, run_id: str) -> None:
         """Take a run out of the index; its folder is not touched."""
@@ -149,27 +157,28 @@ class RunStore:
         reason: str | None = None,
     ) -> RunState:
         """Compare-and-set in the run's log, then in the index; returns the state before."""
-        log = EventLog(self.workspace.run_dir(run_id))
+        log = EventLog(self._run_dir(run_id))
         before = log.transition(target, expected=expected, reason=reason)
         self.sync(run_id)
         return before
 
     def reindex(self) -> Found:
         """Forget the index and build it from the run folders."""
-        skipped = []
+        rows, records, skipped = [], [], []
         with self._writing() as connection:
-            connection.execute(sa.delete(_RECORDS))
-            connection.execute(sa.delete(_RUNS))
-            folders = sorted(p for p in self.workspace.runs.iterdir() if _is_run_folder(p))
-            for folder in folders:
+            for folder in sorted(p for p in self.workspace.runs.iterdir() if _is_run_folder(p)):
                 try:
-                    connection.execute(sa.insert(_RUNS), _new_row(folder))
-                except (MsipError, OSError, ValueError) as error:
+                    row, kept = fold(new_row(folder), EventLog(folder))
+                except (MsipError, OSError, ValueError, KeyError) as error:
                     logger.warning("%s is left out of the index: %s", folder, error)
                     skipped.append(f"{folder.name}: {error}")
                     continue
-                _take_in(connection, folder.name, EventLog(folder))
-        return Found(len(folders) - len(skipped), tuple(skipped))
+                rows.append(row)
+                records += kept
+            connection.execute(sa.delete(_RECORDS))
+            connection.execute(sa.delete(_RUNS))
+            _put(connection, rows, records)
+        return Found(len(rows), tuple(skipped))
 
     # --- reading --------------------------------------------------------------
 
@@ -196,11 +205,10 @@ class RunStore:
     def row(self, run_id: str) -> RunRow:
         """One run, or NotFoundError."""
         with self._engine.connect() as connection:
-            values = connection.execute(_RUNS.select().where(_RUNS.c.id == run_id)).mappings()
-            found = values.one_or_none()
+            found = connection.execute(_SELECT_ROW, {"run": run_id}).mappings().one_or_none()
             places = _queue_places(connection) if found else {}
         if found is None:
-            raise NotFoundError(f"There is no run '{run_id}': see 'runs list' for what is there.")
+            raise _unknown(run_id)
         return _row(found, places)
 
     def ids(self, states: Collection[RunState]) -> list[str]:
@@ -231,6 +239,9 @@ class RunStore:
         with self._engine.connect() as connection:
             return [json.loads(text) for text in connection.execute(query).scalars()]
 
+    def _run_dir(self, run_id: str) -> Path:
+        return self.workspace.run_dir(run_id)
+
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
         with self._engine.execution_options(write=True).begin() as connection:
@@ -246,7 +257,6 @@ def _engine(path: Path) -> sa.Engine:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute("PRAGMA foreign_keys=ON")
         except connection.DatabaseError as error:
             raise WorkError(
                 f"The index {path} cannot be read ({error}). Move it away: it is built again "
@@ -260,6 +270,19 @@ def _engine(path: Path) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
+
+
+def _put(
+    connection: sa.Connection, rows: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]
+) -> None:
+    if rows:
+        connection.execute(_PUT_ROW, rows)
+    if records:
+        connection.execute(_PUT_RECORD, records)
+
+
+def _unknown(run_id: str) -> NotFoundError:
+    return NotFoundError(f"There is no run '{run_id}': see 'runs list' for what is there.")
 
 
 def _filtered(query: Any, states: Collection[RunState] | None, kind: str | None) -> Any:
@@ -277,14 +300,8 @@ def _queue_places(connection: sa.Connection) -> dict[str, int]:
     return {run_id: int(n) for run_id, n in connection.execute(query)}
 
 
-@lru_cache(maxsize=2048)
-def _config(text: str) -> TrainConfig | PruneConfig:
-    # Configs are frozen, so lists of hundreds of runs may share one checked object per text.
-    return parse_run_config(json.loads(text))
-
-
 def _row(values: Any, places: dict[str, int]) -> RunRow:
-    config = _config(values["config"])
+    config = config_of(values["config"])
     same = {name: values[name] for name in RunRow.__slots__ if name in values and name != "config"}
     same["state"] = RunState(values["state"])
     return RunRow(
@@ -294,98 +311,3 @@ def _row(values: Any, places: dict[str, int]) -> RunRow:
 
 def _is_run_folder(path: Path) -> bool:
     return path.is_dir() and not path.name.startswith(".")
-
-
-def _new_row(run_dir: Path) -> dict[str, Any]:
-    """The row of a run whose story is still unread."""
-    file = run_dir / CONFIG_FILE
-    if not file.is_file():
-        raise NotFoundError(f"{run_dir} holds no {CONFIG_FILE}: this is not a run folder.")
-    text = file.read_text(encoding="utf-8")
-    config = _config(text)
-    EventLog(run_dir).state()
-    return {
-        "id": run_dir.name, "name": config.name or run_dir.name, "kind": config.kind,
-        "state": RunState.QUEUED.value, "stage": None, "iteration": 0,
-        "iterations": config.iterations if isinstance(config, PruneConfig) else 0,
-        "done": 0.0, "seconds_left": None, "message": "", "error": None, "exit_code": None,
-        "created": file.stat().st_mtime, "queued": None, "started": None, "finished": None,
-        "slot": slot_of(config.device), "config": text, "map50": None, "macs_ratio": None,
-        "model_id": None, "seq": 0, "log_offset": 0,
-    }  # fmt: skip
-
-
-def _take_in(connection: sa.Connection, run_id: str, log: EventLog) -> None:
-    mine = _RUNS.c.id == run_id
-    row = connection.execute(_RUNS.select().where(mine)).mappings().one_or_none()
-    if row is None:
-        raise NotFoundError(f"There is no run '{run_id}': see 'runs list' for what is there.")
-    offset = row["log_offset"]
-    if log.size() < offset:  # a half line was cut off that an older reader had counted
-        offset = 0
-    events, end = log.read_from(offset)
-    changed: dict[str, Any] = dict(row)
-    kept = []
-    for event in events:
-        _apply(event, changed)
-        if event["kind"] in _KEPT_KINDS:
-            kept.append(_record_row(run_id, event))
-    if kept:
-        connection.execute(sa.insert(_RECORDS).prefix_with("OR REPLACE"), kept)
-    changed["log_offset"] = end
-    connection.execute(sa.update(_RUNS).where(mine).values(changed))
-
-
-def _record_row(run_id: str, event: Event) -> dict[str, Any]:
-    places: dict[str, Sequence[Any]] = {
-        "epoch": (event.get("iteration"), event.get("phase"), event.get("epoch")),
-        "iteration": (event.get("index"),),
-        "baseline": (), "final": (),
-    }  # fmt: skip
-    place = "/".join(map(str, places.get(event["kind"], (event["seq"],))))
-    return {
-        "run_id": run_id, "kind": event["kind"], "place": place, "seq": event["seq"],
-        "time": event["time"], "payload": json.dumps(event, ensure_ascii=False),
-    }  # fmt: skip
-
-
-def _apply(event: Event, row: dict[str, Any]) -> None:
-    """What one event changes in the row of its run."""
-    row["seq"] = event["seq"]
-    match event["kind"]:
-        case "state":
-            _apply_state(event, row)
-        case "stage":
-            row.update(stage=event["stage"], iteration=event["iteration"])
-        case "progress":
-            row.update(
-                done=event["done"], seconds_left=event["seconds_left"], message=event["message"]
-            )
-        case "iteration":
-            row.update(
-                iteration=event["index"], map50=event["map50_after"],
-                macs_ratio=event["macs_ratio"],
-            )  # fmt: skip
-        case "final":
-            row.update(
-                map50=event["metrics"]["map50"], macs_ratio=event["macs_ratio"],
-                model_id=event["model_id"], iteration=event["iteration"],
-            )  # fmt: skip
-
-
-def _apply_state(event: Event, row: dict[str, Any]) -> None:
-    state = RunState(event["state"])
-    row.update(state=state.value, error=event.get("reason"), exit_code=event.get("exit_code"))
-    if row["log_offset"] == 0 and row["seq"] == 1:
-        row["created"] = event["time"]
-    match state:
-        case RunState.QUEUED:
-            row.update(queued=event["time"], finished=None)
-        case RunState.RUNNING:
-            row["started"] = row["started"] or event["time"]
-        case RunState.COMPLETED:
-            row.update(done=1.0, seconds_left=0.0)
-    if not state.has_worker:
-        row.update(stage=None, seconds_left=0.0 if state is RunState.COMPLETED else None)
-    if state.is_finished:
-        row["finished"] = event["time"]

@@ -1,0 +1,112 @@
+"""A run's story folded into what the index keeps: one row, and the newest of each record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from msip_core.config import PruneConfig, TrainConfig, parse_run_config
+from msip_core.errors import NotFoundError
+from msip_core.runs.events_log import Event, EventLog
+from msip_core.runs.slots import slot_of
+from msip_core.runs.state import RunState
+
+CONFIG_FILE = "config.json"
+_KEPT_KINDS = frozenset({"baseline", "epoch", "iteration", "final", "milestone", "state"})
+
+
+@lru_cache(maxsize=2048)
+def config_of(text: str) -> TrainConfig | PruneConfig:
+    """The checked config of its JSON. Configs are frozen, so long lists may share them."""
+    return parse_run_config(json.loads(text))
+
+
+def new_row(run_dir: Path) -> dict[str, Any]:
+    """The row of a run whose story is still unread."""
+    file = run_dir / CONFIG_FILE
+    if not file.is_file():
+        raise NotFoundError(f"{run_dir} holds no {CONFIG_FILE}: this is not a run folder.")
+    text = file.read_text(encoding="utf-8")
+    config = config_of(text)
+    EventLog(run_dir).state()
+    return {
+        "id": run_dir.name, "name": config.name or run_dir.name, "kind": config.kind,
+        "state": RunState.QUEUED.value, "stage": None, "iteration": 0,
+        "iterations": config.iterations if isinstance(config, PruneConfig) else 0,
+        "done": 0.0, "seconds_left": None, "message": "", "error": None, "exit_code": None,
+        "created": file.stat().st_mtime, "queued": None, "started": None, "finished": None,
+        "slot": slot_of(config.device), "config": text, "map50": None, "macs_ratio": None,
+        "model_id": None, "seq": 0, "log_offset": 0,
+    }  # fmt: skip
+
+
+def fold(row: dict[str, Any], log: EventLog) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Read on in the story from where `row` stands; the new row, and records to keep."""
+    offset = row["log_offset"]
+    if log.size() < offset:  # somebody put an older copy of the folder here
+        offset = 0
+    events, end = log.read_from(offset)
+    changed = dict(row)
+    for event in events:
+        _apply(event, changed)
+    changed["log_offset"] = end
+    kept = [_record_row(row["id"], event) for event in events if event["kind"] in _KEPT_KINDS]
+    return changed, kept
+
+
+def _record_row(run_id: str, event: Event) -> dict[str, Any]:
+    places: dict[str, Sequence[Any]] = {
+        "epoch": (event.get("iteration"), event.get("phase"), event.get("epoch")),
+        "iteration": (event.get("index"),),
+        "baseline": (), "final": (),
+    }  # fmt: skip
+    place = "/".join(map(str, places.get(event["kind"], (event["seq"],))))
+    return {
+        "run_id": run_id, "kind": event["kind"], "place": place, "seq": event["seq"],
+        "time": event["time"], "payload": json.dumps(event, ensure_ascii=False),
+    }  # fmt: skip
+
+
+def _apply(event: Event, row: dict[str, Any]) -> None:
+    """What one event changes in the row of its run."""
+    row["seq"] = event["seq"]
+    match event["kind"]:
+        case "state":
+            _apply_state(event, row)
+        case "stage":
+            row.update(stage=event["stage"], iteration=event["iteration"])
+        case "progress":
+            row.update(
+                done=event["done"], seconds_left=event["seconds_left"], message=event["message"]
+            )
+        case "iteration":
+            row.update(
+                iteration=event["index"], map50=event["map50_after"],
+                macs_ratio=event["macs_ratio"],
+            )  # fmt: skip
+        case "final":
+            row.update(
+                map50=event["metrics"]["map50"], macs_ratio=event["macs_ratio"],
+                model_id=event["model_id"], iteration=event["iteration"],
+            )  # fmt: skip
+
+
+def _apply_state(event: Event, row: dict[str, Any]) -> None:
+    state = RunState(event["state"])
+    row.update(state=state.value, error=event.get("reason"), exit_code=event.get("exit_code"))
+    if row["log_offset"] == 0 and row["seq"] == 1:
+        row["created"] = event["time"]
+    match state:
+        case RunState.QUEUED:
+            row.update(queued=event["time"], finished=None)
+        case RunState.RUNNING:
+            row["started"] = row["started"] or event["time"]
+        case RunState.COMPLETED:
+            row.update(done=1.0, seconds_left=0.0)
+    if not state.has_worker:
+        row.update(stage=None, seconds_left=0.0 if state is RunState.COMPLETED else None)
+    if state.is_finished:
+        row["finished"] = event["time"]
