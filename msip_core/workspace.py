@@ -76,6 +76,8 @@ class Workspace:
         os.environ["YOLO_CONFIG_DIR"] = str(home / "ultralytics")
         os.environ["MPLCONFIGDIR"] = str(home / "matplotlib")
         os.environ["YOLO_AUTOINSTALL"] = "false"
+        os.environ["YOLO_OFFLINE"] = "true"  # else it asks a name server at every import
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime reports to its maker otherwise
 
 
 def check_name(name: str, what: str) -> str:

@@ -85,15 +85,17 @@ def export_module(
 
 def _export(stock: Path, format: str, imgsz: int, batch: int) -> Path:
     on_gpu = format == "tensorrt"
+    # Simplifying would need another package; ONNX Runtime does it when it loads the file.
+    settings = {"simplify": False} if format in ("onnx", "tensorrt") else {}
     try:
         with threads_kept():
             made = YOLO(str(stock), task="detect").export(
                 format="engine" if on_gpu else format,
                 imgsz=imgsz,
                 batch=batch,
-                simplify=False,  # would need another package; ONNX Runtime simplifies itself
                 device=0 if on_gpu else "cpu",
                 verbose=False,
+                **settings,
             )
     except (RuntimeError, AssertionError, ValueError, ImportError, OSError) as error:
         raise WorkError(f"The {format} file could not be written: {error}") from error

@@ -23,6 +23,7 @@ _OMP = os.environ.get("OMP_NUM_THREADS")
 os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 os.environ.setdefault("YOLO_VERBOSE", "false")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reports to its maker otherwise
 # OpenVINO reports every import and conversion to its maker; without this package it cannot.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
