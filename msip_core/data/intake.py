@@ -64,6 +64,7 @@ class Intake:
         self._dropped: Counter[str] = Counter()
         self._plane_notes: Counter[str] = Counter()
         self._background = 0
+        self._outlined = 0
         # Ids in label files are given by first appearance and put in order at the end.
         self._order = list(dict.fromkeys(self._map(name) for name in self._listed()))
         self.classes: tuple[str, ...] = ()
@@ -194,6 +195,7 @@ class Intake:
             x1, y1, x2, y2 = obj.xyxy
             self._box_sizes.append(((x2 - x1) * (y2 - y1)) ** 0.5)
         self._background += not objects
+        self._outlined += sum(obj.outline is not None for _, obj in objects)
         if raw.note:
             self._plane_notes[raw.note] += 1
 
@@ -208,7 +210,7 @@ class Intake:
             numbers = (
                 (x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height
             )  # fmt: skip
-            values = " ".join(f"{number:.8f}" for number in numbers)
+            values = " ".join(f"{number:.6f}" for number in numbers)
             lines.append(f"{self._order.index(mapped)} {values}\n")
         return "".join(lines)
 
@@ -227,12 +229,13 @@ class Intake:
 
     def notes(self) -> list[str]:
         """What concerns more than one image."""
-        notes = [
-            f"{n} boxes of class '{c}' were dropped, as asked." for c, n in self._dropped.items()
-        ]
+        notes = [f"Boxes of class '{c}' dropped, as asked: {n}." for c, n in self._dropped.items()]
         notes += [
-            f"{n} files hold several planes: {what}." for what, n in self._plane_notes.items()
+            f"Files with several planes: {n} ({what})." for what, n in self._plane_notes.items()
         ]
+        if self._outlined:
+            total = sum(self._boxes.values())
+            notes.append(f"Outlines are known for {self._outlined} of {total} boxes.")
         empty = [name for name in self._order if name and not self._boxes[name]]
         if empty and self._boxes:
             notes.append(f"Classes without any box were left out: {', '.join(empty)}.")

@@ -19,7 +19,11 @@ from msip_core.data.labels import (
     split_of_path,
 )
 from msip_core.data.manifest import Problem, SplitName
+from msip_core.data.outlines import in_mask_folder
 from msip_core.errors import DatasetError
+
+# The whole file is held in memory, at about ten times its size.
+MAX_BYTES = 256 * 1024**2
 
 
 @dataclass
@@ -89,13 +93,17 @@ def find_coco(tree: FileTree, index: ImageIndex) -> CocoReader | None:
     reader = CocoReader(defaultdict(list), [])
     found = False
     for name in tree.names:
-        if name.lower().endswith(".json"):
+        if name.lower().endswith(".json") and not in_mask_folder(name):
             found = _add(reader, tree, name, index) or found
     reader.annotations = dict(reader.annotations)
     return reader if found else None
 
 
 def _add(reader: CocoReader, tree: FileTree, name: str, index: ImageIndex) -> bool:
+    if tree.size(name) > MAX_BYTES:
+        what = f"is larger than {MAX_BYTES // 1024**2} MB: export the labels in several files"
+        reader.orphans.append(Problem(file=name, what=what))
+        return False
     try:
         value = json.loads(read_text(tree, name))
     except (json.JSONDecodeError, DatasetError, RecursionError) as error:
@@ -143,7 +151,7 @@ def _distribute(
             (categories.get(category, f"class_{category}"), annotation)
         )
     if lost:
-        what = f"{lost} annotations belong to images that are not there"
+        what = f"annotations of images that are not there: {lost}"
         reader.orphans.append(Problem(file=name, what=what))
 
 

@@ -59,30 +59,36 @@ class YoloReader:
         return set(self.files)
 
     def read(self, image: str, width: float, height: float) -> ImageLabels:
+        lines = [line.split() for line in read_text(self.tree, self.files[image]).splitlines()]
+        if self.pose_values:
+            lines = [v[:5] if len(v) == 5 + self.pose_values else v for v in lines]
         labels = ImageLabels()
-        for number, line in enumerate(read_text(self.tree, self.files[image]).splitlines(), 1):
-            values = line.split()
-            if not values:
-                continue
-            if self.pose_values and len(values) == 5 + self.pose_values:
-                values = values[:5]
-            try:
-                labels.objects.append(self._object(values, width, height))
-            except ValueError as error:
-                labels.problems.append(f"label line {number} left out: {error}")
+        try:
+            labels.objects = self._objects([values for values in lines if values], width, height)
+        except ValueError:  # look at each line alone: one bad line costs one box
+            for number, values in enumerate(lines, 1):
+                try:
+                    labels.objects += self._objects([values] if values else [], width, height)
+                except ValueError as error:
+                    labels.problems.append(f"label line {number} left out: {error}")
         return labels
 
-    def _object(self, values: list[str], width: float, height: float) -> LabelledObject:
+    def _objects(self, lines: list[list[str]], width: float, height: float) -> list[LabelledObject]:
         from supervision.dataset.formats.yolo import yolo_annotations_to_detections
 
-        found = yolo_annotations_to_detections([" ".join(values)], (1, 1), with_masks=False)
-        fractions = found.xyxy[0].astype(np.float64)
-        if not np.isfinite(fractions).all() or np.abs(fractions).max() > 10:
+        texts = [" ".join(values) for values in lines]
+        found = yolo_annotations_to_detections(texts, (1, 1), with_masks=False)
+        fractions = found.xyxy.astype(np.float64)
+        if not np.isfinite(fractions).all() or np.abs(fractions).max(initial=0) > 10:
             raise ValueError("coordinates are not fractions of the image")
         scale = np.array([width, height])
-        outline = _outline(values) * scale if len(values) > 6 else None
-        x1, y1, x2, y2 = (fractions * np.tile(scale, 2)).tolist()
-        return LabelledObject(self._name(int(float(values[0]))), (x1, y1, x2, y2), outline)
+        objects = []
+        for values, box in zip(lines, fractions * np.tile(scale, 2)):
+            x1, y1, x2, y2 = box.tolist()
+            outline = _outline(values) * scale if len(values) > 6 else None
+            name = self._name(int(float(values[0])))
+            objects.append(LabelledObject(name, (x1, y1, x2, y2), outline))
+        return objects
 
     def _name(self, index: int) -> str:
         return self.classes[index] if 0 <= index < len(self.classes) else f"class_{index}"
@@ -184,6 +190,10 @@ def _read_config(tree: FileTree, notes: list[str]) -> dict[str, Any]:
 
 def _class_names(tree: FileTree, config: dict[str, Any], notes: list[str]) -> list[str]:
     names = config.get("names")
+    values = list(names.values()) if isinstance(names, dict) else names
+    # Only plain names: nested aliases of a hostile YAML grow without bound when printed.
+    if isinstance(values, list) and not all(isinstance(v, (str, int, float)) for v in values):
+        names = None
     if isinstance(names, list):
         return [str(name) for name in names]
     if isinstance(names, dict) and all(str(key).isdigit() for key in names):

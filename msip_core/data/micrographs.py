@@ -7,13 +7,14 @@ A file with several planes gives one of them, and the note says which.
 from __future__ import annotations
 
 import io
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import BmpImagePlugin, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin
 
 from msip_core.config import ImageRecipe
 from msip_core.data.enhance import Raw, apply_recipe
@@ -23,6 +24,12 @@ from msip_core.errors import DatasetError
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 # 16-bit colour at this size is 600 MB of raw pixels: what a workstation still holds.
 MAX_PIXELS = 100_000_000
+
+_READERS: dict[bytes, type[ImageFile.ImageFile]] = {
+    b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
+    b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
+    b"BM": BmpImagePlugin.BmpImageFile,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +106,15 @@ def decode(data: bytes, name: str) -> RawImage:
 
 
 def _decode_pillow(data: bytes, name: str) -> RawImage:
+    # Pillow's own readers instead of Image.open: Ultralytics replaces that function in its
+    # process by one that ends in an ImportError on a file it does not know.
+    reader = next((r for magic, r in _READERS.items() if data.startswith(magic)), None)
+    if reader is None:
+        raise DatasetError(
+            f"{name} is not a PNG, JPEG, BMP or TIFF image: save it as one of these."
+        )
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP")) as image:
+        with reader(io.BytesIO(data)) as image:
             _check_pixels(image.width, image.height, name)
             if image.format == "PNG" and data[24] == 16:
                 return _decode_deep_png(data, name)
@@ -109,14 +123,11 @@ def _decode_pillow(data: bytes, name: str) -> RawImage:
             note = None
             if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
                 note, plain = f"first of {getattr(image, 'n_frames', 1)} frames", False
-            upright = ImageOps.exif_transpose(image)
+            upright = ImageOps.exif_transpose(image) if rotated else image
             grey = upright.mode in ("L", "1")
             pixels = np.asarray(upright.convert("L" if grey else "RGB"), dtype=np.uint8)
-    except UnidentifiedImageError as error:
-        raise DatasetError(
-            f"{name} is not a PNG, JPEG, BMP or TIFF image: save it as one of these."
-        ) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    # What Pillow's readers raise on damaged files.
+    except (OSError, SyntaxError, ValueError, IndexError, TypeError, struct.error) as error:
         raise DatasetError(
             f"{name} is damaged or cut short ({error}): copy or export it again."
         ) from error
@@ -135,10 +146,14 @@ def _decode_deep_png(data: bytes, name: str) -> RawImage:
 
 def _check_pixels(width: int, height: int, name: str) -> None:
     if width * height > MAX_PIXELS:
-        raise DatasetError(
-            f"{name} has {width} x {height} pixels, more than the {MAX_PIXELS // 10**6} megapixels "
-            "that are read at once: cut it into tiles."
-        )
+        raise DatasetError(_too_large(name, f"{width} x {height} pixels"))
+
+
+def _too_large(name: str, how: str) -> str:
+    return (
+        f"{name} is too large ({how}; up to {MAX_PIXELS // 10**6} megapixels are read at once): "
+        "cut it into tiles."
+    )
 
 
 def _depth(pixels: Raw) -> int:

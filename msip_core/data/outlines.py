@@ -32,9 +32,9 @@ class MaskIndex:
 
     def __init__(self, tree: FileTree, candidates: Sequence[str]) -> None:
         self._tree = tree
-        outside = {PurePosixPath(n).stem for n in candidates if not _in_mask_folder(n)}
-        masks = [n for n in candidates if _in_mask_folder(n) and PurePosixPath(n).stem in outside]
-        masks += [n for n in tree.names if n.endswith(".json") and _in_mask_folder(n)]
+        outside = {PurePosixPath(n).stem for n in candidates if not in_mask_folder(n)}
+        masks = [n for n in candidates if in_mask_folder(n) and PurePosixPath(n).stem in outside]
+        masks += [n for n in tree.names if n.endswith(".json") and in_mask_folder(n)]
         self._by_stem: dict[str, list[str]] = {}
         for name in masks:
             self._by_stem.setdefault(PurePosixPath(name).stem, []).append(name)
@@ -69,7 +69,8 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def _in_mask_folder(name: str) -> bool:
+def in_mask_folder(name: str) -> bool:
+    """Whether a path leads through a folder that is named for masks."""
     return any(part.lower() in _FOLDERS for part in PurePosixPath(name).parts[:-1])
 
 

@@ -60,8 +60,8 @@ def measure_recipe(
         ]
     low, high = scaling_limits(np.concatenate(samples), recipe)
     note = (
-        f"{len(samples)} images were scaled so that grey value {low:.6g} is black and {high:.6g} "
-        f"is white (percentiles {recipe.low_percentile:g} and {recipe.high_percentile:g} of all)."
+        f"Grey value {low:.6g} became black and {high:.6g} white in all {len(samples)} scaled "
+        f"images (percentiles {recipe.low_percentile:g} and {recipe.high_percentile:g} of all)."
     )
     return recipe.model_copy(update={"low_value": low, "high_value": high}), [note]
 

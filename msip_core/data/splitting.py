@@ -60,6 +60,10 @@ def plan_split(items: Sequence[SplitItem], config: SplitConfig) -> SplitPlan:
     if config.keep_existing and any(item.existing for item in items):
         return _keep_existing(items, grouping, config)
     notes = list(grouping.notes)
+    if config.keep_existing:
+        notes.append("The source has no train, val and test parts to keep: it was split anew.")
+    elif any(item.existing for item in items):
+        notes.append("The source's own train, val and test parts were not kept: it was split anew.")
     features = _features(items)
     units = _units(items, grouping, notes)
     splits = _assign(features, units, config)
@@ -247,7 +251,7 @@ def _keep_existing(
     splits: list[SplitName] = [item.existing or "train" for item in items]
     homeless = sum(item.existing is None for item in items)
     if homeless:
-        notes.append(f"{homeless} images lie in no train, val or test folder: taken as train.")
+        notes.append(f"Images in no train, val or test folder, taken as train: {homeless}.")
     if "val" not in splits and splits.count("train") > 1:
         index = [i for i, split in enumerate(splits) if split == "train"]
         units = _numbered([grouping.groups[i] for i in index])
@@ -265,7 +269,10 @@ def _keep_existing(
     if "test" not in splits:
         notes.append("The source has no test part: results are those of the validation part.")
     notes += _leaks(splits, grouping)
-    sentence = "The parts of the source were kept. " + grouping.sentence
+    sentence = (
+        "The parts of the source were kept as they came, and checked against the "
+        f"{len(set(grouping.groups))} groups that file names show."
+    )
     return SplitPlan(tuple(splits), grouping.groups, sentence, tuple(notes))
 
 
@@ -279,6 +286,6 @@ def _leaks(splits: Sequence[SplitName], grouping: Grouping) -> list[str]:
         return []
     shown = ", ".join(leaking[:5]) + (" ..." if len(leaking) > 5 else "")
     return [
-        f"{len(leaking)} groups lie on several sides of the kept split ({shown}): scores will "
-        "look better than on new plates."
+        f"Groups on several sides of the kept split: {len(leaking)} ({shown}). Scores will look "
+        "better than on new plates."
     ]

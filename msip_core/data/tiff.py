@@ -66,13 +66,10 @@ def _read(tiff: tifffile.TiffFile, name: str, max_pixels: int) -> TiffPlane:
     width, height = sizes.get("X", 0), sizes.get("Y", 0)
     if not width or not height:
         raise DatasetError(f"{name} is a TIFF without an image plane (axes {axes}).")
-    if width * height > max_pixels or math.prod(shape) > 20 * max_pixels:
-        raise DatasetError(
-            f"{name} holds {' x '.join(map(str, shape))} values, more than are read at once "
-            f"({max_pixels // 10**6} megapixels a plane): cut it into tiles or planes."
-        )
+    if width * height > max_pixels:
+        raise DatasetError(_too_large(name, f"{width} x {height} pixels", max_pixels))
     colour = sizes.get("C") == 3 and series.dtype == np.uint8 and "S" not in axes
-    pixels, taken = _plane(series, axes, colour)
+    pixels, taken = _plane(series, axes, colour, name, max_pixels)
     page = series.keyframe
     palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None
     if palette and pixels.ndim == 2:  # an ImageJ composite carries one palette a channel: not this
@@ -88,7 +85,9 @@ def _read(tiff: tifffile.TiffFile, name: str, max_pixels: int) -> TiffPlane:
     return TiffPlane(pixels, _significant_bits(tiff), size, note)
 
 
-def _plane(series: Any, axes: str, colour: bool) -> tuple[Raw, list[str]]:
+def _plane(
+    series: Any, axes: str, colour: bool, name: str, max_pixels: int
+) -> tuple[Raw, list[str]]:
     """Pick one index on every axis that is not an image axis; (H, W) or (H, W, 3)."""
     taken, index = [], []
     for axis, length in zip(axes, series.shape):
@@ -101,6 +100,11 @@ def _plane(series: Any, axes: str, colour: bool) -> tuple[Raw, list[str]]:
             word = {"Z": "z planes", "T": "time points", "C": "channels"}.get(axis, "pages")
             taken.append(f"number {chosen + 1} of {length} {word}")
     values = _select(series, axes, index)
+    if values is None:
+        if math.prod(series.shape) > 4 * max_pixels:
+            how = " x ".join(map(str, series.shape)) + " values in one block"
+            raise DatasetError(_too_large(name, how, max_pixels))
+        values = np.asarray(series.asarray())[tuple(index)]
     if "S" in axes and colour is False and values.shape[axes.index("S")] > 3:
         values = np.take(values, range(3), axis=axes.index("S"))  # alpha says nothing here
     # Bring channels last and drop the picked axes.
@@ -118,8 +122,8 @@ def _image_shape(axes: str, shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[axes.index("Y")], shape[axes.index("X")]
 
 
-def _select(series: Any, axes: str, index: list[slice]) -> Raw:
-    """Read only the page that holds the picked plane where pages follow the leading axes."""
+def _select(series: Any, axes: str, index: list[slice]) -> Raw | None:
+    """Only the page that holds the picked plane; None where pages do not follow the axes."""
     lead = min(axes.index("Y"), axes.index("X"), axes.index("S") if "S" in axes else len(axes))
     leading = series.shape[:lead]
     single = all(part.stop is not None for part in index[:lead])
@@ -129,7 +133,7 @@ def _select(series: Any, axes: str, index: list[slice]) -> Raw:
         if page is not None:
             pixels = page.asarray().reshape((1,) * lead + series.shape[lead:])
             return np.asarray(pixels)[tuple([slice(None)] * lead + index[lead:])]
-    return np.asarray(series.asarray())[tuple(index)]
+    return None
 
 
 def _significant_bits(tiff: tifffile.TiffFile) -> int | None:
@@ -192,6 +196,13 @@ def _micrometres(value: str | float | None, unit: str) -> float | None:
     except ValueError:
         return None
     return length * factor if factor and math.isfinite(length) and length > 0 else None
+
+
+def _too_large(name: str, how: str, max_pixels: int) -> str:
+    return (
+        f"{name} is too large ({how}; up to {max_pixels // 10**6} megapixels are read at once): "
+        "cut it into tiles or planes."
+    )
 
 
 def _first_line(error: Exception) -> str:

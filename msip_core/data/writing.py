@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
+import shutil
 import time
 from pathlib import Path
 
@@ -20,7 +22,8 @@ from msip_core.data.manifest import (
     summarise,
 )
 from msip_core.data.splitting import SplitPlan
-from msip_core.workspace import write_json, write_text
+from msip_core.errors import NotFoundError
+from msip_core.workspace import Workspace, write_json, write_text
 
 
 def write_dataset(
@@ -107,3 +110,18 @@ def content_hash(
 def _common_size(taken: list[TakenImage]) -> float | None:
     sizes = {image.pixel_size_um for image in taken}
     return sizes.pop() if len(sizes) == 1 else None
+
+
+def delete_dataset(workspace: Workspace, name: str) -> None:
+    """Remove a dataset. Runs and models that were made from it keep their own records.
+
+    Raises:
+        NotFoundError: there is none of that name.
+    """
+    folder = workspace.dataset_dir(name)
+    if not folder.is_dir():
+        raise NotFoundError(f"There is no dataset '{name}' in {workspace.root}.")
+    # Renamed first, so that nobody meets half of it.
+    hidden = folder.with_name(f".deleted-{name}-{secrets.token_hex(3)}")
+    folder.rename(hidden)
+    shutil.rmtree(hidden)

@@ -1,0 +1,126 @@
+"""Zips and folders that cannot do harm."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from msip_core.data import archive
+from msip_core.data.archive import open_tree
+from msip_core.errors import DatasetError, NotFoundError
+from tests.data.conftest import Importer, yolo_folder
+
+
+def write_zip(path: Path, entries: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in entries.items():
+            file.writestr(name, data)
+    return path
+
+
+def test_a_folder_and_its_zip_give_the_same_dataset(tmp_path: Path, bring_in: Importer) -> None:
+    root = yolo_folder(tmp_path / "s", {"a": "0 0.5 0.5 0.2 0.2\n", "b": ""}, ["crypt"])
+    entries = {
+        path.relative_to(tmp_path).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+    packed = write_zip(tmp_path / "s.zip", entries)
+
+    from_folder, from_zip = bring_in(root, "one"), bring_in(packed, "two")
+
+    assert from_zip.content_hash == from_folder.content_hash
+
+
+def test_paths_that_lead_out_of_a_zip_are_left_out_and_named(tmp_path: Path) -> None:
+    names = ["../evil.png", "/etc/evil.png", "C:/evil.png", "a/../../evil.png", "a\\..\\evil.png"]
+    path = write_zip(tmp_path / "x.zip", dict.fromkeys(names, b"x") | {"good.png": b"x"})
+
+    with open_tree(path) as tree:
+        assert tree.names == ["good.png"]
+        assert len(tree.refused) == 5
+        assert {p.what for p in tree.refused} == {"its path leads out of the zip"}
+
+
+def test_links_in_zips_and_folders_are_not_followed(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("link.png")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        file.writestr(link, "/etc/passwd")
+        file.writestr("good.png", b"x")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "good.png").write_bytes(b"x")
+    os.symlink("/etc/passwd", tmp_path / "folder" / "link.png")
+    os.symlink("/etc", tmp_path / "folder" / "etc")
+
+    for source, links in ((tmp_path / "x.zip", 1), (tmp_path / "folder", 2)):
+        with open_tree(source) as tree:
+            assert tree.names == ["good.png"]
+            assert [p.what for p in tree.refused] == ["is a link; links are not followed"] * links
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_zip(tmp_path / "bomb.zip", {"a.png": b"\0" * 3_000_000})
+    monkeypatch.setattr(archive, "FREE_BYTES", 1000)
+
+    with pytest.raises(DatasetError, match="zip bomb"), open_tree(path):
+        pass
+
+
+def test_a_file_that_is_larger_than_its_entry_says_is_not_read_past_it(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", {"a.png": b"0123456789" * 1000})
+    data = bytearray(path.read_bytes())
+    # Claim 10 bytes in the central directory; the packed data unpack to 10,000.
+    where = data.rindex(b"PK\x01\x02")
+    data[where + 24 : where + 28] = (10).to_bytes(4, "little")
+    path.write_bytes(bytes(data))
+
+    with open_tree(path) as tree, pytest.raises(DatasetError, match="damaged inside the zip"):
+        tree.read("a.png")
+
+
+def test_a_damaged_entry_costs_one_image(tmp_path: Path, bring_in: Importer) -> None:
+    root = yolo_folder(tmp_path / "s", {"a": "0 0.5 0.5 0.2 0.2\n", "b": "0 0.5 0.5 0.2 0.2\n"})
+    with zipfile.ZipFile(tmp_path / "s.zip", "w") as file:  # stored, so that bytes can be hit
+        for path in sorted(root.rglob("*.*")):
+            file.write(path, path.relative_to(root))
+    data = bytearray((tmp_path / "s.zip").read_bytes())
+    payload = (root / "images" / "a.png").read_bytes()
+    data[data.index(payload) + 100] ^= 0xFF
+    (tmp_path / "s.zip").write_bytes(bytes(data))
+
+    report = bring_in(tmp_path / "s.zip").report
+
+    assert report.kept == 1
+    assert [p.file for p in report.skipped] == ["images/a.png"]
+    assert "damaged inside the zip" in report.skipped[0].what
+
+
+def test_leftovers_of_operating_systems_are_not_images(tmp_path: Path) -> None:
+    names = ("__MACOSX/._a.png", ".DS_Store", "x/Thumbs.db", "a.png")
+    path = write_zip(tmp_path / "x.zip", dict.fromkeys(names, b"x"))
+
+    with open_tree(path) as tree:
+        assert tree.names == ["a.png"]
+        assert tree.refused == []
+
+
+def test_no_path_and_no_zip_are_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "a.rar").write_bytes(b"Rar!")
+    cut = io.BytesIO()
+    with zipfile.ZipFile(cut, "w") as file:
+        file.writestr("a.png", b"x" * 1000)
+    (tmp_path / "cut.zip").write_bytes(cut.getvalue()[:-30])
+
+    with pytest.raises(NotFoundError, match="no folder or zip"), open_tree(tmp_path / "none"):
+        pass
+    for name in ("a.rar", "cut.zip"):
+        with pytest.raises(DatasetError, match="neither a folder nor a complete zip"):
+            open_tree(tmp_path / name).__enter__()

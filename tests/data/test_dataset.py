@@ -1,0 +1,138 @@
+"""Opening datasets: words for what is missing, and fast however many there are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from msip_core.data.dataset import Dataset, list_datasets, open_dataset
+from msip_core.data.manifest import ImageRecord, readiness_of
+from msip_core.data.preview import class_colour, draw_boxes, page_of, preview
+from msip_core.errors import DatasetError, NotFoundError
+from msip_core.workspace import Workspace
+from tests.data.conftest import Importer, yolo_folder
+
+
+def record(split: str, **counts: int) -> ImageRecord:
+    return ImageRecord.model_validate(
+        {
+            "id": "a", "file": "images/a.png", "width": 1, "height": 1, "split": split,
+            "group": "a", "sha256": "", "source": "a", "counts": counts,
+        }
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("images", "classes", "words"),
+    [
+        ((), (), "There are no images"),
+        ((record("train"),), (), "No image has a box"),
+        ((record("val", crypt=1),), ("crypt",), "No labelled image in the train part"),
+        (
+            (record("train", crypt=1), record("val")),
+            ("crypt",),
+            "No labelled image in the val part",
+        ),
+        (
+            (record("train", crypt=1), record("val", cyst=1)),
+            ("crypt", "cyst"),
+            "No box of class 'cyst' in the train part",
+        ),
+    ],
+)
+def test_the_badge_names_the_one_missing_thing(
+    images: tuple[ImageRecord, ...], classes: tuple[str, ...], words: str
+) -> None:
+    ready, missing = readiness_of(images, classes)
+
+    assert not ready
+    assert words in (missing or "")
+
+
+def test_a_dataset_with_labelled_train_and_val_images_is_ready() -> None:
+    images = (record("train", crypt=1), record("val", crypt=2))
+
+    assert readiness_of(images, ("crypt",)) == (True, None)
+
+
+def test_a_missing_dataset_or_image_is_said_with_what_there_is(
+    workspace: Workspace, drawn: Dataset
+) -> None:
+    with pytest.raises(NotFoundError, match=r"no dataset 'x' .*none yet"):
+        open_dataset(workspace, "x")
+    with pytest.raises(NotFoundError, match="has no image 'x'; it has 8 images"):
+        drawn.image("x")
+
+
+def test_a_damaged_dataset_does_not_hide_the_others(
+    tmp_path: Path, workspace: Workspace, bring_in: Importer
+) -> None:
+    for name in ("good", "bad"):
+        bring_in(yolo_folder(tmp_path / name, {"a": "0 0.5 0.5 0.2 0.2\n"}, ["crypt"]), name)
+    for file in ("summary.json", "dataset.json"):
+        (workspace.dataset_dir("bad") / file).write_text("{")
+
+    found = {summary.name: summary for summary in list_datasets(workspace)}
+
+    assert set(found) == {"good", "bad"}
+    assert "damaged" in (found["bad"].missing or "")
+    with pytest.raises(DatasetError, match="is damaged"):
+        open_dataset(workspace, "bad")
+
+
+def test_files_that_went_away_are_named(tmp_path: Path, bring_in: Importer) -> None:
+    dataset = bring_in(yolo_folder(tmp_path / "s", {"a": ""}, ["crypt"]))
+    (image,) = dataset.images
+    dataset.path(image).unlink()
+
+    with pytest.raises(DatasetError, match="is gone from the workspace"):
+        dataset.pixels(image)
+
+
+def test_reading_and_importing_data_load_no_torch_and_no_streamlit() -> None:
+    code = (
+        "import sys, msip_core.data.jobs, msip_core.data.synthetic, msip_core.data.preview\n"
+        "bad = {'torch', 'streamlit', 'matplotlib', 'supervision'} & set(sys.modules)\n"
+        "sys.exit(', '.join(bad) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_drawn_boxes_have_the_colour_of_their_class_and_stay_inside(drawn: Dataset) -> None:
+    image = next(record for record in drawn.images if record.counts.get("crypt"))
+    boxes, pixels = drawn.boxes(image), drawn.pixels(image)
+    box = next(box for box in boxes if drawn.classes[box.cls] == "crypt")
+
+    picture = draw_boxes(pixels, [box], drawn.classes, names=False)
+
+    changed = (picture != pixels).any(axis=2).nonzero()
+    assert tuple(picture[round(box.y1), round(box.x1)]) == class_colour(box.cls)
+    assert (changed[0].min(), changed[0].max()) == (round(box.y1), round(box.y2) - 1)
+    assert (changed[1].min(), changed[1].max()) == (round(box.x1), round(box.x2) - 1)
+
+
+def test_one_class_can_be_shown_alone(drawn: Dataset) -> None:
+    image = next(record for record in drawn.images if len(record.counts) == 2)
+
+    none = preview(drawn, image, only=[])
+    one = preview(drawn, image, only=["crypt"], names=False)
+    both = preview(drawn, image, names=False)
+
+    assert (none == drawn.pixels(image)).all()
+    assert 0 < (one != none).sum() < (both != none).sum()
+
+
+def test_pages_hold_every_image_of_a_class_once(drawn: Dataset) -> None:
+    pages = page_of(drawn, 0, 3)[1]
+
+    seen = [record.id for page in range(pages) for record in page_of(drawn, page, 3)[0]]
+
+    assert pages == 3
+    assert seen == [record.id for record in drawn.images]
+    assert page_of(drawn, 99, 3) == page_of(drawn, 2, 3)
+    assert page_of(drawn, 0, class_name="none such") == ((), 1)
