@@ -134,6 +134,16 @@ _ENTRIES = (
         "Selvaraju et al. 2017, arXiv:1610.02391", "msip_core.explain.cam:explain_detection",
     ),
     Entry(
+        "layercam", "explainer", "LayerCAM",
+        "Grad-CAM that weighs each place by itself: finer, close to the object.",
+        "Jiang et al. 2021, IEEE TIP 30:5875", "msip_core.explain.cam:layercam",
+    ),
+    Entry(
+        "eigencam", "explainer", "EigenCAM",
+        "What stands out in the feature maps, whatever the class.",
+        "Muhammad & Yeasin 2020, arXiv:2008.00299", "msip_core.explain.cam:eigencam",
+    ),
+    Entry(
         "shap", "explainer", "SHAP", "What each patch of the image adds to a detection.",
         "Lundberg & Lee 2017, arXiv:1705.07874", "msip_core.explain.shapley:explain_detection",
     ),

@@ -1,0 +1,205 @@
+"""Two questions to every explanation and model: does the map depend on what was learned, and
+does the score hold when pixels get noisy?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from torch import nn
+from ultralytics.nn.modules.block import DFL
+
+from msip_core.detector.library import DetectionModel
+from msip_core.errors import ConfigError, InputError
+from msip_core.explain.cam import CamResult, Method, explain_target
+from msip_core.explain.frame import Frame
+from msip_core.explain.targets import private_copy
+
+NOISE_LEVELS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
+HEADLINE_NOISE = 0.05
+ALIKE = 0.5  # rank correlation from which two maps are called alike
+_COMPARED_SIDE = 64  # px: finer than any map's own resolution is only interpolation
+
+
+@dataclass(frozen=True, slots=True)
+class RandomisedCheck:
+    """Sanity check of Adebayo et al. 2018 (arXiv:1810.03292) for one map.
+
+    Attributes:
+        correlation: mean Spearman correlation of the map with those of networks whose weights
+            were shuffled; None where one of the maps is empty.
+        draws: shuffled networks that gave a map.
+        passed: correlation < .5; None where it is undefined.
+        verdict: the same in words.
+    """
+
+    correlation: float | None
+    draws: int
+    passed: bool | None
+    verdict: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands in result.json."""
+        return asdict(self)
+
+
+def randomised_check(
+    model: DetectionModel,
+    image: NDArray[np.uint8],
+    learned: CamResult,
+    *,
+    imgsz: int,
+    method: Method = "gradcam",
+    layers: Sequence[str | int] | None = None,
+    draws: int = 2,
+    seed: int = 0,
+) -> RandomisedCheck:
+    """Compare a map with those of the same network with shuffled weights.
+
+    The anchors explained stay those of the trained network, so that both answer the same
+    question. A map that looks alike with random weights shows edges or the place of the box, not
+    what was learned.
+
+    Args:
+        learned: the map of `model` for this image, method and layers.
+    """
+    frame = Frame.fit(image, imgsz)
+    images = frame.tensor(image)[None].to(next(model.parameters()).device)
+    found = []
+    for draw in range(draws):
+        shuffled = shuffle_weights(private_copy(model), seed + draw)
+        other = explain_target(
+            shuffled, frame, images, learned.target, method=method, layers=layers
+        )
+        correlation = map_correlation(learned.heat, other.heat)
+        if correlation is not None:
+            found.append(correlation)
+    return _judge(float(np.mean(found)) if found else None, len(found))
+
+
+def _judge(correlation: float | None, draws: int) -> RandomisedCheck:
+    if correlation is None:
+        return RandomisedCheck(
+            None, 0, None, "No check with random weights was possible: one of the maps is empty."
+        )
+    if correlation < ALIKE:
+        words = "The map changes when the weights are shuffled: it depends on what was learned."
+    else:
+        words = (
+            "The map looks much the same with shuffled weights: "
+            "do not read it as what the model has learned."
+        )
+    passed = correlation < ALIKE
+    return RandomisedCheck(correlation, draws, passed, f"{words} (correlation {correlation:.2f})")
+
+
+def shuffle_weights(model: DetectionModel, seed: int) -> DetectionModel:
+    """Permute the entries of every weight and BN parameter in place; gives the model back.
+
+    Each tensor keeps its values, so activations stay in range; only their order, that is what
+    was learned, is lost. DFL's fixed ramp and BN's running statistics stay.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    fixed = {id(p) for m in model.modules() if isinstance(m, DFL) for p in m.parameters()}
+    with torch.no_grad():
+        for module in model.modules():
+            if not isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+                continue
+            for parameter in module.parameters(recurse=False):
+                if id(parameter) in fixed:
+                    continue
+                order = torch.randperm(parameter.numel(), generator=generator)
+                flat = parameter.flatten()[order.to(parameter.device)]
+                parameter.copy_(flat.view_as(parameter))
+    return model
+
+
+def map_correlation(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]]) -> float | None:
+    """Spearman correlation of two maps of one image, in [-1, 1]; None if one is constant.
+
+    Only places where at least one map has energy count: the emptiness that two maps of one small
+    object share would make any two look alike.
+    """
+    if a.shape != b.shape:
+        raise InputError(f"Maps of {a.shape} and {b.shape} pixels cannot be compared.")
+    side = (min(_COMPARED_SIDE, a.shape[1]), min(_COMPARED_SIDE, a.shape[0]))
+    first, second = (
+        cv2.resize(m.astype(np.float64), side, interpolation=cv2.INTER_AREA) for m in (a, b)
+    )
+    if any(np.ptp(m) <= 1e-12 * np.abs(m).max() for m in (first, second)):
+        return None
+    somewhere = (first > 1e-6 * first.max()) | (second > 1e-6 * second.max())
+    if any(np.ptp(m[somewhere]) == 0 for m in (first, second)):
+        return None
+    return float(spearmanr(first[somewhere], second[somewhere]).statistic)
+
+
+# --- noise --------------------------------------------------------------------
+
+
+def add_noise(
+    pixels: NDArray[np.floating[Any]], sigma: float, image_key: str
+) -> NDArray[np.float32]:
+    """Gaussian noise on pixels in [0, 1], after letterbox, clipped to [0, 1].
+
+    The random numbers depend on (image, sigma) alone: every model and every run sees the same.
+
+    Args:
+        pixels: any shape, in [0, 1].
+        sigma: standard deviation on that scale; METHODS takes 0, .01, .02, .05, .1, .2.
+        image_key: id or hash of the image.
+
+    Raises:
+        ConfigError: sigma < 0.
+        InputError: pixels outside [0, 1], for example 0-255.
+    """
+    if sigma < 0:
+        raise ConfigError(f"Noise cannot have a negative strength, got {sigma}.")
+    if pixels.size and (pixels.min() < 0 or pixels.max() > 1):
+        raise InputError("Noise is added to pixels between 0 and 1; divide 8-bit pixels by 255.")
+    if sigma == 0:
+        return pixels.astype(np.float32)
+    digest = hashlib.sha256(f"{image_key}|{sigma:.6g}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+    noise = rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(sigma)
+    return np.clip(pixels.astype(np.float32) + noise, 0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseCurve:
+    """mAP50 at each noise strength.
+
+    Attributes:
+        map50: sigma -> mAP50.
+        mean_drop: mean of mAP50(0) - mAP50(sigma) over sigma > 0.
+        headline_drop: the drop at sigma = .05, None if that was not measured.
+    """
+
+    map50: Mapping[float, float]
+    mean_drop: float
+    headline_drop: float | None
+
+
+def noise_curve(
+    map50_at: Callable[[float], float], sigmas: Sequence[float] = NOISE_LEVELS
+) -> NoiseCurve:
+    """Measure mAP50 at every sigma; 0 must be among them, with at least one more.
+
+    Args:
+        map50_at: evaluates the model on images with `add_noise(..., sigma, ...)`.
+    """
+    if 0 not in sigmas or len(set(sigmas)) < 2:
+        raise ConfigError("A noise curve needs strength 0 and at least one other.")
+    found = {float(sigma): float(map50_at(sigma)) for sigma in sigmas}
+    clean = found[0.0]
+    drops = [clean - value for sigma, value in found.items() if sigma > 0]
+    headline = clean - found[HEADLINE_NOISE] if HEADLINE_NOISE in found else None
+    return NoiseCurve(MappingProxyType(found), float(np.mean(drops)), headline)
