@@ -9,7 +9,6 @@ import plotly.graph_objects as go
 
 from msip_core.views import style, wording
 from msip_core.views.screen import new_figure
-from msip_core.views.sentences import FORMATS
 from msip_core.views.tables import latency_pairs
 
 
@@ -31,7 +30,7 @@ def latency_info(latency: Sequence[Mapping[str, Any]]) -> LatencyInfo:
     """Latencies as the compare job measured them, formats in their order."""
     bars = [
         LatencyBar(
-            setting=f"{FORMATS.get(form, form)}, batch {batch}",
+            setting=f"{wording.format_name(form)}, batch {batch}",
             model=name,
             median=float(pair[name]["median_ms"]),
             low=float(pair[name]["low_ms"]),

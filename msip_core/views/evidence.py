@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,6 +63,30 @@ def micrograph_of(item: Mapping[str, Any], pixels: Pixels, classes: Sequence[str
         pruned=[Detection.model_validate(value) for value in item["pruned"]],
         pairs=[Pair.model_validate(value) for value in item["pairs"]],
         classes=classes,
+    )
+
+
+def fitted(item: Micrograph, longest: int = 1400) -> Micrograph:
+    """The micrograph shrunk, boxes and all, so that its longer side is at most `longest`."""
+    height, width = item.pixels.shape[:2]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return item
+    size = (round(width * scale), round(height * scale))
+    pixels = cv2.resize(item.pixels, size, interpolation=cv2.INTER_AREA)
+
+    def smaller(found: Sequence[Detection]) -> list[Detection]:
+        corners = ("x1", "y1", "x2", "y2")
+        return [
+            box.model_copy(update={key: getattr(box, key) * scale for key in corners})
+            for box in found
+        ]
+
+    return replace(
+        item,
+        pixels=np.asarray(pixels, dtype=np.uint8),
+        baseline=smaller(item.baseline),
+        pruned=smaller(item.pruned),
     )
 
 

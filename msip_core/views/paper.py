@@ -44,7 +44,8 @@ _RC_LOCK = RLock()
 def _families() -> list[str]:
     # Only fonts that are here: matplotlib warns about every missing one in the list.
     present = set(font_manager.get_font_names())
-    return [name for name in style.PAPER_FONTS if name in present]
+    helper = [name for name in style.EAST_ASIAN_FONTS if name in present]
+    return [name for name in style.PAPER_FONTS if name in present] + helper[:1]
 
 
 @contextmanager

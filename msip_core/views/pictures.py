@@ -27,6 +27,7 @@ Rect = tuple[float, float, float, float]
 
 _CROWDED = 12  # above this many boxes only numbers are written
 _RIM = (12, 18, 18)
+_EAST_ASIAN = 0x2E80  # first code point of the CJK blocks
 _MARK = {"both": "", "class changed": "≠", "lost": "lost", "new": "new"}
 
 
@@ -217,11 +218,21 @@ def heat_palette() -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    # DejaVu comes with matplotlib, so letters look alike on every computer.
-    from matplotlib import get_data_path
+def _font(size: int, east_asian: bool = False) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(_font_file(east_asian), size)
 
-    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans-Bold.ttf", size)
+
+@lru_cache(maxsize=2)
+def _font_file(east_asian: bool) -> str:
+    from matplotlib import font_manager, get_data_path  # only pictures with text pay for it
+
+    if east_asian:
+        files = {font.name: font.fname for font in font_manager.fontManager.ttflist}
+        for name in style.EAST_ASIAN_FONTS:
+            if name in files:
+                return str(files[name])
+    # DejaVu comes with matplotlib, so letters look alike on every computer.
+    return f"{get_data_path()}/fonts/ttf/DejaVuSans-Bold.ttf"
 
 
 def _name(classes: Sequence[str], index: int) -> str:
@@ -268,7 +279,7 @@ class _Canvas:
         self.draw = ImageDraw.Draw(self.image)
         longer = max(self.image.size)
         self.stroke = max(2, round(longer / 280))
-        self.font = _font(max(12, round(longer / 58)))
+        self.text_size = max(12, round(longer / 50))
         self.taken: list[Rect] = []
 
     def pixels(self) -> Pixels:
@@ -301,7 +312,8 @@ class _Canvas:
         """Write `text` on a plate beside the box, where no other plate lies yet."""
         if not text:
             return
-        left, top, right, bottom = self.draw.textbbox((0, 0), text, font=self.font)
+        font = _font(self.text_size, any(ord(letter) >= _EAST_ASIAN for letter in text))
+        left, top, right, bottom = self.draw.textbbox((0, 0), text, font=font)
         pad = self.stroke + 1
         size = (right - left + 2 * pad, bottom - top + 2 * pad)
         x, y = self._place(self._corners(box), size)
@@ -310,7 +322,7 @@ class _Canvas:
         ground = style.rgb(colour)
         ink = _RIM if style.luminance(colour) > 0.18 else (255, 255, 255)
         self.draw.rectangle(plate, fill=ground, outline=_RIM)
-        self.draw.text((x + pad - left, y + pad - top), text, font=self.font, fill=ink)
+        self.draw.text((x + pad - left, y + pad - top), text, font=font, fill=ink)
 
     def _place(self, corners: Rect, size: tuple[float, float]) -> tuple[float, float]:
         x1, y1, x2, y2 = corners

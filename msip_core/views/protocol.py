@@ -29,7 +29,7 @@ class Setting(NamedTuple):
 def protocol(config: TrainConfig | PruneConfig) -> list[Setting]:
     """What was set, in the order of the work."""
     common = [
-        Setting("Images", config.dataset, f"{config.imgsz} px, batch {config.batch}"),
+        Setting("Data", config.dataset, f"{config.imgsz} px, batch {config.batch}"),
         Setting("Seed", str(config.seed), "the same seed repeats the run"),
         Setting("Device", config.device),
     ]

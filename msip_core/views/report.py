@@ -30,10 +30,18 @@ from msip_core.views import (
     tables,
     wording,
 )
-from msip_core.views.evidence import ExplainedObject, Explanation, Micrograph, score_words
+from msip_core.views.evidence import (
+    ExplainedObject,
+    Explanation,
+    Micrograph,
+    fitted,
+    score_words,
+)
 from msip_core.views.glossary import GLOSSARY
 from msip_core.views.story import RunStory
 from msip_core.workspace import write_text
+
+_SIDE = 512  # two pictures stand side by side: larger ones would only shrink their letters
 
 
 class Figure(NamedTuple):
@@ -99,8 +107,8 @@ def render_report(
         story=story,
         version=msip_core.__version__,
         made=time.strftime("%Y-%m-%d %H:%M"),
-        summary=_summary(story, latency),
-        remarks=_remarks(story),
+        summary=_summary(story),
+        remarks=_remarks(story, latency),
         tiles=_tiles(story, latency),
         figures=_figures(story),
         speed=_speed(latency),
@@ -124,16 +132,18 @@ def render_report(
     )
 
 
-def _summary(story: RunStory, latency: Sequence[Mapping[str, Any]]) -> str:
+def _summary(story: RunStory) -> str:
     if story.final is None or story.baseline is None:
         if story.final is not None:
             return f"Trained: mAP50 {wording.accuracy(story.final.metrics.map50)} on validation."
         return f"This run is {story.state}; it has no final model yet."
-    return sentences.result_sentence(story.baseline, story.final, latency)
+    return sentences.result_sentence(story.baseline, story.final)
 
 
-def _remarks(story: RunStory) -> list[str]:
+def _remarks(story: RunStory, latency: Sequence[Mapping[str, Any]]) -> list[str]:
     remarks = [story.error] if story.error else []
+    if story.baseline is not None and story.final is not None:
+        remarks.append(sentences.latency_sentence(latency))
     if isinstance(story.config, PruneConfig) and story.final is not None:
         remarks.append(sentences.goal_sentence(story.config, story.final))
     if story.final is not None:
@@ -168,7 +178,7 @@ def _speed_tile(latency: Sequence[Mapping[str, Any]]) -> Tile | None:
         if "baseline" in pair and "pruned" in pair:
             first, last = pair["baseline"], pair["pruned"]
             word = sentences.verdict(first, last)
-            name = f"{sentences.FORMATS.get(form, form)}, batch {batch}"
+            name = f"{wording.format_name(form)}, batch {batch}"
             before, after = (wording.milliseconds(m["median_ms"]) for m in (first, last))
             return Tile("Time per image, here", before, after, f"{name}; {word}")
     return None
@@ -214,7 +224,7 @@ def _speed(latency: Sequence[Mapping[str, Any]]) -> Figure | None:
     if not info.bars:
         return None
     caption = paper_runs.latency_caption(info)
-    drawn = inline.svg(paper_runs.latency_figure(info, 130), "latency", caption)
+    drawn = inline.svg(paper_runs.latency_figure(info, 178), "latency", caption)
     return Figure("Speed on this computer", drawn, caption)
 
 
@@ -233,10 +243,17 @@ def _counts(compare: Mapping[str, Any] | None, classes: Sequence[str]) -> list[t
 
 
 def _picture(item: Micrograph) -> dict[str, str]:
+    item = fitted(item)
     drawn = {
         side: inline.png(
             pictures.draw_pairs(
-                item.pixels, item.baseline, item.pruned, item.pairs, item.classes, side=side
+                item.pixels,
+                item.baseline,
+                item.pruned,
+                item.pairs,
+                item.classes,
+                side=side,
+                min_side=_SIDE,
             )
         )
         for side in ("baseline", "pruned")

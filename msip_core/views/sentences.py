@@ -13,13 +13,6 @@ from msip_core.events import BaselineRecord, Cost, FinalRecord, Metrics
 from msip_core.views import wording
 from msip_core.views.tables import latency_pairs
 
-FORMATS = {
-    "pytorch": "PyTorch",
-    "onnx": "ONNX Runtime",
-    "openvino": "OpenVINO",
-    "torchscript": "TorchScript",
-    "tensorrt": "TensorRT",
-}
 SMALL_SAMPLE = 100  # below this many images a result needs an interval (UX, honesty rules)
 _GOAL_TOLERANCE = 0.005  # 4.78 ± 0.05 of 14.27 GMACs
 
@@ -86,7 +79,7 @@ def latency_sentence(latency: Sequence[Mapping[str, Any]]) -> str:
             "slower": f"{1 / ratio:.2f} × slower ({times})",
             "no difference": f"no measurable difference ({times}, intervals overlap)",
         }[verdict(first, second)]
-        where = FORMATS.get(form, form) + (f", batch {batch}" if batch != 1 else "")
+        where = wording.format_name(form) + (f", batch {batch}" if batch != 1 else "")
         parts.append(f"{where} {word}")
     if not parts:
         return "Speed was not measured on this computer."

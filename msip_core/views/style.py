@@ -78,6 +78,11 @@ TAKES = "#2166AC"
 
 SCREEN_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 PAPER_FONTS = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans")
+# Class names may be Chinese, Japanese or Korean; the first of these that is installed helps out.
+EAST_ASIAN_FONTS = (
+    "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Microsoft YaHei", "PingFang SC",
+    "Hiragino Sans GB", "SimHei", "WenQuanYi Micro Hei", "Arial Unicode MS",
+)  # fmt: skip
 
 HONESTY = (
     "A heat map shows where the score is sensitive, not what causes it."  # UX: on every figure

@@ -177,9 +177,9 @@ def metrics_rows(
     ]
     for key, pair in latency_pairs(latency).items():
         if "baseline" in pair and "pruned" in pair:
-            format_name, batch = key
+            form, batch = key
             times = (pair["baseline"]["median_ms"], pair["pruned"]["median_ms"])
-            label = f"latency, {format_name}, batch {batch}"
+            label = f"latency, {wording.format_name(form)}, batch {batch}"
             rows.append(_cost_row(label, *times, wording.milliseconds))
     return rows
 

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+FORMATS = {
+    "pytorch": "PyTorch",
+    "onnx": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "torchscript": "TorchScript",
+    "tensorrt": "TensorRT",
+}
+
 
 def macs(value: float) -> str:
     """Multiply-adds: '14.27 G', '412 M'."""
@@ -65,3 +73,8 @@ def duration(seconds: float | None) -> str:
 def plural(count: int, one: str, many: str | None = None) -> str:
     """'1 image', '3 images'."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def format_name(form: str) -> str:
+    """'onnx' -> 'ONNX Runtime'; a format without a better name keeps its own."""
+    return FORMATS.get(form, form)

@@ -1,0 +1,42 @@
+"""Measured latency and agreement as data and figure."""
+
+from __future__ import annotations
+
+from msip_core.views import comparison
+from tests.views import samples
+
+
+def test_latency_bars_come_in_pairs_with_their_intervals():
+    info = comparison.latency_info(samples.compare_result()["latency"])
+
+    assert [(bar.setting, bar.model) for bar in info.bars] == [
+        ("PyTorch, batch 1", "baseline"),
+        ("PyTorch, batch 1", "pruned"),
+        ("ONNX Runtime, batch 1", "baseline"),
+        ("ONNX Runtime, batch 1", "pruned"),
+    ]
+    assert info.bars[0].low < info.bars[0].median < info.bars[0].high
+
+
+def test_latency_figure_shows_the_interval_and_marks_the_pruned_model_with_a_hatch():
+    info = comparison.latency_info(samples.compare_result()["latency"])
+    baseline, pruned = comparison.latency_figure(info).data
+
+    assert tuple(baseline.x) == (61.0, 40.0)
+    assert abs(baseline.error_x.array[0] - 61.0 * 0.05) < 1e-9
+    assert abs(baseline.error_x.arrayminus[0] - 61.0 * 0.04) < 1e-9
+    assert pruned.marker.pattern.shape != baseline.marker.pattern.shape
+
+
+def test_a_format_measured_for_one_model_only_is_shown_alone():
+    alone = [m for m in samples.compare_result()["latency"] if m["name"] == "pruned"][:1]
+
+    assert [bar.model for bar in comparison.latency_info(alone).bars] == ["pruned"]
+
+
+def test_agreement_counts_missing_kinds_as_none_found():
+    info = comparison.agreement_info({"both": 5, "lost": 2})
+
+    assert info.counts == {"both": 5, "class changed": 0, "lost": 2, "new": 0}
+    assert info.of_baseline == 7
+    assert [trace.x[0] for trace in comparison.agreement_figure(info).data] == [5, 0, 2, 0]

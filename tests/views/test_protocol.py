@@ -1,0 +1,84 @@
+"""Settings in words, and a command line that the program understands."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+import typer
+
+from msip_core.config import PRUNE_PRESETS, TRAIN_PRESETS, MsipOptions, MsipWeights, TrainConfig
+from msip_core.views import protocol
+from tests.views import samples
+
+
+def test_the_protocol_names_method_goal_and_guard():
+    lines = {s.what: s for s in protocol.protocol(samples.prune_config())}
+
+    assert lines["Method"].value == "MSIP, loss per MAC"
+    assert lines["Weights"].value == "0.4 / 0.3 / 0.2 / 0.1"
+    assert lines["Goal"].value == "keep 33.5 % of the MACs"
+    assert lines["Guard rail"].value == "stop if mAP50 falls more than 0.03"
+    assert lines["Fine-tuning"].value == "30 epochs"
+    assert "learning rate 0.001 to 1e-05 (cosine)" in lines["Fine-tuning"].detail
+
+
+def test_methods_without_weights_show_none():
+    lines = {s.what for s in protocol.protocol(samples.prune_config(method="l1"))}
+
+    assert "Weights" not in lines
+
+
+def test_a_training_run_shows_its_schedules_in_order():
+    config = TrainConfig(
+        dataset="d", weights="yolov8n.yaml", pretrain=TRAIN_PRESETS["quick"]["recipe"]
+    )
+
+    names = [s.what for s in protocol.protocol(config)]
+
+    assert names[:3] == ["Start from", "Pre-training", "Training"]
+
+
+CONFIGS = [
+    samples.prune_config(),
+    samples.prune_config(**PRUNE_PRESETS["quick"]),
+    samples.prune_config(
+        **PRUNE_PRESETS["paper"], method="lamp", allocation="uniform", max_map50_drop=None,
+        seed=3, device="cpu", workers=2, imgsz=256,
+    ),
+    samples.prune_config(
+        msip=MsipOptions(
+            weights=MsipWeights(gradient=0.6, geometry=0.2, sparsity=0.1, information=0.1),
+            dynamic_weights=False,
+        ),
+        limits={"round_to": 16},
+    ),
+    TrainConfig(dataset="d", weights="yolov8n.yaml", **TRAIN_PRESETS["quick"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=range(len(CONFIGS)))
+def test_the_command_line_says_the_whole_run_in_options_that_exist(config):
+    from msip_core.cli.main import app
+
+    line = shlex.split(protocol.command_line(config))
+
+    assert protocol.unspoken(config) == []
+    verb = typer.main.get_command(app).commands[line[3]]  # type: ignore[attr-defined]
+    known = {name for p in verb.params for name in (*p.opts, *p.secondary_opts)}
+    assert line[:3] == ["python", "-m", "msip_core"]
+    assert {word for word in line if word.startswith("--")} <= known
+
+
+def test_settings_that_have_no_option_are_named():
+    config = samples.prune_config(
+        bn_recalibration="never", msip=MsipOptions(fusion="pool"), limits={"min_kept": 0.3}
+    )
+
+    assert protocol.unspoken(config) == ["msip.fusion", "limits.min_kept", "bn_recalibration"]
+
+
+def test_the_exact_repeat_reads_the_runs_own_settings_file():
+    line = protocol.repeat_command(samples.prune_config(), "run-1")
+
+    assert line == "python -m msip_core prune --config runs/run-1/config.json --workspace ."

@@ -1,0 +1,229 @@
+"""The report: one file, everything inside, only what was measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from msip_core.views import evidence, report, style
+from msip_core.views.story import RunStory
+from tests.views import samples
+
+VOID = {"meta", "img", "br", "line", "path", "circle", "use", "rect", "link", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects what a reader would see and load; fails on tags that do not close."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.sources: list[str] = []
+        self.unlabelled: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        if "id" in values:
+            self.ids.append(values["id"])
+        if tag == "a":
+            self.links.append(values["href"])
+        if tag in ("img", "script", "iframe") or (tag == "link" and "href" in values):
+            self.sources.append(values.get("src") or values.get("href") or "")
+        if tag == "img" and not values.get("alt"):
+            self.unlabelled.append(values.get("src", "")[:40])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] not in ("style",):
+            self.text += data + " "
+
+
+def read(html: str) -> Page:
+    page = Page()
+    page.feed(html)
+    page.close()
+    return page
+
+
+@pytest.fixture(scope="module")
+def full(story: RunStory, tmp_path_factory: pytest.TempPathFactory) -> str:
+    compare = samples.compare_result()
+    shown = [
+        evidence.micrograph_of(item, samples.micrograph(), samples.CLASSES)
+        for item in evidence.choose_images(compare, 2)
+    ]
+    overlay = tmp_path_factory.mktemp("overlays") / "overlay.png"
+    Image.fromarray(samples.micrograph(64)).save(overlay)
+    scores = {"ber": 0.52, "enrichment": 2.6, "energy_in_box": 0.8, "hit": True, "contour": "mask"}
+    explained = [
+        evidence.ExplainedObject(
+            "img0, object 1: crypt",
+            [
+                evidence.Explanation(
+                    "Pruned", "Grad-CAM", overlay, {"scores": scores, "layers": [15, 18, 21]}
+                ),
+                evidence.Explanation(
+                    "Pruned", "SHAP", samples.micrograph(64), {"c_at_10": 0.81, "scores": {}}
+                ),
+            ],
+        )
+    ]
+    return report.render_report(
+        story, compare=compare, micrographs=shown, explained=explained, classes=samples.CLASSES
+    )
+
+
+def test_the_report_is_one_well_formed_file_that_loads_nothing(full):
+    page = read(full)
+
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    assert page.sources
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert not re.search(r"url\((?!#)|@import|https?://(?!www\.w3\.org)", full)
+    assert page.unlabelled == []
+    assert {link.lstrip("#") for link in page.links} <= set(page.ids)
+
+
+def test_the_result_stands_at_the_top_in_words(full):
+    page = read(full)
+
+    assert "67 % less work per image (4.06 G → 1.35 G MACs)" in page.text
+    assert "PyTorch 1.85 × faster" in page.text
+    assert "ONNX Runtime no measurable difference" in page.text
+    assert "The goal was met: 33.3 % of the MACs are left" in page.text
+    assert page.text.index("67 % less work") < page.text.index("Course of the run")
+
+
+def test_explanations_come_with_scores_and_the_honesty_line(full):
+    text = " ".join(read(full).text.split())
+
+    assert style.HONESTY in text
+    assert "heat on the border 52 %" in text
+    assert "enrichment of the border 2.60 ×" in text
+    assert "hottest point on the object yes" in text
+    assert "carried by the strongest tenth 81 %" in text
+    assert "layers 15, 18, 21; border: drawn outline" in text
+
+
+def test_protocol_versions_and_command_are_there(full):
+    text = " ".join(read(full).text.split())
+
+    assert "keep 33.5 % of the MACs" in text
+    assert "torch 2.15.0" in text
+    assert "Some CPU" in text
+    assert "python -m msip_core prune --config runs/run-1/config.json" in text
+    assert "--model baseline-1 --method msip --keep-macs 0.335" in text
+    assert "Batch 16 did not fit" in text
+    assert "64 → " in text  # channels of a layer
+
+
+def test_curves_follow_the_pages_colours(full):
+    figures = re.findall(r"<svg viewBox.*?</svg>", full, flags=re.DOTALL)
+    curves = [figure for figure in figures if "Pruning iteration" in figure]
+
+    assert curves
+    for figure in curves:
+        assert "var(--ink)" in figure
+        assert style.INK.lower() not in figure.lower()
+        assert "font-family" not in figure
+        assert 'role="img" aria-label="' in figure
+
+
+def test_a_run_without_comparison_says_so_and_shows_no_empty_section(story):
+    page = read(report.render_report(story))
+
+    assert "Speed was not measured on this computer." in page.text
+    assert "pictures" not in page.ids
+    assert "look" not in page.ids
+    assert "Grad-CAM" in page.text  # in the glossary only
+    assert style.HONESTY not in page.text
+
+
+def test_a_failed_run_tells_its_reason_and_invents_no_result(story):
+    failed = dataclasses.replace(
+        story, state="failed", final=None, iterations=(), epochs=(),
+        error="The disk is full: free 2 GB and resume.",
+    )  # fmt: skip
+    page = read(report.render_report(failed))
+
+    assert "This run is failed; it has no final model yet." in page.text
+    assert "The disk is full" in page.text
+    assert "numbers" not in page.ids
+
+
+def test_names_from_people_cannot_become_markup(story):
+    evil = dataclasses.replace(story, name="<script>alert(1)</script>")
+
+    html = report.render_report(evil)
+
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_a_drawn_dataset_is_called_drawn(story):
+    drawn = dataclasses.replace(story, dataset={**story.dataset, "drawn": True})
+
+    assert "drawn by computer" in read(report.render_report(drawn)).text
+
+
+def test_the_file_is_written_whole(story, tmp_path):
+    path = report.write_report(story, tmp_path / "report" / "report.html")
+
+    assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
+    assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+
+
+def test_the_first_image_shown_is_the_one_where_models_differ_most():
+    def item(name: str, kinds: list[str]) -> dict:
+        return {"id": name, "pairs": [{"kind": kind} for kind in kinds]}
+
+    images = [
+        item("calm", ["both"] * 9),
+        item("empty", []),
+        item("torn", ["both", "lost", "new"]),
+        item("some", ["both", "lost"]),
+    ]
+
+    chosen = evidence.choose_images({"images": images}, limit=3)
+
+    assert [image["id"] for image in chosen] == ["torn", "calm", "some"]
+    assert evidence.choose_images({"images": []}) == []
+
+
+def test_large_micrographs_are_shrunk_with_their_boxes():
+    baseline, pruned = samples.detections(2800)
+    large = evidence.Micrograph(
+        "x", np.zeros((1400, 2800, 3), np.uint8), baseline, pruned, [], samples.CLASSES
+    )
+
+    small = evidence.fitted(large)
+
+    assert small.pixels.shape == (700, 1400, 3)
+    assert small.baseline[0].x1 == baseline[0].x1 / 2
+    assert small.baseline[0].number == baseline[0].number
+    assert evidence.fitted(small) is small
+
+
+def test_scores_without_a_value_are_left_out():
+    words = evidence.score_words({"scores": {"ber": None, "hit": False}, "c_at_10": None})
+
+    assert words == [("hottest point on the object", "no")]

@@ -1,0 +1,145 @@
+"""Rows of the tables, counted by hand, and their three spellings."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from msip_core.boxes import Detection
+from msip_core.views import tables
+from tests.views import samples
+
+
+def found(cls: int, number: int, x1: float = 10, x2: float = 30) -> Detection:
+    return Detection(cls=cls, x1=x1, y1=20, x2=x2, y2=50, score=0.91234, number=number)
+
+
+IMAGES = [
+    tables.CountedImage("a.png", "well1", [found(0, 1), found(1, 2), found(1, 3)]),
+    tables.CountedImage("b.png", "well1", []),
+    tables.CountedImage("c.png", "well2", [found(0, 1)]),
+]
+
+
+def test_counts_per_image_keep_images_in_which_nothing_was_found():
+    rows = tables.count_rows(IMAGES, samples.CLASSES)
+
+    assert rows[0] == {"image": "a.png", "group": "well1", "crypt": 1, "no_crypt": 2, "total": 3}
+    assert rows[1] == {"image": "b.png", "group": "well1", "crypt": 0, "no_crypt": 0, "total": 0}
+
+
+def test_counts_per_well_are_sums_and_the_mean_is_over_all_its_images():
+    rows = tables.group_rows(IMAGES, samples.CLASSES)
+
+    assert rows[0] == {
+        "group": "well1", "images": 2, "crypt": 1, "no_crypt": 2, "total": 3,
+        "mean_per_image": 1.5,
+    }  # fmt: skip
+    assert rows[1]["mean_per_image"] == 1.0
+
+
+def test_every_object_has_the_number_of_the_picture_and_its_size_in_micrometres():
+    rows = tables.detection_rows(IMAGES, samples.CLASSES, pixel_size_um=0.5)
+
+    assert [(row["image"], row["number"]) for row in rows] == [
+        ("a.png", 1), ("a.png", 2), ("a.png", 3), ("c.png", 1),
+    ]  # fmt: skip
+    assert rows[0]["width_px"] == 20
+    assert rows[0]["width_um"] == 10
+    assert rows[0]["height_um"] == 15
+    assert rows[0]["score"] == 0.9123
+
+
+def test_without_a_pixel_size_there_are_no_micrometres():
+    assert "width_um" not in tables.detection_rows(IMAGES, samples.CLASSES)[0]
+
+
+def test_both_models_counts_stand_side_by_side_and_add_up_per_well():
+    compare = samples.compare_result(images=3)
+
+    per_image = tables.compare_count_rows(compare, samples.CLASSES)
+    per_well = tables.compare_count_rows(compare, samples.CLASSES, by_group=True)
+
+    assert per_image[0] == {
+        "image": "images/img0.png", "group": "well0", "baseline_crypt": 1, "baseline_no_crypt": 2,
+        "baseline_total": 3, "pruned_crypt": 3, "pruned_no_crypt": 0, "pruned_total": 3,
+        "both": 1, "class_changed": 1, "lost": 1, "new": 1,
+    }  # fmt: skip
+    assert [row["group"] for row in per_well] == ["well0", "well1"]
+    assert per_well[0]["baseline_total"] == 6  # img0 and img2
+    assert per_well[1]["baseline_total"] == 3
+
+
+def test_pairs_name_the_numbers_of_both_pictures():
+    rows = tables.pair_rows(samples.compare_result(images=1), samples.CLASSES)
+
+    assert [(r["kind"], r["baseline_number"], r["pruned_number"]) for r in rows] == [
+        ("both", 1, 1), ("class changed", 2, 2), ("lost", 3, None), ("new", None, 3),
+    ]  # fmt: skip
+    assert rows[1]["baseline_class"] == "no_crypt"
+    assert rows[1]["pruned_class"] == "crypt"
+
+
+def test_metrics_say_the_change_of_accuracy_in_points_and_of_cost_in_percent():
+    first, final = samples.baseline_record(), samples.final_record()
+    rows = tables.metrics_rows(
+        (first.metrics, first.cost),
+        (final.metrics, final.cost),
+        samples.compare_result()["latency"],
+    )
+    table = {row["quantity"]: row for row in rows}
+
+    assert table["mAP50 (val)"] == {
+        "quantity": "mAP50 (val)", "baseline": "0.904", "pruned": "0.884", "change": "−0.020",
+    }  # fmt: skip
+    assert table["MACs at 640 px"]["change"] == "−66.7 %"
+    assert table["AP50 crypt"]["baseline"] == "0.924"
+    assert table["latency, PyTorch, batch 1"]["change"] == "−45.9 %"  # 33 / 61 - 1
+    assert table["latency, ONNX Runtime, batch 1"]["pruned"] == "38.5 ms"
+
+
+def test_iterations_begin_with_the_baseline_and_keep_seconds_weights_and_alpha():
+    rows = tables.iteration_rows(samples.iteration_records(2), samples.baseline_record())
+
+    assert rows[0]["iteration"] == 0
+    assert rows[0]["map50_after"] == 0.904
+    assert rows[0]["map50_before"] is None
+    assert rows[2]["macs_ratio"] == 0.333
+    assert rows[2]["seconds_finetuning"] == 83.0
+    assert rows[1]["weight_gradient"] == 0.475
+    assert rows[1]["alpha"] == 0.56
+    assert {tuple(row) for row in rows} == {tuple(rows[0])}  # same columns in the same order
+
+
+def test_layers_tell_the_share_that_is_gone():
+    rows = tables.layer_rows(samples.layers(5, 5))
+
+    assert rows[1]["layer"] == "model.1.conv"
+    assert rows[1]["removed_share"] == pytest.approx(1 - rows[1]["now"] / 32, abs=1e-4)
+
+
+def test_csv_is_read_back_as_it_was_with_commas_quotes_and_empty_cells():
+    rows = [{"image": 'a, "b".png', "count": 2}, {"image": "µ.png", "count": None}]
+
+    back = list(csv.DictReader(io.StringIO(tables.to_csv(rows))))
+
+    assert back == [{"image": 'a, "b".png', "count": "2"}, {"image": "µ.png", "count": ""}]
+
+
+def test_markdown_escapes_bars():
+    assert tables.to_markdown([{"a": "x|y", "b": 1}]) == "| a | b |\n| --- | --- |\n| x\\|y | 1 |\n"
+
+
+def test_latex_escapes_what_would_break_it_and_aligns_numbers_right():
+    text = tables.to_latex([{"class_name": "no_crypt", "share": 12.5}])
+
+    assert text.splitlines()[0] == r"\begin{tabular}{lr}"
+    assert r"class\_name & share \\" in text
+    assert r"no\_crypt & 12.5 \\" in text
+
+
+def test_tables_without_rows_are_empty_not_an_error():
+    assert tables.to_csv([]) == "\n"
+    assert tables.compare_count_rows({"images": []}, samples.CLASSES) == []
