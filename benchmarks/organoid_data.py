@@ -38,8 +38,7 @@ def extract(archive: Path, folder: Path, *, seed: int = 0, val_share: float = 0.
             split = "test" if TEST_SUBSET in name else "val" if name in held_out else "train"
             _copy(source, name, folder / split)
     done.write_text(
-        "train: train/images\nval: val/images\ntest: test/images\n"
-        f"names:\n  0: {CLASS}\n",
+        f"train: train/images\nval: val/images\ntest: test/images\nnames:\n  0: {CLASS}\n",
         encoding="utf-8",
     )
     return folder

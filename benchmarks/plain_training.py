@@ -1,7 +1,7 @@
 """Plain Ultralytics training of a module as it is, pruned or not: what a careful user writes.
 
 `YOLO.train()` would rebuild the network from its yaml and undo the pruning, so a trainer subclass
-hands over the module itself. No product code: these scripts are what the product is compared with.
+hands over the module itself.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 
 BASELINE: dict[str, Any] = {
     "lr0": 0.01, "lrf": 0.01, "momentum": 0.937, "cos_lr": True, "warmup_epochs": 1.0,
-    "scale": 0.3, "flipud": 0.5, "close_mosaic": 3,
+    "scale": 0.3, "flipud": 0.5, "close_mosaic": 3, "nbs": 16,
 }  # fmt: skip
+# The same for every pruned row, plain or ours.
 FINETUNE: dict[str, Any] = {
     "lr0": 5e-3, "lrf": 0.01, "momentum": 0.9, "cos_lr": True, "warmup_epochs": 0.0,
-    "degrees": 15.0, "scale": 0.2, "close_mosaic": 1,
+    "degrees": 15.0, "scale": 0.2, "mixup": 0.0, "close_mosaic": 1, "nbs": 16,
 }  # fmt: skip
+BATCH = 16
 
 
 def train(
     model: nn.Module, data: Path, out: Path, *, epochs: int, imgsz: int, seed: int,
-    recipe: dict[str, Any], batch: int = 16,
+    recipe: dict[str, Any], threads: int = 1,
 ) -> nn.Module:  # fmt: skip
     """Train `model` in place of the one the yaml would build; return the averaged weights, fp32."""
 
@@ -39,18 +41,20 @@ def train(
 
     arguments = {
         "model": "yolov8n.yaml", "data": str(data), "epochs": epochs, "imgsz": imgsz,
-        "batch": batch, "nbs": batch, "device": "cpu", "workers": 0, "cache": "ram",
-        "optimizer": "SGD", "amp": False, "plots": False, "val": False, "save": False,
-        "seed": seed, "project": str(out.parent), "name": out.name, "exist_ok": True, **recipe,
+        "batch": BATCH, "device": "cpu", "workers": 0, "cache": "ram", "optimizer": "SGD",
+        "amp": False, "plots": False, "val": False, "save": False, "seed": seed,
+        "project": str(out.parent), "name": out.name, "exist_ok": True, **recipe,
     }  # fmt: skip
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     before = sum(p.numel() for p in model.parameters())
-    # Same results, faster convolutions on CPU.
+    # The same numbers in the order that CPU kernels like.
     model.to(memory_format=torch.channels_last)
     trainer = Trainer(overrides=arguments)
+    # Ultralytics takes cores - 1 threads as soon as it picks the CPU.
+    trainer.add_callback("on_train_start", lambda _: torch.set_num_threads(threads))
     trainer.train()
-    trained = copy.deepcopy(trainer.ema.ema).float()
+    trained = copy.deepcopy(trainer.ema.ema).float().to(memory_format=torch.contiguous_format)
     after = sum(p.numel() for p in trained.parameters())
     if before != after:
         raise RuntimeError(f"Training changed the network: {before} -> {after} parameters.")

@@ -54,12 +54,17 @@ class Allocation(ABC):
         Returns:
             A selection; `reached` is False where the caps end it above the corridor.
         """
+        edge = corridor.high
         low = lowest_widths(table.original, table.budget.widths, self.limits)
 
         def widths(x: float) -> NDArray[np.float64]:
             return np.clip(self.wanted(table, x), low, table.budget.widths)
 
         x = self._solve(table, corridor, widths, gain)
+        if x >= self.upper:
+            # The threshold is at its end: the cheapest steps go on to the aim, not merely to the
+            # corridor's edge, else the last iteration would have to make up for all of it.
+            corridor = Corridor(corridor.low, max(corridor.low, corridor.aim), corridor.aim)
         rounded = self._round(widths(x), low, table.budget.widths)
         kept = settle(
             table.budget, rounded, low, corridor,
@@ -71,7 +76,7 @@ class Allocation(ABC):
             widths=dict(zip(table.names, (int(k) for k in kept), strict=True)),
             macs=macs,
             alpha=x if self.has_alpha else None,
-            reached=macs <= corridor.high,
+            reached=macs <= edge,
             capped=tuple(n for n, k, m in zip(table.names, kept, low, strict=True) if k <= m),
         )
 

@@ -92,15 +92,15 @@ def lowest_widths(original: Widths, current: Widths, limits: AllocationOptions) 
     """Fewest channels that each group may keep in this iteration: (g,).
 
     At most `max_removed_per_iteration` of the current channels go and `min_kept` of the original
-    ones stay. With multiples of 8 or 16, one step is always allowed (else a group of 16 could
-    never lose one), and no group falls below 8.
+    ones stay. With multiples, the first limit is rounded to the nearest one, a single step is
+    always allowed (else a group of 16 could never lose one), and no group falls below 8.
     """
     step = limits.round_to
     floor = np.maximum(np.ceil(limits.min_kept * original - 1e-9), 1)
     capped = current - np.floor(limits.max_removed_per_iteration * current + 1e-9)
     if step > 1:
         floor = np.maximum(_up(floor, step), min(step, 8))
-        capped = np.minimum(_up(capped, step), (current - 1) // step * step)
+        capped = np.minimum(np.rint(capped / step) * step, (current - 1) // step * step)
     return np.minimum(current, np.maximum(floor, capped)).astype(np.int64)
 
 

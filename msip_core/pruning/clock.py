@@ -115,7 +115,7 @@ class Clock:
         if worked_units <= 0:
             return units / self._total, None
         left = max(0.0, self._total - units) * worked_seconds / worked_units
-        return min(1.0, units / self._total), left
+        return min(1.0, units / self._total), round(left, 1)
 
     def _close(self) -> None:
         if self._current is not None and self._current not in self._done:

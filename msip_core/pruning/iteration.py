@@ -142,8 +142,6 @@ class Iteration:
         selection = self.parts.allocation.allocate(table, self._corridor(table), self.feedback.gain)
         self._surgery(model, selection)
         note = self._note(selection)
-        if note:
-            self.ctx.emit(MilestoneRecord(message=note, level="warning"))
         self.files.save("cut.pt", model)
         self.files.write_json(
             "cut.json",

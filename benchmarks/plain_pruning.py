@@ -1,0 +1,65 @@
+"""Pruning YOLOv8 with torch-pruning alone, as its users do: a pruner, a ratio, fine-tuning.
+
+One kindness: the ratio of each iteration is searched so that the MACs are met (fixed ratios miss
+them), so all rows of the table compare at equal MACs. No score, threshold or surgery of the
+product is used; C2f is opened to C2f_v2 as in torch-pruning's own YOLOv8 example.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch_pruning as tp
+from torch import nn
+
+# name -> importance, and whether all layers are ranked together
+METHODS: dict[str, tuple[Any, bool]] = {
+    "random": (tp.importance.RandomImportance, False),
+    "l2": (partial(tp.importance.MagnitudeImportance, p=2), False),
+    "lamp": (partial(tp.importance.LAMPImportance, p=2), True),
+}
+_HALVINGS = 8
+
+
+def prune_to(model: nn.Module, method: str, macs: float, imgsz: int, seed: int) -> nn.Module:
+    """A copy of `model` pruned by `method` to the ratio whose MACs come nearest to `macs`."""
+    low, high = 0.0, 0.95
+    best: tuple[float, nn.Module] | None = None
+    for _ in range(_HALVINGS):
+        ratio = (low + high) / 2
+        pruned, left = _prune(model, method, ratio, imgsz, seed)
+        if best is None or abs(left - macs) < best[0]:
+            best = (abs(left - macs), pruned)
+        low, high = (ratio, high) if left > macs else (low, ratio)
+    assert best is not None
+    return best[1]
+
+
+def _prune(
+    model: nn.Module, method: str, ratio: float, imgsz: int, seed: int
+) -> tuple[nn.Module, float]:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    pruned = copy.deepcopy(model)
+    head: Any = pruned.model[-1]
+    head.shape = None
+    for parameter in pruned.parameters():
+        parameter.requires_grad_(True)
+    importance, ranked_together = METHODS[method]
+    example = torch.zeros(1, 3, imgsz, imgsz)
+    pruner = tp.pruner.BasePruner(
+        pruned, example, importance=importance(), pruning_ratio=ratio,
+        global_pruning=ranked_together,
+        ignored_layers=[b[2] for bs in (head.cv2, head.cv3) for b in bs] + [head.dfl],
+    )  # fmt: skip
+    pruner.step()
+    head.shape = None
+    macs, _ = tp.utils.count_ops_and_params(pruned, example)
+    head.shape = None
+    return pruned, float(macs)
