@@ -6,6 +6,7 @@ import streamlit as st
 
 from msip_core.models import list_models
 from msip_core.runs.state import RunState
+from msip_core.views.glossary import GLOSSARY
 from pages.shared.lab import datasets, lab
 from pages.shared.layout import Fact, facts, header, next_step, state_badge
 from pages.shared.machine import find_machine
@@ -71,6 +72,12 @@ def _lately() -> None:
         started.caption(when(run.started or run.created))
 
 
+def _words() -> None:
+    with st.expander("Words used in this lab", icon=":material/menu_book:"):
+        for term in GLOSSARY.values():
+            st.markdown(f"**{term.word}**: {term.plain} {small(term.precise)}")
+
+
 header(
     "MSIP Lab",
     "Make a YOLOv8 detector of organoids lighter, and see whether it still looks at the crypts.",
@@ -93,6 +100,7 @@ st.markdown(
     "looks → take the model and the figures home."
 )
 _lately()
+_words()
 if done:
     best = known(done[0].started, when)
     next_step(

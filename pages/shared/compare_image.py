@@ -17,6 +17,9 @@ from pages.shared.layout import picture
 from pages.shared.pair import ModelPair
 from pages.shared.words import small
 
+# Small enough that the numbers can be read when two pictures share the page.
+_SIDE = 560
+
 
 @dataclass(frozen=True, slots=True)
 class Matched:
@@ -73,7 +76,13 @@ def _pictures(matched: Matched, truth: bool) -> None:
     )
     for column, (side, word, count) in zip(columns, sides):
         drawn = draw_pairs(
-            pixels, matched.before, matched.after, matched.pairs, data.classes, side=side
+            pixels,
+            matched.before,
+            matched.after,
+            matched.pairs,
+            data.classes,
+            side=side,
+            min_side=_SIDE,
         )
         with column:
             words = f"{word}: {plural(count, 'organoid')}"
@@ -83,7 +92,7 @@ def _pictures(matched: Matched, truth: bool) -> None:
         origin = "As drawn" if data.drawn else "As labelled"
         words = f"{origin}: {plural(len(boxes), 'organoid')}"
         with columns[2]:
-            drawn = draw_boxes(pixels, boxes, data.classes)
+            drawn = draw_boxes(pixels, boxes, data.classes, min_side=_SIDE)
             picture(drawn, caption=words, alt=f"{words} on {record.id}")
     _legend(matched.pairs)
 

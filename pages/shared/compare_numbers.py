@@ -24,11 +24,17 @@ def numbers(pair: ModelPair) -> None:
     if measured is None:
         st.caption("The baseline of this run has not been measured yet.")
         return
-    rows = tables.metrics_rows(*measured)
+    rows = [
+        row
+        for row in tables.metrics_rows(*measured)
+        # A step in the middle of a run records mAP, not precision and recall.
+        if measured[1][0].precision or row["quantity"] not in ("precision", "recall")
+    ]
     st.dataframe(rows, hide_index=True, alt="Accuracy and cost of both models and the change")
     st.caption(
         f"Measured on the {measured[0][0].split} part "
-        f"({plural(measured[0][0].images, 'image')}), the same for both models."
+        f"({plural(measured[0][0].images, 'image')}), the same for both models. "
+        + (sentences.sample_sentence(measured[0][0]) or "")
     )
 
 
@@ -96,17 +102,25 @@ def speed(pair: ModelPair) -> None:
     )
 
 
-def all_images(pair: ModelPair, data: Dataset) -> None:
-    """Agreement and counts over the whole test part, with CSV per object, image and well."""
-    images = data.split("test")
-    params = {
+def compare_question(pair: ModelPair, data: Dataset) -> dict[str, Any]:
+    """What the "compare" job is asked, the same on every page, so that one answer serves all.
+
+    Accuracy is left out: the run has measured it on the same images.
+    """
+    return {
         **prefixed(pair.baseline, "baseline"),
         **prefixed(pair.pruned, "pruned"),
         "dataset": data.name,
-        "content_hash": data.content_hash,
         "split": "test",
         "imgsz": pair.config.imgsz,
+        "metrics": False,
     }
+
+
+def all_images(pair: ModelPair, data: Dataset) -> None:
+    """Agreement and counts over the whole test part, with CSV per object, image and well."""
+    images = data.split("test")
+    params = compare_question(pair, data)
     result = job_panel(
         "compare",
         params,
@@ -116,6 +130,7 @@ def all_images(pair: ModelPair, data: Dataset) -> None:
     )
     if result is None:
         return
+    st.markdown(sentences.agreement_sentence(result["agreement"]))
     info = comparison.agreement_info(result["agreement"])
     chart(
         comparison.agreement_figure(info),

@@ -16,19 +16,11 @@ from numpy.typing import NDArray
 from msip_core.boxes import Box, match_detections
 from msip_core.data.dataset import Dataset, ImageRecord
 from msip_core.views import pictures, style
-from msip_core.views.wording import percent
+from msip_core.views.evidence import score_words
 from pages.shared.detections import pixels_of
 from pages.shared.pair import Source
-from pages.shared.words import known
 
 Pixels = NDArray[np.uint8]
-
-_SCORE_WORDS = {
-    "ber": "Heat on the border (BER)",
-    "enrichment": "Times an even map (enrichment)",
-    "energy_in_box": "Heat inside the box",
-    "hit": "Hottest point inside",
-}
 
 
 @dataclass(frozen=True)
@@ -99,20 +91,13 @@ def shap_map(folder: Path, result: Mapping[str, Any]) -> NDArray[np.float64]:
     return np.asarray(result["values"], dtype=np.float64)[segments]
 
 
-def score_rows(scores: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+def score_rows(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
     """Border numbers of several maps: one row a number, one column a map."""
+    words = {name: dict(score_words(result)) for name, result in results.items()}
+    rows = dict.fromkeys(word for column in words.values() for word in column)
     return [
-        {"": word, **{name: _score(key, values.get(key)) for name, values in scores.items()}}
-        for key, word in _SCORE_WORDS.items()
+        {"": row, **{name: column.get(row, "—") for name, column in words.items()}} for row in rows
     ]
-
-
-def _score(key: str, value: Any) -> str:
-    if key == "hit":
-        return "—" if value is None else "yes" if value else "no"
-    if key == "enrichment":
-        return known(value, lambda number: f"{number:.2f} ×")
-    return known(value, lambda share: percent(share, 1))
 
 
 def honesty(scores: Mapping[str, Any]) -> None:

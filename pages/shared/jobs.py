@@ -34,6 +34,7 @@ def job_panel(
     place: str,
     note: str = "",
     auto: bool = False,
+    quiet: bool = False,
 ) -> dict[str, Any] | None:
     """Draw the panel of a question; return the job's result once it is there, else None.
 
@@ -43,6 +44,7 @@ def job_panel(
         place: tells panels of one page apart.
         note: what it costs, said beside the button ("about 3 min on this computer").
         auto: start without a click (cheap work that the page is about).
+        quiet: the start button is not the main one of its page.
     """
     compute = lab().compute
     key = compute.key(job, params)
@@ -63,7 +65,7 @@ def job_panel(
         st.button(
             text,
             key=f"job:{place}:start",
-            type="primary",
+            type="secondary" if quiet else "primary",
             icon=":material/play_arrow:",
             on_click=_submit,
             args=(job, params),
@@ -81,6 +83,12 @@ def _submit(job: str, params: dict[str, Any]) -> None:
 def job_state(job: str, params: dict[str, Any]) -> str:
     """'new', or the state of that job."""
     return _state(lab().compute.key(job, params))
+
+
+def finished(job: str, params: dict[str, Any]) -> dict[str, Any] | None:
+    """The answer if this question was already answered; starts nothing, draws nothing."""
+    compute = lab().compute
+    return compute.result(compute.key(job, params)) if job_state(job, params) == "done" else None
 
 
 def job_folder(job: str, params: dict[str, Any]) -> Path:

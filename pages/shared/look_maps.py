@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from msip_core.views import sentences
 from msip_core.views.wording import duration, percent
 from pages.shared.explain import Subject, honesty, load_map, score_rows, shap_map
 from pages.shared.jobs import job_folder, job_panel
@@ -48,10 +49,11 @@ def grad_maps(pair: ModelPair, subject: Subject) -> None:
                 caption=f"{word}: {_METHODS[method]}, layers {layers}",
                 alt=f"{_METHODS[method]} of {word} on {subject.record.id}",
             )
-            scores[word] = result["scores"]
+            scores[word] = result
     if scores:
         st.dataframe(score_rows(scores), hide_index=True, alt="Border scores of both heat maps")
-        honesty(next(iter(scores.values())))
+        st.markdown(_compared(scores))
+        honesty(next(iter(scores.values()))["scores"])
 
 
 def shap_maps(pair: ModelPair, subject: Subject) -> None:
@@ -72,6 +74,7 @@ def shap_maps(pair: ModelPair, subject: Subject) -> None:
         key="patches",
         bind="query-params",
     )
+    expected = _expected(pair, subject, samples)
     for column, (side, word) in zip(st.columns(2), pair.sides()):
         params = {**subject.question(side), "samples": samples, "features": features}
         with column:
@@ -80,12 +83,19 @@ def shap_maps(pair: ModelPair, subject: Subject) -> None:
                 params,
                 label=f"Compute SHAP: {word}",
                 place=f"shap:{word}",
-                note=_expected(samples),
+                note=expected,
             )
             if result is not None:
-                st.session_state["shap:speed"] = result["seconds"] / samples
                 _draw_shap(subject, job_folder("shap", params), result, word)
     st.caption("Orange patches add to the score, purple patches take from it.")
+
+
+def _compared(scores: dict[str, dict[str, Any]]) -> str:
+    """The border shares of both models in one sentence, once both are there."""
+    if len(scores) < 2:
+        return ""
+    before, after = (result["scores"] for result in scores.values())
+    return sentences.attention_sentence(before, after)
 
 
 def _draw_shap(subject: Subject, folder: Path, result: dict[str, Any], word: str) -> None:
@@ -100,9 +110,10 @@ def _draw_shap(subject: Subject, folder: Path, result: dict[str, Any], word: str
     )
 
 
-def _expected(samples: int) -> str:
-    """Time from the last SHAP of this session; before the first one, only what is sure."""
-    speed = st.session_state.get("shap:speed")
-    if speed is None:
-        return f"{samples} evaluations of the model; the time left is shown once it runs."
-    return f"About {duration(speed * samples)} for {samples} evaluations."
+def _expected(pair: ModelPair, subject: Subject, samples: int) -> str:
+    """Time of one SHAP map, from a few forward passes of the baseline timed here."""
+    params = {**subject.question(pair.baseline), "estimate": True}
+    timed = job_panel("shap", params, label="Timing", place="shap:estimate", auto=True)
+    if timed is None:
+        return f"{samples} evaluations of the model."
+    return f"About {duration(timed['per_evaluation'] * samples)} for {samples} evaluations."

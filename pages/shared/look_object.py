@@ -15,6 +15,7 @@ from pages.shared.layout import picture
 from pages.shared.pair import ModelPair
 
 _SHOWN_FROM = 0.25
+_SIDE = 480  # pixels: the numbers stay readable in a narrow column
 
 
 def choose_object(pair: ModelPair, data: Dataset, record: ImageRecord) -> Box | None:
@@ -52,7 +53,13 @@ def choose_object(pair: ModelPair, data: Dataset, record: ImageRecord) -> Box | 
         )
     with left:
         picture(
-            draw_boxes(pixels_of(data, record), boxes, data.classes, chosen=int(number) - 1),
+            draw_boxes(
+                pixels_of(data, record),
+                boxes,
+                data.classes,
+                chosen=int(number) - 1,
+                min_side=_SIDE,
+            ),
             caption=f"{record.id}: the chosen object is drawn bold",
             alt=f"Micrograph {record.id} with {len(boxes)} numbered objects",
         )

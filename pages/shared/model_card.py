@@ -93,9 +93,11 @@ def accuracy_facts(metrics: Metrics | None) -> list[Fact]:
 
 def cost_facts(cost: Cost, ratio: float | None = None) -> list[Fact]:
     """MACs, parameters, size."""
-    change = f"{wording.percent(ratio)} of the baseline" if ratio is not None else None
+    row = [Fact("Work per image", wording.macs(cost.macs), f"MACs at {cost.imgsz} px")]
+    if ratio is not None:
+        row.append(Fact("Work kept", wording.percent(ratio, 1), "of the baseline"))
     return [
-        Fact("Work per image", wording.macs(cost.macs), f"MACs {cost.imgsz} px", change),
+        *row,
         Fact("Parameters", wording.params(cost.params)),
         Fact("File", wording.megabytes(cost.size_mb)),
     ]

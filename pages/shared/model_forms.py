@@ -43,7 +43,7 @@ def train_form(cards: Sequence[ModelCard]) -> None:
     with left:
         dataset = choose("Dataset", list(ready), "dataset")
         weights = _weights(cards)
-        presets = list(TRAIN_PRESETS)
+        presets = list(reversed(TRAIN_PRESETS))
         fallback = "quick" if slot_of(get_settings().device) == "cpu" else "paper"
         preset = st.radio(
             "Schedule",

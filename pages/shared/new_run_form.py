@@ -155,7 +155,7 @@ def _method() -> tuple[str, MsipOptions]:
 
 
 def _schedule() -> dict[str, Any]:
-    presets = list(PRUNE_PRESETS)
+    presets = list(reversed(PRUNE_PRESETS))
     on_cpu = slot_of(get_settings().device) == "cpu"
     preset = st.radio(
         "Schedule",
@@ -212,6 +212,7 @@ def estimate(config: PruneConfig) -> None:
         label="Estimate time and memory",
         place="estimate",
         note="Measures a few steps on this computer.",
+        quiet=True,
     )
     if result is None:
         return

@@ -61,7 +61,16 @@ def choose_pair() -> ModelPair | None:
     names = {row.id: row for row in runs}
     left, right = st.columns([3, 2])
     with left:
-        run = names[choose("Run", list(names), "run", words=lambda i: names[i].name)]
+        done = [row.id for row in runs if row.state is RunState.COMPLETED]
+        run = names[
+            choose(
+                "Run",
+                list(names),
+                "run",
+                words=lambda i: names[i].name,
+                default=done[0] if done else None,
+            )
+        ]
     steps = lab().runs.iterations(run.id)
     if not steps or not isinstance(run.config, PruneConfig):
         st.info("The first step of this run is not finished yet.", icon=":material/hourglass:")

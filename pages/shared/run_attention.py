@@ -108,6 +108,6 @@ def _show(subject: Subject, folder: Path, result: dict[str, Any], step: int) -> 
             with column:
                 alt = f"{title} of {word} on {subject.record.id}"
                 picture(drawn, caption=f"{word}: {title}", alt=alt)
-    scores = {word: result[side]["gradcam"]["scores"] for side, word in sides}
+    scores = {word: result[side]["gradcam"] for side, word in sides}
     st.dataframe(score_rows(scores), hide_index=True, alt="Border scores of both heat maps")
-    honesty(next(iter(scores.values())))
+    honesty(scores["Baseline"]["scores"])

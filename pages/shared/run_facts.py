@@ -18,7 +18,7 @@ _SHOWN = 100
 def settings_of(run: RunRow) -> None:
     """Diary, log, settings and the command; closed until somebody asks."""
     _diary(run)
-    show_command(run.config)
+    show_command(run.config, run.id)
     with st.expander("All settings of this run", icon=":material/data_object:"):
         st.json(run.config.model_dump(mode="json"), expanded=1)
 

@@ -9,7 +9,7 @@ import streamlit as st
 from msip_core.config import PruneConfig
 from msip_core.runs.state import Action, RunState
 from msip_core.runs.store import RunRow
-from msip_core.views import channels, progress, wording
+from msip_core.views import channels, progress, sentences, wording
 from pages.shared.guard import guarded, show_failure
 from pages.shared.lab import lab
 from pages.shared.layout import Fact, chart, facts, state_badge
@@ -108,6 +108,9 @@ def _prune_facts(run: RunRow, config: PruneConfig) -> None:
             Fact("Steps", f"{len(iterations)} of {config.iterations}", "iterations"),
         ]
     )
+    if final and baseline:
+        st.markdown(sentences.result_sentence(baseline, final))
+        st.caption(sentences.goal_sentence(config, final))
     if final and final.stopped_by:
         st.warning(final.stopped_by, icon=":material/shield:")
 

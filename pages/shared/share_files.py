@@ -9,13 +9,18 @@ import streamlit as st
 
 from msip_core.models import open_card
 from msip_core.runs.state import RunState
+from msip_core.views.evidence import choose_images, micrograph_of
+from msip_core.views.report import write_report
+from msip_core.views.story import read_story
 from msip_core.views.wording import megabytes
 from pages.shared.choose import choose
-from pages.shared.jobs import job_folder, job_panel
+from pages.shared.compare_numbers import compare_question
+from pages.shared.detections import pixels_of
+from pages.shared.jobs import finished, job_folder, job_panel
 from pages.shared.lab import lab
 from pages.shared.layout import facts
 from pages.shared.model_card import accuracy_facts, cost_facts
-from pages.shared.pair import ModelPair
+from pages.shared.pair import ModelPair, pair_dataset
 from pages.shared.words import small
 
 _EXPORTS = {
@@ -53,7 +58,9 @@ def model_files(pair: ModelPair) -> None:
 
 def _export(model_id: str, form: str, word: str) -> None:
     params = {"model": model_id, "format": form}
-    result = job_panel("export", params, label=f"Make the {word} file", place=f"export:{form}")
+    result = job_panel(
+        "export", params, label=f"Make the {word} file", place=f"export:{form}", quiet=True
+    )
     if result is None:
         return
     path = job_folder("export", params) / str(result["path"])
@@ -62,13 +69,23 @@ def _export(model_id: str, form: str, word: str) -> None:
 
 def report_file(pair: ModelPair) -> None:
     """One HTML file that opens anywhere, without this program."""
-    from msip_core.views.report import write_report
-
     st.markdown("**Report** " + small("one HTML file, opens anywhere"))
+    data = pair_dataset(pair)
+    compared = finished("compare", compare_question(pair, data))
+    if compared is None:
+        st.caption(
+            "Counts and pictures of the test images come into the report once they were counted "
+            "on the page “Before and after”."
+        )
+    micrographs = [
+        micrograph_of(item, pixels_of(data, data.image(item["id"])), data.classes)
+        for item in (choose_images(compared) if compared else [])
+    ]
     out = lab().workspace.cache / "exports" / f"{pair.run.id}-report.html"
 
     def write() -> BinaryIO:
-        write_report(lab().workspace, pair.run.id, out)
+        story = read_story(lab().workspace, lab().runs, pair.run.id)
+        write_report(story, out, compare=compared, micrographs=micrographs, classes=data.classes)
         return out.open("rb")
 
     st.download_button(

@@ -13,10 +13,11 @@ _ACTIVE = (RunState.RUNNING, RunState.PAUSING, RunState.CANCELLING)
 
 
 def active_run_chip() -> None:
-    """Draw the chip; it follows the run by itself only while one is active."""
+    """Draw the chip while something runs or waits; it follows by itself."""
     runs = lab().runs
     active = runs.count(_ACTIVE) + runs.count((RunState.QUEUED,)) > 0
-    st.fragment(_chip, run_every=5 if active else None)()
+    if active:
+        st.fragment(_chip, run_every=5)()
 
 
 @guarded
