@@ -188,10 +188,8 @@ def _part(tell: Progress, start: float, end: float) -> Progress:
 
 def _check_class_map(source: _Source, config: ImportConfig) -> None:
     """A name in the map that the source does not have is a typing error: say so now."""
-    if not config.class_map or source.reader is None:
-        return
-    known = set(source.reader.classes)
-    if not set(config.class_map) <= known:
+    known = set(source.reader.classes) if source.reader else set()
+    if source.reader and not set(config.class_map) <= known:
         known |= set(count_classes(source.reader)[0])
     unknown = sorted(set(config.class_map) - known)
     if unknown:
@@ -231,8 +229,10 @@ def _building(workspace: Workspace, name: str) -> Iterator[Path]:
 
 
 def _sweep(workspace: Workspace) -> None:
-    """Remove what an import left that was killed: its process is gone."""
+    """Remove what a killed import (its process is gone) or a killed deletion left."""
     for folder in workspace.datasets.glob(".building-*"):
         pid = folder.name.rsplit("-", 2)[-2]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
+    for folder in workspace.datasets.glob(".deleted-*"):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -75,7 +75,7 @@ class Intake:
         return self.reader.classes if self.reader else []
 
     def _map(self, name: str) -> str | None:
-        return self.config.class_map.get(name, name)
+        return self.config.class_map.get(name, name) or None  # an empty name drops too
 
     def take_all(self, images: list[str], progress: Callable[[float, str], None]) -> None:
         """Bring in every image; bad ones are named and the others go on."""
@@ -102,6 +102,11 @@ class Intake:
         labels = ImageLabels()
         if self.reader and name in self.reader.labelled:
             labels = self.reader.read(name, width, height)
+            if labels.problems and not labels.objects:
+                raise DatasetError(
+                    f"none of its labels could be read ({labels.problems[0]}); as background it "
+                    "would teach the wrong thing"
+                )
         self._pixels_seen[digest] = name
         objects, warning = self.masks.outlines(name, labels.objects, (height, width))
         self.repaired += [Problem(file=name, what=what) for what in labels.problems]

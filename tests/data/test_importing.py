@@ -177,6 +177,9 @@ def test_a_class_map_with_a_typing_error_is_refused_at_once(
 ) -> None:
     root = yolo_folder(tmp_path / "s", {"a": BOX}, ["crypt"])
 
+    write_image(tmp_path / "bare" / "a.png", 0)
+    with pytest.raises(DatasetError, match=r"bare has the classes \(none\)"):
+        bring_in(tmp_path / "bare", class_map={"crypt": "x"})
     with pytest.raises(DatasetError, match=r"names crpyt, but s has the classes crypt"):
         bring_in(root, class_map={"crpyt": "x"})
 

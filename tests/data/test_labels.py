@@ -133,6 +133,18 @@ def test_one_bad_line_costs_one_box_and_is_named(tmp_path: Path, bring_in: Impor
     ]
 
 
+def test_an_image_whose_labels_are_all_unreadable_does_not_become_background(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    labels = {"good": "0 0.5 0.5 0.2 0.2\n", "bad": "0 120 80 20 20\n"}  # pixels, not fractions
+
+    report = bring_in(yolo_folder(tmp_path / "s", labels, ["crypt"])).report
+
+    assert (report.kept, report.background) == (1, 0)
+    assert report.skipped[0].file == "images/bad.png"
+    assert "coordinates are not fractions of the image" in report.skipped[0].what
+
+
 def test_bad_objects_of_other_formats_are_named_too(tmp_path: Path, bring_in: Importer) -> None:
     write_image(tmp_path / "v" / "a.png", 0)
     bad = "<object><name>crypt</name></object>"
