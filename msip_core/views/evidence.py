@@ -112,6 +112,7 @@ def choose_images(compare: Mapping[str, Any], limit: int = 3) -> list[Mapping[st
 
 _SCORES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "ber": ("heat on the border", wording.percent),
+    "crypt_ber": ("heat on the crypt borders", wording.percent),
     "enrichment": ("enrichment of the border", lambda v: f"{v:.2f} ×"),
     "energy_in_box": ("heat inside the box", wording.percent),
     "hit": ("hottest point on the object", lambda v: "yes" if v else "no"),
@@ -121,9 +122,26 @@ _SCORES: dict[str, tuple[str, Callable[[Any], str]]] = {
 
 def score_words(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Scores of a Grad-CAM or SHAP result in words; what has no value is left out."""
-    values = {**result, **(result.get("scores") or {})}
+    crypts = {f"crypt_{key}": v for key, v in (result.get("crypt_scores") or {}).items()}
+    values = {**result, **(result.get("scores") or {}), **crypts}
     return [
         (word, spell(values[key]))
         for key, (word, spell) in _SCORES.items()
         if values.get(key) is not None
     ]
+
+
+def notes(result: Mapping[str, Any]) -> list[str]:
+    """What a reader must know about one explanation: layers, which border, its sanity check."""
+    found: list[str] = []
+    if result.get("layers"):
+        text = f"Layers {', '.join(str(layer) for layer in result['layers'])}"
+        if result.get("skipped"):
+            text += f"; {wording.plural(len(result['skipped']), 'layer')} skipped"
+        found.append(text + ".")
+    contour = (result.get("scores") or {}).get("contour")
+    if contour:
+        edge = "drawn outline" if contour == "mask" else "edge of the box, no outline is known"
+        found.append(f"Border: {edge}.")
+    verdict = (result.get("randomised") or {}).get("verdict")
+    return [*found, *(text for text in (verdict, result.get("note")) if text)]

@@ -163,7 +163,7 @@ def tradeoff_figure(info: TradeoffInfo, *, revision: str = "tradeoff") -> go.Fig
     figure.add_scatter(
         x=info.gmacs, y=info.map50, mode="lines+markers+text", name="run",
         text=["baseline" if first else str(i) for i, first in zip(info.iterations, baseline)],
-        textposition="top center", customdata=info.iterations, showlegend=False,
+        textposition="top right", customdata=info.iterations, showlegend=False,
         line={"color": style.AFTER, "width": 1.5},
         marker={
             "size": 11,

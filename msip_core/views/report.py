@@ -35,6 +35,7 @@ from msip_core.views.evidence import (
     Explanation,
     Micrograph,
     fitted,
+    notes,
     score_words,
 )
 from msip_core.views.glossary import GLOSSARY
@@ -268,16 +269,11 @@ def _panel(panel: Explanation) -> dict[str, Any]:
     source = (
         inline.png_bytes(picture.read_bytes()) if isinstance(picture, Path) else inline.png(picture)
     )
-    layers = panel.result.get("layers")
-    contour = (panel.result.get("scores") or {}).get("contour")
-    notes = [f"layers {', '.join(str(layer) for layer in layers)}"] if layers else []
-    if contour:
-        notes.append("border: drawn outline" if contour == "mask" else "border: edge of the box")
     return {
         "title": f"{panel.model} · {panel.method}",
         "source": source,
         "scores": score_words(panel.result),
-        "note": "; ".join(notes),
+        "notes": notes(panel.result),
     }
 
 

@@ -73,12 +73,16 @@ def full(story: RunStory, tmp_path_factory: pytest.TempPathFactory) -> str:
     overlay = tmp_path_factory.mktemp("overlays") / "overlay.png"
     Image.fromarray(samples.micrograph(64)).save(overlay)
     scores = {"ber": 0.52, "enrichment": 2.6, "energy_in_box": 0.8, "hit": True, "contour": "mask"}
+    check = {"randomised": {"verdict": "The check with shuffled weights held."}}
     explained = [
         evidence.ExplainedObject(
             "img0, object 1: crypt",
             [
                 evidence.Explanation(
-                    "Pruned", "Grad-CAM", overlay, {"scores": scores, "layers": [15, 18, 21]}
+                    "Pruned",
+                    "Grad-CAM",
+                    overlay,
+                    {"scores": scores, "layers": [15, 18, 21], **check},
                 ),
                 evidence.Explanation(
                     "Pruned", "SHAP", samples.micrograph(64), {"c_at_10": 0.81, "scores": {}}
@@ -121,7 +125,7 @@ def test_explanations_come_with_scores_and_the_honesty_line(full):
     assert "enrichment of the border 2.60 ×" in text
     assert "hottest point on the object yes" in text
     assert "carried by the strongest tenth 81 %" in text
-    assert "layers 15, 18, 21; border: drawn outline" in text
+    assert "Layers 15, 18, 21. Border: drawn outline. The check with shuffled weights held." in text
 
 
 def test_protocol_versions_and_command_are_there(full):
@@ -227,3 +231,21 @@ def test_scores_without_a_value_are_left_out():
     words = evidence.score_words({"scores": {"ber": None, "hit": False}, "c_at_10": None})
 
     assert words == [("hottest point on the object", "no")]
+
+
+def test_heat_on_crypt_borders_is_named_apart_from_the_objects_outline():
+    words = evidence.score_words({"scores": {"ber": 0.5}, "crypt_scores": {"ber": 0.25}})
+
+    assert words == [("heat on the border", "50 %"), ("heat on the crypt borders", "25 %")]
+
+
+def test_an_explanation_says_which_layers_and_border_were_used():
+    found = evidence.notes(
+        {"layers": [15], "skipped": [{"layer": 18}], "scores": {"contour": "box"}, "note": "Weak."}
+    )
+
+    assert found == [
+        "Layers 15; 1 layer skipped.",
+        "Border: edge of the box, no outline is known.",
+        "Weak.",
+    ]
