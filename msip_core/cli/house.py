@@ -8,8 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from msip_core.catalog import FAMILIES
-from msip_core.cli.console import ProgressLines, table
+from msip_core.cli.console import say, table
+from msip_core.cli.foreground import in_foreground
 from msip_core.cli.verbs import Answer, Session, verb
+from msip_core.config import PruneConfig, TrainConfig
+from msip_core.errors import WorkError
+from msip_core.runs.service import RunService
 from msip_core.views.wording import duration
 
 MARKS = {"ok": "ok  ", "note": "note", "problem": "MEND"}
@@ -46,7 +50,15 @@ def demo(
     from msip_core.demo import run_demo
 
     workspace = session.isolated_workspace()
-    result = run_demo(workspace, (out or workspace.root / "demo").resolve(), ProgressLines(0))
+
+    def work(config: TrainConfig | PruneConfig) -> str:
+        run_id = RunService(workspace).submit(config)
+        answer = in_foreground(workspace, run_id)
+        if answer.exit_code:
+            raise WorkError(f"The demo stopped: {answer.text.splitlines()[-1]}")
+        return run_id
+
+    result = run_demo(workspace, (out or workspace.root / "demo").expanduser().resolve(), work, say)
     text = "\n".join(
         [*result.sentences, f"Took {duration(result.seconds)}. Report: {result.report}"]
     )

@@ -1,0 +1,90 @@
+"""Words into what the jobs of the pages take, and such a job done here and now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from msip_core.cli.console import ProgressLines
+from msip_core.data.micrographs import SUFFIXES
+from msip_core.errors import ConfigError, NotFoundError
+from msip_core.models import open_card
+from msip_core.runs.jobs import JOBS
+from msip_core.workspace import Workspace
+
+Json = dict[str, Any]
+
+
+def do_job(workspace: Workspace, name: str, params: Json, out: Path) -> Json:
+    """Do a job of the compute process in this process: files go to `out`, nothing is cached."""
+    module, _, function = JOBS[name].partition(":")
+    out.mkdir(parents=True, exist_ok=True)
+    result: Json = getattr(import_module(module), function)(workspace, params, out, ProgressLines())
+    return result
+
+
+def model_source(workspace: Workspace, words: str) -> Json:
+    """A model as jobs name it.
+
+    Args:
+        words: id of a model, a .pt file, or RUN/STEP for a step of a pruning run.
+
+    Raises:
+        NotFoundError, ConfigError: there is none.
+    """
+    if words.endswith(".pt"):
+        path = Path(words).expanduser().resolve()
+        if not path.is_file():
+            raise NotFoundError(f"There is no weights file {path}.")
+        return {"model": str(path)}
+    run, slash, step = words.partition("/")
+    if slash:
+        if not step.isdigit():
+            raise ConfigError(f"'{words}' is no RUN/STEP: the step must be a number.")
+        return {"run": run, "iteration": int(step)}
+    return {"model": open_card(workspace, words).id}
+
+
+def prefixed(source: Json, prefix: str) -> Json:
+    """{"model": x} -> {"baseline_model": x}: two models in one job's params."""
+    return {f"{prefix}_{key}": value for key, value in source.items()}
+
+
+def image_files(paths: Iterable[Path]) -> list[Path]:
+    """Files as they are, folders as the micrographs in them, in the order of names.
+
+    Raises:
+        NotFoundError: a path is not there, or there is no micrograph at all.
+    """
+    files: list[Path] = []
+    for path in (path.expanduser().resolve() for path in paths):
+        if path.is_dir():
+            files += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise NotFoundError(f"There is nothing at {path}.")
+    if not files:
+        raise NotFoundError(f"No micrograph there; these files are read: {', '.join(SUFFIXES)}.")
+    return list(dict.fromkeys(files))
+
+
+def image_source(workspace: Workspace, file: Path) -> Json:
+    """An image as jobs name it; one of a dataset by its id, so that its outlines are known."""
+    if file.is_relative_to(workspace.datasets):
+        name, folder, *rest = file.relative_to(workspace.datasets).parts
+        if folder == "images" and len(rest) == 1:
+            return {"dataset": name, "image": file.stem}
+    return {"path": str(file)}
+
+
+def short_names(files: Sequence[Path]) -> list[str]:
+    """File names for tables and pictures, made unique by a number where two are alike."""
+    seen: dict[str, int] = {}
+    names = []
+    for file in files:
+        seen[file.stem] = seen.get(file.stem, 0) + 1
+        names.append(file.stem if seen[file.stem] == 1 else f"{file.stem}-{seen[file.stem]}")
+    return names

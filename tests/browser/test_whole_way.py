@@ -1,0 +1,169 @@
+"""The whole way in a real Chromium: bring images in, make a detector lighter, look, take home.
+
+One test, because each step stands on the one before it, as for a person.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+
+from msip_core.data.synthetic import write_folder
+from msip_core.runs.service import RunService
+from msip_core.runs.state import RunState
+from tests.browser.conftest import Server
+
+IMAGES = 20
+SIZE = 128
+PATIENT = 60_000  # milliseconds for a job in the compute process, which must start first
+RUN = 180_000  # milliseconds for the run itself
+STEPS = 2
+
+
+@pytest.fixture(scope="module")
+def dataset_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A zip as a person would have it: images, YOLO labels, class names."""
+    folder = write_folder(tmp_path_factory.mktemp("drawn") / "wells", IMAGES, SIZE, seed=11)
+    return Path(shutil.make_archive(str(folder), "zip", folder))
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.timeout(420)
+def test_a_person_walks_from_a_zip_of_micrographs_to_a_figure(
+    page: Page, server: Server, dataset_zip: Path
+) -> None:
+    upload_and_import(page, server, dataset_zip)
+    start_small_run(page, server)
+    see_the_curve_grow(page)
+    see_before_and_after(page)
+    see_where_it_looks(page)
+    take_a_figure_home(page)
+
+    run = RunService(server.workspace).list(limit=1)[0]
+    assert (run.state, run.iteration) == (RunState.COMPLETED, STEPS)
+    reload_shows_the_same(page)
+
+
+def upload_and_import(page: Page, server: Server, dataset_zip: Path) -> None:
+    page.goto(f"{server.url}/data?view=add")
+    page.get_by_text("A zip with images and labels").wait_for()
+    page.locator("input[type=file]").set_input_files(dataset_zip)
+    expect(
+        page.get_by_text(re.compile(f"Found {IMAGES} images, {IMAGES} with labels"))
+    ).to_be_visible(timeout=PATIENT)
+    fill(page.get_by_role("textbox", name="Name of the dataset"), "wells")
+    page.get_by_role("button", name=f"Import {IMAGES} images").click()
+    expect(page.get_by_text("Ready", exact=True)).to_be_visible(timeout=PATIENT)
+    expect(page.get_by_test_id("stMetric").filter(has_text="Images")).to_contain_text(str(IMAGES))
+    has_pictures(page, at_least=1)
+
+
+def start_small_run(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/new?dataset=wells")
+    page.get_by_role("heading", name="New run").wait_for()
+    page.get_by_role("radio", name=re.compile("^Quick")).check(force=True)
+    fill(page.get_by_role("spinbutton", name=re.compile("^Steps")), str(STEPS))
+    fill(page.get_by_role("spinbutton", name=re.compile("^Training after")), "1")
+    # The guard is turned off: this run is far too short to keep the accuracy.
+    page.get_by_role("slider", name=re.compile("^Stop if accuracy falls")).press("Home")
+    weights = page.get_by_text(re.compile("Matters for the error"))
+    expect(weights.first).to_be_visible()
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_role("heading", name="Runs", exact=True).wait_for(timeout=PATIENT)
+
+
+def see_the_curve_grow(page: Page) -> None:
+    """The accuracy chart gains points by itself while the run goes on; no reload."""
+    chart = page.locator(".st-key-chart\\:map .js-plotly-plot, .st-key-chart-map .js-plotly-plot")
+    chart.wait_for(timeout=RUN)
+    seen = {points(chart)}
+    done = page.get_by_text("Done", exact=True)
+    for _ in range(RUN // 500):
+        seen.add(points(chart))
+        if done.first.is_visible():
+            break
+        page.wait_for_timeout(500)
+    expect(page.get_by_text(f"{STEPS} of {STEPS}")).to_be_visible(timeout=PATIENT)
+    seen.add(points(chart))
+    assert len(seen) > 1, f"the chart always had {seen} points"
+
+
+def see_before_and_after(page: Page) -> None:
+    page.get_by_role("link", name="Next: compare before and after").click()
+    page.get_by_role("heading", name="Before and after").wait_for()
+    expect(page.get_by_text(re.compile(r"^Baseline: \d+ organoid"))).to_be_visible(timeout=PATIENT)
+    expect(page.get_by_text(re.compile(r"^Lighter model: \d+ organoid"))).to_be_visible(
+        timeout=PATIENT
+    )
+    has_pictures(page, at_least=2)
+
+
+def see_where_it_looks(page: Page) -> None:
+    page.get_by_role("link", name="Next: see where it looks").click()
+    page.get_by_role("heading", name="Where it looks").wait_for()
+    choose(page, "Objects", "Labelled on the micrograph")
+    captions = page.get_by_text(re.compile("Grad-CAM, layers"))
+    expect(captions).to_have_count(2, timeout=PATIENT)
+    has_pictures(page, at_least=3)
+
+
+def take_a_figure_home(page: Page) -> None:
+    page.get_by_role("link", name="Next: take figures and the model home").click()
+    page.get_by_role("heading", name="Export").wait_for()
+    page.get_by_role("radio", name="600").or_(page.get_by_role("button", name="600")).first.click()
+    button = page.get_by_role("button", name="Download PNG")
+    button.wait_for(timeout=PATIENT)
+    page.wait_for_timeout(1000)  # the preview of 300 dpi gives way to that of 600
+    with page.expect_download() as download:
+        button.click()
+    figure = Image.open(BytesIO(Path(download.value.path()).read_bytes()))
+    assert figure.format == "PNG"
+    assert figure.info["dpi"] == pytest.approx((600, 600), abs=0.5)
+    assert figure.width == pytest.approx(178 / 25.4 * 600, rel=0.01)
+    assert len(set(figure.convert("L").resize((64, 32)).getdata())) > 8, "the figure is empty"
+
+
+def reload_shows_the_same(page: Page) -> None:
+    """Everything that was chosen stands in the address."""
+    chosen = page.get_by_role("combobox").first.input_value()
+    page.reload()
+    page.get_by_role("heading", name="Export").wait_for(timeout=PATIENT)
+    expect(page.get_by_role("combobox").first).to_have_value(chosen)
+
+
+# --- hands and eyes -----------------------------------------------------------
+
+
+def fill(field: Locator, text: str) -> None:
+    """Type into a Streamlit field and leave it, as its value counts only then."""
+    field.fill(text)
+    field.press("Enter")
+    field.press("Tab")
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Pick an option of a Streamlit select box."""
+    page.get_by_role("combobox", name=re.compile(re.escape(label))).first.click()
+    page.get_by_role("option", name=option).click()
+
+
+def points(chart: Locator) -> int:
+    """How many points a Plotly chart shows."""
+    return int(chart.first.evaluate("e => e.data.reduce((n, t) => n + (t.x ? t.x.length : 0), 0)"))
+
+
+def has_pictures(page: Page, *, at_least: int) -> None:
+    """Pictures that were loaded and have pixels, not broken ones."""
+    page.wait_for_function(
+        """n => [...document.querySelectorAll('[data-testid="stImage"] img')]
+            .filter(i => i.complete && i.naturalWidth > 8).length >= n""",
+        arg=at_least,
+        timeout=PATIENT,
+    )
