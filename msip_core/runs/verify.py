@@ -3,12 +3,13 @@ gives the outputs of the model that was measured.
 
 The worker computes the outputs of the working copy on one fixed input; a fresh process
 (`python -m msip_core.runs.verify RUN_DIR --workspace ROOT`) that has never seen the working copy
-opens model.pt and compares.
+opens model.pt and compares. The same process then times baseline and final model side by side.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,7 @@ REFERENCE_FILE = "model/reference.npz"
 # Largest difference allowed, as a share of the largest output: a box corner at 640 px may then
 # move by a fifteenth of a pixel. fp32 layers that were folded or unrolled differ by about 1e-6.
 TOLERANCE = 1e-4
+_LATENCY_RUNS = 20
 
 
 def check_saved_model(context: WorkerContext) -> None:
@@ -109,33 +111,57 @@ def _saved_model(workspace: Workspace, final: FinalRecord) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The fresh process: load, compare, write model/check.json."""
+    """The fresh process: load, compare, time, write model/check.json."""
     parser = argparse.ArgumentParser(prog="msip_core.runs.verify")
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--workspace", type=Path, required=True)
     options = parser.parse_args(arguments)
     workspace = Workspace.open(options.workspace)
     workspace.isolate_libraries()
+    os.environ.setdefault("YOLO_OFFLINE", "true")  # else its import asks a name server
 
-    import numpy as np
-    from ultralytics import YOLO
-
-    path = _saved_model(workspace, final_record(options.run_dir))
-    with np.load(options.run_dir / REFERENCE_FILE) as reference:
-        outputs = model_outputs(YOLO(str(path)).model, reference["image"])
-        difference = largest_difference(reference["outputs"], outputs)
+    final = final_record(options.run_dir)
+    path = _saved_model(workspace, final)
+    difference = _compare(options.run_dir, path)
+    passed = difference <= TOLERANCE
     write_json(
         options.run_dir / CHECK_FILE,
-        {"model": str(path.relative_to(workspace.root)), "largest_difference": difference,
-         "tolerance": TOLERANCE, "passed": difference <= TOLERANCE},
-    )  # fmt: skip
-    if difference > TOLERANCE:
+        {
+            "model": path.relative_to(workspace.root).as_posix(),
+            "largest_difference": difference,
+            "tolerance": TOLERANCE,
+            "passed": passed,
+            "latency_ms": _latencies(options.run_dir, path, final) if passed else {},
+        },
+    )
+    if not passed:
         sys.stderr.write(
             f"its outputs differ by {difference:.2g} of the largest output "
             f"(allowed {TOLERANCE:.0e}).\n"
         )
-        return 1
-    return 0
+    return 0 if passed else 1
+
+
+def _compare(run_dir: Path, saved: Path) -> float:
+    """Stock Ultralytics opens the file; our own classes are not imported here."""
+    import numpy as np
+    from ultralytics import YOLO
+
+    with np.load(run_dir / REFERENCE_FILE) as reference:
+        outputs = model_outputs(YOLO(str(saved)).model, reference["image"])
+        return largest_difference(reference["outputs"], outputs)
+
+
+def _latencies(run_dir: Path, saved: Path, final: FinalRecord) -> dict[str, float]:
+    """Median milliseconds per image on this computer's processor, by "baseline" and "final"."""
+    from msip_core.detector.checkpoints import load_model
+    from msip_core.detector.latency import measure_latency
+
+    baseline = run_dir / "iterations" / "0" / "model.pt"
+    files = {"baseline": baseline, "final": saved} if baseline.is_file() else {"final": saved}
+    models = {name: load_model(file, trusted=True) for name, file in files.items()}
+    measured = measure_latency(models, final.cost.imgsz, runs=_LATENCY_RUNS, formats=("pytorch",))
+    return {one.name: round(one.median_ms, 3) for one in measured}
 
 
 if __name__ == "__main__":
