@@ -1,0 +1,116 @@
+"""Activation sparsity and information gain of responses, counted on the fly."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from msip_core.importance.responses import (
+    MAX_CELLS,
+    CellSampler,
+    LayerResponse,
+    label_cells,
+    mutual_information,
+)
+
+
+@pytest.mark.parametrize(
+    ("joint", "bits"),
+    [([[4, 0], [0, 4]], 1.0), ([[2, 2], [2, 2]], 0.0), ([[3, 1], [1, 3]], 0.18872)],
+)
+def test_mutual_information_of_small_tables(joint: list[list[int]], bits: float):
+    assert mutual_information(torch.tensor(joint)).item() == pytest.approx(bits, abs=1e-5)
+
+
+def test_mutual_information_lies_between_zero_and_the_smaller_entropy():
+    joint = torch.randint(0, 9, (50, 32, 3), generator=torch.Generator().manual_seed(0))
+
+    found = mutual_information(joint)
+
+    def entropy(counts: torch.Tensor) -> torch.Tensor:
+        p = counts.double() / counts.sum(-1, keepdim=True)
+        return -(p * p.clamp_min(1e-300).log2()).sum(-1)
+
+    limit = torch.minimum(entropy(joint.sum(2)), entropy(joint.sum(1)))
+    assert (found >= 0).all()
+    assert (found <= limit + 1e-9).all()
+
+
+def test_a_cell_belongs_to_the_smallest_box_that_holds_its_centre():
+    large, small = [0, 0.5, 0.5, 1.0, 1.0], [1, 0.25, 0.25, 0.5, 0.5]
+
+    labels = label_cells(torch.tensor([small, large]), 4, 4).view(4, 4)
+
+    assert labels[:2, :2].eq(2).all()  # class 1 is label 2
+    assert labels[2:, :].eq(1).all()
+    assert labels[:2, 2:].eq(1).all()
+
+
+def test_x_and_y_are_not_swapped():
+    labels = label_cells(torch.tensor([[0, 0.75, 0.25, 0.5, 0.5]]), 4, 8).view(4, 8)
+
+    assert labels[:2, 4:].eq(1).all()
+    assert labels.sum() == 8
+
+
+def test_background_is_at_most_three_times_the_objects_and_seeded():
+    boxes = torch.tensor([[0, 0.5, 0.5, 0.25, 0.25]])
+
+    cells, labels = CellSampler(5)(0, boxes, 16, 16)
+
+    objects = int((labels > 0).sum())
+    assert objects == 16
+    assert int((labels == 0).sum()) == 3 * objects
+    again, _ = CellSampler(5)(0, boxes, 16, 16)
+    other, _ = CellSampler(6)(0, boxes, 16, 16)
+    assert torch.equal(cells, again)
+    assert not torch.equal(cells, other)
+
+
+def test_large_maps_keep_a_bounded_number_of_cells():
+    cells, _ = CellSampler(0)(0, torch.tensor([[0, 0.5, 0.5, 0.9, 0.9]]), 320, 320)
+
+    assert len(cells) == MAX_CELLS
+    assert len(cells.unique()) == MAX_CELLS
+
+
+def response(a: torch.Tensor, boxes: torch.Tensor, labels: int = 2) -> LayerResponse:
+    sampler, layer = CellSampler(0), LayerResponse(labels, eps=0.1)
+    picked = [sampler(i, boxes, *a.shape[-2:]) for i in range(len(a))]
+    cells, names = [c for c, _ in picked], torch.cat([n for _, n in picked])
+    layer.look(a, cells)
+    layer.settle()
+    layer.count(a, cells, names)
+    return layer
+
+
+BOX = torch.tensor([[0, 0.25, 0.5, 0.5, 1.0]])  # the left half
+
+
+def test_sparsity_is_blind_to_the_scale_of_the_layer_and_zero_for_a_dead_channel():
+    a = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    a[:, 1] = 0
+
+    found = response(a, BOX).sparsity()
+
+    torch.testing.assert_close(response(10 * a, BOX).sparsity(), found)
+    assert found[1] == 0
+    rms = a.square().mean().sqrt()
+    assert found[0].item() == pytest.approx((a[:, 0].abs() > 0.1 * rms).double().mean().item())
+
+
+def test_a_channel_that_shows_the_object_carries_information_and_noise_does_not():
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(64, 2, 8, 8, generator=generator)
+    a[:, 0, :, :4] += 100  # channel 0 lights up on the object
+
+    knows, guesses = response(a, BOX).information().tolist()
+
+    assert knows == pytest.approx(1.0, abs=0.01)  # two labels, equally many cells
+    assert guesses < 0.02
+
+
+def test_a_constant_channel_has_no_information_and_breaks_nothing():
+    a = torch.ones(2, 1, 8, 8)
+
+    assert response(a, BOX).information().item() == pytest.approx(0)
