@@ -67,21 +67,33 @@ def choose(
     return wanted
 
 
-def choose_view(views: Mapping[str, str], default: str, place: str) -> str:
-    """The parts of a page (id -> words), in the address so that a link can open each."""
-    wanted = st.query_params.get("view")
-    key = f"view:{place}"
+def choose_view(
+    views: Mapping[str, str],
+    default: str,
+    place: str,
+    *,
+    param: str = "view",
+    label: str = "Part of the page",
+    show_label: bool = False,
+) -> str:
+    """A row of buttons (id -> words) bound to `param` of the address.
+
+    Not Streamlit's own binding: that writes the words into the address, so that a link breaks
+    when a word is improved.
+    """
+    wanted = st.query_params.get(param)
+    key = f"view:{place}:{param}"
     st.session_state[key] = wanted if wanted in views else default
 
     def changed() -> None:
-        st.query_params["view"] = st.session_state[key]
+        st.query_params[param] = st.session_state[key]
 
     st.segmented_control(
-        "Part of the page",
+        label,
         list(views),
         key=key,
         format_func=views.__getitem__,
-        label_visibility="collapsed",
+        label_visibility="visible" if show_label else "collapsed",
         on_change=changed,
         required=True,
     )

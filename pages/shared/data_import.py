@@ -12,7 +12,7 @@ from msip_core.config import ImageRecipe, ImportConfig, SplitConfig
 from msip_core.errors import InputError
 from msip_core.settings import get_settings
 from msip_core.views.wording import plural
-from pages.shared.choose import remember
+from pages.shared.choose import choose_view, remember
 from pages.shared.jobs import job_panel, start_task, task_begun, task_panel
 from pages.shared.lab import lab
 from pages.shared.upload import keep_upload, server_path
@@ -30,14 +30,8 @@ def add_images(taken: set[str]) -> None:
     if task_begun():
         _open_when_done(task_panel("Bringing in the images", "import"))
         return
-    way = st.segmented_control(
-        "Where are the images?",
-        list(_WAYS),
-        format_func=_WAYS.__getitem__,
-        default="browser",
-        key="way",
-        bind="query-params",
-        required=True,
+    way = choose_view(
+        _WAYS, "browser", "data", param="way", label="Where are the images?", show_label=True
     )
     if way == "drawn":
         _draw(taken)

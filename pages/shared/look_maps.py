@@ -9,6 +9,7 @@ import streamlit as st
 
 from msip_core.views import sentences
 from msip_core.views.wording import duration, percent
+from pages.shared.choose import choose_view
 from pages.shared.explain import Subject, honesty, load_map, score_rows, shap_map
 from pages.shared.jobs import job_folder, job_panel
 from pages.shared.layout import picture
@@ -21,18 +22,7 @@ _METHODS = {"gradcam": "Grad-CAM", "layercam": "LayerCAM", "eigencam": "EigenCAM
 def grad_maps(pair: ModelPair, subject: Subject) -> None:
     """Two heat maps and their border scores; cheap, so they are asked at once."""
     st.subheader("Heat map", anchor=False)
-    method = str(
-        st.segmented_control(
-            "Kind of map",
-            list(_METHODS),
-            format_func=_METHODS.__getitem__,
-            default="gradcam",
-            key="method",
-            bind="query-params",
-            required=True,
-            label_visibility="collapsed",
-        )
-    )
+    method = choose_view(_METHODS, "gradcam", "look", param="method", label="Kind of map")
     scores: dict[str, dict[str, Any]] = {}
     for column, (side, word) in zip(st.columns(2), pair.sides()):
         params = {**subject.question(side), "method": method}

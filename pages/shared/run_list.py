@@ -11,7 +11,7 @@ from msip_core.errors import NotFoundError
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
 from msip_core.views.wording import accuracy, duration, percent
-from pages.shared.choose import remember
+from pages.shared.choose import choose_view, remember
 from pages.shared.guard import guarded
 from pages.shared.lab import lab
 from pages.shared.words import STATE_WORDS, known, when
@@ -31,17 +31,10 @@ def run_table() -> None:
     """Filter, page and table; the table follows the queue by itself while something moves."""
     runs = lab().runs
     left, right = st.columns([5, 1], vertical_alignment="bottom")
-    chosen = left.segmented_control(
-        "Which runs",
-        list(_FILTERS),
-        format_func=lambda name: _FILTERS[name][0],
-        default="all",
-        key="show",
-        bind="query-params",
-        required=True,
-        label_visibility="collapsed",
-    )
-    states = _FILTERS[str(chosen)][1]
+    with left:
+        words = {name: word for name, (word, _) in _FILTERS.items()}
+        chosen = choose_view(words, "all", "runs", param="show", label="Which runs")
+    states = _FILTERS[chosen][1]
     pages = max(1, -(-runs.count(states) // _PER_PAGE))
     page = 1
     if pages > 1:

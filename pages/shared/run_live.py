@@ -10,6 +10,7 @@ from msip_core.config import PruneConfig
 from msip_core.runs.state import Action, RunState
 from msip_core.runs.store import RunRow
 from msip_core.views import channels, progress, sentences, wording
+from pages.shared.choose import choose_view
 from pages.shared.guard import guarded, show_failure
 from pages.shared.lab import lab
 from pages.shared.layout import Fact, chart, facts, state_badge
@@ -135,17 +136,9 @@ def _prune_charts(run: RunRow, config: PruneConfig) -> None:
         "layers": ("Channels", _channels),
         "weights": ("Weights", _weights),
     }
-    chosen = st.segmented_control(
-        "Chart",
-        list(parts),
-        format_func=lambda name: parts[name][0],
-        default="curves",
-        key="chart",
-        bind="query-params",
-        required=True,
-        label_visibility="collapsed",
-    )
-    parts[str(chosen)][1](run, config)
+    words = {name: word for name, (word, _) in parts.items()}
+    chosen = choose_view(words, "curves", "runs", param="chart", label="Chart")
+    parts[chosen][1](run, config)
 
 
 def _curves(run: RunRow, config: PruneConfig) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import streamlit as st
 from matplotlib.figure import Figure
 
 from msip_core.boxes import match_detections
 from msip_core.views import channels, paper, paper_pictures, paper_runs, progress
+from pages.shared.choose import choose
 from pages.shared.detections import above, find, pixels_of
 from pages.shared.explain import Subject, load_map
 from pages.shared.jobs import job_folder, job_panel
@@ -19,7 +19,8 @@ from pages.shared.pair import ModelPair, choose_image, pair_dataset
 from pages.shared.words import small
 
 Made = tuple[Figure, str]  # figure and caption
-_WIDTHS = {85: "85 mm, one column", 120: "120 mm", 178: "178 mm, two columns"}
+_WIDTHS = {"85": "85 mm, one column", "120": "120 mm", "178": "178 mm, two columns"}
+_DPI = {"300": "300 dots per inch", "600": "600 dots per inch"}
 _FORMATS = {
     "png": "PNG", "svg": "SVG (editable text)", "pdf": "PDF (editable text)", "tiff": "TIFF"
 }  # fmt: skip
@@ -39,29 +40,18 @@ def figures(pair: ModelPair) -> None:
     }
     left, right = st.columns([1, 2], gap="large")
     with left:
-        kind = st.selectbox(
-            "Figure",
-            list(kinds),
-            format_func=lambda name: kinds[name][0],
-            key="figure",
-            bind="query-params",
-        )
-        width: Any = st.selectbox(
+        kind = choose("Figure", list(kinds), "figure", words=lambda name: kinds[name][0])
+        width = choose(
             f"Width {small('mm on paper')}",
             list(_WIDTHS),
-            index=2,
-            format_func=_WIDTHS.__getitem__,
-            key="width",
-            bind="query-params",
+            "width",
+            words=_WIDTHS.__getitem__,
+            default="178",
         )
-        form = st.selectbox(
-            "File", list(_FORMATS), format_func=_FORMATS.__getitem__, key="file",
-            bind="query-params",
-        )  # fmt: skip
-        dpi: Any = st.segmented_control(
-            f"Resolution {small('dots per inch')}", [300, 600], default=300, key="dpi",
-            bind="query-params", required=True,
-        )  # fmt: skip
+        form = choose("File", list(_FORMATS), "file", words=_FORMATS.__getitem__)
+        dpi = choose(
+            f"Resolution {small('of pictures')}", list(_DPI), "dpi", words=_DPI.__getitem__
+        )
     with right:
         made = kinds[kind][1](pair, float(width))
         if made is None:
@@ -75,7 +65,7 @@ def figures(pair: ModelPair) -> None:
         st.markdown(f"**Caption.** {caption}")
         st.download_button(
             f"Download {_FORMATS[form].split(' ')[0]}",
-            paper.to_bytes(figure, form, dpi),
+            paper.to_bytes(figure, form, int(dpi)),
             file_name=f"{pair.run.id}-{kind}.{form}",
             mime={"svg": "image/svg+xml", "pdf": "application/pdf"}.get(form, f"image/{form}"),
             type="primary",
