@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from msip_core.errors import InputError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -77,7 +79,17 @@ class Workspace:
         os.environ["MPLCONFIGDIR"] = str(home / "matplotlib")
         os.environ["YOLO_AUTOINSTALL"] = "false"
         os.environ["YOLO_OFFLINE"] = "true"  # else it asks a name server at every import
+        os.environ["YOLO_VERBOSE"] = "false"
+        # Ultralytics would set 1 for this process and all that it starts.
+        os.environ.setdefault("OMP_NUM_THREADS", str(_cores()))
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime reports to its maker otherwise
+
+
+def _cores() -> int:
+    """Processor cores that this process may use, without their second threads."""
+    cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return min(cores, len(affinity(0))) if affinity else cores
 
 
 def check_name(name: str, what: str) -> str:

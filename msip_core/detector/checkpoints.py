@@ -205,13 +205,19 @@ def _refuse_strangers(path: Path) -> None:
             "needs. Nothing of it was run. Use weights from a source you trust."
         )
     if strangers:
-        name = next((n for n in strangers if "getattr" not in n), strangers[0])
+        name = min(strangers, key=_how_telling)
         raise WrongModelError(
             f"{path.name} is not a YOLOv8 detector: it holds '{name.rpartition('.')[2]}'. Give a "
             ".pt file of YOLOv8 n, s, m, l or x, trained to detect boxes and not fused."
         )
     if not zipfile.is_zipfile(path):
         raise CheckpointError(f"{path.name} is not a weights file that PyTorch wrote.")
+
+
+def _how_telling(name: str) -> tuple[int, str]:
+    """Order of names by how well they say which model a file holds."""
+    homes = ("ultralytics.nn.tasks.", "ultralytics.nn.modules.head.", "ultralytics.")
+    return next((n for n, home in enumerate(homes) if name.startswith(home)), len(homes)), name
 
 
 def _model_of(checkpoint: dict[str, Any], path: Path) -> DetectionModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
@@ -88,7 +89,8 @@ def _export(stock: Path, format: str, imgsz: int, batch: int) -> Path:
     # Simplifying would need another package; ONNX Runtime does it when it loads the file.
     settings = {"simplify": False} if format in ("onnx", "tensorrt") else {}
     try:
-        with threads_kept():
+        with threads_kept(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on the tracing that Ultralytics chose
             made = YOLO(str(stock), task="detect").export(
                 format="engine" if on_gpu else format,
                 imgsz=imgsz,

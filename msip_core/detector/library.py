@@ -1,8 +1,9 @@
 """The one door to Ultralytics: quiet, offline, without telemetry, and without a hold on threads.
 
-Importing this module prepares the process and then imports ultralytics. Ultralytics reads its
-environment once, at import, and on the way sets OMP_NUM_THREADS=1 for every later child process
-and asks a name server whether it is online; neither is wanted here.
+Every process of ours calls `Workspace.isolate_libraries` first, which says the same through the
+environment; this module says it again for those who use the package in a script of their own.
+Ultralytics reads its environment once, at import, and on the way sets OMP_NUM_THREADS=1 for every
+later child process and asks a name server whether it is online; neither is wanted here.
 """
 
 from __future__ import annotations

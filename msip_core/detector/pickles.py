@@ -87,16 +87,21 @@ def names_in(path: Path) -> frozenset[str]:
 def _names(data: bytes) -> frozenset[str]:
     names: set[str] = set()
     strings: list[str] = []  # STACK_GLOBAL takes module and name from the two strings before it
-    memo: dict[Any, str] = {}
+    memo: dict[Any, str | None] = {}
+    pushed: str | None = None  # the string that the last opcode put on the stack, if it was one
     for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
+            memo[len(memo) if argument is None else argument] = pushed
+            continue
         if opcode.name in ("GLOBAL", "INST"):
             names.add(str(argument).replace(" ", "."))
         elif opcode.name == "STACK_GLOBAL":
             names.add(".".join(strings[-2:]))
-        elif opcode.name in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT") and strings:
-            memo[len(memo) if argument is None else argument] = strings[-1]
-        elif opcode.name in ("GET", "BINGET", "LONG_BINGET") and argument in memo:
-            strings.append(memo[argument])
+        pushed = None
+        if opcode.name in ("GET", "BINGET", "LONG_BINGET"):
+            pushed = memo.get(argument)
         elif isinstance(argument, str) and "UNICODE" in opcode.name:
-            strings.append(argument)
+            pushed = argument
+        if pushed is not None:
+            strings.append(pushed)
     return frozenset(names)

@@ -43,6 +43,7 @@ from msip_core.events import Metrics
 
 _CLIP = 10.0  # largest norm of a gradient, Ultralytics' value
 _WARMUP_BIAS_LR = 0.1
+_MIN_STEPS = 8  # optimizer steps of an epoch, where it has as many batches
 _BAD_SHARE = 0.1  # of an epoch's batches may have gradients that are not finite
 
 
@@ -254,8 +255,16 @@ class Fit(DetectionTrainer):
         return float(next(g["lr"] for g in groups if g.get("param_group") == "weight"))
 
     def _build_train_pipeline(self) -> None:
+        """Ultralytics gathers 64 images for one optimizer step. With few images that would be one
+        step an epoch, so fewer are gathered until an epoch has _MIN_STEPS (if it has as many
+        batches); weight decay follows by Ultralytics' own rule."""
         super()._build_train_pipeline()
-        self._accumulate = self.accumulate
+        most = max(1, len(self.train_loader) // _MIN_STEPS)
+        self.accumulate = self._accumulate = min(self.accumulate, most)
+        decay = self.args.weight_decay * self.batch_size * self.accumulate / self.args.nbs
+        for group in self.optimizer.param_groups:
+            if group.get("param_group") == "weight":
+                group["weight_decay"] = decay
 
 
 def _is_better(new: Metrics | None, old: dict[str, Any] | None) -> bool:

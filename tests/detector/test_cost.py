@@ -1,0 +1,90 @@
+"""What a detector costs, against the numbers of the papers and by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from msip_core.detector import latency
+from msip_core.detector.build import build_model
+from msip_core.detector.cost import Latency, count_cost, faster, measure_latency
+from msip_core.errors import ConfigError
+from tests.detector.conftest import CLASSES, thin_model
+
+
+def test_yolov8s_with_two_classes_at_640_costs_what_the_paper_says():
+    cost = count_cost(build_model("yolov8s.yaml", CLASSES), 640)
+
+    assert cost.macs / 1e9 == pytest.approx(14.273, abs=5e-4)
+    assert cost.params / 1e6 == pytest.approx(11.136, abs=5e-4)
+    assert cost.size_mb == pytest.approx(21.3, abs=0.3)  # the paper: 21.5 with the pickle around
+
+
+def test_counting_leaves_the_model_alone():
+    model = thin_model().train()
+    model.model[-1].shape = "untouched"
+
+    count_cost(model, 64)
+
+    assert model.training
+    assert model.model[-1].shape == "untouched"
+
+
+def test_convolutions_scale_with_the_image_area():
+    model = thin_model()
+
+    assert count_cost(model, 128).macs == 4 * count_cost(model, 64).macs
+
+
+def made(median: float, low: float, high: float) -> Latency:
+    return Latency("m", "onnx", 1, median, low, high, 10, 1)
+
+
+def test_faster_means_that_the_intervals_do_not_touch():
+    assert faster(made(10, 9, 11), made(13, 12, 14))
+    assert not faster(made(10, 9, 12), made(13, 12, 14))
+    assert not faster(made(13, 12, 14), made(10, 9, 11))
+
+
+def test_the_interval_of_the_median_holds_the_median_and_narrows_with_more_runs():
+    rng = np.random.default_rng(0)
+    few, many = rng.normal(10, 1, 10), rng.normal(10, 1, 1000)
+
+    for values in (few, many):
+        median, low, high = latency._median_interval(values)
+        assert low <= median <= high
+        assert median == np.median(values)
+    widths = [np.subtract(*latency._median_interval(v)[:0:-1]) for v in (few, many)]
+    assert widths[1] < widths[0] / 3
+
+
+def test_models_and_formats_take_turns_in_changing_order():
+    order: list[str] = []
+    runners = {(name, "pytorch"): (lambda n=name: order.append(n)) for name in "abc"}
+
+    times = latency._interleaved(runners, 3, lambda _: None)
+
+    rounds = ["".join(order[i : i + 3]) for i in range(0, len(order), 3)]
+    assert len(rounds) == latency.WARM_UP + 3
+    assert all(sorted(one) == ["a", "b", "c"] for one in rounds)
+    assert rounds[-3:] == ["abc", "bca", "cab"]
+    assert all(values.shape == (3,) for values in times.values())
+
+
+def test_every_format_is_timed_per_image_with_the_given_threads():
+    progress: list[float] = []
+
+    measured = measure_latency(
+        {"baseline": thin_model()}, 64, batch=2, runs=3, tick=progress.append
+    )
+
+    assert [m.format for m in measured] == ["pytorch", "onnx", "openvino"]
+    assert all(0 < m.low_ms <= m.median_ms <= m.high_ms for m in measured)
+    assert all((m.batch, m.runs, m.threads) == (2, 3, torch.get_num_threads()) for m in measured)
+    assert progress[-1] == 1.0
+
+
+def test_an_unknown_format_is_named():
+    with pytest.raises(ConfigError, match="not in 'coreml'"):
+        measure_latency({"a": thin_model()}, 64, formats=["coreml"])
