@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from msip_core.config import TrainConfig
 from msip_core.views import evidence, report, style
 from msip_core.views.story import RunStory
 from tests.views import samples
@@ -249,3 +250,15 @@ def test_an_explanation_says_which_layers_and_border_were_used():
         "Border: edge of the box, no outline is known.",
         "Weak.",
     ]
+
+
+def test_a_training_run_has_a_report_too(story):
+    trained = dataclasses.replace(
+        story, config=TrainConfig(dataset="plate7", weights="yolov8n.yaml"), baseline=None,
+        iterations=(),
+    )  # fmt: skip
+    page = read(report.render_report(trained))
+
+    assert "Trained: mAP50 0.884 on validation." in page.text
+    assert "layers" not in page.ids
+    assert "--weights yolov8n.yaml" in page.text
