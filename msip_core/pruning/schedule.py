@@ -54,7 +54,8 @@ def corridor(
         return final_window(goal, round_to)
     q = min(1.0, (goal / now) ** (1 / (iterations - iteration + 1)))
     low, high = max(now * q**1.5, goal), now * q**0.5
-    return Corridor(low, max(low, high), max(now * q, goal))
+    high = max(low, high)
+    return Corridor(low, high, min(max(now * q, low), high))
 
 
 def final_window(goal: float, round_to: int) -> Corridor:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch_pruning as tp
 from torch import nn
+from ultralytics.nn.modules import C2f
 
 from msip_core.allocation.budget import PROBE_SIZE
 from msip_core.errors import WrongModelError
@@ -50,8 +51,14 @@ def prunable_groups(model: nn.Module) -> PruningGraph:
     """Find the groups of coupled channels; the model is left as it was.
 
     Raises:
-        WrongModelError: the network cannot be traced, for instance because it still holds C2f.
+        WrongModelError: the network still holds C2f, or cannot be traced.
     """
+    if any(type(module) is C2f for module in model.modules()):
+        # torch-pruning 1.6.1 cannot follow the halves of C2f through the network.
+        raise WrongModelError(
+            "This network still holds C2f blocks, whose halves cannot be pruned apart: convert "
+            "its C2f blocks to C2f_v2 first."
+        )
     device = next(model.parameters()).device
     example = torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE, device=device)
     with traceable(model):
@@ -66,8 +73,7 @@ def prunable_groups(model: nn.Module) -> PruningGraph:
             )
         except (IndexError, AttributeError) as error:
             raise WrongModelError(
-                "The couplings of this network could not be traced; convert its C2f blocks to "
-                "C2f_v2 first, and use an unfused YOLOv8 detector."
+                "The couplings of this network could not be traced: use an unfused YOLOv8 detector."
             ) from error
     order = {name: i for i, (name, _) in enumerate(model.named_modules())}
     found.sort(key=lambda group: order[group_name(group)])
