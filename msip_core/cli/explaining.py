@@ -25,7 +25,7 @@ from msip_core.cli.console import say, table
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.data.dataset import open_dataset
 from msip_core.errors import NotFoundError
-from msip_core.views import paper, paper_pictures, sentences, tables
+from msip_core.views import sentences, tables
 from msip_core.workspace import Workspace, write_json, write_text
 
 SIDES = ("baseline", "pruned")
@@ -168,6 +168,7 @@ def draw(
 ) -> Path:
     """The figure of one object: micrograph, then heat map and SHAP of both models."""
     from msip_core.detector.sources import load_source_image, load_source_model
+    from msip_core.views import paper, paper_pictures
 
     _, facts = load_source_model(workspace, sides["baseline"])
     method = METHOD_WORDS[question.get("method") or "gradcam"]

@@ -20,25 +20,34 @@ from msip_core.events import (
 from msip_core.views.wording import accuracy, duration, macs, params, percent
 
 
-@dataclass(slots=True)
+@dataclass
 class Teller:
-    """Writes each record of a run as it comes; call it with one record at a time.
+    """Writes each record of a run as it comes; call it with one record at a time, then `finish`.
 
-    Progress records are not told by themselves: their estimate ends the next line.
+    Progress records are not told by themselves. The work reports progress right behind an epoch
+    or an iteration, so such a line waits for the next record and takes the estimate along.
     """
 
-    _seconds_left: float | None = field(default=None, init=False)
+    _waiting: str | None = field(default=None, init=False)
 
     def __call__(self, record: Record) -> None:
-        if isinstance(record, ProgressRecord):
-            self._seconds_left = record.seconds_left
-            return
+        left = record.seconds_left if isinstance(record, ProgressRecord) else None
+        self._tell_waiting(left)
         text = line(record)
-        if text is None:
-            return
-        if isinstance(record, EpochRecord | IterationRecord) and self._seconds_left is not None:
-            text += f"  ·  about {duration(self._seconds_left)} left"
-        say(text)
+        if isinstance(record, EpochRecord | IterationRecord):
+            self._waiting = text
+        elif text is not None:
+            say(text)
+
+    def finish(self) -> None:
+        """Tell what still waits; there is no more to come."""
+        self._tell_waiting(None)
+
+    def _tell_waiting(self, seconds_left: float | None) -> None:
+        if self._waiting is not None:
+            estimate = f"  ·  about {duration(seconds_left)} left" if seconds_left else ""
+            say(self._waiting + estimate)
+            self._waiting = None
 
 
 def line(record: Record) -> str | None:
@@ -58,7 +67,7 @@ def _milestone(record: MilestoneRecord) -> str:
 
 def _baseline(record: BaselineRecord) -> str:
     return (
-        f"Baseline: mAP50 {accuracy(record.metrics.map50)}, {macs(record.cost.macs)}MACs, "
+        f"Baseline: mAP50 {accuracy(record.metrics.map50)}, {macs(record.cost.macs)} MACs, "
         f"{params(record.cost.params)} parameters"
     )
 
@@ -81,10 +90,8 @@ def _iteration(record: IterationRecord) -> str:
 
 def _final(record: FinalRecord) -> str:
     on = record.test or record.metrics
-    sentence = (
-        f"Done: {percent(record.macs_ratio, 1)} of the MACs, "
-        f"mAP50 {accuracy(on.map50)} on the {on.split} images"
-    )
+    work = f"{percent(record.macs_ratio, 1)} of the MACs, " if record.iteration else ""
+    sentence = f"Done: {work}mAP50 {accuracy(on.map50)} on the {on.split} images"
     if record.baseline_test and record.test:
         sentence += f" (baseline {accuracy(record.baseline_test.map50)})"
     return sentence + (f". {record.stopped_by}" if record.stopped_by else "")

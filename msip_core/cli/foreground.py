@@ -34,14 +34,15 @@ def in_foreground(workspace: Workspace, run_id: str, *, told: int = 0) -> Answer
         WorkError, InputError: the run failed or its worker is gone; the sentence is the run's own.
     """
     say(f"Run {run_id}. Ctrl-C pauses it.")
-    supervisor = Supervisor(workspace).start()
+    supervisor, teller = Supervisor(workspace).start(), _Untold(told)
     try:
         with suppress(Stopped):  # paused by Ctrl-C: told below by the state it is in
-            run_foreground(workspace, run_id, _Untold(told), supervisor=supervisor)
+            run_foreground(workspace, run_id, teller, supervisor=supervisor)
     except MsipError as error:
         kind = InputError if error.exit_code == InputError.exit_code else WorkError
         raise kind(f"{error.message} Try again with: {PROGRAM} runs resume {run_id}") from error
     finally:
+        teller.finish()
         supervisor.close()
         _let_worker_leave(workspace, run_id, supervisor)
     answer, row = describe(workspace, run_id), RunService(workspace).get(run_id)
@@ -59,8 +60,10 @@ def _let_worker_leave(workspace: Workspace, run_id: str, supervisor: Supervisor)
 
 def follow(workspace: Workspace, run_id: str) -> Answer:
     """Tell the story of a run that something else works on; Ctrl-C ends the telling only."""
+    teller = Teller()
     try:
-        follow_events(RunService(workspace), run_id, Teller())
+        follow_events(RunService(workspace), run_id, teller)
+        teller.finish()
     except KeyboardInterrupt:
         say(f"The run goes on without being watched: {PROGRAM} runs follow {run_id}")
     return describe(workspace, run_id)
@@ -82,18 +85,18 @@ def records_so_far(service: RunService, run_id: str) -> int:
     return sum(parse_record(event) is not None for event in service.events(run_id))
 
 
-class _Untold:
+class _Untold(Teller):
     """Tells a story from some record on."""
 
     def __init__(self, told: int) -> None:
+        super().__init__()
         self._skip = told
-        self._teller = Teller()
 
     def __call__(self, record: Record) -> None:
         if self._skip:
             self._skip -= 1
         else:
-            self._teller(record)
+            super().__call__(record)
 
 
 def describe(workspace: Workspace, run_id: str) -> Answer:
@@ -122,6 +125,6 @@ def _standing(name: str, values: dict[str, Any] | None) -> str:
         return ""
     return (
         f"{name}: mAP50 {accuracy(values['map50'])}, mAP50-95 {accuracy(values['map50_95'])}, "
-        f"{macs(values['macs'])}MACs, {params(values['params'])} parameters, "
+        f"{macs(values['macs'])} MACs, {params(values['params'])} parameters, "
         f"{values['size_mb']:.1f} MB"
     )

@@ -47,7 +47,7 @@ def describe(card: ModelCard) -> str:
     """A card as lines of text."""
     lines = [
         f"{card.name} ({card.id}): {card.kind} {card.architecture}, {', '.join(card.classes)}",
-        f"cost at {card.cost.imgsz} px: {macs(card.cost.macs)}MACs, "
+        f"cost at {card.cost.imgsz} px: {macs(card.cost.macs)} MACs, "
         f"{params(card.cost.params)} parameters, {card.cost.size_mb:.1f} MB",
     ]
     if card.macs_ratio is not None:

@@ -33,7 +33,7 @@ EPOCH = EpochRecord(
 
 def test_baseline_tells_accuracy_and_cost() -> None:
     record = BaselineRecord(metrics=_metrics("val", 0.9), cost=COST, seconds=3)
-    assert line(record) == "Baseline: mAP50 0.900, 14.27 GMACs, 11.14 M parameters"
+    assert line(record) == "Baseline: mAP50 0.900, 14.27 G MACs, 11.14 M parameters"
 
 
 def test_iteration_tells_accuracy_before_and_after_fine_tuning() -> None:
@@ -68,7 +68,16 @@ def test_an_epoch_ends_with_the_time_left(capfd: pytest.CaptureFixture[str]) -> 
     tell(EPOCH)
     tell(ProgressRecord(done=0.4, seconds_left=600))
     tell(EPOCH)
+    tell.finish()
 
     first, second = capfd.readouterr().err.splitlines()
-    assert first == "  epoch 3/30  loss 2.000  mAP50 0.910  (12 s)"
-    assert second == first + "  ·  about 10 min left"
+    assert second == "  epoch 3/30  loss 2.000  mAP50 0.910  (12 s)"
+    assert first == second + "  ·  about 10 min left"
+
+
+def test_a_trained_baseline_ends_without_a_share_of_macs() -> None:
+    record = FinalRecord(
+        iteration=0, metrics=_metrics("val", 0.9), cost=COST, macs_ratio=1.0, model_id="m",
+        artifacts={},
+    )  # fmt: skip
+    assert line(record) == "Done: mAP50 0.900 on the val images"
