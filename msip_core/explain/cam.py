@@ -122,9 +122,11 @@ def detect_layers(model: DetectionModel) -> dict[str, int]:
     Read from the graph, not by index 15/18/21: an unrolled pruned model has other indices.
     """
     detect = model.model[-1]
+    before = len(model.model) - 1
+    indices = [index if index >= 0 else before + index for index in detect.f]
     return {
-        f"P{round(math.log2(float(stride)))} (layer {index})": index
-        for index, stride in zip(detect.f, detect.stride.tolist())
+        f"P{round(math.log2(stride))} (layer {index})": index
+        for index, stride in zip(indices, detect.stride.tolist())
     }
 
 

@@ -165,6 +165,7 @@ def attention(workspace: Workspace, params: Json, out: Path, progress: Progress)
         "baseline": {"run": params["run"], "iteration": 0},
         "pruned": {"run": params["run"], "iteration": params.get("iteration", 0)},
     }
+    load_source_model(workspace, sides["pruned"])  # a step that is not there: say so at once
     first = _open(workspace, {**params, **sides["baseline"]})
     about = _about(first)
     common = {key: value for key, value in params.items() if key not in ("run", "iteration")}

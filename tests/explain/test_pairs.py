@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from msip_core.errors import InputError
+from msip_core.explain.pairs import mean_defined, paired_bootstrap
+
+
+def test_a_constant_gain_has_an_interval_of_no_width():
+    found = paired_bootstrap([0.2, 0.5, 0.4], [0.3, 0.6, 0.5])
+
+    assert found.mean_a == pytest.approx(1.1 / 3)
+    assert found.difference == pytest.approx(0.1)
+    assert (found.low, found.high) == (pytest.approx(0.1), pytest.approx(0.1))
+    assert found.is_clear
+
+
+def test_pairing_sees_a_small_gain_among_images_that_differ_much():
+    rng = np.random.default_rng(0)
+    a = rng.uniform(0, 1, 60)
+    b = a + 0.02 + rng.normal(0, 0.01, 60)
+
+    paired, shuffled = paired_bootstrap(a, b), paired_bootstrap(a, rng.permutation(b))
+
+    assert paired.is_clear
+    assert not shuffled.is_clear
+    assert paired.difference == pytest.approx(shuffled.difference)
+
+
+def test_the_interval_is_that_of_the_normal_law_for_many_images():
+    change = np.random.default_rng(1).normal(0.05, 0.2, 400)
+
+    found = paired_bootstrap(np.zeros(400), change, resamples=20_000)
+
+    half = 1.96 * change.std() / 20
+    assert found.low == pytest.approx(change.mean() - half, abs=0.001)
+    assert found.high == pytest.approx(change.mean() + half, abs=0.001)
+
+
+def test_images_without_a_score_are_left_out_and_counted():
+    found = paired_bootstrap([0.1, None, 0.3], [0.2, 0.9, None])
+
+    assert (found.images, found.left_out) == (1, 2)
+    assert found.difference == pytest.approx(0.1)
+    assert found.low is None  # one image has no interval
+    assert not found.is_clear
+    assert paired_bootstrap([None], [0.2]).difference is None
+
+
+def test_lists_of_different_length_cannot_be_paired():
+    with pytest.raises(InputError, match="2 and of 1 images"):
+        paired_bootstrap([0.1, 0.2], [0.1])
+
+
+def test_the_mean_ignores_what_is_undefined():
+    assert mean_defined([0.2, None, 0.4]) == pytest.approx(0.3)
+    assert mean_defined([None]) is None
