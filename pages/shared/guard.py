@@ -58,7 +58,7 @@ def show_error(error: MsipError) -> None:
 
 def show_failure(sentence: str) -> None:
     """Draw a sentence about something that failed (from an error or from a job or run)."""
-    st.error(_escape(sentence), icon=":material/error:")
+    st.error(escape(sentence), icon=":material/error:")
 
 
 @contextmanager
@@ -117,7 +117,7 @@ def _show_unexpected(code: str, error: Exception) -> None:
     )
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Messages quote file names: keep Markdown and directives from eating parts of them."""
     for sign in ("\\", "*", "_", "`", "[", "]", "$", "~", "<"):
         text = text.replace(sign, "\\" + sign)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import streamlit as st
+from streamlit.runtime.scriptrunner import script_runner
 from streamlit.testing.v1 import AppTest
 
 import pages.shared.lab as lab_module
@@ -37,6 +39,9 @@ def app(
     monkeypatch.setattr(lab_module, "get_compute", lambda _: compute)
     monkeypatch.setattr(lab_module, "ensure_supervisor", Supervisor)
     monkeypatch.setattr(lab_module, "ASSETS", tmp_path / "no-assets")
+    # AppTest forgets before each run that app.py has declared its pages, as if every run were the
+    # first of a server's life (test_first_link.py is about that one).
+    monkeypatch.setattr(script_runner, "_mpa_v1", _run_the_router)
     get_settings.cache_clear()
     st.cache_resource.clear()
     st.cache_data.clear()
@@ -44,6 +49,11 @@ def app(
     get_settings.cache_clear()
     st.cache_resource.clear()
     st.cache_data.clear()
+
+
+def _run_the_router(main_script: str) -> None:
+    code = compile(Path(main_script).read_text(encoding="utf-8"), main_script, "exec")
+    exec(code, sys.modules["__main__"].__dict__)
 
 
 @pytest.fixture

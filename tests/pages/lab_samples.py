@@ -5,6 +5,7 @@ Accuracies and costs are invented (tests.views.samples); images and boxes are re
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import numpy as np
 
 from msip_core.config import PruneConfig, TrainConfig, TrainingRecipe
 from msip_core.data.dataset import Dataset
+from msip_core.data.jobs import draw_job, import_job, inspect_job
 from msip_core.data.synthetic import import_example
 from msip_core.events import Cost, FinalRecord, ProgressRecord, Stage, StageRecord
 from msip_core.models import ModelCard, write_card
+from msip_core.runs.compute import TICKET
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
@@ -183,7 +186,33 @@ def _predict(workspace: Workspace, params: dict[str, Any], out: Path) -> dict[st
     return {"images": images}
 
 
+def _data(job: str) -> Callable[[Workspace, dict[str, Any], Path], dict[str, Any]]:
+    """The real thing: looking into data and importing them needs no torch."""
+
+    def run(workspace: Workspace, params: dict[str, Any], out: Path) -> dict[str, Any]:
+        function = {"inspect": inspect_job, "import": import_job, "draw": draw_job}[job]
+        asked = {key: value for key, value in params.items() if key != TICKET}
+        return function(workspace, asked, out, lambda done, message: None)
+
+    return run
+
+
+def _upload(workspace: Workspace, params: dict[str, Any], out: Path) -> dict[str, Any]:
+    card = add_model(workspace, "uploaded-1", name=params["name"], kind="uploaded")
+    return card.model_dump(mode="json")
+
+
+def _export(workspace: Workspace, params: dict[str, Any], out: Path) -> dict[str, Any]:
+    (out / "model.onnx").write_bytes(b"onnx")
+    return {"path": "model.onnx", "format": params["format"], "imgsz": IMGSZ}
+
+
 _ANSWERS = {
+    "data-inspect": _data("inspect"),
+    "data-import": _data("import"),
+    "data-draw": _data("draw"),
+    "upload": _upload,
+    "export": _export,
     "predict": _predict,
     "compare": lambda workspace, params, out: samples.compare_result(),
     "latency": lambda workspace, params, out: {"latency": samples.compare_result()["latency"]},

@@ -1,0 +1,87 @@
+"""The example comes once, into an empty workspace, and never back after it was deleted."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from msip_core import example
+from msip_core.data.dataset import list_datasets
+from msip_core.example import install_example
+from msip_core.models import list_models
+from msip_core.runs.service import RunService
+from msip_core.workspace import Workspace
+from tests.pages.lab_samples import fill
+
+
+@pytest.fixture(scope="module")
+def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """assets/example as the product ships it: the folders of a workspace, without its index."""
+    made = Workspace.open(tmp_path_factory.mktemp("made") / "workspace")
+    fill(made)
+    target = tmp_path_factory.mktemp("assets") / "example"
+    for kind in ("datasets", "models", "runs"):
+        shutil.copytree(made.root / kind, target / kind)
+    return target
+
+
+def test_an_empty_workspace_gets_everything_and_the_runs_are_listed(
+    workspace: Workspace, assets: Path
+) -> None:
+    assert install_example(workspace, assets)
+
+    assert [item.name for item in list_datasets(workspace)] == ["example"]
+    assert len(list_models(workspace)) == 2
+    assert RunService(workspace).count() == 2
+    assert not [path for path in workspace.root.rglob(".*") if path.is_dir()]
+
+
+def test_it_happens_once(workspace: Workspace, assets: Path) -> None:
+    install_example(workspace, assets)
+
+    assert not install_example(workspace, assets)
+
+
+def test_a_deleted_example_does_not_come_back(workspace: Workspace, assets: Path) -> None:
+    install_example(workspace, assets)
+    for folder in (workspace.datasets, workspace.models, workspace.runs):
+        for item in folder.iterdir():
+            shutil.rmtree(item)
+
+    assert not install_example(workspace, assets)
+    assert list_datasets(workspace) == []
+
+
+def test_a_workspace_with_own_work_is_left_alone(workspace: Workspace, assets: Path) -> None:
+    (workspace.datasets / "mine").mkdir()
+
+    assert not install_example(workspace, assets)
+    assert [path.name for path in workspace.datasets.iterdir()] == ["mine"]
+
+
+def test_a_product_without_assets_starts_empty(workspace: Workspace, tmp_path: Path) -> None:
+    assert not install_example(workspace, tmp_path / "nothing")
+    # The example may still come with a later version: nothing was decided yet.
+    assert not (workspace.root / ".example").exists()
+
+
+def test_a_copy_that_was_cut_off_is_finished_at_the_next_start(
+    workspace: Workspace, assets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = example._copy_whole, []
+
+    def cut(source: Path, target: Path) -> None:
+        calls.append(source)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(example, "_copy_whole", cut)
+    with pytest.raises(KeyboardInterrupt):
+        install_example(workspace, assets)
+    monkeypatch.setattr(example, "_copy_whole", real)
+
+    assert install_example(workspace, assets)
+    assert RunService(workspace).count() == 2
