@@ -19,12 +19,12 @@ from msip_core.config import PruneConfig
 from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.detector.build import register_model
 from msip_core.detector.c2f import to_c2f_v2
-from msip_core.detector.checkpoints import load_model
 from msip_core.detector.cost import count_cost
 from msip_core.detector.devices import resolve_device
 from msip_core.detector.evaluation import check_classes
 from msip_core.detector.library import DetectionModel
 from msip_core.detector.pool import DataPool
+from msip_core.detector.sources import load_source_model
 from msip_core.detector.training import stop_or_beat
 from msip_core.errors import DatasetError
 from msip_core.events import (
@@ -38,7 +38,7 @@ from msip_core.events import (
     StageRecord,
 )
 from msip_core.importance.calibration import CalibrationSet, choose_images, load_calibration
-from msip_core.models import open_card, weights_path
+from msip_core.models import open_card
 from msip_core.pruning.clock import Clock, Part, plan
 from msip_core.pruning.folder import RunFolder, read_record
 from msip_core.pruning.iteration import Feedback, Iteration, RunParts, uses_weights, widths_of
@@ -66,7 +66,7 @@ class PruneRun:
         self.config = config
         self.folder = RunFolder(ctx.run_dir)
         self.dataset = _ready(open_dataset(ctx.workspace, config.dataset))
-        self.source = load_source(config.model, ctx.workspace)
+        self.source = load_source_model(ctx.workspace, {"model": config.model})[0]
         check_classes(self.source, self.dataset.classes)
         self.calibration_ids = self._calibration_ids()
         self.weighted = uses_weights(config)
@@ -301,14 +301,6 @@ def allocation_of(config: PruneConfig) -> Allocation:
         name = "uniform"
     allocation: Allocation = catalog.find("allocation", name).load()(config.limits)
     return allocation
-
-
-def load_source(model: str, workspace: Workspace) -> DetectionModel:
-    """The baseline: a model of the workspace by id, or a .pt file."""
-    path = Path(model).expanduser()
-    if path.suffix == ".pt" and path.is_file():
-        return load_model(path)
-    return load_model(weights_path(workspace, model), trusted=True)
 
 
 def _card_id(model: str, workspace: Workspace) -> str | None:

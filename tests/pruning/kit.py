@@ -69,6 +69,8 @@ class Breaker(Listener):
         super().emit(record)
         if isinstance(record, StageRecord):
             self.armed = record.stage is self.stage and record.iteration == self.iteration
+            if self.armed and not self.points:
+                raise Stopped("pause")
 
     def check_stop(self) -> None:
         if self.armed:

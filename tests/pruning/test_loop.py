@@ -1,0 +1,246 @@
+"""The life of a run: its story, its folder, its guard rails, and going on after a stop."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from msip_core.config import AllocationOptions, MsipOptions, TrainingRecipe
+from msip_core.detector.checkpoints import load_model
+from msip_core.errors import ConfigError, GoalUnreachableError, NotFoundError, Stopped
+from msip_core.events import BaselineRecord, FinalRecord, Stage
+from msip_core.models import open_card
+from msip_core.pruning.estimate import estimate
+from msip_core.pruning.folder import RunFolder
+from msip_core.pruning.jobs import estimate_job
+from msip_core.pruning.loop import run
+from msip_core.workspace import Workspace
+from tests.pruning.kit import BASELINE, DATASET, Breaker, Listener, config
+
+
+def weights_of(workspace: Workspace, run_id: str) -> dict[str, torch.Tensor]:
+    path = workspace.model_dir(f"pruned-{run_id}") / "work.pt"
+    return load_model(path, trusted=True).state_dict()
+
+
+def without_time(record) -> dict:
+    return record.model_dump(exclude={"seconds"})
+
+
+@pytest.fixture(scope="module")
+def unbroken(lab: Workspace) -> Listener:
+    ctx = Listener(lab, "unbroken")
+    run(config(), ctx)
+    return ctx
+
+
+def test_the_story_is_told_in_order(unbroken: Listener):
+    before, after = "evaluation before fine-tuning", "evaluation after"
+    assert unbroken.stages == [
+        ("baseline evaluation", 0),
+        *[
+            (stage, t)
+            for t in (1, 2)
+            for stage in ("importance", "pruning", before, "fine-tuning", after)
+        ],
+        ("final test", 2),
+        ("saving and checking", 2),
+    ]
+    assert [r.index for r in unbroken.iterations] == [1, 2]
+    assert len(unbroken.of(BaselineRecord)) == 1
+    assert isinstance(unbroken.records[-1], FinalRecord)
+    assert any("Iteration 1 of 2" in s for s in unbroken.sentences)
+
+
+def test_macs_fall_to_the_goal_and_every_record_agrees_with_its_model(unbroken: Listener):
+    first, last = unbroken.iterations
+    baseline = unbroken.of(BaselineRecord)[0].cost.macs
+
+    assert baseline > first.macs > last.macs
+    assert last.macs_ratio == pytest.approx(0.5, rel=0.005)
+    for record in (first, last):
+        model = load_model(unbroken.run_dir / record.model, trusted=True)
+        channels = {
+            n: m.out_channels for n, m in model.named_modules() if hasattr(m, "in_channels")
+        }
+        for layer in record.layers:
+            assert channels[layer.name] == layer.after <= layer.before <= layer.original
+        assert sum(p.numel() for p in model.parameters()) == record.params
+        assert sum(record.weights.values()) == pytest.approx(1)
+        assert set(record.seconds) == {"importance", "pruning", "evaluation", "finetuning"}
+    assert first.term_map50 is not None
+    assert set(first.term_map50) == {"gradient", "geometry", "sparsity", "information"}
+    assert last.term_map50 is None  # nothing follows that could use it
+
+
+def test_the_folder_holds_what_other_rooms_read(unbroken: Listener):
+    folder = unbroken.run_dir
+    assert (folder / "iterations/0/model.pt").is_file()
+    for t in (1, 2):
+        names = {p.name for p in (folder / "iterations" / str(t)).iterdir()}
+        assert {"metrics.json", "layers.json", "model.pt"} <= names
+        assert not {"cut.pt", "pruned.pt", "fit"} & names  # only a resume needed them
+    stored = json.loads((folder / "calibration.json").read_text())
+    assert len(stored["images"]) == 8
+    assert RunFolder(folder).finished() == unbroken.iterations
+
+
+def test_the_model_is_in_the_workspace_with_its_card(unbroken: Listener, lab: Workspace):
+    final = unbroken.records[-1]
+    card = open_card(lab, final.model_id)
+
+    assert card.kind == "pruned"
+    assert card.baseline_id == BASELINE
+    assert card.dataset == DATASET
+    assert card.cost.macs == final.cost.macs
+    assert card.macs_ratio == pytest.approx(0.5, rel=0.005)
+    assert final.test.split == final.baseline_test.split == "test"
+    for path in final.artifacts.values():
+        assert (lab.root / path).is_file()
+    image = torch.rand(1, 3, 64, 64)
+    stock = load_model(lab.model_dir(final.model_id) / "model.pt", trusted=True)
+    work = load_model(unbroken.run_dir / "iterations/2/model.pt", trusted=True)
+    torch.testing.assert_close(stock(image)[0], work(image)[0], atol=1e-3, rtol=1e-4)
+
+
+def test_progress_only_grows_and_ends_at_one(unbroken: Listener):
+    done = [r.done for r in unbroken.progress]
+
+    assert done == sorted(done)
+    assert done[0] == 0
+    assert done[-1] == pytest.approx(1)
+    assert unbroken.progress[0].seconds_left is None
+    assert unbroken.progress[-1].seconds_left == pytest.approx(0, abs=0.5)
+
+
+STOPS = [
+    (Stage.BASELINE, 0, 0),
+    (Stage.IMPORTANCE, 1, 3),
+    (Stage.PRUNING, 2, 0),
+    (Stage.EVALUATION_BEFORE, 1, 2),
+    (Stage.FINETUNING, 2, 7),  # in the second epoch
+    (Stage.EVALUATION_AFTER, 2, 0),
+    (Stage.TESTING, 2, 2),
+]
+
+
+@pytest.mark.parametrize(("stage", "iteration", "points"), STOPS, ids=str)
+def test_a_run_stopped_in_any_stage_ends_like_an_unbroken_one(
+    unbroken: Listener, lab: Workspace, stage: Stage, iteration: int, points: int
+):
+    run_id = f"broken-{stage.name.lower().replace('_', '-')}-{iteration}"
+    broken = Breaker(lab, run_id, stage, iteration, points)
+    with pytest.raises(Stopped):
+        run(config(), broken)
+
+    resumed = Listener(lab, run_id)
+    run(config(), resumed)
+
+    told = {r.index: without_time(r) for r in broken.iterations + resumed.iterations}
+    assert told == {r.index: without_time(r) for r in unbroken.iterations}
+    expected, found = weights_of(lab, "unbroken"), weights_of(lab, run_id)
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
+    # At most the stage itself was done twice.
+    both = [s for s in broken.stages if s in resumed.stages]
+    assert both == [(stage.value, iteration)]
+
+
+def test_a_finished_run_called_again_only_repeats_its_end(unbroken: Listener, lab: Workspace):
+    again = Listener(lab, "unbroken")
+
+    run(config(), again)
+
+    assert again.stages == []
+    assert again.records[-1] == unbroken.records[-1]
+
+
+def test_the_guard_rail_keeps_the_last_good_model(lab: Workspace, monkeypatch):
+    """The baseline is said to be perfect, so the first iteration falls through the rail."""
+    ctx = Listener(lab, "guarded")
+    folder = RunFolder(ctx.run_dir)
+    run(config(), Listener(lab, "unguarded"))
+    record = RunFolder(lab.run_dir("unguarded")).read_baseline()
+    metrics = record.metrics.model_copy(update={"map50": 1.0})
+    folder.write_baseline(record.model_copy(update={"metrics": metrics}))
+
+    run(config(max_map50_drop=0.05), ctx)
+
+    final = ctx.records[-1]
+    assert [r.index for r in ctx.iterations] == [1]
+    assert final.iteration == 0
+    assert final.macs_ratio == pytest.approx(1)
+    assert "more than the 0.050 allowed" in final.stopped_by
+    assert "Kept the unpruned model" in final.stopped_by
+
+
+def test_a_goal_out_of_reach_is_said_before_any_work(lab: Workspace):
+    ctx = Listener(lab, "unreachable")
+    limits = AllocationOptions(round_to=1, max_removed_per_iteration=0.1)
+
+    with pytest.raises(GoalUnreachableError, match="Allow more iterations"):
+        run(config(limits=limits, keep_macs=0.3), ctx)
+
+    assert ctx.stages == []
+    with pytest.raises(GoalUnreachableError, match="Allow more iterations"):
+        estimate(config(limits=limits, keep_macs=0.3), lab)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "l2"},
+        {"method": "random", "bn_recalibration": "never"},
+        {"method": "msip-literal", "bn_recalibration": "always"},
+        {"method": "msip", "adaptive_threshold": False},
+        {"method": "msip", "msip": MsipOptions(dynamic_weights=False, information="loss")},
+    ],
+    ids=lambda c: "-".join(map(str, c.values()))[:40],
+)
+def test_methods_and_ablations_run_without_fine_tuning(lab: Workspace, changes: dict):
+    method, *_ = changes.values()
+    ctx = Listener(lab, f"short-{abs(hash(str(changes))) % 10**6}")
+
+    run(config(finetune=TrainingRecipe(epochs=0), iterations=1, keep_macs=0.75, **changes), ctx)
+
+    (record,) = ctx.iterations
+    assert record.macs_ratio == pytest.approx(0.75, rel=0.006)
+    assert (record.weights is not None) == method.startswith("msip")
+    if changes.get("bn_recalibration"):
+        assert record.bn_recalibrated == (changes["bn_recalibration"] == "always")
+    if changes.get("adaptive_threshold") is False:
+        lost = [1 - x.after / x.original for x in record.layers if x.after != x.original]
+        assert max(lost) - min(lost) < 0.13  # the same share, up to one of eight channels
+
+
+def test_pretraining_makes_iteration_zero(lab: Workspace):
+    ctx = Listener(lab, "pretrained")
+    recipe = TrainingRecipe(epochs=1, nbs=4, l1_lambda=1e-4, mixup=0)
+
+    run(config(method="l1", iterations=1, keep_macs=0.8, pretrain=recipe), ctx)
+
+    assert ("pre-training", 0) in ctx.stages
+    start = load_model(ctx.run_dir / "iterations/0/model.pt", trusted=True).state_dict()
+    source = load_model(lab.model_dir(BASELINE) / "model.pt", trusted=True).state_dict()
+    assert not torch.equal(start["model.0.conv.weight"], source["model.0.conv.weight"])
+    assert (ctx.run_dir / "iterations/0/reference.json").is_file()
+
+
+def test_unknown_names_are_refused_in_words(lab: Workspace):
+    with pytest.raises(ConfigError, match="There is no criterion named 'magic'"):
+        run(config(method="magic"), Listener(lab, "magic"))
+    with pytest.raises(NotFoundError, match="no dataset 'nothing'"):
+        run(config(dataset="nothing"), Listener(lab, "nothing"))
+
+
+def test_the_estimate_measures_this_computer(lab: Workspace, tmp_path):
+    found = estimate_job(
+        lab, {"config": config().model_dump(mode="json")}, tmp_path, lambda done, text: None
+    )
+
+    assert 0 < found["seconds"] < 600
+    assert 0.8 < found["memory_gb"] < 2
+    assert 0 < found["disk_gb"] < 1
+    longer = estimate(config(finetune=TrainingRecipe(epochs=200)), lab)
+    assert longer.seconds > 5 * found["seconds"]
