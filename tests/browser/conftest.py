@@ -102,7 +102,7 @@ def page(
 ) -> Iterator[Page]:
     """One tab, 1400 px wide. A failing test leaves a picture of what was seen."""
     context = browser.new_context(viewport={"width": 1400, "height": 1000}, accept_downloads=True)
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)  # a busy machine is slow, not broken
     tab = context.new_page()
     failed_before = request.session.testsfailed
     yield tab
