@@ -50,7 +50,7 @@ def _candidates(
     elif name.endswith("dataset"):
         yield workspace.datasets / value / "dataset.json"
     elif name.endswith("run"):
-        iteration = params.get(name.removesuffix("run") + "iteration")
+        iteration = params.get(name.removesuffix("run") + "iteration") or 0
         yield workspace.runs / value / "iterations" / str(iteration) / "model.pt"
     elif name.endswith(("model", "baseline", "pruned")):
         yield workspace.models / value / "model.pt"

@@ -77,7 +77,7 @@ def wait_for(
         state = service.get(run_id).state
         if state in states:
             return state
-        time.sleep(0.02)
+        time.sleep(_pause(seconds))
     row = service.get(run_id)
     raise AssertionError(
         f"{run_id} is {row.state} ({row.error}), not {states}:\n{service.log_tail(run_id)}"
@@ -88,7 +88,12 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30.0) 
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"did not happen: {what}"
-        time.sleep(0.02)
+        time.sleep(_pause(seconds))
+
+
+def _pause(seconds: float) -> float:
+    """Long waits look seldom: looking costs the time of those who are waited for."""
+    return 0.02 if seconds <= 30 else 0.2
 
 
 def story(run_dir: Path) -> list[dict[str, Any]]:
