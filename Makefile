@@ -32,7 +32,7 @@ browser: $(VENV)/.installed
 	$(PY) tests/browser/install.py
 
 test: $(VENV)/.installed check browser
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
 lock:
 	uv pip compile --universal --python-version 3.11 requirements-dev.txt -o requirements.lock
