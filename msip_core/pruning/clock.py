@@ -7,6 +7,7 @@ the MACs that will be left, though less than they do.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class Clock:
         self.run_dir: Path = ctx.run_dir
         self.workspace: Workspace = ctx.workspace
         self._parts = {part.key: part.units for part in parts}
-        self._total = sum(self._parts.values())
+        self._total = math.fsum(self._parts.values())
         self._done: set[tuple[str, int]] = set()
         self._current: tuple[str, int] | None = None
         self._share = 0.0
@@ -108,7 +109,8 @@ class Clock:
     def state(self) -> tuple[float, float | None]:
         """Share done in [0, 1], and seconds left (None before anything was measured)."""
         current = self._parts.get(self._current, 0.0) * self._share if self._current else 0.0
-        units = sum(self._parts.get(key, 0.0) for key in self._done) + current
+        # fsum: the same sum in any order, so that progress never goes back by a rounding error.
+        units = math.fsum([current, *(self._parts.get(key, 0.0) for key in self._done)])
         worked_units = self._worked_units + current
         elapsed = time.monotonic() - self._since if self._current else 0.0
         # A part that has only begun says nothing about speed yet.
