@@ -96,5 +96,6 @@ def choose_view(
         label_visibility="visible" if show_label else "collapsed",
         on_change=changed,
         required=True,
+        wrap=True,
     )
     return str(st.session_state[key])

@@ -57,6 +57,7 @@ def choose_object(pair: ModelPair, data: Dataset, record: ImageRecord) -> Box | 
                 pixels_of(data, record),
                 boxes,
                 data.classes,
+                labels="number" if kind == "labelled" else "auto",
                 chosen=int(number) - 1,
                 min_side=_SIDE,
             ),

@@ -16,15 +16,15 @@ from pages.shared.jobs import job_folder, job_panel
 from pages.shared.lab import lab
 from pages.shared.look_object import choose_object
 from pages.shared.pair import ModelPair, choose_image, pair_dataset
-from pages.shared.words import small
 
 Made = tuple[Figure, str]  # figure and caption
 _WIDTHS = {"85": "85 mm, one column", "120": "120 mm", "178": "178 mm, two columns"}
-_DPI = {"300": "300 dots per inch", "600": "600 dots per inch"}
+_DPI = {"300": "300 dpi", "600": "600 dpi"}
 _FORMATS = {
     "png": "PNG", "svg": "SVG (editable text)", "pdf": "PDF (editable text)", "tiff": "TIFF"
 }  # fmt: skip
 _CONFIDENCE = 0.25
+_PREVIEW = 900  # pixels on screen, less where the page is narrower
 
 
 def figures(pair: ModelPair) -> None:
@@ -38,40 +38,30 @@ def figures(pair: ModelPair) -> None:
         "pair": ("Micrograph before and after", _before_after),
         "attention": ("Where it looks (Grad-CAM)", _attention),
     }
-    left, right = st.columns([1, 2], gap="large")
-    with left:
+    first, second, third, fourth = st.columns([2, 1, 1, 1])
+    with first:
         kind = choose("Figure", list(kinds), "figure", words=lambda name: kinds[name][0])
-        width = choose(
-            f"Width {small('mm on paper')}",
-            list(_WIDTHS),
-            "width",
-            words=_WIDTHS.__getitem__,
-            default="178",
-        )
+    with second:
+        width = choose("Width", list(_WIDTHS), "width", words=_WIDTHS.__getitem__, default="178")
+    with third:
         form = choose("File", list(_FORMATS), "file", words=_FORMATS.__getitem__)
-        dpi = choose(
-            f"Resolution {small('of pictures')}", list(_DPI), "dpi", words=_DPI.__getitem__
-        )
-    with right:
-        made = kinds[kind][1](pair, float(width))
-        if made is None:
-            return
-        figure, caption = made
-        st.image(
-            paper.to_bytes(figure, "png", 150),
-            alt=f"Preview: {kinds[kind][0]}",
-            width="stretch",
-        )
-        st.markdown(f"**Caption.** {caption}")
-        st.download_button(
-            f"Download {_FORMATS[form].split(' ')[0]}",
-            paper.to_bytes(figure, form, int(dpi)),
-            file_name=f"{pair.run.id}-{kind}.{form}",
-            mime={"svg": "image/svg+xml", "pdf": "application/pdf"}.get(form, f"image/{form}"),
-            type="primary",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+    with fourth:
+        dpi = choose("Resolution", list(_DPI), "dpi", words=_DPI.__getitem__)
+    made = kinds[kind][1](pair, float(width))
+    if made is None:
+        return
+    figure, caption = made
+    st.image(paper.to_bytes(figure, "png", 150), alt=f"Preview: {kinds[kind][0]}", width=_PREVIEW)
+    st.markdown(f"**Caption.** {caption}")
+    st.download_button(
+        f"Download {_FORMATS[form].split(' ')[0]}",
+        paper.to_bytes(figure, form, int(dpi)),
+        file_name=f"{pair.run.id}-{kind}.{form}",
+        mime={"svg": "image/svg+xml", "pdf": "application/pdf"}.get(form, f"image/{form}"),
+        type="primary",
+        icon=":material/download:",
+        on_click="ignore",
+    )
 
 
 def _steps(pair: ModelPair, width: float) -> Made:

@@ -61,7 +61,7 @@ def open_page(app: None) -> Open:
     """Open one page at an address: open_page("runs", run="prune-1")."""
 
     def open_(page: str, **ids: str) -> AppTest:
-        test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
+        test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
         test.run()
         for name, value in ids.items():
             test.query_params[name] = value

@@ -96,4 +96,4 @@ def test_opening_the_app_loads_no_torch(full: str, workspace: Workspace) -> None
         "print(sorted(heavy))\n"
     )
 
-    assert run_fresh(code, MSIP_WORKSPACE=str(workspace.root)).strip().endswith("[]")
+    assert run_fresh(code, timeout=500, MSIP_WORKSPACE=str(workspace.root)).strip().endswith("[]")

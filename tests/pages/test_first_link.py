@@ -21,4 +21,6 @@ def test_a_page_that_streamlit_finds_by_itself_goes_through_app(
         "print(PagesManager.uses_pages_directory, len(test.title), len(test.get('logo')))\n"
     )
 
-    assert run_fresh(code, MSIP_WORKSPACE=str(workspace.root)).split()[-3:][0] == "False"
+    assert (
+        run_fresh(code, timeout=500, MSIP_WORKSPACE=str(workspace.root)).split()[-3:][0] == "False"
+    )

@@ -1,0 +1,61 @@
+"""Models: cards, training, weights from elsewhere."""
+
+from __future__ import annotations
+
+from msip_core.config import TRAIN_PRESETS, TrainConfig
+from msip_core.models import list_models
+from msip_core.runs.service import RunService
+from msip_core.workspace import Workspace
+from tests.pages.conftest import Open, no_crash
+from tests.pages.fake_compute import FakeCompute
+
+
+def test_all_models_are_listed_with_their_numbers(full: str, open_page: Open) -> None:
+    test = open_page("models", model="pruned-1")
+
+    table = test.dataframe[0].value
+    assert set(table["Model"]) == {"Example baseline", "Example, a third"}
+    assert {m.value for m in test.metric} >= {"1.35 G", "33.3 %", "900 k"}
+
+
+def test_training_starts_with_what_was_set(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    test = open_page("models", view="train")
+    test.radio("train:preset").set_value("standard").run()
+    test.number_input("train:epochs:standard").set_value(7).run()
+    test.selectbox("train:weights").select("yolov8s.yaml").run()
+    next(b for b in test.button if b.label == "Start training").click()
+    test.run()
+
+    no_crash(test)
+    config = RunService(workspace).list(limit=1)[0].config
+    assert isinstance(config, TrainConfig)
+    assert config.weights == "yolov8s.yaml"
+    assert config.recipe == TRAIN_PRESETS["standard"]["recipe"].model_copy(update={"epochs": 7})
+    assert test.title[0].value == "Runs"
+
+
+def test_weights_from_elsewhere_become_a_model(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    test = open_page("models", view="upload")
+    test.file_uploader[0].upload("mine.pt", b"weights", "application/octet-stream").run()
+    next(b for b in test.button if b.label == "Check and add").click()
+    test.run()
+
+    assert "uploaded-1" in [card.id for card in list_models(workspace)]
+    assert test.query_params["model"] == "uploaded-1"
+
+
+def test_weights_that_want_to_run_code_are_refused_by_name(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    compute.fail["upload"] = "This file wants to run code (posix.system). Refused."
+
+    test = open_page("models", view="upload")
+    test.file_uploader[0].upload("bad.pt", b"evil", "application/octet-stream").run()
+    next(b for b in test.button if b.label == "Check and add").click()
+    test.run()
+
+    assert "wants to run code (posix.system)" in test.error[0].value
