@@ -18,7 +18,7 @@ from msip_core.runs.supervisor import Supervisor, Timing
 from msip_core.workspace import Workspace, write_json
 
 FAKE = ("--work", "tests.runs.fake_work:run", "--check", "tests.runs.fake_work:check")
-QUICK = Timing(tick=0.05, start_grace=1.0, heartbeat_timeout=20.0, cancel_grace=1.0)
+QUICK = Timing(tick=0.05, start_grace=1.0, heartbeat_timeout=60.0, cancel_grace=1.0)
 
 
 def make_inputs(workspace: Workspace) -> None:
@@ -69,7 +69,7 @@ def submit(service: RunService, config: PruneConfig) -> Callable[..., str]:
 
 
 def wait_for(
-    service: RunService, run_id: str, *states: RunState, seconds: float = 30.0
+    service: RunService, run_id: str, *states: RunState, seconds: float = 120.0
 ) -> RunState:
     """Wait until the run is in one of the states; fail with its log if it does not come."""
     end = time.monotonic() + seconds
@@ -84,7 +84,7 @@ def wait_for(
     )
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"did not happen: {what}"
@@ -93,7 +93,7 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30.0) 
 
 def _pause(seconds: float) -> float:
     """Long waits look seldom: looking costs the time of those who are waited for."""
-    return 0.02 if seconds <= 30 else 0.2
+    return 0.02 if seconds <= 120 else 0.2
 
 
 def story(run_dir: Path) -> list[dict[str, Any]]:

@@ -244,7 +244,7 @@ def test_only_one_supervisor_is_in_charge_and_the_next_takes_over(
 
 
 def test_a_worker_without_a_heartbeat_is_ended(service: RunService, submit: Submit) -> None:
-    timing = QUICK.__class__(tick=0.05, heartbeat_timeout=3.5, cancel_grace=1.0)
+    timing = QUICK.__class__(tick=0.05, heartbeat_timeout=8.0, cancel_grace=1.0)
     watcher = Supervisor(service.workspace, LocalExecutor(FAKE), timing).start()
     try:
         run_id = submit(**SLOW)
@@ -253,6 +253,7 @@ def test_a_worker_without_a_heartbeat_is_ended(service: RunService, submit: Subm
         assert worker is not None
         psutil.Process(worker.pid).suspend()  # alive, but it does nothing any more
         wait_for(service, run_id, RunState.INTERRUPTED)
+        watcher.executor.exit_code(service.run_dir(run_id))
     finally:
         watcher.close()
     assert "no sign of life" in str(service.get(run_id).error)

@@ -175,16 +175,14 @@ def test_five_hundred_runs_are_listed_in_milliseconds(
         shutil.copytree(service.run_dir(first), workspace.runs / f"prune-{i:04d}")
     service.reindex()
     service.list(limit=500)
-    began = time.perf_counter()
-    page = service.list(limit=50)
-    one_page = time.perf_counter() - began
-    began = time.perf_counter()
+    began = time.thread_time()  # processor time: others may be busy on the machine of the tests
+    assert len(service.list(limit=50)) == 50
+    one_page = time.thread_time() - began
+    began = time.thread_time()
     assert len(service.list(limit=500)) == 500
-    all_rows = time.perf_counter() - began
-    assert len(page) == 50
-    # Generous: the machine that runs the tests may be busy. Idle it is 2 and 10 ms.
-    assert one_page < 0.1
-    assert all_rows < 0.3
+    all_rows = time.thread_time() - began
+    assert one_page < 0.05
+    assert all_rows < 0.15
 
 
 @pytest.mark.parametrize(
