@@ -36,10 +36,9 @@ def resolve_device(wanted: str = "auto") -> str:
         return "cuda:0" if torch.cuda.is_available() else "cpu"
     if name == "cpu" or (name == "mps" and torch.backends.mps.is_available()):
         return name
-    if name == "cuda" or name.startswith("cuda:") or name.isdigit():
-        index = int(name.removeprefix("cuda:")) if name != "cuda" else 0
-        if torch.cuda.is_available() and index < torch.cuda.device_count():
-            return f"cuda:{index}"
+    index = "0" if name == "cuda" else name.removeprefix("cuda:")
+    if index.isdigit() and torch.cuda.is_available() and int(index) < torch.cuda.device_count():
+        return f"cuda:{int(index)}"
     there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
     raise ConfigError(f"There is no device '{wanted}' on this computer; there is: {there}.")
 

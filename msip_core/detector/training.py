@@ -95,7 +95,7 @@ def fit(
     facts = {
         "recipe": recipe.model_dump(), "imgsz": imgsz, "batch": batch, "seed": seed,
         "phase": phase, "iteration": iteration, "validate_every": validate_every,
-        "l1": names if recipe.l1_lambda else (), "data": dataset.content_hash, "device": device,
+        "l1": names if recipe.l1_lambda else (), "data": dataset.content_hash,
     }  # fmt: skip
     path = workdir / "state.pt"
     key = fingerprint(trained, facts)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -54,18 +55,22 @@ def thin_model(classes: tuple[str, ...] = CLASSES, seed: int = 0) -> DetectionMo
     return normalise(model)
 
 
-def finding_model(classes: tuple[str, ...] = CLASSES) -> DetectionModel:
-    """A thin detector that finds something: boxes of four strides at every cell, scores by what
-    the image looks like there."""
-    model = thin_model(classes)
+def finding(model: DetectionModel) -> DetectionModel:
+    """`model`, in place, made to find something: boxes of four strides around every cell, with
+    scores that differ by what the image looks like there."""
     head = model.model[-1]
     with torch.no_grad():
         for boxes, scores in zip(head.cv2, head.cv3, strict=True):
-            boxes[-1].weight.mul_(0.02)
+            boxes[-1].weight.mul_(10)
             boxes[-1].bias.copy_((-(torch.arange(16) - 2.0).abs() * 3).repeat(4))
-            scores[-1].weight.mul_(0.2)
+            scores[-1].weight.mul_(100)
             scores[-1].bias.fill_(0.0)
     return model
+
+
+def finding_model(classes: tuple[str, ...] = CLASSES) -> DetectionModel:
+    """A thin detector that finds something on every image."""
+    return finding(thin_model(classes))
 
 
 def pruned_model(ratio: float = 0.4) -> DetectionModel:
@@ -92,6 +97,16 @@ def outputs(model: DetectionModel, images: Tensor | None = None) -> Tensor:
         images = torch.rand(2, 3, IMGSZ, IMGSZ, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         return copy_model(model).eval()(images)[0]
+
+
+def assert_same_boxes(a: object, b: object, atol: float) -> None:
+    """Each row (corners, ...) has its like among the others; rows of equal score may lie in
+    another order."""
+    one, other = (np.asarray(rows, float) for rows in (a, b))
+    assert len(one) == len(other) > 0
+    distance = np.abs(one[:, None] - other[None]).max(axis=2)
+    assert distance.min(axis=1).max() < atol
+    assert distance.min(axis=0).max() < atol
 
 
 @dataclass

@@ -126,8 +126,8 @@ def test_the_layout_can_be_trained_and_pruned_further(pruned):
 
 def test_without_bottlenecks_a_block_is_laid_out_too(pruned):
     model = copy_model(pruned)
-    block = next(m for m in model.modules()
-                 if isinstance(m, C2fV2) and m.cv0.conv.out_channels != m.cv1.conv.out_channels)  # fmt: skip
+    opened = [m for m in model.modules() if isinstance(m, C2fV2)]
+    block = next(m for m in opened if m.cv0.conv.out_channels != m.cv1.conv.out_channels)
     kept = block.cv0.conv.out_channels + block.cv1.conv.out_channels
     block.m = nn.ModuleList()
     block.cv2.conv.weight = nn.Parameter(block.cv2.conv.weight[:, :kept].clone())

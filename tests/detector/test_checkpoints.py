@@ -136,14 +136,18 @@ def test_another_task_is_named(tmp_path):
     torch.save({"model": SegmentationModel("yolov8n-seg.yaml", nc=2, verbose=False)},
                tmp_path / "seg.pt")  # fmt: skip
 
-    with pytest.raises(WrongModelError, match=r"seg\.pt is not a YOLOv8 detector.*SegmentationModel"):
+    with pytest.raises(
+        WrongModelError, match=r"seg\.pt is not a YOLOv8 detector.*SegmentationModel"
+    ):
         load_model(tmp_path / "seg.pt")
 
 
 def test_another_family_is_named(tmp_path):
     torch.save({"model": DetectionModel("yolo11n.yaml", nc=2, verbose=False)}, tmp_path / "y11.pt")
 
-    with pytest.raises(WrongModelError, match="it holds '(Attention|C2PSA|C3k2|C3k|DWConv|PSABlock)'"):
+    with pytest.raises(
+        WrongModelError, match=r"it holds '(Attention|C2PSA|C3k2|C3k|DWConv|PSABlock)'"
+    ):
         load_model(tmp_path / "y11.pt")
 
 
@@ -192,7 +196,7 @@ def test_a_missing_file_and_another_suffix_say_so(tmp_path):
     with pytest.raises(NotFoundError, match=r"yolov8n\.pt"):
         load_model(tmp_path / "yolov8n.pt")
     (tmp_path / "model.onnx").write_bytes(b"x")
-    with pytest.raises(CheckpointError, match="not a .pt file"):
+    with pytest.raises(CheckpointError, match=r"not a \.pt file"):
         load_model(tmp_path / "model.onnx")
 
 
@@ -277,7 +281,9 @@ def test_a_file_carries_no_paths_of_this_computer(tmp_path, model):
     twin = copy_model(model)
     twin.pt_path = "/home/someone/secret.pt"
     twin.args.data = "/home/someone/data.yaml"
-    torch.save({"model": twin, "train_args": {"data": "/home/someone/data.yaml"}}, tmp_path / "a.pt")
+    torch.save(
+        {"model": twin, "train_args": {"data": "/home/someone/data.yaml"}}, tmp_path / "a.pt"
+    )
 
     save_stock(load_model(tmp_path / "a.pt"), tmp_path / "b.pt")
 

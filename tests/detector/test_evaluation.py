@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -10,10 +11,12 @@ import torch
 from ultralytics import YOLO
 from ultralytics.nn.modules import Conv
 
+from msip_core.data.dataset import Dataset
 from msip_core.detector.checkpoints import save_stock
 from msip_core.detector.evaluation import Evaluator
 from msip_core.detector.images import EvaluationBatches, SplitImages
 from msip_core.detector.library import copy_model, threads_kept
+from msip_core.detector.prediction import predict
 from msip_core.errors import ConfigError, DatasetError, OutOfMemoryError, Stopped
 from tests.detector.conftest import finding_model, thin_model
 
@@ -28,25 +31,43 @@ def evaluator(dataset) -> Evaluator:
     return Evaluator(dataset, "train", 96, batch=4)
 
 
-def test_metrics_equal_stock_ultralytics(model, evaluator, dataset, tmp_path):
+@pytest.fixture(scope="module")
+def labelled_by_the_model(dataset, model, tmp_path_factory) -> Dataset:
+    """The same images, with some of the model's own boxes as labels, so that it scores well."""
+    root = tmp_path_factory.mktemp("labelled") / dataset.name
+    shutil.copytree(dataset.root, root)
+    copy = dataclasses.replace(dataset, root=root)
+    margin = 16  # evaluation pads 96 px to 128
+    for record in copy.split("train"):
+        padded = np.pad(copy.pixels(record), ((16, 16), (16, 16), (0, 0)), constant_values=114)
+        found = predict(model, [padded], imgsz=128)[0]
+        inside = [d for d in found if min(d.xyxy) >= margin and max(d.xyxy) <= 96 + margin]
+        lines = []
+        for d in inside[:6]:
+            corners = (np.array(d.xyxy) - margin) / 96
+            (x, y), (w, h) = (corners[:2] + corners[2:]) / 2, corners[2:] - corners[:2]
+            lines.append(f"{d.cls} {x:.6f} {y:.6f} {w:.6f} {h:.6f}")
+        copy.label_path(record).write_text("\n".join(lines))
+    return copy
+
+
+def test_metrics_equal_stock_ultralytics(model, labelled_by_the_model, tmp_path):
     save_stock(model, tmp_path / "model.pt")
 
-    ours = evaluator(model)
+    ours = Evaluator(labelled_by_the_model, "train", 96, batch=4)(model)
 
-    # A copy: stock Ultralytics leaves a cache beside the labels.
-    shutil.copytree(dataset.root, tmp_path / "data")
     with threads_kept():
         stock = YOLO(tmp_path / "model.pt").val(
-            data=str(tmp_path / "data" / "data.yaml"), split="train", imgsz=96, batch=4, device="cpu", workers=0,
-            plots=False, save_dir=str(tmp_path / "val"), verbose=False,
+            data=str(labelled_by_the_model.yaml_path), split="train", imgsz=96, batch=4,
+            device="cpu", workers=0, plots=False, save_dir=str(tmp_path / "val"), verbose=False,
         )  # fmt: skip
     expected = (stock.box.map50, stock.box.map, stock.box.mp, stock.box.mr)
-    assert (ours.map50, ours.map50_95, ours.precision, ours.recall) == pytest.approx(
-        expected, abs=1e-6
-    )
-    assert ours.map50 > 0
-    assert ours.images == len(dataset.split("train"))
-    assert list(ours.per_class.values()) == pytest.approx(list(stock.box.ap50), abs=1e-6)
+    # 1e-3: labels reach stock Ultralytics through six decimals of text.
+    found = (ours.map50, ours.map50_95, ours.precision, ours.recall)
+    assert found == pytest.approx(expected, abs=1e-3)
+    assert ours.map50 > 0.02
+    assert ours.images == len(labelled_by_the_model.split("train"))
+    assert list(ours.per_class.values()) == pytest.approx(list(stock.box.ap50), abs=1e-3)
 
 
 def test_evaluating_leaves_the_model_unfused_and_ready_for_gradients(model, evaluator):

@@ -1,0 +1,121 @@
+"""The libraries are quiet: no network, no telemetry, nothing in the home, no lost threads."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from msip_core.detector.devices import describe_device, resolve_device
+from msip_core.detector.library import threads_kept
+from msip_core.errors import ConfigError
+
+SCRIPT = """
+import json, os, socket, sys
+def refused(*_, **__):
+    raise OSError("a name server was asked")
+socket.getaddrinfo = socket.socket.connect = refused
+from pathlib import Path
+from msip_core.workspace import Workspace
+workspace = Workspace.open("ws")
+workspace.isolate_libraries()
+from msip_core.detector.build import build_model
+from msip_core.detector.latency import measure_latency
+from ultralytics.utils import SETTINGS
+from ultralytics.utils.events import events
+import openvino
+measure_latency({"a": build_model("yolov8n.yaml", ("a",))}, 32, runs=1, formats=["onnx"])
+print(json.dumps({
+    "threads": os.environ.get("OMP_NUM_THREADS"), "sync": SETTINGS["sync"],
+    "events": events.enabled, "telemetry": sys.modules.get("openvino_telemetry"),
+    "streamlit": "streamlit" in sys.modules,
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path, str]:
+    folder = tmp_path_factory.mktemp("quiet")
+    (folder / "home").mkdir()
+    dropped = ("OMP_NUM_THREADS", "YOLO_", "MPLCONFIGDIR", "XDG_", "ORT_")
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith(dropped)},
+        "HOME": str(folder / "home"),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=folder, env=environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]), folder, done.stdout
+
+
+def test_telemetry_is_off(quiet):
+    said, _, _ = quiet
+
+    assert not said["sync"]
+    assert not said["events"]
+    assert said["telemetry"] is None
+
+
+def test_nothing_is_written_to_the_home(quiet):
+    _, folder, _ = quiet
+
+    assert list((folder / "home").rglob("*")) == []
+    assert (folder / "ws" / "libraries" / "ultralytics").is_dir()
+
+
+def test_nothing_is_printed_beside_the_answer(quiet):
+    assert len(quiet[2].splitlines()) == 1
+
+
+def test_child_processes_keep_the_cores(quiet):
+    assert int(quiet[0]["threads"]) >= 1
+    assert (quiet[0]["threads"] == "1") == (os.cpu_count() == 1)
+
+
+def test_the_number_of_threads_is_given_back():
+    before = torch.get_num_threads()
+
+    with threads_kept():
+        torch.set_num_threads(before + 1)
+
+    assert torch.get_num_threads() == before
+
+
+# --- devices ------------------------------------------------------------------
+
+
+def test_auto_takes_the_gpu_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    assert resolve_device("auto") == "cuda:0"
+    assert resolve_device("1") == resolve_device("CUDA:1") == "cuda:1"
+    assert resolve_device("cuda") == "cuda:0"
+    assert resolve_device("cpu") == "cpu"
+    with pytest.raises(ConfigError, match="there is: cpu, cuda:0, cuda:1"):
+        resolve_device("cuda:2")
+
+
+@pytest.mark.parametrize("name", ["cuda:x", "gpu", "cuda:0", ""])
+def test_a_device_that_is_not_there_is_named(name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+
+    with pytest.raises(ConfigError, match="there is: cpu"):
+        resolve_device(name)
+
+
+def test_a_device_is_described_with_its_memory():
+    device = describe_device("cpu")
+
+    assert (device.kind, device.device) == ("cpu", "cpu")
+    assert 0 < device.free_gb <= device.total_gb
+    assert device.name
