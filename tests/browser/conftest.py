@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from msip_core.workspace import Workspace
 from tests.browser.install import find_chromium
 from tests.fresh import ROOT
 
 START_SECONDS = 90
+PATIENCE = 180_000  # milliseconds: a busy machine is slow, not broken
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def page(
 ) -> Iterator[Page]:
     """One tab, 1400 px wide. A failing test leaves a picture of what was seen."""
     context = browser.new_context(viewport={"width": 1400, "height": 1000}, accept_downloads=True)
-    context.set_default_timeout(60_000)  # a busy machine is slow, not broken
+    context.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
     tab = context.new_page()
     failed_before = request.session.testsfailed
     yield tab
