@@ -13,7 +13,7 @@ from tests.fresh import ROOT, run_fresh
 CORE = ROOT / "msip_core"
 LIGHT = (
     "catalog", "config", "events", "models", "boxes", "settings", "workspace", "errors", "doctor",
-    "demo", "data", "runs", "views", "studies", "cli",
+    "demo", "data", "runs", "views", "cli",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
 HEAVY_PACKAGES = (

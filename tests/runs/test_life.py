@@ -244,7 +244,7 @@ def test_only_one_supervisor_is_in_charge_and_the_next_takes_over(
 
 
 def test_a_worker_without_a_heartbeat_is_ended(service: RunService, submit: Submit) -> None:
-    timing = QUICK.__class__(tick=0.05, heartbeat_timeout=8.0, cancel_grace=1.0)
+    timing = QUICK.__class__(tick=0.05, heartbeat_timeout=30.0, cancel_grace=1.0)
     watcher = Supervisor(service.workspace, LocalExecutor(FAKE), timing).start()
     try:
         run_id = submit(**SLOW)
