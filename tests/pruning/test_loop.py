@@ -29,10 +29,21 @@ def without_time(record) -> dict:
     return record.model_dump(exclude={"seconds"})
 
 
+STATIC = MsipOptions(dynamic_weights=False)
+
+
 @pytest.fixture(scope="module")
 def unbroken(lab: Workspace) -> Listener:
     ctx = Listener(lab, "unbroken")
     run(config(), ctx)
+    return ctx
+
+
+@pytest.fixture(scope="module")
+def unbroken_static(lab: Workspace) -> Listener:
+    """Without the trials of dynamic weights, which take half of such a small run."""
+    ctx = Listener(lab, "unbroken-static")
+    run(config(msip=STATIC), ctx)
     return ctx
 
 
@@ -128,19 +139,22 @@ STOPS = [
 
 @pytest.mark.parametrize(("stage", "iteration", "points"), STOPS, ids=str)
 def test_a_run_stopped_in_any_stage_ends_like_an_unbroken_one(
-    unbroken: Listener, lab: Workspace, stage: Stage, iteration: int, points: int
+    request: pytest.FixtureRequest, lab: Workspace, stage: Stage, iteration: int, points: int
 ):
+    dynamic = stage is Stage.IMPORTANCE
+    unbroken = request.getfixturevalue("unbroken" if dynamic else "unbroken_static")
+    asked = config() if dynamic else config(msip=STATIC)
     run_id = f"broken-{stage.name.lower().replace('_', '-')}-{iteration}"
     broken = Breaker(lab, run_id, stage, iteration, points)
     with pytest.raises(Stopped):
-        run(config(), broken)
+        run(asked, broken)
 
     resumed = Listener(lab, run_id)
-    run(config(), resumed)
+    run(asked, resumed)
 
     told = {r.index: without_time(r) for r in broken.iterations + resumed.iterations}
     assert told == {r.index: without_time(r) for r in unbroken.iterations}
-    expected, found = weights_of(lab, "unbroken"), weights_of(lab, run_id)
+    expected, found = weights_of(lab, unbroken.run_id), weights_of(lab, run_id)
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
     # Nothing but that stage was done twice; a finished fit is only read again.
     twice = {s for s in broken.stages if s in resumed.stages}
@@ -160,16 +174,15 @@ def test_a_finished_run_called_again_only_repeats_its_end(unbroken: Listener, la
     assert again.records[-1] == unbroken.records[-1]
 
 
-def test_the_guard_rail_keeps_the_last_good_model(lab: Workspace, monkeypatch):
+def test_the_guard_rail_keeps_the_last_good_model(lab: Workspace, unbroken: Listener):
     """The baseline is said to be perfect, so the first iteration falls through the rail."""
     ctx = Listener(lab, "guarded")
     folder = RunFolder(ctx.run_dir)
-    run(config(), Listener(lab, "unguarded"))
-    record = RunFolder(lab.run_dir("unguarded")).read_baseline()
+    record = RunFolder(unbroken.run_dir).read_baseline()
     metrics = record.metrics.model_copy(update={"map50": 1.0})
     folder.write_baseline(record.model_copy(update={"metrics": metrics}))
 
-    run(config(max_map50_drop=0.05), ctx)
+    run(config(max_map50_drop=0.05, msip=STATIC), ctx)
 
     final = ctx.records[-1]
     assert [r.index for r in ctx.iterations] == [1]
@@ -198,7 +211,7 @@ def test_a_goal_out_of_reach_is_said_before_any_work(lab: Workspace):
         {"method": "random", "bn_recalibration": "never"},
         {"method": "msip-literal", "bn_recalibration": "always"},
         {"method": "msip", "adaptive_threshold": False},
-        {"method": "msip", "msip": MsipOptions(dynamic_weights=False, information="loss")},
+        {"method": "msip", "msip": MsipOptions(information="loss")},
     ],
     ids=lambda c: "-".join(map(str, c.values()))[:40],
 )
