@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -53,7 +53,15 @@ def test_a_run_in_the_foreground_tells_its_epochs_and_ends_with_its_document(
     ]
 
 
-@pytest.mark.usefixtures("quick_work")
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """A process that a shell started in the background ignores Ctrl-C, its tests included."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("quick_work", "heeds_ctrl_c")
 def test_ctrl_c_pauses_and_says_how_to_go_on_and_resume_does(
     msip: Verb, dataset: str, workspace: Workspace
 ) -> None:
