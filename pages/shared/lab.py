@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
-from msip_core.runs.compute import Compute, get_compute
 
 from msip_core.data.dataset import Dataset, DatasetSummary, list_datasets, open_dataset
 from msip_core.example import install_example
+from msip_core.runs.compute import Compute, get_compute
 from msip_core.runs.service import RunService
 from msip_core.runs.supervisor import Supervisor, ensure_supervisor
 from msip_core.settings import get_settings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -54,7 +55,9 @@ class Fact:
     value: str
     term: str = ""
     change: str | None = None
-    better: str = "off"  # "normal": up is good, "inverse": down is good, "off": neither
+    better: Literal["normal", "inverse", "off"] = (
+        "off"  # "normal": up is good, "inverse": down is good, "off": neither
+    )
     help: str | None = None
 
 
@@ -75,12 +78,14 @@ def facts(row: Iterable[Fact]) -> None:
     with st.container(horizontal=True, gap="small"):
         for fact in row:
             label = f"{fact.word} {small(fact.term)}" if fact.term else fact.word
+            is_level = (fact.change or "").startswith("±")
             st.metric(
                 label,
                 fact.value,
                 # Streamlit reads the direction of the arrow from an ASCII minus only.
                 fact.change.replace("−", "-") if fact.change else None,
-                delta_color=fact.better,  # type: ignore[arg-type]
+                delta_color="off" if is_level else fact.better,
+                delta_arrow="off" if is_level else "auto",
                 help=fact.help,
                 border=True,
                 width=152,
