@@ -158,7 +158,8 @@ def choose(page: Page, label: str, option: str) -> None:
 
 def points(chart: Locator) -> int:
     """How many points a Plotly chart shows."""
-    return int(chart.first.evaluate("e => (e.data || []).reduce((n, t) => n + (t.x ? t.x.length : 0), 0)"))
+    count = "e => (e.data || []).reduce((n, t) => n + (t.x ? t.x.length : 0), 0)"
+    return int(chart.first.evaluate(count))
 
 
 def has_pictures(page: Page, *, at_least: int) -> None:
