@@ -36,7 +36,7 @@ else:
         )
     else:
         next_step(
-            "pages/new_run.py",
+            "pages/new.py",
             "make it lighter",
             "Remove the channels that this detector can spare.",
             model=chosen.id,

@@ -18,7 +18,7 @@ if not lab().runs.count():
     empty(
         "No runs yet.",
         ("pages/models.py", "Train a baseline"),
-        ("pages/new_run.py", "Make a detector lighter"),
+        ("pages/new.py", "Make a detector lighter"),
     )
     st.stop()
 
@@ -46,7 +46,7 @@ if run.state is RunState.COMPLETED and run.kind == "prune":
     )
 elif run.state is RunState.COMPLETED and run.model_id:
     next_step(
-        "pages/new_run.py",
+        "pages/new.py",
         "make it lighter",
         "Remove the channels that this detector can spare.",
         model=run.model_id,

@@ -25,7 +25,7 @@ if pair is not None:
         report_file(pair)
         run_zip(pair)
     next_step(
-        "pages/new_run.py",
+        "pages/new.py",
         "try another goal",
         "A lighter or a gentler run on the same detector.",
         **({"model": pair.config.model} if not pair.config.model.endswith(".pt") else {}),

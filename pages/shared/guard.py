@@ -35,7 +35,7 @@ R = TypeVar("R")
 
 # error -> what to do next, and where (page, link text); the sentence itself comes with the error
 _NEXT: tuple[tuple[type[MsipError], str, str, str], ...] = (
-    (OutOfMemoryError, "Choose a smaller batch or image size.", "pages/new_run.py", "New run"),
+    (OutOfMemoryError, "Choose a smaller batch or image size.", "pages/new.py", "New run"),
     (DiskFullError, "Free some room on the disk, then try again.", "", ""),
     (DatasetError, "Look at what the data check says.", "pages/data.py", "Data"),
     (CheckpointError, "Choose another weights file.", "pages/models.py", "Models"),

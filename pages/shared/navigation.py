@@ -12,23 +12,25 @@ def all_pages() -> dict[str, list[Page]]:
     return {
         "Begin": [start],
         "Prepare": [
-            _page("data", "Data", "photo_library", "data"),
-            _page("models", "Models", "hub", "models"),
+            _page("data", "Data", "photo_library"),
+            _page("models", "Models", "hub"),
         ],
         "Make lighter": [
-            _page("new_run", "New run", "add", "new"),
-            _page("runs", "Runs", "timeline", "runs"),
+            _page("new", "New run", "add"),
+            _page("runs", "Runs", "timeline"),
         ],
         "Look": [
-            _page("compare", "Before and after", "compare", "compare"),
-            _page("look", "Where it looks", "visibility", "look"),
+            _page("compare", "Before and after", "compare"),
+            _page("look", "Where it looks", "visibility"),
         ],
-        "Take home": [_page("share", "Export", "download", "share")],
+        "Take home": [_page("share", "Export", "download")],
     }
 
 
-def _page(file: str, title: str, icon: str, address: str) -> Page:
-    return st.Page(f"pages/{file}.py", title=title, icon=f":material/{icon}:", url_path=address)
+def _page(name: str, title: str, icon: str) -> Page:
+    """A page whose file has the name of its address: see `ensure_routed`, where Streamlit finds
+    pages by their files and says "Page not found" of any other address."""
+    return st.Page(f"pages/{name}.py", title=title, icon=f":material/{icon}:", url_path=name)
 
 
 def route() -> Page:

@@ -54,7 +54,7 @@ def choose_pair() -> ModelPair | None:
     if not runs:
         empty(
             "No pruned model yet: it takes one finished step of a run.",
-            ("pages/new_run.py", "Make a detector lighter"),
+            ("pages/new.py", "Make a detector lighter"),
             ("pages/runs.py", "See the runs"),
         )
         return None

@@ -10,12 +10,12 @@ from tests.fresh import run_fresh
 from tests.pages.conftest import Open, no_crash, words
 from tests.pages.fake_compute import FakeCompute
 
-PAGES = ["start", "data", "models", "new_run", "runs", "compare", "look", "share"]
+PAGES = ["start", "data", "models", "new", "runs", "compare", "look", "share"]
 EMPTY = {
     "start": "Use my images",
     "data": "Where are the images?",
     "models": "No dataset is ready to train on.",
-    "new_run": "No dataset is ready.",
+    "new": "No dataset is ready.",
     "runs": "No runs yet.",
     "compare": "No pruned model yet",
     "look": "No pruned model yet",
@@ -89,7 +89,7 @@ def test_opening_the_app_loads_no_torch(full: str, workspace: Workspace) -> None
         "import sys\n"
         "from streamlit.testing.v1 import AppTest\n"
         "test = AppTest.from_file('app.py', default_timeout=60).run()\n"
-        "for page in ('data', 'models', 'new_run', 'runs', 'share'):\n"
+        "for page in ('data', 'models', 'new', 'runs', 'share'):\n"
         "    test.switch_page(f'pages/{page}.py').run()\n"
         "    assert not test.exception, test.exception\n"
         "heavy = {'torch', 'ultralytics', 'shap', 'torch_pruning'} & set(sys.modules)\n"

@@ -18,7 +18,7 @@ def _started(workspace: Workspace) -> PruneConfig:
 
 
 def test_start_makes_the_run_that_was_set(workspace: Workspace, full: str, open_page: Open) -> None:
-    test = open_page("new_run")
+    test = open_page("new")
     test.slider("new:keep").set_value(40).run()
     test.slider("new:guard").set_value(0.0).run()
     test.button("new:start").click().run()
@@ -37,7 +37,7 @@ def test_start_makes_the_run_that_was_set(workspace: Workspace, full: str, open_
 
 
 def test_a_slider_moves_the_other_three(full: str, open_page: Open) -> None:
-    test = open_page("new_run")
+    test = open_page("new")
     test.slider("weight:gradient").set_value(70).run()
 
     terms = ("gradient", "geometry", "sparsity", "information")
@@ -45,7 +45,7 @@ def test_a_slider_moves_the_other_three(full: str, open_page: Open) -> None:
 
 
 def test_weights_reach_the_config(workspace: Workspace, full: str, open_page: Open) -> None:
-    test = open_page("new_run")
+    test = open_page("new")
     test.slider("weight:information").set_value(55).run()
     test.button("new:start").click().run()
 
@@ -54,7 +54,7 @@ def test_weights_reach_the_config(workspace: Workspace, full: str, open_page: Op
 
 
 def test_another_method_has_no_weights(workspace: Workspace, full: str, open_page: Open) -> None:
-    test = open_page("new_run")
+    test = open_page("new")
     test.selectbox("new:method").select("lamp").run()
 
     assert not [s for s in test.slider if str(s.key).startswith("weight:")]
@@ -66,7 +66,7 @@ def test_another_method_has_no_weights(workspace: Workspace, full: str, open_pag
 def test_presets_bring_their_schedule(
     workspace: Workspace, full: str, open_page: Open, preset: str
 ) -> None:
-    test = open_page("new_run")
+    test = open_page("new")
     test.radio("new:preset").set_value(preset).run()
     test.button("new:start").click().run()
 
@@ -79,7 +79,7 @@ def test_presets_bring_their_schedule(
 def test_the_estimate_is_said_before_start(
     full: str, open_page: Open, compute: FakeCompute
 ) -> None:
-    test = open_page("new_run")
+    test = open_page("new")
     test.button("job:estimate:start").click().run()
 
     assert compute.asked[-1][0] == "estimate"
@@ -92,7 +92,7 @@ def test_the_estimate_is_said_before_start(
 def test_an_estimate_that_fails_says_why(full: str, open_page: Open, compute: FakeCompute) -> None:
     compute.fail["estimate"] = "Batch 16 did not fit (needs 9.1, free 7.8 GB)."
 
-    test = open_page("new_run")
+    test = open_page("new")
     test.button("job:estimate:start").click().run()
 
     assert "did not fit" in test.error[0].value
@@ -100,18 +100,18 @@ def test_an_estimate_that_fails_says_why(full: str, open_page: Open, compute: Fa
 
 
 def test_the_same_on_the_command_line(full: str, open_page: Open) -> None:
-    test = open_page("new_run")
+    test = open_page("new")
 
     assert "msip_core prune --data example --model baseline-1 --method msip" in test.code[0].value
 
 
 def test_settings_survive_a_look_at_another_page(full: str, open_page: Open) -> None:
-    test = open_page("new_run")
+    test = open_page("new")
     test.slider("new:keep").set_value(45).run()
     test.slider("weight:gradient").set_value(70).run()
 
     test.switch_page("pages/data.py").run()
-    test.switch_page("pages/new_run.py").run()
+    test.switch_page("pages/new.py").run()
 
     assert test.slider("new:keep").value == 45
     assert test.slider("weight:gradient").value == 70
@@ -124,6 +124,6 @@ def test_a_detector_of_other_classes_is_warned_about(
 
     add_model(workspace, "other", name="Other", classes=("spheroid",))
 
-    test = open_page("new_run", model="other")
+    test = open_page("new", model="other")
 
     assert "The detector knows spheroid" in words(test)
