@@ -77,7 +77,8 @@ def _apply(event: Event, row: dict[str, Any]) -> None:
         case "state":
             _apply_state(event, row)
         case "stage":
-            row.update(stage=event["stage"], iteration=event["iteration"])
+            # Work around the iterations (checking, saving) names none: it takes none back.
+            row.update(stage=event["stage"], iteration=max(row["iteration"], event["iteration"]))
         case "progress":
             row.update(
                 done=event["done"], seconds_left=event["seconds_left"], message=event["message"]

@@ -16,6 +16,7 @@ from msip_core.views.channels import ChannelsInfo, LayerBar, part_label
 from msip_core.views.comparison import LatencyInfo
 from msip_core.views.paper import MAX_HEIGHT_MM, drawing, letter, new_figure
 from msip_core.views.progress import EpochsInfo, MacsInfo, MapInfo, TradeoffInfo, WeightsInfo
+from msip_core.views.screen import share_range
 
 _WIDE = 130.0  # millimetres from which panels stand side by side
 
@@ -73,8 +74,9 @@ def iterations_figure(maps: MapInfo, macs: MacsInfo, width_mm: float = 178.0) ->
             text = f"guard rail {wording.accuracy(maps.guard)}"
             _level(left, maps.guard, text, style.TARGET, "-.", place="below")
         left.set(xlabel="Pruning iteration", ylabel="mAP50 (validation)")
-        left.legend(loc="lower left")
-        left.margins(y=0.16)
+        levels = [*maps.before, *maps.after, *filter(None, (maps.baseline, maps.guard))]
+        left.set_ylim(*share_range(levels))
+        _legend_above(left, 2)
         right.step(macs.iterations, macs.gmacs, "-s", color=style.MACS, where="post", label="MACs")
         if macs.target is not None:
             text = f"target {wording.macs(macs.target * 1e9)}"

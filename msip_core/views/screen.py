@@ -5,6 +5,7 @@ No template and no font colour is set, so Streamlit's light or dark theme fills 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -60,17 +61,19 @@ def whole_steps(figure: go.Figure, last: int, first: int = 1, **where: Any) -> N
     )  # fmt: skip
 
 
-def share_axis(figure: go.Figure, values: list[float], margin: float = 0.02, **where: Any) -> None:
-    """An accuracy axis that shows the values, not the empty room around them, inside [0, 1]."""
+def share_range(values: Sequence[float], margin: float = 0.02) -> tuple[float, float]:
+    """Limits of an accuracy axis: the values, not the empty room around them, inside [0, 1]."""
     if not values:
-        figure.update_yaxes(range=[0, 1], **where)
-        return
+        return 0.0, 1.0
     room = max(margin, 0.08 * (max(values) - min(values)))
-    figure.update_yaxes(
-        range=[max(0.0, min(values) - room), min(1.02, max(values) + room)],
-        tickformat=".2f",
-        **where,
-    )
+    return max(0.0, min(values) - room), min(1.02, max(values) + room)
+
+
+def share_axis(figure: go.Figure, values: list[float], margin: float = 0.02, **where: Any) -> None:
+    """Give an accuracy axis the limits of `share_range`."""
+    figure.update_yaxes(range=list(share_range(values, margin)), **where)
+    if values:
+        figure.update_yaxes(tickformat=".2f", **where)
 
 
 def reference_line(

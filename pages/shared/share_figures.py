@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import streamlit as st
 from matplotlib.figure import Figure
@@ -17,7 +19,15 @@ from pages.shared.lab import lab
 from pages.shared.look_object import choose_object
 from pages.shared.pair import ModelPair, choose_image, pair_dataset
 
-Made = tuple[Figure, str]  # figure and caption
+
+class Made(NamedTuple):
+    """A figure that is not drawn yet: drawing costs a second, and most openings change nothing."""
+
+    draw: Callable[..., Figure]  # of the infos and a width in millimetres
+    infos: tuple[Any, ...]
+    caption: str
+
+
 _WIDTHS = {"85": "85 mm, one column", "120": "120 mm", "178": "178 mm, two columns"}
 _DPI = {"300": "300 dpi", "600": "600 dpi"}
 _FORMATS = {
@@ -29,7 +39,7 @@ _PREVIEW = 900  # pixels on screen, less where the page is narrower
 
 def figures(pair: ModelPair) -> None:
     """Choose, look, download."""
-    kinds: dict[str, tuple[str, Callable[[ModelPair, float], Made | None]]] = {
+    kinds: dict[str, tuple[str, Callable[[ModelPair], Made | None]]] = {
         "steps": ("Accuracy and work per step", _steps),
         "tradeoff": ("Accuracy over work", _tradeoff),
         "epochs": ("Training curves", _epochs),
@@ -47,15 +57,15 @@ def figures(pair: ModelPair) -> None:
         form = choose("File", list(_FORMATS), "file", words=_FORMATS.__getitem__)
     with fourth:
         dpi = choose("Resolution", list(_DPI), "dpi", words=_DPI.__getitem__)
-    made = kinds[kind][1](pair, float(width))
+    made = kinds[kind][1](pair)
     if made is None:
         return
-    figure, caption = made
-    st.image(paper.to_bytes(figure, "png", 150), alt=f"Preview: {kinds[kind][0]}", width=_PREVIEW)
-    st.markdown(f"**Caption.** {caption}")
+    file = partial(_file, kind, made.infos, float(width), _draw=made.draw)
+    st.image(file("png", 150), alt=f"Preview: {kinds[kind][0]}", width=_PREVIEW)
+    st.markdown(f"**Caption.** {made.caption}")
     st.download_button(
         f"Download {_FORMATS[form].split(' ')[0]}",
-        paper.to_bytes(figure, form, int(dpi)),
+        partial(file, form, int(dpi)),  # drawn when it is asked for
         file_name=f"{pair.run.id}-{kind}.{form}",
         mime={"svg": "image/svg+xml", "pdf": "application/pdf"}.get(form, f"image/{form}"),
         type="primary",
@@ -64,48 +74,61 @@ def figures(pair: ModelPair) -> None:
     )
 
 
-def _steps(pair: ModelPair, width: float) -> Made:
+@st.cache_data(max_entries=64, show_spinner=False)
+def _file(
+    kind: str, infos: tuple[Any, ...], width: float, form: str, dpi: int,
+    _draw: Callable[..., Figure],
+) -> bytes:  # fmt: skip
+    """The file of a figure, drawn once. `_draw` follows from `kind`: it is no part of the key."""
+    return paper.to_bytes(_draw(*infos, width), form, dpi)
+
+
+def _of(draw: Callable[..., Figure], info: Any, caption: Callable[[Any], str]) -> Made:
+    return Made(draw, (info,), caption(info))
+
+
+def _steps(pair: ModelPair) -> Made:
     runs = lab().runs
     baseline, records = runs.baseline(pair.run.id), runs.iterations(pair.run.id)
     maps = progress.map_info(baseline, records, pair.config.max_map50_drop)
     macs = progress.macs_info(baseline, records, pair.config.keep_macs)
-    return paper_runs.iterations_figure(maps, macs, width), paper_runs.iterations_caption(
-        maps, macs
+    return Made(
+        paper_runs.iterations_figure, (maps, macs), paper_runs.iterations_caption(maps, macs)
     )
 
 
-def _tradeoff(pair: ModelPair, width: float) -> Made:
+def _tradeoff(pair: ModelPair) -> Made:
     runs = lab().runs
     info = progress.tradeoff_info(
         runs.baseline(pair.run.id), runs.iterations(pair.run.id), pair.config.keep_macs
     )
-    return paper_runs.tradeoff_figure(info, width), paper_runs.tradeoff_caption(info)
+    return _of(paper_runs.tradeoff_figure, info, paper_runs.tradeoff_caption)
 
 
-def _epochs(pair: ModelPair, width: float) -> Made | None:
+def _epochs(pair: ModelPair) -> Made | None:
     records = lab().runs.epochs(pair.run.id)
     if not records:
         st.info("This run trained no epoch.", icon=":material/info:")
         return None
     info = progress.epochs_info(records)
-    return paper_runs.epochs_figure(info, width), paper_runs.epochs_caption(info)
+    return _of(paper_runs.epochs_figure, info, paper_runs.epochs_caption)
 
 
-def _channels(pair: ModelPair, width: float) -> Made:
+def _channels(pair: ModelPair) -> Made:
     record = next(r for r in lab().runs.iterations(pair.run.id) if r.index == pair.iteration)
     info = channels.channels_info(record.layers)
-    return paper_runs.channels_figure(info, width), paper_runs.channels_caption(info)
+    return _of(paper_runs.channels_figure, info, paper_runs.channels_caption)
 
 
-def _weights(pair: ModelPair, width: float) -> Made | None:
+def _weights(pair: ModelPair) -> Made | None:
     info = progress.weights_info(lab().runs.iterations(pair.run.id))
     if not info.iterations:
         st.info(f"The method {pair.config.method} has no weights.", icon=":material/info:")
         return None
-    return paper_runs.weights_figure(info, width), paper_runs.weights_caption(info)
+    return _of(paper_runs.weights_figure, info, paper_runs.weights_caption)
 
 
-def _before_after(pair: ModelPair, width: float) -> Made | None:
+def _before_after(pair: ModelPair) -> Made | None:
     data = pair_dataset(pair)
     record = choose_image(data)
     found = [
@@ -123,12 +146,10 @@ def _before_after(pair: ModelPair, width: float) -> Made | None:
         classes=data.classes,
         pixel_size_um=record.pixel_size_um or data.pixel_size_um,
     )
-    return paper_pictures.before_after_figure(info, width), paper_pictures.before_after_caption(
-        info
-    )
+    return _of(paper_pictures.before_after_figure, info, paper_pictures.before_after_caption)
 
 
-def _attention(pair: ModelPair, width: float) -> Made | None:
+def _attention(pair: ModelPair) -> Made | None:
     data = pair_dataset(pair)
     record = choose_image(data)
     box = choose_object(pair, data, record)
@@ -158,4 +179,4 @@ def _attention(pair: ModelPair, width: float) -> Made | None:
         outline=subject.outline,
         pixel_size_um=record.pixel_size_um or data.pixel_size_um,
     )
-    return paper_pictures.explanation_figure(info, width), paper_pictures.explanation_caption(info)
+    return _of(paper_pictures.explanation_figure, info, paper_pictures.explanation_caption)

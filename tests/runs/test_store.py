@@ -58,6 +58,8 @@ def test_the_row_follows_the_story(service: RunService) -> None:
     row = service.get(run_id)
     assert (row.state, row.stage, row.iteration) == (RunState.RUNNING, "fine-tuning", 2)
     assert (row.done, row.seconds_left, row.message) == (0.4, 60, "epoch 3 of 10")
+    log.emit(StageRecord(stage=Stage.SAVING))
+    assert service.get(run_id).iteration == 2, "checking at the end takes no iteration back"
     log.transition(RunState.FAILED, reason="The disk is full.", exit_code=1)
     row = service.get(run_id)
     assert (row.state, row.stage, row.error) == (RunState.FAILED, None, "The disk is full.")
