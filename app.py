@@ -6,6 +6,7 @@ import streamlit as st
 
 from msip_core.settings import get_settings
 from pages.shared.guard import guard
+from pages.shared.language import language_switch, speak
 from pages.shared.layout import style
 from pages.shared.login import require_login
 from pages.shared.navigation import route
@@ -13,10 +14,12 @@ from pages.shared.sidebar import active_run_chip
 
 st.set_page_config(page_title="MSIP Lab", page_icon="assets/icon.png", layout="wide")
 st.logo("assets/logo.svg", icon_image="assets/icon.svg", size="large")
+speak()
 page = route()
 style()
 with guard():
     require_login(get_settings().login_required)
     with st.sidebar:
         active_run_chip()
+        language_switch()
     page.run()

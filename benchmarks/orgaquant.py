@@ -274,7 +274,7 @@ def _write_row(
         _row_file(options, row),
         {"row": row, "macs": cost.macs, "params": cost.params, "map50": metrics.map50,
          "map50_95": metrics.map50_95, "map50_before": before, "seconds": seconds,
-         "images": metrics.images},
+         "cpu_seconds": time.process_time(), "images": metrics.images},
     )  # fmt: skip
     print(row, f"mAP50 {metrics.map50:.3f}", f"{seconds:.0f} s", flush=True)
 

@@ -12,8 +12,8 @@ from tests.fresh import ROOT, run_fresh
 
 CORE = ROOT / "msip_core"
 LIGHT = (
-    "catalog", "config", "events", "models", "boxes", "settings", "workspace", "errors", "doctor",
-    "demo", "data", "runs", "views", "cli",
+    "catalog", "config", "events", "models", "boxes", "settings", "workspace", "errors", "language",
+    "doctor", "demo", "data", "runs", "views", "cli",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
 HEAVY_PACKAGES = (
@@ -28,7 +28,17 @@ HEAVY_PACKAGES = (
 PROCESSES = {"msip_core.runs.worker", "msip_core.runs.verify"}
 
 # Arrows of the design: a room -> rooms of msip_core it may import, also lazily.
-BASE = {"errors", "config", "catalog", "settings", "workspace", "events", "models", "boxes"}
+BASE = {
+    "errors",
+    "config",
+    "catalog",
+    "settings",
+    "workspace",
+    "events",
+    "models",
+    "boxes",
+    "language",
+}
 MAY = {
     "data": {"data", "runs"},
     "importance": {"importance", "data", "detector"},

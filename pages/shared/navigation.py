@@ -5,25 +5,27 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.navigation.page import Page
 
+from msip_core.language import t
+
 
 def all_pages() -> dict[str, list[Page]]:
     """Sections of the menu; every page has a fixed address, so that links keep working."""
-    start = st.Page("pages/start.py", title="Start", icon=":material/home:", default=True)
+    start = st.Page("pages/start.py", title=t("Start"), icon=":material/home:", default=True)
     return {
-        "Begin": [start],
-        "Prepare": [
-            _page("data", "Data", "photo_library"),
-            _page("models", "Models", "hub"),
+        t("Begin"): [start],
+        t("Prepare"): [
+            _page("data", t("Data"), "photo_library"),
+            _page("models", t("Models"), "hub"),
         ],
-        "Make lighter": [
-            _page("new", "New run", "add"),
-            _page("runs", "Runs", "timeline"),
+        t("Make lighter"): [
+            _page("new", t("New run"), "add"),
+            _page("runs", t("Runs"), "timeline"),
         ],
-        "Look": [
-            _page("compare", "Before and after", "compare"),
-            _page("look", "Where it looks", "visibility"),
+        t("Look"): [
+            _page("compare", t("Before and after"), "compare"),
+            _page("look", t("Where it looks"), "visibility"),
         ],
-        "Take home": [_page("share", "Export", "download")],
+        t("Take home"): [_page("share", t("Export"), "download")],
     }
 
 
