@@ -66,7 +66,9 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--pruned", type=Path, help="a model.pt to time beside the baseline")
+    parser.add_argument(
+        "--pruned", nargs="+", metavar="[NAME=]MODEL.PT", help="models to time beside the baseline"
+    )
     parser.add_argument("--baseline", type=Path, help="a .pt instead of a fresh YOLOv8s")
     parser.add_argument("--imgsz", type=int, default=IMGSZ)
     parser.add_argument("--batch", type=int, default=1)
@@ -86,7 +88,10 @@ def _models(options: argparse.Namespace) -> dict[str, Any]:
         load_model(options.baseline) if options.baseline else build_model("yolov8s.yaml", CLASSES)
     )
     if options.pruned:
-        return {"baseline": baseline, "pruned": load_model(options.pruned)}
+        named = [text.rpartition("=") for text in options.pruned]
+        return {"baseline": baseline} | {
+            name or Path(path).stem: load_model(Path(path)) for name, _, path in named
+        }
     names = {1: "widths as they fall", 8: "multiples of 8"}
     return {
         "baseline": baseline,
