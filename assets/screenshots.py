@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 from tests.browser.install import find_chromium  # noqa: E402
 
 PAGES = ("", "data", "models", "new", "runs", "compare", "look", "share")
+JOBS = 120  # seconds for what a page computes when it is opened
 SETTLE = 1500  # milliseconds for charts and pictures after the script has run
 
 
@@ -80,7 +81,15 @@ def _shoot(browser: Browser, url: str, options: argparse.Namespace, theme: str, 
             "?.getAttribute('data-test-script-state') === 'notRunning'",
             timeout=120_000,
         )
+        # Answers that the page asks for by itself: each has a Cancel button while it is made.
         page.wait_for_timeout(SETTLE)
+        working = page.locator("[class*='st-key-job-'][class*='-cancel'] button")
+        quiet = 0  # one answer may ask the next question: believe in the third quiet second
+        for _ in range(JOBS):
+            quiet = 0 if working.count() else quiet + 1
+            if quiet == 3:
+                break
+            page.wait_for_timeout(1000)
         # Streamlit scrolls inside its own box: a window as tall as the page shows all of it.
         height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
         page.set_viewport_size({"width": width, "height": min(max(900, height), 6000)})
