@@ -87,8 +87,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--work", type=Path, help="folder that is kept; a second call goes on there"
     )
-    parser.add_argument("--images", type=int, default=40)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--runs", type=int, default=50, help="timed repetitions")
     return parser.parse_args()
 

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,13 @@ class Server:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`streamlit run app.py` on a workspace that is empty at first start."""
-    folder = tmp_path_factory.mktemp("server")
+    with serve(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[Server]:
+    """The app on `folder`/workspace, which may hold what an earlier server left there."""
     workspace = Workspace.open(folder / "workspace")
     port = _free_port()
     command = [
@@ -46,7 +53,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     ]  # fmt: skip
     environment = {**os.environ, "MSIP_WORKSPACE": str(workspace.root)}
     log = folder / "server.log"
-    with log.open("wb") as out:
+    with log.open("ab") as out:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT
         )

@@ -18,10 +18,10 @@ from msip_core.data.synthetic import write_folder
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from tests.browser.conftest import Server
+from tests.browser.hands import PATIENT, choose, fill, has_pictures
 
 IMAGES = 20
 SIZE = 128
-PATIENT = 240_000  # milliseconds for a job in the compute process: long, for busy machines
 RUN = 600_000  # milliseconds for the run itself
 STEPS = 2
 
@@ -143,30 +143,7 @@ def reload_shows_the_same(page: Page) -> None:
 # --- hands and eyes -----------------------------------------------------------
 
 
-def fill(field: Locator, text: str) -> None:
-    """Type into a Streamlit field and leave it, as its value counts only then."""
-    field.fill(text)
-    field.press("Enter")
-    field.press("Tab")
-
-
-def choose(page: Page, label: str, option: str) -> None:
-    """Pick an option of a Streamlit select box."""
-    page.get_by_role("combobox", name=re.compile(re.escape(label))).first.click()
-    page.get_by_role("option", name=option).click()
-
-
 def points(chart: Locator) -> int:
     """How many points a Plotly chart shows."""
     count = "e => (e.data || []).reduce((n, t) => n + (t.x ? t.x.length : 0), 0)"
     return int(chart.first.evaluate(count))
-
-
-def has_pictures(page: Page, *, at_least: int) -> None:
-    """Pictures that were loaded and have pixels, not broken ones."""
-    page.wait_for_function(
-        """n => [...document.querySelectorAll('[data-testid="stImage"] img')]
-            .filter(i => i.complete && i.naturalWidth > 8).length >= n""",
-        arg=at_least,
-        timeout=PATIENT,
-    )
