@@ -2,10 +2,9 @@
 
 They have no mark in the code, since the processes that write them know no reader: an error, a line
 of a run's diary, the reason why a file was left out, the label of a method. So every text that
-reads like language is taken: a sentence, or a phrase of two words (a value counts as one). Single
-words are taken where only a reader can be meant: errors, messages of progress, labels, members of
-a StrEnum, values within a sentence. What stays English is known by where it stands (`SILENT`,
-`MUTE`).
+reads like language is taken: a sentence, or a phrase of two words ("well {0}" is a name). Single
+words are taken where only a reader can be meant: errors, messages of progress, labels, members of a
+StrEnum, values within a sentence. What stays English is known by where it stands (`SILENT`, `MUTE`).
 
 Of a text with values the template is kept, "{0} of {1} images". Texts that are put together, also
 over several lines of a function, give one template for every way that they can come out.
@@ -19,8 +18,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
-# Terminal, figures and reports stay English (their errors do not), SQL and pickles are no language.
-SILENT = ("cli", "views", "demo.py", "runs/migrations.py", "runs/store.py", "detector/pickles.py")
+# Terminal, figures and pictures stay English (not their errors); SQL and pickles are no language.
+SILENT = (
+    "cli", "views", "demo.py", "data/preview.py", "runs/migrations.py", "runs/store.py",
+    "detector/pickles.py",
+)  # fmt: skip
 # Calls whose texts no reader of the screen sees: logs, patterns, looking up, the terminal.
 MUTE = frozenset((
     "debug", "info", "warning", "error", "exception", "basicConfig", "compile", "add_argument",
@@ -32,7 +34,7 @@ LABELS = {"Entry": 2, "_criterion": 1}  # calls of the catalog, and where their 
 # Words that the code puts into sentences from elsewhere, or in front of them.
 WORDS = (
     "Failed. {0}", "Interrupted. {0}", "Cancelled. {0}", "baseline: {0}", "pruned: {0}",
-    "Train", "Pretrain", "train", "val", "test",
+    "{0}.pt: {1}", "Train", "Pretrain", "train", "val", "test", "dataset", "model", "run",
     "donor", "series", "plate", "well", "channels", "pages",
     # pydantic's, in the sentence on settings that cannot be used
     "Value error, {0}", "Field required", "Extra inputs are not permitted",
@@ -145,7 +147,7 @@ def _ways(node: ast.expr, scope: Scope) -> list[Pieces]:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         ways = [(node.value,)]
     elif isinstance(node, ast.JoinedStr):
-        ways = _joined([_ways(part, scope) for part in node.values])
+        ways = _joined([_part_ways(node.values, place, scope) for place in range(len(node.values))])
     elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         ways = _joined([_ways(node.left, scope), _ways(node.right, scope)])
     elif isinstance(node, ast.IfExp):
@@ -154,11 +156,18 @@ def _ways(node: ast.expr, scope: Scope) -> list[Pieces]:
         # Without itself: `text = text + "."`.
         rest = {name: values for name, values in scope.items() if name != node.id}
         ways = [way for value in scope.get(node.id, ()) for way in _ways(value, rest)]
-    elif isinstance(node, ast.FormattedValue):
-        # A value that may be nothing cannot be told from its neighbours, so it is written out.
-        ways = _ways(node.value, scope)
-        ways = ways if ("",) in ways else []
     return ways if 0 < len(ways) <= _ENOUGH else [(None,)]
+
+
+def _part_ways(parts: Sequence[ast.expr], place: int, scope: Scope) -> list[Pieces]:
+    """Of one part of an f-string. A value that may be nothing, or with but a space to the next
+    value, could not be told from its neighbours: it is written out."""
+    part = parts[place]
+    if not isinstance(part, ast.FormattedValue):
+        return _ways(part, scope)
+    ways = _ways(part.value, scope)
+    near = [p.value for p in parts[max(0, place - 1) : place + 2] if isinstance(p, ast.Constant)]
+    return ways if ("",) in ways or " " in near else [(None,)]
 
 
 def _joined(parts: list[list[Pieces]]) -> list[Pieces]:
@@ -226,4 +235,6 @@ def _reads(template: str, loose: bool) -> bool:
         return enough and (" " in template or bool(_ONE.fullmatch(template)))
     if _SENTENCE.fullmatch(template):
         return True
-    return bool(_LONG.search(template)) and " " in template and len(_WORD.findall(template)) > 1
+    words = _WORD.findall(template)
+    fixed = [word for word in words if not word.startswith("{")]
+    return " " in template and bool(_LONG.search(template)) and (len(fixed) > 1 or len(words) > 2)
