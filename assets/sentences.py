@@ -4,7 +4,7 @@ They have no mark in the code, since the processes that write them know no reade
 of a run's diary, the reason why a file was left out, the label of a method. So every text that
 reads like language is taken: a sentence, or a phrase of two words ("well {0}" is a name). Single
 words are taken where only a reader can be meant: errors, messages of progress, labels, members of a
-StrEnum, values within a sentence. What stays English is known by where it stands (`SILENT`, `MUTE`).
+StrEnum, values within a sentence. What stays English is known by its place (`SILENT`, `MUTE`).
 
 Of a text with values the template is kept, "{0} of {1} images". Texts that are put together, also
 over several lines of a function, give one template for every way that they can come out.
