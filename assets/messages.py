@@ -4,20 +4,16 @@
     python assets/messages.py --check    fails if a text is missing there or not translated
 
 Two kinds of texts: those that pages and views pass to `t`, `tn` and `mark` (Babel finds them), and
-the sentences that are stored in English and translated when shown: the first argument of every
-error of msip_core, and the messages of milestones and progress. Of an f-string the template is
-kept, its values numbered: "{0} of {1} images".
+the sentences that are stored in English and translated when they are shown (assets/sentences.py
+finds them).
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import io
 import re
 import sys
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
@@ -27,66 +23,36 @@ from babel.messages.pofile import read_po, write_po
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from assets.sentences import sentences  # noqa: E402
 from msip_core.language import ENGLISH, LANGUAGES, LOCALE, SENTENCE  # noqa: E402
 
 KEYWORDS = {"t": None, "tn": (1, 2), "mark": None}
 SPOKEN = ("pages", "msip_core/views")  # where `t` is called
-# Calls whose text is stored in English: the class, and where its text stands.
-STORED = {"MilestoneRecord": "message", "ProgressRecord": "message"}
-PROGRESS = ("report", "progress", "tell")  # callbacks of long work that take a message
+# Nothing in it changes with the day or the person, so that a new text is all that a diff shows.
+HEADER = """\
+# Texts of MSIP Lab. Written by assets/messages.py; only the lines of msgstr are for translators.
+msgid ""
+msgstr ""
+"Project-Id-Version: MSIP Lab\\n"
+"Language: {language}\\n"
+"Plural-Forms: {plural}\\n"
+"MIME-Version: 1.0\\n"
+"Content-Type: text/plain; charset=utf-8\\n"
+"Content-Transfer-Encoding: 8bit\\n"
+
+"""
 
 
 def collect() -> Catalog:
     """Every text of the code, in the order of files and lines."""
-    catalog = Catalog(project="MSIP Lab", charset="utf-8")
+    catalog = Catalog()
     for folder in SPOKEN:
         found = extract_from_dir(ROOT / folder, method_map=[("**.py", "python")], keywords=KEYWORDS)
         for file, _, message, _, _ in sorted(found, key=lambda item: (item[0], item[1])):
             catalog.add(message, locations=[(f"{folder}/{file}", 0)])
-    for path in sorted((ROOT / "msip_core").rglob("*.py")):
-        where = path.relative_to(ROOT).as_posix()
-        for template in _sentences(ast.parse(path.read_text(encoding="utf-8"))):
-            catalog.add(template, context=SENTENCE, locations=[(where, 0)])
+    for template, where in sentences(ROOT):
+        catalog.add(template, context=SENTENCE, locations=[(where, 0)])
     return catalog
-
-
-def _sentences(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call):
-            continue
-        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-        if name in STORED:
-            texts = [k.value for k in node.keywords if k.arg == STORED[name]]
-        elif name.endswith("Error") and node.args:
-            texts = [node.args[0]]
-        elif name in PROGRESS:
-            texts = [*node.args, *(k.value for k in node.keywords)]
-        else:
-            continue
-        for text in texts:
-            yield from _templates(text)
-
-
-def _templates(node: ast.expr) -> Iterator[str]:
-    """Templates of a text; both of an either-or. Texts without a word are no sentences."""
-    if isinstance(node, ast.IfExp):
-        yield from _templates(node.body)
-        yield from _templates(node.orelse)
-        return
-    pieces: list[str] = []
-    slots = 0
-    for part in node.values if isinstance(node, ast.JoinedStr) else [node]:
-        if isinstance(part, ast.Constant) and isinstance(part.value, str):
-            pieces.append(part.value)
-        elif isinstance(part, ast.FormattedValue):
-            pieces.append(f"{{{slots}}}")
-            slots += 1
-        else:
-            return
-    text = "".join(pieces)
-    fixed = "".join(piece for piece in pieces if not piece.startswith("{"))
-    if sum(sign.isalpha() for sign in fixed) >= 3:
-        yield text
 
 
 def updated(language: str) -> Catalog:
@@ -96,8 +62,7 @@ def updated(language: str) -> Catalog:
     if path.is_file():
         with path.open("rb") as file:
             old = read_po(file, locale=language)
-    new = Catalog(locale=language, project="MSIP Lab", charset="utf-8", fuzzy=False)
-    new.revision_date = new.creation_date = datetime(2026, 1, 1, tzinfo=UTC)  # no needless diffs
+    new = Catalog(locale=language, fuzzy=False)
     for message in collect():
         if message.id:
             known = old.get(message.id, context=message.context)
@@ -125,6 +90,13 @@ def _slots(text: str) -> set[str]:
     return set(re.findall(r"\{(\w*)[^}]*\}", text))
 
 
+def _file(language: str, catalog: Catalog) -> bytes:
+    content = io.BytesIO()
+    content.write(HEADER.format(language=language, plural=catalog.plural_forms).encode())
+    write_po(content, catalog, width=100, omit_header=True, sort_by_file=True, include_lineno=False)
+    return content.getvalue()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, fail if not complete")
@@ -140,9 +112,7 @@ def main() -> None:
             print(f"{language}: {text!r}")
         print(f"{language}: {len(list(catalog)) - 1} texts, {len(left)} to translate")
         if not options.check:
-            content = io.BytesIO()
-            write_po(content, catalog, width=100, sort_by_file=True, include_lineno=False)
-            (LOCALE / f"{language}.po").write_bytes(content.getvalue())
+            (LOCALE / f"{language}.po").write_bytes(_file(language, catalog))
     sys.exit(bool(options.check and lacking))
 
 

@@ -31,6 +31,7 @@ LANGUAGES = MappingProxyType({ENGLISH: "English", "zh_CN": "简体中文"})
 LOCALE = Path(__file__).parent / "locale"
 SENTENCE = "sentence"  # the gettext context of templates that `say` matches
 _SLOT = re.compile(r"\{(\w*)\}")
+_WIDE_STOP = re.compile(r"(?<=[。！？]) (?=[^\x00-\x7f])")  # no space between Chinese sentences
 
 
 class _Reader:
@@ -83,16 +84,31 @@ def _said(language: str, sentence: str) -> str:
     parts = re.split(r"(?<=[.!?]) (?=[A-Z'“])", sentence)
     if len(parts) == 1:
         return sentence
-    return " ".join(_fitted(language, part) or part for part in parts)
+    joined = " ".join(_fitted(language, part) or part for part in parts)
+    return _WIDE_STOP.sub("", joined)
 
 
 def _fitted(language: str, sentence: str) -> str | None:
     for pattern, names, text in _templates(language):
         found = pattern.fullmatch(sentence)
         if found is not None:
-            values = dict(zip(names, (say(value) for value in found.groups())))
-            return _filled(text, values)
+            given = (value or "" for value in found.groups())
+            values = {
+                # What stands in quotes is a name: a dataset called "test" keeps it.
+                name: value if f"'{value}'" in sentence else _said_value(value)
+                for name, value in zip(names, given)
+            }
+            return _filled(text, values).strip()
     return None
+
+
+def _said_value(value: str) -> str:
+    """A value of a sentence; lists ("pause, cancel") are read item by item if all are known."""
+    said, items = say(value), value.split(", ")
+    if said != value or len(items) == 1:
+        return said
+    each = [say(item) for item in items]
+    return value if any(a == b for a, b in zip(items, each)) else "、".join(each)
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:
@@ -135,5 +151,8 @@ def _templates(language: str) -> list[tuple[re.Pattern[str], list[str], str]]:
 
 
 def _pattern(template: str) -> re.Pattern[str]:
-    pieces = _SLOT.split(template)[::2]
-    return re.compile("(.+?)".join(re.escape(piece) for piece in pieces), re.DOTALL)
+    pieces = [re.escape(piece) for piece in _SLOT.split(template)[::2]]
+    if re.match(r"\{\w*\} [a-z]", template):
+        # "{0} is empty": reports leave the file away, which they name in a column of its own.
+        pieces[:2] = ["(?:(.+?) )?" + pieces[1].removeprefix(re.escape(" "))]
+    return re.compile("(.+?)".join(pieces), re.DOTALL)

@@ -1,0 +1,154 @@
+"""The catalogs: what the code can say is found, and said in the reader's language."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from assets import messages, sentences
+from msip_core import catalog, language
+from msip_core.config import SplitConfig, parse_run_config
+from msip_core.data.dataset import open_dataset
+from msip_core.data.grouping import find_groups
+from msip_core.data.manifest import ImageRecord, ImportReport, Problem, readiness_of
+from msip_core.data.micrographs import decode
+from msip_core.data.splitting import SplitItem, plan_split
+from msip_core.errors import MsipError
+from msip_core.events import Stage
+from msip_core.runs.failures import explain_failure
+from msip_core.runs.processes import describe_exit
+from msip_core.runs.service import _state_milestone
+from msip_core.runs.state import Action, RunState, target_of
+from msip_core.workspace import Workspace
+
+
+@pytest.fixture
+def chinese() -> Iterator[None]:
+    language.use(lambda: "zh_CN")
+    language._said.cache_clear()
+    yield
+    language.use(lambda: language.ENGLISH)
+    language._said.cache_clear()
+
+
+def _stored() -> list[tuple[str, str]]:
+    return [
+        (str(message.id), str(message.string))
+        for message in language.read_catalog("zh_CN")
+        if message.context == language.SENTENCE and message.string
+    ]
+
+
+def test_every_template_compiles_and_finds_itself():
+    for template, _ in _stored():
+        sample = language._SLOT.sub("7", template)
+        assert language._pattern(template).fullmatch(sample), template
+
+
+def test_every_translation_has_the_values_of_its_template():
+    wrong = [t for t, text in _stored() if messages._slots(t) != messages._slots(text)]
+    assert not wrong
+
+
+def _found(code: str) -> set[str]:
+    return set(sentences._Finder(silent=False).walk(ast.parse(code), {}))
+
+
+def test_a_text_with_a_part_that_may_be_missing_is_found_in_both_forms():
+    code = """
+def sentence(n, full):
+    more = ", none was kept" if full else ""
+    text = f"Left out {n} files{more}"
+    if full:
+        text += f"; {n} mended"
+    return text + "."
+"""
+    assert {"Left out {0} files.", "Left out {0} files, none was kept; {1} mended."} <= _found(code)
+
+
+def test_a_value_is_found_with_the_texts_it_stands_for():
+    code = "raise WorkError(f\"Kept {name if known else 'the whole model'} of {n}.\")"
+    assert _found(code) == {"Kept {0} of {1}.", "the whole model"}
+
+
+def test_docstrings_logs_patterns_and_names_of_files_are_not_for_readers():
+    code = """
+def work():
+    '''Do all of it.'''
+    logger.warning("The work has begun")
+    re.compile("one or two")
+    return folder / f"{name}.json", {"two words": 1}
+"""
+    assert not _found(code)
+
+
+def _message(work: Callable[[], object]) -> str:
+    with pytest.raises(MsipError) as found:
+        work()
+    return found.value.message
+
+
+def _workspace(root: Path) -> Workspace:
+    return Workspace.open(root)
+
+
+@pytest.mark.usefixtures("chinese")
+def test_errors_are_said_in_chinese(tmp_path: Path):
+    workspace = _workspace(tmp_path)
+    assert language.say(_message(lambda: open_dataset(workspace, "test"))) == (
+        f"{workspace.root} 中没有数据集“test”（现有：尚无）。"
+    )
+    empty = _message(lambda: decode(b"", "well A01.png"))
+    assert language.say(empty) == "well A01.png 是空文件：请重新复制。"
+    assert language.say(empty.removeprefix("well A01.png ")) == "是空文件：请重新复制。"
+    assert language.say(_message(lambda: target_of(RunState.RUNNING, Action.RESUME))) == (
+        "该运行的状态是“运行中”：现在不能继续（可用操作：暂停、取消）。"
+    )
+    settings = {"kind": "prune", "model": "m", "dataset": "d", "keep_macs": 5}
+    assert language.say(_message(lambda: parse_run_config(settings))) == (
+        "这些设置无法使用：keep_macs：应小于 1（当前值 5）。"
+    )
+
+
+@pytest.mark.usefixtures("chinese")
+def test_the_diary_of_a_run_is_said_in_chinese():
+    reason = f"The worker is gone: {describe_exit(-9)}."
+    event = {"state": "interrupted", "reason": reason, "time": 0.0}
+    assert language.say(_state_milestone(event).message) == (
+        "已中断。工作进程已不在：被信号 SIGKILL 终止（通常说明计算机内存不足）。"
+    )
+    event = {"state": "failed", "reason": explain_failure(MemoryError()).message, "time": 0.0}
+    assert language.say(_state_milestone(event).message) == (
+        "失败。内存不足，无法完成这项任务：请关闭其他程序，或减小任务规模。"
+    )
+    for stage in [*Stage, *RunState]:
+        assert language.say(stage.value) != stage.value
+
+
+@pytest.mark.usefixtures("chinese")
+def test_the_report_of_an_import_is_said_in_chinese():
+    report = ImportReport(
+        found=44, kept=41, boxes={"crypt": 9}, skipped=(Problem(file="a", what="b"),) * 3
+    )
+    assert language.say(report.headline()) == "44 张图像中导入 41 张（9 crypt）；排除 3 处。"
+    names = [f"donor{n}_{i}.png" for n in range(8) for i in range(3)]
+    assert language.say(find_groups(names).sentence) == (
+        "同一个供体的图像保持在同一划分中：8 组，每组 3 至 3 张图像。"
+    )
+    plan = plan_split([SplitItem(name, {"crypt": 1}, None) for name in names[:6]], SplitConfig())
+    assert all(language.say(note) != note for note in plan.notes)
+    image = ImageRecord(id="a", file="a", width=1, height=1, split="train", group="", sha256="",
+                        source="", counts={"crypt": 1})  # fmt: skip
+    missing = readiness_of((image,), ("crypt",)).missing
+    assert missing is not None
+    assert language.say(missing).startswith("验证集中没有带标注的图像，因此没有可用于检验进展")
+
+
+@pytest.mark.usefixtures("chinese")
+def test_every_method_is_described_in_chinese():
+    for family in catalog.FAMILIES.values():
+        for entry in family.values():
+            assert language.say(entry.description) != entry.description
