@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import platform
 import subprocess
@@ -306,7 +305,7 @@ def write_table(options: argparse.Namespace, seconds: float) -> None:
         "seed": options.seed, "imgsz": options.imgsz, "epochs": options.epochs,
         "iterations": options.iterations, "finetune": options.finetune, "keep": options.keep,
         "seconds_of_this_call": round(seconds), "test_images": rows[0]["images"],
-        "core_minutes": round(sum(row.get("cpu_seconds", math.nan) for row in rows) / 60, 1),
+        "core_minutes": _core_minutes(rows),
     }  # fmt: skip
     write_json(options.out / "orgaquant.json", {"facts": facts, "rows": rows})
     about = ", ".join(f"{key} {value}" for key, value in facts.items())
@@ -317,6 +316,12 @@ def write_table(options: argparse.Namespace, seconds: float) -> None:
         f"Printed by `python benchmarks/orgaquant.py`. {about}.\n",
     )
     print(text)
+
+
+def _core_minutes(rows: list[dict[str, Any]]) -> float | None:
+    """Processor time of the whole table, where every row has kept its own."""
+    kept = [row["cpu_seconds"] / 60 for row in rows if "cpu_seconds" in row]
+    return round(sum(kept), 1) if len(kept) == len(rows) else None
 
 
 def _minutes(row: dict[str, Any]) -> str:
