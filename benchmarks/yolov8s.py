@@ -42,8 +42,8 @@ def main() -> None:
     runs = {
         name: _kept(work, f"step{step}", lambda step=step: _verb(
             work, "prune", "--data", "drawn", "--model", baseline, "--keep-macs", str(KEEP),
-            "--round-to", str(step), "--preset", "quick", "--no-pretrain", "--iterations", "4", "--epochs", "0", "--imgsz", "640",
-            "--max-drop", "0", "--batch", "4",
+            "--round-to", str(step), "--preset", "quick", "--no-pretrain", "--iterations", "4",
+            "--epochs", "0", "--imgsz", "640", "--max-drop", "0", "--batch", "4",
         ))
         for name, step in STEPS.items()
     }  # fmt: skip
