@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from msip_core.boxes import Box, Detection, Pair
 from msip_core.views import pictures, style
 from msip_core.views.paper import length_label, nice_length, scale_bar
-from msip_core.views.paper_page import Panel, Room, alone, alone_caption, lettered
+from msip_core.views.paper_page import Panel, Room, alone, alone_caption
 from msip_core.views.wording import plural
 
 Pixels = NDArray[np.uint8]
