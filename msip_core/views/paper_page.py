@@ -138,8 +138,10 @@ def alone_caption(panel: Panel) -> str:
 
 
 def lettered(letters: Sequence[str], index: int, text: str) -> str:
-    """'b, text'; without a letter the text begins with a capital."""
-    return f"{letters[index]}, {text}" if letters else text[:1].upper() + text[1:]
+    """'b, text'; without a letter the text begins with a capital ("mAP50" keeps its own)."""
+    if letters:
+        return f"{letters[index]}, {text}"
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
 def corner_letter(parent: FigureBase, room: Room) -> None:

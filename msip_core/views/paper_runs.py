@@ -57,7 +57,7 @@ def _level(
 
 def _legend_above(axes: Axes, columns: int) -> None:
     axes.legend(
-        loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=columns, columnspacing=1.0,
+        loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=columns, columnspacing=1.6,
         handlelength=1.8, borderaxespad=0.2,
     )  # fmt: skip
 

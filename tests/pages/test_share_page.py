@@ -55,7 +55,7 @@ def test_several_panels_share_one_caption_and_the_address_keeps_them(
     caption = _caption(test)
     assert caption.index("a, mAP50") < caption.index("b, weights") < caption.index("d, mAP50")
     assert test.multiselect("share:panels").value == ["tradeoff", "weights", "epochs"]
-    assert test.query_params["panels"] == ["tradeoff,weights,epochs"]
+    assert test.query_params["panels"] == "tradeoff,weights,epochs"
     assert "178 × " in words(test)
 
 
@@ -65,8 +65,8 @@ def test_a_preset_chooses_panels_and_columns(full: str, open_page: Open) -> None
     test.button("preset:curves").click().run()
 
     no_crash(test)
-    assert test.query_params["panels"] == ["steps,tradeoff,epochs,weights,channels"]
-    assert test.query_params["columns"] == ["3"]
+    assert test.query_params["panels"] == "steps,tradeoff,epochs,weights,channels"
+    assert test.query_params["columns"] == "3"
     assert "178 × 230 mm" in words(test)
 
 
