@@ -141,14 +141,15 @@ class ExplanationInfo(NamedTuple):
 def explanation_panel(info: ExplanationInfo) -> Panel:
     """The micrograph with its detection, then one picture per model and method.
 
-    Models are rows, methods columns; the honesty line is part of the figure.
+    Models are rows, methods columns (one method: all in a row); the honesty line is part of the
+    figure.
     """
-    columns, rows = 1 + len(_methods(info)), max(1, len(_models(info)))
+    rows, columns = _grid(info)
     x1, y1, x2, y2 = _window(info)
 
     def height(width: float) -> float:
         picture = (width / columns - 2) * (y2 - y1) / (x2 - x1)
-        return rows * (picture + 5 + 2.6 * _score_lines(info, width)) + 7
+        return rows * (picture + 5 + 2.6 * _score_lines(info, width)) + (7 if rows > 1 else 12)
 
     return Panel(
         "Where it looks", 1 + len(info.panels), 30.0 * columns, height,
@@ -176,23 +177,36 @@ def _methods(info: ExplanationInfo) -> list[str]:
     return list(dict.fromkeys(panel.method for panel in info.panels))
 
 
+def _grid(info: ExplanationInfo) -> tuple[int, int]:
+    """Rows and columns: the micrograph's column, then a column a method, or a column a model."""
+    models, methods = max(1, len(_models(info))), len(_methods(info))
+    return (1, 1 + models) if methods == 1 else (models, 1 + methods)
+
+
+def _cell(info: ExplanationInfo, panel: HeatPanel) -> tuple[int, int]:
+    row, column = _models(info).index(panel.model), _methods(info).index(panel.method)
+    return (0, 1 + row) if len(_methods(info)) == 1 else (row, 1 + column)
+
+
 def _score_lines(info: ExplanationInfo, width_mm: float) -> int:
     most = max((len(panel.scores) for panel in info.panels), default=0)
     return most if width_mm < _NARROW else 1
 
 
 def _draw_explanation(parent: FigureBase, room: Room, info: ExplanationInfo) -> None:
-    models, methods = _models(info), _methods(info)
-    grid = parent.subplots(max(1, len(models)), 1 + len(methods), squeeze=False)
+    rows, columns = _grid(info)
+    grid = parent.subplots(rows, columns, squeeze=False)
     _show(grid[0, 0], info.pixels)
     grid[0, 0].set_title(info.label, fontsize=7)
     for axes in grid[1:, 0]:
         axes.set_axis_off()
-    if len(models) > 1:
-        _key(grid[1, 0], info.panels)
+    if rows > 1:
+        _key(grid[1, 0], info.panels, (0.62, 0.28), 0.08)
+    else:
+        _key(grid[0, 0], info.panels, (-0.14, -0.3), 0.05)
     placed = [grid[0, 0]]
     for panel in info.panels:
-        placed.append(grid[models.index(panel.model), 1 + methods.index(panel.method)])
+        placed.append(grid[_cell(info, panel)])
         _heat(placed[-1], info.pixels, panel, "\n" if room.width < _NARROW else "   ")
     x1, y1, x2, y2 = _window(info)
     for text, axes in zip(room.letters, placed):
@@ -239,8 +253,10 @@ def _corner_letter(axes: Axes, text: str) -> None:
     )  # fmt: skip
 
 
-def _key(axes: Axes, panels: Sequence[HeatPanel]) -> None:
-    """What the colours mean, in the free cell below the micrograph."""
+def _key(
+    axes: Axes, panels: Sequence[HeatPanel], places: tuple[float, float], thick: float
+) -> None:
+    """What the colours mean, below the micrograph or in the free cell there."""
     ramps: list[tuple[str, str, str, NDArray[np.float64]]] = []
     if any(not panel.signed for panel in panels):
         ramps.append(("heat", "none", "most", pictures.heat_palette() / 255))
@@ -250,7 +266,7 @@ def _key(axes: Axes, panels: Sequence[HeatPanel]) -> None:
         tone = np.where(share < 0, ends[0], ends[1])
         ramps.append(("contribution", "takes", "adds", 1 - np.abs(share) * (1 - tone)))
     for number, (name, low, high, ramp) in enumerate(ramps):
-        bar = axes.inset_axes((0.12, 0.62 - 0.34 * number, 0.76, 0.08))
+        bar = axes.inset_axes((0.12, places[number], 0.76, thick))
         bar.imshow(ramp[None], aspect="auto", extent=(0, 1, 0, 1))
         bar.set(xticks=[0, 1], xticklabels=[low, high], yticks=[])
         bar.tick_params(length=0)

@@ -20,19 +20,11 @@ from msip_core.views import paper, paper_page
 from pages.shared.choose import choose, remember
 from pages.shared.pair import ModelPair
 from pages.shared.share_panels import PANELS, Left, Made, Scene, choose_scene
-from pages.shared.words import small
+from pages.shared.share_prose import prose
 
-_WIDTHS = MappingProxyType(
-    {"85": mark("85 mm, one column"), "120": mark("120 mm"), "178": mark("178 mm, two columns")}
-)
-_DPI = MappingProxyType({"300": mark("300 dpi"), "600": mark("600 dpi")})
-_COLUMNS = MappingProxyType({"1": mark("1 beside"), "2": mark("2 beside"), "3": mark("3 beside")})
-_FORMATS = MappingProxyType(
-    {
-        "svg": mark("SVG (editable text)"), "pdf": mark("PDF (editable text)"),
-        "png": mark("PNG"), "tiff": mark("TIFF"),
-    }
-)  # fmt: skip
+_WIDTHS = MappingProxyType({"85": "85 mm", "120": "120 mm", "178": "178 mm"})
+_DPI = MappingProxyType({"300": "300 dpi", "600": "600 dpi"})
+_FORMATS = MappingProxyType({"svg": "SVG", "pdf": "PDF", "png": "PNG", "tiff": "TIFF"})
 _MIME = MappingProxyType({"svg": "image/svg+xml", "pdf": "application/pdf"})
 # name -> words, panels, columns
 _PRESETS = MappingProxyType(
@@ -52,7 +44,7 @@ _PREVIEW_DPI = 150
 def figures(pair: ModelPair) -> Callable[[], None]:
     """Choose; the preview is drawn by the function that comes back."""
     panels = _choose_panels()
-    width, columns, form, dpi = _choose_size(len(panels))
+    width, columns, form, dpi = _choose_size()
     if not panels:
         st.info(t("Choose at least one panel."), icon=":material/info:")
         return _nothing
@@ -124,20 +116,28 @@ def _take(panels: Sequence[str], columns: int | None) -> None:
         remember("columns", str(columns))
 
 
-def _choose_size(panels: int) -> tuple[float, int, str, int]:
+def _choose_size() -> tuple[float, int, str, int]:
     first, second, third, fourth = st.columns(4)
     with first:
         width = choose(
-            t("Width"), list(_WIDTHS), "width", words=lambda n: t(_WIDTHS[n]), default="178"
-        )
+            t("Width"), list(_WIDTHS), "width", words=_WIDTHS.__getitem__, default="178",
+            help=t("Most journals: 85 mm for one column, 178 mm for two."),
+        )  # fmt: skip
     with second:
         columns = choose(
-            t("Panels in a row"), list(_COLUMNS), "columns", words=lambda n: t(_COLUMNS[n])
-        )
+            t("Panels in a row"), [str(number) for number in paper_page.COLUMNS], "columns",
+            help=t("A panel that would be too narrow to read takes a whole row."),
+        )  # fmt: skip
     with third:
-        form = choose(t("File"), list(_FORMATS), "file", words=lambda n: t(_FORMATS[n]))
+        form = choose(
+            t("File"), list(_FORMATS), "file", words=_FORMATS.__getitem__,
+            help=t("In SVG and PDF, text stays text that can be edited."),
+        )  # fmt: skip
     with fourth:
-        dpi = choose(t("Resolution"), list(_DPI), "dpi", words=lambda n: t(_DPI[n]))
+        dpi = choose(
+            t("Resolution"), list(_DPI), "dpi", words=_DPI.__getitem__,
+            help=t("Of PNG and TIFF, and of the micrographs inside SVG and PDF."),
+        )  # fmt: skip
     return float(width), int(columns), form, int(dpi)
 
 
@@ -169,8 +169,7 @@ def _below(page: paper_page.Page, name: str, write: Callable[[], bytes]) -> None
         )
         size = t("{width} × {height} mm", width=f"{page.width:g}", height=f"{page.height:.0f}")
         st.caption(size, width="content")
-    st.markdown(f"**{t('Caption')}** {small(t('English, for the paper; copy it at the right'))}")
-    st.code(paper_page.caption(page), language=None, wrap_lines=True)
+    prose(t("Caption"), paper_page.caption(page))
 
 
 def _preview(

@@ -9,12 +9,13 @@ from typing import Any, BinaryIO
 
 import streamlit as st
 
-from msip_core.language import mark, t
+from msip_core.language import mark, t, tn
 from msip_core.models import open_card
 from msip_core.runs.state import RunState
-from msip_core.views.card_text import card_text, read_card_facts, warnings
+from msip_core.views.card_text import CardFacts, card_text, read_card_facts
 from msip_core.views.citations import bibliography, works_of
 from msip_core.views.methods import methods_text
+from msip_core.views.sentences import SMALL_SAMPLE
 from msip_core.views.story import read_story
 from msip_core.views.wording import megabytes
 from pages.shared.choose import choose
@@ -74,14 +75,33 @@ def _card(pair: ModelPair, model_id: str) -> None:
     st.markdown(
         f"**{t('Model card')}** {small(t('what it finds, made from what, how good; Markdown'))}"
     )
-    if warnings(known):
-        st.caption(f":material/warning: {t('The card warns of few or drawn images.')}")
+    for warning in _careful(known):
+        st.caption(f":material/warning: {warning}")
     st.download_button(
         t("Download the model card"), text, file_name=f"{model_id}.md", mime="text/markdown",
         icon=":material/description:", on_click="ignore", key="download:card",
     )  # fmt: skip
     with st.expander(t("Read the card"), icon=":material/visibility:"):
         st.markdown(text.replace("\n# ", "\n### ").replace("\n## ", "\n#### ").lstrip("# "))
+
+
+def _careful(known: CardFacts) -> list[str]:
+    """What the card warns of, in the reader's language."""
+    found = []
+    shown = known.card.test or known.card.val
+    if shown is None:
+        found.append(t("The accuracy of this model was not measured here."))
+    elif 0 < shown.images < SMALL_SAMPLE:
+        found.append(
+            tn(
+                "Its accuracy was measured on only {n} image: small differences may be chance.",
+                "Its accuracy was measured on only {n} images: small differences may be chance.",
+                shown.images,
+            )
+        )
+    if known.dataset.get("drawn"):
+        found.append(t("Its images were drawn by computer: the numbers say nothing about tissue."))
+    return found
 
 
 def _export(model_id: str, form: str, word: str) -> None:

@@ -13,7 +13,7 @@ from msip_core.views.story import read_story
 from pages.shared.lab import lab
 from pages.shared.pair import ModelPair
 from pages.shared.share_panels import measured_latency
-from pages.shared.words import small
+from pages.shared.share_prose import prose
 
 _EXPLAINERS = MappingProxyType({"gradcam": mark("Grad-CAM"), "shap": mark("SHAP")})
 _FILES = MappingProxyType(
@@ -26,9 +26,6 @@ _FILES = MappingProxyType(
 
 def methods(pair: ModelPair) -> None:
     """Text, then files. Speed is described where it was measured."""
-    st.markdown(
-        f"**{t('Methods paragraph')}** {small(t('English, for the paper; copy it at the right'))}"
-    )
     explained = st.pills(
         t("The paper also shows"),
         list(_EXPLAINERS),
@@ -40,7 +37,7 @@ def methods(pair: ModelPair) -> None:
     )
     story = read_story(lab().workspace, lab().runs, pair.run.id)
     text = methods_text(story, explained=explained, latency=measured_latency(pair))
-    st.code(text, language=None, wrap_lines=True)
+    prose(t("Methods paragraph"), text)
     if story.final is None:
         st.caption(t("The run is not done: its result is not in the text yet."))
     works = works_of(story.config, explained)

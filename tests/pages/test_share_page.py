@@ -203,7 +203,7 @@ def test_the_model_file_its_card_and_other_formats(full: str, open_page: Open) -
     assert _downloads(test) == [
         "Download model.pt", "Download the model card", "Download model.onnx"
     ]  # fmt: skip
-    assert "Accuracy was measured on only" in words(test)
+    assert "Its accuracy was measured on only 40 images" in words(test)
 
 
 def test_report_and_zip_of_a_run(full: str, open_page: Open) -> None:
