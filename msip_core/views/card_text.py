@@ -144,7 +144,7 @@ def _data(facts: CardFacts) -> list[tuple[str, str]]:
         ("Pixel size", f"{size:g} µm" if size else unknown),
         ("Bit depth of the originals", depths or unknown),
         ("Size of the boxes", _box_sizes(report.get("box_size"), size) or unknown),
-        ("Split and data, SHA-256", f"`{data.get('content_hash') or unknown}`"),
+        ("Data and split", f"SHA-256 `{str(data.get('content_hash') or unknown)[:16]}` …"),
     ]
 
 

@@ -185,8 +185,8 @@ def _too_high(panels: Sequence[Panel], width: float, columns: int, wanted: float
 
     most = MAX_HEIGHT_MM / _LOWEST
     enough = [panel for panel in panels if without(panel) <= most]
-    # The one whose loss is smallest, else the one that takes most.
-    gone = max(enough, key=without) if enough else min(panels, key=without)
+    # The one that was added last, since the first ones matter most; else the one that takes most.
+    gone = enough[-1] if enough else min(panels, key=without)
     more = "" if enough else " and more"
     return (
         f"These panels need {wanted:.0f} mm of height and a page has {MAX_HEIGHT_MM:.0f} mm: "

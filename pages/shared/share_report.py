@@ -76,7 +76,7 @@ def _micrographs(compared: dict[str, Any] | None, data: Dataset) -> list[Microgr
 
 def _explained(pair: ModelPair, data: Dataset) -> Sequence[ExplainedObject]:
     """Heat maps of one object that the person picks; SHAP where it was already computed."""
-    if not st.toggle(t("With heat maps of one object"), key="share:heat", bind="query-params"):
+    if not st.toggle(t("With heat maps of one object"), key="heat", bind="query-params"):
         return []
     record = choose_image(data)
     box = choose_object(pair, data, record)
@@ -102,6 +102,7 @@ def _explained(pair: ModelPair, data: Dataset) -> Sequence[ExplainedObject]:
             values = shap_map(job_folder("shap", asked), known)
             shap.append(Explanation(word, "SHAP", subject.shap_picture(values), known))
     if len(heat) < 2:
+        st.caption(t("Until both heat maps are there, the report comes without them."))
         return []
     title = f"{record.id}: {data.classes[box.cls]}"
     return [ExplainedObject(title, [*heat, *(shap if len(shap) == 2 else [])])]

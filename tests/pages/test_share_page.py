@@ -218,7 +218,19 @@ def test_heat_maps_for_the_report_are_asked_for_one_object(
     test = open_page("share", run=full, view="run", objects="labelled")
     assert "gradcam" not in [job for job, _ in compute.asked]
 
-    test.toggle("share:heat").set_value(True).run()
+    test.toggle("heat").set_value(True).run()
 
     no_crash(test)
     assert [job for job, _ in compute.asked].count("gradcam") == 2
+
+
+def test_a_report_asked_for_before_its_heat_maps_are_there_says_so(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    compute.hold.add("gradcam")
+
+    test = open_page("share", run=full, view="run", objects="labelled", heat="true")
+
+    no_crash(test)
+    assert "Until both heat maps are there, the report comes without them." in words(test)
+    assert "Download the report" in _downloads(test)
