@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from msip_core.data.dataset import Dataset
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.workspace import Workspace
+from pages.shared import share_figures
 from tests.pages import lab_samples
 from tests.pages.conftest import Open, no_crash, words
 from tests.pages.fake_compute import FakeCompute
+
+_PNG = io.BytesIO()
+Image.new("RGB", (8, 8), "white").save(_PNG, "PNG")
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages whose words matter here: drawing itself is tested in tests/views."""
+    monkeypatch.setattr(share_figures, "_file", lambda *_, **__: _PNG.getvalue())
 
 
 def _downloads(test: AppTest) -> list[str]:
@@ -47,6 +59,7 @@ def test_each_panel_can_be_previewed_and_downloaded(
     assert any("Preview" in image.proto.imgs[0].alt for image in test.image if image.proto.imgs)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_several_panels_share_one_caption_and_the_address_keeps_them(
     full: str, open_page: Open
 ) -> None:
@@ -59,6 +72,7 @@ def test_several_panels_share_one_caption_and_the_address_keeps_them(
     assert "178 × " in words(test)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_preset_chooses_panels_and_columns(full: str, open_page: Open) -> None:
     test = open_page("share", run=full)
 
@@ -70,6 +84,7 @@ def test_a_preset_chooses_panels_and_columns(full: str, open_page: Open) -> None
     assert "178 × 230 mm" in words(test)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_removing_every_panel_asks_for_one(full: str, open_page: Open) -> None:
     test = open_page("share", run=full)
 
@@ -95,6 +110,7 @@ def test_a_panel_of_a_link_that_is_unknown_is_said(full: str, open_page: Open) -
     assert "The panel 'colours' of this link is not in this lab." in test.error[0].value
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_method_without_weights_leaves_that_panel_out(
     workspace: Workspace, full: str, open_page: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +129,7 @@ def test_a_method_without_weights_leaves_that_panel_out(
     assert "four terms" not in _caption(test)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_speed_that_was_not_measured_is_left_out_and_measured_speed_is_drawn(
     full: str, open_page: Open
 ) -> None:
@@ -127,6 +144,7 @@ def test_speed_that_was_not_measured_is_left_out_and_measured_speed_is_drawn(
     assert _caption(test).startswith("Latency per image")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_without_a_pixel_size_the_bar_is_left_out_and_it_is_said(
     full: str, open_page: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +157,7 @@ def test_without_a_pixel_size_the_bar_is_left_out_and_it_is_said(
     assert "No scale bar: the pixel size is unknown" in _caption(test)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_object_that_is_not_found_leaves_the_heat_maps_out(
     full: str, open_page: Open, compute: FakeCompute
 ) -> None:
@@ -153,6 +172,7 @@ def test_an_object_that_is_not_found_leaves_the_heat_maps_out(
     assert _caption(test).startswith("a, mAP50")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_heat_maps_and_shap_of_both_models_with_the_crypts(
     full: str, open_page: Open, compute: FakeCompute
 ) -> None:
