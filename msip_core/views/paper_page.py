@@ -117,6 +117,8 @@ def figure(page: Page) -> Figure:
             width = page.width / len(row.panels)
             for panel, cell in zip(row.panels, cells.flat):
                 panel.draw(cell, Room(width, row.height, next(letters)))
+        # Nested parts find their places in two passes; after one, titles are cut at the top.
+        drawn.draw_without_rendering()
     return drawn
 
 

@@ -24,7 +24,7 @@ from pages.shared.share_prose import prose
 
 _WIDTHS = MappingProxyType({"85": "85 mm", "120": "120 mm", "178": "178 mm"})
 _DPI = MappingProxyType({"300": "300 dpi", "600": "600 dpi"})
-_FORMATS = MappingProxyType({"svg": "SVG", "pdf": "PDF", "png": "PNG", "tiff": "TIFF"})
+_FORMATS = MappingProxyType({"png": "PNG", "svg": "SVG", "pdf": "PDF", "tiff": "TIFF"})
 _MIME = MappingProxyType({"svg": "image/svg+xml", "pdf": "application/pdf"})
 # name -> words, panels, columns
 _PRESETS = MappingProxyType(

@@ -7,6 +7,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -165,3 +166,13 @@ def test_leaving_out_the_named_panel_is_enough_unless_more_is_said() -> None:
 def test_a_page_has_one_to_six_panels(count: int) -> None:
     with pytest.raises(ConfigError, match=f"one to 6 panels, not {count}"):
         paper_page.lay_out([_panels()["tradeoff"]] * count, 178)
+
+
+def test_no_title_leaves_the_page_at_its_first_drawing() -> None:
+    figure = paper_page.figure(_page("pair tradeoff", 178))
+    figure.canvas.draw()
+
+    titles = [axes.title for axes in figure.findobj(Axes) if axes.title.get_text()]
+    assert {title.get_text() for title in titles} >= {"Baseline", "Pruned"}
+    for title in titles:
+        assert title.get_window_extent().y1 < figure.bbox.y1 - 1
