@@ -1,33 +1,65 @@
-"""Export: figures for a paper, the report, the model file, one zip to repeat the run."""
+"""Export: figures for a paper, its methods, the model, the report, one zip to repeat the run."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import MappingProxyType
+
+from msip_core.language import mark, t
 from pages.shared.choose import choose_view
 from pages.shared.layout import header, next_step
-from pages.shared.pair import choose_pair
-from pages.shared.share_figures import figures
-from pages.shared.share_files import model_files, report_file, run_zip
+from pages.shared.pair import ModelPair, choose_pair
 
-_VIEWS = {"figures": "Figures", "model": "Model", "run": "Report and whole run"}
+_VIEWS = MappingProxyType(
+    {
+        "figures": mark("Figures"),
+        "methods": mark("Methods text"),
+        "model": mark("Model"),
+        "run": mark("Report and whole run"),
+    }
+)
+
+
+def _show(view: str, pair: ModelPair) -> Callable[[], None]:
+    """Draw one part; what takes long comes back, to be done when the page stands."""
+    # Imported here: matplotlib takes longer than the first content of a page may.
+    if view == "figures":
+        from pages.shared.share_figures import figures
+
+        return figures(pair)
+    if view == "methods":
+        from pages.shared.share_methods import methods
+
+        methods(pair)
+    elif view == "model":
+        from pages.shared.share_files import model_files
+
+        model_files(pair)
+    else:
+        from pages.shared.share_files import run_zip
+        from pages.shared.share_report import report_file
+
+        report_file(pair)
+        run_zip(pair)
+    return lambda: None
+
 
 header(
-    "Export",
-    "Figures for a paper, the model for other programs, and everything needed to repeat the run.",
+    t("Export"),
+    t(
+        "Figures for a paper, the model for other programs, and everything needed to repeat the "
+        "run."
+    ),
 )
 pair = choose_pair()
 if pair is not None:
-    view = choose_view(_VIEWS, "figures", "share")
-    if view == "figures":
-        figures(pair)
-    elif view == "model":
-        model_files(pair)
-    else:
-        report_file(pair)
-        run_zip(pair)
+    views = {name: t(word) for name, word in _VIEWS.items()}
+    later = _show(choose_view(views, "figures", "share"), pair)
     next_step(
         "pages/new.py",
-        "try another goal",
-        "A lighter or a gentler run on the same detector.",
+        t("try another goal"),
+        t("A lighter or a gentler run on the same detector."),
         **({"model": pair.config.model} if not pair.config.model.endswith(".pt") else {}),
         dataset=pair.config.dataset,
     )
+    later()

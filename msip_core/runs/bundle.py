@@ -11,8 +11,9 @@ Unpacked anywhere it opens as a workspace: the index is built from the folders.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from msip_core.runs.executors import HEARTBEAT_FILE, STOP_FILE, WORKER_FILE
@@ -43,9 +44,18 @@ provenance.json names the versions and the computer it was made on.
 
 
 def export_run(
-    service: RunService, run_id: str, out_zip: Path, *, with_images: bool = True
+    service: RunService,
+    run_id: str,
+    out_zip: Path,
+    *,
+    with_images: bool = True,
+    texts: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
-    """Write the zip (to a temporary name, then renamed) and return its path."""
+    """Write the zip (to a temporary name, then renamed) and return its path.
+
+    Args:
+        texts: path in the zip -> content of more files, such as cards of the models.
+    """
     row = service.get(run_id)
     with (
         atomic_path(out_zip) as temporary,
@@ -59,6 +69,8 @@ def export_run(
                 file.relative_to(service.workspace.root),
                 zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED,
             )
+        for name, content in texts.items():
+            archive.writestr(name, content)
         _add_foreign_weights(archive, model_source(row.config))
     return out_zip
 

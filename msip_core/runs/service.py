@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins  # `list` is also the name of a method below
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,11 +168,18 @@ class RunService:
 
         return summary_document(self, run_id)
 
-    def export(self, run_id: str, out_zip: Path, *, with_images: bool = True) -> Path:
+    def export(
+        self,
+        run_id: str,
+        out_zip: Path,
+        *,
+        with_images: bool = True,
+        texts: Mapping[str, str] | None = None,
+    ) -> Path:
         """One zip with everything needed to repeat the run; see msip_core.runs.bundle."""
         from msip_core.runs.bundle import export_run
 
-        return export_run(self, run_id, out_zip, with_images=with_images)
+        return export_run(self, run_id, out_zip, with_images=with_images, texts=texts or {})
 
     def reindex(self) -> Found:
         """Build the index again from the run folders."""

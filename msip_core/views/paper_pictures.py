@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon, Rectangle
 from matplotlib.patheffects import withStroke
@@ -20,14 +20,8 @@ from numpy.typing import NDArray
 
 from msip_core.boxes import Box, Detection, Pair
 from msip_core.views import pictures, style
-from msip_core.views.paper import (
-    MAX_HEIGHT_MM,
-    drawing,
-    length_label,
-    new_figure,
-    nice_length,
-    scale_bar,
-)
+from msip_core.views.paper import length_label, nice_length, scale_bar
+from msip_core.views.paper_page import Panel, Room, alone, alone_caption
 from msip_core.views.wording import plural
 
 Pixels = NDArray[np.uint8]
@@ -57,37 +51,52 @@ class BeforeAfterInfo(NamedTuple):
         return {kind: sum(p.kind == kind for p in self.pairs) for kind in style.PAIR_KINDS}
 
 
-def before_after_figure(info: BeforeAfterInfo, width_mm: float = 178.0) -> Figure:
+def before_after_panel(info: BeforeAfterInfo) -> Panel:
     """Baseline left, pruned right; line style and colour say how the detections match."""
     height, width = info.pixels.shape[:2]
-    with drawing():
-        panel_mm = width_mm / 2 * height / width
-        narrow = width_mm < _NARROW
-        figure = new_figure(width_mm, min(MAX_HEIGHT_MM, panel_mm + (13 if narrow else 10)))
-        axes = figure.subplots(1, 2)
-        for number, (panel, name) in enumerate(zip(axes, info.names)):
-            _show(panel, info.pixels)
-            _corner_letter(panel, "ab"[number])
-            panel.set_title(name, fontsize=7)
-            for pair in info.pairs:
-                index = pair.pruned if number else pair.baseline
-                if index is not None:
-                    found = (info.pruned if number else info.baseline)[index]
-                    text = f"{found.number} {_class(info.classes, found.cls)}"
-                    _box(panel, found, style.PAIR_COLOURS[pair.kind], _dash(pair.kind), text)
-        if info.pixel_size_um is not None:
-            scale_bar(axes[1], width, height, info.pixel_size_um)
-        _pair_legend(figure, info.counts(), columns=2 if narrow else 4)
-    return figure
+    return Panel(
+        "Micrograph before and after", 2, 80,
+        lambda room: room / 2 * height / width + (13 if room < _NARROW else 10),
+        lambda parent, room: _draw_before_after(parent, room, info),
+        lambda letters: _before_after_words(letters, info),
+    )  # fmt: skip
+
+
+def before_after_figure(info: BeforeAfterInfo, width_mm: float = 178.0) -> Figure:
+    """Baseline left, pruned right; line style and colour say how the detections match."""
+    return alone(before_after_panel(info), width_mm)
 
 
 def before_after_caption(info: BeforeAfterInfo) -> str:
     """Caption of `before_after_figure` with the counts of each kind."""
+    return alone_caption(before_after_panel(info))
+
+
+def _draw_before_after(parent: FigureBase, room: Room, info: BeforeAfterInfo) -> None:
+    height, width = info.pixels.shape[:2]
+    axes = parent.subplots(1, 2)
+    for number, (panel, name) in enumerate(zip(axes, info.names)):
+        _show(panel, info.pixels)
+        _corner_letter(panel, room.letters[number])
+        panel.set_title(name, fontsize=7)
+        for pair in info.pairs:
+            index = pair.pruned if number else pair.baseline
+            if index is not None:
+                found = (info.pruned if number else info.baseline)[index]
+                text = f"{found.number} {_class(info.classes, found.cls)}"
+                _box(panel, found, style.PAIR_COLOURS[pair.kind], _dash(pair.kind), text)
+    if info.pixel_size_um is not None:
+        scale_bar(axes[1], width, height, info.pixel_size_um)
+    _pair_legend(parent, info.counts(), columns=2 if room.width < _NARROW else 4)
+
+
+def _before_after_words(letters: Sequence[str], info: BeforeAfterInfo) -> str:
     counts = info.counts()
     kinds = ", ".join(f"{counts[kind]} {style.PAIR_WORDS[kind]}" for kind in style.PAIR_KINDS)
     found = f"{len(info.baseline)} and {len(info.pruned)}"
     return (
-        f"One micrograph before (a) and after (b) pruning; {found} objects: {kinds}. "
+        f"{letters[0]}, one micrograph with the objects that the baseline finds and "
+        f"{letters[1]}, those that the pruned model finds; {found} objects: {kinds}. "
         f"Numbers are those of the table. {_bar_words(info.pixels, info.pixel_size_um)}"
     )
 
@@ -115,6 +124,7 @@ class ExplanationInfo(NamedTuple):
     Attributes:
         box: the detection that is explained.
         outline: (n, 2) contour of the object in x, y, or None where there is no mask.
+        inner: further contours, drawn thinner: the object's crypts.
         margin: share of the box's longer side shown around it; None shows the whole image.
     """
 
@@ -125,59 +135,106 @@ class ExplanationInfo(NamedTuple):
     outline: NDArray[np.floating] | None = None
     pixel_size_um: float | None = None
     margin: float | None = None
+    inner: Sequence[NDArray[np.floating]] = ()
+
+
+def explanation_panel(info: ExplanationInfo) -> Panel:
+    """The micrograph with its detection, then one picture per model and method.
+
+    Models are rows, methods columns (one method: all in a row); the honesty line is part of the
+    figure.
+    """
+    rows, columns = _grid(info)
+    x1, y1, x2, y2 = _window(info)
+
+    def height(width: float) -> float:
+        picture = (width / columns - 2) * (y2 - y1) / (x2 - x1)
+        return rows * (picture + 5 + 2.6 * _score_lines(info, width)) + (7 if rows > 1 else 12)
+
+    return Panel(
+        "Where it looks", 1 + len(info.panels), 30.0 * columns, height,
+        lambda parent, room: _draw_explanation(parent, room, info),
+        lambda letters: _explanation_words(letters, info),
+        ending=style.HONESTY,
+    )  # fmt: skip
 
 
 def explanation_figure(info: ExplanationInfo, width_mm: float = 178.0) -> Figure:
-    """The micrograph with its detection, then one panel per model and method.
-
-    Models are rows, methods columns; the honesty line is part of the figure.
-    """
-    models = list(dict.fromkeys(panel.model for panel in info.panels))
-    methods = list(dict.fromkeys(panel.method for panel in info.panels))
-    columns, rows = 1 + len(methods), max(1, len(models))
-    x1, y1, x2, y2 = _window(info)
-    with drawing():
-        panel_mm = (width_mm / columns - 2) * (y2 - y1) / (x2 - x1)
-        narrow = width_mm < _NARROW
-        lines = max((len(p.scores) for p in info.panels), default=0) if narrow else 1
-        height = rows * (panel_mm + 5 + 2.6 * lines) + 7
-        figure = new_figure(width_mm, min(MAX_HEIGHT_MM, height))
-        grid = figure.subplots(rows, columns, squeeze=False)
-        _show(grid[0, 0], info.pixels)
-        grid[0, 0].set_title(info.label, fontsize=7)
-        for row in range(1, rows):
-            grid[row, 0].set_axis_off()
-        if rows > 1:
-            _key(grid[1, 0], info.panels)
-        for panel in info.panels:
-            place = grid[models.index(panel.model), 1 + methods.index(panel.method)]
-            _heat(place, info.pixels, panel, "\n" if narrow else "   ")
-        used = [grid[0, 0], *(axes for axes in grid[:, 1:].flat if axes.has_data())]
-        for number, axes in enumerate(used):
-            _corner_letter(axes, "abcdefghijkl"[number])
-            _object(axes, info)
-            axes.set(xlim=(x1 - 0.5, x2 - 0.5), ylim=(y2 - 0.5, y1 - 0.5))
-        for axes in grid[:, 1:].flat:
-            if not axes.has_data():
-                axes.set_axis_off()
-        if info.pixel_size_um is not None:
-            scale_bar(grid[0, 0], x2 - x1, y2 - y1, info.pixel_size_um)
-        figure.supxlabel(style.HONESTY, fontsize=6, x=0.99, ha="right", style="italic")
-    return figure
+    """The micrograph with its detection, then one picture per model and method."""
+    return alone(explanation_panel(info), width_mm)
 
 
 def explanation_caption(info: ExplanationInfo) -> str:
     """Caption of `explanation_figure`, with every score, ending with the honesty line."""
-    outline = "object outline" if info.outline is not None else "box"
-    parts = [f"a, {info.label} with its {outline}"]
+    return alone_caption(explanation_panel(info))
+
+
+def _models(info: ExplanationInfo) -> list[str]:
+    return list(dict.fromkeys(panel.model for panel in info.panels))
+
+
+def _methods(info: ExplanationInfo) -> list[str]:
+    return list(dict.fromkeys(panel.method for panel in info.panels))
+
+
+def _grid(info: ExplanationInfo) -> tuple[int, int]:
+    """Rows and columns: the micrograph's column, then a column a method, or a column a model."""
+    models, methods = max(1, len(_models(info))), len(_methods(info))
+    return (1, 1 + models) if methods == 1 else (models, 1 + methods)
+
+
+def _cell(info: ExplanationInfo, panel: HeatPanel) -> tuple[int, int]:
+    row, column = _models(info).index(panel.model), _methods(info).index(panel.method)
+    return (0, 1 + row) if len(_methods(info)) == 1 else (row, 1 + column)
+
+
+def _score_lines(info: ExplanationInfo, width_mm: float) -> int:
+    most = max((len(panel.scores) for panel in info.panels), default=0)
+    return most if width_mm < _NARROW else 1
+
+
+def _draw_explanation(parent: FigureBase, room: Room, info: ExplanationInfo) -> None:
+    rows, columns = _grid(info)
+    grid = parent.subplots(rows, columns, squeeze=False)
+    _show(grid[0, 0], info.pixels)
+    grid[0, 0].set_title(info.label, fontsize=7)
+    for axes in grid[1:, 0]:
+        axes.set_axis_off()
+    if rows > 1:
+        _key(grid[1, 0], info.panels, (0.62, 0.28), 0.08)
+    else:
+        _key(grid[0, 0], info.panels, (-0.14, -0.3), 0.05)
+    placed = [grid[0, 0]]
     for panel in info.panels:
+        placed.append(grid[_cell(info, panel)])
+        _heat(placed[-1], info.pixels, panel, "\n" if room.width < _NARROW else "   ")
+    x1, y1, x2, y2 = _window(info)
+    for text, axes in zip(room.letters, placed):
+        _corner_letter(axes, text)
+        _object(axes, info)
+        axes.set(xlim=(x1 - 0.5, x2 - 0.5), ylim=(y2 - 0.5, y1 - 0.5))
+    for axes in grid[:, 1:].flat:
+        if not axes.has_data():
+            axes.set_axis_off()
+    if info.pixel_size_um is not None:
+        scale_bar(grid[0, 0], x2 - x1, y2 - y1, info.pixel_size_um)
+    parent.supxlabel(style.HONESTY, fontsize=6, x=0.99, ha="right", style="italic")
+
+
+def _explanation_words(letters: Sequence[str], info: ExplanationInfo) -> str:
+    outline = "object outline" if info.outline is not None else "box"
+    inner = plural(len(info.inner), "crypt outline") if info.inner else ""
+    parts = [f"{letters[0]}, {info.label} with its {outline}" + (f" and {inner}" if inner else "")]
+    for text, panel in zip(letters[1:], info.panels):
         scores = ", ".join(f"{name} {value:.2f}" for name, value in panel.scores.items())
-        parts.append(f"{panel.method}, {panel.model}" + (f" ({scores})" if scores else ""))
+        parts.append(f"{text}, {panel.method}, {panel.model}" + (f" ({scores})" if scores else ""))
     signed = any(panel.signed for panel in info.panels)
     colours = " Orange adds to the score, blue takes from it." if signed else ""
+    ber = any("BER" in panel.scores for panel in info.panels)
+    meant = " BER, share of the heat in a band along the outline." if ber else ""
     shown = info.pixels[: ceil(_window(info)[3]), : ceil(_window(info)[2])]
     bar = _bar_words(shown, info.pixel_size_um, _window(info)[2] - _window(info)[0])
-    return f"{'; '.join(parts)}.{colours} {bar} {style.HONESTY}"
+    return f"{'; '.join(parts)}.{colours}{meant} {bar}"
 
 
 def _show(axes: Axes, pixels: Pixels) -> None:
@@ -196,8 +253,10 @@ def _corner_letter(axes: Axes, text: str) -> None:
     )  # fmt: skip
 
 
-def _key(axes: Axes, panels: Sequence[HeatPanel]) -> None:
-    """What the colours mean, in the free cell below the micrograph."""
+def _key(
+    axes: Axes, panels: Sequence[HeatPanel], places: tuple[float, float], thick: float
+) -> None:
+    """What the colours mean, below the micrograph or in the free cell there."""
     ramps: list[tuple[str, str, str, NDArray[np.float64]]] = []
     if any(not panel.signed for panel in panels):
         ramps.append(("heat", "none", "most", pictures.heat_palette() / 255))
@@ -207,7 +266,7 @@ def _key(axes: Axes, panels: Sequence[HeatPanel]) -> None:
         tone = np.where(share < 0, ends[0], ends[1])
         ramps.append(("contribution", "takes", "adds", 1 - np.abs(share) * (1 - tone)))
     for number, (name, low, high, ramp) in enumerate(ramps):
-        bar = axes.inset_axes((0.12, 0.62 - 0.34 * number, 0.76, 0.08))
+        bar = axes.inset_axes((0.12, places[number], 0.76, thick))
         bar.imshow(ramp[None], aspect="auto", extent=(0, 1, 0, 1))
         bar.set(xticks=[0, 1], xticklabels=[low, high], yticks=[])
         bar.tick_params(length=0)
@@ -226,13 +285,20 @@ def _heat(axes: Axes, pixels: Pixels, panel: HeatPanel, gap: str) -> None:
 
 def _object(axes: Axes, info: ExplanationInfo) -> None:
     if info.outline is not None:
-        shape = Polygon(
-            np.asarray(info.outline) - 0.5, closed=True, fill=False, edgecolor="white",
-            linewidth=0.8, path_effects=_RIM, gid="outline",
-        )  # fmt: skip
-        axes.add_patch(shape)
+        axes.add_patch(_contour(info.outline, 0.8, "-", "outline"))
     else:
         _box(axes, info.box, "#FFFFFF", "-", "")
+    for number, contour in enumerate(info.inner):
+        axes.add_patch(_contour(contour, 0.5, (0, (3, 1.5)), f"inner-{number}"))
+
+
+def _contour(
+    points: NDArray[np.floating], width: float, dash: str | tuple[int, tuple[float, ...]], gid: str
+) -> Polygon:
+    return Polygon(
+        np.asarray(points) - 0.5, closed=True, fill=False, edgecolor="white", linewidth=width,
+        linestyle=dash, path_effects=_RIM, gid=gid,
+    )  # fmt: skip
 
 
 def _box(
@@ -258,7 +324,7 @@ def _dash(kind: str) -> str | tuple[int, tuple[int, ...]]:
     return (0, dashes) if dashes else "-"
 
 
-def _pair_legend(figure: Figure, counts: dict[str, int], columns: int) -> None:
+def _pair_legend(parent: FigureBase, counts: dict[str, int], columns: int) -> None:
     handles = [
         Line2D(
             [], [], color=style.PAIR_COLOURS[kind], linestyle=_dash(kind), linewidth=1.2,
@@ -266,7 +332,7 @@ def _pair_legend(figure: Figure, counts: dict[str, int], columns: int) -> None:
         )
         for kind, count in counts.items()
     ]  # fmt: skip
-    figure.legend(
+    parent.legend(
         handles=handles,
         loc="outside lower center",
         ncols=columns,

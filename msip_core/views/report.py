@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 import msip_core
 from msip_core.config import PruneConfig
@@ -21,6 +21,7 @@ from msip_core.views import (
     channels,
     comparison,
     inline,
+    methods,
     paper_runs,
     pictures,
     progress,
@@ -30,6 +31,7 @@ from msip_core.views import (
     tables,
     wording,
 )
+from msip_core.views.citations import works_of
 from msip_core.views.evidence import (
     ExplainedObject,
     Explanation,
@@ -70,6 +72,7 @@ def write_report(
     micrographs: Sequence[Micrograph] = (),
     explained: Sequence[ExplainedObject] = (),
     classes: Sequence[str] = (),
+    latency: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
     """Write the report as one self-contained HTML file.
 
@@ -80,10 +83,12 @@ def write_report(
             `evidence.choose_images(compare)` names.
         explained: Grad-CAM and SHAP of chosen detections.
         classes: names by class index, for the count tables.
+        latency: measured speed, where the comparison holds none.
     """
     content = render_report(
-        story, compare=compare, micrographs=micrographs, explained=explained, classes=classes
-    )
+        story, compare=compare, micrographs=micrographs, explained=explained, classes=classes,
+        latency=latency,
+    )  # fmt: skip
     write_text(out, content)
     return out
 
@@ -95,16 +100,13 @@ def render_report(
     micrographs: Sequence[Micrograph] = (),
     explained: Sequence[ExplainedObject] = (),
     classes: Sequence[str] = (),
+    latency: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The report's HTML; see `write_report`."""
-    latency = list(compare["latency"]) if compare else []
-    environment = Environment(
-        loader=PackageLoader("msip_core.views"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.globals["dashes"] = _css_dashes
+    latency = list((compare or {}).get("latency") or latency)
     classes = classes or tuple(story.dataset.get("classes", ()))
-    return environment.get_template("report.html.j2").render(
+    asked = _explainers(explained)
+    return _template().render(
         story=story,
         version=msip_core.__version__,
         made=time.strftime("%Y-%m-%d %H:%M"),
@@ -121,6 +123,8 @@ def render_report(
         explained=[(item.title, [_panel(p) for p in item.panels]) for item in explained],
         honesty=style.HONESTY,
         layers=_layers(story),
+        methods=methods.methods_paragraphs(story, explained=asked, latency=latency),
+        references=[work.plain() for work in works_of(story.config, asked)],
         iterations=tables.iteration_rows(story.iterations, story.baseline),
         settings=protocol.protocol(story.config),
         facts=_facts(story),
@@ -131,6 +135,21 @@ def render_report(
         config=json.dumps(story.config.model_dump(mode="json"), indent=2, ensure_ascii=False),
         glossary=list(GLOSSARY.values()),
     )
+
+
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("msip_core.views"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.globals["dashes"] = _css_dashes
+    return environment.get_template("report.html.j2")
+
+
+def _explainers(explained: Sequence[ExplainedObject]) -> set[str]:
+    """Which kinds of explanation the report shows, as `works_of` names them."""
+    words = {panel.method for item in explained for panel in item.panels}
+    return {name for name, word in (("gradcam", "Grad-CAM"), ("shap", "SHAP")) if word in words}
 
 
 def _summary(story: RunStory) -> str:

@@ -61,6 +61,7 @@ class RunStory:
     Attributes:
         provenance: the content of provenance.json: versions, hardware, hashes.
         dataset: the content of the dataset's summary.json; empty where it is gone.
+        source: the card of the model that the run began with; empty where it has none.
         seconds: wall time from start to end, None while it runs.
         notes: sentences of the diary worth a reader's time: (message, is a warning).
     """
@@ -75,6 +76,7 @@ class RunStory:
     final: FinalRecord | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     dataset: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
     seconds: float | None = None
     finished: float | None = None
     error: str | None = None
@@ -105,11 +107,19 @@ def read_story(workspace: Workspace, reader: RunReader, run_id: str) -> RunStory
         final=reader.final(run_id),
         provenance=_document(workspace.run_dir(run_id) / "provenance.json"),
         dataset=_document(workspace.dataset_dir(facts.config.dataset) / "summary.json"),
+        source=_source(workspace, facts.config),
         seconds=(facts.finished or 0) - (facts.started or 0) if ended else None,
         finished=facts.finished,
         error=facts.error,
         notes=tuple((m.message, m.level == "warning") for m in reader.milestones(run_id)),
     )
+
+
+def _source(workspace: Workspace, config: TrainConfig | PruneConfig) -> dict[str, Any]:
+    name = config.model if isinstance(config, PruneConfig) else config.weights
+    if "/" in name or name.endswith((".pt", ".yaml", ".yml")):
+        return {}  # a file of its own, not a model of the workspace
+    return _document(workspace.model_dir(name) / "model.json")
 
 
 def _document(path: Path) -> dict[str, Any]:

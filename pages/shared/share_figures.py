@@ -1,182 +1,195 @@
-"""The figure builder: kind, size in millimetres, resolution, file; preview, then download."""
+"""The figure builder: panels, size in millimetres, resolution, file; preview, then download.
+
+Drawing costs a second or two, so the page shows everything else first: `figures` returns what is
+left to do, and the page calls it last. A figure that was drawn once is kept.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any
 
 import streamlit as st
-from matplotlib.figure import Figure
+from streamlit.delta_generator import DeltaGenerator
 
-from msip_core.boxes import match_detections
-from msip_core.views import channels, paper, paper_pictures, paper_runs, progress
-from pages.shared.choose import choose
-from pages.shared.detections import above, find, pixels_of
-from pages.shared.explain import Subject, load_map
-from pages.shared.jobs import job_folder, job_panel
-from pages.shared.lab import lab
-from pages.shared.look_object import choose_object
-from pages.shared.pair import ModelPair, choose_image, pair_dataset
+from msip_core.errors import ConfigError, NotFoundError
+from msip_core.language import mark, say, t
+from msip_core.views import paper, paper_page
+from pages.shared.choose import choose, remember
+from pages.shared.pair import ModelPair
+from pages.shared.share_panels import PANELS, Left, Made, Scene, choose_scene
+from pages.shared.share_prose import prose
 
-
-class Made(NamedTuple):
-    """A figure that is not drawn yet: drawing costs a second, and most openings change nothing."""
-
-    draw: Callable[..., Figure]  # of the infos and a width in millimetres
-    infos: tuple[Any, ...]
-    caption: str
-
-
-_WIDTHS = {"85": "85 mm, one column", "120": "120 mm", "178": "178 mm, two columns"}
-_DPI = {"300": "300 dpi", "600": "600 dpi"}
-_FORMATS = {
-    "png": "PNG", "svg": "SVG (editable text)", "pdf": "PDF (editable text)", "tiff": "TIFF"
-}  # fmt: skip
-_CONFIDENCE = 0.25
-_PREVIEW = 900  # pixels on screen, less where the page is narrower
-
-
-def figures(pair: ModelPair) -> None:
-    """Choose, look, download."""
-    kinds: dict[str, tuple[str, Callable[[ModelPair], Made | None]]] = {
-        "steps": ("Accuracy and work per step", _steps),
-        "tradeoff": ("Accuracy over work", _tradeoff),
-        "epochs": ("Training curves", _epochs),
-        "channels": ("Channels per layer", _channels),
-        "weights": ("Weights of the four signals", _weights),
-        "pair": ("Micrograph before and after", _before_after),
-        "attention": ("Where it looks (Grad-CAM)", _attention),
+_WIDTHS = MappingProxyType({"85": "85 mm", "120": "120 mm", "178": "178 mm"})
+_DPI = MappingProxyType({"300": "300 dpi", "600": "600 dpi"})
+_FORMATS = MappingProxyType({"png": "PNG", "svg": "SVG", "pdf": "PDF", "tiff": "TIFF"})
+_MIME = MappingProxyType({"svg": "image/svg+xml", "pdf": "application/pdf"})
+# name -> words, panels, columns
+_PRESETS = MappingProxyType(
+    {
+        "result": (mark("Result of the run"), ("steps", "channels"), 1),
+        "sees": (mark("What it sees"), ("pair", "attention"), 1),
+        "curves": (
+            mark("All numbers of the run"),
+            ("steps", "tradeoff", "epochs", "weights", "channels"), 3,
+        ),
     }
-    first, second, third, fourth = st.columns([2, 1, 1, 1])
-    with first:
-        kind = choose("Figure", list(kinds), "figure", words=lambda name: kinds[name][0])
-    with second:
-        width = choose("Width", list(_WIDTHS), "width", words=_WIDTHS.__getitem__, default="178")
-    with third:
-        form = choose("File", list(_FORMATS), "file", words=_FORMATS.__getitem__)
-    with fourth:
-        dpi = choose("Resolution", list(_DPI), "dpi", words=_DPI.__getitem__)
-    made = kinds[kind][1](pair)
+)  # fmt: skip
+_SHOWN = 900  # pixels on screen, less where the page is narrower
+_PREVIEW_DPI = 150
+
+
+def figures(pair: ModelPair) -> Callable[[], None]:
+    """Choose; the preview is drawn by the function that comes back."""
+    panels = _choose_panels()
+    width, columns, form, dpi = _choose_size()
+    if not panels:
+        st.info(t("Choose at least one panel."), icon=":material/info:")
+        return _nothing
+    made = _make(choose_scene(pair, panels), panels)
     if made is None:
-        return
-    file = partial(_file, kind, made.infos, float(width), _draw=made.draw)
-    st.image(file("png", 150), alt=f"Preview: {kinds[kind][0]}", width=_PREVIEW)
-    st.markdown(f"**Caption.** {made.caption}")
-    st.download_button(
-        f"Download {_FORMATS[form].split(' ')[0]}",
-        partial(file, form, int(dpi)),  # drawn when it is asked for
-        file_name=f"{pair.run.id}-{kind}.{form}",
-        mime={"svg": "image/svg+xml", "pdf": "application/pdf"}.get(form, f"image/{form}"),
-        type="primary",
-        icon=":material/download:",
-        on_click="ignore",
+        return _nothing
+    try:
+        page = paper_page.lay_out([item.panel for item in made], width, columns)
+    except ConfigError as error:
+        st.warning(say(error.message), icon=":material/height:")
+        return _nothing
+    key = (tuple(panels), tuple(item.key for item in made), columns)
+    draw = partial(_file, key, width, _page=page)
+    place = st.empty()
+    name = f"{pair.run.id}-{'-'.join(panels)}.{form}"
+    _below(page, name, partial(draw, form, dpi))
+    return partial(_preview, place, page, draw)
+
+
+def _nothing() -> None:
+    """Nothing is left to draw."""
+
+
+def _choose_panels() -> list[str]:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for name, (word, panels, columns) in _PRESETS.items():
+            st.button(
+                t(word), key=f"preset:{name}", on_click=_take, args=(panels, columns),
+                icon=":material/dashboard:",
+            )  # fmt: skip
+    wanted = _asked()
+    key = "share:panels"
+    st.session_state[key] = wanted
+
+    def changed() -> None:
+        _take(st.session_state[key], None)
+
+    st.multiselect(
+        t("Panels, in this order"),
+        list(PANELS),
+        key=key,
+        format_func=lambda name: t(PANELS[name][0]),
+        max_selections=paper_page.MOST_PANELS,
+        on_change=changed,
+        placeholder=t("Choose up to six panels"),
+        help=t(
+            "The letters a, b, c follow this order. Remove a panel and add it again to move it."
+        ),
     )
+    return wanted
+
+
+def _asked() -> list[str]:
+    """Panels of the address, else of this session, else the first."""
+    text = st.query_params.get("panels")
+    if text is None:
+        text = st.session_state.get("last:panels", "steps")
+    names = [name for name in text.split(",") if name]
+    unknown = next((name for name in names if name not in PANELS), None)
+    if unknown is not None:
+        st.query_params.pop("panels", None)
+        raise NotFoundError(f"The panel '{unknown}' of this link is not in this lab.")
+    return list(dict.fromkeys(names))[: paper_page.MOST_PANELS]
+
+
+def _take(panels: Sequence[str], columns: int | None) -> None:
+    remember("panels", ",".join(panels))
+    if columns is not None:
+        remember("columns", str(columns))
+
+
+def _choose_size() -> tuple[float, int, str, int]:
+    first, second, third, fourth = st.columns(4)
+    with first:
+        width = choose(
+            t("Width"), list(_WIDTHS), "width", words=_WIDTHS.__getitem__, default="178",
+            help=t("Most journals: 85 mm for one column, 178 mm for two."),
+        )  # fmt: skip
+    with second:
+        columns = choose(
+            t("Panels in a row"), [str(number) for number in paper_page.COLUMNS], "columns",
+            help=t("A panel that would be too narrow to read takes a whole row."),
+        )  # fmt: skip
+    with third:
+        form = choose(
+            t("File"), list(_FORMATS), "file", words=_FORMATS.__getitem__,
+            help=t("In SVG and PDF, text stays text that can be edited."),
+        )  # fmt: skip
+    with fourth:
+        dpi = choose(
+            t("Resolution"), list(_DPI), "dpi", words=_DPI.__getitem__,
+            help=t("Of PNG and TIFF, and of the micrographs inside SVG and PDF."),
+        )  # fmt: skip
+    return float(width), int(columns), form, int(dpi)
+
+
+def _make(scene: Scene, panels: Sequence[str]) -> list[Made] | None:
+    """Every panel that can be drawn; None while an answer is missing or none is left."""
+    found = [(name, PANELS[name][1](scene)) for name in panels]
+    for name, item in found:
+        if isinstance(item, Left) and item.why:
+            text = t("“{panel}” is left out.", panel=t(PANELS[name][0]))
+            st.info(f"{text} {item.why}", icon=":material/info:")
+    if any(isinstance(item, Left) and not item.why for _, item in found):
+        st.caption(t("The figure is drawn as soon as its pictures are there."))
+        return None
+    return [item for _, item in found if isinstance(item, Made)] or None
+
+
+def _below(page: paper_page.Page, name: str, write: Callable[[], bytes]) -> None:
+    """Size, download, caption: all known before anything is drawn."""
+    form = name.rpartition(".")[2]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.download_button(
+            t("Download {form}", form=form.upper()),
+            write,  # drawn when it is asked for
+            file_name=name,
+            mime=_MIME.get(form, f"image/{form}"),
+            type="primary",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+        size = t("{width} × {height} mm", width=f"{page.width:g}", height=f"{page.height:.0f}")
+        st.caption(size, width="content")
+    prose(t("Caption"), paper_page.caption(page))
+
+
+def _preview(
+    place: DeltaGenerator, page: paper_page.Page, draw: Callable[[str, int], bytes]
+) -> None:
+    # As high as the picture will be, so that nothing jumps when it comes.
+    place.html(
+        f'<div role="status" style="max-width:{_SHOWN}px;aspect-ratio:{page.width:.1f}/'
+        f'{page.height:.1f};display:grid;place-items:center;opacity:.7;border:1px dashed">'
+        f"{t('Drawing the preview …')}</div>"
+    )
+    names = ", ".join(panel.title for panel in page.panels)
+    place.image(
+        draw("png", _PREVIEW_DPI), alt=t("Preview: {panels}", panels=names), width=_SHOWN
+    )  # fmt: skip
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _file(
-    kind: str, infos: tuple[Any, ...], width: float, form: str, dpi: int,
-    _draw: Callable[..., Figure],
+    key: tuple[Any, ...], width: float, form: str, dpi: int, _page: paper_page.Page
 ) -> bytes:  # fmt: skip
-    """The file of a figure, drawn once. `_draw` follows from `kind`: it is no part of the key."""
-    return paper.to_bytes(_draw(*infos, width), form, dpi)
-
-
-def _of(draw: Callable[..., Figure], info: Any, caption: Callable[[Any], str]) -> Made:
-    return Made(draw, (info,), caption(info))
-
-
-def _steps(pair: ModelPair) -> Made:
-    runs = lab().runs
-    baseline, records = runs.baseline(pair.run.id), runs.iterations(pair.run.id)
-    maps = progress.map_info(baseline, records, pair.config.max_map50_drop)
-    macs = progress.macs_info(baseline, records, pair.config.keep_macs)
-    return Made(
-        paper_runs.iterations_figure, (maps, macs), paper_runs.iterations_caption(maps, macs)
-    )
-
-
-def _tradeoff(pair: ModelPair) -> Made:
-    runs = lab().runs
-    info = progress.tradeoff_info(
-        runs.baseline(pair.run.id), runs.iterations(pair.run.id), pair.config.keep_macs
-    )
-    return _of(paper_runs.tradeoff_figure, info, paper_runs.tradeoff_caption)
-
-
-def _epochs(pair: ModelPair) -> Made | None:
-    records = lab().runs.epochs(pair.run.id)
-    if not records:
-        st.info("This run trained no epoch.", icon=":material/info:")
-        return None
-    info = progress.epochs_info(records)
-    return _of(paper_runs.epochs_figure, info, paper_runs.epochs_caption)
-
-
-def _channels(pair: ModelPair) -> Made:
-    record = next(r for r in lab().runs.iterations(pair.run.id) if r.index == pair.iteration)
-    info = channels.channels_info(record.layers)
-    return _of(paper_runs.channels_figure, info, paper_runs.channels_caption)
-
-
-def _weights(pair: ModelPair) -> Made | None:
-    info = progress.weights_info(lab().runs.iterations(pair.run.id))
-    if not info.iterations:
-        st.info(f"The method {pair.config.method} has no weights.", icon=":material/info:")
-        return None
-    return _of(paper_runs.weights_figure, info, paper_runs.weights_caption)
-
-
-def _before_after(pair: ModelPair) -> Made | None:
-    data = pair_dataset(pair)
-    record = choose_image(data)
-    found = [
-        find(source, data, record, imgsz=pair.config.imgsz, place=f"share:{side}")
-        for source, side in pair.sides()
-    ]
-    if found[0] is None or found[1] is None:
-        return None
-    before, after = above(found[0], _CONFIDENCE), above(found[1], _CONFIDENCE)
-    info = paper_pictures.BeforeAfterInfo(
-        pixels=pixels_of(data, record),
-        baseline=before,
-        pruned=after,
-        pairs=match_detections(before, after),
-        classes=data.classes,
-        pixel_size_um=record.pixel_size_um or data.pixel_size_um,
-    )
-    return _of(paper_pictures.before_after_figure, info, paper_pictures.before_after_caption)
-
-
-def _attention(pair: ModelPair) -> Made | None:
-    data = pair_dataset(pair)
-    record = choose_image(data)
-    box = choose_object(pair, data, record)
-    if box is None:
-        return None
-    subject = Subject(data, record, box, pair.config.imgsz)
-    panels = []
-    for side, word in pair.sides():
-        params = {**subject.question(side), "method": "gradcam"}
-        result = job_panel(
-            "gradcam", params, label=f"Explain: {word}", place=f"share:{word}", auto=True
-        )
-        if result is None:
-            return None
-        heat = load_map(job_folder("gradcam", params) / result["heat"], "heat")
-        ber = result["scores"]["ber"]
-        panels.append(
-            paper_pictures.HeatPanel(
-                word, "Grad-CAM", heat, scores={} if ber is None else {"BER": ber}
-            )
-        )
-    info = paper_pictures.ExplanationInfo(
-        pixels=subject.pixels,
-        box=box,
-        label=data.classes[box.cls],
-        panels=panels,
-        outline=subject.outline,
-        pixel_size_um=record.pixel_size_um or data.pixel_size_um,
-    )
-    return _of(paper_pictures.explanation_figure, info, paper_pictures.explanation_caption)
+    """The file of a figure, drawn once. `_page` follows from `key`: it is no part of it."""
+    return paper.to_bytes(paper_page.figure(_page), form, dpi)

@@ -1,118 +1,141 @@
-"""Files to take home: the model in several formats, the report, one zip of the run."""
+"""Files to take home: the model in several formats with its card, and one zip of the run."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import streamlit as st
 
+from msip_core.language import mark, t, tn
 from msip_core.models import open_card
 from msip_core.runs.state import RunState
-from msip_core.views.evidence import choose_images, micrograph_of
-from msip_core.views.report import write_report
+from msip_core.views.card_text import CardFacts, card_text, read_card_facts
+from msip_core.views.citations import bibliography, works_of
+from msip_core.views.methods import methods_text
+from msip_core.views.sentences import SMALL_SAMPLE
 from msip_core.views.story import read_story
 from msip_core.views.wording import megabytes
 from pages.shared.choose import choose
-from pages.shared.compare_numbers import compare_question
-from pages.shared.detections import pixels_of
-from pages.shared.jobs import finished, job_folder, job_panel
+from pages.shared.jobs import job_folder, job_panel
 from pages.shared.lab import lab
 from pages.shared.layout import facts
 from pages.shared.model_card import accuracy_facts, cost_facts
-from pages.shared.pair import ModelPair, pair_dataset
+from pages.shared.pair import ModelPair
+from pages.shared.share_panels import measured_latency
 from pages.shared.words import small
 
-_EXPORTS = {
-    "onnx": ("ONNX", "ONNX Runtime, Netron, many programs"),
-    "openvino": ("OpenVINO", "fast on Intel CPUs"),
-    "torchscript": ("TorchScript", "C++ and mobile"),
-}
+_EXPORTS = MappingProxyType(
+    {
+        "onnx": ("ONNX", mark("ONNX Runtime, Netron, many programs")),
+        "openvino": ("OpenVINO", mark("fast on Intel CPUs")),
+        "torchscript": ("TorchScript", mark("C++ and mobile")),
+    }
+)
 
 
 def model_files(pair: ModelPair) -> None:
-    """model.pt as it is, and other formats made on demand."""
-    offered = [
+    """model.pt as it is, its card, and other formats made on demand."""
+    offered = _models(pair)
+    if not offered:
+        st.info(
+            t("The lighter model can be taken home once the run is done."),
+            icon=":material/hourglass:",
+        )
+        return
+    cards = {model_id: open_card(lab().workspace, model_id) for model_id in offered}
+    card = cards[choose(t("Model"), offered, "model", words=lambda i: cards[i].name)]
+    facts([*accuracy_facts(card.val), *cost_facts(card.cost, card.macs_ratio)])
+    weights = lab().workspace.model_dir(card.id) / "model.pt"
+    st.markdown(f"**{t('For Ultralytics')}** {small('model.pt')}")
+    st.caption(t("Opens in stock Ultralytics:") + ' `YOLO("model.pt").predict("image.png")`.')
+    download(weights, f"{card.id}.pt", t("Download {name}", name="model.pt"), place="pt")
+    _card(pair, card.id)
+    st.markdown(f"**{t('For other programs')}**")
+    for form, (word, where) in _EXPORTS.items():
+        with st.container(border=True):
+            st.markdown(f"{word} {small(t(where))}")
+            _export(card.id, form, word)
+
+
+def _models(pair: ModelPair) -> list[str]:
+    return [
         model_id
         for model_id in (pair.run.model_id, pair.config.model)
         if model_id and not model_id.endswith(".pt")
     ]
-    if not offered:
-        st.info(
-            "The lighter model can be taken home once the run is done.", icon=":material/hourglass:"
+
+
+def _card(pair: ModelPair, model_id: str) -> None:
+    """What the model finds, what it was made from, what it can do: a page to send along."""
+    known = read_card_facts(lab().workspace, model_id)
+    text = card_text(known, file=f"{model_id}.pt", latency=measured_latency(pair))
+    st.markdown(
+        f"**{t('Model card')}** {small(t('what it finds, made from what, how good; Markdown'))}"
+    )
+    for warning in _careful(known):
+        st.caption(f":material/warning: {warning}")
+    st.download_button(
+        t("Download the model card"), text, file_name=f"{model_id}.md", mime="text/markdown",
+        icon=":material/description:", on_click="ignore", key="download:card",
+    )  # fmt: skip
+    with st.expander(t("Read the card"), icon=":material/visibility:"):
+        st.markdown(text.replace("\n# ", "\n### ").replace("\n## ", "\n#### ").lstrip("# "))
+
+
+def _careful(known: CardFacts) -> list[str]:
+    """What the card warns of, in the reader's language."""
+    found = []
+    shown = known.card.test or known.card.val
+    if shown is None:
+        found.append(t("The accuracy of this model was not measured here."))
+    elif 0 < shown.images < SMALL_SAMPLE:
+        found.append(
+            tn(
+                "Its accuracy was measured on only {n} image: small differences may be chance.",
+                "Its accuracy was measured on only {n} images: small differences may be chance.",
+                shown.images,
+            )
         )
-        return
-    cards = {model_id: open_card(lab().workspace, model_id) for model_id in offered}
-    card = cards[choose("Model", offered, "model", words=lambda i: cards[i].name)]
-    facts([*accuracy_facts(card.val), *cost_facts(card.cost, card.macs_ratio)])
-    weights = lab().workspace.model_dir(card.id) / "model.pt"
-    st.markdown(f"**For Ultralytics** {small('model.pt')}")
-    st.caption('Opens in stock Ultralytics: `YOLO("model.pt").predict("image.png")`.')
-    download(weights, f"{card.id}.pt", "Download model.pt", place="pt")
-    st.markdown("**For other programs**")
-    for form, (word, where) in _EXPORTS.items():
-        with st.container(border=True):
-            st.markdown(f"{word} {small(where)}")
-            _export(card.id, form, word)
+    if known.dataset.get("drawn"):
+        found.append(t("Its images were drawn by computer: the numbers say nothing about tissue."))
+    return found
 
 
 def _export(model_id: str, form: str, word: str) -> None:
     params = {"model": model_id, "format": form}
     result = job_panel(
-        "export", params, label=f"Make the {word} file", place=f"export:{form}", quiet=True
+        "export",
+        params,
+        label=t("Make the {form} file", form=word),
+        place=f"export:{form}",
+        quiet=True,
     )
     if result is None:
         return
     path = job_folder("export", params) / str(result["path"])
-    download(path, f"{model_id}-{path.name}", f"Download {path.name}", place=form)
-
-
-def report_file(pair: ModelPair) -> None:
-    """One HTML file that opens anywhere, without this program."""
-    st.markdown("**Report** " + small("one HTML file, opens anywhere"))
-    data = pair_dataset(pair)
-    compared = finished("compare", compare_question(pair, data))
-    if compared is None:
-        st.caption(
-            "Counts and pictures of the test images come into the report once they were counted "
-            "on the page “Before and after”."
-        )
-    micrographs = [
-        micrograph_of(item, pixels_of(data, data.image(item["id"])), data.classes)
-        for item in (choose_images(compared) if compared else [])
-    ]
-    out = lab().workspace.cache / "exports" / f"{pair.run.id}-report.html"
-
-    def write() -> BinaryIO:
-        story = read_story(lab().workspace, lab().runs, pair.run.id)
-        write_report(story, out, compare=compared, micrographs=micrographs, classes=data.classes)
-        return out.open("rb")
-
-    st.download_button(
-        "Download the report",
-        write,
-        file_name=out.name,
-        mime="text/html",
-        icon=":material/article:",
-        on_click="ignore",
-        key="share:report",
-    )
+    download(path, f"{model_id}-{path.name}", t("Download {name}", name=path.name), place=form)
 
 
 def run_zip(pair: ModelPair) -> None:
     """Settings, data manifest, models and metrics: all that is needed to repeat the run."""
-    st.markdown("**Whole run** " + small("one zip, a small workspace of its own"))
+    st.markdown(f"**{t('Whole run')}** " + small(t("one zip, a small workspace of its own")))
     if pair.run.state is not RunState.COMPLETED:
-        st.caption("The run is not done: the zip holds what there is so far.")
-    images = st.toggle("With the images", value=True, key="share:images")
+        st.caption(t("The run is not done: the zip holds what there is so far."))
+    images = st.toggle(t("With the images"), value=True, key="share:images")
     name = f"{pair.run.id}{'' if images else '-without-images'}.zip"
     target = lab().workspace.cache / "exports" / name
 
     def write() -> BinaryIO:
-        return lab().runs.export(pair.run.id, target, with_images=images).open("rb")
+        packed = lab().runs.export(
+            pair.run.id, target, with_images=images, texts=_texts(pair)
+        )  # fmt: skip
+        return packed.open("rb")
 
     st.download_button(
-        "Download the whole run",
+        t("Download the whole run"),
         write,
         file_name=name,
         mime="application/zip",
@@ -120,7 +143,28 @@ def run_zip(pair: ModelPair) -> None:
         on_click="ignore",
         key="share:zip",
     )
-    st.caption("Packed when you click; with many images this takes a while.")
+    st.caption(
+        t(
+            "Packed when you click, with model cards and the methods paragraph; with many images "
+            "this takes a while."
+        )
+    )
+
+
+def _texts(pair: ModelPair) -> Mapping[str, str]:
+    """Card of each model, beside it, and the methods of the run with its references."""
+    latency = measured_latency(pair)
+    story = read_story(lab().workspace, lab().runs, pair.run.id)
+    texts = {
+        f"models/{model_id}/README.md": card_text(
+            read_card_facts(lab().workspace, model_id), latency=latency
+        )
+        for model_id in _models(pair)
+    }
+    methods = methods_text(story, latency=latency)
+    texts[f"runs/{pair.run.id}/methods.txt"] = methods
+    texts[f"runs/{pair.run.id}/references.bib"] = bibliography(works_of(story.config), "bib")
+    return texts
 
 
 def download(path: Path, name: str, label: str, *, place: str) -> None:

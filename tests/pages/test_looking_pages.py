@@ -105,35 +105,6 @@ def test_an_explanation_that_fails_says_why(
     assert "try another layer" in test.error[0].value
 
 
-@pytest.mark.parametrize(
-    "figure", ["steps", "tradeoff", "epochs", "channels", "weights", "pair", "attention"]
-)
-def test_each_figure_can_be_previewed_and_downloaded(
-    full: str, open_page: Open, figure: str
-) -> None:
-    test = open_page("share", run=full, figure=figure, width="85", file="svg")
-
-    no_crash(test)
-    assert not test.error
-    assert "Caption." in words(test)
-    assert [b.proto.label for b in test.get("download_button")] == ["Download SVG"]
-
-
-def test_the_model_file_and_other_formats(full: str, open_page: Open) -> None:
-    test = open_page("share", run=full, view="model", model="pruned-1")
-    test.button("job:export:onnx:start").click().run()
-
-    labels = [b.proto.label for b in test.get("download_button")]
-    assert labels == ["Download model.pt", "Download model.onnx"]
-
-
-def test_report_and_zip_of_a_run(full: str, open_page: Open) -> None:
-    test = open_page("share", run=full, view="run")
-
-    labels = [b.proto.label for b in test.get("download_button")]
-    assert labels == ["Download the report", "Download the whole run"]
-
-
 def test_a_run_without_a_finished_step_says_so(
     workspace: Workspace, full: str, open_page: Open
 ) -> None:

@@ -70,10 +70,12 @@ def test_the_zip_of_a_run_opens_as_a_workspace_and_repeats(
     assert [r.index for r in other.iterations(run_id)] == [1, 2]
     assert other.repeat(run_id)
 
-    small = service.export(run_id, tmp_path / "small.zip", with_images=False)
+    card = {"models/made-by-fake/README.md": "# A model"}
+    small = service.export(run_id, tmp_path / "small.zip", with_images=False, texts=card)
     with zipfile.ZipFile(small) as archive:
         assert "datasets/drawn/images/a.png" not in archive.namelist()
         assert "sha256" in archive.read("README.txt").decode()
+        assert archive.read("models/made-by-fake/README.md") == b"# A model"
 
 
 def test_provenance_says_what_changed_between_two_attempts(

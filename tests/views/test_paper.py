@@ -264,7 +264,21 @@ def test_an_explanation_caption_names_every_score_and_what_colours_mean():
     caption = paper_pictures.explanation_caption(explanation())
 
     assert caption.count("(score 0.50)") == 4
+    assert "b, Grad-CAM, Baseline (score 0.50); c, SHAP, Baseline" in caption
     assert "Orange adds to the score, blue takes from it." in caption
+
+
+def test_further_contours_are_drawn_thinner_and_named_in_the_caption():
+    triangle = np.array([[50.0, 60.0], [80.0, 60.0], [70.0, 90.0]])
+    info = explanation()._replace(outline=triangle, inner=[triangle + 2, triangle - 2])
+
+    figure = paper_pictures.explanation_figure(info, 178)
+
+    for axes in [axes for axes in figure.axes if axes.images and axes.get_title()][:5]:
+        drawn = {p.get_gid(): p.get_linewidth() for p in axes.patches if p.get_gid()}
+        assert drawn["outline"] > drawn["inner-0"] == drawn["inner-1"]
+    caption = paper_pictures.explanation_caption(info)
+    assert "with its object outline and 2 crypt outlines" in caption
 
 
 def test_a_crop_shows_the_object_with_its_margin():

@@ -141,6 +141,16 @@ def test_protocol_versions_and_command_are_there(full):
     assert "64 → " in text  # channels of a layer
 
 
+def test_the_methods_stand_ready_for_a_paper_with_what_was_shown(full):
+    text = " ".join(read(full).text.split())
+
+    assert "keep 33.5 % of the MACs in 5 iterations" in text
+    assert "Grad-CAM [4]" in text
+    assert "KernelSHAP [5]" in text
+    assert "Selvaraju Ramprasaath R., Cogswell Michael, Das Abhishek et al. Grad-CAM" in text
+    assert len(full.encode()) < 5_000_000
+
+
 def test_curves_follow_the_pages_colours(full):
     figures = re.findall(r"<svg viewBox.*?</svg>", full, flags=re.DOTALL)
     curves = [figure for figure in figures if "Pruning iteration" in figure]

@@ -1,0 +1,270 @@
+"""The methods paragraph of a run: what was done, with its numbers, and whom to cite.
+
+Every number comes from the run's settings, records and provenance. What is not known is not said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import msip_core
+from msip_core.catalog import ALLOCATIONS, CRITERIA
+from msip_core.config import PruneConfig, TrainConfig, TrainingRecipe
+from msip_core.events import Metrics
+from msip_core.views import wording
+from msip_core.views.citations import Citation, works_of
+from msip_core.views.story import RunStory
+
+_PACKAGES = {
+    "python": "Python", "torch": "PyTorch", "ultralytics": "Ultralytics",
+    "torch-pruning": "Torch-Pruning", "grad-cam": "pytorch-grad-cam", "shap": "SHAP",
+}  # fmt: skip
+_EXPLAINERS = {"grad-cam": "gradcam", "shap": "shap"}
+
+
+def methods_paragraphs(
+    story: RunStory,
+    *,
+    explained: Collection[str] = (),
+    latency: Sequence[Mapping[str, Any]] = (),
+) -> list[tuple[str, str]]:
+    """(heading, text) of each part; [n] points into `works_of(story.config, explained)`.
+
+    Args:
+        explained: of "gradcam" and "shap", those that were computed.
+        latency: measured speed, as in a comparison's result.
+    """
+    works = works_of(story.config, explained)
+    config = story.config
+    parts = [("Images", _images(story)), ("Detector", _detector(story, works))]
+    if isinstance(config, PruneConfig):
+        parts += [("Pruning", _pruning(story, config, works)), ("Fine-tuning", _tuning(config))]
+    else:
+        parts.append(("Training", _schedule("The detector was trained for", config.recipe, config)))
+    parts += [
+        ("Evaluation", _evaluation(story)),
+        ("Explanation", _explanation(explained, works)),
+        ("Speed", _speed(story, latency)),
+        ("Software", _software(story, explained)),
+    ]
+    return [(heading, text) for heading, text in parts if text]
+
+
+def methods_text(
+    story: RunStory,
+    *,
+    explained: Collection[str] = (),
+    latency: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """The paragraphs and the list of references as plain text."""
+    parts = methods_paragraphs(story, explained=explained, latency=latency)
+    works = works_of(story.config, explained)
+    references = [f"[{number}] {work.plain()}" for number, work in enumerate(works, start=1)]
+    body = "\n\n".join(f"{heading}. {text}" for heading, text in parts)
+    return f"{body}\n\nReferences\n" + "\n".join(references) + "\n"
+
+
+def _cite(works: Sequence[Citation], key: str) -> str:
+    numbers = [n for n, work in enumerate(works, start=1) if work.key == key]
+    return f" [{numbers[0]}]" if numbers else ""
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def _images(story: RunStory) -> str:
+    data = story.dataset
+    if not data.get("images"):
+        return ""
+    names = {"train": "training", "val": "validation", "test": "testing"}
+    splits = [f"{n} for {names[name]}" for name, n in data.get("splits", {}).items() if n]
+    boxes = [f"{n} {name}" for name, n in data.get("boxes", {}).items()]
+    text = f"The dataset “{story.config.dataset}” holds {wording.plural(data['images'], 'image')}"
+    text += f" ({_listed(splits)})" if splits else ""
+    text += f" with {_listed(boxes)} boxes" if boxes else ""
+    text += f"; one pixel is {data['pixel_size_um']:g} µm wide" if data.get("pixel_size_um") else ""
+    if data.get("drawn"):
+        text += ". The images were drawn by computer"
+    return f"{text}."
+
+
+def _detector(story: RunStory, works: Sequence[Citation]) -> str:
+    architecture = str(story.source.get("architecture") or "YOLOv8").replace("yolo", "YOLO")
+    cite = _cite(works, "yolov8_ultralytics")
+    side = f"{story.config.imgsz} × {story.config.imgsz} px"
+    if story.baseline is None:
+        return f"A {architecture} detector{cite} was used on images of {side}."
+    cost = story.baseline.cost
+    return (
+        f"The baseline was a {architecture} detector{cite} with {wording.params(cost.params)} "
+        f"parameters and {wording.macs(cost.macs)} multiply-adds (MACs) per image of {side}."
+    )
+
+
+def _pruning(story: RunStory, config: PruneConfig, works: Sequence[Citation]) -> str:
+    method = CRITERIA.get(config.method)
+    allocation = config.allocation or (method.default_allocation if method else "")
+    spread = ALLOCATIONS[allocation].description if allocation in ALLOCATIONS else allocation
+    own = [work.key for work in works if work.key not in ("yolov8_ultralytics", *_SHARED)]
+    cite = _cite(works, own[0]) if own else ""
+    sentences = [
+        "Channels that depend on each other were found by Torch-Pruning's dependency graph"
+        f"{_cite(works, 'fang2023depgraph')} and removed together.",
+        f"Their importance was scored by {method.label if method else config.method}{cite}"
+        f"{_variant(config)}{_weights(config)}.",
+        f"Allocation over the layers: {spread[:1].lower() + spread[1:]}" if spread else "",
+        _calibration(config) if method and method.needs_data else "",
+        f"The goal was to keep {wording.percent(config.keep_macs, 1)} of the MACs in "
+        f"{wording.plural(config.iterations, 'iteration')}; {_limits(config)}.",
+        _guard(config),
+        _reached(story),
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+_SHARED = ("fang2023depgraph", "selvaraju2017gradcam", "lundberg2017shap")
+
+
+def _variant(config: PruneConfig) -> str:
+    """What our `msip` does differently from the paper it cites; `msip-literal` follows it."""
+    if config.method != "msip":
+        return ""
+    return ", in a variant that compares the scores of all layers, per multiply-add,"
+
+
+def _weights(config: PruneConfig) -> str:
+    if not config.method.startswith("msip"):
+        return ""
+    values = " / ".join(f"{value:g}" for value in config.msip.weights.as_tuple())
+    follow = (
+        "which validation accuracy then adjusted"
+        if config.msip.dynamic_weights
+        else "which stayed fixed"
+    )
+    return f" with the weights {values} for gradient, geometry, sparsity and information, {follow}"
+
+
+def _calibration(config: PruneConfig) -> str:
+    images = config.calibration.batches * config.calibration.batch
+    return f"Scores came from a fixed list of up to {images} training images."
+
+
+def _limits(config: PruneConfig) -> str:
+    limits = config.limits
+    widths = (
+        f"the widths left are multiples of {limits.round_to}"
+        if limits.round_to > 1
+        else "the widths left are free"
+    )
+    return (
+        f"one iteration took at most {wording.percent(limits.max_removed_per_iteration)} of a "
+        f"layer, at least {wording.percent(limits.min_kept)} of each layer stayed, and {widths}"
+    )
+
+
+def _guard(config: PruneConfig) -> str:
+    if config.max_map50_drop is None:
+        return ""
+    return (
+        f"Pruning was to stop if mAP50 on validation fell more than {config.max_map50_drop:g} "
+        "below the baseline."
+    )
+
+
+def _reached(story: RunStory) -> str:
+    if story.final is None or story.baseline is None:
+        return ""
+    ratio = story.final.cost.macs / story.baseline.cost.macs
+    steps = wording.plural(len(story.iterations), "iteration")
+    return (
+        f"After {steps}, {wording.percent(ratio, 1)} of the MACs were left "
+        f"({wording.macs(story.final.cost.macs)}, {wording.params(story.final.cost.params)} "
+        f"parameters)."
+    )
+
+
+def _tuning(config: PruneConfig) -> str:
+    text = _schedule("After each cut the model was trained on for", config.finetune, config)
+    if config.pretrain is None:
+        return text
+    first = _schedule("Before the first cut it was trained for", config.pretrain, config)
+    return f"{first} {text}"
+
+
+def _schedule(begin: str, recipe: TrainingRecipe, config: TrainConfig | PruneConfig) -> str:
+    decay = "a cosine" if recipe.cos_lr else "a line"
+    return (
+        f"{begin} {wording.plural(recipe.epochs, 'epoch')} by stochastic gradient descent: "
+        f"learning rate {recipe.lr0:g} falling to {recipe.lr0 * recipe.lrf:g} along {decay}, "
+        f"momentum {recipe.momentum:g}, weight decay {recipe.weight_decay:g}, "
+        f"batches of {config.batch} images, seed {config.seed}."
+    )
+
+
+def _evaluation(story: RunStory) -> str:
+    shown: list[tuple[str, Metrics]] = []
+    if story.final is not None:
+        shown.append(("validation", story.final.metrics))
+        if story.final.test is not None:
+            shown.append(("test", story.final.test))
+    counted = [f"{wording.plural(m.images, name + ' image')}" for name, m in shown if m.images]
+    where = f" It was measured on {_listed(counted)}." if counted else ""
+    text = (
+        "Accuracy is mAP50, the average precision at an overlap (IoU) of at least 0.5, averaged "
+        f"over the classes, and mAP50-95, its mean over overlaps from 0.5 to 0.95.{where}"
+    )
+    if len(shown) > 1:
+        text += " Decisions during the run used the validation images only."
+    return text
+
+
+def _explanation(explained: Collection[str], works: Sequence[Citation]) -> str:
+    sentences = []
+    if "gradcam" in explained:
+        sentences.append(
+            f"Heat maps of single detections were computed with Grad-CAM"
+            f"{_cite(works, 'selvaraju2017gradcam')} for the class score before the sigmoid, "
+            "averaged over the predictions that overlap the detection (IoU ≥ 0.5) and over the "
+            "inputs of the detection head (P3, P4, P5) that gave a gradient; the same object was "
+            "asked of both models. The border energy ratio (BER) is the share of the heat within "
+            "a band of a tenth of the object's size (at least 2 px) along its outline."
+        )
+    if "shap" in explained:
+        sentences.append(
+            f"Contributions of image patches were estimated with KernelSHAP"
+            f"{_cite(works, 'lundberg2017shap')}: superpixels are present or replaced by the "
+            "blurred image, and the value is the best product of overlap and class score near the "
+            "detection. C@10 is the share of the absolute contributions in the strongest tenth of "
+            "the patches."
+        )
+    return " ".join(sentences)
+
+
+def _speed(story: RunStory, latency: Sequence[Mapping[str, Any]]) -> str:
+    if not latency:
+        return ""
+    forms = list(dict.fromkeys(wording.format_name(str(entry["format"])) for entry in latency))
+    batches = sorted({int(entry["batch"]) for entry in latency})
+    size = _listed([str(batch) for batch in batches])
+    return (
+        f"Latency was measured with {_listed(forms)} at batch size {size}, runs of both models "
+        "taking turns; reported are medians with their 95 % intervals."
+    )
+
+
+def _software(story: RunStory, explained: Collection[str]) -> str:
+    versions = story.provenance.get("versions") or {}
+    named = []
+    for package, word in _PACKAGES.items():
+        used = package not in _EXPLAINERS or _EXPLAINERS[package] in explained
+        used = used and (package != "torch-pruning" or isinstance(story.config, PruneConfig))
+        if used and versions.get(package):
+            named.append(f"{word} {versions[package]}")
+    ours = f"MSIP Lab {story.provenance.get('msip_lab') or msip_core.__version__}"
+    hardware = story.provenance.get("hardware") or {}
+    parts = [hardware.get("processor"), *(hardware.get("gpus") or [])]
+    computer = _listed([str(part) for part in parts if part])
+    text = f"The work was done with {_listed([ours, *named])}"
+    return text + (f" on a computer with {computer}." if computer else ".")

@@ -1,0 +1,54 @@
+"""The methods paragraph of the run with its citations: copied, or saved as text, BibTeX, RIS."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import streamlit as st
+
+from msip_core.language import mark, t
+from msip_core.views.citations import bibliography, works_of
+from msip_core.views.methods import methods_text
+from msip_core.views.story import read_story
+from pages.shared.lab import lab
+from pages.shared.pair import ModelPair
+from pages.shared.share_panels import measured_latency
+from pages.shared.share_prose import prose
+
+_EXPLAINERS = MappingProxyType({"gradcam": mark("Grad-CAM"), "shap": mark("SHAP")})
+_FILES = MappingProxyType(
+    {
+        "bib": (mark("References as BibTeX"), "application/x-bibtex"),
+        "ris": (mark("References as RIS"), "application/x-research-info-systems"),
+    }
+)
+
+
+def methods(pair: ModelPair) -> None:
+    """Text, then files. Speed is described where it was measured."""
+    explained = st.pills(
+        t("The paper also shows"),
+        list(_EXPLAINERS),
+        format_func=lambda name: t(_EXPLAINERS[name]),
+        selection_mode="multi",
+        default=[],
+        key="share:explained",
+        help=t("Only what was used is described and cited."),
+    )
+    story = read_story(lab().workspace, lab().runs, pair.run.id)
+    text = methods_text(story, explained=explained, latency=measured_latency(pair))
+    prose(t("Methods paragraph"), text)
+    if story.final is None:
+        st.caption(t("The run is not done: its result is not in the text yet."))
+    works = works_of(story.config, explained)
+    with st.container(horizontal=True):
+        st.download_button(
+            t("Methods as text"), text, file_name=f"{pair.run.id}-methods.txt", mime="text/plain",
+            icon=":material/download:", on_click="ignore", type="primary",
+        )  # fmt: skip
+        for form, (word, mime) in _FILES.items():
+            st.download_button(
+                t(word), bibliography(works, form), file_name=f"{pair.run.id}.{form}", mime=mime,
+                icon=":material/format_quote:", on_click="ignore",
+            )  # fmt: skip
+    st.caption(t("Read it before you use it: it knows the run, not your samples or microscope."))

@@ -1,0 +1,282 @@
+"""What the panels of a figure are made of: numbers of the run, answers about one micrograph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import streamlit as st
+
+from msip_core.boxes import Box, match_detections
+from msip_core.data.dataset import Dataset, ImageRecord
+from msip_core.language import mark, t
+from msip_core.views import channels, comparison, paper_pictures, paper_runs, progress
+from msip_core.views.paper_page import Panel
+from pages.shared.choose import choose_view
+from pages.shared.compare_numbers import compare_question
+from pages.shared.detections import above, find, pixels_of
+from pages.shared.explain import Subject, load_map, shap_map
+from pages.shared.jobs import finished, job_folder, job_panel
+from pages.shared.lab import lab
+from pages.shared.look_object import choose_object
+from pages.shared.pair import ModelPair, choose_image, pair_dataset, prefixed
+
+_CONFIDENCE = 0.25
+_SIDES = ("Baseline", "Pruned")  # words of the figure, which stays English
+SAMPLES, FEATURES = 512, 100  # of SHAP, where the address names no others
+
+
+class Made(NamedTuple):
+    """A panel, and what tells it apart from others: equal keys, equal pictures."""
+
+    panel: Panel
+    key: tuple[Any, ...]
+
+
+class Left(NamedTuple):
+    """A panel that cannot be drawn (now): why, for the reader. Without words: still at work."""
+
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the panels are about: the two models and, for pictures, one micrograph and object."""
+
+    pair: ModelPair
+    data: Dataset | None = None
+    record: ImageRecord | None = None
+    box: Box | None = None
+    maps: str = "gradcam"
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        if self.data is None or self.record is None:
+            return None
+        return self.record.pixel_size_um or self.data.pixel_size_um
+
+
+def choose_scene(pair: ModelPair, panels: list[str]) -> Scene:
+    """The choosers that these panels need: micrograph, object, kind of map."""
+    if not {"pair", "attention"} & set(panels):
+        return Scene(pair)
+    data = pair_dataset(pair)
+    record = choose_image(data)
+    if (record.pixel_size_um or data.pixel_size_um) is None:
+        st.caption(
+            t(
+                "The pixel size of this micrograph is not known, so the picture has no scale bar. "
+                "Enter micrometres per pixel when you bring the images in."
+            )
+        )
+    if "attention" not in panels:
+        return Scene(pair, data, record)
+    words = {name: t(word) for name, word in _MAPS.items()}
+    maps = choose_view(
+        words, "gradcam", "share", param="maps", label=t("Kind of map"), show_label=True
+    )
+    return Scene(pair, data, record, choose_object(pair, data, record), maps)
+
+
+_MAPS = MappingProxyType(
+    {"gradcam": mark("Grad-CAM"), "shap": mark("SHAP"), "both": mark("Grad-CAM and SHAP")}
+)
+
+
+def _steps(scene: Scene) -> Made | Left:
+    runs, config = lab().runs, scene.pair.config
+    baseline, records = runs.baseline(scene.pair.run.id), runs.iterations(scene.pair.run.id)
+    maps = progress.map_info(baseline, records, config.max_map50_drop)
+    macs = progress.macs_info(baseline, records, config.keep_macs)
+    return Made(paper_runs.iterations_panel(maps, macs), (maps, macs))
+
+
+def _tradeoff(scene: Scene) -> Made | Left:
+    runs, run_id = lab().runs, scene.pair.run.id
+    info = progress.tradeoff_info(
+        runs.baseline(run_id), runs.iterations(run_id), scene.pair.config.keep_macs
+    )
+    return Made(paper_runs.tradeoff_panel(info), (info,))
+
+
+def _epochs(scene: Scene) -> Made | Left:
+    records = lab().runs.epochs(scene.pair.run.id)
+    if not records:
+        return Left(t("This run trained no epoch."))
+    info = progress.epochs_info(records)
+    return Made(paper_runs.epochs_panel(info), (info,))
+
+
+def _channels(scene: Scene) -> Made | Left:
+    pair = scene.pair
+    record = next(r for r in lab().runs.iterations(pair.run.id) if r.index == pair.iteration)
+    info = channels.channels_info(record.layers)
+    return Made(paper_runs.channels_panel(info), (info,))
+
+
+def _weights(scene: Scene) -> Made | Left:
+    info = progress.weights_info(lab().runs.iterations(scene.pair.run.id))
+    if not info.iterations:
+        return Left(t("The method {name} has no weights.", name=scene.pair.config.method))
+    return Made(paper_runs.weights_panel(info), (info,))
+
+
+def measured_latency(pair: ModelPair) -> list[dict[str, Any]]:
+    """Speed of both models as it was measured on “Before and after”; empty where it was not."""
+    compared = finished("compare", compare_question(pair, pair_dataset(pair)))
+    if compared and compared.get("latency"):
+        return list(compared["latency"])
+    found: list[dict[str, Any]] = []
+    for batch in (1, 8):
+        for formats in (["onnx", "pytorch"], ["onnx", "openvino", "pytorch"], ["pytorch"],
+                        ["onnx"], ["openvino"], ["openvino", "pytorch"],
+                        ["onnx", "openvino"]):  # fmt: skip
+            params = {
+                **prefixed(pair.baseline, "baseline"), **prefixed(pair.pruned, "pruned"),
+                "imgsz": pair.config.imgsz, "batch": batch, "formats": formats,
+            }  # fmt: skip
+            result = finished("latency", params)
+            known = {(entry["format"], entry["batch"]) for entry in found}
+            found += [
+                entry
+                for entry in (result or {}).get("latency", [])
+                if (entry["format"], entry["batch"]) not in known
+            ]
+    return found
+
+
+def _speed(scene: Scene) -> Made | Left:
+    latency = measured_latency(scene.pair)
+    if not latency:
+        return Left(
+            t("The speed of these two models was not measured yet: see “Before and after”.")
+        )
+    info = comparison.latency_info(latency)
+    return Made(paper_runs.latency_panel(info), (info,))
+
+
+def _before_after(scene: Scene) -> Made | Left:
+    pair, data, record = scene.pair, scene.data, scene.record
+    if data is None or record is None:
+        return Left()
+    found = [
+        find(source, data, record, imgsz=pair.config.imgsz, place=f"share:{word}")
+        for source, word in zip((pair.baseline, pair.pruned), _SIDES)
+    ]
+    if found[0] is None or found[1] is None:
+        return Left()
+    before, after = above(found[0], _CONFIDENCE), above(found[1], _CONFIDENCE)
+    info = paper_pictures.BeforeAfterInfo(
+        pixels=pixels_of(data, record),
+        baseline=before,
+        pruned=after,
+        pairs=match_detections(before, after),
+        classes=data.classes,
+        pixel_size_um=scene.pixel_size_um,
+    )
+    boxes = tuple(item.model_dump_json() for item in (*before, *after))
+    key = (record.sha256, len(before), boxes, data.classes, scene.pixel_size_um)
+    return Made(paper_pictures.before_after_panel(info), key)
+
+
+def _attention(scene: Scene) -> Made | Left:
+    pair, data, record, box = scene.pair, scene.data, scene.record, scene.box
+    if data is None or record is None or box is None:
+        return Left(t("No object is chosen for the heat maps."))
+    subject = Subject(data, record, box, pair.config.imgsz)
+    found = _heat_panels(scene, subject)
+    if found is None:
+        return Left()
+    panels, keys = found
+    info = paper_pictures.ExplanationInfo(
+        pixels=subject.pixels,
+        box=box,
+        label=data.classes[box.cls],
+        panels=panels,
+        outline=subject.outline,
+        pixel_size_um=scene.pixel_size_um,
+        inner=_crypts(data, record, box),
+    )
+    key = (record.sha256, box.model_dump_json(), keys, scene.pixel_size_um)
+    return Made(paper_pictures.explanation_panel(info), key)
+
+
+def _heat_panels(
+    scene: Scene, subject: Subject
+) -> tuple[list[paper_pictures.HeatPanel], tuple[str, ...]] | None:
+    """Baseline and pruned, with each kind of map that is asked; None while one is missing."""
+    kinds = ("gradcam", "shap") if scene.maps == "both" else (scene.maps,)
+    panels: list[paper_pictures.HeatPanel] = []
+    keys: list[str] = []
+    for word, source in zip(_SIDES, (scene.pair.baseline, scene.pair.pruned)):
+        for kind in kinds:
+            question = subject.question(source)
+            params = _heat_params(kind, question)
+            result = job_panel(
+                kind, params, label=t(_LABELS[kind], model=t(_WORDS[word])),
+                place=f"share:{kind}:{word}", auto=kind == "gradcam", quiet=True,
+                note=t("Takes a minute or more.") if kind == "shap" else "",
+            )  # fmt: skip
+            if result is not None:
+                panels.append(_heat_panel(kind, word, params, result))
+                keys.append(lab().compute.key(kind, params))
+    return (panels, tuple(keys)) if len(panels) == len(kinds) * 2 else None
+
+
+_WORDS = MappingProxyType({"Baseline": mark("Baseline"), "Pruned": mark("Lighter model")})
+_LABELS = MappingProxyType(
+    {"gradcam": mark("Explain: {model}"), "shap": mark("Compute SHAP: {model}")}
+)
+
+
+def _heat_params(kind: str, question: dict[str, Any]) -> dict[str, Any]:
+    if kind == "gradcam":
+        return {**question, "method": "gradcam"}
+    # The same question as on “Where it looks”, so that one answer serves both pages.
+    samples, features = (
+        int(st.query_params.get(name, default))
+        for name, default in (("samples", SAMPLES), ("patches", FEATURES))
+    )
+    return {**question, "samples": samples, "features": features}
+
+
+def _heat_panel(
+    kind: str, word: str, params: dict[str, Any], result: dict[str, Any]
+) -> paper_pictures.HeatPanel:
+    folder = job_folder(kind, params)
+    if kind == "gradcam":
+        ber = result["scores"]["ber"]
+        scores = {} if ber is None else {"BER": float(ber)}
+        heat = load_map(folder / result["heat"], "heat")
+        return paper_pictures.HeatPanel(word, "Grad-CAM", heat, scores=scores)
+    carried = result["c_at_10"]
+    scores = {} if carried is None else {"C@10": float(carried)}
+    return paper_pictures.HeatPanel(word, "SHAP", shap_map(folder, result), True, scores)
+
+
+def _crypts(data: Dataset, record: ImageRecord, box: Box) -> tuple[Any, ...]:
+    """Contours of the crypts of the labelled object that is explained, where they are known."""
+    crypts = data.crypts(record)
+    if crypts is None:
+        return ()
+    for match in match_detections([box], data.boxes(record)):
+        if match.baseline is not None and match.pruned is not None:
+            return tuple(contour for contour in crypts[match.pruned] if len(contour))
+    return ()
+
+
+# name in the address -> title in the menu, and what makes it
+PANELS: MappingProxyType[str, tuple[str, Callable[[Scene], Made | Left]]] = MappingProxyType(
+    {
+        "steps": (mark("Accuracy and work per step"), _steps),
+        "tradeoff": (mark("Accuracy over work"), _tradeoff),
+        "epochs": (mark("Training curves"), _epochs),
+        "channels": (mark("Channels per layer"), _channels),
+        "weights": (mark("Weights of the four signals"), _weights),
+        "speed": (mark("Speed on this computer"), _speed),
+        "pair": (mark("Micrograph before and after"), _before_after),
+        "attention": (mark("Where it looks (Grad-CAM, SHAP)"), _attention),
+    }
+)

@@ -1,0 +1,90 @@
+"""The methods paragraph and its citations: only what was used, every number from the run."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from msip_core.config import TrainConfig
+from msip_core.views import citations
+from msip_core.views.methods import methods_text
+from msip_core.views.story import RunStory
+from tests.views import samples
+
+
+def test_numbers_come_from_settings_and_records(story: RunStory) -> None:
+    text = methods_text(story)
+
+    for part in (
+        "120 images (86 for training, 10 for validation and 24 for testing)",
+        "300 crypt and 210 no_crypt boxes", "one pixel is 1.3 µm wide",
+        "3.01 M parameters and 4.06 G multiply-adds", "640 × 640 px",
+        "keep 33.5 % of the MACs in 5 iterations", "weights 0.4 / 0.3 / 0.2 / 0.1",
+        "fell more than 0.03 below the baseline", "up to 128 training images",
+        "After 5 iterations, 33.3 % of the MACs were left (1.35 G",
+        "30 epochs", "0.001 falling to 1e-05", "batches of 16 images, seed 0",
+        "40 validation images and 80 test images", "PyTorch 2.15.0 on a computer with Some CPU",
+    ):  # fmt: skip
+        assert part in text, part
+
+
+def test_only_what_was_used_is_described_and_cited(story: RunStory) -> None:
+    plain = methods_text(story)
+    full = methods_text(
+        story, explained={"gradcam", "shap"}, latency=samples.compare_result()["latency"]
+    )
+
+    assert "Grad-CAM" not in plain
+    assert "Latency" not in plain
+    assert "Grad-CAM [4]" in full
+    assert "KernelSHAP [5]" in full
+    assert "PyTorch and ONNX Runtime at batch size 1" in full
+
+
+def test_every_reference_is_pointed_at_and_every_pointer_has_one(story: RunStory) -> None:
+    for method in ("msip", "msip-literal", "l2", "lamp", "bnscale", "fpgm", "taylor", "random"):
+        changed = dataclasses.replace(story, config=samples.prune_config(method=method))
+        text, _, listed = methods_text(changed, explained=["gradcam"]).partition("References")
+
+        pointed = set(re.findall(r"\[(\d+)\]", text))
+        assert pointed == set(re.findall(r"^\[(\d+)\]", listed, flags=re.MULTILINE)), method
+
+
+def test_a_method_without_weights_names_none(story: RunStory) -> None:
+    text = methods_text(dataclasses.replace(story, config=samples.prune_config(method="l2")))
+
+    assert "Li Hao, Kadav Asim" in text
+    assert "weights 0.4" not in text
+    assert "Fang Yuebing" not in text
+
+
+def test_a_run_that_is_not_done_and_a_dataset_that_is_gone_leave_their_numbers_out(
+    story: RunStory,
+) -> None:
+    text = methods_text(dataclasses.replace(story, final=None, dataset={}, provenance={}))
+
+    assert "were left" not in text
+    assert "Images." not in text
+    assert "None" not in text
+
+
+def test_a_training_run_has_methods_too(story: RunStory) -> None:
+    config = TrainConfig(dataset="plate7", weights="yolov8n.yaml")
+    text = methods_text(dataclasses.replace(story, config=config, baseline=None, iterations=()))
+
+    assert "The detector was trained for 12 epochs" in text
+    assert "Torch-Pruning" not in text
+
+
+def test_bibtex_and_ris_hold_the_same_works(story: RunStory) -> None:
+    works = citations.works_of(story.config, ("gradcam", "shap"))
+
+    bib, ris = (citations.bibliography(works, form) for form in ("bib", "ris"))
+
+    assert re.findall(r"@\w+\{(\w+),", bib) == [work.key for work in works]
+    assert bib.count("{") == bib.count("}")
+    assert re.findall(r"^TI  - (.+?)\r$", ris, flags=re.MULTILINE) == [w.title for w in works]
+    assert ris.count("ER  - ") == len(works) == 5
+    assert "pages = {16091--16101}" in bib
+    assert "SP  - 16091\r\nEP  - 16101" in ris
+    assert "Grad-CAM: Visual Explanations" in bib
