@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 from msip_core.views import style
 
+CHOSEN = "rgba(86,180,233,0.28)"  # the band behind the step that is looked at
 # For st.plotly_chart(config=…): the camera button saves SVG in the person's own browser.
 CONFIG: dict[str, Any] = {
     "displaylogo": False,
@@ -50,6 +51,23 @@ def _axis() -> dict[str, Any]:
         "linecolor": style.GRID,
         "ticks": "",
     }
+
+
+def mark_step(figure: go.Figure, step: int | None) -> None:
+    """A quiet band behind the step that the whole page shows, through all panels."""
+    if step is not None:
+        figure.add_shape(
+            type="rect", xref="x", yref="paper", x0=step - 0.2, x1=step + 0.2, y0=0, y1=1,
+            fillcolor=CHOSEN, line={"width": 0}, layer="below",
+        )  # fmt: skip
+
+
+def say_empty(figure: go.Figure, text: str) -> None:
+    """What an empty chart waits for, in its middle; the chart keeps its place on the page."""
+    figure.add_annotation(
+        text=text, xref="paper", yref="paper", x=0.5, y=0.5, showarrow=False,
+        font={"size": 14},
+    )  # fmt: skip
 
 
 def whole_steps(figure: go.Figure, last: int, first: int = 1, **where: Any) -> None:
