@@ -23,9 +23,8 @@ from pages.shared.run_story import chosen_step, read_story, stepper
 # Rooms that keep their height while a run moves, so that nothing below them jumps.
 _CSS = """
 <style>
-  .st-key-run-head { min-height: 8.6rem; }
+  .st-key-run-moving { min-height: 8.6rem; }
   .st-key-run-facts { min-height: 6.4rem; }
-  .st-key-run-buttons { min-height: 2.5rem; }
 </style>
 """
 

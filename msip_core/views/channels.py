@@ -104,7 +104,6 @@ def part_label(info: ChannelsInfo, part: str) -> str:
 
 
 _GAP = 1.6  # empty places between two parts of the network, in layers
-_PART_SYMBOLS = {"backbone": "", "neck": "/", "head": "x"}
 
 
 def network_figure(
@@ -135,13 +134,7 @@ def network_figure(
     figure.add_bar(
         x=places, y=[bar.after for bar in info.bars], width=0.82,
         base=[-bar.after / 2 for bar in info.bars], name=t("channels left"), customdata=texts,
-        marker={
-            "color": style.AFTER,
-            "pattern": {
-                "shape": [_PART_SYMBOLS[bar.part] for bar in info.bars],
-                "solidity": 0.25, "fgcolor": "rgba(255,255,255,0.45)",
-            },
-        },
+        marker={"color": style.AFTER},
         hovertemplate="%{customdata}<extra></extra>",
     )  # fmt: skip
     figure.update_layout(barmode="overlay", hovermode="closest", bargap=0)

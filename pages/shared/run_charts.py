@@ -28,6 +28,7 @@ def step_facts(story: Story, step: int) -> None:
     kept = record.macs_ratio if record else 1.0 if first else None
     params = record.params if record else first.cost.params if first else None
     size = record.size_mb if record else first.cost.size_mb if first else None
+    file = t("file of {size}", size=known(size, wording.megabytes))
     done = t("{n} of {total}", n=len(story.iterations), total=story.config.iterations)
     goal = t("MACs, goal {goal}", goal=wording.percent(story.config.keep_macs, 1))
     with st.container(key="run-facts"):
@@ -36,8 +37,7 @@ def step_facts(story: Story, step: int) -> None:
                 Fact(t("Accuracy, baseline"), known(start, wording.accuracy), "mAP50 val"),
                 Fact(_at(step), known(now, wording.accuracy), "mAP50 val", change, "normal"),
                 Fact(t("Work kept"), known(kept, lambda x: wording.percent(x, 1)), goal),
-                Fact(t("Parameters"), known(params, wording.params)),
-                Fact(t("Size of the file"), known(size, wording.megabytes)),
+                Fact(t("Parameters"), known(params, wording.params), file),
                 Fact(t("Steps done"), done, t("iterations")),
             ]
         )

@@ -29,7 +29,7 @@ def is_moving(run: RunRow) -> bool:
 def run_head(run: RunRow) -> None:
     """State, progress and buttons; a timed fragment only while something can still change."""
     every = EVERY_SECONDS if is_moving(run) else None
-    with st.container(key="run-head"):
+    with st.container(key="run-moving" if is_moving(run) else "run-still"):
         st.fragment(_head, run_every=every)(run.id, _signature(run))
 
 
@@ -74,7 +74,9 @@ def _progress_words(run: RunRow) -> str:
 
 def _buttons(run: RunRow) -> None:
     actions = lab().runs.actions(run.id)
-    with st.container(horizontal=True, key="run-buttons"):
+    if not actions:
+        return
+    with st.container(horizontal=True):
         for action in actions:
             word, icon, meaning = ACTION_WORDS[action]
             label, help_text = t(word), t(meaning)
