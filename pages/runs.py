@@ -24,7 +24,7 @@ from pages.shared.run_story import chosen_step, read_story, stepper
 _CSS = """
 <style>
   .st-key-run-moving { min-height: 8.6rem; }
-  .st-key-run-facts { min-height: 6.4rem; }
+  .st-key-run-facts { min-height: 7.4rem; }
 </style>
 """
 

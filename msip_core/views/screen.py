@@ -5,7 +5,7 @@ No template and no font colour is set, so Streamlit's light or dark theme fills 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -27,7 +27,7 @@ def new_figure(x_title: str, y_title: str, *, revision: str, height: int = 320) 
     figure.update_layout(
         uirevision=revision,
         height=height,
-        margin={"l": 8, "r": 8, "t": 36, "b": 8},
+        margin={"l": 8, "r": 8, "t": 58, "b": 8},  # tools above, then the legend
         paper_bgcolor=style.CLEAR,
         plot_bgcolor=style.CLEAR,
         font={"family": style.SCREEN_FONT, "size": 13},
@@ -73,10 +73,22 @@ def say_empty(figure: go.Figure, text: str) -> None:
 def whole_steps(figure: go.Figure, last: int, first: int = 1, **where: Any) -> None:
     """Iterations and epochs are counted: no tick at 1.5, and room for a lone first point."""
     step = max(1, (last - first) // 10)
-    figure.update_xaxes(
-        tickmode="linear", tick0=first, dtick=step, range=[first - 0.5, max(last, first) + 0.5],
-        **where,
-    )  # fmt: skip
+    figure.update_xaxes(tickmode="linear", tick0=first, dtick=step, **where)
+    _include(figure.update_xaxes, figure, first - 0.5, max(last, first) + 0.5, where)
+
+
+def _include(
+    update: Callable[..., Any], figure: go.Figure, low: float, high: float, where: dict[str, Any]
+) -> None:
+    """Limits of an axis that leave a person's zoom alone when they move with new numbers.
+
+    Plotly forgets a zoom when the range that a figure asks for changes; a wish for what the range
+    must include does not count as one.
+    """
+    if any(trace.x is not None and len(trace.x) for trace in figure.data):
+        update(autorange=True, autorangeoptions={"include": [low, high]}, **where)
+    else:
+        update(range=[low, high], **where)  # Plotly looks at no wishes where nothing is drawn
 
 
 def share_range(values: Sequence[float], margin: float = 0.02) -> tuple[float, float]:
@@ -89,7 +101,8 @@ def share_range(values: Sequence[float], margin: float = 0.02) -> tuple[float, f
 
 def share_axis(figure: go.Figure, values: list[float], margin: float = 0.02, **where: Any) -> None:
     """Give an accuracy axis the limits of `share_range`."""
-    figure.update_yaxes(range=list(share_range(values, margin)), **where)
+    low, high = share_range(values, margin)
+    _include(figure.update_yaxes, figure, low, high, where)
     if values:
         figure.update_yaxes(tickformat=".2f", **where)
 

@@ -161,7 +161,9 @@ def _micrograph(data: Dataset) -> ImageRecord | None:
 
 def _object(data: Dataset, record: ImageRecord) -> Box:
     boxes = {str(number): box for number, box in enumerate(data.boxes(record), start=1)}
-    largest = max(boxes, key=lambda n: (boxes[n].x2 - boxes[n].x1) * (boxes[n].y2 - boxes[n].y1))
+    whole = [n for n, box in boxes.items() if _is_whole(box, record)]
+    # The largest object shows most; one that the picture's edge cuts has no whole border.
+    largest = max(whole or boxes, key=lambda n: _area(boxes[n]))
     number = choose(
         t("Object"),
         list(boxes),
@@ -172,11 +174,22 @@ def _object(data: Dataset, record: ImageRecord) -> Box:
     return boxes[number]
 
 
+def _area(box: Box) -> float:
+    return (box.x2 - box.x1) * (box.y2 - box.y1)
+
+
+def _is_whole(box: Box, record: ImageRecord) -> bool:
+    """The object does not touch the edge of its micrograph."""
+    return min(box.x1, box.y1, record.width - box.x2, record.height - box.y2) > 1
+
+
 # --- making what is missing -----------------------------------------------------
 
 
 def _stop_flag(strip: Strip) -> str:
-    return f"strip:stopped:{strip.story.run.id}"
+    """Stopped is one object of one run: another one is begun again."""
+    subject = strip.subject
+    return f"strip:stopped:{strip.story.run.id}:{subject.record.id}:{subject.box.xyxy}"
 
 
 def _is_working(strip: Strip) -> bool:

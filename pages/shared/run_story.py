@@ -117,15 +117,15 @@ def stepper(story: Story, step: int) -> None:
             help=t("Or click a point of a curve. Numbers, network and pictures follow."),
         )
         _arrow(story, steps[place + 1] if 0 <= place < len(steps) - 1 else None, "on")
-        if "step" in st.query_params:
-            st.button(
-                t("Back to the result") if story.final else t("Follow the newest"),
-                key="step:newest",
-                icon=":material/last_page:",
-                type="tertiary",
-                on_click=pick_step,
-                args=(story, story.default),
-            )
+        st.button(
+            t("Back to the result") if story.final else t("Follow the newest"),
+            key="step:newest",
+            icon=":material/last_page:",
+            type="tertiary",
+            disabled="step" not in st.query_params,
+            on_click=pick_step,
+            args=(story, story.default),
+        )
 
 
 def _arrow(story: Story, target: int | None, way: str) -> None:
