@@ -18,9 +18,9 @@ _LATEST = 200  # runs that are offered, newest first; a link may name older ones
 
 def compare_runs(story: Story) -> None:
     """Choose runs beside the one that is shown; closed until somebody asks or a link does."""
+    st.session_state.setdefault("compare-runs", "with" in st.query_params)
     part = st.expander(
         t("Compare with other runs"),
-        expanded="with" in st.query_params,
         key="compare-runs",
         on_change="rerun",
         icon=":material/stacked_line_chart:",
