@@ -9,7 +9,8 @@ Python package is sent to a tab once, when it asks for it, so no internet is nee
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +18,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from plotly.offline import get_plotlyjs
 
+from msip_core.language import current
 from msip_core.views.screen import CONFIG
 from pages.shared.guard import guarded
 
@@ -88,15 +90,40 @@ _chart = st.components.v2.component(
 )
 
 
+@dataclass(frozen=True)
+class _Drawing:
+    """A figure that is asked for; two are the same if they are made from the same numbers."""
+
+    key: str
+    language: str
+    numbers: Hashable
+    make: Callable[[], go.Figure] = field(compare=False)
+
+
+@lru_cache(maxsize=256)
+def _drawn(drawing: _Drawing) -> tuple[str, int]:
+    """JSON and height of a figure. Plotly takes tens of milliseconds to build one: too long for
+    every click on a page with several."""
+    figure = drawing.make()
+    return str(figure.to_json(validate=False)), int(figure.layout.height)
+
+
 def live_chart(
-    figure: go.Figure, key: str, alt: str, *, on_pick: Callable[[int], None] | None = None
+    make: Callable[[], go.Figure],
+    numbers: Hashable,
+    key: str,
+    alt: str,
+    *,
+    on_pick: Callable[[int], None] | None = None,
 ) -> None:
     """Draw a figure that has a height of its own, and keep its place while it loads.
 
     Args:
+        make: builds the figure; called only for numbers that were not drawn yet.
+        numbers: all that the figure depends on.
         on_pick: gets the place on the x axis that was clicked, as a whole number.
     """
-    height = int(figure.layout.height)
+    figure, height = _drawn(_Drawing(key, current(), numbers, make))
     saving = {"toImageButtonOptions": {"format": "svg", "filename": f"msip-{key}"}}
     name = f"live:{key}"
 
@@ -110,7 +137,7 @@ def live_chart(
         _chart(
             key=name,
             data={
-                "figure": figure.to_json(validate=False),
+                "figure": figure,
                 "config": CONFIG | saving,
                 "height": height,
                 "alt": alt,

@@ -278,10 +278,11 @@ def _draw(strip: Strip, cell: Cell, base: float | None) -> None:
         st.caption(f"{title}  \n—")
         return
     name = t("step {n}", n=cell.step) if cell.step else t("the baseline")
-    # Bytes, kept: encoding thirty pictures again for every look would cost more than the page.
+    # Bytes, kept, in the width of their column: Streamlit would shrink and encode each of them
+    # again for every look at the page if it was told a number of pixels.
     st.image(
         _thumbnail(cell.job, cell.key, strip.subject, result),
-        width=_WIDTH,
+        width="stretch",
         output_format="PNG",
         alt=t("{map} of {model} on object of {image}", map=title, model=name,
               image=strip.subject.record.id),

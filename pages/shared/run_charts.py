@@ -85,7 +85,8 @@ def _accuracy_and_work(story: Story, step: int) -> None:
         st.markdown(f"**{t('Accuracy')}** {small(t('mAP50 before and after fine-tuning'))}")
         info = progress.map_info(story.baseline, story.iterations, story.config.max_map50_drop)
         live_chart(
-            progress.map_figure(info, chosen=step, revision=story.run.id),
+            lambda: progress.map_figure(info, chosen=step, revision=story.run.id),
+            (info, step, story.run.id),
             "map",
             t("Accuracy (mAP50) before and after fine-tuning for each pruning step"),
             on_pick=pick,
@@ -94,7 +95,8 @@ def _accuracy_and_work(story: Story, step: int) -> None:
         st.markdown(f"**{t('Work per image')}** {small('MACs')}")
         work = progress.macs_info(story.baseline, story.iterations, story.config.keep_macs)
         live_chart(
-            progress.macs_figure(work, chosen=step, revision=story.run.id),
+            lambda: progress.macs_figure(work, chosen=step, revision=story.run.id),
+            (work, step, story.run.id),
             "macs",
             t("Multiply-adds per image for each pruning step, with the goal"),
             on_pick=pick,
@@ -110,7 +112,8 @@ def epoch_curves(run: RunRow) -> None:
 def _epochs(run_id: str) -> None:
     info = progress.epochs_info(lab().runs.epochs(run_id))
     live_chart(
-        progress.epochs_figure(info, revision=run_id),
+        lambda: progress.epochs_figure(info, revision=run_id),
+        (info.position, tuple(info.losses.items()), info.map50, run_id),
         "epochs",
         t("Accuracy and training losses for each epoch"),
     )
@@ -135,7 +138,8 @@ def _weights(story: Story, step: int) -> None:
         + (" " + t("Step {n}: {weights}.", n=step, weights=now) if now else "")
     )
     live_chart(
-        progress.weights_figure(info, chosen=step, revision=story.run.id),
+        lambda: progress.weights_figure(info, chosen=step, revision=story.run.id),
+        (info.iterations, tuple(info.weights.items()), info.alpha, step, story.run.id),
         "weights",
         t("Weights of the four MSIP terms and alpha for each step"),
         on_pick=lambda place: pick_step(story, place),
@@ -149,7 +153,8 @@ def network(story: Story, step: int) -> None:
     layers = _layers_at(story, step)
     info = channels.channels_info(layers)
     live_chart(
-        channels.network_figure(info, revision=story.run.id),
+        lambda: channels.network_figure(info, revision=story.run.id),
+        (info.bars, story.run.id),
         "network",
         t("Channels of every convolution of backbone, neck and head, of the baseline and now"),
     )

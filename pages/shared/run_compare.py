@@ -31,8 +31,10 @@ def compare_runs(story: Story) -> None:
         others = _choose(story.run)
         told = [_told(story), *(_told(read_story(row, row.config)) for row in others
                                 if isinstance(row.config, PruneConfig))]  # fmt: skip
+        lines = lines_info(told)
         live_chart(
-            lines_figure(lines_info(told), revision=story.run.id),
+            lambda: lines_figure(lines, revision=story.run.id),
+            (lines, story.run.id),
             "several",
             t("Accuracy (mAP50) over the share of MACs kept, one line a run"),
         )

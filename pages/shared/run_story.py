@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import streamlit as st
 
 from msip_core.config import PruneConfig
 from msip_core.events import BaselineRecord, FinalRecord, IterationRecord
 from msip_core.language import t
+from msip_core.runs.events_log import EventLog
 from msip_core.runs.store import RunRow
 from msip_core.views.wording import percent
 from pages.shared.choose import remember
@@ -53,11 +55,19 @@ class Story:
 
 
 def read_story(run: RunRow, config: PruneConfig) -> Story:
-    """All that the run has measured until now."""
+    """All that the run has measured until now; read again only after its story went on."""
+    path = EventLog(lab().runs.run_dir(run.id)).path
+    state = path.stat()
+    return Story(run, config, *_measured(str(path), run.id, state.st_size, state.st_mtime_ns))
+
+
+@lru_cache(maxsize=64)
+def _measured(
+    path: str, run_id: str, size: int, changed: int
+) -> tuple[BaselineRecord | None, tuple[IterationRecord, ...], FinalRecord | None]:
+    # Path, size and time of change are not used here: they make a story that went on a new entry.
     runs = lab().runs
-    return Story(
-        run, config, runs.baseline(run.id), tuple(runs.iterations(run.id)), runs.final(run.id)
-    )
+    return runs.baseline(run_id), tuple(runs.iterations(run_id)), runs.final(run_id)
 
 
 def chosen_step(story: Story) -> int:
