@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from msip_core.config import TERMS
 from msip_core.events import BaselineRecord, EpochRecord, IterationRecord
-from msip_core.language import t
+from msip_core.language import mark, t
 from msip_core.views import style, wording
 from msip_core.views.screen import (
     mark_step,
@@ -283,6 +283,15 @@ def epochs_figure(info: EpochsInfo, *, revision: str = "epochs") -> go.Figure:
     return figure
 
 
+# msip_core.config.TERMS
+_TERM_NAMES = {
+    "gradient": mark("gradient"),
+    "geometry": mark("geometry"),
+    "sparsity": mark("sparsity"),
+    "information": mark("information"),
+}
+
+
 class WeightsInfo(NamedTuple):
     """Weights w_k of the four terms (they sum to 1) and alpha, per iteration."""
 
@@ -319,8 +328,8 @@ def weights_figure(
     mark_step(figure, chosen)
     for term, values in info.weights.items():
         figure.add_scatter(
-            x=info.iterations, y=values, mode="lines+markers", name=t(term), row=1, col=1,
-            line={"color": style.TERM_COLOURS[term], "width": 2},
+            x=info.iterations, y=values, mode="lines+markers", row=1, col=1,
+            name=t(_TERM_NAMES[term]), line={"color": style.TERM_COLOURS[term], "width": 2},
             marker={"symbol": style.TERM_SYMBOLS[term], "size": 9}, hovertemplate="%{y:.2f}",
         )  # fmt: skip
     top = max((v for values in info.weights.values() for v in values), default=1.0)
