@@ -1,15 +1,12 @@
 """The attention strip: where the model looks at one object, step by step, while it shrinks.
 
 One column a step, Grad-CAM above and SHAP (if asked for) below, the share of the heat on the
-border under each. Missing pictures are made in the background while the page is open, a few at a
-time and only while nobody else asks the compute process for anything; they are kept by content.
+border under each. How the pictures get made: run_strip.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import cv2
@@ -26,19 +23,23 @@ from pages.shared.explain import Subject, honesty, load_map, shap_map
 from pages.shared.guard import escape, guard, guarded
 from pages.shared.lab import dataset, lab
 from pages.shared.run_story import Story, pick_step
+from pages.shared.run_strip import (
+    BUSY,
+    SHAP_EVALUATIONS,
+    Cell,
+    Strip,
+    ask_next,
+    go_on,
+    is_working,
+    stop,
+    stop_flag,
+)
 from pages.shared.words import small
 
 _MOST = 500  # micrographs offered here; the page "Where it looks" offers all
-_AT_ONCE = 2  # questions of this strip in the queue: others never wait for more
 _EVERY_SECONDS = 1
 _WIDTH = 132  # pixels of a column on the page
 _TITLES = {"gradcam": "Grad-CAM", "shap": "SHAP"}
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "gradcam": {"method": "gradcam", "randomised": False},
-    "shap": {"samples": 160, "features": 40},
-}
-_BUSY = ("queued", "running")
-_OPEN = ("new", "cancelled")
 
 _CSS = f"""
 <style>
@@ -51,57 +52,6 @@ _CSS = f"""
   .strip-empty.busy {{ border-style: solid; border-width: 2px; border-color: #0F766E; }}
 </style>
 """
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One picture of the strip: the question behind it."""
-
-    step: int
-    job: str
-    params: dict[str, Any]
-
-    @cached_property
-    def key(self) -> str:
-        return lab().compute.key(self.job, self.params)
-
-    @property
-    def state(self) -> str:
-        compute = lab().compute
-        return compute.status(self.key).state if compute.knows(self.key) else "new"
-
-    def result(self) -> dict[str, Any] | None:
-        """The answer, once it is there."""
-        return lab().compute.result(self.key) if self.state == "done" else None
-
-
-@dataclass(frozen=True)
-class Strip:
-    """All pictures that the strip shows of one object: for each kind a row over the steps."""
-
-    story: Story
-    step: int
-    subject: Subject
-    rows: dict[str, list[Cell]]
-
-    @classmethod
-    def of(cls, story: Story, step: int, subject: Subject, kinds: Sequence[str]) -> Strip:
-        def cell(kind: str, place: int) -> Cell:
-            source = {"run": story.run.id, "iteration": place}
-            return Cell(place, kind, {**subject.question(source), **_OPTIONS[kind]})
-
-        rows = {kind: [cell(kind, place) for place in story.steps] for kind in kinds}
-        return cls(story, step, subject, rows)
-
-    @cached_property
-    def cells(self) -> list[Cell]:
-        """In the order of making: Grad-CAM first; the baseline and the chosen step before others,
-        since every number is told against the baseline."""
-        return [
-            cell
-            for row in self.rows.values()
-            for cell in sorted(row, key=lambda c: (c.step != 0, c.step != self.step))
-        ]
 
 
 def attention(story: Story, step: int) -> None:
@@ -124,12 +74,12 @@ def attention(story: Story, step: int) -> None:
                 t("Also SHAP"),
                 key="shap",
                 bind="query-params",
-                help=t("Asks each model {n} times for one picture: slower.", n=160),
+                help=t("Asks each model {n} times for one picture: slower.", n=SHAP_EVALUATIONS),
             )
         kinds = ("gradcam", "shap") if with_shap else ("gradcam",)
         subject = Subject(data, record, box, story.config.imgsz)
         strip = Strip.of(story, step, subject, kinds)
-        working = _is_working(strip)
+        working = is_working(strip)
         st.fragment(_strip, run_every=_EVERY_SECONDS if working else None)(strip, working)
         honesty({"contour": "box" if strip.subject.outline is None else "mask"})
         _closer(strip)
@@ -183,60 +133,13 @@ def _is_whole(box: Box, record: ImageRecord) -> bool:
     return min(box.x1, box.y1, record.width - box.x2, record.height - box.y2) > 1
 
 
-# --- making what is missing -----------------------------------------------------
-
-
-def _stop_flag(strip: Strip) -> str:
-    """Stopped is one object of one run: another one is begun again."""
-    subject = strip.subject
-    return f"strip:stopped:{strip.story.run.id}:{subject.record.id}:{subject.box.xyxy}"
-
-
-def _is_working(strip: Strip) -> bool:
-    """Whether pictures are being made or will be."""
-    states = [cell.state for cell in strip.cells]
-    if any(state in _BUSY for state in states):
-        return True
-    return any(state in _OPEN for state in states) and not st.session_state.get(_stop_flag(strip))
-
-
-def _ask_next(strip: Strip) -> None:
-    """Ask for the next pictures, if the compute process has nothing else to do."""
-    compute = lab().compute
-    cells = strip.cells
-    mine = sum(cell.state in _BUSY for cell in cells)
-    if compute.pending() > mine:
-        return
-    for cell in [cell for cell in cells if cell.state in _OPEN][: max(0, _AT_ONCE - mine)]:
-        compute.submit(cell.job, cell.params)
-
-
-@guarded
-def _stop(strip: Strip) -> None:
-    st.session_state[_stop_flag(strip)] = True
-    compute = lab().compute
-    for cell in strip.cells:
-        if cell.state in _BUSY:
-            compute.cancel(cell.key)
-
-
-@guarded
-def _go_on(strip: Strip) -> None:
-    """Ask again, also for what failed."""
-    st.session_state.pop(_stop_flag(strip), None)
-    for cell in strip.cells:
-        if cell.state == "failed":
-            lab().compute.submit(cell.job, cell.params)
-
-
-# --- drawing --------------------------------------------------------------------
-
-
 @guarded
 def _strip(strip: Strip, was_working: bool) -> None:
-    if was_working and not st.session_state.get(_stop_flag(strip)):
-        _ask_next(strip)
-    if _is_working(strip) != was_working:
+    if st.session_state.pop("strip:picked", False):
+        st.rerun()  # the rest of the page follows the step
+    if was_working and not st.session_state.get(stop_flag(strip)):
+        ask_next(strip)
+    if is_working(strip) != was_working:
         st.rerun()  # one rerun of the page switches the timer on or off
     _status(strip)
     base = {kind: _border_share(row[0]) for kind, row in strip.rows.items() if row}
@@ -274,7 +177,7 @@ def _draw(strip: Strip, cell: Cell, base: float | None) -> None:
     result = cell.result()
     title = _TITLES[cell.job]
     if result is None:
-        _empty(_missing_words(cell), busy=cell.state in _BUSY)
+        _empty(_missing_words(cell), busy=cell.state in BUSY)
         st.caption(f"{title}  \n—")
         return
     name = t("step {n}", n=cell.step) if cell.step else t("the baseline")
@@ -346,20 +249,18 @@ def _status(strip: Strip) -> None:
     states = [cell.state for cell in cells]
     there = states.count("done")
     with st.container(key="strip-status", horizontal=True, vertical_alignment="center"):
-        if st.session_state.pop("strip:picked", False):
-            st.rerun()  # the rest of the page follows the step
         text = t("{n} of {total} pictures", n=there, total=len(cells))
         reason = _reason(cells)
-        if _is_working(strip):
+        if is_working(strip):
             st.caption(f"{text} · {_left(cells, states)}", width="content")
             st.button(t("Stop"), key="strip:stop", icon=":material/stop:", type="tertiary",
-                      on_click=_stop, args=(strip,))  # fmt: skip
+                      on_click=stop, args=(strip,))  # fmt: skip
             return
         st.caption(f"{text}. {escape(reason)}" if reason else text, width="content")
         if there < len(cells):
             label = t("Try again") if reason else t("Go on")
             st.button(label, key="strip:go", icon=":material/play_arrow:", type="tertiary",
-                      on_click=_go_on, args=(strip,))  # fmt: skip
+                      on_click=go_on, args=(strip,))  # fmt: skip
 
 
 def _left(cells: Sequence[Cell], states: Sequence[str]) -> str:
