@@ -94,19 +94,15 @@ def pick_step(story: Story, step: int) -> None:
 
 
 def step_words(story: Story, step: int) -> str:
-    """'Step 3 of 5: 60.1 % of the MACs (newest)'."""
-    if step == 0:
-        words = t("Baseline: not pruned")
-    else:
-        record = story.at(step)
-        kept = percent(record.macs_ratio, 1) if record else "—"
-        words = t(
-            "Step {n} of {total}: {kept} of the MACs",
-            n=step, total=story.config.iterations, kept=kept,
-        )  # fmt: skip
-    if step != story.default:
-        return words
-    return t("{step} (the result)", step=words) if story.final else t("{step} (newest)", step=words)
+    """'Step 3 of 5: 60.1 % of the MACs'. The same for ever: the browser knows the chosen option
+    by its words, and a step that was the newest once must not be renamed."""
+    record = story.at(step)
+    if record is None:
+        return t("Baseline: not pruned")
+    return t(
+        "Step {n} of {total}: {kept} of the MACs",
+        n=step, total=story.config.iterations, kept=percent(record.macs_ratio, 1),
+    )  # fmt: skip
 
 
 def stepper(story: Story, step: int) -> None:
@@ -121,7 +117,8 @@ def stepper(story: Story, step: int) -> None:
             steps or [None],
             key="step:list",
             format_func=lambda n: t("none yet") if n is None else step_words(story, n),
-            on_change=lambda: pick_step(story, int(st.session_state["step:list"])),
+            on_change=_listed,
+            args=(story,),
             disabled=not steps,
             width=340,
             help=t("Or click a point of a curve. Numbers, network and pictures follow."),
@@ -136,6 +133,12 @@ def stepper(story: Story, step: int) -> None:
             on_click=pick_step,
             args=(story, story.default),
         )
+
+
+def _listed(story: Story) -> None:
+    chosen = st.session_state["step:list"]
+    if chosen in story.steps:  # else the words of another language, after a switch
+        pick_step(story, chosen)
 
 
 def _arrow(story: Story, target: int | None, way: str) -> None:

@@ -95,10 +95,14 @@ def test_the_page_follows_the_newest_step_of_a_running_run(
 
     test = open_page("runs", run=run_id)
     assert "The network at step 2" in words(test)
+    offered = list(test.selectbox("step:list").options)
     EventLog(workspace.run_dir(run_id)).emit(samples.iteration_records()[2])
     test.run()
 
+    no_crash(test)
     assert "The network at step 3" in words(test)
+    # A browser knows the chosen option by its words: they must outlive the next step.
+    assert list(test.selectbox("step:list").options)[: len(offered)] == offered
     figure = chart(test, "map")
     after = next(trace for trace in figure["data"] if trace["name"] == "after fine-tuning")
     assert after["x"] in ([1, 2, 3], {"dtype": "i1", "bdata": "AQID"})
