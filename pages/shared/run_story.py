@@ -110,11 +110,12 @@ def stepper(story: Story, step: int) -> None:
     steps = story.steps
     place = steps.index(step) if step in steps else -1
     st.session_state["step:list"] = step if steps else None
+    offered: list[int | None] = [*steps]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="stepper"):
         _arrow(story, steps[place - 1] if place > 0 else None, "back")
         st.selectbox(
             t("Step shown"),
-            steps or [None],
+            offered or [None],
             key="step:list",
             format_func=lambda n: t("none yet") if n is None else step_words(story, n),
             on_change=_listed,
