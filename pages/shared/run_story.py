@@ -145,10 +145,9 @@ def _listed(story: Story) -> None:
 def _arrow(story: Story, target: int | None, way: str) -> None:
     back = way == "back"
     st.button(
-        "",
+        t("Earlier") if back else t("Later"),
         key=f"step:{way}",
         icon=":material/chevron_left:" if back else ":material/chevron_right:",
-        help=t("One step back") if back else t("One step on"),
         disabled=target is None,
         on_click=pick_step,
         args=(story, target),

@@ -36,7 +36,7 @@ def test_a_zoom_survives_another_step_and_a_click_on_a_point_picks_its_step(
     )
     zoomed = chart.evaluate(SEEN)
 
-    page.locator(".st-key-step-back button").click()
+    page.get_by_role("button", name="Earlier").click()
     expect(page.get_by_text(re.compile("The network at step 4"))).to_be_visible()
     now = chart.evaluate(SEEN)
     assert now[:2] == [zoomed[0], "before"]  # the same chart, the same cut-out
