@@ -36,6 +36,7 @@ from pages.shared.run_strip import (
 )
 from pages.shared.words import small
 
+_CRYPT = "crypt"
 _MOST = 500  # micrographs offered here; the page "Where it looks" offers all
 _EVERY_SECONDS = 1
 _WIDTH = 132  # pixels of a column on the page
@@ -111,21 +112,21 @@ def _micrograph(data: Dataset) -> ImageRecord | None:
 
 def _object(data: Dataset, record: ImageRecord) -> Box:
     boxes = {str(number): box for number, box in enumerate(data.boxes(record), start=1)}
-    whole = [n for n, box in boxes.items() if _is_whole(box, record)]
-    # The largest object shows most; one that the picture's edge cuts has no whole border.
-    largest = max(whole or boxes, key=lambda n: _area(boxes[n]))
+
+    def worth(number: str) -> tuple[bool, bool, float]:
+        """A whole border first, since that is what is measured; then crypts; then the largest."""
+        box = boxes[number]
+        area = (box.x2 - box.x1) * (box.y2 - box.y1)
+        return _is_whole(box, record), data.classes[box.cls] == _CRYPT, area
+
     number = choose(
         t("Object"),
         list(boxes),
         "object",
         words=lambda n: f"{n}: {data.classes[boxes[n].cls]}",
-        default=largest,
+        default=max(boxes, key=worth),
     )
     return boxes[number]
-
-
-def _area(box: Box) -> float:
-    return (box.x2 - box.x1) * (box.y2 - box.y1)
 
 
 def _is_whole(box: Box, record: ImageRecord) -> bool:
