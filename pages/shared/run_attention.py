@@ -34,7 +34,7 @@ from pages.shared.run_strip import (
     stop,
     stop_flag,
 )
-from pages.shared.words import small
+from pages.shared.run_words import heading
 
 _CRYPT = "crypt"
 _MOST = 500  # micrographs offered here; the page "Where it looks" offers all
@@ -58,8 +58,8 @@ _CSS = f"""
 def attention(story: Story, step: int) -> None:
     """Choose micrograph and object; then the strip."""
     st.html(_CSS)
-    term = small(t("Grad-CAM and SHAP; border energy ratio, BER"))
-    st.markdown(f"**{t('Where it looks, step by step')}** {term}")
+    term = t("Grad-CAM and SHAP; border energy ratio, BER")
+    st.markdown(heading(t("Where it looks, step by step"), term))
     with guard():  # a dataset that is gone takes only the strip away
         data = dataset(story.config.dataset)
         left, middle, right = st.columns([3, 2, 2], vertical_alignment="bottom")

@@ -16,7 +16,8 @@ from pages.shared.layout import Fact, facts
 from pages.shared.live_chart import live_chart
 from pages.shared.run_live import EVERY_SECONDS, is_moving
 from pages.shared.run_story import Story, pick_step
-from pages.shared.words import TERM_WORDS, known, small
+from pages.shared.run_words import heading
+from pages.shared.words import TERM_WORDS, known
 
 
 def step_facts(story: Story, step: int) -> None:
@@ -82,7 +83,7 @@ def _accuracy_and_work(story: Story, step: int) -> None:
     with st.container(key="beside"):
         left, right = st.columns(2, gap="medium")
     with left:
-        st.markdown(f"**{t('Accuracy')}** {small(t('mAP50 before and after fine-tuning'))}")
+        st.markdown(heading(t("Accuracy"), t("mAP50 before and after fine-tuning")))
         info = progress.map_info(story.baseline, story.iterations, story.config.max_map50_drop)
         live_chart(
             lambda: progress.map_figure(info, chosen=step, revision=story.run.id),
@@ -92,7 +93,7 @@ def _accuracy_and_work(story: Story, step: int) -> None:
             on_pick=pick,
         )
     with right:
-        st.markdown(f"**{t('Work per image')}** {small('MACs')}")
+        st.markdown(heading(t("Work per image"), "MACs"))
         work = progress.macs_info(story.baseline, story.iterations, story.config.keep_macs)
         live_chart(
             lambda: progress.macs_figure(work, chosen=step, revision=story.run.id),
@@ -149,7 +150,7 @@ def _weights(story: Story, step: int) -> None:
 def network(story: Story, step: int) -> None:
     """The network as a picture that thins out with the steps, and the same as a table."""
     title = t("The network at step {n}", n=step) if step else t("The network before pruning")
-    st.markdown(f"**{title}** {small(t('channels of every convolution'))}")
+    st.markdown(heading(title, t("channels of every convolution")))
     layers = _layers_at(story, step)
     info = channels.channels_info(layers)
     live_chart(

@@ -51,8 +51,9 @@ def _diary(run_id: str) -> None:
 def aftermath(run: RunRow) -> None:
     """Repeat a run that is over, with the same settings and seed."""
     if run.state.is_finished:
+        label, term = t("Run exactly this again"), t("same settings, same seed")
         st.button(
-            f"{t('Run exactly this again')} {small(t('same settings, same seed'))}",
+            f"{label} {small(term)}",
             key="run-again",
             icon=":material/replay:",
             on_click=submit_changed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msip_core.language import mark, say, t
+from pages.shared.words import small
 
 # msip_core.events.Stage
 STAGES = (
@@ -32,6 +33,11 @@ _CHANGES = (
     mark("Failed."),
     mark("Interrupted."),
 )
+
+
+def heading(plain: str, term: str) -> str:
+    """A bold plain word with the expert term beside it in small type."""
+    return f"**{plain}** {small(term)}"
 
 
 def stage_words(stage: str | None) -> str:
