@@ -181,6 +181,11 @@ class Compute:
             child.send({"cancel": key})
             threading.Timer(self._grace, self._end_if_running, (child, entry)).start()
 
+    def pending(self) -> int:
+        """How many jobs wait or run: what is not urgent is asked for when it is 0."""
+        with self._changed:
+            return sum(e.state in ("queued", "running") for e in self._entries.values())
+
     def wait(self, key: str, timeout: float | None = None) -> JobStatus:
         """Wait until the job is over, or `timeout` seconds; return how far it is then."""
         with self._changed:

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from msip_core.events import LayerChannels
+from msip_core.language import mark, t
 from msip_core.views import style, wording
 from msip_core.views.screen import new_figure
 
-PARTS = ("backbone", "neck", "head")
+PARTS = (mark("backbone"), mark("neck"), mark("head"))
 _BACKBONE_END, _NECK_END = 10, 22  # YOLOv8's yaml: layers 0-9, 10-21, 22 is Detect
 _NUMBER = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
 
@@ -81,33 +82,83 @@ def channels_info(layers: Sequence[LayerChannels]) -> ChannelsInfo:
     return ChannelsInfo(bars, totals)
 
 
+def layer_rows(info: ChannelsInfo) -> list[dict[str, str | int]]:
+    """The picture of the network as a table: one row a convolution."""
+    return [
+        {
+            t("Part"): t(bar.part),
+            t("Layer"): bar.name,
+            t("Channels of the baseline"): bar.original,
+            t("Before this step"): bar.before,
+            t("Channels left"): bar.after,
+            t("Removed"): wording.percent(bar.removed),
+        }
+        for bar in info.bars
+    ]
+
+
 def part_label(info: ChannelsInfo, part: str) -> str:
     """'neck: 38 % removed'."""
     original, after = info.totals[part]
     return f"{part}: {wording.percent(1 - after / original if original else 0)} removed"
 
 
-def channels_figure(info: ChannelsInfo, *, revision: str = "channels") -> go.Figure:
-    """Horizontal bars: an outline for the original width, filled for what is left."""
-    height = 120 + 15 * len(info.bars)
-    figure = new_figure("Output channels", "", revision=revision, height=height)
-    figure.update_layout(
-        barmode="overlay", bargap=0.25, hovermode="y unified", margin={"t": 36, "b": 8}
-    )
-    groups = [part_label(info, bar.part) for bar in info.bars]
-    labels = [bar.label for bar in info.bars]
+_GAP = 1.6  # empty places between two parts of the network, in layers
+
+
+def network_figure(
+    info: ChannelsInfo, *, revision: str = "network", height: int = 340
+) -> go.Figure:
+    """The network as a picture: a bar a convolution, in its order, as tall as it has channels.
+
+    Outlines are the baseline, filled bars what is left: the picture thins out as the step moves,
+    since its scale stays that of the baseline.
+    """
+    figure = new_figure("", "", revision=revision, height=height)
+    places = _places(info)
+    tallest = max((bar.original for bar in info.bars), default=1)
+    texts = [
+        t(
+            "{name}: {original} → {after} channels ({removed} removed; {before} before this step)",
+            name=bar.label, original=bar.original, after=bar.after, before=bar.before,
+            removed=wording.percent(bar.removed),
+        )
+        for bar in info.bars
+    ]  # fmt: skip
     figure.add_bar(
-        y=[groups, labels], x=[bar.original for bar in info.bars], orientation="h",
-        name="before pruning", hovertemplate="%{x} before pruning<extra></extra>",
-        marker={"color": style.CLEAR, "line": {"color": style.GREY, "width": 1}},
+        x=places, y=[bar.original for bar in info.bars], width=0.82,
+        base=[-bar.original / 2 for bar in info.bars], name=t("baseline"),
+        marker={"color": style.CLEAR, "line": {"color": style.GREY, "width": 1.2}},
+        hoverinfo="skip",
     )  # fmt: skip
     figure.add_bar(
-        y=[groups, labels], x=[bar.after for bar in info.bars], orientation="h", name="now",
-        marker={"color": style.AFTER}, customdata=[[bar.before, bar.removed] for bar in info.bars],
-        hovertemplate="%{x} now (%{customdata[1]:.0%} removed; %{customdata[0]} before this "
-        "iteration)<extra></extra>",
+        x=places, y=[bar.after for bar in info.bars], width=0.82,
+        base=[-bar.after / 2 for bar in info.bars], name=t("channels left"), customdata=texts,
+        marker={"color": style.AFTER},
+        hovertemplate="%{customdata}<extra></extra>",
     )  # fmt: skip
-    figure.update_yaxes(
-        autorange="reversed", tickfont={"size": 10}, showgrid=False, dividercolor=style.GREY
-    )
+    figure.update_layout(barmode="overlay", hovermode="closest", bargap=0)
+    figure.update_xaxes(visible=False, range=[-1, max(places, default=0) + 1])
+    figure.update_yaxes(visible=False, range=[-tallest * 0.56, tallest * 0.68])
+    _name_parts(figure, info, places, tallest)
     return figure
+
+
+def _places(info: ChannelsInfo) -> list[float]:
+    """Position of each bar from left to right, with a gap where a new part begins."""
+    places: list[float] = []
+    for number, bar in enumerate(info.bars):
+        new_part = number > 0 and bar.part != info.bars[number - 1].part
+        places.append(places[-1] + 1 + (_GAP if new_part else 0) if places else 0.0)
+    return places
+
+
+def _name_parts(figure: go.Figure, info: ChannelsInfo, places: list[float], tallest: float) -> None:
+    for part, (original, after) in info.totals.items():
+        inside = [place for place, bar in zip(places, info.bars) if bar.part == part]
+        removed = wording.percent(1 - after / original if original else 0)
+        figure.add_annotation(
+            x=(inside[0] + inside[-1]) / 2, y=tallest * 0.6, showarrow=False,
+            text=f"<b>{t(part)}</b>  " + t("{share} removed", share=removed),
+            font={"size": 13},
+        )  # fmt: skip

@@ -10,8 +10,16 @@ from plotly.subplots import make_subplots
 
 from msip_core.config import TERMS
 from msip_core.events import BaselineRecord, EpochRecord, IterationRecord
+from msip_core.language import mark, t
 from msip_core.views import style, wording
-from msip_core.views.screen import new_figure, reference_line, share_axis, whole_steps
+from msip_core.views.screen import (
+    mark_step,
+    new_figure,
+    reference_line,
+    say_empty,
+    share_axis,
+    whole_steps,
+)
 
 
 class MapInfo(NamedTuple):
@@ -49,9 +57,18 @@ def map_info(
     )
 
 
-def map_figure(info: MapInfo, *, revision: str = "map") -> go.Figure:
-    """Two lines and, between them, what fine-tuning gave back in each iteration."""
-    figure = new_figure("Pruning iteration", "mAP50 (validation)", revision=revision)
+def map_figure(
+    info: MapInfo, *, chosen: int | None = None, revision: str = "map", height: int = 320
+) -> go.Figure:
+    """Two lines and, between them, what fine-tuning gave back in each iteration.
+
+    Args:
+        chosen: the step that the page shows, 0 for the baseline.
+    """
+    figure = new_figure(
+        t("Pruning step (0: baseline)"), t("mAP50 (validation)"), revision=revision, height=height
+    )
+    mark_step(figure, chosen)
     stems_x: list[float | None] = []
     stems_y: list[float | None] = []
     for x, low, high in zip(info.iterations, info.before, info.after):
@@ -62,27 +79,35 @@ def map_figure(info: MapInfo, *, revision: str = "map") -> go.Figure:
         hoverinfo="skip", showlegend=False, name="recovered",
     )  # fmt: skip
     figure.add_scatter(
-        x=info.iterations, y=info.before, mode="lines+markers", name="before fine-tuning",
+        x=info.iterations, y=info.before, mode="lines+markers", name=t("before fine-tuning"),
         line={"color": style.BEFORE, "dash": "dot", "width": 2},
         marker={"symbol": "circle-open", "size": 9}, customdata=info.before_95,
         hovertemplate="%{y:.3f} (mAP50-95 %{customdata:.3f})",
     )  # fmt: skip
     figure.add_scatter(
-        x=info.iterations, y=info.after, mode="lines+markers", name="after fine-tuning",
+        x=info.iterations, y=info.after, mode="lines+markers", name=t("after fine-tuning"),
         line={"color": style.AFTER, "width": 2.5}, marker={"symbol": "circle", "size": 9},
         customdata=info.after_95, hovertemplate="%{y:.3f} (mAP50-95 %{customdata:.3f})",
     )  # fmt: skip
     levels = [*info.before, *info.after]
     if info.baseline is not None:
-        text = f"baseline {wording.accuracy(info.baseline)}"
+        text = t("baseline {value}", value=wording.accuracy(info.baseline))
+        figure.add_scatter(
+            x=[0], y=[info.baseline], mode="markers", name=t("baseline"), showlegend=False,
+            marker={"symbol": "diamond", "size": 10, "color": style.BASELINE},
+            customdata=[info.baseline_95],
+            hovertemplate="%{y:.3f} (mAP50-95 %{customdata:.3f})",
+        )  # fmt: skip
         reference_line(figure, info.baseline, text, style.BASELINE, "dash")
         levels.append(info.baseline)
     if info.guard is not None:
-        text = f"stop below {wording.accuracy(info.guard)}"
+        text = t("stop below {value}", value=wording.accuracy(info.guard))
         reference_line(figure, info.guard, text, style.TARGET, "longdashdot", place="bottom left")
         levels.append(info.guard)
+    if not levels:
+        say_empty(figure, t("Appears once the baseline has been measured"))
     share_axis(figure, levels)
-    whole_steps(figure, max(info.iterations, default=1))
+    whole_steps(figure, max(info.iterations, default=1), first=0)
     return figure
 
 
@@ -112,18 +137,26 @@ def macs_info(
     )
 
 
-def macs_figure(info: MacsInfo, *, revision: str = "macs") -> go.Figure:
+def macs_figure(
+    info: MacsInfo, *, chosen: int | None = None, revision: str = "macs", height: int = 320
+) -> go.Figure:
     """MACs per iteration with the target line."""
-    figure = new_figure("Pruning iteration (0: baseline)", "GMACs per image", revision=revision)
+    figure = new_figure(
+        t("Pruning step (0: baseline)"), t("GMACs per image"), revision=revision, height=height
+    )
+    mark_step(figure, chosen)
     figure.add_scatter(
         x=info.iterations, y=info.gmacs, mode="lines+markers", name="MACs",
         line={"color": style.MACS, "width": 2.5, "shape": "hv"},
         marker={"symbol": "square", "size": 8}, customdata=info.ratios,
-        hovertemplate="%{y:.2f} G (%{customdata:.1%} of the baseline)", showlegend=False,
+        hovertemplate=t("%{y:.2f} G (%{customdata:.1%} of the baseline)"),
+        showlegend=False,
     )  # fmt: skip
     if info.target is not None:
-        text = f"target {wording.macs(info.target * 1e9)}"
+        text = t("goal {value}", value=wording.macs(info.target * 1e9))
         reference_line(figure, info.target, text, style.TARGET, "dash")
+    if not info.iterations:
+        say_empty(figure, t("Appears once the baseline has been measured"))
     top = max([*info.gmacs, info.target or 0.0], default=1.0)
     figure.update_yaxes(range=[0, top * 1.1 or 1.0])
     whole_steps(figure, max(info.iterations, default=1), first=0)
@@ -157,7 +190,7 @@ def tradeoff_info(
 
 def tradeoff_figure(info: TradeoffInfo, *, revision: str = "tradeoff") -> go.Figure:
     """Points from right (heavy) to left (light), numbered by iteration; customdata holds it."""
-    figure = new_figure("GMACs per image", "mAP50 (validation)", revision=revision)
+    figure = new_figure(t("GMACs per image"), t("mAP50 (validation)"), revision=revision)
     figure.update_layout(hovermode="closest", clickmode="event+select")
     baseline = [i == 0 for i in info.iterations]
     figure.add_scatter(
@@ -221,6 +254,8 @@ _LOSS_LOOK = ((style.BLUE, "solid"), (style.VERMILLION, "dash"), (style.GREEN, "
 def epochs_figure(info: EpochsInfo, *, revision: str = "epochs") -> go.Figure:
     """mAP50 above, losses below, on one epoch axis; a thin line where a phase begins."""
     base = new_figure("", "", revision=revision, height=420)
+    if not info.position:
+        say_empty(base, t("The curve begins with the first finished epoch"))
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08, figure=base)
     for row in (1, 2):
         figure.update_xaxes(gridcolor=style.GRID, zeroline=False, row=row, col=1)
@@ -234,18 +269,27 @@ def epochs_figure(info: EpochsInfo, *, revision: str = "epochs") -> go.Figure:
     for number, (name, values) in enumerate(info.losses.items()):
         colour, dash = _LOSS_LOOK[number % len(_LOSS_LOOK)]
         figure.add_scatter(
-            x=info.position, y=values, mode="lines", name=f"{name} loss",
+            x=info.position, y=values, mode="lines", name=t("{name} loss", name=name),
             line={"color": colour, "dash": dash, "width": 2}, hovertemplate="%{y:.3f}",
             row=2, col=1,
         )  # fmt: skip
     for position, _ in info.starts[1:]:
         figure.add_vline(x=position - 0.5, line={"color": style.GREY, "dash": "dot", "width": 1})
     figure.update_yaxes(title_text="mAP50", row=1, col=1)
-    figure.update_yaxes(title_text="training loss", row=2, col=1)
-    figure.update_xaxes(title_text="Epoch", row=2, col=1)
+    figure.update_yaxes(title_text=t("training loss"), row=2, col=1)
+    figure.update_xaxes(title_text=t("Epoch"), row=2, col=1)
     share_axis(figure, [y for _, y in measured], row=1, col=1)
     whole_steps(figure, max(info.position, default=1))
     return figure
+
+
+# msip_core.config.TERMS
+_TERM_NAMES = {
+    "gradient": mark("gradient"),
+    "geometry": mark("geometry"),
+    "sparsity": mark("sparsity"),
+    "information": mark("information"),
+}
 
 
 class WeightsInfo(NamedTuple):
@@ -269,7 +313,9 @@ def weights_info(iterations: Sequence[IterationRecord]) -> WeightsInfo:
     )
 
 
-def weights_figure(info: WeightsInfo, *, revision: str = "weights") -> go.Figure:
+def weights_figure(
+    info: WeightsInfo, *, chosen: int | None = None, revision: str = "weights"
+) -> go.Figure:
     """Four weights above, alpha below where the method has one."""
     with_alpha = any(value is not None for value in info.alpha)
     base = new_figure("", "", revision=revision, height=400 if with_alpha else 320)
@@ -279,14 +325,15 @@ def weights_figure(info: WeightsInfo, *, revision: str = "weights") -> go.Figure
     )  # fmt: skip
     figure.update_xaxes(gridcolor=style.GRID, zeroline=False)
     figure.update_yaxes(gridcolor=style.GRID, zeroline=False)
+    mark_step(figure, chosen)
     for term, values in info.weights.items():
         figure.add_scatter(
-            x=info.iterations, y=values, mode="lines+markers", name=term, row=1, col=1,
-            line={"color": style.TERM_COLOURS[term], "width": 2},
+            x=info.iterations, y=values, mode="lines+markers", row=1, col=1,
+            name=t(_TERM_NAMES[term]), line={"color": style.TERM_COLOURS[term], "width": 2},
             marker={"symbol": style.TERM_SYMBOLS[term], "size": 9}, hovertemplate="%{y:.2f}",
         )  # fmt: skip
     top = max((v for values in info.weights.values() for v in values), default=1.0)
-    figure.update_yaxes(title_text="weight", range=[0, min(1.05, top + 0.1)], row=1, col=1)
+    figure.update_yaxes(title_text=t("weight"), range=[0, min(1.05, top + 0.1)], row=1, col=1)
     if with_alpha:
         figure.add_scatter(
             x=info.iterations, y=info.alpha, mode="lines+markers", name="alpha", row=2, col=1,
@@ -294,6 +341,6 @@ def weights_figure(info: WeightsInfo, *, revision: str = "weights") -> go.Figure
             marker={"symbol": "x", "size": 8}, hovertemplate="%{y:.3f}",
         )  # fmt: skip
         figure.update_yaxes(title_text="alpha", row=2, col=1)
-    figure.update_xaxes(title_text="Pruning iteration", row=2 if with_alpha else 1, col=1)
+    figure.update_xaxes(title_text=t("Pruning step"), row=2 if with_alpha else 1, col=1)
     whole_steps(figure, max(info.iterations, default=1))
     return figure

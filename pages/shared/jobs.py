@@ -16,6 +16,7 @@ from typing import Any
 
 import streamlit as st
 
+from msip_core.language import say, t
 from pages.shared.guard import guarded, show_failure
 from pages.shared.lab import lab
 from pages.shared.words import time_left
@@ -59,8 +60,9 @@ def job_panel(
         _progress(key, label, place)
         return None
     if state == "failed":
-        show_failure(compute.status(key).error or "This work failed without a reason.")
-    text = {"failed": "Try again", "cancelled": f"{label} (was cancelled)"}.get(state, label)
+        show_failure(_reason(key))
+    cancelled = t("{work} (was cancelled)", work=label)
+    text = {"failed": t("Try again"), "cancelled": cancelled}.get(state, label)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             text,
@@ -125,11 +127,11 @@ def task_panel(label: str, place: str) -> dict[str, Any] | None:
         _progress(key, label, place)
         return None
     if state == "failed":
-        show_failure(compute.status(key).error or "This work failed without a reason.")
+        show_failure(_reason(key))
     else:
-        st.info("Cancelled: nothing half-made was left behind.", icon=":material/block:")
+        st.info(t("Cancelled: nothing half-made was left behind."), icon=":material/block:")
     st.button(
-        "Back",
+        t("Back"),
         key=f"task:{place}:back",
         icon=":material/arrow_back:",
         on_click=_forget_task,
@@ -139,6 +141,11 @@ def task_panel(label: str, place: str) -> dict[str, Any] | None:
 
 def _forget_task() -> None:
     st.query_params.pop("task", None)
+
+
+def _reason(key: str) -> str:
+    error = lab().compute.status(key).error
+    return say(error) if error else t("This work failed without a reason.")
 
 
 def _state(key: str) -> str:
@@ -155,12 +162,12 @@ def _progress(key: str, label: str, place: str) -> None:
     if status.state not in _BUSY:
         st.rerun()
     waiting = status.state == "queued"
-    words = [status.message or ("Waiting for the device" if waiting else label)]
+    words = [say(status.message) or (t("Waiting for the device") if waiting else label)]
     words += [] if waiting else [f"{status.done:.0%}", time_left(status.seconds_left)]
     left, right = st.columns([5, 1], vertical_alignment="bottom")
     left.progress(min(1.0, max(0.0, status.done)), text=" · ".join(words))
     right.button(
-        "Cancel",
+        t("Cancel"),
         key=f"job:{place}:cancel",
         icon=":material/stop:",
         on_click=guarded(compute.cancel),

@@ -1,113 +1,297 @@
-"""Attention beside the curves: does it stay on the crypt border while the model shrinks?
+"""The attention strip: where the model looks at one object, step by step, while it shrinks.
 
-One micrograph, one labelled object, one step: Grad-CAM and SHAP of the baseline and of that step.
+One column a step, Grad-CAM above and SHAP (if asked for) below, the share of the heat on the
+border under each. How the pictures get made: run_strip.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
+import cv2
+import numpy as np
 import streamlit as st
 
 from msip_core.boxes import Box
-from msip_core.config import PruneConfig
 from msip_core.data.dataset import Dataset, ImageRecord
-from msip_core.runs.store import RunRow
+from msip_core.language import say, t
+from msip_core.views import pictures, wording
+from msip_core.views.thumbnails import heat_thumbnail, signed_thumbnail
 from pages.shared.choose import choose
-from pages.shared.explain import Subject, honesty, load_map, score_rows, shap_map
-from pages.shared.jobs import job_folder, job_panel
+from pages.shared.explain import Subject, honesty, load_map, shap_map
+from pages.shared.guard import escape, guard, guarded
 from pages.shared.lab import dataset, lab
-from pages.shared.layout import picture
-from pages.shared.words import small
+from pages.shared.run_story import Story, pick_step
+from pages.shared.run_strip import (
+    BUSY,
+    SHAP_EVALUATIONS,
+    Cell,
+    Strip,
+    ask_next,
+    go_on,
+    is_working,
+    stop,
+    stop_flag,
+)
+from pages.shared.run_words import heading
 
+_CRYPT = "crypt"
 _MOST = 500  # micrographs offered here; the page "Where it looks" offers all
+_EVERY_SECONDS = 1
+_WIDTH = 132  # pixels of a column on the page
+_TITLES = {"gradcam": "Grad-CAM", "shap": "SHAP"}
+
+_CSS = f"""
+<style>
+  .st-key-strip-status {{ min-height: 2.6rem; }}
+  .st-key-strip [data-testid="stCaptionContainer"] {{ min-height: 2.5rem; text-align: center; }}
+  .st-key-strip [data-testid="stImage"] img {{ border-radius: .4rem; }}
+  .strip-empty {{ width: {_WIDTH}px; height: {_WIDTH}px; border-radius: .4rem; display: flex;
+    align-items: center; justify-content: center; text-align: center; font-size: .8rem;
+    border: 1px dashed rgba(128, 140, 138, .6); padding: .4rem; box-sizing: border-box; }}
+  .strip-empty.busy {{ border-style: solid; border-width: 2px; border-color: #0F766E; }}
+</style>
+"""
 
 
-def attention(run: RunRow) -> None:
-    """Choose micrograph, object and step; then the pictures and the border numbers."""
-    st.markdown(f"**Attention** {small('Grad-CAM and SHAP')}")
-    steps = [record.index for record in lab().runs.iterations(run.id)]
-    if not steps or not isinstance(run.config, PruneConfig):
-        st.caption(
-            "After the first finished step you can see here where the model looks on a micrograph."
-        )
-        return
-    data = dataset(run.config.dataset)
-    record = _micrograph(data)
-    if record is None:
-        st.caption("No micrograph of this dataset has a labelled object.")
-        return
-    left, right = st.columns(2)
-    with left:
-        box = _object(data, record)
-    with right:
-        step = int(
-            choose(
-                "Step",
-                [str(index) for index in steps],
-                "step",
-                words=lambda index: f"{index} of {steps[-1]}",
-                default=str(steps[-1]),
+def attention(story: Story, step: int) -> None:
+    """Choose micrograph and object; then the strip."""
+    st.html(_CSS)
+    term = t("Grad-CAM and SHAP; border energy ratio, BER")
+    st.markdown(heading(t("Where it looks, step by step"), term))
+    with guard():  # a dataset that is gone takes only the strip away
+        data = dataset(story.config.dataset)
+        left, middle, right = st.columns([3, 2, 2], vertical_alignment="bottom")
+        with left:
+            record = _micrograph(data)
+        if record is None:
+            st.caption(t("No micrograph of this dataset has a labelled object."))
+            return
+        with middle:
+            box = _object(data, record)
+        with right:
+            with_shap = st.toggle(
+                t("Also SHAP"),
+                key="shap",
+                bind="query-params",
+                help=t("Asks each model {n} times for one picture: slower.", n=SHAP_EVALUATIONS),
             )
-        )
-    subject = Subject(data, record, box, run.config.imgsz)
-    params = subject.question({"run": run.id, "iteration": step})
-    result = job_panel(
-        "attention",
-        params,
-        label=f"Show attention at step {step}",
-        place="attention",
-        note="Baseline and this step; SHAP takes the most time.",
-    )
-    if result is not None:
-        _show(subject, job_folder("attention", params), result, step)
+        kinds = ("gradcam", "shap") if with_shap else ("gradcam",)
+        subject = Subject(data, record, box, story.config.imgsz)
+        strip = Strip.of(story, step, subject, kinds)
+        working = is_working(strip)
+        st.fragment(_strip, run_every=_EVERY_SECONDS if working else None)(strip, working)
+        honesty({"contour": "box" if strip.subject.outline is None else "mask"})
+        _closer(strip)
 
 
 def _micrograph(data: Dataset) -> ImageRecord | None:
     with_objects = [
         record for part in ("val", "test", "train") for record in data.split(part) if record.counts
     ][:_MOST]
-    asked = st.query_params.get("image")
     records = {record.id: record for record in with_objects}
+    asked = st.query_params.get("image")
     if asked and asked not in records and any(r.id == asked for r in data.images):
         records[asked] = data.image(asked)
     if not records:
         return None
     chosen = choose(
-        "Micrograph",
+        t("Micrograph"),
         list(records),
         "image",
         words=lambda i: f"{i} ({', '.join(f'{n} {c}' for c, n in records[i].counts.items())})",
     )
+    # The object of another micrograph means nothing here, unless a link asks for it.
+    if st.session_state.get("strip:image", chosen) != chosen:
+        st.query_params.pop("object", None)
+        st.session_state.pop("last:object", None)
+    st.session_state["strip:image"] = chosen
     return records[chosen]
 
 
 def _object(data: Dataset, record: ImageRecord) -> Box:
     boxes = {str(number): box for number, box in enumerate(data.boxes(record), start=1)}
-    largest = max(boxes, key=lambda n: (boxes[n].x2 - boxes[n].x1) * (boxes[n].y2 - boxes[n].y1))
+
+    def worth(number: str) -> tuple[bool, bool, float]:
+        """A whole border first, since that is what is measured; then crypts; then the largest."""
+        box = boxes[number]
+        area = (box.x2 - box.x1) * (box.y2 - box.y1)
+        return _is_whole(box, record), data.classes[box.cls] == _CRYPT, area
+
     number = choose(
-        "Object",
+        t("Object"),
         list(boxes),
         "object",
         words=lambda n: f"{n}: {data.classes[boxes[n].cls]}",
-        default=largest,
+        default=max(boxes, key=worth),
     )
     return boxes[number]
 
 
-def _show(subject: Subject, folder: Path, result: dict[str, Any], step: int) -> None:
-    sides = (("baseline", "Baseline"), ("pruned", f"Step {step}"))
-    for kind, title in (("gradcam", "Grad-CAM"), ("shap", "SHAP")):
-        for column, (side, word) in zip(st.columns(2), sides):
-            part = result[side][kind]
-            if kind == "gradcam":
-                drawn = subject.heat_picture(load_map(folder / part["heat"], "heat"))
-            else:
-                drawn = subject.shap_picture(shap_map(folder, part))
-            with column:
-                alt = f"{title} of {word} on {subject.record.id}"
-                picture(drawn, caption=f"{word}: {title}", alt=alt)
-    scores = {word: result[side]["gradcam"] for side, word in sides}
-    st.dataframe(score_rows(scores), hide_index=True, alt="Border scores of both heat maps")
-    honesty(scores["Baseline"]["scores"])
+def _is_whole(box: Box, record: ImageRecord) -> bool:
+    """The object does not touch the edge of its micrograph."""
+    return min(box.x1, box.y1, record.width - box.x2, record.height - box.y2) > 1
+
+
+@guarded
+def _strip(strip: Strip, was_working: bool) -> None:
+    if st.session_state.pop("strip:picked", False):
+        st.rerun()  # the rest of the page follows the step
+    if was_working and not st.session_state.get(stop_flag(strip)):
+        ask_next(strip)
+    if is_working(strip) != was_working:
+        st.rerun()  # one rerun of the page switches the timer on or off
+    _status(strip)
+    base = {kind: _border_share(row[0]) for kind, row in strip.rows.items() if row}
+    with st.container(key="strip", horizontal=True, wrap=False, gap="small"):
+        for place, step in enumerate(strip.story.steps):
+            with st.container(key=f"strip:{step}", width=_WIDTH, gap="xsmall"):
+                _column_head(strip, step)
+                for kind, row in strip.rows.items():
+                    _draw(strip, row[place], base[kind])
+        if not strip.story.steps:
+            _empty(t("appears once the baseline was measured"))
+
+
+def _column_head(strip: Strip, step: int) -> None:
+    record = strip.story.at(step)
+    kept = t("{share} of the MACs", share=wording.percent(record.macs_ratio, 1)) if record else ""
+    st.button(
+        t("Step {n}", n=step) if step else t("Baseline"),
+        key=f"strip:pick:{step}",
+        type="primary" if step == strip.step else "secondary",
+        help=kept or t("Not pruned"),
+        width="stretch",
+        on_click=_pick,
+        args=(strip.story, step),
+    )
+
+
+def _pick(story: Story, step: int) -> None:
+    pick_step(story, step)
+    st.session_state["strip:picked"] = True
+
+
+def _draw(strip: Strip, cell: Cell, base: float | None) -> None:
+    """Picture and number of one cell, or a place of the same size for them."""
+    result = cell.result()
+    title = _TITLES[cell.job]
+    if result is None:
+        _empty(_missing_words(cell), busy=cell.state in BUSY)
+        st.caption(f"{title}  \n—")
+        return
+    name = t("step {n}", n=cell.step) if cell.step else t("the baseline")
+    # Bytes, kept, in the width of their column: Streamlit would shrink and encode each of them
+    # again for every look at the page if it was told a number of pixels.
+    st.image(
+        _thumbnail(cell.job, cell.key, strip.subject, result),
+        width="stretch",
+        output_format="PNG",
+        alt=t("{map} of {model} on object of {image}", map=title, model=name,
+              image=strip.subject.record.id),
+    )  # fmt: skip
+    st.caption(_number(title, _share_of(result), base, is_first=cell.step == 0))
+
+
+def _missing_words(cell: Cell) -> str:
+    state = cell.state
+    if state == "running":
+        done = lab().compute.status(cell.key).done
+        return t("being made, {share}", share=wording.percent(done))
+    if state == "failed":
+        return t("not possible: see above")
+    return {"queued": t("next"), "cancelled": t("stopped")}.get(state, t("waiting"))
+
+
+def _empty(text: str, *, busy: bool = False) -> None:
+    st.html(f'<div class="strip-empty{" busy" if busy else ""}">{text}</div>')
+
+
+def _number(title: str, share: float | None, base: float | None, *, is_first: bool) -> str:
+    """'Grad-CAM 41 %', and below it the change against the baseline in percentage points."""
+    if share is None:
+        return f"{title}  \n" + t("no heat")
+    change = t("on the border")
+    if not is_first and base is not None:
+        change = t("{change} points", change=wording.signed(100 * (share - base), 1))
+    return f"{title} **{wording.percent(share, 1)}**  \n{change}"
+
+
+def _share_of(result: dict[str, Any]) -> float | None:
+    share = result["scores"]["ber"]
+    return None if share is None else float(share)
+
+
+def _border_share(cell: Cell) -> float | None:
+    result = cell.result()
+    return _share_of(result) if result else None
+
+
+@st.cache_data(max_entries=600, show_spinner=False)
+def _thumbnail(job: str, key: str, _subject: Subject, _result: dict[str, Any]) -> bytes:
+    """PNG of one cell; `key` names model, micrograph and object, so it is drawn once."""
+    box, outline = _subject.box, _subject.outline
+    border = pictures.box_outline(box) if outline is None else outline
+    folder = lab().compute.folder(key)
+    if job == "gradcam":
+        heat = load_map(folder / _result["heat"], "heat")
+        drawn = heat_thumbnail(_subject.pixels, heat, border, box)
+    else:
+        drawn = signed_thumbnail(_subject.pixels, shap_map(folder, _result), border, box)
+    done, png = cv2.imencode(".png", np.ascontiguousarray(drawn[..., ::-1]))
+    assert done
+    return png.tobytes()
+
+
+def _status(strip: Strip) -> None:
+    """One line: how many pictures are there, what failed, and the button to stop or go on."""
+    cells = strip.cells
+    states = [cell.state for cell in cells]
+    there = states.count("done")
+    with st.container(key="strip-status", horizontal=True, vertical_alignment="center"):
+        text = t("{n} of {total} pictures", n=there, total=len(cells))
+        reason = _reason(cells)
+        if is_working(strip):
+            st.caption(f"{text} · {_left(cells, states)}", width="content")
+            st.button(t("Stop"), key="strip:stop", icon=":material/stop:", type="tertiary",
+                      on_click=stop, args=(strip,))  # fmt: skip
+            return
+        st.caption(f"{text}. {escape(reason)}" if reason else text, width="content")
+        if there < len(cells):
+            label = t("Try again") if reason else t("Go on")
+            st.button(label, key="strip:go", icon=":material/play_arrow:", type="tertiary",
+                      on_click=go_on, args=(strip,))  # fmt: skip
+
+
+def _left(cells: Sequence[Cell], states: Sequence[str]) -> str:
+    """How long the rest takes, from the SHAP maps that are there; Grad-CAM takes a moment each."""
+    shap = [cell for cell, state in zip(cells, states) if cell.job == "shap" and state != "done"]
+    results = (c.result() for c in cells if c.job == "shap")
+    took = [float(r["seconds"]) for r in results if r]
+    if shap and took:
+        seconds = len(shap) * sum(took) / len(took)
+        return t("about {time} left", time=wording.duration(round(seconds)))
+    return t("made in the background")
+
+
+def _reason(cells: Sequence[Cell]) -> str:
+    for cell in cells:
+        if cell.state == "failed":
+            return say(lab().compute.status(cell.key).error or "")
+    return ""
+
+
+def _closer(strip: Strip) -> None:
+    st.page_link(
+        "pages/look.py",
+        label=t("Look closer: other layers, more patches, checks"),
+        icon=":material/visibility:",
+        query_params={
+            "run": strip.story.run.id,
+            "image": strip.subject.record.id,
+            "objects": "labelled",
+            "object": str(st.query_params.get("object", "1")),
+            **({"step": str(strip.step)} if strip.step else {}),
+        },
+    )

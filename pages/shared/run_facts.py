@@ -1,54 +1,61 @@
-"""Below the curves: settings, diary, log, and what may be done with a run that is over."""
+"""Below the pictures: diary, log, settings, and the very same run once more."""
 
 from __future__ import annotations
 
 import streamlit as st
 
+from msip_core.language import t, tn
 from msip_core.runs.store import RunRow
-from msip_core.views.wording import plural
-from pages.shared.choose import remember
 from pages.shared.command import show_command
 from pages.shared.guard import guarded
 from pages.shared.lab import lab
-from pages.shared.words import when
+from pages.shared.run_live import is_moving
+from pages.shared.run_outcome import submit_changed
+from pages.shared.run_words import diary_words
+from pages.shared.words import small, when
 
 _SHOWN = 100
+_EVERY_SECONDS = 3
 
 
 def settings_of(run: RunRow) -> None:
     """Diary, log, settings and the command; closed until somebody asks."""
-    _diary(run)
+    # One label for ever: Streamlit closes an expander whose label changes.
+    diary = st.expander(
+        t("Diary and log"), key="diary", on_change="rerun", icon=":material/history:"
+    )
+    if diary.open:
+        with diary:
+            every = _EVERY_SECONDS if is_moving(run) else None
+            st.fragment(_diary, run_every=every)(run.id)
     show_command(run.config, run.id)
-    with st.expander("All settings of this run", icon=":material/data_object:"):
+    with st.expander(t("All settings of this run"), icon=":material/data_object:"):
         st.json(run.config.model_dump(mode="json"), expanded=1)
 
 
-def _diary(run: RunRow) -> None:
-    entries = lab().runs.milestones(run.id)
-    with st.expander(f"Diary ({plural(len(entries), 'entry', 'entries')}) and log",
-                     icon=":material/history:"):  # fmt: skip
-        for entry in entries[-_SHOWN:]:
-            mark = ":material/warning: " if entry.level == "warning" else ""
-            st.text(f"{when(entry.time)}  {'! ' if mark else ''}{entry.message}")
-        log = lab().runs.log_tail(run.id, lines=_SHOWN)
-        if log.strip():
-            st.caption(f"Last lines of the log (up to {_SHOWN}):")
-            st.code(log, language=None, height=260)
-        else:
-            st.caption("The log is still empty.")
+@guarded
+def _diary(run_id: str) -> None:
+    entries = lab().runs.milestones(run_id)
+    st.caption(tn("{n} entry, newest last", "{n} entries, newest last", len(entries)))
+    for entry in entries[-_SHOWN:]:
+        sign = "⚠ " if entry.level == "warning" else ""
+        st.text(f"{when(entry.time)}  {sign}{diary_words(entry.message)}")
+    log = lab().runs.log_tail(run_id, lines=_SHOWN)
+    if log.strip():
+        st.caption(t("Last lines of the log (up to {n}):", n=_SHOWN))
+        st.code(log, language=None, height=260)
+    else:
+        st.caption(t("The log is still empty."))
 
 
 def aftermath(run: RunRow) -> None:
     """Repeat a run that is over, with the same settings and seed."""
     if run.state.is_finished:
+        label, term = t("Run exactly this again"), t("same settings, same seed")
         st.button(
-            "Run again with the same settings",
+            f"{label} {small(term)}",
+            key="run-again",
             icon=":material/replay:",
-            on_click=_repeat,
-            args=(run.id,),
+            on_click=submit_changed,
+            args=(run.config,),
         )
-
-
-@guarded
-def _repeat(run_id: str) -> None:
-    remember("run", lab().runs.repeat(run_id))

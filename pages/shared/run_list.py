@@ -8,23 +8,27 @@ from typing import Any
 import streamlit as st
 
 from msip_core.errors import NotFoundError
+from msip_core.language import mark, t
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
 from msip_core.views.wording import accuracy, duration, percent
 from pages.shared.choose import choose_view, remember
 from pages.shared.guard import guarded
 from pages.shared.lab import lab
+from pages.shared.run_words import stage_words
 from pages.shared.words import STATE_WORDS, known, when
 
 _PER_PAGE = 10
 _ALIVE = (*(state for state in RunState if state.has_worker), RunState.QUEUED)
 _FILTERS: dict[str, tuple[str, tuple[RunState, ...] | None]] = {
-    "all": ("All", None),
-    "active": ("Running and waiting", _ALIVE),
-    "held": ("Paused and interrupted", (RunState.PAUSED, RunState.INTERRUPTED)),
-    "done": ("Done", (RunState.COMPLETED,)),
-    "ended": ("Failed and cancelled", (RunState.FAILED, RunState.CANCELLED)),
+    "all": (mark("All"), None),
+    "active": (mark("Running and waiting"), _ALIVE),
+    "held": (mark("Paused and interrupted"), (RunState.PAUSED, RunState.INTERRUPTED)),
+    "done": (mark("Done"), (RunState.COMPLETED,)),
+    "ended": (mark("Failed and cancelled"), (RunState.FAILED, RunState.CANCELLED)),
 }
+# What belongs to one run only: a link to another run must not carry it along.
+_OF_ONE_RUN = ("step", "image", "object", "with")
 
 
 def run_table() -> None:
@@ -32,14 +36,14 @@ def run_table() -> None:
     runs = lab().runs
     left, right = st.columns([5, 1], vertical_alignment="bottom")
     with left:
-        words = {name: word for name, (word, _) in _FILTERS.items()}
-        chosen = choose_view(words, "all", "runs", param="show", label="Which runs")
+        words = {name: t(word) for name, (word, _) in _FILTERS.items()}
+        chosen = choose_view(words, "all", "runs", param="show", label=t("Which runs"))
     states = _FILTERS[chosen][1]
     pages = max(1, -(-runs.count(states) // _PER_PAGE))
     page = 1
     if pages > 1:
         page = right.number_input(
-            f"Page of {pages}", min_value=1, max_value=pages, key="page", bind="query-params"
+            t("Page of {n}", n=pages), min_value=1, max_value=pages, key="page", bind="query-params"
         )
     moving = runs.count(_ALIVE) > 0
     st.fragment(_table, run_every=2 if moving else None)(states, page)
@@ -49,13 +53,15 @@ def run_table() -> None:
 def _table(states: tuple[RunState, ...] | None, page: int) -> None:
     rows = lab().runs.list(limit=_PER_PAGE, offset=(page - 1) * _PER_PAGE, states=states)
     if not rows:
-        st.caption("No run of this kind.")
+        st.caption(t("No run of this kind."))
         return
     ids = [row.id for row in rows]
 
     def picked() -> None:
         marked = st.session_state["runs:table"].selection.rows
-        if marked:
+        if marked and ids[marked[0]] != st.query_params.get("run"):
+            for param in _OF_ONE_RUN:
+                st.query_params.pop(param, None)
             remember("run", ids[marked[0]])
             st.session_state["runs:picked"] = True
 
@@ -66,11 +72,11 @@ def _table(states: tuple[RunState, ...] | None, page: int) -> None:
         on_select=picked,
         selection_mode="single-row",
         column_config={
-            "Done": st.column_config.ProgressColumn(
-                "Done", min_value=0, max_value=1, format="percent"
+            t("Done"): st.column_config.ProgressColumn(
+                t("Done"), min_value=0, max_value=1, format="percent"
             )
         },
-        alt="Runs of this page with state, progress and result",
+        alt=t("Runs of this page with state, progress and result"),
     )
     if st.session_state.pop("runs:picked", False):
         st.rerun()  # the rest of the page shows another run now
@@ -79,22 +85,28 @@ def _table(states: tuple[RunState, ...] | None, page: int) -> None:
 def _cells(rows: Sequence[RunRow]) -> list[dict[str, Any]]:
     return [
         {
-            "Run": row.name,
-            "Kind": "Make lighter" if row.kind == "prune" else "Train",
-            "State": STATE_WORDS[row.state][0]
-            + (f", place {row.queue_position}" if row.queue_position else ""),
-            "Doing": row.stage if row.state.has_worker else "",
-            "Done": row.done,
-            "Time left": duration(row.seconds_left)
+            t("Run"): row.name,
+            t("Kind"): t("Make lighter") if row.kind == "prune" else t("Train"),
+            t("State"): _state(row),
+            t("Doing"): stage_words(row.stage) if row.state.has_worker else "",
+            t("Done"): row.done,
+            t("Time left"): duration(row.seconds_left)
             if row.state.has_worker and row.seconds_left is not None
             else "",
             "mAP50": known(row.map50, accuracy),
-            "MACs kept": known(row.macs_ratio, lambda share: percent(share, 1)),
-            "Started": when(row.started or row.created),
-            "Device": row.slot or row.device,
+            t("MACs kept"): known(row.macs_ratio, lambda share: percent(share, 1)),
+            t("Started"): when(row.started or row.created),
+            t("Device"): row.slot or row.device,
         }
         for row in rows
     ]
+
+
+def _state(row: RunRow) -> str:
+    word = t(STATE_WORDS[row.state][0])
+    if not row.queue_position:
+        return word
+    return t("{state}, place {n}", state=word, n=row.queue_position)
 
 
 def pick_run(wanted: str | None) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
+from msip_core.language import t, tn
 from msip_core.runs.state import RunState
 from pages.shared.guard import guarded
 from pages.shared.lab import lab
+from pages.shared.run_words import doing
 from pages.shared.words import time_left
 
 _ACTIVE = (RunState.RUNNING, RunState.PAUSING, RunState.CANCELLING)
@@ -27,15 +29,14 @@ def _chip() -> None:
     waiting = runs.count((RunState.QUEUED,))
     if running:
         run = running[0]
-        step = f"step {run.iteration} of {run.iterations}: " if run.iterations else ""
-        st.caption("Now running")
+        st.caption(t("Now running"))
         st.page_link(
             "pages/runs.py",
             label=run.name,
             icon=":material/timeline:",
             query_params={"run": run.id},
         )
-        st.progress(run.done, text=f"{step}{run.stage or 'starting'}")
+        st.progress(run.done, text=doing(run.iteration, run.iterations, run.stage))
         st.caption(time_left(run.seconds_left))
     if waiting:
-        st.caption(f"{waiting} waiting in the queue")
+        st.caption(tn("{n} waiting in the queue", "{n} waiting in the queue", waiting))

@@ -70,5 +70,8 @@ class FakeCompute:
     def cancel(self, key: str) -> None:
         self.states[key] = "cancelled"
 
+    def pending(self) -> int:
+        return sum(state in ("queued", "running") for state in self.states.values())
+
     def wait(self, key: str, timeout: float) -> None:
         """Nothing to wait for."""

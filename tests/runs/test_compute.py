@@ -50,10 +50,12 @@ def test_the_same_question_is_answered_at_once_and_by_another_server_too(
 def test_jobs_share_one_process_in_the_order_of_asking(compute: Compute) -> None:
     keys = [compute.submit("count", {"to": 5, "pause": 0.02, "n": n}) for n in range(3)]
     assert compute.status(keys[2]).state == "queued"
+    assert compute.pending() == 3
     compute.wait(keys[1], SECONDS)
     assert compute.status(keys[0]).state == "done"
     compute.wait(keys[2], SECONDS)
     assert len({compute.result(key)["pid"] for key in keys}) == 1
+    assert compute.pending() == 0
 
 
 def test_a_job_yields_to_the_server_and_to_runs(compute: Compute) -> None:

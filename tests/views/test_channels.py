@@ -64,10 +64,57 @@ def test_layers_of_one_block_keep_their_order():
     assert [bar.name for bar in info.bars] == names
 
 
-def test_the_figure_has_an_outline_for_the_original_and_a_bar_for_what_is_left():
+def test_the_picture_has_outlines_of_the_baseline_and_is_filled_with_what_is_left():
     info = channels.channels_info(samples.layers(5, 5))
-    before, now = channels.channels_figure(info).data
+    before, now = channels.network_figure(info).data
 
-    assert tuple(before.x) == tuple(bar.original for bar in info.bars)
-    assert tuple(now.x) == tuple(bar.after for bar in info.bars)
-    assert set(before.y[0]) == {channels.part_label(info, part) for part in channels.PARTS}
+    assert tuple(before.y) == tuple(bar.original for bar in info.bars)
+    assert tuple(now.y) == tuple(bar.after for bar in info.bars)
+    # Each bar stands around the middle line, so that the network thins out to it.
+    assert tuple(now.base) == tuple(-bar.after / 2 for bar in info.bars)
+    assert list(now.x) == sorted(now.x)
+
+
+def test_the_scale_of_the_picture_stays_that_of_the_baseline():
+    early, late = (
+        channels.network_figure(channels.channels_info(samples.layers(step, 5))) for step in (1, 5)
+    )
+
+    assert early.layout.yaxis.range == late.layout.yaxis.range
+    assert sum(late.data[1].y) < sum(early.data[1].y)
+
+
+def test_parts_of_the_picture_are_named_with_what_they_lost_and_stand_apart():
+    info = channels.channels_info(
+        [
+            layer("model.0.conv", 16, 8),
+            layer("model.1.conv", 32, 32),
+            layer("model.12.cv1.conv", 64, 48),
+        ]
+    )
+    figure = channels.network_figure(info)
+
+    assert [note.text for note in figure.layout.annotations] == [
+        "<b>backbone</b>  17 % removed", "<b>neck</b>  25 % removed",
+    ]  # fmt: skip
+    first, second, third = figure.data[0].x
+    assert second - first == 1
+    assert third - second > 2
+    assert figure.data[1].customdata[2].startswith("12 · cv1: 64 → 48 channels (25 % removed")
+
+
+def test_the_table_says_the_same_as_the_picture():
+    rows = channels.layer_rows(channels.channels_info([layer("model.0.conv", 16, 12)]))
+
+    assert rows == [
+        {
+            "Part": "backbone", "Layer": "model.0.conv", "Channels of the baseline": 16,
+            "Before this step": 16, "Channels left": 12, "Removed": "25 %",
+        }
+    ]  # fmt: skip
+
+
+def test_a_run_without_a_finished_step_has_an_empty_picture():
+    figure = channels.network_figure(channels.channels_info([]))
+
+    assert len(figure.data[0].x) == 0

@@ -23,7 +23,30 @@ def test_map_info_of_a_run_that_has_just_begun_is_empty_and_can_be_drawn():
     info = progress.map_info(None, [])
 
     assert info == progress.MapInfo((), (), (), (), (), None, None, None)
-    assert len(progress.map_figure(info).data) == 3
+    figure = progress.map_figure(info)
+    assert [len(trace.x) for trace in figure.data] == [0, 0, 0]
+    assert figure.layout.annotations[0].text == "Appears once the baseline has been measured"
+
+
+def test_the_chosen_step_has_a_band_in_every_chart_over_the_steps():
+    records = samples.iteration_records(4)
+    figures = [
+        progress.map_figure(progress.map_info(None, records), chosen=3),
+        progress.macs_figure(progress.macs_info(None, records), chosen=3),
+        progress.weights_figure(progress.weights_info(records), chosen=3),
+    ]
+
+    for figure in figures:
+        band = figure.layout.shapes[0]
+        assert (band.x0, band.x1, band.yref) == (2.8, 3.2, "paper")
+    assert not progress.map_figure(progress.map_info(None, records)).layout.shapes
+
+
+def test_the_baseline_is_a_point_that_can_be_clicked():
+    figure = progress.map_figure(progress.map_info(samples.baseline_record(), []))
+
+    point = next(trace for trace in figure.data if trace.name == "baseline")
+    assert (point.x, point.y) == ((0,), (0.904,))
 
 
 def test_map_figure_draws_the_infos_numbers_and_keeps_its_zoom():

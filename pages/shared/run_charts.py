@@ -1,0 +1,182 @@
+"""Numbers, curves and the picture of the network at the step that the page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from msip_core.language import t
+from msip_core.runs.store import RunRow
+from msip_core.views import channels, progress, wording
+from pages.shared.choose import choose_view
+from pages.shared.guard import guarded
+from pages.shared.lab import lab
+from pages.shared.layout import Fact, facts
+from pages.shared.live_chart import live_chart
+from pages.shared.run_live import EVERY_SECONDS, is_moving
+from pages.shared.run_story import Story, pick_step
+from pages.shared.run_words import heading
+from pages.shared.words import TERM_WORDS, known
+
+
+def step_facts(story: Story, step: int) -> None:
+    """The numbers of the step, each against the baseline."""
+    record, first = story.at(step), story.baseline
+    start = first.metrics.map50 if first else None
+    now = record.map50_after if record else start
+    change = wording.signed(now - start) if record and now is not None and start else None
+    kept = record.macs_ratio if record else 1.0 if first else None
+    params = record.params if record else first.cost.params if first else None
+    size = record.size_mb if record else first.cost.size_mb if first else None
+    file = t("file of {size}", size=known(size, wording.megabytes))
+    done = t("{n} of {total}", n=len(story.iterations), total=story.config.iterations)
+    goal = t("MACs, goal {goal}", goal=wording.percent(story.config.keep_macs, 1))
+    with st.container(key="run-facts"):
+        facts(
+            [
+                Fact(t("Accuracy, baseline"), known(start, wording.accuracy), "mAP50 val"),
+                Fact(_at(step), known(now, wording.accuracy), "mAP50 val", change, "normal"),
+                Fact(t("Work kept"), known(kept, lambda x: wording.percent(x, 1)), goal),
+                Fact(t("Parameters"), known(params, wording.params), file),
+                Fact(t("Steps done"), done, t("iterations")),
+            ]
+        )
+
+
+def _at(step: int) -> str:
+    return t("Accuracy, step {n}", n=step) if step else t("Accuracy shown")
+
+
+def train_facts(run: RunRow) -> None:
+    """The numbers of a training run."""
+    epochs, final = lab().runs.epochs(run.id), lab().runs.final(run.id)
+    measured = [record.map50 for record in epochs if record.map50 is not None]
+    best = max(measured, default=None)
+    row = [
+        Fact(t("Passes done"), f"{len(epochs)}", t("epochs")),
+        Fact(t("Best accuracy"), known(best, wording.accuracy), "mAP50 val"),
+    ]
+    if final and final.test:
+        row.append(
+            Fact(t("Accuracy, final test"), wording.accuracy(final.test.map50), "mAP50 test")
+        )
+    facts(row)
+
+
+def curves(story: Story, step: int) -> None:
+    """One of the charts over the steps; what is chosen is marked in each."""
+    parts: dict[str, tuple[str, Callable[[Story, int], None]]] = {
+        "curves": (t("Accuracy and work"), _accuracy_and_work),
+        "training": (t("Training"), lambda story, _: epoch_curves(story.run)),
+        "weights": (t("Weights"), _weights),
+    }
+    words = {name: word for name, (word, _) in parts.items()}
+    chosen = choose_view(words, "curves", "runs", param="chart", label=t("Chart"))
+    parts[chosen][1](story, step)
+
+
+def _accuracy_and_work(story: Story, step: int) -> None:
+    def pick(place: int) -> None:
+        pick_step(story, place)
+
+    with st.container(key="beside"):
+        left, right = st.columns(2, gap="medium")
+    with left:
+        st.markdown(heading(t("Accuracy"), t("mAP50 before and after fine-tuning")))
+        info = progress.map_info(story.baseline, story.iterations, story.config.max_map50_drop)
+        live_chart(
+            lambda: progress.map_figure(info, chosen=step, revision=story.run.id),
+            (info, step, story.run.id),
+            "map",
+            t("Accuracy (mAP50) before and after fine-tuning for each pruning step"),
+            on_pick=pick,
+        )
+    with right:
+        st.markdown(heading(t("Work per image"), "MACs"))
+        work = progress.macs_info(story.baseline, story.iterations, story.config.keep_macs)
+        live_chart(
+            lambda: progress.macs_figure(work, chosen=step, revision=story.run.id),
+            (work, step, story.run.id),
+            "macs",
+            t("Multiply-adds per image for each pruning step, with the goal"),
+            on_pick=pick,
+        )
+
+
+def epoch_curves(run: RunRow) -> None:
+    """Losses and accuracy epoch by epoch; they grow by themselves while the run moves."""
+    st.fragment(_epochs, run_every=EVERY_SECONDS if is_moving(run) else None)(run.id)
+
+
+@guarded
+def _epochs(run_id: str) -> None:
+    info = progress.epochs_info(lab().runs.epochs(run_id))
+    live_chart(
+        lambda: progress.epochs_figure(info, revision=run_id),
+        (info.position, tuple(info.losses.items()), info.map50, run_id),
+        "epochs",
+        t("Accuracy and training losses for each epoch"),
+    )
+
+
+def _weights(story: Story, step: int) -> None:
+    info = progress.weights_info(story.iterations)
+    if not info.iterations:
+        st.caption(
+            t("Weights and threshold appear after the first step.")
+            if story.config.method.startswith("msip")
+            else t("The method {name} has no weights.", name=story.config.method)
+        )
+        return
+    record = story.at(step)
+    weights = (record.weights if record else None) or {}
+    now = ", ".join(
+        f"{t(TERM_WORDS[term][0])} {wording.percent(share)}" for term, share in weights.items()
+    )
+    st.caption(
+        t("How validation moved the four weights, and the threshold factor alpha.")
+        + (" " + t("Step {n}: {weights}.", n=step, weights=now) if now else "")
+    )
+    live_chart(
+        lambda: progress.weights_figure(info, chosen=step, revision=story.run.id),
+        (info.iterations, tuple(info.weights.items()), info.alpha, step, story.run.id),
+        "weights",
+        t("Weights of the four MSIP terms and alpha for each step"),
+        on_pick=lambda place: pick_step(story, place),
+    )
+
+
+def network(story: Story, step: int) -> None:
+    """The network as a picture that thins out with the steps, and the same as a table."""
+    title = t("The network at step {n}", n=step) if step else t("The network before pruning")
+    st.markdown(heading(title, t("channels of every convolution")))
+    layers = _layers_at(story, step)
+    info = channels.channels_info(layers)
+    live_chart(
+        lambda: channels.network_figure(info, revision=story.run.id),
+        (info.bars, story.run.id),
+        "network",
+        t("Channels of every convolution of backbone, neck and head, of the baseline and now"),
+    )
+    table = st.expander(
+        t("The same as a table"), key="layer-table", on_change="rerun", icon=":material/table:"
+    )
+    if table.open:
+        with table:
+            st.dataframe(
+                channels.layer_rows(info), hide_index=True, alt=t("Channels of every convolution")
+            )
+
+
+def _layers_at(story: Story, step: int) -> tuple[channels.LayerChannels, ...]:
+    """Channels at a step; those of the baseline are known from any finished step."""
+    if not story.iterations:
+        return ()
+    record = story.at(step)
+    if record is not None:
+        return record.layers
+    return tuple(
+        layer.model_copy(update={"before": layer.original, "after": layer.original})
+        for layer in story.iterations[0].layers
+    )

@@ -1,0 +1,175 @@
+"""How a run ended, in one sentence, and what may be done next: one panel for each way to end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from msip_core.config import PruneConfig, TrainConfig
+from msip_core.language import say, t
+from msip_core.runs.state import RunState
+from msip_core.runs.store import RunRow
+from msip_core.views import sentences, wording
+from pages.shared.choose import remember
+from pages.shared.guard import escape, guarded, show_failure
+from pages.shared.lab import lab
+from pages.shared.run_story import Story
+
+# Words that only these sentences have: msip_core.runs.failures, msip_core.pruning.schedule.
+NO_MEMORY = "did not fit into the memory"
+NO_SUCH_GOAL = "cannot be reached"
+_MOST_STEPS = 200
+_LEAST_PIXELS = 64
+
+
+def outcome(run: RunRow, story: Story | None) -> None:
+    """Draw the panel of a run that stands still; nothing while it moves."""
+    if run.state is RunState.INTERRUPTED:
+        _interrupted(run)
+    elif run.state is RunState.FAILED:
+        _failed(run)
+    elif story is not None and story.final is not None:
+        _result(story)
+        if story.is_stopped_early:
+            _guard_rail(story)
+        elif story.final.stopped_by:
+            _limits_reached(story)
+
+
+def _interrupted(run: RunRow) -> None:
+    st.warning(
+        t("This run was interrupted at step {n}. Resume from its checkpoint?", n=run.iteration)
+        if run.iteration
+        else t("This run was interrupted. Resume from its checkpoint?"),
+        icon=":material/power_off:",
+    )
+    reason = say(run.error or "")
+    st.caption(escape(f"{reason} ".lstrip()) + t("Nothing is lost but the epoch it was in."))
+
+
+def _failed(run: RunRow) -> None:
+    reason = run.error or ""
+    show_failure(say(reason) or t("The worker ended without a reason: see the log below."))
+    if NO_MEMORY in reason:
+        _smaller(run.config)
+    elif NO_SUCH_GOAL in reason and isinstance(run.config, PruneConfig):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            _patient(run.config)
+            st.page_link("pages/new.py", label=t("Choose another goal"), icon=":material/add:")
+
+
+def _smaller(config: TrainConfig | PruneConfig) -> None:
+    """The same settings with half the batch; where one image was too much, with smaller images."""
+    if config.batch > 1:
+        batch = config.batch // 2
+        _again(
+            config, t("Continue with a batch of {n}", n=batch), "batch", batch=batch,
+            help=t("Starts again with the same settings and half the images at a time."),
+        )  # fmt: skip
+        return
+    imgsz = max(_LEAST_PIXELS, config.imgsz // 2 // 32 * 32)
+    _again(
+        config, t("Continue with images of {n} px", n=imgsz), "imgsz", imgsz=imgsz,
+        help=t("Starts again with the same settings and smaller images: small crypts may be lost."),
+    )  # fmt: skip
+
+
+def _result(story: Story) -> None:
+    """Work and accuracy in one line, from what was measured."""
+    baseline, final = story.baseline, story.final
+    if baseline is None or final is None:
+        return
+    before, after = sentences.best_pair(baseline, final)
+    split = t("final test") if after.split == "test" else t("validation")
+    st.markdown(
+        t(
+            "**{saved} less work per image** ({macs_before} → {macs_after} MACs); accuracy "
+            "(mAP50, {split}, {n} images) {before} → {after} ({change}).",
+            saved=wording.percent(1 - final.macs_ratio),
+            macs_before=wording.macs(baseline.cost.macs),
+            macs_after=wording.macs(final.cost.macs),
+            split=split,
+            n=after.images,
+            before=wording.accuracy(before.map50),
+            after=wording.accuracy(after.map50),
+            change=wording.signed(after.map50 - before.map50),
+        )
+    )
+
+
+def _guard_rail(story: Story) -> None:
+    """Accuracy fell too far: the last good model is kept, three ways to go on."""
+    final, config = story.final, story.config
+    assert final is not None
+    if final.iteration:
+        text = t(
+            "Stopped at {share} of the work to protect accuracy. Last good model kept: step {n}.",
+            share=wording.percent(final.macs_ratio), n=final.iteration,
+        )  # fmt: skip
+    else:
+        text = t(
+            "Stopped after the first step to protect accuracy. The unpruned model is kept: try "
+            "a gentler run."
+        )
+    st.warning(text, icon=":material/shield:")
+    st.caption(escape(say(final.stopped_by or "")))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if final.iteration:
+            st.page_link(
+                "pages/share.py",
+                label=t("Use it"),
+                icon=":material/download:",
+                query_params={"run": story.run.id, "step": str(final.iteration)},
+            )
+        _patient(config, t("Gentler run"))
+        _again(
+            config, t("Go on without the guard"), "unguarded", max_map50_drop=None,
+            help=t("Starts again with the guard rail off and goes all the way to the goal."),
+        )  # fmt: skip
+
+
+def _limits_reached(story: Story) -> None:
+    """The goal was too far for the limits of the layers."""
+    final, config = story.final, story.config
+    assert final is not None
+    st.warning(
+        t(
+            "These layers cannot shrink further: {share} of the work is left, {goal} was the goal.",
+            share=wording.percent(final.macs_ratio, 1), goal=wording.percent(config.keep_macs, 1),
+        ),
+        icon=":material/flag:",
+    )  # fmt: skip
+    st.caption(escape(say(final.stopped_by or "")))
+    _patient(config)
+
+
+def _patient(config: PruneConfig, label: str | None = None) -> None:
+    """The same goal in twice as many, smaller steps."""
+    steps = min(_MOST_STEPS, 2 * config.iterations)
+    text = t("{n} steps instead of {now}", n=steps, now=config.iterations)
+    _again(
+        config, f"{label}: {text}" if label else text, "patient", iterations=steps,
+        help=t("A new run to the same goal in smaller steps: slower, and kinder to accuracy."),
+    )  # fmt: skip
+
+
+def _again(
+    config: TrainConfig | PruneConfig, label: str, place: str, help: str, **changes: Any
+) -> None:
+    st.button(
+        label,
+        key=f"outcome:{place}",
+        icon=":material/replay:",
+        help=help,
+        on_click=submit_changed,
+        args=(config,),
+        kwargs=changes,
+    )
+
+
+@guarded
+def submit_changed(config: TrainConfig | PruneConfig, **changes: Any) -> None:
+    """Queue the same run with these settings changed, and look at it."""
+    remember("run", lab().runs.submit(config.model_copy(update=changes)))
+    remember("step", None)
