@@ -32,7 +32,8 @@ def install_example(workspace: Workspace, assets: Path) -> bool:
     Every folder appears under its name only when it is whole.
 
     Args:
-        assets: folder with datasets/, models/, runs/ and cache/; nothing happens if it is not there.
+        assets: folder with datasets/, models/, runs/ and cache/; if it is not there, nothing
+            happens.
 
     Returns:
         True if this call finished an installation.

@@ -23,9 +23,7 @@ def content_key(workspace: Workspace, job: str, params: dict[str, Any]) -> str:
     and runs count with their content, so that answers that come with the example fit on every
     computer; a file named by path, which may be very large, with size and time of change.
     """
-    named = {
-        place: _state(file, workspace) for place, file in _named_files(workspace, params, "")
-    }
+    named = {place: _state(file, workspace) for place, file in _named_files(workspace, params, "")}
     parts = [msip_core.__version__, job, params, named]
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:40]

@@ -108,9 +108,7 @@ def most_different(compare: Mapping[str, Any], limit: int = 8) -> list[Differenc
     Among images with as many, the one with fewer objects comes first: more of it differs.
     """
     found = [
-        Difference(
-            item["id"], sum(p["kind"] != "both" for p in item["pairs"]), len(item["pairs"])
-        )
+        Difference(item["id"], sum(p["kind"] != "both" for p in item["pairs"]), len(item["pairs"]))
         for item in compare["images"]
     ]
     found = [item for item in found if item.different]

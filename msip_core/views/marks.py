@@ -150,8 +150,7 @@ def detection_marks(
 def labelled_marks(boxes: Sequence[Box]) -> list[Mark]:
     """What a person labelled, as thin white lines that cannot be chosen."""
     return [
-        Mark("", "", "", "", "", *box.xyxy, colour=_LABELLED, dash=_LABELLED_DASH)
-        for box in boxes
+        Mark("", "", "", "", "", *box.xyxy, colour=_LABELLED, dash=_LABELLED_DASH) for box in boxes
     ]
 
 
@@ -175,9 +174,7 @@ def legend_of(pairs: Sequence[Pair], labelled: int | None = None) -> list[Legend
     return items
 
 
-def _detection_mark(
-    box: Detection, classes: Sequence[str], side: Side, colour: str
-) -> Mark:
+def _detection_mark(box: Detection, classes: Sequence[str], side: Side, colour: str) -> Mark:
     name = classes[box.cls] if 0 <= box.cls < len(classes) else str(box.cls)
     # A labelled object has no score of a model: it is given as 1.
     scored = box.score < 1

@@ -5,7 +5,6 @@
 const NS = "http://www.w3.org/2000/svg";
 const MOST = 16; // times enlarged
 const CROWDED = 12; // above this many boxes only numbers are written
-const TALLEST = 720; // screen pixels of one picture
 const STATES = new WeakMap(); // Streamlit calls again with new data: what was zoomed stays so
 
 export default function (component) {
@@ -133,7 +132,7 @@ function place(state) {
   const ratio = data.width / data.height;
   const columns = state.mode === "columns";
   stage.dataset.mode = state.mode;
-  stage.style.maxWidth = `${TALLEST * ratio * (columns ? 2 : 1)}px`;
+  stage.style.maxWidth = `${data.tallest * ratio * (columns ? 2 : 1)}px`;
   stage.style.aspectRatio = columns ? "auto" : String(ratio);
   for (const pane of Object.values(panes)) pane.style.aspectRatio = columns ? String(ratio) : "";
   const wide = data.width / view.zoom, high = data.height / view.zoom;

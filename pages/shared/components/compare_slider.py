@@ -58,12 +58,14 @@ def compare_slider(
     key: str,
     picked: Callable[[str], None],
     legend: Sequence[Legend] = (),
+    tallest: int = 720,
 ) -> None:
     """Draw it; `picked` is called with the id of a box that was clicked, before the page's rerun.
 
     Args:
         size: width and height of the micrograph, the unit of all boxes.
         image: its id: zoom and pan stay while it stays.
+        tallest: of one picture, in pixels of the screen.
     """
 
     @guarded
@@ -80,6 +82,7 @@ def compare_slider(
             "width": size[0],
             "height": size[1],
             "image": image,
+            "tallest": tallest,
             "legend": [item.as_data() for item in legend],
             "words": _words(two=right is not None),
         },
