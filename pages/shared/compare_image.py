@@ -77,6 +77,7 @@ def side_by_side(pair: ModelPair, data: Dataset, record: ImageRecord) -> None:
         for side, source in (("baseline", pair.baseline), ("pruned", pair.pruned))
     ]
     if found[0] is None or found[1] is None:
+        _waiting(data, record)
         return
     before, after = above(found[0], confidence), above(found[1], confidence)
     matched = Matched(data, record, before, after, match_detections(before, after))
@@ -94,6 +95,19 @@ def side_by_side(pair: ModelPair, data: Dataset, record: ImageRecord) -> None:
             _counts(matched)
             _chosen(pair, matched)
             _table(pair, matched, kinds)
+
+
+def _waiting(data: Dataset, record: ImageRecord) -> None:
+    """The micrograph as it is, while the models are asked."""
+    alt = t("Micrograph {image}", image=record.id)
+    compare_slider(
+        Pane(micrograph_url(data, record, "waiting"), record.id, alt, []),
+        None,
+        size=(record.width, record.height),
+        image=record.id,
+        key="compare-waiting",
+        picked=_toggle,
+    )
 
 
 def _kinds() -> list[str]:

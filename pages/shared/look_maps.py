@@ -19,6 +19,7 @@ from pages.shared.lab import lab
 from pages.shared.pair import ModelPair, Source
 from pages.shared.words import known, small
 
+_SIDES = ("baseline", "pruned")  # parts of widget keys: not translated
 _METHODS = {"gradcam": "Grad-CAM", "layercam": "LayerCAM", "eigencam": "EigenCAM"}
 _METHOD_WORDS = {
     "gradcam": mark("Grad-CAM: which features raise the score of this object, and where they lie."),
@@ -50,11 +51,11 @@ def grad_maps(pair: ModelPair, subject: Subject) -> None:
         layer = choose_view(layers, "all", "look", param="layer", label=t("Layer looked at"))
     st.caption(t(_METHOD_WORDS[method]))
     scores: dict[str, dict[str, Any]] = {}
-    for column, (source, word) in zip(st.columns(2), pair.sides()):
+    for side, column, (source, word) in zip(_SIDES, st.columns(2), pair.sides()):
         params = cam_question(subject, source, method, layer)
         with column:
             label = t("Explain: {model}", model=word)
-            result = job_panel("gradcam", params, label=label, place=f"cam:{word}", auto=True)
+            result = job_panel("gradcam", params, label=label, place=f"cam:{side}", auto=True)
             if result is not None:
                 _draw_heat(subject, params, result, f"{word}: {_METHODS[method]}")
                 scores[word] = result
@@ -96,10 +97,10 @@ def shap_maps(pair: ModelPair, subject: Subject) -> None:
     }
     missing = [word for word, params in asked.items() if finished("shap", params) is None]
     expected = _expected(pair, subject, samples) if missing else ""
-    for column, (word, params) in zip(st.columns(2), asked.items()):
+    for side, column, (word, params) in zip(_SIDES, st.columns(2), asked.items()):
         with column:
             label = t("Compute SHAP: {model}", model=word)
-            result = job_panel("shap", params, label=label, place=f"shap:{word}", note=expected)
+            result = job_panel("shap", params, label=label, place=f"shap:{side}", note=expected)
             if result is not None:
                 _draw_shap(subject, params, result, word)
             elif job_state("shap", params) == "failed":
