@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import median
 from typing import Any
 from urllib.parse import urlencode
@@ -54,7 +55,16 @@ class Matched:
         return ("baseline", self.before), ("pruned", self.after)
 
     def only(self, kinds: Sequence[str]) -> list[Pair]:
-        return [pair for pair in self.pairs if pair.kind in kinds]
+        """Pairs of these kinds, in the order of the numbers on the pictures."""
+
+        def place(pair: Pair) -> tuple[float, float]:
+            before, after = pair.baseline, pair.pruned
+            return (
+                inf if before is None else self.before[before].number,
+                inf if after is None else self.after[after].number,
+            )
+
+        return sorted((pair for pair in self.pairs if pair.kind in kinds), key=place)
 
 
 def side_by_side(pair: ModelPair, data: Dataset, record: ImageRecord) -> None:

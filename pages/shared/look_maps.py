@@ -163,9 +163,12 @@ def _draw_heat(
         )
     elif note := _note(result):
         st.info(note, icon=":material/info:")
-    for skipped in result.get("skipped") or ():
-        reason = t(skipped["reason"])
-        st.caption(t("{layer} is left out: {reason}.", layer=skipped["layer"], reason=reason))
+    left_out = [
+        t("{layer} is left out: {reason}.", layer=item["layer"], reason=t(item["reason"]))
+        for item in result.get("skipped") or ()
+    ]
+    if left_out:
+        st.caption(" ".join(left_out))
     _verdict(result.get("randomised"))
 
 
@@ -190,7 +193,12 @@ def _verdict(check: Mapping[str, Any] | None) -> None:
     if not check:
         return
     if check["passed"] is None:
-        st.caption(t("Whether the map depends on what was learned could not be checked here."))
+        st.caption(
+            t(
+                "Whether the map depends on what was learned could not be checked here: the map of "
+                "the model, or that of shuffled weights, is empty."
+            )
+        )
         return
     term = small(
         t(
