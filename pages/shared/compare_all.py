@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -47,8 +47,9 @@ def all_images(pair: ModelPair, data: Dataset, record: ImageRecord) -> None:
         "agreement",
         t("Objects found by both models, with changed class, lost and new"),
     )
-    _gallery(data, result, lab().compute.key("compare", params), record)
-    _tables(pair, data, result)
+    key = lab().compute.key("compare", params)
+    _gallery(data, result, key, record)
+    _tables(pair, data, result, key)
 
 
 def _agreement_words(agreement: Mapping[str, int]) -> str:
@@ -119,7 +120,7 @@ def _thumb(name: str, content_hash: str, key: str, image: str, _item: Mapping[st
     return png(drawn)
 
 
-def _tables(pair: ModelPair, data: Dataset, result: dict[str, Any]) -> None:
+def _tables(pair: ModelPair, data: Dataset, result: dict[str, Any], key: str) -> None:
     """Per image, per well, per object: on the screen what the CSV files hold."""
     scale = scale_of(data, data.split("test"))
     views = {
@@ -128,17 +129,13 @@ def _tables(pair: ModelPair, data: Dataset, result: dict[str, Any]) -> None:
         "object": t("Every object"),
     }
     view = choose_view(views, "image", "compare", param="counts", label=t("Counts"))
-    rows = {
-        "image": tables.compare_count_rows(result, data.classes, scale=scale),
-        "well": tables.compare_count_rows(result, data.classes, by_group=True, scale=scale),
-        "object": tables.pair_rows(result, data.classes, scale=scale),
-    }
+    rows = _rows(key, view, result, data.classes, scale)
     st.dataframe(
-        rows[view],
+        rows,
         hide_index=True,
         height=260,
         alt=t("Counts of both models"),
-        column_config={column: _heading(column) for column in tables.columns_of(rows[view])},
+        column_config={column: _heading(column) for column in tables.columns_of(rows)},
     )
     if scale.unit == "px":
         st.caption(
@@ -153,13 +150,32 @@ def _tables(pair: ModelPair, data: Dataset, result: dict[str, Any]) -> None:
         for kind, (label, name) in files.items():
             st.download_button(
                 label,
-                tables.to_csv(rows[kind]),
+                _csv(key, kind, result, data.classes, scale),
                 file_name=f"{pair.run.id}-{name}.csv",
                 mime="text/csv",
                 icon=":material/download:",
                 on_click="ignore",
                 key=f"csv:{kind}",
             )
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _rows(
+    key: str, kind: str, _result: dict[str, Any], _classes: Sequence[str], _scale: tables.Scale
+) -> list[tables.Row]:
+    """Made once per answer: a large test part has thousands of objects. `key` is made from the
+    dataset too, so it stands for classes and pixel sizes."""
+    if kind == "object":
+        return tables.pair_rows(_result, _classes, scale=_scale)
+    by_group = kind == "well"
+    return tables.compare_count_rows(_result, _classes, by_group=by_group, scale=_scale)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _csv(
+    key: str, kind: str, _result: dict[str, Any], _classes: Sequence[str], _scale: tables.Scale
+) -> str:
+    return tables.to_csv(_rows(key, kind, _result, _classes, _scale))
 
 
 def _heading(column: str) -> str:

@@ -25,6 +25,7 @@ from msip_core.views.marks import (
 )
 from msip_core.views.pictures import draw_boxes, draw_pairs
 from msip_core.views.wording import percent
+from pages.shared.compare_numbers import compare_question
 from pages.shared.components.compare_slider import Pane, compare_slider
 from pages.shared.detections import (
     above,
@@ -34,6 +35,7 @@ from pages.shared.detections import (
     pixels_of,
     scale_of,
 )
+from pages.shared.jobs import finished
 from pages.shared.layout import Fact, facts, picture
 from pages.shared.pair import OBJECTS_OF, ModelPair, chosen_object, forget_object, remember_object
 from pages.shared.words import known, small
@@ -87,12 +89,17 @@ def side_by_side(pair: ModelPair, data: Dataset, record: ImageRecord) -> None:
         for side, source in (("baseline", pair.baseline), ("pruned", pair.pruned))
     ]
     if found[0] is None or found[1] is None:
-        _waiting(data, record)
-        return
-    before, after = above(found[0], confidence), above(found[1], confidence)
+        # Counted already, though only from a higher score on: better than an empty page.
+        counted = _counted(pair, data, record)
+        if counted is None:
+            _waiting(data, record)
+            return
+        found = counted
+    first, second = (side or [] for side in found)
+    before, after = above(first, confidence), above(second, confidence)
     matched = Matched(data, record, before, after, match_detections(before, after))
     if not matched.pairs:
-        nothing_found([*found[0], *found[1]], confidence)
+        nothing_found([*first, *second], confidence)
     kinds = _kinds()
     with st.container(key="beside"):
         pictures, numbers = st.columns([3, 2], gap="medium")
@@ -105,6 +112,17 @@ def side_by_side(pair: ModelPair, data: Dataset, record: ImageRecord) -> None:
             _counts(matched)
             _chosen(pair, matched)
             _table(pair, matched, kinds)
+
+
+def _counted(
+    pair: ModelPair, data: Dataset, record: ImageRecord
+) -> list[list[Detection] | None] | None:
+    """What both models found when all test images were counted."""
+    result = finished("compare", compare_question(pair, data))
+    for item in result["images"] if result else ():
+        if item["id"] == record.id:
+            return [[Detection.model_validate(d) for d in item[s]] for s in ("baseline", "pruned")]
+    return None
 
 
 def _waiting(data: Dataset, record: ImageRecord) -> None:

@@ -5,6 +5,7 @@
 const NS = "http://www.w3.org/2000/svg";
 const MOST = 16; // times enlarged
 const CROWDED = 12; // above this many boxes only numbers are written
+const NARROW = 420; // screen pixels of a picture below which there is no room for more either
 const STATES = new WeakMap(); // Streamlit calls again with new data: what was zoomed stays so
 
 export default function (component) {
@@ -60,6 +61,9 @@ function draw(state) {
   for (const side of ["left", "right"]) {
     if (data[side]) drawPane(state, side, panes[side], data[side]);
   }
+  const [first, second] = root.querySelectorAll(".titles span");
+  first.textContent = data.left.title;
+  second.textContent = two ? data.right.title : "";
   drawLegend(root.querySelector(".legend"), data.legend || []);
   place(state);
 }
@@ -70,12 +74,10 @@ function drawPane(state, side, pane, content) {
   svg.replaceChildren();
   svg.setAttribute("role", "group");
   svg.setAttribute("aria-label", content.alt);
-  pane.querySelector(".title").textContent = content.title;
   const { width, height } = state.data;
   add(svg, "image", { href: content.url, width, height, "aria-hidden": "true" });
-  const brief = content.marks.filter((mark) => mark.id).length > CROWDED;
   for (const mark of content.marks) drawBox(svg, mark);
-  for (const mark of content.marks) if (mark.number) drawTag(svg, mark, brief);
+  for (const mark of content.marks) if (mark.number) drawTag(svg, mark);
   if (focused) svg.querySelector(`[data-id="${CSS.escape(focused)}"]`)?.focus();
   state.scale = 0; // the tags are new: place them
 }
@@ -96,12 +98,11 @@ function drawBox(svg, mark) {
   add(box, "rect", { ...size, class: "line", stroke: mark.colour, "stroke-dasharray": dash });
 }
 
-function drawTag(svg, mark, brief) {
+function drawTag(svg, mark) {
   const tag = add(svg, "g", { class: "tag", "aria-hidden": "true" });
   tag.mark = mark;
   const plate = add(tag, "rect", { fill: mark.colour, rx: 2 });
-  const text = add(tag, "text", { fill: mark.ink, x: 4, y: 9 });
-  text.textContent = brief && !mark.chosen ? mark.number : `${mark.number} ${mark.text}`;
+  add(tag, "text", { fill: mark.ink, x: 4, y: 9 });
   plate.setAttribute("height", 18);
 }
 
@@ -133,6 +134,8 @@ function place(state) {
   const columns = state.mode === "columns";
   stage.dataset.mode = state.mode;
   stage.style.maxWidth = `${data.tallest * ratio * (columns ? 2 : 1)}px`;
+  root.querySelector(".titles").dataset.mode = state.mode;
+  root.querySelector(".titles").style.maxWidth = stage.style.maxWidth;
   stage.style.aspectRatio = columns ? "auto" : String(ratio);
   for (const pane of Object.values(panes)) pane.style.aspectRatio = columns ? String(ratio) : "";
   const wide = data.width / view.zoom, high = data.height / view.zoom;
@@ -166,8 +169,13 @@ function placeHandle(state) {
 
 function placeTags(pane, scale, data) {
   const taken = [];
-  for (const tag of pane.querySelectorAll(".tag")) {
+  const tags = [...pane.querySelectorAll(".tag")];
+  const zoom = (scale * data.width) / pane.clientWidth;
+  const brief = tags.length > CROWDED * zoom ** 2 || pane.clientWidth * zoom < NARROW;
+  for (const tag of tags) {
     const { mark } = tag;
+    tag.querySelector("text").textContent =
+      brief && !mark.chosen ? mark.number : `${mark.number} ${mark.text}`;
     const text = tag.querySelector("text").getComputedTextLength() + 8;
     tag.querySelector("rect").setAttribute("width", text);
     const w = text / scale, h = 18 / scale;
