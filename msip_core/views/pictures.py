@@ -172,39 +172,12 @@ def band_width(box: Box) -> float:
     return max(2.0, 0.1 * sqrt(max(0.0, box.x2 - box.x1) * max(0.0, box.y2 - box.y1)))
 
 
-def draw_band(
-    pixels: Pixels,
-    outline: NDArray[np.floating],
-    width: float,
-    *,
-    colour: str = style.SKY,
-    min_side: int = 768,
-) -> Pixels:
-    """Mark the border of one object and the band of `width` pixels on both sides of it.
-
-    Args:
-        outline: closed polygon (n, 2) in x, y pixels: the mask's contour, or `box_outline(box)`.
-    """
-    factor = enlargement(pixels, min_side)
-    picture = enlarge(pixels, factor)
-    points = np.rint(np.asarray(outline, dtype=np.float64) * factor).astype(np.int32)
-    line = np.full(picture.shape[:2], 255, np.uint8)
-    cv2.polylines(line, [points.reshape(-1, 1, 2)], True, 0, 1)
-    distance = cv2.distanceTransform(line, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    band = distance <= width * factor
-    tint = np.array(style.rgb(colour), dtype=np.float64)
-    picture[band] = (picture[band] * 0.68 + tint * 0.32).astype(np.uint8)
-    stroke = max(2, round(max(picture.shape[:2]) / 400))
-    cv2.polylines(picture, [points.reshape(-1, 1, 2)], True, style.rgb(colour), stroke, cv2.LINE_AA)
-    return picture
-
-
 def draw_border(
     picture: Pixels, outline: NDArray[np.floating], width: float, factor: int
 ) -> Pixels:
     """The outline as a line and the edges of its band as thin broken lines, over any picture.
 
-    Unlike `draw_band` it colours nothing: what lies in the band can still be compared.
+    Nothing in the band is coloured: it can still be compared.
 
     Args:
         picture: enlarged by `factor`.

@@ -96,18 +96,6 @@ def group_rows(images: Sequence[CountedImage], classes: Sequence[str]) -> list[R
     return rows
 
 
-def counted_images(compare: Mapping[str, Any], side: str) -> list[CountedImage]:
-    """The images of a comparison result as one model saw them; `side`: "baseline" or "pruned"."""
-    return [
-        CountedImage(
-            item.get("file") or item["id"],
-            item.get("group") or "",
-            [Detection.model_validate(value) for value in item[side]],
-        )
-        for item in compare["images"]
-    ]
-
-
 def compare_count_rows(
     compare: Mapping[str, Any],
     classes: Sequence[str],
