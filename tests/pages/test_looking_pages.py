@@ -169,7 +169,7 @@ def test_a_micrograph_whose_file_is_gone_is_one_sentence(
     test = open_page(page, run=full)
 
     no_crash(test)
-    assert "cannot be read any more: import dataset" in test.error[0].value
+    assert "is gone from the workspace: import the dataset again" in test.error[0].value
     assert test.selectbox("choose::image")  # another one can be chosen
 
 
