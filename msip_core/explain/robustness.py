@@ -26,7 +26,6 @@ from msip_core.explain.targets import private_copy
 NOISE_LEVELS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 HEADLINE_NOISE = 0.05
 ALIKE = 0.5  # rank correlation from which two maps are called alike
-_TRIES = 4  # shuffles at most, for each map that is wanted
 _COMPARED_SIDE = 64  # px: finer than any map's own resolution is only interpolation
 
 
@@ -72,15 +71,10 @@ def randomised_check(
     Args:
         learned: the map of `model` for this image, method and layers.
     """
-    if not learned.heat.any():
-        return _judge(None, 0)
     frame = Frame.fit(image, imgsz)
     images = frame.tensor(image)[None].to(next(model.parameters()).device)
-    found: list[float] = []
-    # Shuffled weights often give an empty map, which has no correlation: then others are drawn.
-    for draw in range(draws * _TRIES):
-        if len(found) == draws:
-            break
+    found = []
+    for draw in range(draws):
         shuffled = shuffle_weights(private_copy(model), seed + draw)
         other = explain_target(
             shuffled, frame, images, learned.target, method=method, layers=layers

@@ -169,7 +169,8 @@ def _draw_heat(
     ]
     if left_out:
         st.caption(" ".join(left_out))
-    _verdict(result.get("randomised"))
+    if result["layers"]:
+        _verdict(result.get("randomised"))
 
 
 def _note(result: Mapping[str, Any]) -> str:
@@ -195,8 +196,8 @@ def _verdict(check: Mapping[str, Any] | None) -> None:
     if check["passed"] is None:
         st.caption(
             t(
-                "Whether the map depends on what was learned could not be checked here: the map of "
-                "the model, or that of shuffled weights, is empty."
+                "Whether the map depends on what was learned could not be checked: shuffled "
+                "weights give an empty map for this object, so there is nothing to compare."
             )
         )
         return

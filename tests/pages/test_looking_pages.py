@@ -77,14 +77,23 @@ def test_speed_is_called_faster_only_where_it_is(full: str, open_page: Open) -> 
     assert test.get("plotly_chart")
 
 
-def test_counts_of_all_test_images_as_csv(full: str, open_page: Open) -> None:
+def test_counts_of_all_test_images_as_csv(
+    workspace: Workspace, full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    compute.answers = shifted
     test = open_page("compare", run=full)
     test.button("job:compare:start").click().run()
 
     no_crash(test)
+    assert not test.error
     labels = [b.proto.label for b in test.get("download_button")]
     assert "Counts per image (CSV)" in labels
     assert "Counts per well (CSV)" in labels
+    data = open_dataset(workspace, "example")
+    table = next(d.value for d in test.dataframe if "baseline_total" in d.value)
+    assert list(table["baseline_total"]) == [len(data.boxes(r)) for r in data.split("test")]
+    assert "baseline_median_size_um" in table
+    assert "pruned_crypt_fraction" in table
 
 
 def test_numbers_on_the_picture_are_those_of_the_table(
@@ -260,18 +269,18 @@ def test_an_empty_map_and_a_missing_box_are_said(
     full: str, open_page: Open, compute: FakeCompute
 ) -> None:
     reason = "its map is empty: nothing there raises the score"
-    check = {"correlation": None, "draws": 0, "passed": None, "verdict": ""}
     skipped = [{"layer": "P4 (layer 18)", "reason": reason}]
-    compute.answers = changed("gradcam", layers=[], skipped=skipped, randomised=check)
+    compute.answers = changed("gradcam", layers=[], skipped=skipped)
     text = words(open_page("look", run=full, layer="P4"))
     assert text.count("No layer gave a map for this object: choose another layer") == 2
     assert "P4 (layer 18) is left out: its map is empty" in text
-    assert "could not be checked here" in text
 
-    compute.answers = changed("gradcam", note="This model…", target={"best_iou": 0.31})
-    assert "no box here that matches the chosen one (best overlap 0.31)" in words(
-        open_page("look", run=full)
-    )
+    check = {"correlation": None, "draws": 0, "passed": None, "verdict": ""}
+    target = {"best_iou": 0.31}
+    compute.answers = changed("gradcam", note="This model…", target=target, randomised=check)
+    text = words(open_page("look", run=full))
+    assert "no box here that matches the chosen one (best overlap 0.31)" in text
+    assert "shuffled weights give an empty map for this object" in text
 
 
 def test_a_slow_shap_offers_fewer_evaluations(
