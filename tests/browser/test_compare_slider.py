@@ -55,14 +55,12 @@ def both_pictures_zoom(page: Page) -> None:
 
 def a_box_is_chosen(page: Page) -> None:
     page.get_by_role("button", name="Two columns").click()
-    boxes = page.locator(".right .box[data-id]")
-    wanted = str(boxes.nth(1).get_attribute("data-id"))
-    centre(page, boxes.nth(1).locator(".line"))
-    page.wait_for_url(re.compile(rf"objects=lighter&object={wanted[1:]}|object={wanted[1:]}&"))
+    centre(page, page.locator(".right .box[data-id=p3] .line"))
+    expect(page).to_have_url(re.compile("objects=lighter&object=3$"))
     expect(page.get_by_text("See where both models look")).to_be_visible()
     page.locator(".left .box[data-id=b1]").focus()
     page.keyboard.press("Enter")
-    page.wait_for_url(re.compile("objects=found"))
+    expect(page).to_have_url(re.compile("objects=found&object=1$"))
     expect(page.locator(".left .box[data-id=b1]")).to_have_attribute("aria-pressed", "true")
 
 
@@ -70,7 +68,7 @@ def a_click_on_a_small_picture_opens_it(page: Page) -> None:
     first = page.locator(".thumbs button").first
     name = str(first.get_attribute("data-id"))
     first.click()
-    page.wait_for_url(re.compile(f"image={name}"))
+    expect(page).to_have_url(re.compile(f"image={name}"))
     expect(first).to_have_attribute("aria-current", "true")
 
 
