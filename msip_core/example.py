@@ -1,6 +1,8 @@
 """The drawn example at first start: dataset, baseline and finished run, copied from assets/.
 
-    assets/example/{datasets,models,runs}/<name>/    the same layout as a workspace
+    assets/example/{datasets,models,runs,cache}/<name>/    the same layout as a workspace
+
+The cache holds the answers to what the pages ask at first, so that none of them opens empty.
 
 Copied once, into an empty workspace only. A marker file remembers it, so that an example that a
 person deleted does not come back, and a copy that was cut off is finished at the next start.
@@ -21,7 +23,7 @@ log = logging.getLogger(__name__)
 
 _MARKER = ".example"
 _BEGUN, _DONE = "copying\n", "installed\n"
-_KINDS = ("datasets", "models", "runs")
+_KINDS = ("datasets", "models", "runs", "cache")
 
 
 def install_example(workspace: Workspace, assets: Path) -> bool:
@@ -30,7 +32,8 @@ def install_example(workspace: Workspace, assets: Path) -> bool:
     Every folder appears under its name only when it is whole.
 
     Args:
-        assets: folder with datasets/, models/ and runs/; nothing happens if it is not there.
+        assets: folder with datasets/, models/, runs/ and cache/; if it is not there, nothing
+            happens.
 
     Returns:
         True if this call finished an installation.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from msip_core.language import t
 from pages.shared.explain import Subject
 from pages.shared.layout import header, next_step
 from pages.shared.look_maps import grad_maps, shap_maps
@@ -9,9 +10,11 @@ from pages.shared.look_object import choose_object
 from pages.shared.pair import choose_image, choose_pair, pair_dataset
 
 header(
-    "Where it looks",
-    "Why did it mark this crypt? The same object, explained for the baseline and for the lighter "
-    "model.",
+    t("Where it looks"),
+    t(
+        "Why did it mark this crypt? The same object, explained for the baseline and for the "
+        "lighter model."
+    ),
 )
 pair = choose_pair()
 if pair is not None:
@@ -24,8 +27,8 @@ if pair is not None:
         shap_maps(pair, subject)
     next_step(
         "pages/share.py",
-        "take figures and the model home",
-        "Figures for a paper, the model file, everything needed to repeat the run.",
+        t("take figures and the model home"),
+        t("Figures for a paper, the model file, everything needed to repeat the run."),
         run=pair.run.id,
         step=str(pair.iteration),
         image=record.id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ _DEPTH = 2
 def content_key(workspace: Workspace, job: str, params: dict[str, Any]) -> str:
     """sha256 over job, params, program version, and the state of every file that params name.
 
-    Params name files by path, by dataset, by model id, or by run and iteration; a file counts
-    with size and time of change, so a dataset that was imported again is a new question.
+    Params name files by path, by dataset, by model id, or by run and iteration. Datasets, models
+    and runs count with their content, so that answers that come with the example fit on every
+    computer; a file named by path, which may be very large, with size and time of change.
     """
-    named = {place: _state(file) for place, file in _named_files(workspace, params, "")}
+    named = {place: _state(file, workspace) for place, file in _named_files(workspace, params, "")}
     parts = [msip_core.__version__, job, params, named]
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:40]
@@ -56,15 +58,24 @@ def _candidates(
         yield workspace.models / value / "model.pt"
 
 
-def _state(path: Path) -> list[Any]:
-    """Size and time of change; of a folder, the times of the folders in it, which change with
-    each file that comes or goes."""
+def _state(path: Path, workspace: Workspace) -> list[Any]:
+    """What tells one content from another; of a folder, the times of the folders in it, which
+    change with each file that comes or goes."""
     if path.is_dir():
         return [[str(p), p.stat().st_mtime_ns] for p in sorted(_folders(path, _DEPTH))]
     if not path.is_file():
         return []
     stat = path.stat()
+    if any(path.is_relative_to(f) for f in (workspace.datasets, workspace.models, workspace.runs)):
+        return [stat.st_size, _digest(path, stat.st_size, stat.st_mtime_ns)]
     return [stat.st_size, stat.st_mtime_ns]
+
+
+@lru_cache(maxsize=512)
+def _digest(path: Path, size: int, changed: int) -> str:
+    """sha256 of a file, read once per change of it: `size` and `changed` are its name here."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _folders(path: Path, depth: int) -> Iterator[Path]:

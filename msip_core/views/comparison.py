@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
+from msip_core.language import t
 from msip_core.views import style, wording
 from msip_core.views.screen import new_figure
 from msip_core.views.tables import latency_pairs
@@ -47,22 +48,25 @@ def latency_figure(info: LatencyInfo, *, revision: str = "latency") -> go.Figure
     """Bars with the interval of the median; the hatched bars are the pruned model."""
     settings = list(dict.fromkeys(bar.setting for bar in info.bars))
     height = 110 + 62 * max(1, len(settings))
-    figure = new_figure("milliseconds per image (median, 95 % interval)", "", revision=revision,
-                        height=height)  # fmt: skip
+    title = t("milliseconds per image (median, 95 % interval)")
+    figure = new_figure(title, "", revision=revision, height=height)
     figure.update_layout(barmode="group", bargap=0.35, hovermode="closest")
-    looks = {"baseline": (style.BASELINE, ""), "pruned": (style.AFTER, "/")}
-    for model, (colour, shape) in looks.items():
+    looks = {
+        "baseline": (t("Baseline"), style.BASELINE, ""),
+        "pruned": (t("Lighter model"), style.AFTER, "/"),
+    }
+    for model, (word, colour, shape) in looks.items():
         bars = [bar for bar in info.bars if bar.model == model]
         figure.add_bar(
             y=[bar.setting for bar in bars], x=[bar.median for bar in bars], orientation="h",
-            name=model, marker={"color": colour, "pattern": {"shape": shape, "solidity": 0.25}},
+            name=word, marker={"color": colour, "pattern": {"shape": shape, "solidity": 0.25}},
             error_x={
                 "type": "data", "symmetric": False, "thickness": 2, "color": style.GOLD,
                 "array": [bar.high - bar.median for bar in bars],
                 "arrayminus": [bar.median - bar.low for bar in bars],
             },
             text=[wording.milliseconds(bar.median) for bar in bars], textposition="inside",
-            insidetextanchor="start", hovertemplate="%{y}: %{text}<extra>" + model + "</extra>",
+            insidetextanchor="start", hovertemplate="%{y}: %{text}<extra>" + word + "</extra>",
         )  # fmt: skip
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_xaxes(rangemode="tozero")
@@ -85,16 +89,42 @@ def agreement_info(agreement: Mapping[str, int]) -> AgreementInfo:
     return AgreementInfo({kind: int(agreement.get(kind, 0)) for kind in style.PAIR_KINDS})
 
 
+class Difference(NamedTuple):
+    """How far two models disagree on one image.
+
+    Attributes:
+        different: objects that are lost, new or of another class.
+        objects: all objects that either of them found.
+    """
+
+    image: str
+    different: int
+    objects: int
+
+
+def most_different(compare: Mapping[str, Any], limit: int = 8) -> list[Difference]:
+    """The images where the models disagree on most objects, most first; none where they agree.
+
+    Among images with as many, the one with fewer objects comes first: more of it differs.
+    """
+    found = [
+        Difference(item["id"], sum(p["kind"] != "both" for p in item["pairs"]), len(item["pairs"]))
+        for item in compare["images"]
+    ]
+    found = [item for item in found if item.different]
+    return sorted(found, key=lambda item: (-item.different, item.objects))[:limit]
+
+
 _HATCH = {"both": "", "class changed": "x", "lost": "/", "new": "."}
 
 
 def agreement_figure(info: AgreementInfo, *, revision: str = "agreement") -> go.Figure:
     """One stacked bar; each kind has its colour and hatch, and its count is written in it."""
-    figure = new_figure("objects", "", revision=revision, height=150)
+    figure = new_figure(t("objects"), "", revision=revision, height=150)
     figure.update_layout(barmode="stack", hovermode="closest", legend_traceorder="normal")
     for kind, count in info.counts.items():
         figure.add_bar(
-            x=[count], y=[""], orientation="h", name=style.PAIR_WORDS[kind], text=[count or ""],
+            x=[count], y=[""], orientation="h", name=t(style.PAIR_WORDS[kind]), text=[count or ""],
             textposition="inside", hovertemplate="%{x} %{fullData.name}<extra></extra>",
             marker={
                 "color": style.PAIR_COLOURS[kind],

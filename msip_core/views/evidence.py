@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msip_core.boxes import Detection, Pair
+from msip_core.language import mark
 from msip_core.views import wording
 
 Pixels = NDArray[np.uint8]
@@ -111,12 +112,12 @@ def choose_images(compare: Mapping[str, Any], limit: int = 3) -> list[Mapping[st
 
 
 _SCORES: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "ber": ("heat on the border", wording.percent),
-    "crypt_ber": ("heat on the crypt borders", wording.percent),
-    "enrichment": ("enrichment of the border", lambda v: f"{v:.2f} ×"),
-    "energy_in_box": ("heat inside the box", wording.percent),
-    "hit": ("hottest point on the object", lambda v: "yes" if v else "no"),
-    "c_at_10": ("carried by the strongest tenth", wording.percent),
+    "ber": (mark("heat on the border"), wording.percent),
+    "crypt_ber": (mark("heat on the crypt borders"), wording.percent),
+    "enrichment": (mark("enrichment of the border"), lambda v: f"{v:.2f} ×"),
+    "energy_in_box": (mark("heat inside the box"), wording.percent),
+    "hit": (mark("hottest point on the object"), lambda v: mark("yes") if v else mark("no")),
+    "c_at_10": (mark("carried by the strongest tenth"), wording.percent),
 }
 
 

@@ -172,31 +172,46 @@ def band_width(box: Box) -> float:
     return max(2.0, 0.1 * sqrt(max(0.0, box.x2 - box.x1) * max(0.0, box.y2 - box.y1)))
 
 
-def draw_band(
-    pixels: Pixels,
-    outline: NDArray[np.floating],
-    width: float,
-    *,
-    colour: str = style.SKY,
-    min_side: int = 768,
+def draw_border(
+    picture: Pixels, outline: NDArray[np.floating], width: float, factor: int
 ) -> Pixels:
-    """Mark the border of one object and the band of `width` pixels on both sides of it.
+    """The outline as a line and the edges of its band as thin broken lines, over any picture.
+
+    Nothing in the band is coloured: it can still be compared.
 
     Args:
-        outline: closed polygon (n, 2) in x, y pixels: the mask's contour, or `box_outline(box)`.
+        picture: enlarged by `factor`.
+        outline: closed polygon (n, 2) in x, y pixels of the micrograph.
+        width: half width of the band in pixels of the micrograph.
     """
-    factor = enlargement(pixels, min_side)
-    picture = enlarge(pixels, factor)
-    points = np.rint(np.asarray(outline, dtype=np.float64) * factor).astype(np.int32)
-    line = np.full(picture.shape[:2], 255, np.uint8)
-    cv2.polylines(line, [points.reshape(-1, 1, 2)], True, 0, 1)
-    distance = cv2.distanceTransform(line, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    band = distance <= width * factor
-    tint = np.array(style.rgb(colour), dtype=np.float64)
-    picture[band] = (picture[band] * 0.68 + tint * 0.32).astype(np.uint8)
-    stroke = max(2, round(max(picture.shape[:2]) / 400))
-    cv2.polylines(picture, [points.reshape(-1, 1, 2)], True, style.rgb(colour), stroke, cv2.LINE_AA)
+    picture = picture.copy()
+    points = np.rint((np.asarray(outline, dtype=np.float64) + 0.5) * factor).astype(np.int32)
+    ground = np.full(picture.shape[:2], 255, np.uint8)
+    cv2.polylines(ground, [points.reshape(-1, 1, 2)], True, 0, 1)
+    distance = cv2.distanceTransform(ground, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    band = (distance <= width * factor).astype(np.uint8)
+    edges, _ = cv2.findContours(band, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    stroke = max(1, round(max(picture.shape[:2]) / 500))
+    dash = 6 * stroke
+    for edge in edges:
+        for start in range(0, len(edge), 2 * dash):
+            piece = [edge[start : start + dash]]
+            # A dark rim: white alone would vanish in the bright middle of a map.
+            for colour, thickness in ((_RIM, stroke + 2), ((255, 255, 255), stroke)):
+                cv2.polylines(picture, piece, False, colour, thickness, cv2.LINE_AA)
+    for colour, thickness in ((_RIM, stroke + 3), ((255, 255, 255), stroke + 1)):
+        cv2.polylines(picture, [points.reshape(-1, 1, 2)], True, colour, thickness, cv2.LINE_AA)
     return picture
+
+
+def shrink(pixels: Pixels, longest: int) -> Pixels:
+    """The picture with its longer side at most `longest` pixels."""
+    height, width = pixels.shape[:2]
+    share = longest / max(height, width)
+    if share >= 1:
+        return pixels
+    size = (max(1, round(width * share)), max(1, round(height * share)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _check_shape(values: NDArray[np.floating], pixels: Pixels) -> None:

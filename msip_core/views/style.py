@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from msip_core.language import mark
+
 ACCENT = "#0F766E"
 INK = "#1B2B2A"
 PAPER = "#FFFFFF"
@@ -60,10 +62,10 @@ PAIR_DASHES: MappingProxyType[str, tuple[int, ...]] = MappingProxyType(
 )
 PAIR_WORDS = MappingProxyType(
     {
-        "both": "found by both",
-        "class changed": "class changed",
-        "lost": "lost (baseline only)",
-        "new": "new (pruned only)",
+        "both": mark("found by both"),
+        "class changed": mark("class changed"),
+        "lost": mark("lost (baseline only)"),
+        "new": mark("new (pruned only)"),
     }
 )
 PAIR_KINDS = tuple(PAIR_WORDS)

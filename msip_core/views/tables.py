@@ -8,14 +8,18 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from math import sqrt
+from statistics import median
+from typing import Any, Literal, NamedTuple
 
-from msip_core.boxes import Detection, Pair
+from msip_core.boxes import Box, Detection, Pair
 from msip_core.events import BaselineRecord, Cost, IterationRecord, LayerChannels, Metrics
 from msip_core.views import wording
 from msip_core.views.channels import part_of
 
 Row = dict[str, Any]
+CRYPT = "crypt"  # the class whose share is counted
 
 
 class CountedImage(NamedTuple):
@@ -92,45 +96,90 @@ def group_rows(images: Sequence[CountedImage], classes: Sequence[str]) -> list[R
     return rows
 
 
-def counted_images(compare: Mapping[str, Any], side: str) -> list[CountedImage]:
-    """The images of a comparison result as one model saw them; `side`: "baseline" or "pruned"."""
-    return [
-        CountedImage(
-            item.get("file") or item["id"],
-            item.get("group") or "",
-            [Detection.model_validate(value) for value in item[side]],
-        )
-        for item in compare["images"]
-    ]
-
-
 def compare_count_rows(
-    compare: Mapping[str, Any], classes: Sequence[str], *, by_group: bool = False
+    compare: Mapping[str, Any],
+    classes: Sequence[str],
+    *,
+    by_group: bool = False,
+    scale: Scale | None = None,
 ) -> list[Row]:
-    """Counts of both models side by side, per image or per well, with how they agree."""
+    """Counts of both models side by side, per image or per well, with how they agree.
+
+    Args:
+        scale: with it, each model's crypt fraction and median size stand beside its counts.
+    """
     keys = ["group"] if by_group else ["image", "group"]
     rows: dict[tuple[str, ...], Row] = {}
-    for first, second, item in zip(
-        counted_images(compare, "baseline"), counted_images(compare, "pruned"), compare["images"]
-    ):
-        key = (first.group,) if by_group else (first.image, first.group)
+    members: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for item in compare["images"]:
+        image = (item.get("file") or item["id"], item.get("group") or "")
+        members.setdefault(image[1:] if by_group else image, []).append(item)
+    for key, items in members.items():
         row = rows.setdefault(key, dict(zip(keys, key)))
-        for side, counted in (("baseline", first), ("pruned", second)):
-            for name, count in _per_class(counted.detections, classes).items():
-                _add(row, f"{side}_{name}", count)
-            _add(row, f"{side}_total", len(counted.detections))
+        for side in ("baseline", "pruned"):
+            found = [Detection.model_validate(d) for item in items for d in item[side]]
+            counts = _per_class(found, classes)
+            row |= {f"{side}_{name}": count for name, count in counts.items()}
+            row[f"{side}_total"] = len(found)
+            if scale is not None:
+                sizes = [size for item in items for size in scale.sizes(item["id"], item[side])]
+                row |= _shape_columns(side, found, classes, sizes, scale.unit)
         for kind in ("both", "class changed", "lost", "new"):
-            found = sum(pair["kind"] == kind for pair in item["pairs"])
-            _add(row, kind.replace(" ", "_"), found)
+            column = kind.replace(" ", "_")
+            row[column] = sum(p["kind"] == kind for item in items for p in item["pairs"])
     return list(rows.values())
 
 
-def _add(row: Row, column: str, count: int) -> None:
-    row[column] = row.get(column, 0) + count
+def _shape_columns(
+    side: str, found: Sequence[Detection], classes: Sequence[str], sizes: list[float], unit: str
+) -> Row:
+    columns: Row = {}
+    if CRYPT in classes:
+        columns[f"{side}_crypt_fraction"] = _rounded(crypt_fraction(found, classes), 4)
+    columns[f"{side}_median_size_{unit}"] = _rounded(median(sizes) if sizes else None, 2)
+    return columns
 
 
-def pair_rows(compare: Mapping[str, Any], classes: Sequence[str]) -> list[Row]:
-    """One row per matched, lost or new object with the numbers drawn on both pictures."""
+def crypt_fraction(found: Sequence[Detection], classes: Sequence[str]) -> float | None:
+    """Share of the objects that are crypts; None without objects or without such a class."""
+    if CRYPT not in classes or not found:
+        return None
+    return sum(d.cls == list(classes).index(CRYPT) for d in found) / len(found)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes of the images of one table: micrometres if every image has a pixel size.
+
+    Attributes:
+        pixel_um: micrometres per pixel by image id, None where it is not known.
+    """
+
+    pixel_um: Mapping[str, float | None]
+
+    @property
+    def unit(self) -> Literal["um", "px"]:
+        known = self.pixel_um and all(value is not None for value in self.pixel_um.values())
+        return "um" if known else "px"
+
+    def size(self, image: str, box: Box) -> float:
+        """Side of the square as large as the box, in `unit`."""
+        pixels = sqrt(max(0.0, box.x2 - box.x1) * max(0.0, box.y2 - box.y1))
+        return pixels * (self.pixel_um[image] or 1.0) if self.unit == "um" else pixels
+
+    def sizes(self, image: str, found: Sequence[Any]) -> list[float]:
+        """Of all boxes of one image, as they stand in a job's result."""
+        return [self.size(image, Detection.model_validate(item)) for item in found]
+
+
+def pair_rows(
+    compare: Mapping[str, Any], classes: Sequence[str], *, scale: Scale | None = None
+) -> list[Row]:
+    """One row per matched, lost or new object with the numbers drawn on both pictures.
+
+    Args:
+        scale: with it, the sizes of both boxes stand beside them.
+    """
     rows: list[Row] = []
     for item in compare["images"]:
         sides = {
@@ -145,6 +194,9 @@ def pair_rows(compare: Mapping[str, Any], classes: Sequence[str]) -> list[Row]:
                 row[f"{side}_number"] = found.number if found else None
                 row[f"{side}_class"] = classes[found.cls] if found else None
                 row[f"{side}_score"] = round(found.score, 4) if found else None
+                if scale is not None:
+                    size = scale.size(item["id"], found) if found else None
+                    row[f"{side}_size_{scale.unit}"] = _rounded(size, 2)
             row["iou"] = round(pair.iou, 4)
             rows.append(row)
     return rows

@@ -1,42 +1,34 @@
-"""One micrograph, both models, boxes matched."""
+"""One micrograph, both models, boxes matched: slider or columns, filtered, from a score on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import streamlit as st
 
-from msip_core.boxes import Detection, Pair, match_detections
+from msip_core.boxes import Detection, match_detections
 from msip_core.data.dataset import Dataset, ImageRecord
-from msip_core.views import style, tables
-from msip_core.views.pictures import Side, draw_boxes, draw_pairs
-from msip_core.views.wording import plural
-from pages.shared.detections import above, find, pixels_of
+from msip_core.language import t, tn
+from msip_core.views import style
+from msip_core.views.marks import Mark, Side, labelled_marks, legend_of, pair_marks
+from msip_core.views.pictures import draw_boxes, draw_pairs
+from pages.shared.compare_numbers import compare_question
+from pages.shared.compare_objects import Matched, chosen_card, counts, objects_table
+from pages.shared.components.compare_slider import Pane, compare_slider
+from pages.shared.detections import above, find, micrograph_url, nothing_found, pixels_of
+from pages.shared.jobs import finished
 from pages.shared.layout import picture
-from pages.shared.pair import ModelPair
+from pages.shared.pair import ModelPair, chosen_object, forget_object, remember_object
 from pages.shared.words import small
 
-# Small enough that the numbers can be read when two pictures share the page.
-_SIDE = 560
-
-
-@dataclass(frozen=True, slots=True)
-class Matched:
-    """One micrograph as two models saw it, boxes matched."""
-
-    data: Dataset
-    record: ImageRecord
-    before: Sequence[Detection]
-    after: Sequence[Detection]
-    pairs: Sequence[Pair]
+_SIDE = 560  # pixels: small enough that numbers can be read when two pictures share the page
 
 
 def side_by_side(pair: ModelPair, data: Dataset, record: ImageRecord) -> None:
-    """Two pictures with the same numbers as the table below them."""
+    """The pictures with the same numbers as the table beside them."""
     left, right = st.columns(2, vertical_alignment="bottom")
     confidence = left.slider(
-        f"Show boxes from this score on {small('confidence')}",
+        t("Show boxes from this score on {term}", term=small(t("confidence"))),
         0.05,
         0.95,
         0.25,
@@ -44,93 +36,138 @@ def side_by_side(pair: ModelPair, data: Dataset, record: ImageRecord) -> None:
         key="conf",
         bind="query-params",
     )
-    truth = right.toggle("Show the labelled boxes too", key="truth", bind="query-params")
+    with right.container(horizontal=True):
+        truth = st.toggle(t("Labelled boxes too"), key="truth", bind="query-params")
+        plain = st.toggle(t("Plain pictures, to save"), key="plain", bind="query-params")
     found = [
-        find(source, data, record, imgsz=pair.config.imgsz, place=f"find:{word}")
-        for source, word in pair.sides()
+        find(source, data, record, imgsz=pair.config.imgsz, place=f"find:{side}")
+        for side, source in (("baseline", pair.baseline), ("pruned", pair.pruned))
     ]
     if found[0] is None or found[1] is None:
-        return
-    before, after = above(found[0], confidence), above(found[1], confidence)
+        # Counted already, though only from a higher score on: better than an empty page.
+        counted = _counted(pair, data, record)
+        if counted is None:
+            _waiting(data, record)
+            return
+        found = counted
+    first, second = (side or [] for side in found)
+    before, after = above(first, confidence), above(second, confidence)
     matched = Matched(data, record, before, after, match_detections(before, after))
     if not matched.pairs:
-        _nothing([*found[0], *found[1]], confidence)
-    _pictures(matched, truth)
-    _table(matched)
+        nothing_found([*first, *second], confidence)
+    kinds = _kinds()
+    with st.container(key="beside"):
+        pictures, numbers = st.columns([3, 2], gap="medium")
+        with pictures:
+            if plain:
+                _plain_pictures(matched, truth)
+            else:
+                _slider(matched, kinds, truth)
+        with numbers:
+            counts(matched)
+            chosen_card(pair, matched)
+            objects_table(pair, matched, kinds)
 
 
-def _nothing(everything: Sequence[Detection], confidence: float) -> None:
-    """Why there is no box, and what the models came closest to."""
-    best = max((found.score for found in everything), default=None)
-    highest = f"The highest score is {best:.2f}: move the slider." if best else "None scores 0.05."
-    st.info(f"No organoid above {confidence:.2f}. {highest}", icon=":material/search_off:")
+def _counted(
+    pair: ModelPair, data: Dataset, record: ImageRecord
+) -> list[list[Detection] | None] | None:
+    """What both models found when all test images were counted."""
+    result = finished("compare", compare_question(pair, data))
+    for item in result["images"] if result else ():
+        if item["id"] == record.id:
+            return [[Detection.model_validate(d) for d in item[s]] for s in ("baseline", "pruned")]
+    return None
 
 
-def _pictures(matched: Matched, truth: bool) -> None:
+def _waiting(data: Dataset, record: ImageRecord) -> None:
+    """The micrograph as it is, while the models are asked."""
+    alt = t("Micrograph {image}", image=record.id)
+    compare_slider(
+        Pane(micrograph_url(data, record, "waiting"), record.id, alt, []),
+        None,
+        size=(record.width, record.height),
+        image=record.id,
+        key="compare-waiting",
+        picked=_toggle,
+    )
+
+
+def _kinds() -> list[str]:
+    return st.pills(
+        t("Show"),
+        list(style.PAIR_KINDS),
+        format_func=lambda kind: t(style.PAIR_WORDS[kind]),
+        selection_mode="multi",
+        default=list(style.PAIR_KINDS),
+        key="kinds",
+    )
+
+
+def _title(side: Side, count: int) -> str:
+    if side == "baseline":
+        return tn("Baseline: {n} organoid", "Baseline: {n} organoids", count)
+    return tn("Lighter model: {n} organoid", "Lighter model: {n} organoids", count)
+
+
+def _slider(matched: Matched, kinds: Sequence[str], truth: bool) -> None:
+    record = matched.record
+    url = micrograph_url(matched.data, record, "compare")
+    labelled = labelled_marks(matched.data.boxes(record)) if truth else []
+    chosen = chosen_object()
+
+    def pane(side: Side, found: Sequence[Detection]) -> Pane:
+        title = _title(side, len(found))
+        marks: list[Mark] = pair_marks(
+            matched.before, matched.after, matched.pairs, matched.data.classes,
+            side=side, kinds=kinds, chosen=chosen or "",
+        )  # fmt: skip
+        return Pane(url, title, t("{title} on {image}", title=title, image=record.id),
+                    [*labelled, *marks])  # fmt: skip
+
+    left, right = (pane(side, found) for side, found in matched.sides())
+    compare_slider(
+        left,
+        right,
+        size=(record.width, record.height),
+        image=record.id,
+        key="compare-slider",
+        picked=_toggle,
+        legend=legend_of(matched.pairs, len(labelled) if truth else None),
+    )
+
+
+def _toggle(box: str) -> None:
+    """A second click on the chosen box lets it go."""
+    if chosen_object() == box:
+        forget_object()
+    else:
+        remember_object(box)
+
+
+def _plain_pictures(matched: Matched, truth: bool) -> None:
+    """The same as pictures without script: they can be saved, and open where the slider cannot."""
     data, record = matched.data, matched.record
     pixels = pixels_of(data, record)
     columns = st.columns(3 if truth else 2)
-    sides: tuple[tuple[Side, str, int], ...] = (
-        ("baseline", "Baseline", len(matched.before)),
-        ("pruned", "Lighter model", len(matched.after)),
-    )
-    for column, (side, word, count) in zip(columns, sides):
+    for column, (side, found) in zip(columns, matched.sides()):
         drawn = draw_pairs(
-            pixels,
-            matched.before,
-            matched.after,
-            matched.pairs,
-            data.classes,
-            side=side,
-            min_side=_SIDE,
-        )
+            pixels, matched.before, matched.after, matched.pairs, data.classes,
+            side=side, min_side=_SIDE,
+        )  # fmt: skip
+        words = _title(side, len(found))
         with column:
-            words = f"{word}: {plural(count, 'organoid')}"
-            picture(drawn, caption=words, alt=f"{words} on {record.id}")
+            alt = t("{title} on {image}", title=words, image=record.id)
+            picture(drawn, caption=words, alt=alt)
     if truth:
         boxes = data.boxes(record)
-        origin = "As drawn" if data.drawn else "As labelled"
-        words = f"{origin}: {plural(len(boxes), 'organoid')}"
+        one, many = (
+            (t("As drawn: {n} organoid"), t("As drawn: {n} organoids"))
+            if data.drawn
+            else (t("As labelled: {n} organoid"), t("As labelled: {n} organoids"))
+        )
+        words = (one if len(boxes) == 1 else many).format(n=len(boxes))
         with columns[2]:
             drawn = draw_boxes(pixels, boxes, data.classes, min_side=_SIDE)
-            picture(drawn, caption=words, alt=f"{words} on {record.id}")
-    _legend(matched.pairs)
-
-
-def _legend(pairs: Sequence[Pair]) -> None:
-    """The four kinds with their counts; line style and colour as in the pictures."""
-    looks = {"both": "solid", "class changed": "dash-dot", "lost": "dashed", "new": "dotted"}
-    parts = []
-    for kind in style.PAIR_KINDS:
-        count = sum(pair.kind == kind for pair in pairs)
-        mark = f'<span style="color:{style.PAIR_COLOURS[kind]}">■</span>'
-        words = f"<b>{count}</b> {style.PAIR_WORDS[kind]} <small>({looks[kind]})</small>"
-        parts.append(f'<span style="white-space:nowrap">{mark} {words}</span>')
-    st.html(
-        '<div style="display:flex;flex-wrap:wrap;gap:.2rem 1.4rem">' + "".join(parts) + "</div>"
-    )
-
-
-def _table(matched: Matched) -> None:
-    record = matched.record
-    item = {
-        "id": record.id,
-        "file": record.file,
-        "group": record.group,
-        "baseline": [found.model_dump() for found in matched.before],
-        "pruned": [found.model_dump() for found in matched.after],
-        "pairs": [pair.model_dump() for pair in matched.pairs],
-    }
-    rows = tables.pair_rows({"images": [item]}, matched.data.classes)
-    if not rows:
-        return
-    with st.expander(f"Table of {plural(len(rows), 'object')}", icon=":material/table:"):
-        st.dataframe(rows, hide_index=True, alt="Matched objects with class and score")
-        st.download_button(
-            "Download as CSV",
-            tables.to_csv(rows),
-            file_name=f"{record.id}-pairs.csv",
-            mime="text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+            alt = t("{title} on {image}", title=words, image=record.id)
+            picture(drawn, caption=words, alt=alt)

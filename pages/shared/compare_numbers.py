@@ -1,41 +1,64 @@
-"""Two models in numbers: accuracy, cost, speed measured here, and counts over all test images."""
+"""Two models in numbers: accuracy, cost, and speed measured here."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
 from msip_core.data.dataset import Dataset
 from msip_core.events import Cost, Metrics
+from msip_core.language import mark, t, tn
 from msip_core.views import comparison, sentences, tables
-from msip_core.views.wording import plural
+from msip_core.views.wording import format_name, milliseconds
 from pages.shared.jobs import job_panel
 from pages.shared.lab import lab
 from pages.shared.layout import chart
 from pages.shared.pair import ModelPair, prefixed
 
 _FORMATS = {"pytorch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
+_SPLITS = {
+    "test": mark("test part"),
+    "val": mark("validation part"),
+    "train": mark("training part"),
+}
+# Quantities of `tables.metrics_rows` that are words, named for the catalog.
+_QUANTITIES = (mark("precision"), mark("recall"), mark("parameters"), mark("size"))
 
 
 def numbers(pair: ModelPair) -> None:
     """Accuracy and cost from the run's own records: on test where it was measured, else val."""
     measured = _measured(pair)
     if measured is None:
-        st.caption("The baseline of this run has not been measured yet.")
+        st.caption(t("The baseline of this run has not been measured yet."))
         return
     rows = [
-        row
+        {
+            t("Quantity"): t(row["quantity"]),
+            t("Baseline"): row["baseline"],
+            t("Lighter model"): row["pruned"],
+            t("Change"): row["change"],
+        }
         for row in tables.metrics_rows(*measured)
         # A step in the middle of a run records mAP, not precision and recall.
         if measured[1][0].precision or row["quantity"] not in ("precision", "recall")
     ]
-    st.dataframe(rows, hide_index=True, alt="Accuracy and cost of both models and the change")
-    st.caption(
-        f"Measured on the {measured[0][0].split} part "
-        f"({plural(measured[0][0].images, 'image')}), the same for both models. "
-        + (sentences.sample_sentence(measured[0][0]) or "")
+    st.dataframe(rows, hide_index=True, alt=t("Accuracy and cost of both models and the change"))
+    st.caption(_measured_on(measured[0][0]))
+
+
+def _measured_on(metrics: Metrics) -> str:
+    part = t(_SPLITS[metrics.split])
+    text = tn(
+        "Measured on the {part} ({n} image), the same for both models.",
+        "Measured on the {part} ({n} images), the same for both models.",
+        metrics.images,
+        part=part,
     )
+    if 0 < metrics.images < sentences.SMALL_SAMPLE:
+        text += " " + t("So few images: small differences may be chance.")
+    return text
 
 
 def _measured(pair: ModelPair) -> tuple[tuple[Metrics, Cost], tuple[Metrics, Cost]] | None:
@@ -64,7 +87,7 @@ def speed(pair: ModelPair) -> None:
     """Latency of both models, interleaved, in the formats that people deploy."""
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     formats = left.pills(
-        "File formats",
+        t("File formats"),
         list(_FORMATS),
         format_func=_FORMATS.__getitem__,
         selection_mode="multi",
@@ -72,10 +95,10 @@ def speed(pair: ModelPair) -> None:
         key="speed:formats",
     )
     batch = right.segmented_control(
-        "Images at a time", [1, 8], default=1, key="speed:batch", required=True
+        t("Images at a time"), [1, 8], default=1, key="speed:batch", required=True
     )
     if not formats:
-        st.caption("Choose at least one file format.")
+        st.caption(t("Choose at least one file format."))
         return
     params: dict[str, Any] = {
         **prefixed(pair.baseline, "baseline"),
@@ -87,19 +110,44 @@ def speed(pair: ModelPair) -> None:
     result = job_panel(
         "latency",
         params,
-        label="Measure the speed",
+        label=t("Measure the speed"),
         place="latency",
-        note="Both models in turn, with warm-up: about a minute. Best while nothing else runs.",
+        note=t("Both models in turn, with warm-up: about a minute. Best while nothing else runs."),
     )
     if result is None:
         return
     latency = result["latency"]
-    st.markdown(sentences.latency_sentence(latency))
+    st.markdown(_speed_words(latency))
     chart(
         comparison.latency_figure(comparison.latency_info(latency)),
         "latency",
-        "Milliseconds per image of both models in each format, with 95 % intervals",
+        t("Milliseconds per image of both models in each format, with 95 % intervals"),
     )
+
+
+def _speed_words(latency: Sequence[Mapping[str, Any]]) -> str:
+    """One line a format; "faster" only where the intervals do not overlap."""
+    lines = []
+    for (form, batch), both in tables.latency_pairs(latency).items():
+        if "baseline" not in both or "pruned" not in both:
+            continue
+        first, second = both["baseline"], both["pruned"]
+        times = f"{milliseconds(first['median_ms'])} → {milliseconds(second['median_ms'])}"
+        ratio = first["median_ms"] / second["median_ms"]
+        words = {
+            "faster": t("{ratio:.2f} × faster ({times})", ratio=ratio, times=times),
+            "slower": t("{ratio:.2f} × slower ({times})", ratio=1 / ratio, times=times),
+            "no difference": t(
+                "no measurable difference ({times}, intervals overlap)", times=times
+            ),
+        }[sentences.verdict(first, second)]
+        where = format_name(form)
+        if batch != 1:
+            where = t("{format}, {n} images at a time", format=where, n=batch)
+        lines.append(f"- {where}: {words}")
+    if not lines:
+        return t("Speed was not measured on this computer.")
+    return "\n".join([t("On this computer:"), *lines])
 
 
 def compare_question(pair: ModelPair, data: Dataset) -> dict[str, Any]:
@@ -115,43 +163,3 @@ def compare_question(pair: ModelPair, data: Dataset) -> dict[str, Any]:
         "imgsz": pair.config.imgsz,
         "metrics": False,
     }
-
-
-def all_images(pair: ModelPair, data: Dataset) -> None:
-    """Agreement and counts over the whole test part, with CSV per object, image and well."""
-    images = data.split("test")
-    params = compare_question(pair, data)
-    result = job_panel(
-        "compare",
-        params,
-        label=f"Count on {plural(len(images), 'test image')}",
-        place="compare",
-        note="Both models on every image of the test part.",
-    )
-    if result is None:
-        return
-    st.markdown(sentences.agreement_sentence(result["agreement"]))
-    info = comparison.agreement_info(result["agreement"])
-    chart(
-        comparison.agreement_figure(info),
-        "agreement",
-        "Objects found by both models, with changed class, lost and new",
-    )
-    per_image = tables.compare_count_rows(result, data.classes)
-    st.dataframe(per_image, hide_index=True, height=260, alt="Counts per image of both models")
-    files = {
-        "Counts per image": per_image,
-        "Counts per well": tables.compare_count_rows(result, data.classes, by_group=True),
-        "Every object": tables.pair_rows(result, data.classes),
-    }
-    with st.container(horizontal=True):
-        for word, rows in files.items():
-            st.download_button(
-                f"{word} (CSV)",
-                tables.to_csv(rows),
-                file_name=f"{pair.run.id}-{word.lower().replace(' ', '-')}.csv",
-                mime="text/csv",
-                icon=":material/download:",
-                on_click="ignore",
-                key=f"csv:{word}",
-            )

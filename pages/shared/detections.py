@@ -11,12 +11,18 @@ from numpy.typing import NDArray
 
 from msip_core.boxes import Detection
 from msip_core.data.dataset import Dataset, ImageRecord
+from msip_core.language import t
+from msip_core.views.pictures import shrink
+from msip_core.views.tables import Scale
+from pages.shared.components.media import address, png
 from pages.shared.jobs import job_panel
 from pages.shared.lab import dataset as open_again
 from pages.shared.pair import Source
 
 # Asked once at a low threshold; the slider then only hides boxes, without asking again.
 FLOOR = 0.05
+# Screens are not wider; zooming in shows every pixel of micrographs up to this size.
+_LONGEST = 2048
 
 
 def find(
@@ -29,7 +35,7 @@ def find(
         "imgsz": imgsz,
         "conf": FLOOR,
     }
-    result = job_panel("predict", params, label="Look for organoids", place=place, auto=True)
+    result = job_panel("predict", params, label=t("Look for organoids"), place=place, auto=True)
     if result is None:
         return None
     return [Detection.model_validate(value) for value in result["images"][0]["detections"]]
@@ -38,6 +44,18 @@ def find(
 def above(found: Sequence[Detection], confidence: float) -> list[Detection]:
     """Those at or above the threshold; numbers stay, since they count from the best score."""
     return [detection for detection in found if detection.score >= confidence]
+
+
+def nothing_found(everything: Sequence[Detection], confidence: float) -> None:
+    """Why there is no box, and what the models came closest to."""
+    best = max((found.score for found in everything), default=None)
+    sentence = t("No organoid above {confidence:.2f}.", confidence=confidence)
+    highest = (
+        t("The highest score is {best:.2f}.", best=best)
+        if best is not None
+        else t("Nothing scores {floor} or more.", floor=FLOOR)
+    )
+    st.info(f"{sentence} {highest}", icon=":material/search_off:")
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -49,3 +67,19 @@ def _pixels(name: str, content_hash: str, image_id: str) -> NDArray[np.uint8]:
 def pixels_of(data: Dataset, record: ImageRecord) -> NDArray[np.uint8]:
     """The micrograph, 8-bit RGB; read once per content of the dataset."""
     return _pixels(data.name, data.content_hash, record.id)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _png(name: str, content_hash: str, image_id: str) -> bytes:
+    data = open_again(name)
+    return png(shrink(data.pixels(data.image(image_id)), _LONGEST))
+
+
+def micrograph_url(data: Dataset, record: ImageRecord, place: str) -> str:
+    """Address of the plain micrograph, for own components."""
+    return address(_png(data.name, data.content_hash, record.id), f"micrograph:{place}")
+
+
+def scale_of(data: Dataset, records: Sequence[ImageRecord]) -> Scale:
+    """Micrometres per pixel of these images: their own, else the dataset's."""
+    return Scale({record.id: record.pixel_size_um or data.pixel_size_um for record in records})

@@ -8,14 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
 from msip_core.boxes import Box, match_detections
 from msip_core.data.dataset import Dataset, ImageRecord
-from msip_core.views import pictures, style
+from msip_core.language import t
+from msip_core.views import pictures
 from msip_core.views.evidence import score_words
 from pages.shared.detections import pixels_of
 from pages.shared.pair import Source
@@ -68,15 +68,9 @@ class Subject:
         return self._with_border(pictures.overlay_signed(self.pixels, values))
 
     def _with_border(self, drawn: Pixels) -> Pixels:
-        factor = drawn.shape[1] / self.pixels.shape[1]
+        factor = drawn.shape[1] // self.pixels.shape[1]
         points = self.outline if self.outline is not None else pictures.box_outline(self.box)
-        line = np.rint((points + 0.5) * factor).astype(np.int32).reshape(-1, 1, 2)
-        drawn = drawn.copy()
-        width = max(1, round(max(drawn.shape[:2]) / 400))
-        # A dark rim: white alone would vanish in the bright middle of a map.
-        for colour, thickness in (((12, 18, 18), width + 2), ((255, 255, 255), width)):
-            cv2.polylines(drawn, [line], True, colour, thickness, cv2.LINE_AA)
-        return drawn
+        return pictures.draw_border(drawn, points, pictures.band_width(self.box), factor)
 
 
 def load_map(path: Path, name: str) -> NDArray[np.float32]:
@@ -96,15 +90,24 @@ def score_rows(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]
     words = {name: dict(score_words(result)) for name, result in results.items()}
     rows = dict.fromkeys(word for column in words.values() for word in column)
     return [
-        {"": row, **{name: column.get(row, "—") for name, column in words.items()}} for row in rows
+        {"": t(row), **{name: t(column.get(row, "—")) for name, column in words.items()}}
+        for row in rows
     ]
 
 
 def honesty(scores: Mapping[str, Any]) -> None:
     """What a heat map is and is not, and which border the numbers use."""
     border = (
-        "the drawn outline of the object"
+        t("Border: the drawn outline of the object.")
         if scores.get("contour") == "mask"
-        else "the box edge, because no outline of this object is known"
+        else t("Border: the edge of the box, because no outline of this object is known.")
     )
-    st.caption(f"{style.HONESTY} Border: {border}.")
+    can = t(
+        "A map can show where this score reacts when the picture changes, and whether two models "
+        "react at the same places."
+    )
+    cannot = t(
+        "It cannot show why, it is no outline of the object, and a hot place is no proof that the "
+        "model understood it."
+    )
+    st.caption(f"{can} {cannot} {border}")

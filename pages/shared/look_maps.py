@@ -2,108 +2,299 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from msip_core.views import sentences
+from msip_core.language import mark, say, t, tn
 from msip_core.views.wording import duration, percent
 from pages.shared.choose import choose_view
+from pages.shared.components.media import png
 from pages.shared.explain import Subject, honesty, load_map, score_rows, shap_map
-from pages.shared.jobs import job_folder, job_panel
-from pages.shared.layout import picture
-from pages.shared.pair import ModelPair
+from pages.shared.guard import escape
+from pages.shared.jobs import finished, job_folder, job_panel, job_state
+from pages.shared.lab import lab
+from pages.shared.pair import ModelPair, Source
 from pages.shared.words import known, small
 
+_SIDES = ("baseline", "pruned")  # parts of widget keys: not translated
 _METHODS = {"gradcam": "Grad-CAM", "layercam": "LayerCAM", "eigencam": "EigenCAM"}
+_METHOD_WORDS = {
+    "gradcam": mark("Grad-CAM: which features raise the score of this object, and where they lie."),
+    "layercam": mark("LayerCAM: the same, weighed at each place alone; finer, and noisier."),
+    "eigencam": mark("EigenCAM: what stands out in the layer, whatever object and class."),
+}
+_LAYERS = {
+    "all": mark("All layers"),
+    "P3": mark("P3, fine"),
+    "P4": mark("P4, middle"),
+    "P5": mark("P5, coarse"),
+}
+# Reasons of `explain.cam`, named for the catalog.
+_REASONS = (
+    mark("no gradient of this detection reaches it"),
+    mark("its map is empty: nothing there raises the score"),
+)
+_SAME_BOX = 0.5  # overlap (IoU) from which a box is the chosen one
+_SLOW = 120.0  # seconds of SHAP from which a shorter way is offered
+_FEW = 128
 
 
 def grad_maps(pair: ModelPair, subject: Subject) -> None:
     """Two heat maps and their border scores; cheap, so they are asked at once."""
-    st.subheader("Heat map", anchor=False)
-    method = choose_view(_METHODS, "gradcam", "look", param="method", label="Kind of map")
+    st.subheader(t("Heat map"), anchor=False)
+    with st.container(horizontal=True, gap="medium"):
+        method = choose_view(_METHODS, "gradcam", "look", param="method", label=t("Kind of map"))
+        layers = {name: t(words) for name, words in _LAYERS.items()}
+        layer = choose_view(layers, "all", "look", param="layer", label=t("Layer looked at"))
+    st.caption(t(_METHOD_WORDS[method]))
     scores: dict[str, dict[str, Any]] = {}
-    for column, (side, word) in zip(st.columns(2), pair.sides()):
-        params = {**subject.question(side), "method": method}
+    for side, column, (source, word) in zip(_SIDES, st.columns(2), pair.sides()):
+        params = cam_question(subject, source, method, layer)
         with column:
-            result = job_panel(
-                "gradcam", params, label=f"Explain: {word}", place=f"cam:{word}", auto=True
-            )
-            if result is None:
-                continue
-            heat = load_map(job_folder("gradcam", params) / result["heat"], "heat")
-            layers = ", ".join(str(layer) for layer in result["layers"])
-            picture(
-                subject.heat_picture(heat),
-                caption=f"{word}: {_METHODS[method]}, layers {layers}",
-                alt=f"{_METHODS[method]} of {word} on {subject.record.id}",
-            )
-            scores[word] = result
+            label = t("Explain: {model}", model=word)
+            result = job_panel("gradcam", params, label=label, place=f"cam:{side}", auto=True)
+            if result is not None:
+                _draw_heat(subject, params, result, f"{word}: {_METHODS[method]}")
+                scores[word] = result
+            elif job_state("gradcam", params) == "failed":
+                _advice(subject, layers[layer])
     if scores:
-        st.dataframe(score_rows(scores), hide_index=True, alt="Border scores of both heat maps")
-        st.markdown(_compared(scores))
+        st.dataframe(score_rows(scores), hide_index=True, alt=t("Border scores of both heat maps"))
+        st.markdown(" ".join([_compared(scores), _meaning(subject, scores)]).strip())
         honesty(next(iter(scores.values()))["scores"])
+
+
+def cam_question(subject: Subject, source: Source, method: str, layer: str) -> dict[str, Any]:
+    """Params of one heat map."""
+    params = {**subject.question(source), "method": method}
+    return params if layer == "all" else {**params, "layers": [layer]}
 
 
 def shap_maps(pair: ModelPair, subject: Subject) -> None:
     """SHAP on patches: slow, so it is started by hand, with its time said before."""
-    st.subheader("What each patch adds", anchor=False)
+    st.subheader(t("What each patch adds"), anchor=False)
     left, right = st.columns(2)
     samples = left.select_slider(
-        f"Evaluations {small('more: finer and slower')}",
-        [128, 256, 512, 1024, 2048],
+        t("Evaluations {term}", term=small(t("more: finer and slower"))),
+        [_FEW, 256, 512, 1024, 2048],
         512,
         key="samples",
         bind="query-params",
     )
     features = right.select_slider(
-        f"Patches {small('super-pixels')}",
+        t("Patches {term}", term=small(t("super-pixels"))),
         [25, 50, 100, 200],
         100,
         key="patches",
         bind="query-params",
     )
-    expected = _expected(pair, subject, samples)
-    for column, (side, word) in zip(st.columns(2), pair.sides()):
-        params = {**subject.question(side), "samples": samples, "features": features}
+    asked = {
+        word: {**subject.question(source), "samples": samples, "features": features}
+        for source, word in pair.sides()
+    }
+    missing = [word for word, params in asked.items() if finished("shap", params) is None]
+    expected = _expected(pair, subject, samples) if missing else ""
+    for side, column, (word, params) in zip(_SIDES, st.columns(2), asked.items()):
         with column:
-            result = job_panel(
-                "shap",
-                params,
-                label=f"Compute SHAP: {word}",
-                place=f"shap:{word}",
-                note=expected,
-            )
+            label = t("Compute SHAP: {model}", model=word)
+            result = job_panel("shap", params, label=label, place=f"shap:{side}", note=expected)
             if result is not None:
-                _draw_shap(subject, job_folder("shap", params), result, word)
-    st.caption("Orange patches add to the score, purple patches take from it.")
+                _draw_shap(subject, params, result, word)
+            elif job_state("shap", params) == "failed":
+                _advice(subject, None)
+    st.caption(
+        t("Orange patches add to the score, blue patches take from it.")
+        + " "
+        + t("A patch is “absent” when it is blurred; what blurring does not change counts nothing.")
+    )
 
 
-def _compared(scores: dict[str, dict[str, Any]]) -> str:
+def _advice(subject: Subject, layer: str | None) -> None:
+    """Below an error: what was asked, and what else can be tried."""
+    name = subject.data.classes[subject.box.cls]
+    if layer is None:
+        st.caption(
+            t(
+                "Asked for: {name} on {image}. Try fewer evaluations, or another object.",
+                name=name,
+                image=subject.record.id,
+            )
+        )
+        return
+    st.caption(
+        t(
+            "Asked for: {name} on {image}, layer “{layer}”. Try another layer, or another kind of "
+            "map.",
+            name=name,
+            image=subject.record.id,
+            layer=layer,
+        )
+    )
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _heat_png(key: str, _subject: Subject, _file: Path) -> bytes:
+    return png(_subject.heat_picture(load_map(_file, "heat")))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _shap_png(key: str, _subject: Subject, _folder: Path, _result: dict[str, Any]) -> bytes:
+    return png(_subject.shap_picture(shap_map(_folder, _result)))
+
+
+def _draw_heat(
+    subject: Subject, params: dict[str, Any], result: dict[str, Any], title: str
+) -> None:
+    folder = job_folder("gradcam", params)
+    drawn = _heat_png(lab().compute.key("gradcam", params), subject, folder / result["heat"])
+    layers = ", ".join(str(layer) for layer in result["layers"]) or t("none")
+    _show(
+        drawn,
+        t("{title}, layers {layers}", title=title, layers=layers),
+        t("{title} on {image}", title=title, image=subject.record.id),
+    )
+    if not result["layers"]:
+        st.warning(
+            t("No layer gave a map for this object: choose another layer or another kind of map."),
+            icon=":material/layers_clear:",
+        )
+    elif note := _note(result):
+        st.info(note, icon=":material/info:")
+    left_out = [
+        t("{layer} is left out: {reason}.", layer=item["layer"], reason=t(item["reason"]))
+        for item in result.get("skipped") or ()
+    ]
+    if left_out:
+        st.caption(" ".join(left_out))
+    if result["layers"]:
+        _verdict(result.get("randomised"))
+
+
+def _note(result: Mapping[str, Any]) -> str:
+    """What a reader must know about the choice of what was explained."""
+    overlap = (result.get("target") or {}).get("best_iou")
+    if not result.get("note") or overlap is None or overlap >= _SAME_BOX:
+        return escape(say(str(result.get("note") or "")))
+    return t(
+        "This model draws no box here that matches the chosen one (best overlap {overlap:.2f}): "
+        "the map explains its nearest candidate.",
+        overlap=overlap,
+    )
+
+
+def _show(drawn: bytes, caption: str, alt: str) -> None:
+    st.image(drawn, caption=caption, alt=alt, output_format="PNG", width="stretch")
+
+
+def _verdict(check: Mapping[str, Any] | None) -> None:
+    """The randomised-weights check in plain words, with its number beside them."""
+    if not check:
+        return
+    if check["passed"] is None:
+        st.caption(
+            t(
+                "Whether the map depends on what was learned could not be checked: shuffled "
+                "weights give an empty map for this object, so there is nothing to compare."
+            )
+        )
+        return
+    term = small(
+        t(
+            "rank correlation with shuffled weights {value:.2f}, alike from 0.50",
+            value=check["correlation"],
+        )
+    )
+    if check["passed"]:
+        words = t(
+            "The map changes when the weights are shuffled: it depends on what the model learned."
+        )
+        st.markdown(f":material/check_circle: {words} {term}")
+    else:
+        words = t("The map does not change when the weights are shuffled: do not trust it.")
+        st.warning(f"{words} {term}", icon=":material/warning:")
+
+
+def _compared(scores: Mapping[str, Mapping[str, Any]]) -> str:
     """The border shares of both models in one sentence, once both are there."""
     if len(scores) < 2:
         return ""
     before, after = (result["scores"] for result in scores.values())
-    return sentences.attention_sentence(before, after)
+    if before["ber"] is None or after["ber"] is None:
+        return t("One of the maps is empty, so the border shares cannot be compared.")
+    return t(
+        "{after} of the lighter model's heat lies on the border of this object, {before} of the "
+        "baseline's.",
+        after=percent(after["ber"]),
+        before=percent(before["ber"]),
+    )
 
 
-def _draw_shap(subject: Subject, folder: Path, result: dict[str, Any], word: str) -> None:
-    picture(
-        subject.shap_picture(shap_map(folder, result)),
-        caption=f"{word}: SHAP on {len(result['values'])} patches",
-        alt=f"SHAP contributions of {word} on {subject.record.id}",
+def _meaning(subject: Subject, scores: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the border number says: the width of the band, and what an even map would have."""
+    first = next(iter(scores.values()))["scores"]
+    pixel = subject.record.pixel_size_um or subject.data.pixel_size_um
+    reach = first["band_px"] * (pixel or 1)
+    width = f"{reach:.1f} {'µm' if pixel else 'px'}"
+    if not first.get("ber") or not first.get("enrichment"):
+        return t("The border band (broken lines) reaches {width} to both sides.", width=width)
+    return t(
+        "The border band (broken lines) reaches {width} to both sides; a map spread evenly over "
+        "the picture would have {even} of its heat there.",
+        width=width,
+        even=percent(first["ber"] / first["enrichment"], 1),
+    )
+
+
+def _draw_shap(subject: Subject, params: dict[str, Any], result: dict[str, Any], word: str) -> None:
+    key, folder = lab().compute.key("shap", params), job_folder("shap", params)
+    patches = len(result["values"])
+    _show(
+        _shap_png(key, subject, folder, result),
+        tn("{model}: SHAP on {n} patch", "{model}: SHAP on {n} patches", patches, model=word),
+        t("SHAP contributions of {model} on {image}", model=word, image=subject.record.id),
     )
     st.caption(
-        f"Score {result['score']:.2f}, {result['base']:.2f} on the blurred image. The strongest "
-        f"tenth of the patches carries {known(result['c_at_10'], percent)} {small('C@10')}."
+        t(
+            "Score {score:.2f}, {base:.2f} on the blurred image. The strongest tenth of the "
+            "patches carries {share} {term}.",
+            score=result["score"],
+            base=result["base"],
+            share=known(result["c_at_10"], percent),
+            term=small("C@10"),
+        )
     )
+    if note := result.get("note"):
+        st.info(escape(say(str(note))), icon=":material/info:")
 
 
 def _expected(pair: ModelPair, subject: Subject, samples: int) -> str:
     """Time of one SHAP map, from a few forward passes of the baseline timed here."""
     params = {**subject.question(pair.baseline), "estimate": True}
-    timed = job_panel("shap", params, label="Timing", place="shap:estimate", auto=True)
+    timed = job_panel("shap", params, label=t("Timing"), place="shap:estimate", auto=True)
     if timed is None:
-        return f"{samples} evaluations of the model."
-    return f"About {duration(timed['per_evaluation'] * samples)} for {samples} evaluations."
+        return t("{samples} evaluations of the model.", samples=samples)
+    seconds = timed["per_evaluation"] * samples
+    if seconds > _SLOW and samples > _FEW:
+        _offer_fewer(timed["per_evaluation"] * _FEW)
+    return t("About {time} for {samples} evaluations.", time=duration(seconds), samples=samples)
+
+
+def _offer_fewer(seconds: float) -> None:
+    """A long wait is said before it begins, with the shorter way."""
+
+    def fewer() -> None:
+        st.session_state["samples"] = _FEW
+
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            t("Fewer: {n} evaluations, about {time}", n=_FEW, time=duration(seconds)),
+            key="shap:fewer",
+            icon=":material/speed:",
+            on_click=fewer,
+        )
+        st.caption(
+            t("It goes on while you look at other pages; the result is kept."), width="content"
+        )

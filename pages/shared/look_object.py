@@ -1,4 +1,4 @@
-"""Choose the object that is explained: what the baseline found, or what a person labelled."""
+"""Choose the object that is explained, by a click in the picture or from the list."""
 
 from __future__ import annotations
 
@@ -8,76 +8,95 @@ import streamlit as st
 
 from msip_core.boxes import Box, Detection
 from msip_core.data.dataset import Dataset, ImageRecord
-from msip_core.views.pictures import draw_boxes
-from pages.shared.choose import choose
-from pages.shared.detections import above, find, pixels_of
-from pages.shared.layout import picture
+from msip_core.language import mark, t, tn
+from msip_core.views.marks import detection_marks, read_mark_id
+from pages.shared.choose import choose, remember
+from pages.shared.components.compare_slider import Pane, compare_slider
+from pages.shared.detections import above, find, micrograph_url, nothing_found
 from pages.shared.pair import ModelPair
 
 _SHOWN_FROM = 0.25
-_SIDE = 480  # pixels: the numbers stay readable in a narrow column
+_TALLEST = 460  # screen pixels: the maps below must not be pushed out of sight
+_KINDS = {
+    "found": mark("Found by the baseline"),
+    "lighter": mark("Found by the lighter model"),
+    "labelled": mark("Labelled on the micrograph"),
+}
 
 
 def choose_object(pair: ModelPair, data: Dataset, record: ImageRecord) -> Box | None:
     """Picture with numbered objects and the chooser beside it; None while there is none."""
-    left, right = st.columns([2, 3], gap="large")
+    left, right = st.columns([3, 2], gap="large")
     with right:
-        kind = choose(
-            "Objects",
-            ["found", "labelled"],
-            "objects",
-            words={
-                "found": "Found by the baseline",
-                "labelled": "Labelled on the micrograph",
-            }.__getitem__,
-        )
+        kind = choose(t("Objects"), list(_KINDS), "objects", words=lambda k: t(_KINDS[k]))
         boxes = _boxes(pair, data, record, kind)
-        if boxes is None:
-            return None
         if not boxes:
-            st.info(
-                f"No organoid above {_SHOWN_FROM}: choose “Labelled on the micrograph”, or another "
-                "micrograph.",
-                icon=":material/search_off:",
-            )
             return None
-        names = {str(number): box for number, box in enumerate(boxes, start=1)}
-        number = choose(
-            "Object to explain",
-            list(names),
-            "object",
-            words=lambda n: _words(n, names[n], data.classes),
-        )
+        number = _number(boxes, data.classes)
         st.caption(
-            "The same object and class is asked of both models, so the two maps can be compared."
+            t("The same object and class is asked of both models, so the two maps can be compared.")
         )
     with left:
-        picture(
-            draw_boxes(
-                pixels_of(data, record),
-                boxes,
-                data.classes,
-                labels="number" if kind == "labelled" else "auto",
-                chosen=int(number) - 1,
-                min_side=_SIDE,
-            ),
-            caption=f"{record.id}: the chosen object is drawn bold",
-            alt=f"Micrograph {record.id} with {len(boxes)} numbered objects",
-        )
-    return names[number]
+        _picture(data, record, boxes, number)
+    return next(box for box in boxes if box.number == number)
 
 
-def _boxes(pair: ModelPair, data: Dataset, record: ImageRecord, kind: str) -> Sequence[Box] | None:
+def _boxes(
+    pair: ModelPair, data: Dataset, record: ImageRecord, kind: str
+) -> Sequence[Detection] | None:
+    """Numbered objects to choose from; None (with the reason on the page) where there are none."""
     if kind == "labelled":
         # Numbered like detections, so that picture and chooser agree.
-        return [
+        labelled = [
             Detection(**box.model_dump(), score=1.0, number=number)
             for number, box in enumerate(data.boxes(record), start=1)
         ]
-    found = find(pair.baseline, data, record, imgsz=pair.config.imgsz, place="look:find")
-    return None if found is None else above(found, _SHOWN_FROM)
+        if not labelled:
+            st.info(t("No object is labelled on this micrograph."), icon=":material/search_off:")
+        return labelled
+    source = pair.pruned if kind == "lighter" else pair.baseline
+    found = find(source, data, record, imgsz=pair.config.imgsz, place=f"look:{kind}")
+    if found is None:
+        return None
+    shown = above(found, _SHOWN_FROM)
+    # A link from "Before and after" may name one below: it was shown there.
+    asked = st.query_params.get("object")
+    shown += [box for box in found if box not in shown and str(box.number) == asked]
+    if not shown:
+        nothing_found(found, _SHOWN_FROM)
+        st.caption(t("Choose “Labelled on the micrograph”, or another micrograph."))
+    return shown
 
 
-def _words(number: str, box: Box, classes: Sequence[str]) -> str:
-    score = f", score {box.score:.2f}" if isinstance(box, Detection) and box.score < 1 else ""
-    return f"{number}: {classes[box.cls]}{score}"
+def _number(boxes: Sequence[Detection], classes: Sequence[str]) -> int:
+    names = {str(box.number): box for box in boxes}
+    asked = st.query_params.get("object")
+    if asked is not None and asked not in names:
+        remember("object", None)
+        st.caption(t("Object {number} is not among these: the first one is shown.", number=asked))
+
+    def words(number: str) -> str:
+        name, score = classes[names[number].cls], names[number].score
+        if score < 1:
+            return t("{number}: {name}, score {score:.2f}", number=number, name=name, score=score)
+        return f"{number}: {name}"
+
+    return int(choose(t("Object to explain"), list(names), "object", words=words))
+
+
+def _picture(data: Dataset, record: ImageRecord, boxes: Sequence[Detection], chosen: int) -> None:
+    title = tn("{n} object: click one", "{n} objects: click one", len(boxes))
+    compare_slider(
+        Pane(
+            micrograph_url(data, record, "look"),
+            title,
+            t("Micrograph {image} with numbered objects", image=record.id),
+            detection_marks(boxes, data.classes, chosen=chosen),
+        ),
+        None,
+        size=(record.width, record.height),
+        image=record.id,
+        key="pick-object",
+        tallest=_TALLEST,
+        picked=lambda box: remember("object", str(read_mark_id(box)[1])),
+    )

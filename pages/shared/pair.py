@@ -9,15 +9,25 @@ import streamlit as st
 
 from msip_core.config import PruneConfig
 from msip_core.data.dataset import Dataset, ImageRecord
+from msip_core.language import mark, t
 from msip_core.models import ModelCard, list_models
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
+from msip_core.views.marks import Side, mark_id, read_mark_id
 from msip_core.views.wording import percent
-from pages.shared.choose import choose
+from pages.shared.choose import choose, remember
 from pages.shared.lab import dataset, lab
 from pages.shared.layout import empty
 
+_PARTS = {
+    "test": mark("Test part (kept aside)"),
+    "val": mark("Validation part"),
+    "train": mark("Training part"),
+}
 _LATEST = 200  # runs offered in the chooser, newest first
+
+# Which list a chosen object is counted in, as the page "Where it looks" names it in the address.
+OBJECTS_OF: dict[Side, str] = {"baseline": "found", "pruned": "lighter"}
 
 Source = dict[str, Any]  # {"model": id} or {"run": id, "iteration": k}: what every job takes
 
@@ -41,7 +51,7 @@ class ModelPair:
 
     def sides(self) -> tuple[tuple[Source, str], tuple[Source, str]]:
         """Both models with the word for a caption."""
-        return (self.baseline, "Baseline"), (self.pruned, "Lighter model")
+        return (self.baseline, t("Baseline")), (self.pruned, t("Lighter model"))
 
 
 def choose_pair() -> ModelPair | None:
@@ -53,9 +63,9 @@ def choose_pair() -> ModelPair | None:
     ]
     if not runs:
         empty(
-            "No pruned model yet: it takes one finished step of a run.",
-            ("pages/new.py", "Make a detector lighter"),
-            ("pages/runs.py", "See the runs"),
+            t("No pruned model yet: it takes one finished step of a run."),
+            ("pages/new.py", t("Make a detector lighter")),
+            ("pages/runs.py", t("See the runs")),
         )
         return None
     names = {row.id: row for row in runs}
@@ -64,7 +74,7 @@ def choose_pair() -> ModelPair | None:
         done = [row.id for row in runs if row.state is RunState.COMPLETED]
         run = names[
             choose(
-                "Run",
+                t("Run"),
                 list(names),
                 "run",
                 words=lambda i: names[i].name,
@@ -73,25 +83,29 @@ def choose_pair() -> ModelPair | None:
         ]
     steps = lab().runs.iterations(run.id)
     if not steps or not isinstance(run.config, PruneConfig):
-        st.info("The first step of this run is not finished yet.", icon=":material/hourglass:")
+        st.info(t("The first step of this run is not finished yet."), icon=":material/hourglass:")
         return None
     words = {
-        str(record.index): f"Step {record.index}: {percent(record.macs_ratio, 1)} of the MACs"
+        str(record.index): t(
+            "Step {n}: {share} of the MACs", n=record.index, share=percent(record.macs_ratio, 1)
+        )
         for record in steps
     }
     final = lab().runs.final(run.id)
     last = str(final.iteration if final else steps[-1].index)
-    words[last] += " (the result)" if final else ""
+    if final:
+        words[last] = t("{step} (the result)", step=words[last])
     with right:
-        step = int(choose("Lighter model", list(words), "step", words=words.__getitem__,
-                          default=last))  # fmt: skip
+        label = t("Lighter model")
+        step = int(choose(label, list(words), "step", words=words.__getitem__, default=last))
     baseline: Source = {"model": run.config.model}
     if run.config.model.endswith(".pt"):
         baseline = {"run": run.id, "iteration": 0}
     pruned: Source = {"run": run.id, "iteration": step}
     if final and step == final.iteration and run.model_id:
         pruned = {"model": run.model_id}
-    return ModelPair(baseline, pruned, run, run.config, step, f"step {step} of “{run.name}”")
+    words_of_pair = t("step {n} of “{run}”", n=step, run=run.name)
+    return ModelPair(baseline, pruned, run, run.config, step, words_of_pair)
 
 
 def model_of(source: Source, cards: list[ModelCard] | None = None) -> ModelCard | None:
@@ -108,19 +122,51 @@ def choose_image(data: Dataset, *, split: str = "test") -> ImageRecord:
     default = found[asked].split if asked in found else split
     left, right = st.columns([1, 2])
     with left:
-        part = choose("Part of the images", parts, "part", default=default)
+        part = choose(
+            t("Part of the images"), parts, "part", words=lambda p: t(_PARTS[p]), default=default
+        )
     records = {record.id: record for record in data.split(part)}
     if asked in found and asked not in records:
         st.query_params.pop("image")  # the part was changed: begin with its first image
     with right:
-        return records[
-            choose("Micrograph", list(records), "image", words=lambda i: _words(records[i]))
-        ]
+        label = t("Micrograph")
+        chosen = choose(label, list(records), "image", words=lambda i: _words(records[i]))
+    _forget_object_of_another(chosen)
+    return records[chosen]
+
+
+def chosen_object() -> str | None:
+    """The box that was clicked, as `marks.mark_id` names it; None where none was."""
+    side = {name: side for side, name in OBJECTS_OF.items()}.get(st.query_params.get("objects", ""))
+    number = st.query_params.get("object", "")
+    return mark_id(side, int(number)) if side and number.isdigit() else None
+
+
+def remember_object(box: str) -> None:
+    """Put a clicked box into the address, where the page "Where it looks" reads it."""
+    side, number = read_mark_id(box)
+    remember("objects", OBJECTS_OF[side])
+    remember("object", str(number))
+
+
+def forget_object() -> None:
+    """No object is chosen any more."""
+    remember("object", None)
+    remember("objects", None)
+
+
+def _forget_object_of_another(image: str) -> None:
+    """Number 3 of one micrograph is not number 3 of the next one."""
+    before = st.session_state.get("object:image")
+    st.session_state["object:image"] = image
+    if before not in (None, image):
+        st.session_state.pop("last:object", None)
+        st.query_params.pop("object", None)
 
 
 def _words(record: ImageRecord) -> str:
     counts = ", ".join(f"{count} {name}" for name, count in record.counts.items())
-    return f"{record.id} ({counts or 'no object'})"
+    return f"{record.id} ({counts or t('no object')})"
 
 
 def pair_dataset(pair: ModelPair) -> Dataset:

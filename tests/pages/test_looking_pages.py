@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+from pathlib import Path
+from typing import Any
 
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from msip_core.boxes import Detection, match_detections
+from msip_core.data.dataset import open_dataset
 from msip_core.runs.state import RunState
 from msip_core.workspace import Workspace
 from tests.pages import lab_samples
 from tests.pages.conftest import Open, no_crash, words
 from tests.pages.fake_compute import FakeCompute
+
+
+def component(test: AppTest, key: str) -> dict[str, Any]:
+    """What an own component of the page was given."""
+    found = [e.proto for e in test.get("bidi_component") if e.proto.id.endswith(f"-{key}")]
+    assert len(found) == 1, [e.proto.id for e in test.get("bidi_component")]
+    data: dict[str, Any] = json.loads(found[0].json)
+    return data
 
 
 def test_both_models_are_asked_about_the_same_micrograph(
@@ -19,7 +34,9 @@ def test_both_models_are_asked_about_the_same_micrograph(
     asked = [params for job, params in compute.asked if job == "predict"]
     assert [params.get("model") for params in asked] == ["baseline-1", "pruned-1"]
     assert asked[0]["images"] == asked[1]["images"]
-    assert len(test.image) == 2
+    left, right = (component(test, "compare-slider")[side] for side in ("left", "right"))
+    assert left["url"] == right["url"]
+    assert left["title"].startswith("Baseline: ")
 
 
 def test_a_step_in_the_middle_is_asked_of_the_run(
@@ -40,13 +57,14 @@ def test_moving_the_score_asks_nothing_again(
     test.slider("conf").set_value(0.95).run()
 
     assert len(compute.asked) == before
-    assert "No organoid above 0.95. The highest score is 0.90" in words(test)
+    assert "No organoid above 0.95. The highest score is 0.90." in words(test)
+    assert component(test, "compare-slider")["left"]["marks"] == []
 
 
 def test_the_finished_run_is_compared_on_the_test_part(full: str, open_page: Open) -> None:
     test = open_page("compare", run=full)
 
-    table = next(d.value for d in test.dataframe if "quantity" in d.value)
+    table = next(d.value for d in test.dataframe if "Quantity" in d.value)
     first = table.iloc[0]
     assert list(first) == ["mAP50 (test)", "0.889", "0.871", "−0.018"]
 
@@ -59,14 +77,121 @@ def test_speed_is_called_faster_only_where_it_is(full: str, open_page: Open) -> 
     assert test.get("plotly_chart")
 
 
-def test_counts_of_all_test_images_as_csv(full: str, open_page: Open) -> None:
+def test_counts_of_all_test_images_as_csv(
+    workspace: Workspace, full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    compute.answers = shifted
     test = open_page("compare", run=full)
     test.button("job:compare:start").click().run()
 
     no_crash(test)
+    assert not test.error
     labels = [b.proto.label for b in test.get("download_button")]
     assert "Counts per image (CSV)" in labels
     assert "Counts per well (CSV)" in labels
+    data = open_dataset(workspace, "example")
+    table = next(d.value for d in test.dataframe if "baseline_total" in d.value)
+    assert list(table["baseline_total"]) == [len(data.boxes(r)) for r in data.split("test")]
+    assert "baseline_median_size_um" in table
+    assert "pruned_crypt_fraction" in table
+
+
+def test_numbers_on_the_picture_are_those_of_the_table(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    compute.answers = shifted
+    test = open_page("compare", run=full, image="plate1_A05_f0")
+
+    data = component(test, "compare-slider")
+    table = next(d.value for d in test.dataframe if "Explanation" in d.value)
+    for side, column in (("left", "Baseline no."), ("right", "Lighter no.")):
+        drawn = sorted(int(mark["number"]) for mark in data[side]["marks"])
+        assert drawn
+        assert drawn == sorted(table[column].dropna().astype(int))
+    asked = len(compute.asked)
+
+    test.pills("kinds").set_value(["lost"]).run()
+
+    data = component(test, "compare-slider")
+    assert (len(data["left"]["marks"]), len(data["right"]["marks"])) == (1, 0)
+    table = next(d.value for d in test.dataframe if "Explanation" in d.value)
+    assert list(table["Found"]) == ["lost (baseline only)"]
+    assert len(compute.asked) == asked
+
+
+def test_each_row_leads_to_the_explanation_of_its_object(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    compute.answers = shifted
+    test = open_page("compare", run=full, image="plate1_A05_f0")
+
+    table = next(d.value for d in test.dataframe if "Explanation" in d.value)
+    new = table[table["Found"] == "new (pruned only)"].iloc[0]
+    number = int(new["Lighter no."])
+    assert new["Explanation"].startswith("/look?run=")
+    assert new["Explanation"].endswith(f"image=plate1_A05_f0&objects=lighter&object={number}")
+
+    look = open_page("look", run=full, image="plate1_A05_f0", objects="lighter", object=str(number))
+
+    assert not look.error
+    chosen = [m["number"] for m in component(look, "pick-object")["left"]["marks"] if m["chosen"]]
+    assert chosen == [str(number)]
+
+
+def test_a_chosen_object_is_told_with_the_way_to_its_explanation(
+    full: str, open_page: Open
+) -> None:
+    test = open_page("compare", run=full, objects="found", object="2")
+
+    assert "Object 2 (baseline) · 2 (lighter model)" in words(test)
+    links = [link.proto for link in test.get("page_link")]
+    assert any(link.label == "See where both models look" for link in links)
+
+    assert len(test.image) == 0
+    test.toggle("plain").set_value(True).run()
+    assert len(test.image) == 2  # pictures without script stand in for the slider
+
+
+def test_sizes_are_in_pixels_where_no_pixel_size_is_known(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    with_size = open_page("compare", run=full)
+    assert "µm" in next(m.value for m in with_size.metric if m.label.startswith("Median size"))
+    path = workspace.dataset_dir("example") / "dataset.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["pixel_size_um"] = None
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+    test = open_page("compare", run=full)
+
+    assert "px" in next(m.value for m in test.metric if m.label.startswith("Median size"))
+    assert "no pixel size is known" in words(test)
+
+
+@pytest.mark.parametrize("page", ["compare", "look"])
+def test_a_micrograph_whose_file_is_gone_is_one_sentence(
+    workspace: Workspace, full: str, open_page: Open, page: str
+) -> None:
+    data = open_dataset(workspace, "example")
+    data.path(data.split("test")[0]).unlink()
+
+    test = open_page(page, run=full)
+
+    no_crash(test)
+    assert "is gone from the workspace: import the dataset again" in test.error[0].value
+    assert test.selectbox("choose::image")  # another one can be chosen
+
+
+def test_images_where_the_models_disagree_come_first_and_open_on_a_click(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    compute.answers = shifted
+    test = open_page("compare", run=full)
+    test.button("job:compare:start").click().run()
+
+    items = component(test, "gallery")["items"]
+    assert [item["text"].split(" of ")[0] for item in items] == ["2"] * len(items)
+    assert [item["current"] for item in items].count(True) == 1
 
 
 def test_heat_maps_come_at_once_and_shap_on_demand(
@@ -80,7 +205,7 @@ def test_heat_maps_come_at_once_and_shap_on_demand(
     assert "About 5.1 s for 512 evaluations" in words(test)
     pictures = len(test.image)
 
-    test.button("job:shap:Baseline:start").click().run()
+    test.button("job:shap:baseline:start").click().run()
 
     assert len(test.image) == pictures + 1
     assert "31 %" in words(test)
@@ -103,6 +228,106 @@ def test_an_explanation_that_fails_says_why(
 
     no_crash(test)
     assert "try another layer" in test.error[0].value
+    assert ("Try another layer, or another kind of map." in words(test)) == (job == "gradcam")
+
+
+def test_a_layer_and_a_method_are_asked_for(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    test = open_page("look", run=full, method="eigencam", layer="P4")
+
+    asked = [params for job, params in compute.asked if job == "gradcam"]
+    assert [(p["method"], p["layers"]) for p in asked] == [("eigencam", ["P4"])] * 2
+    text = words(test)
+    assert "µm to both sides" in text  # the band, whose edges are drawn
+    assert "would have 12.8 % of its heat there" in text  # 0.41 / 3.2 of the picture
+    assert "It cannot show why" in text
+
+
+def test_the_check_with_shuffled_weights_is_a_plain_verdict(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    def answers(
+        workspace: Workspace, job: str, params: dict[str, Any], out: Path
+    ) -> dict[str, Any]:
+        usual = lab_samples.answer(workspace, job, params, out)
+        value = 0.12 if params.get("model") == lab_samples.BASELINE else 0.81
+        check = {"correlation": value, "draws": 2, "passed": value < 0.5, "verdict": ""}
+        return {**usual, "randomised": check}
+
+    compute.answers = answers
+
+    text = words(open_page("look", run=full))
+
+    assert "it depends on what the model learned. :small[:gray[rank correlation" in text
+    assert "shuffled weights 0.12, alike from 0.50" in text
+    assert "The map does not change when the weights are shuffled: do not trust it." in text
+    assert "shuffled weights 0.81, alike from 0.50" in text
+
+
+def test_an_empty_map_and_a_missing_box_are_said(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    reason = "its map is empty: nothing there raises the score"
+    skipped = [{"layer": "P4 (layer 18)", "reason": reason}]
+    compute.answers = changed("gradcam", layers=[], skipped=skipped)
+    text = words(open_page("look", run=full, layer="P4"))
+    assert text.count("No layer gave a map for this object: choose another layer") == 2
+    assert "P4 (layer 18) is left out: its map is empty" in text
+
+    check = {"correlation": None, "draws": 0, "passed": None, "verdict": ""}
+    target = {"best_iou": 0.31}
+    compute.answers = changed("gradcam", note="This model…", target=target, randomised=check)
+    text = words(open_page("look", run=full))
+    assert "no box here that matches the chosen one (best overlap 0.31)" in text
+    assert "shuffled weights give an empty map for this object" in text
+
+
+def test_a_slow_shap_offers_fewer_evaluations(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    compute.answers = changed("shap", per_evaluation=0.5)
+    test = open_page("look", run=full)
+    assert "About 4 min 16 s for 512 evaluations." in words(test)
+
+    test.button("shap:fewer").click().run()
+
+    assert "About 1 min 4 s for 128 evaluations." in words(test)
+
+
+def test_a_shap_that_fails_says_what_was_asked(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    test = open_page("look", run=full)
+    compute.fail["shap"] = "The device ran out of memory."
+
+    test.button("job:shap:baseline:start").click().run()
+
+    assert "ran out of memory" in test.error[0].value
+    assert "Try fewer evaluations, or another object." in words(test)
+
+
+def test_an_object_that_is_not_there_gives_way_to_the_first(full: str, open_page: Open) -> None:
+    test = open_page("look", run=full, part="train", object="2")
+    test.selectbox("choose::image").select_index(1).run()
+    assert test.query_params["object"] == "1"  # another micrograph, another object 2
+    assert "is not among these" not in words(test)
+
+    test = open_page("look", run=full, object="77")
+
+    assert not test.error
+    assert "Object 77 is not among these" in words(test)
+    assert test.query_params["object"] == "1"
+
+
+def test_nothing_found_names_the_highest_score_and_what_to_do(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    compute.answers = weak
+    text = words(open_page("look", run=full))
+
+    assert "No organoid above 0.25. The highest score is 0.18." in text
+    assert "Choose “Labelled on the micrograph”" in text
 
 
 def test_a_run_without_a_finished_step_says_so(
@@ -114,3 +339,68 @@ def test_a_run_without_a_finished_step_says_so(
 
     no_crash(test)
     assert "not finished yet" in words(test)
+
+
+# --- other answers of the compute process -----------------------------------------
+
+
+def changed(kind: str, **fields: Any) -> Any:
+    """The usual answers, those of one job with other values."""
+
+    def answers(
+        workspace: Workspace, job: str, params: dict[str, Any], out: Path
+    ) -> dict[str, Any]:
+        usual = lab_samples.answer(workspace, job, params, out)
+        return {**usual, **fields} if job == kind else usual
+
+    return answers
+
+
+def weak(workspace: Workspace, job: str, params: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Models that find everything with a fifth of the usual score."""
+    usual = lab_samples.answer(workspace, job, params, out)
+    for image in usual.get("images", ()):
+        for found in image["detections"]:
+            found["score"] *= 0.2
+    return usual
+
+
+def shifted(workspace: Workspace, job: str, params: dict[str, Any], out: Path) -> dict[str, Any]:
+    """A lighter model that misses one object and finds one elsewhere, on every image."""
+    if job == "compare":
+        return compared(workspace, params, out)
+    usual = lab_samples.answer(workspace, job, params, out)
+    if job == "predict" and params.get("model") == lab_samples.LIGHTER:
+        for image in usual["images"]:
+            image["detections"][-1] |= {"x1": 0.0, "y1": 0.0, "x2": 6.0, "y2": 6.0}
+    return usual
+
+
+def compared(workspace: Workspace, params: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Both models on the test part, as the compare job answers."""
+    data = open_dataset(workspace, params["dataset"])
+    agreement = dict.fromkeys(("both", "class changed", "lost", "new"), 0)
+    images = []
+    for record in data.split(params["split"]):
+        asked = {"images": [{"dataset": data.name, "image": record.id}]}
+        sides = {
+            side: shifted(workspace, "predict", {**asked, "model": model}, out)["images"][0]
+            for side, model in (
+                ("baseline", lab_samples.BASELINE), ("pruned", lab_samples.LIGHTER),
+            )
+        }  # fmt: skip
+        found = {
+            side: [Detection.model_validate(d) for d in answer["detections"]]
+            for side, answer in sides.items()
+        }
+        pairs = match_detections(found["baseline"], found["pruned"])
+        for pair in pairs:
+            agreement[pair.kind] += 1
+        images.append(
+            {
+                "id": record.id, "file": record.file, "group": record.group,
+                **{side: answer["detections"] for side, answer in sides.items()},
+                "pairs": [pair.model_dump() for pair in pairs],
+            }
+        )  # fmt: skip
+    return {"images": images, "agreement": agreement}

@@ -40,3 +40,23 @@ def test_agreement_counts_missing_kinds_as_none_found():
     assert info.counts == {"both": 5, "class changed": 0, "lost": 2, "new": 0}
     assert info.of_baseline == 7
     assert [trace.x[0] for trace in comparison.agreement_figure(info).data] == [5, 0, 2, 0]
+
+
+def test_images_that_differ_most_come_first_and_agreeing_ones_not_at_all():
+    def image(name: str, kinds: list[str]) -> dict[str, object]:
+        return {"id": name, "pairs": [{"kind": kind} for kind in kinds]}
+
+    compare = {
+        "images": [
+            image("same", ["both", "both"]),
+            image("crowded", ["both"] * 9 + ["lost", "new"]),
+            image("worst", ["lost", "new", "class changed"]),
+            image("small", ["lost", "new"]),
+        ]
+    }
+
+    found = comparison.most_different(compare)
+    assert [(item.image, item.different, item.objects) for item in found] == [
+        ("worst", 3, 3), ("small", 2, 2), ("crowded", 2, 11),
+    ]  # fmt: skip
+    assert [item.image for item in comparison.most_different(compare, 1)] == ["worst"]

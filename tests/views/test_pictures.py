@@ -143,12 +143,23 @@ def test_the_band_is_as_wide_as_the_method_says():
     assert width == pytest.approx(0.1 * np.sqrt(50 * 40))
     assert pictures.band_width(Box(cls=0, x1=0, y1=0, x2=4, y2=4)) == 2
 
-    picture = pictures.draw_band(GREY, pictures.box_outline(box), width, min_side=96)
+
+def test_the_border_is_a_line_with_a_broken_line_on_both_sides():
+    box = Box(cls=0, x1=20, y1=12, x2=70, y2=52)
+
+    picture = pictures.draw_border(GREY, pictures.box_outline(box), 6.0, 1)
     changed = (picture != GREY).any(axis=2)
 
-    row = changed[32]
-    assert row[[16, 20, 24]].all()  # on the left edge, and 4 px to both sides
-    assert not row[[14, 26, 45]].any()  # beyond 4.47 px, and the middle
+    assert changed[32, 20]  # the outline
+    assert not changed[32, 45]  # the middle
+    outside = changed[20:44, 14]  # six pixels left of it, dashes and gaps
+    assert 0.2 < outside.mean() < 1
+    assert not (GREY != 120).any()  # the input stays
+
+
+def test_a_large_picture_is_shrunk_and_a_small_one_is_not():
+    assert pictures.shrink(np.zeros((100, 400, 3), np.uint8), 200).shape == (50, 200, 3)
+    assert pictures.shrink(GREY, 200) is GREY
 
 
 def test_east_asian_class_names_are_drawn_too():

@@ -72,6 +72,37 @@ def test_both_models_counts_stand_side_by_side_and_add_up_per_well():
     assert per_well[1]["baseline_total"] == 3
 
 
+def test_crypt_fraction_and_size_stand_beside_the_counts():
+    compare = samples.compare_result(images=3)
+    scale = tables.Scale({f"img{n}": 0.5 for n in range(3)})
+
+    row = tables.compare_count_rows(compare, samples.CLASSES, scale=scale)[0]
+    well = tables.compare_count_rows(compare, samples.CLASSES, by_group=True, scale=scale)[0]
+
+    assert row["baseline_crypt_fraction"] == 0.3333
+    assert row["pruned_crypt_fraction"] == 1.0
+    sizes = [tables.Scale({"a": None}).size("a", d) for d in samples.detections()[0]]
+    assert row["baseline_median_size_um"] == round(sorted(sizes)[1] * 0.5, 2)
+    assert well["baseline_median_size_um"] == row["baseline_median_size_um"]  # the same twice
+
+
+def test_one_image_without_pixel_size_makes_all_sizes_pixels():
+    compare = samples.compare_result(images=2)
+
+    rows = tables.pair_rows(
+        compare, samples.CLASSES, scale=tables.Scale({"img0": 0.5, "img1": None})
+    )
+
+    assert "baseline_size_um" not in rows[0]
+    assert rows[0]["baseline_size_px"] == 92  # a box of 92 px, not halved
+    assert rows[3]["baseline_size_px"] is None  # new: the baseline has no box
+
+
+def test_no_object_has_no_crypt_fraction():
+    assert tables.crypt_fraction([], samples.CLASSES) is None
+    assert tables.crypt_fraction([found(0, 1)], ("cyst",)) is None
+
+
 def test_pairs_name_the_numbers_of_both_pictures():
     rows = tables.pair_rows(samples.compare_result(images=1), samples.CLASSES)
 

@@ -1,0 +1,1 @@
+"""Own parts of the screen that Streamlit does not have: inline HTML, CSS and JS, no network."""
