@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import streamlit as st
 
 from msip_core.errors import NotFoundError
+from msip_core.language import mark, t
 
 
 def asked(param: str) -> str | None:
@@ -73,10 +74,10 @@ def choose_view(
     place: str,
     *,
     param: str = "view",
-    label: str = "Part of the page",
+    label: str = mark("Part of the page"),
     show_label: bool = False,
 ) -> str:
-    """A row of buttons (id -> words) bound to `param` of the address.
+    """A row of buttons (id -> words, in English) bound to `param` of the address.
 
     Not Streamlit's own binding: that writes the words into the address, so that a link breaks
     when a word is improved.
@@ -89,10 +90,10 @@ def choose_view(
         st.query_params[param] = st.session_state[key]
 
     st.segmented_control(
-        label,
+        t(label),
         list(views),
         key=key,
-        format_func=views.__getitem__,
+        format_func=lambda view: t(views[view]),
         label_visibility="visible" if show_label else "collapsed",
         on_change=changed,
         required=True,
