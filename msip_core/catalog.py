@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from msip_core.errors import ConfigError
-from msip_core.language import mark
 
 Family = Literal["criterion", "allocation", "granularity", "recovery", "explainer"]
 
@@ -55,8 +54,8 @@ def _criterion(
 _ENTRIES = (
     _criterion(
         "msip",
-        mark("MSIP, loss per MAC"),
-        mark("Four signals in one score, weighed against what a channel costs."),
+        "MSIP, loss per MAC",
+        "Four signals in one score, weighed against what a channel costs.",
         "Fang, multi-strategy importance pruning; fusion ours",
         "msip:MsipImportance",
         needs_data=True,
@@ -64,91 +63,88 @@ _ENTRIES = (
     ),
     _criterion(
         "msip-literal",
-        mark("MSIP as published"),
-        mark("Four signals, each compared within its own layer, as the paper writes it."),
+        "MSIP as published",
+        "Four signals, each compared within its own layer, as the paper writes it.",
         "Fang, multi-strategy importance pruning",
         "msip:MsipLiteralImportance",
         needs_data=True,
         default_allocation="msip-literal",
     ),
     _criterion(
-        "l1", mark("L1 norm"), mark("Removes the filters with the smallest sum of weights."),
+        "l1", "L1 norm", "Removes the filters with the smallest sum of weights.",
         "Li et al. 2017, arXiv:1608.08710", "magnitude:L1Importance",
     ),
     _criterion(
-        "l2", mark("L2 norm"), mark("Removes the filters with the smallest energy."),
+        "l2", "L2 norm", "Removes the filters with the smallest energy.",
         "Li et al. 2017, arXiv:1608.08710", "magnitude:L2Importance",
     ),
     _criterion(
-        "lamp", mark("LAMP"), mark("Filter energy relative to the stronger filters of its layer."),
+        "lamp", "LAMP", "Filter energy relative to the stronger filters of its layer.",
         "Lee et al. 2021, arXiv:2010.07611", "lamp:LampImportance",
         default_allocation="global",
     ),
     _criterion(
-        "bnscale", mark("BN scale"), mark("Removes channels whose batch-norm factor is small."),
+        "bnscale", "BN scale", "Removes channels whose batch-norm factor is small.",
         "Liu et al. 2017, arXiv:1708.06519", "bnscale:BnScaleImportance",
     ),
     _criterion(
-        "fpgm", mark("FPGM"), mark("Removes filters that resemble all others of their layer."),
+        "fpgm", "FPGM", "Removes filters that resemble all others of their layer.",
         "He et al. 2019, arXiv:1811.00250", "fpgm:FpgmImportance",
     ),
     _criterion(
-        "taylor", mark("Taylor"), mark("Estimates how much the loss would rise without a channel."),
+        "taylor", "Taylor", "Estimates how much the loss would rise without a channel.",
         "Molchanov et al. 2019, arXiv:1906.10771", "taylor:TaylorImportance",
         needs_data=True, default_allocation="global",
     ),
     _criterion(
-        "random", mark("Random"),
-        mark("Removes channels by lot: the floor that any method must beat."),
+        "random", "Random", "Removes channels by lot: the floor that any method must beat.",
         "-", "random:RandomImportance",
     ),
     Entry(
-        "msip", "allocation", mark("Loss per MAC"),
-        mark("One threshold on score per MAC, so every layer gives what it can best spare."),
+        "msip", "allocation", "Loss per MAC",
+        "One threshold on score per MAC, so every layer gives what it can best spare.",
         "METHODS section 3", "msip_core.allocation.msip:LossPerMacAllocation",
     ),
     Entry(
-        "msip-literal", "allocation", mark("Median threshold per layer"),
-        mark("Each layer loses the channels below alpha times its own median score."),
+        "msip-literal", "allocation", "Median threshold per layer",
+        "Each layer loses the channels below alpha times its own median score.",
         "Fang, multi-strategy importance pruning",
         "msip_core.allocation.msip:MedianAllocation",
     ),
     Entry(
-        "uniform", "allocation", mark("Same share everywhere"),
-        mark("Every layer loses the same share of its channels."),
+        "uniform", "allocation", "Same share everywhere",
+        "Every layer loses the same share of its channels.",
         "Li et al. 2017, arXiv:1608.08710", "msip_core.allocation.uniform:UniformAllocation",
     ),
     Entry(
-        "global", "allocation", mark("One ranking"),
-        mark("All channels of all layers are ranked together; the lowest go."),
+        "global", "allocation", "One ranking",
+        "All channels of all layers are ranked together; the lowest go.",
         "Liu et al. 2017, arXiv:1708.06519", "msip_core.allocation.ranked:GlobalAllocation",
     ),
     Entry(
-        "channels", "granularity", mark("Channels"), mark("Removes coupled channels."),
+        "channels", "granularity", "Channels", "Removes coupled channels.",
         "Fang et al. 2023, arXiv:2301.12900", "msip_core.pruning.surgery:prune_channels",
     ),
     Entry(
-        "finetune", "recovery", mark("Fine-tuning"), mark("Trains on after each cut."),
+        "finetune", "recovery", "Fine-tuning", "Trains on after each cut.",
         "Li et al. 2017, arXiv:1608.08710", "msip_core.pruning.recovery:finetune",
     ),
     Entry(
-        "gradcam", "explainer", mark("Grad-CAM"),
-        mark("Where the score of a detection is sensitive."),
+        "gradcam", "explainer", "Grad-CAM", "Where the score of a detection is sensitive.",
         "Selvaraju et al. 2017, arXiv:1610.02391", "msip_core.explain.cam:explain_detection",
     ),
     Entry(
-        "layercam", "explainer", mark("LayerCAM"),
-        mark("Grad-CAM that weighs each place by itself: finer, close to the object."),
+        "layercam", "explainer", "LayerCAM",
+        "Grad-CAM that weighs each place by itself: finer, close to the object.",
         "Jiang et al. 2021, IEEE TIP 30:5875", "msip_core.explain.cam:layercam",
     ),
     Entry(
-        "eigencam", "explainer", mark("EigenCAM"),
-        mark("What stands out in the feature maps, whatever the class."),
+        "eigencam", "explainer", "EigenCAM",
+        "What stands out in the feature maps, whatever the class.",
         "Muhammad & Yeasin 2020, arXiv:2008.00299", "msip_core.explain.cam:eigencam",
     ),
     Entry(
-        "shap", "explainer", mark("SHAP"),
-        mark("What each patch of the image adds to a detection."),
+        "shap", "explainer", "SHAP", "What each patch of the image adds to a detection.",
         "Lundberg & Lee 2017, arXiv:1705.07874", "msip_core.explain.shapley:explain_detection",
     ),
 )  # fmt: skip

@@ -27,12 +27,8 @@ from pages.shared.words import small, when
 
 def _machine() -> None:
     machine = find_machine(str(lab().workspace.root))
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        if machine.gpu:
-            st.badge("GPU", icon=":material/bolt:", color="green")
-        else:
-            st.badge("CPU", icon=":material/memory:", color="gray")
-        st.caption(machine.sentence(), width="content")
+    icon = ":material/bolt:" if machine.gpu else ":material/memory:"
+    st.caption(f"{icon} {machine.sentence()}")
 
 
 def _begin(sets: Sequence[DatasetSummary], models: Sequence[ModelCard]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import streamlit as st
@@ -84,18 +84,23 @@ def next_of(steps: Sequence[Step]) -> Step | None:
 def show_steps(steps: Sequence[Step]) -> None:
     """The stops beside each other; done, next or later is said by an icon and a word."""
     current = next_of(steps)
-    for column, (number, step) in zip(st.columns(len(steps)), enumerate(steps, 1)):
-        with column, st.container(border=True, height="stretch"):
-            if step.done:
-                st.badge(t("done"), icon=":material/check:", color="green")
-            elif step is current:
-                st.badge(t("next"), icon=":material/arrow_forward:", color="blue")
-            else:
-                st.badge(t("later"), icon=":material/schedule:", color="gray")
-            st.markdown(f"**{number}. {step.word}**")
-            st.caption(step.state)
-            if step.done or step is current:
-                st.page_link(step.page, label=t("Open"), query_params=step.ids or None)
+    with st.container(key="steps"):
+        for column, (number, step) in zip(st.columns(len(steps)), enumerate(steps, 1)):
+            with column, st.container(border=True, height="stretch"):
+                if step.done:
+                    st.badge(t("done"), icon=":material/check:", color="green")
+                elif step is current:
+                    st.badge(t("next"), icon=":material/arrow_forward:", color="blue")
+                else:
+                    st.badge(t("later"), icon=":material/schedule:", color="gray")
+                st.markdown(f"**{number}. {step.word}**")
+                st.caption(step.state)
+                if step.done or step is current:
+                    st.page_link(
+                        step.page,
+                        label=t("Open {what}", what=step.word.lower()),
+                        query_params=step.ids or None,
+                    )
 
 
 def _data(ready: Sequence[DatasetSummary], every: Sequence[DatasetSummary]) -> Step:
@@ -130,14 +135,16 @@ def _model(baselines: Sequence[ModelCard], ready: Sequence[DatasetSummary]) -> S
 
 
 def _run(run: RunRow | None, baselines: Sequence[ModelCard]) -> Step:
-    make: Callable[[bool, str], Step] = lambda done, state: Step(
-        t("Run"),
-        done,
-        state,
-        "pages/runs.py",
-        t("look at your run"),
-        {"run": run.id if run else ""},
-    )
+    def make(done: bool, state: str) -> Step:
+        return Step(
+            t("Run"),
+            done,
+            state,
+            "pages/runs.py",
+            t("look at your run"),
+            {"run": run.id if run else ""},
+        )
+
     if run is None:
         return Step(
             t("Run"), False, t("Make the detector lighter, step by step."), "pages/new.py",

@@ -45,9 +45,15 @@ __GRIDS__
   .st-key-first-run [data-testid="stPageLink"] a span,
   .st-key-next-step [data-testid="stPageLink"] a p,
   .st-key-next-step [data-testid="stPageLink"] a span { color: #FFFFFF; }
+  [data-testid="stPageLink"] a p { white-space: normal; }
+  [data-testid="stHorizontalBlock"]:has([data-testid="stProgress"])
+    > [data-testid="stColumn"]:last-child { min-width: 7rem; }
   .st-key-aside { position: sticky; top: 4rem; }
   @media (max-width: 1200px) {
     .st-key-aside { position: static; }
+    .st-key-steps > div > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
+    .st-key-steps > div > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
+      flex: 1 1 30%; min-width: 30%; }
     .st-key-beside > div > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
     .st-key-beside > div > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
       flex: 1 1 100%; min-width: 100%; }

@@ -15,7 +15,7 @@ from msip_core.config import (
     PruneConfig,
 )
 from msip_core.data.dataset import DatasetSummary
-from msip_core.language import mark, t
+from msip_core.language import mark, say, t
 from msip_core.models import ModelCard
 from msip_core.runs.slots import slot_of
 from msip_core.settings import get_settings
@@ -136,15 +136,15 @@ def _method() -> tuple[str, MsipOptions]:
     method = st.selectbox(
         t("Method"),
         list(CRITERIA),
-        format_func=lambda name: f"{t(CRITERIA[name].label)}: {t(CRITERIA[name].description)}",
+        format_func=lambda name: f"{say(CRITERIA[name].label)}: {say(CRITERIA[name].description)}",
         key="new:method",
         persist_state="session",
     )
     entry = CRITERIA[method]
     if entry.needs_data:
-        st.caption(t("Source: {paper}. Looks at training images first.", paper=entry.paper))
+        st.caption(t("Source: {paper}. Looks at training images first.", paper=say(entry.paper)))
     else:
-        st.caption(t("Source: {paper}. Looks at weights only.", paper=entry.paper))
+        st.caption(t("Source: {paper}. Looks at weights only.", paper=say(entry.paper)))
     if not method.startswith("msip"):
         return method, MsipOptions()
     weights = weight_sliders()
