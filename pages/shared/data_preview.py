@@ -11,27 +11,35 @@ from PIL import Image
 from msip_core.boxes import Box
 from msip_core.data.dataset import Dataset, ImageRecord
 from msip_core.data.manifest import SPLITS
+from msip_core.language import mark, t, tn
 from msip_core.views.pictures import draw_boxes
-from msip_core.views.wording import plural
 from pages.shared.lab import dataset as open_again
 
 _PER_PAGE = 8
+_PARTS = {
+    "all": mark("all"), "train": mark("to learn"), "val": mark("to check"), "test": mark("final test")
+}  # fmt: skip
 _SIDE = 640  # pixels of the longer side of a thumbnail
 
 
 def preview(dataset: Dataset) -> None:
     """Filters, then one page of pictures; only the pictures of that page are read."""
-    st.subheader("Look at the boxes", anchor=False)
+    st.subheader(t("Look at the boxes"), anchor=False)
     left, middle, right = st.columns([3, 3, 1], vertical_alignment="bottom")
     classes = left.pills(
-        "Class",
+        t("Class"),
         dataset.classes,
         selection_mode="multi",
         key="preview:class",
-        help="Only images with these classes, and only their boxes. None chosen: all.",
+        help=t("Only images with these classes, and only their boxes. None chosen: all."),
     )
     split = middle.segmented_control(
-        "Part", ["all", *SPLITS], default="all", key="preview:split", required=True
+        t("Part"),
+        ["all", *SPLITS],
+        default="all",
+        key="preview:split",
+        required=True,
+        format_func=lambda part: t(_PARTS[part]),
     )
     wanted = [
         record
@@ -41,10 +49,14 @@ def preview(dataset: Dataset) -> None:
     ]
     pages = max(1, -(-len(wanted) // _PER_PAGE))
     page = right.number_input(
-        f"Page of {pages}", min_value=1, max_value=pages, key="page", bind="query-params"
+        t("Page of {pages}", pages=pages),
+        min_value=1,
+        max_value=pages,
+        key="page",
+        bind="query-params",
     )
     if not wanted:
-        st.info("No image of this part has a box of that class.", icon=":material/info:")
+        st.info(t("No image of this part has a box of that class."), icon=":material/info:")
         return
     first = (page - 1) * _PER_PAGE
     shown = tuple(classes) if classes else dataset.classes
@@ -55,12 +67,17 @@ def preview(dataset: Dataset) -> None:
 
 
 def _tile(dataset: Dataset, record: ImageRecord, shown: tuple[str, ...]) -> None:
-    counts = ", ".join(f"{n} {name}" for name, n in record.counts.items()) or "no object"
+    counts = ", ".join(f"{n} {name}" for name, n in record.counts.items()) or t("no object")
     st.image(
         _thumbnail(dataset.name, dataset.content_hash, record.id, shown),
-        caption=f"{record.id} · {record.split} · {counts}",
-        alt=f"Micrograph {record.id} with {plural(sum(record.counts.values()), 'box', 'boxes')}: "
-        f"{counts}",
+        caption=f"{record.id} · {t(_PARTS[record.split])} · {counts}",
+        alt=tn(
+            "Micrograph {name} with {n} box: {counts}",
+            "Micrograph {name} with {n} boxes: {counts}",
+            sum(record.counts.values()),
+            name=record.id,
+            counts=counts,
+        ),
         width="stretch",
     )
 
