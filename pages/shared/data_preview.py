@@ -17,8 +17,11 @@ from pages.shared.lab import dataset as open_again
 
 _PER_PAGE = 8
 _PARTS = {
-    "all": mark("all"), "train": mark("to learn"), "val": mark("to check"), "test": mark("final test")
-}  # fmt: skip
+    "all": mark("all"),
+    "train": mark("to learn"),
+    "val": mark("to check"),
+    "test": mark("final test"),
+}
 _SIDE = 640  # pixels of the longer side of a thumbnail
 
 
