@@ -114,12 +114,10 @@ def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Pr
 def one_cut(network: Network, scores: Scores, config: PruneConfig) -> Selection:
     """The channels that go if the whole way is done at once, within what all steps together
     may take of a layer."""
-    budget, limits = network.budget, config.limits
-    together = 1 - (1 - limits.max_removed_per_iteration) ** config.iterations
-    wide = limits.model_copy(update={"max_removed_per_iteration": together})
-    allocation = allocation_of(config.model_copy(update={"limits": wide}))
-    goal = final_window(config.keep_macs * budget.macs_now, limits.round_to)
-    return allocation.allocate(GroupTable(budget, scores, widths_of(budget)), goal)
+    budget = network.budget
+    table = GroupTable(budget, scores, widths_of(budget))
+    goal = final_window(config.keep_macs * budget.macs_now, config.limits.round_to)
+    return allocation_of(config).allocate(table, goal, iterations=config.iterations)
 
 
 def _refusal(network: Network, config: PruneConfig) -> str | None:

@@ -108,13 +108,7 @@ def least_macs(
     budget: Budget, original: Widths, iterations: int, limits: AllocationOptions
 ) -> float:
     """MACs of the smallest network that the limits allow after so many iterations."""
-    widths = budget.widths
-    for _ in range(iterations):
-        lower = lowest_widths(original, widths, limits)
-        if (lower == widths).all():
-            break
-        widths = lower
-    return float(budget.macs(widths))
+    return float(budget.macs(lowest_widths(original, budget.widths, limits, iterations)))
 
 
 def check_reachable(
