@@ -54,7 +54,6 @@ class Preview(Record):
 
     Attributes:
         macs, params, size_mb: (before, after) the cut; MACs at the run's image size.
-        reached: this one cut comes to the goal.
         refused: why the run cannot come to its goal even in steps, else None.
         least: smallest share of the MACs that the run's limits allow.
         images: calibration images that were looked at; 0 where only weights count.
@@ -66,7 +65,6 @@ class Preview(Record):
     params: tuple[float, float]
     size_mb: tuple[float, float]
     layers: tuple[LayerChannels, ...]
-    reached: bool
     refused: str | None
     least: float
     images: int
@@ -99,7 +97,6 @@ def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Pr
             LayerChannels(name=name, before=width, after=after[name], original=width)
             for name, width in network.layers.items()
         ),
-        reached=selection.reached,
         refused=_refusal(network, config),
         least=least_macs(budget, budget.widths, config.iterations, config.limits) / budget.macs_now,
         images=images,

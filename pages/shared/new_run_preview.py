@@ -82,8 +82,6 @@ def _honest(config: PruneConfig, found: dict[str, Any]) -> None:
         "layers will differ.",
         config.iterations,
     )
-    if not found["reached"] and not found["refused"]:
-        text += " " + t("The steps can go further than this one cut.")
     st.caption(f"{text} {looked}")
 
 

@@ -216,7 +216,7 @@ def _preview(workspace: Workspace, params: dict[str, Any], out: Path) -> dict[st
     ]
     return {
         "macs": [macs, keep * macs], "params": [params_now, 0.5 * params_now],
-        "size_mb": [6.2, 2.1], "layers": layers, "reached": True, "refused": None, "least": 0.045,
+        "size_mb": [6.2, 2.1], "layers": layers, "refused": None, "least": 0.045,
         "images": 8, "memory_gb": {str(b): 0.9 + 0.05 * b for b in (1, 2, 4, 8, 16, 32, 64)},
         "disk_gb": 0.13,
     }  # fmt: skip
