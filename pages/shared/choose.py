@@ -53,7 +53,13 @@ def choose(
     wanted = st.query_params.get(param)
     if wanted is not None and wanted not in options:
         st.query_params.pop(param)
-        raise NotFoundError(f"The {label.lower()} '{wanted}' of this link is not in this lab.")
+        raise NotFoundError(
+            t(
+                "The {what} '{name}' of this link is not in this lab.",
+                what=label.lower(),
+                name=wanted,
+            )
+        )
     wanted = wanted or st.session_state.get(f"last:{param}")
     if wanted is None or wanted not in options:
         wanted = default if default is not None and default in options else options[0]

@@ -179,7 +179,7 @@ def _import_form(source: Path, found: dict[str, Any], taken: set[str]) -> None:
     with st.expander(t("Parts for learning and testing"), icon=":material/splitscreen:"):
         split = _split()
     if name in taken:
-        raise InputError(f"There is a dataset '{name}' already: choose another name.")
+        raise InputError(t("There is a dataset '{name}' already: choose another name.", name=name))
     config = ImportConfig(
         source=source,
         name=name,

@@ -24,7 +24,9 @@ def require_login(required: bool) -> None:
             st.login()
         except StreamlitAuthError as error:
             raise ConfigError(
-                "Login is required here, but no identity provider is set up: fill [auth] in "
-                ".streamlit/secrets.toml, and install streamlit[auth]."
+                t(
+                    "Login is required here, but no identity provider is set up: fill [auth] in "
+                    ".streamlit/secrets.toml, and install streamlit[auth]."
+                )
             ) from error
     st.stop()

@@ -106,8 +106,12 @@ def _room() -> None:
     needed = get_settings().min_free_disk_gb
     if free < needed:
         raise DiskFullError(
-            f"A run needs at least {needed:.1f} GB of free disk, there are {free:.1f} GB: delete "
-            "old runs first."
+            t(
+                "A run needs at least {needed} GB of free disk, there are {free} GB: delete old "
+                "runs first.",
+                needed=f"{needed:.1f}",
+                free=f"{free:.1f}",
+            )
         )
 
 
@@ -189,7 +193,7 @@ def upload_form() -> None:
 @guarded
 def _begin_upload(path: str, name: str) -> None:
     if not name.strip():
-        raise InputError("The model needs a name.")
+        raise InputError(t("The model needs a name."))
     start_task("upload", {"path": path, "name": name.strip()})
 
 
