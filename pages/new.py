@@ -8,6 +8,7 @@ from msip_core.language import t
 from msip_core.models import list_models
 from pages.shared.choose import choose
 from pages.shared.command import show_command
+from pages.shared.data_report import what_is_missing
 from pages.shared.lab import datasets, lab
 from pages.shared.layout import empty, header
 from pages.shared.new_run_checks import Refusal
@@ -26,6 +27,7 @@ sets = {item.name: item for item in datasets() if item.ready}
 models = {card.id: card for card in list_models(lab().workspace) if card.kind != "pruned"}
 if not sets:
     empty(t("No dataset is ready."), ("pages/data.py", t("Bring in images")))
+    what_is_missing(datasets())
 elif not models:
     empty(
         t("No detector yet that could be made lighter."),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
-from msip_core.data.dataset import Dataset
+from msip_core.data.dataset import Dataset, DatasetSummary
 from msip_core.data.manifest import SPLITS, ImportReport, Problem
 from msip_core.data.writing import set_pixel_size
 from msip_core.language import mark, say, t, tn
-from pages.shared.guard import guarded
+from pages.shared.guard import escape, guarded
 from pages.shared.lab import lab
 from pages.shared.layout import Fact, facts
 
@@ -31,6 +33,13 @@ def readiness(dataset: Dataset) -> bool:
             st.badge(t("Drawn by computer"), icon=":material/draw:", color="blue")
         st.caption(say(missing) if missing else _headline(dataset.report), width="content")
     return ready
+
+
+def what_is_missing(sets: Sequence[DatasetSummary]) -> None:
+    """The one thing that each dataset lacks, by name."""
+    for item in sets:
+        if item.missing:
+            st.caption(f"**{escape(item.name)}**: {escape(say(item.missing))}")
 
 
 def summary(dataset: Dataset) -> None:

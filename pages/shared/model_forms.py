@@ -8,13 +8,14 @@ import streamlit as st
 
 from msip_core.config import BATCHES, RECIPES, TRAIN_PRESETS, TrainConfig
 from msip_core.errors import DiskFullError, InputError
-from msip_core.language import mark, say, t
+from msip_core.language import mark, t
 from msip_core.models import ModelCard
 from msip_core.runs.slots import slot_of
 from msip_core.settings import get_settings
 from pages.shared.choose import choose, remember
 from pages.shared.command import show_command
-from pages.shared.guard import escape, guarded
+from pages.shared.data_report import what_is_missing
+from pages.shared.guard import guarded
 from pages.shared.jobs import start_task, task_begun, task_panel
 from pages.shared.lab import datasets, lab
 from pages.shared.layout import empty
@@ -41,9 +42,7 @@ def train_form(cards: Sequence[ModelCard]) -> None:
     ready = {item.name: item for item in datasets() if item.ready}
     if not ready:
         empty(t("No dataset is ready to train on."), ("pages/data.py", t("Bring in images")))
-        for item in datasets():
-            if item.missing:
-                st.caption(f"**{escape(item.name)}**: {say(item.missing)}")
+        what_is_missing(datasets())
         return
     left, right = st.columns(2, gap="large")
     with left:
