@@ -41,7 +41,7 @@ def _begin(sets: Sequence[DatasetSummary], models: Sequence[ModelCard]) -> None:
             st.write(
                 t(
                     "A small run of your own, all settings filled in: the detector is made lighter "
-                    "in 4 steps within a few minutes, also without a GPU."
+                    "in 2 steps within a minute or two, also without a GPU."
                 )
             )
             with st.container(key="first-run"):

@@ -65,7 +65,7 @@ def first_steps(
 def first_run_link(
     sets: Sequence[DatasetSummary], models: Sequence[ModelCard]
 ) -> dict[str, str] | None:
-    """Address of New run, ready to start: the smallest baseline, its dataset, the quick schedule.
+    """Address of New run, ready to start: the smallest baseline, its dataset, two steps.
 
     None where no baseline has its dataset here.
     """
@@ -74,7 +74,7 @@ def first_run_link(
     if not usable:
         return None
     lightest = min(usable, key=lambda card: card.cost.macs)
-    return {"model": lightest.id, "dataset": str(lightest.dataset), "preset": "quick"}
+    return {"model": lightest.id, "dataset": str(lightest.dataset), "preset": "quick", "steps": "2"}
 
 
 def next_of(steps: Sequence[Step]) -> Step | None:

@@ -160,12 +160,13 @@ def _method() -> tuple[str, MsipOptions]:
 def _schedule() -> dict[str, Any]:
     preset = _preset()
     settings = dict(PRUNE_PRESETS[preset])
+    linked = st.query_params.get("steps", "")
     left, right = st.columns(2, gap="large")
     iterations = left.number_input(
         f"{t('Steps')} {small(t('iterations'))}",
         min_value=1,
         max_value=200,
-        value=settings["iterations"],
+        value=min(int(linked), 200) if linked.isdigit() and int(linked) else settings["iterations"],
         key=f"new:iterations:{preset}",
         help=t("More and smaller steps keep more accuracy."),
         persist_state="session",

@@ -298,7 +298,11 @@ def test_a_class_that_the_val_part_lacks_is_warned_about(
 
 
 def test_a_link_brings_the_schedule(full: str, open_page: Open) -> None:
-    assert open_page("new", preset="paper").radio("new:preset").value == "paper"
+    test = open_page("new", preset="paper", steps="3")
+
+    assert test.radio("new:preset").value == "paper"
+    assert test.number_input("new:iterations:paper").value == 3
+    assert open_page("new", steps="all").number_input("new:iterations:quick").value == 4
 
 
 def test_the_same_on_the_command_line(full: str, open_page: Open) -> None:

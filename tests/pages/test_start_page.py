@@ -47,7 +47,7 @@ def test_at_first_start_the_run_is_next_and_its_link_is_filled_in(
     assert _badges(test) == ["done", "done", "next", "later", "later"]
     assert "12 images are ready. Drawn by computer" in words(test)
     links = _links(test)
-    wanted = "new?model=baseline-1&dataset=example&preset=quick"
+    wanted = "new?model=baseline-1&dataset=example&preset=quick&steps=2"
     assert links["Make a small run of my own now"] == wanted
     assert links["Next: make it lighter"] == wanted
     assert links["Or look at a finished run first"] == f"runs?run={fresh}"
