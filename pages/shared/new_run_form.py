@@ -40,6 +40,9 @@ _PRESETS = {
 }
 
 
+_MOST_STEPS = 200
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What is made lighter, and on which images."""
@@ -160,14 +163,17 @@ def _method() -> tuple[str, MsipOptions]:
 def _schedule() -> dict[str, Any]:
     preset = _preset()
     settings = dict(PRUNE_PRESETS[preset])
-    linked = st.query_params.get("steps", "")
+    key = f"new:iterations:{preset}"
+    linked = st.query_params.pop("steps", "")  # once: afterwards the field says how many
+    if linked.isdigit() and 1 <= int(linked) <= _MOST_STEPS:
+        st.session_state[key] = int(linked)
+    st.session_state.setdefault(key, settings["iterations"])
     left, right = st.columns(2, gap="large")
     iterations = left.number_input(
         f"{t('Steps')} {small(t('iterations'))}",
         min_value=1,
-        max_value=200,
-        value=min(int(linked), 200) if linked.isdigit() and int(linked) else settings["iterations"],
-        key=f"new:iterations:{preset}",
+        max_value=_MOST_STEPS,
+        key=key,
         help=t("More and smaller steps keep more accuracy."),
         persist_state="session",
     )
