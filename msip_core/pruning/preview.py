@@ -182,7 +182,7 @@ def _kept(
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         try:
-            np.savez(draft / "scores.npz", **found)
+            np.savez(draft / "scores.npz", **found)  # type: ignore[arg-type]
             write_json(draft / _MARK, question)
             shutil.rmtree(folder, ignore_errors=True)
             draft.rename(folder)

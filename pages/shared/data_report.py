@@ -81,11 +81,12 @@ def summary(dataset: Dataset) -> None:
 def pixel_size(dataset: Dataset) -> None:
     """A field for what the files did not say, or said wrongly."""
     known = dataset.pixel_size_um
-    if known:
-        place = st.expander(t("Correct the pixel size"), icon=":material/straighten:")
-    else:
-        place = st.container(border=True)
-    with place:
+    correcting = t("Correct the pixel size")
+    with (
+        st.expander(correcting, icon=":material/straighten:")
+        if known
+        else st.container(border=True)
+    ):
         if not known:
             st.markdown(
                 t("Sizes will be in pixels. Enter micrometres per pixel to have them in µm.")

@@ -48,9 +48,11 @@ __GRIDS__
   [data-testid="stPageLink"] a p { white-space: normal; }
   [data-testid="stHorizontalBlock"]:has([data-testid="stProgress"])
     > [data-testid="stColumn"]:last-child { min-width: 7rem; }
-  .st-key-aside { position: sticky; top: 4rem; }
+  [data-testid="stColumn"]:has(> div > div > .st-key-aside),
+  [data-testid="stColumn"]:has(> div > .st-key-aside) {
+    position: sticky; top: 4rem; align-self: flex-start; }
   @media (max-width: 1200px) {
-    .st-key-aside { position: static; }
+    [data-testid="stColumn"]:has(.st-key-aside) { position: static !important; }
     .st-key-steps > div > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
     .st-key-steps > div > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
       flex: 1 1 30%; min-width: 30%; }
