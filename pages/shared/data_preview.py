@@ -42,6 +42,7 @@ def preview(dataset: Dataset) -> None:
         default="all",
         key="preview:split",
         required=True,
+        wrap=True,
         format_func=lambda part: t(_PARTS[part]),
     )
     wanted = [

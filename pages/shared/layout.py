@@ -52,6 +52,7 @@ __GRIDS__
   [data-testid="stColumn"]:has(> div > .st-key-aside) {
     position: sticky; top: 4rem; align-self: flex-start; }
   @media (max-width: 1200px) {
+    .stMainBlockContainer { padding-left: 2.5rem; padding-right: 2.5rem; }
     [data-testid="stColumn"]:has(.st-key-aside) { position: static !important; }
     .st-key-steps > div > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
     .st-key-steps > div > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
