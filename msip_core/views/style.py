@@ -68,6 +68,8 @@ PAIR_WORDS = MappingProxyType(
 )
 PAIR_KINDS = tuple(PAIR_WORDS)
 
+# Dash patterns of classes where no name can be written, as in thumbnails.
+CLASS_DASHES: tuple[tuple[int, ...], ...] = ((), (5, 3), (1, 2), (5, 2, 1, 2))
 CLASS_COLOURS = (SKY, ORANGE, PINK, YELLOW, GREEN, VERMILLION, BLUE)
 
 # Perceptually even, readable for colour-blind people and grey printers.
@@ -92,6 +94,11 @@ HONESTY = (
 def class_colour(index: int) -> str:
     """Colour of class `index`; repeats after seven classes, where the name tells them apart."""
     return CLASS_COLOURS[index % len(CLASS_COLOURS)]
+
+
+def class_dash(index: int) -> tuple[int, ...]:
+    """Dash pattern of class `index`, in units of the line width; empty is solid."""
+    return CLASS_DASHES[index % len(CLASS_DASHES)]
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

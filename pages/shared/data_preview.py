@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import streamlit as st
@@ -12,6 +14,7 @@ from msip_core.boxes import Box
 from msip_core.data.dataset import Dataset, ImageRecord
 from msip_core.data.manifest import SPLITS
 from msip_core.language import mark, t, tn
+from msip_core.views import style
 from msip_core.views.pictures import draw_boxes
 from pages.shared.lab import dataset as open_again
 
@@ -64,10 +67,27 @@ def preview(dataset: Dataset) -> None:
         return
     first = (page - 1) * _PER_PAGE
     shown = tuple(classes) if classes else dataset.classes
+    _legend(dataset.classes, shown)
     columns = st.columns(4)
     for place, record in enumerate(wanted[first : first + _PER_PAGE]):
         with columns[place % 4]:
             _tile(dataset, record, shown)
+
+
+def _legend(classes: Sequence[str], shown: Sequence[str]) -> None:
+    """Line and colour of each class that is drawn."""
+    items = []
+    for index, name in enumerate(classes):
+        if name not in shown:
+            continue
+        dash = " ".join(str(3 * part) for part in style.class_dash(index))
+        items.append(
+            f'<span style="white-space: nowrap; margin-right: 1.2rem"><svg width="34" height="10" '
+            f'aria-hidden="true"><line x1="2" y1="5" x2="32" y2="5" stroke-width="3" '
+            f'stroke="{style.class_colour(index)}" stroke-dasharray="{dash}"/></svg> '
+            f"{html.escape(name)}</span>"
+        )
+    st.html(f'<div style="font-size: .875rem">{"".join(items)}</div>')
 
 
 def _tile(dataset: Dataset, record: ImageRecord, shown: tuple[str, ...]) -> None:
@@ -99,7 +119,9 @@ def _thumbnail(name: str, content_hash: str, image_id: str, shown: tuple[str, ..
         for b in dataset.boxes(record)
         if dataset.classes[b.cls] in shown
     ]
-    drawn = draw_boxes(np.asarray(image), boxes, dataset.classes, labels="none", min_side=_SIDE)
+    drawn = draw_boxes(
+        np.asarray(image), boxes, dataset.classes, labels="none", min_side=_SIDE, dashed=True
+    )
     out = io.BytesIO()
     Image.fromarray(drawn).save(out, "PNG")
     return out.getvalue()
