@@ -68,8 +68,8 @@ PAIR_WORDS = MappingProxyType(
 )
 PAIR_KINDS = tuple(PAIR_WORDS)
 
-# Dash patterns of classes where no name can be written, as in thumbnails.
-CLASS_DASHES: tuple[tuple[int, ...], ...] = ((), (5, 3), (1, 2), (5, 2, 1, 2))
+# Lines of classes where no name can be written, as in thumbnails: dash pattern -> CSS word
+CLASS_DASHES: dict[tuple[int, ...], str] = {(): "solid", (5, 3): "dashed", (1, 2): "dotted"}
 CLASS_COLOURS = (SKY, ORANGE, PINK, YELLOW, GREEN, VERMILLION, BLUE)
 
 # Perceptually even, readable for colour-blind people and grey printers.
@@ -98,7 +98,7 @@ def class_colour(index: int) -> str:
 
 def class_dash(index: int) -> tuple[int, ...]:
     """Dash pattern of class `index`, in units of the line width; empty is solid."""
-    return CLASS_DASHES[index % len(CLASS_DASHES)]
+    return list(CLASS_DASHES)[index % len(CLASS_DASHES)]
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

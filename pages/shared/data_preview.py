@@ -80,12 +80,11 @@ def _legend(classes: Sequence[str], shown: Sequence[str]) -> None:
     for index, name in enumerate(classes):
         if name not in shown:
             continue
-        dash = " ".join(str(3 * part) for part in style.class_dash(index))
+        line = style.CLASS_DASHES[style.class_dash(index)]
         items.append(
-            f'<span style="white-space: nowrap; margin-right: 1.2rem"><svg width="34" height="10" '
-            f'aria-hidden="true"><line x1="2" y1="5" x2="32" y2="5" stroke-width="3" '
-            f'stroke="{style.class_colour(index)}" stroke-dasharray="{dash}"/></svg> '
-            f"{html.escape(name)}</span>"
+            f'<span style="white-space: nowrap; margin-right: 1.2rem"><span style="display: '
+            f"inline-block; width: 2rem; margin-right: .4rem; vertical-align: middle; border-top: "
+            f'3px {line} {style.class_colour(index)}"></span>{html.escape(name)}</span>'
         )
     st.html(f'<div style="font-size: .875rem">{"".join(items)}</div>')
 
