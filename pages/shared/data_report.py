@@ -157,12 +157,12 @@ def report(dataset: Dataset) -> None:
     if not skipped and not repaired:
         st.caption(t("Nothing was left out and nothing had to be mended."))
         return
-    title = ", ".join(
-        [
-            tn("{n} file left out", "{n} files left out", len(skipped)),
-            tn("{n} file mended", "{n} files mended", len(repaired)),
-        ]
-    )
+    parts = []
+    if skipped:
+        parts.append(tn("{n} file left out", "{n} files left out", len(skipped)))
+    if repaired:
+        parts.append(tn("{n} file mended", "{n} files mended", len(repaired)))
+    title = ", ".join(parts)
     with st.expander(title, icon=":material/rule:", expanded=bool(skipped)):
         st.dataframe(
             [*_rows(skipped, t("left out")), *_rows(repaired, t("mended"))],
