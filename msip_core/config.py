@@ -131,6 +131,9 @@ RECIPES: dict[str, TrainingRecipe] = {
 }  # fmt: skip
 
 
+BATCHES = (1, 2, 4, 8, 16, 32, 64)  # that the pages offer; any number can be typed
+
+
 class RunBase(Frozen):
     """What every run needs."""
 

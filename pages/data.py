@@ -4,42 +4,55 @@ from __future__ import annotations
 
 import streamlit as st
 
-from msip_core.views.wording import plural
+from msip_core.language import mark, t, tn
 from pages.shared.choose import choose, choose_view
 from pages.shared.data_import import add_images
 from pages.shared.data_preview import preview
-from pages.shared.data_report import class_map, readiness, report, summary
+from pages.shared.data_report import class_map, pixel_size, readiness, report, summary
 from pages.shared.lab import dataset, datasets
 from pages.shared.layout import empty, header, next_step
 
-_VIEWS = {"look": "Your images", "add": "Add images"}
+_VIEWS = {"look": mark("Your images"), "add": mark("Add images")}
 
-header("Data", "Your micrographs and the boxes on them: bring them in, check them, split them.")
+header(
+    t("Data"),
+    t("Your micrographs and the boxes on them: bring them in, check them, split them."),
+)
 sets = {item.name: item for item in datasets()}
 view = choose_view(_VIEWS, "look" if sets else "add", "data")
 if view == "add":
     add_images(set(sets))
 elif not sets:
-    empty("No images yet.", ("pages/start.py", "See what the lab can do"))
-    st.caption("Choose “Add images” above: upload a zip or a folder, or let the lab draw examples.")
+    empty(t("No images yet."), ("pages/start.py", t("See what the lab can do")))
+    st.caption(
+        t("Choose “Add images” above: upload a zip or a folder, or let the lab draw examples.")
+    )
 else:
     name = choose(
-        "Dataset",
+        t("Dataset"),
         list(sets),
         "dataset",
-        words=lambda n: f"{n} ({plural(sets[n].images, 'image')})",
+        words=lambda n: tn("{name} ({n} image)", "{name} ({n} images)", sets[n].images, name=n),
     )
     chosen = dataset(name)
     ready = readiness(chosen)
     summary(chosen)
+    pixel_size(chosen)
     class_map(chosen)
     report(chosen)
     preview(chosen)
     if ready:
         next_step(
             "pages/models.py",
-            "train a baseline",
-            "The detector that will be made lighter, trained on these images.",
+            t("train a baseline"),
+            t("The detector that will be made lighter, trained on these images."),
             dataset=name,
             view="train",
+        )
+    else:
+        next_step(
+            "pages/data.py",
+            t("add what is missing"),
+            t("Import the images again with what the badge names."),
+            view="add",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from msip_core.language import mark, t
 from msip_core.models import list_models
 from pages.shared.choose import choose, choose_view
 from pages.shared.lab import lab
@@ -11,9 +12,16 @@ from pages.shared.layout import empty, header, next_step
 from pages.shared.model_card import card_details, cards_table
 from pages.shared.model_forms import train_form, upload_form
 
-_VIEWS = {"look": "Your models", "train": "Train a baseline", "upload": "Upload weights"}
+_VIEWS = {
+    "look": mark("Your models"),
+    "train": mark("Train a baseline"),
+    "upload": mark("Upload weights"),
+}
 
-header("Models", "Detectors of this lab: what they find, what they cost, where they came from.")
+header(
+    t("Models"),
+    t("Detectors of this lab: what they find, what they cost, where they came from."),
+)
 cards = {card.id: card for card in list_models(lab().workspace)}
 view = choose_view(_VIEWS, "look" if cards else "train", "models")
 if view == "train":
@@ -21,23 +29,23 @@ if view == "train":
 elif view == "upload":
     upload_form()
 elif not cards:
-    empty("No models yet.", ("pages/data.py", "See the data"))
-    st.caption("Train a baseline on a dataset, or upload the weights of a YOLOv8 detector.")
+    empty(t("No models yet."), ("pages/data.py", t("See the data")))
+    st.caption(t("Train a baseline on a dataset, or upload the weights of a YOLOv8 detector."))
 else:
     cards_table(list(cards.values()))
-    chosen = cards[choose("Model", list(cards), "model", words=lambda i: cards[i].name)]
+    chosen = cards[choose(t("Model"), list(cards), "model", words=lambda i: cards[i].name)]
     card_details(chosen)
     if chosen.kind == "pruned":
         next_step(
             "pages/compare.py",
-            "compare before and after",
-            "What this model still finds, and what it lost.",
+            t("compare before and after"),
+            t("What this model still finds, and what it lost."),
             **({"run": str(chosen.origin["run_id"])} if "run_id" in chosen.origin else {}),
         )
     else:
         next_step(
             "pages/new.py",
-            "make it lighter",
-            "Remove the channels that this detector can spare.",
+            t("make it lighter"),
+            t("Remove the channels that this detector can spare."),
             model=chosen.id,
         )

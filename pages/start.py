@@ -1,115 +1,143 @@
-"""Start: what this is, what this computer offers, the example, the next step."""
+"""Start: what this is, how far on the way one is, what this computer offers, the next step."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
-from msip_core.models import list_models
+from msip_core.data.dataset import DatasetSummary
+from msip_core.language import t
+from msip_core.models import ModelCard, list_models
 from msip_core.runs.state import RunState
+from msip_core.runs.store import RunRow
 from msip_core.views.glossary import GLOSSARY
+from pages.shared.first_steps import (
+    first_run_link,
+    first_steps,
+    next_of,
+    own_run,
+    show_steps,
+)
 from pages.shared.lab import datasets, lab
 from pages.shared.layout import Fact, facts, header, next_step, state_badge
 from pages.shared.machine import find_machine
-from pages.shared.words import known, small, when
+from pages.shared.words import small, when
 
 
-def _begin(first_run: str | None) -> None:
+def _machine() -> None:
+    machine = find_machine(str(lab().workspace.root))
+    icon = ":material/bolt:" if machine.gpu else ":material/memory:"
+    st.caption(f"{icon} {machine.sentence()}")
+
+
+def _begin(sets: Sequence[DatasetSummary], models: Sequence[ModelCard]) -> None:
+    """Two ways in: the example, or one's own images."""
     left, right = st.columns(2)
     with left, st.container(border=True, height="stretch"):
-        st.subheader("Try with example images", anchor=False)
-        st.write(
-            "A few computer-drawn organoids, a detector trained on them, and one finished pruning "
-            "run. Nothing to download: every page shows something at once."
-        )
-        if first_run:
-            st.page_link(
-                "pages/runs.py",
-                label="Open the finished run",
-                icon=":material/timeline:",
-                query_params={"run": first_run},
+        st.subheader(t("Try with example images"), anchor=False)
+        link = first_run_link(sets, models)
+        if link:
+            st.write(
+                t(
+                    "A small run of your own, all settings filled in: the detector is made lighter "
+                    "in 2 steps within a minute or two, also without a GPU."
+                )
             )
+            with st.container(key="first-run"):
+                st.page_link(
+                    "pages/new.py",
+                    label=t("Make a small run of my own now"),
+                    icon=":material/rocket_launch:",
+                    query_params=link,
+                )
         else:
+            st.write(
+                t(
+                    "A few computer-drawn organoids, to learn the way with. Nothing to download: "
+                    "the lab draws them."
+                )
+            )
             st.page_link(
                 "pages/data.py",
-                label="Draw example images",
+                label=t("Draw example images"),
                 icon=":material/draw:",
-                query_params={"view": "add"},
+                query_params={"view": "add", "way": "drawn"},
             )
+        _finished_example()
     with right, st.container(border=True, height="stretch"):
-        st.subheader("Use my images", anchor=False)
+        st.subheader(t("Use my images"), anchor=False)
         st.write(
-            "A folder or zip of micrographs (PNG, JPEG, BMP, TIFF with 8 or 16 bit, OME-TIFF) with "
-            "boxes in YOLO, COCO, Pascal VOC or CSV form. They stay on this computer."
+            t(
+                "A folder or zip of micrographs (PNG, JPEG, BMP, TIFF with 8 or 16 bit, OME-TIFF) "
+                "with boxes in YOLO, COCO, Pascal VOC or CSV form. They stay on this computer."
+            )
         )
         st.page_link(
             "pages/data.py",
-            label="Bring in my images",
+            label=t("Bring in my images"),
             icon=":material/upload:",
             query_params={"view": "add"},
         )
 
 
-def _machine() -> None:
-    machine = find_machine(str(lab().workspace.root))
-    (st.success if machine.gpu else st.info)(
-        f"{machine.sentence} {machine.memory_free_gb:.0f} GB of memory and "
-        f"{machine.disk_free_gb:.0f} GB of disk are free.",
-        icon=":material/memory:",
-    )
+def _finished_example() -> None:
+    done = lab().runs.list(limit=1, states=(RunState.COMPLETED,), kind="prune")
+    if done:
+        st.page_link(
+            "pages/runs.py",
+            label=t("Or look at a finished run first"),
+            icon=":material/timeline:",
+            query_params={"run": done[0].id},
+        )
 
 
-def _lately() -> None:
-    runs = lab().runs.list(limit=5)
-    if not runs:
-        return
-    st.subheader("Latest runs", anchor=False)
+def _lately(runs: Sequence[RunRow]) -> None:
+    st.subheader(t("Latest runs"), anchor=False)
     for run in runs:
         name, state, started = st.columns([5, 2, 2], vertical_alignment="center")
         with name:
-            st.page_link("pages/runs.py", label=run.name, query_params={"run": run.id})
+            st.page_link("pages/runs.py", label=run.name or run.id, query_params={"run": run.id})
         with state:
             state_badge(run.state)
         started.caption(when(run.started or run.created))
 
 
 def _words() -> None:
-    with st.expander("Words used in this lab", icon=":material/menu_book:"):
+    with st.expander(t("Words used in this lab"), icon=":material/menu_book:"):
         for term in GLOSSARY.values():
-            st.markdown(f"**{term.word}**: {term.plain} {small(term.precise)}")
+            precise = small(t(term.precise)) if term.precise else ""
+            st.markdown(f"**{t(term.word)}**: {t(term.plain)} {precise}")
 
 
 header(
     "MSIP Lab",
-    "Make a YOLOv8 detector of organoids lighter, and see whether it still looks at the crypts.",
+    t("Make a YOLOv8 detector of organoids lighter, and see whether it still looks at the crypts."),
 )
 _machine()
 sets, models = datasets(), list_models(lab().workspace)
-done = lab().runs.list(limit=1, states=(RunState.COMPLETED,), kind="prune")
-_begin(done[0].id if done else None)
+steps = first_steps(sets, models, own_run())
+st.subheader(t("Your first five minutes"), anchor=False)
+show_steps(steps)
+_begin(sets, models)
 facts(
     [
-        Fact("Datasets", str(len(sets))),
-        Fact("Images", f"{sum(item.images for item in sets):,}"),
-        Fact("Models", str(len(models))),
-        Fact("Runs", str(lab().runs.count())),
+        Fact(t("Datasets"), str(len(sets))),
+        Fact(t("Images"), f"{sum(item.images for item in sets):,}"),
+        Fact(t("Models"), str(len(models))),
+        Fact(t("Runs"), str(lab().runs.count())),
     ]
 )
-st.markdown(
-    "**The way:** bring in images with boxes → train a baseline → remove the channels it can "
-    f"spare, step by step {small('structured pruning')} → compare before and after → see where it "
-    "looks → take the model and the figures home."
-)
-_lately()
+latest = lab().runs.list(limit=5)
+if latest:
+    _lately(latest)
 _words()
-if done:
-    best = known(done[0].started, when)
+following = next_of(steps)
+if following is None:
     next_step(
-        "pages/runs.py",
-        "look at the finished run",
-        f"Its curves, its channels and what it looks at ({best}).",
-        run=done[0].id,
-    )
-elif any(item.ready for item in sets):
-    next_step("pages/models.py", "train a baseline", "The data are ready.")
+        "pages/share.py", t("take figures and the model home"),
+        t("You have been all the way: what is left is to write it up."),
+    )  # fmt: skip
 else:
-    next_step("pages/data.py", "bring in images", "Everything begins with labelled micrographs.")
+    first = first_run_link(sets, models) if following.page == "pages/new.py" else None
+    next_step(following.page, following.do, following.state, **(first or following.ids))

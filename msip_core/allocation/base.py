@@ -44,18 +44,21 @@ class Allocation(ABC):
     def worth(self, table: GroupTable, x: float, steps: Steps) -> NDArray[np.float64]:
         """(n,) worth of each step of channels, per unit of what it frees; low ones go first."""
 
-    def allocate(self, table: GroupTable, corridor: Corridor, gain: float = 1.0) -> Selection:
+    def allocate(
+        self, table: GroupTable, corridor: Corridor, gain: float = 1.0, iterations: int = 1
+    ) -> Selection:
         """Choose the channels to remove so that MACs land in the corridor.
 
         Args:
             gain: feedback of the run. The scalar that meets `corridor.aim` is multiplied by it;
                 where MACs then leave the corridor, it is bisected to the nearer edge.
+            iterations: how many iterations' limits this one cut may use up (a preview: all).
 
         Returns:
             A selection; `reached` is False where the caps end it above the corridor.
         """
         edge = corridor.high
-        low = lowest_widths(table.original, table.budget.widths, self.limits)
+        low = lowest_widths(table.original, table.budget.widths, self.limits, iterations)
 
         def widths(x: float) -> NDArray[np.float64]:
             return np.clip(self.wanted(table, x), low, table.budget.widths)

@@ -70,6 +70,17 @@ class Budget:
         count = self.macs if cost == "macs" else self.params
         return np.asarray(count(self.widths) - count(one_less), np.float64)
 
+    def halves_freed(self, widths: Widths) -> float:
+        """Half-precision numbers that a file loses with these kept widths: parameters, and the
+        running mean and variance of each batch norm."""
+        norms = float((self.widths - widths) @ self._norm_params)
+        return float(self.params_now - self.params(widths)) + norms
+
+    def layer_widths(self, widths: Widths) -> dict[str, int]:
+        """Output channels of every convolution with these kept widths, by name."""
+        outside = self._out_fixed + self._out @ np.asarray(widths, np.float64)
+        return {name: round(float(out)) for name, out in zip(self._layer_names, outside)}
+
     def vector(self, widths: Mapping[str, int]) -> Widths:
         """Named widths as a vector; groups not named keep theirs."""
         return np.array([widths.get(n, int(w)) for n, w in zip(self.names, self.widths)], np.int64)
@@ -95,7 +106,8 @@ class Budget:
         """Fill the tables: geometry of each convolution, and which group owns how much of it."""
         area = _areas(model)
         convs = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d) and n in area]
-        row = {name: i for i, (name, _) in enumerate(convs)}
+        self._layer_names = tuple(name for name, _ in convs)
+        row = {name: i for i, name in enumerate(self._layer_names)}
         shape = (len(convs), len(groups))
         self._in, self._out = np.zeros(shape), np.zeros(shape)
         self._linear = np.zeros(len(groups))

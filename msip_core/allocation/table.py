@@ -88,7 +88,20 @@ class GroupTable:
         }
 
 
-def lowest_widths(original: Widths, current: Widths, limits: AllocationOptions) -> Widths:
+def lowest_widths(
+    original: Widths, current: Widths, limits: AllocationOptions, iterations: int = 1
+) -> Widths:
+    """Fewest channels that each group may keep after this iteration, or after so many: (g,)."""
+    widths = current
+    for _ in range(iterations):
+        lower = _lowest(original, widths, limits)
+        if (lower == widths).all():
+            break
+        widths = lower
+    return widths
+
+
+def _lowest(original: Widths, current: Widths, limits: AllocationOptions) -> Widths:
     """Fewest channels that each group may keep in this iteration: (g,).
 
     At most `max_removed_per_iteration` of the current channels go and `min_kept` of the original

@@ -1,4 +1,5 @@
-"""A dataset of the workspace, for reading. Importing makes it; nothing changes it afterwards.
+"""A dataset of the workspace, for reading. Importing makes it; afterwards only its pixel
+size can be entered.
 
 datasets/<name>/
   images/        8-bit files, flat

@@ -20,7 +20,7 @@ import psutil
 from msip_core.config import ImageRecipe, ImportConfig
 from msip_core.data.archive import FileTree, open_tree
 from msip_core.data.dataset import Dataset, open_dataset
-from msip_core.data.intake import Intake, TakenImage
+from msip_core.data.intake import UNLABELLED, Intake, TakenImage
 from msip_core.data.labels import LabelReader, count_classes, find_labels
 from msip_core.data.manifest import ImportReport, Problem
 from msip_core.data.outlines import MaskIndex, is_image
@@ -95,6 +95,9 @@ def inspect_source(path: Path) -> SourceInfo:
     with open_tree(Path(path)) as tree:
         source = _look(tree)
         classes, problems = count_classes(source.reader) if source.reader else ({}, [])
+        if source.reader and source.reader.labelled:
+            alone = (name for name in source.images if name not in source.reader.labelled)
+            problems += [Problem(file=name, what=UNLABELLED) for name in alone]
         return SourceInfo(
             format=source.format,
             images=len(source.images),

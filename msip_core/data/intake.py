@@ -24,6 +24,10 @@ from msip_core.errors import DatasetError
 # Rounding in label files puts boxes a fraction of a pixel outside; that is no repair.
 _ROUNDING = 0.5
 _MIN_SIDE = 1.0
+UNLABELLED = (
+    "image without a label: left out, since unlabelled organoids would be learned as background; "
+    "an empty label file keeps it as background"
+)
 
 
 @dataclass(slots=True)
@@ -89,10 +93,7 @@ class Intake:
 
     def _take(self, name: str) -> None:
         if self.reader and self.reader.labelled and name not in self.reader.labelled:
-            raise DatasetError(
-                "image without a label: left out, since unlabelled organoids would be learned as "
-                "background; an empty label file keeps it as background"
-            )
+            raise DatasetError(UNLABELLED)
         data = self.tree.read(name)
         raw = decode(data, name)
         digest = hashlib.sha256(repr(raw.pixels.shape).encode() + raw.pixels.tobytes()).digest()

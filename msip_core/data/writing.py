@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from msip_core.config import ImageRecipe, ImportConfig
+from msip_core.data.dataset import open_dataset
 from msip_core.data.intake import TakenImage
 from msip_core.data.labels_yolo import DRAWN
 from msip_core.data.manifest import (
@@ -22,8 +23,10 @@ from msip_core.data.manifest import (
     summarise,
 )
 from msip_core.data.splitting import SplitPlan
-from msip_core.errors import NotFoundError
+from msip_core.errors import DatasetError, NotFoundError
 from msip_core.workspace import Workspace, write_json, write_text
+
+_WIDEST_PIXEL = 1000.0  # micrometres
 
 
 def write_dataset(
@@ -105,6 +108,24 @@ def content_hash(
     )
     text = json.dumps([list(classes), recipe.model_dump(mode="json"), rows])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def set_pixel_size(workspace: Workspace, name: str, micrometres: float | None) -> None:
+    """Store how many micrometres one pixel is. No pixel, box or part of the data changes by it,
+    so the content hash stays.
+
+    Raises:
+        DatasetError: it is not a size; NotFoundError: no such dataset.
+    """
+    if micrometres is not None and not 0 < micrometres < _WIDEST_PIXEL:
+        raise DatasetError(
+            f"{micrometres:g} µm per pixel is no size of a micrograph's pixel: give a number "
+            f"above 0 and below {_WIDEST_PIXEL:g}."
+        )
+    dataset = open_dataset(workspace, name)
+    document = dataset.document.model_copy(update={"pixel_size_um": micrometres})
+    write_text(dataset.root / "dataset.json", document.model_dump_json(indent=1) + "\n")
+    write_json(dataset.root / "summary.json", summarise(document).model_dump(mode="json"))
 
 
 def _common_size(taken: list[TakenImage]) -> float | None:

@@ -104,6 +104,13 @@ def _floored(w: np.ndarray, floor: float) -> np.ndarray:
         low |= below
 
 
+def least_macs(
+    budget: Budget, original: Widths, iterations: int, limits: AllocationOptions
+) -> float:
+    """MACs of the smallest network that the limits allow after so many iterations."""
+    return float(budget.macs(lowest_widths(original, budget.widths, limits, iterations)))
+
+
 def check_reachable(
     budget: Budget, original: Widths, *, keep: float, baseline: float, iterations: int,
     limits: AllocationOptions,
@@ -113,13 +120,7 @@ def check_reachable(
     Raises:
         GoalUnreachableError: says which limit stops it and how far one would come.
     """
-    widths = budget.widths
-    for _ in range(iterations):
-        lower = lowest_widths(original, widths, limits)
-        if (lower == widths).all():
-            break
-        widths = lower
-    least = float(budget.macs(widths))
+    least = least_macs(budget, original, iterations, limits)
     if least <= final_window(keep * baseline, limits.round_to).high:
         return
     raise GoalUnreachableError(

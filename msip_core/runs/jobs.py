@@ -25,6 +25,7 @@ JOBS: Mapping[str, str] = MappingProxyType(
         "export": "msip_core.detector.jobs:export_job",
         "upload": "msip_core.detector.jobs:upload_job",
         "estimate": "msip_core.pruning.jobs:estimate_job",
+        "preview": "msip_core.pruning.jobs:preview_job",
         "gradcam": "msip_core.explain.jobs:gradcam",
         "shap": "msip_core.explain.jobs:shap",
         "boundary": "msip_core.explain.jobs:boundary",

@@ -1,4 +1,5 @@
-"""The expert words in plain language; the one glossary of pages and report."""
+"""The expert words in plain language; the one glossary of pages (in the reader's language, by `t`)
+and report (in English)."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from msip_core.errors import NotFoundError
+from msip_core.language import mark
 
 
 class Term(NamedTuple):
@@ -19,147 +21,197 @@ class Term(NamedTuple):
 
 _TERMS = (
     Term(
-        "baseline",
-        "The model before anything was taken from it.",
-        "Evaluated first, on the same images and scaling as every pruned model.",
+        mark("baseline"),
+        mark("The model before anything was taken from it."),
+        mark("Evaluated first, on the same images and scaling as every pruned model."),
     ),
     Term(
-        "pruning",
-        "Making the model lighter by removing channels it hardly uses.",
-        "Structured: whole coupled channels go, so the result is an ordinary, smaller network.",
+        mark("pruning"),
+        mark("Making the model lighter by removing channels it hardly uses."),
+        mark(
+            "Structured: whole coupled channels go, so the result is an ordinary, smaller network."
+        ),
     ),
     Term(
-        "channel",
-        "One feature detector inside a layer, such as one that answers to dark edges.",
-        "One filter of a convolution; channels joined by additions or concatenations go together.",
+        mark("channel"),
+        mark("One feature detector inside a layer, such as one that answers to dark edges."),
+        mark(
+            "One filter of a convolution; channels joined by additions or concatenations go "
+            "together."
+        ),
     ),
     Term(
-        "MACs",
-        "How much arithmetic one image costs. Not the same as speed.",
-        "Multiply-adds of one forward pass at the run's image size; FLOPs are about twice that.",
-    ),
-    Term("parameters", "Numbers the model has learnt; they make up the file's size."),
-    Term(
-        "latency",
-        "Time for one image on this computer.",
-        "Median of interleaved runs after warm-up, with its 95 % bootstrap interval.",
+        mark("MACs"),
+        mark("How much arithmetic one image costs. Not the same as speed."),
+        mark(
+            "Multiply-adds of one forward pass at the run's image size; FLOPs are about twice that."
+        ),
     ),
     Term(
-        "mAP50",
-        "Accuracy between 0 and 1: are objects found, in the right place, with the right class?",
-        "Mean over classes of average precision at IoU 0.5.",
+        mark("parameters"),
+        mark("Numbers the model has learnt; they make up the file's size."),
     ),
     Term(
-        "mAP50-95",
-        "Accuracy that also asks how exactly the box fits.",
-        "Mean over classes and IoU 0.50, 0.55, … 0.95.",
+        mark("latency"),
+        mark("Time for one image on this computer."),
+        mark("Median of interleaved runs after warm-up, with its 95 % bootstrap interval."),
     ),
     Term(
-        "IoU",
-        "How well two boxes overlap: 1 identical, 0 apart.",
-        "Area of the intersection over area of the union.",
-    ),
-    Term("precision", "Of the marked objects, the share that is real."),
-    Term("recall", "Of the real objects, the share that is marked."),
-    Term("confidence", "How sure the model is of one detection, from 0 to 1."),
-    Term(
-        "iteration",
-        "One round: score the channels, remove some, train again.",
-        "Importance, pruning, evaluation, fine-tuning, evaluation.",
+        mark("mAP50"),
+        mark(
+            "Accuracy between 0 and 1: are objects found, in the right place, with the right class?"
+        ),
+        mark("Mean over classes of average precision at IoU 0.5."),
     ),
     Term(
-        "fine-tuning",
-        "Training on after each cut, so that the model recovers.",
-        "SGD with a cosine schedule and no warm-up.",
-    ),
-    Term("epoch", "One pass over all training images."),
-    Term(
-        "MSIP",
-        "Scores a channel by four signals at once instead of one.",
-        "Multi-strategy importance pruning: gradient, geometry, sparsity, information.",
+        mark("mAP50-95"),
+        mark("Accuracy that also asks how exactly the box fits."),
+        mark("Mean over classes and IoU 0.50, 0.55, … 0.95."),
     ),
     Term(
-        "gradient",
-        "How much worse the model would get without the channel.",
-        "Taylor estimate (weight × gradient)², Molchanov et al. 2019.",
+        mark("IoU"),
+        mark("How well two boxes overlap: 1 identical, 0 apart."),
+        mark("Area of the intersection over area of the union."),
     ),
     Term(
-        "geometry",
-        "How different the channel is from the others of its layer.",
-        "Distance to the geometric median, He et al. 2019.",
-    ),
-    Term("sparsity", "How often the channel answers at all.", "Share of active outputs."),
-    Term(
-        "information",
-        "How much the channel knows about what is in the image.",
-        "Mutual information with the class at each cell.",
+        mark("precision"),
+        mark("Of the marked objects, the share that is real."),
     ),
     Term(
-        "alpha",
-        "How strict the cut is in this iteration.",
-        "Factor of the threshold; follows the validation loss inside a MACs corridor.",
+        mark("recall"),
+        mark("Of the real objects, the share that is marked."),
     ),
     Term(
-        "guard rail",
-        "Stops the run when accuracy falls too far, and keeps the last good model.",
-        "Largest allowed drop of validation mAP50 below the baseline.",
-    ),
-    Term("backbone", "First part of the network: sees edges, textures, shapes.", "Layers 0-9."),
-    Term("neck", "Middle part: combines coarse and fine views.", "Layers 10-21."),
-    Term("head", "Last part: says where objects are and what they are.", "Layer 22, Detect."),
-    Term(
-        "C2f_v2",
-        "A rewritten building block that can be pruned; it computes exactly the same.",
-        "C2f with its split replaced by two convolutions.",
+        mark("confidence"),
+        mark("How sure the model is of one detection, from 0 to 1."),
     ),
     Term(
-        "calibration images",
-        "A fixed set of training images on which channels are scored.",
+        mark("iteration"),
+        mark("One round: score the channels, remove some, train again."),
+        mark("Importance, pruning, evaluation, fine-tuning, evaluation."),
     ),
     Term(
-        "BN recalibration",
-        "Measures brightness statistics inside the network again after a cut.",
-        "Batch-norm means and variances, kept only if validation improves.",
+        mark("fine-tuning"),
+        mark("Training on after each cut, so that the model recovers."),
+        mark("SGD with a cosine schedule and no warm-up."),
     ),
     Term(
-        "validation",
-        "Images that guide decisions during the run; never trained on.",
-    ),
-    Term("test", "Images looked at once, at the end. The honest number."),
-    Term(
-        "Grad-CAM",
-        "A map of where a detection's score is sensitive.",
-        "Gradient-weighted activations of the neck's outputs, Selvaraju et al. 2017.",
+        mark("epoch"),
+        mark("One pass over all training images."),
     ),
     Term(
-        "SHAP",
-        "What each patch of the image adds to a detection, or takes from it.",
-        "Shapley values over super-pixels; absent patches are blurred. Lundberg & Lee 2017.",
+        mark("MSIP"),
+        mark("Scores a channel by four signals at once instead of one."),
+        mark("Multi-strategy importance pruning: gradient, geometry, sparsity, information."),
     ),
     Term(
-        "border share",
-        "Share of the heat that lies on the object's border.",
-        "Boundary energy ratio: heat within max(2, 0.1 √(w h)) px of the contour.",
+        mark("gradient"),
+        mark("How much worse the model would get without the channel."),
+        mark("Taylor estimate (weight × gradient)², Molchanov et al. 2019."),
     ),
     Term(
-        "enrichment",
-        "How much more heat lies on the border than an even spread would put there; 1 is even.",
-        "Border share over the band's share of the image area.",
+        mark("geometry"),
+        mark("How different the channel is from the others of its layer."),
+        mark("Distance to the geometric median, He et al. 2019."),
     ),
     Term(
-        "pointing game",
-        "Does the hottest point lie on the object?",
-        "Maximum inside the box, 15 px tolerance; energy version: share of heat inside the box.",
+        mark("sparsity"),
+        mark("How often the channel answers at all."),
+        mark("Share of active outputs."),
     ),
     Term(
-        "C@10",
-        "How much of the contribution the strongest tenth of the patches carries.",
-        "Sum of the largest ⌈0.1 M⌉ absolute SHAP values over their total.",
+        mark("information"),
+        mark("How much the channel knows about what is in the image."),
+        mark("Mutual information with the class at each cell."),
     ),
-    Term("seed", "Start value of all random choices; the same seed repeats the run."),
     Term(
-        "ONNX, OpenVINO, TorchScript",
-        "File formats in which the model runs without this program.",
+        mark("alpha"),
+        mark("How strict the cut is in this iteration."),
+        mark("Factor of the threshold; follows the validation loss inside a MACs corridor."),
+    ),
+    Term(
+        mark("guard rail"),
+        mark("Stops the run when accuracy falls too far, and keeps the last good model."),
+        mark("Largest allowed drop of validation mAP50 below the baseline."),
+    ),
+    Term(
+        mark("backbone"),
+        mark("First part of the network: sees edges, textures, shapes."),
+        mark("Layers 0-9."),
+    ),
+    Term(
+        mark("neck"),
+        mark("Middle part: combines coarse and fine views."),
+        mark("Layers 10-21."),
+    ),
+    Term(
+        mark("head"),
+        mark("Last part: says where objects are and what they are."),
+        mark("Layer 22, Detect."),
+    ),
+    Term(
+        mark("C2f_v2"),
+        mark("A rewritten building block that can be pruned; it computes exactly the same."),
+        mark("C2f with its split replaced by two convolutions."),
+    ),
+    Term(
+        mark("calibration images"),
+        mark("A fixed set of training images on which channels are scored."),
+    ),
+    Term(
+        mark("BN recalibration"),
+        mark("Measures brightness statistics inside the network again after a cut."),
+        mark("Batch-norm means and variances, kept only if validation improves."),
+    ),
+    Term(
+        mark("validation"),
+        mark("Images that guide decisions during the run; never trained on."),
+    ),
+    Term(
+        mark("test"),
+        mark("Images looked at once, at the end. The honest number."),
+    ),
+    Term(
+        mark("Grad-CAM"),
+        mark("A map of where a detection's score is sensitive."),
+        mark("Gradient-weighted activations of the neck's outputs, Selvaraju et al. 2017."),
+    ),
+    Term(
+        mark("SHAP"),
+        mark("What each patch of the image adds to a detection, or takes from it."),
+        mark("Shapley values over super-pixels; absent patches are blurred. Lundberg & Lee 2017."),
+    ),
+    Term(
+        mark("border share"),
+        mark("Share of the heat that lies on the object's border."),
+        mark("Boundary energy ratio: heat within max(2, 0.1 √(w h)) px of the contour."),
+    ),
+    Term(
+        mark("enrichment"),
+        mark(
+            "How much more heat lies on the border than an even spread would put there; 1 is even."
+        ),
+        mark("Border share over the band's share of the image area."),
+    ),
+    Term(
+        mark("pointing game"),
+        mark("Does the hottest point lie on the object?"),
+        mark(
+            "Maximum inside the box, 15 px tolerance; energy version: share of heat inside the box."
+        ),
+    ),
+    Term(
+        mark("C@10"),
+        mark("How much of the contribution the strongest tenth of the patches carries."),
+        mark("Sum of the largest ⌈0.1 M⌉ absolute SHAP values over their total."),
+    ),
+    Term(
+        mark("seed"),
+        mark("Start value of all random choices; the same seed repeats the run."),
+    ),
+    Term(
+        mark("ONNX, OpenVINO, TorchScript"),
+        mark("File formats in which the model runs without this program."),
     ),
 )
 

@@ -52,6 +52,7 @@ def draw_boxes(
     labels: Labels = "auto",
     min_side: int = 768,
     chosen: int | None = None,
+    dashed: bool = False,
 ) -> Pixels:
     """Draw labelled or detected objects, each with number, class and score as far as it has them.
 
@@ -62,12 +63,14 @@ def draw_boxes(
         labels: "auto" writes numbers only when more than 12 boxes are drawn.
         min_side: the picture's longer side is at least this.
         chosen: index of a box to draw twice as bold.
+        dashed: tell classes apart by their line too, for pictures without names.
     """
     canvas = _Canvas(pixels, min_side)
     brief = labels == "number" or (labels == "auto" and len(boxes) > _CROWDED)
     for index, box in enumerate(boxes):
         colour = style.class_colour(box.cls)
-        canvas.rectangle(box, colour, (), bold=index == chosen)
+        dash = style.class_dash(box.cls) if dashed else ()
+        canvas.rectangle(box, colour, dash, bold=index == chosen)
     for box in boxes:
         if labels != "none":
             canvas.tag(box, _text(box, classes, brief), style.class_colour(box.cls))

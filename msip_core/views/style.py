@@ -70,6 +70,8 @@ PAIR_WORDS = MappingProxyType(
 )
 PAIR_KINDS = tuple(PAIR_WORDS)
 
+# Lines of classes where no name can be written, as in thumbnails: dash pattern -> CSS word
+CLASS_DASHES: dict[tuple[int, ...], str] = {(): "solid", (5, 3): "dashed", (1, 2): "dotted"}
 CLASS_COLOURS = (SKY, ORANGE, PINK, YELLOW, GREEN, VERMILLION, BLUE)
 
 # Perceptually even, readable for colour-blind people and grey printers.
@@ -94,6 +96,11 @@ HONESTY = (
 def class_colour(index: int) -> str:
     """Colour of class `index`; repeats after seven classes, where the name tells them apart."""
     return CLASS_COLOURS[index % len(CLASS_COLOURS)]
+
+
+def class_dash(index: int) -> tuple[int, ...]:
+    """Dash pattern of class `index`, in units of the line width; empty is solid."""
+    return list(CLASS_DASHES)[index % len(CLASS_DASHES)]
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import streamlit as st
 
 from msip_core.errors import NotFoundError
+from msip_core.language import mark, t
 
 
 def asked(param: str) -> str | None:
@@ -52,7 +53,13 @@ def choose(
     wanted = st.query_params.get(param)
     if wanted is not None and wanted not in options:
         st.query_params.pop(param)
-        raise NotFoundError(f"The {label.lower()} '{wanted}' of this link is not in this lab.")
+        raise NotFoundError(
+            t(
+                "The {what} '{name}' of this link is not in this lab.",
+                what=label.lower(),
+                name=wanted,
+            )
+        )
     wanted = wanted or st.session_state.get(f"last:{param}")
     if wanted is None or wanted not in options:
         wanted = default if default is not None and default in options else options[0]
@@ -73,10 +80,10 @@ def choose_view(
     place: str,
     *,
     param: str = "view",
-    label: str = "Part of the page",
+    label: str = mark("Part of the page"),
     show_label: bool = False,
 ) -> str:
-    """A row of buttons (id -> words) bound to `param` of the address.
+    """A row of buttons (id -> words, in English) bound to `param` of the address.
 
     Not Streamlit's own binding: that writes the words into the address, so that a link breaks
     when a word is improved.
@@ -89,10 +96,10 @@ def choose_view(
         st.query_params[param] = st.session_state[key]
 
     st.segmented_control(
-        label,
+        t(label),
         list(views),
         key=key,
-        format_func=views.__getitem__,
+        format_func=lambda view: t(views[view]),
         label_visibility="visible" if show_label else "collapsed",
         on_change=changed,
         required=True,

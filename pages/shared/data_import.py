@@ -10,17 +10,18 @@ import streamlit as st
 
 from msip_core.config import ImageRecipe, ImportConfig, SplitConfig
 from msip_core.errors import InputError
+from msip_core.language import mark, say, t, tn
 from msip_core.settings import get_settings
-from msip_core.views.wording import plural
 from pages.shared.choose import choose_view, remember
 from pages.shared.jobs import job_panel, start_task, task_begun, task_panel
 from pages.shared.lab import lab
 from pages.shared.upload import keep_upload, server_path
+from pages.shared.words import small
 
 _WAYS = {
-    "browser": "Upload from my computer",
-    "server": "Folder on the server",
-    "drawn": "Drawn example",
+    "browser": mark("Upload from my computer"),
+    "server": mark("Folder on the server"),
+    "drawn": mark("Drawn example"),
 }
 _KINDS = ["zip", "png", "jpg", "jpeg", "bmp", "tif", "tiff", "txt", "json", "xml", "csv", "yaml"]
 
@@ -28,10 +29,15 @@ _KINDS = ["zip", "png", "jpg", "jpeg", "bmp", "tif", "tiff", "txt", "json", "xml
 def add_images(taken: set[str]) -> None:
     """The whole way in: choose a source, look at what it holds, import it."""
     if task_begun():
-        _open_when_done(task_panel("Bringing in the images", "import"))
+        _open_when_done(task_panel(t("Bringing in the images"), "import"))
         return
     way = choose_view(
-        _WAYS, "browser", "data", param="way", label="Where are the images?", show_label=True
+        _WAYS,
+        "browser",
+        "data",
+        param="way",
+        label=mark("Where are the images?"),
+        show_label=True,
     )
     if way == "drawn":
         _draw(taken)
@@ -42,7 +48,7 @@ def add_images(taken: set[str]) -> None:
     found = job_panel(
         "data-inspect",
         {"path": str(source)},
-        label="Look into it",
+        label=t("Look into it"),
         place="inspect",
         auto=True,
     )
@@ -53,19 +59,28 @@ def add_images(taken: set[str]) -> None:
 
 def _from_browser() -> Path | None:
     limit = get_settings().upload_limit_mb
-    as_folder = st.toggle("Upload a folder instead of a zip", key="as_folder", bind="query-params")
+    as_folder = st.toggle(
+        t("Upload a folder instead of a zip"), key="as_folder", bind="query-params"
+    )
     files = st.file_uploader(
-        "A folder with images and labels" if as_folder else "A zip with images and labels",
+        t("A folder with images and labels") if as_folder else t("A zip with images and labels"),
         type=_KINDS if as_folder else "zip",
         accept_multiple_files="directory" if as_folder else False,
         max_upload_size=limit,
         key=f"upload:{as_folder}",
-        help=f"Up to {limit:,} MB in the browser. Larger sets: use a folder on the server.",
+        help=t(
+            "Up to {limit} MB in the browser. Larger sets: use a folder on the server.",
+            limit=f"{limit:,}",
+        ),
     )
     st.caption(
-        "Images: PNG, JPEG, BMP, TIFF (8 or 16 bit, grey or RGB), OME-TIFF. "
-        "Boxes: YOLO, COCO, Pascal VOC or CSV; the form is found by itself. "
-        f"Up to {limit:,} MB here; beyond that, choose “{_WAYS['server']}”."
+        t(
+            "Images: PNG, JPEG, BMP, TIFF (8 or 16 bit, grey or RGB), OME-TIFF. Boxes: YOLO, COCO, "
+            "Pascal VOC or CSV; the form is found by itself. Up to {limit} MB here; beyond that, "
+            "choose “{way}”.",
+            limit=f"{limit:,}",
+            way=t(_WAYS["server"]),
+        )
     )
     if files:
         given = files if isinstance(files, list) else [files]
@@ -84,62 +99,87 @@ def _from_server() -> Path | None:
     roots = get_settings().import_roots
     if not roots:
         st.info(
-            "No folder of the server is open to this page. Whoever runs the lab can allow some: "
-            "start it with `MSIP_IMPORT_ROOTS='[\"/data\"]'`.",
+            t(
+                "No folder of the server is open to this page. Whoever runs the lab can allow "
+                "some: start it with {setting}.",
+                setting="`MSIP_IMPORT_ROOTS='[\"/data\"]'`",
+            ),
             icon=":material/folder_off:",
         )
         return None
     text = st.text_input(
-        "Folder or zip on the server",
+        t("Folder or zip on the server"),
         key="path",
         bind="query-params",
         placeholder=str(roots[0]),
-        help="Below " + ", ".join(map(str, roots)) + ". It is read image by image, at any size.",
+        help=t(
+            "Below {roots}. It is read image by image, at any size.",
+            roots=", ".join(map(str, roots)),
+        ),
     )
     return server_path(text, roots) if text else None
 
 
 def _describe(found: dict[str, Any]) -> None:
-    boxes = ", ".join(f"{n:,} {name}" for name, n in found["classes"].items()) or "no boxes"
-    st.success(
-        f"Found {plural(found['images'], 'image')}, {found['labelled']:,} with labels "
-        f"({found['format']}): {boxes}.",
-        icon=":material/search:",
+    boxes = ", ".join(f"{n:,} {name}" for name, n in found["classes"].items()) or t("no boxes")
+    text = tn(
+        "Found {n} image, {labelled} with labels ({form}): {boxes}.",
+        "Found {n} images, {labelled} with labels ({form}): {boxes}.",
+        found["images"],
+        labelled=f"{found['labelled']:,}",
+        form=say(found["format"]),
+        boxes=boxes,
     )
+    if found["labelled"]:
+        st.success(text, icon=":material/search:")
+    else:
+        st.warning(text, icon=":material/label_off:")
     for note in found["notes"]:
-        st.caption(note)
-    if found["problems"]:
-        title = f"{plural(len(found['problems']), 'file')} that cannot be used as they are"
-        with st.expander(title, icon=":material/rule:"):
-            st.dataframe(found["problems"], hide_index=True, alt="Files with problems and why")
+        st.caption(say(note))
+    if not found["problems"]:
+        return
+    title = tn(
+        "{n} file that cannot be used as it is",
+        "{n} files that cannot be used as they are",
+        len(found["problems"]),
+    )
+    with st.expander(title, icon=":material/rule:", expanded=True):
+        st.dataframe(
+            [{t("File"): p["file"], t("Why"): say(p["what"])} for p in found["problems"]],
+            hide_index=True,
+            alt=t("Files with problems and why"),
+        )
+        st.caption(t("Go on with the others below, or mend these first and upload again."))
 
 
 def _import_form(source: Path, found: dict[str, Any], taken: set[str]) -> None:
     left, right = st.columns(2)
     with left:
         name = st.text_input(
-            "Name of the dataset",
+            t("Name of the dataset"),
             value=_free_name(source.stem if "upload-" not in source.name else "organoids", taken),
             key=f"name:{source.name}",
             max_chars=64,
-            help="Letters, digits, '.', '_' and '-'.",
+            help=t("Letters, digits, '.', '_' and '-'."),
         )
         pixel_size = st.number_input(
-            "Micrometres per pixel",
+            t("Micrometres per pixel"),
             min_value=0.0,
             value=0.0,
             format="%.4f",
             key=f"pixel:{source.name}",
-            help="0: taken from the files where they say it (OME-TIFF), else sizes are in pixels.",
+            help=t(
+                "0: taken from the files where they say it (OME-TIFF), else sizes are in pixels."
+            ),
         )
     with right:
         mapping = _class_table(found["classes"], source.name)
-    with st.expander("Brightness and contrast", icon=":material/contrast:"):
+    with st.expander(t("Brightness and contrast"), icon=":material/contrast:"):
         recipe = _recipe()
-    with st.expander("Parts for learning and testing", icon=":material/splitscreen:"):
+    with st.expander(t("Parts for learning and testing"), icon=":material/splitscreen:"):
         split = _split()
     if name in taken:
-        raise InputError(f"There is a dataset '{name}' already: choose another name.")
+        raise InputError(t("There is a dataset '{name}' already: choose another name.", name=name))
     config = ImportConfig(
         source=source,
         name=name,
@@ -149,13 +189,24 @@ def _import_form(source: Path, found: dict[str, Any], taken: set[str]) -> None:
         split=split,
     )
     st.button(
-        f"Import {plural(found['images'], 'image')}",
+        _import_words(found),
         type="primary",
         icon=":material/download:",
         on_click=start_task,
         args=("data-import", config.model_dump(mode="json")),
     )
-    st.caption("Every image is read, checked and scaled once; the source stays as it is.")
+    st.caption(t("Every image is read, checked and scaled once; the source stays as it is."))
+
+
+def _import_words(found: dict[str, Any]) -> str:
+    """How many images can come in: those with labels, where some have them."""
+    if 0 < found["labelled"] < found["images"]:
+        return tn(
+            "Import the {n} image that has a label",
+            "Import the {n} images that have labels",
+            found["labelled"],
+        )
+    return tn("Import {n} image", "Import {n} images", found["images"])
 
 
 def _class_table(classes: dict[str, int], place: str) -> dict[str, str | None]:
@@ -170,10 +221,11 @@ def _class_table(classes: dict[str, int], place: str) -> dict[str, str | None]:
         key=f"classes:{place}",
         hide_index=True,
         column_config={
-            "found": st.column_config.TextColumn("Class found", disabled=True),
-            "boxes": st.column_config.NumberColumn("Boxes", disabled=True),
+            "found": st.column_config.TextColumn(t("Class found"), disabled=True),
+            "boxes": st.column_config.NumberColumn(t("Boxes"), disabled=True),
             "becomes": st.column_config.TextColumn(
-                "Becomes", help="The same name for two classes merges them; empty leaves it out."
+                t("Becomes"),
+                help=t("The same name for two classes merges them; empty leaves it out."),
             ),
         },
     )
@@ -186,19 +238,26 @@ def _class_table(classes: dict[str, int], place: str) -> dict[str, str | None]:
 
 def _recipe() -> ImageRecipe:
     st.caption(
-        "Deep images (12 or 16 bit) are scaled once by percentiles. The recipe is stored with the "
-        "dataset and used for training, prediction and explanations alike."
+        t(
+            "Deep images (12 or 16 bit) are scaled once by percentiles. The recipe is stored with "
+            "the dataset and used for training, prediction and explanations alike."
+        )
     )
     left, right = st.columns(2)
-    low, high = left.slider("Percentiles that become black and white", 0.0, 100.0, (1.0, 99.8), 0.1)
+    low, high = left.slider(
+        t("Percentiles that become black and white"), 0.0, 100.0, (1.0, 99.8), 0.1
+    )
     scope: Literal["dataset", "image"] = right.radio(
-        "Same scaling for all images?",
+        t("Same scaling for all images?"),
         ["dataset", "image"],
-        format_func={"dataset": "Yes, as one set", "image": "No, each on its own"}.__getitem__,
+        format_func={
+            "dataset": t("Yes, as one set"),
+            "image": t("No, each on its own"),
+        }.__getitem__,
         horizontal=True,
     )
-    normalise = left.checkbox("Stretch 8-bit images too")
-    clahe = right.checkbox("Even out local contrast :small[:gray[CLAHE]]")
+    normalise = left.checkbox(t("Stretch 8-bit images too"))
+    clahe = right.checkbox(f"{t('Even out local contrast')} {small('CLAHE')}")
     return ImageRecipe(
         scope=scope,
         low_percentile=min(low, 49.9),
@@ -210,24 +269,30 @@ def _recipe() -> ImageRecipe:
 
 def _split() -> SplitConfig:
     left, right = st.columns(2)
-    test = left.slider("Kept for the final test :small[:gray[share of all]]", 0.05, 0.5, 0.2, 0.05)
+    test = left.slider(
+        f"{t('Kept for the final test')} {small(t('share of all'))}", 0.05, 0.5, 0.2, 0.05
+    )
     val = left.slider(
-        "Kept to check progress :small[:gray[share of the rest]]", 0.05, 0.5, 0.1, 0.05
+        f"{t('Kept to check progress')} {small(t('share of the rest'))}", 0.05, 0.5, 0.1, 0.05
     )
     grouping = right.radio(
-        "Images of one well, plate or donor stay together",
+        t("Images of one well, plate or donor stay together"),
         ["auto", "off", "pattern"],
         format_func={
-            "auto": "Found from the file names",
-            "off": "No grouping",
-            "pattern": "By my own pattern",
+            "auto": t("Found from the file names"),
+            "off": t("No grouping"),
+            "pattern": t("By my own pattern"),
         }.__getitem__,
     )
     pattern: str | None = {"auto": None, "off": ""}.get(grouping)
     if grouping == "pattern":
-        pattern = right.text_input("Regular expression; its first group names the well", r"(\w+)_")
-    keep = right.checkbox("Use train / val / test folders where the source has them")
-    seed = left.number_input("Seed", min_value=0, value=0, help="The same seed, the same split.")
+        pattern = right.text_input(
+            t("Regular expression; its first group names the well"), r"(\w+)_"
+        )
+    keep = right.checkbox(t("Use train / val / test folders where the source has them"))
+    seed = left.number_input(
+        t("Seed"), min_value=0, value=0, help=t("The same seed, the same split.")
+    )
     return SplitConfig(
         test_fraction=test,
         val_fraction=val,
@@ -239,19 +304,21 @@ def _split() -> SplitConfig:
 
 def _draw(taken: set[str]) -> None:
     st.write(
-        "Organoids with and without crypts, drawn by computer: boxes, outlines and crypt borders "
-        "are known exactly, so the whole way can be tried in minutes."
+        t(
+            "Organoids with and without crypts, drawn by computer: boxes, outlines and crypt "
+            "borders are known exactly, so the whole way can be tried in minutes."
+        )
     )
     left, middle, right = st.columns(3)
-    count = left.slider("Images", 12, 200, 24, 4)
+    count = left.slider(t("Images"), 12, 200, 24, 4)
     size = middle.select_slider(
-        "Side of an image :small[:gray[px]]", [128, 256, 384, 512, 640], 256
+        f"{t('Side of an image')} {small('px')}", [128, 256, 384, 512, 640], 256
     )
-    seed = right.number_input("Seed", min_value=0, value=0, key="draw:seed")
+    seed = right.number_input(t("Seed"), min_value=0, value=0, key="draw:seed")
     name = _free_name("drawn", taken)
     params = {"name": name, "images": count, "size": size, "seed": seed}
     st.button(
-        f"Draw {count} images",
+        tn("Draw {n} image", "Draw {n} images", count),
         type="primary",
         icon=":material/draw:",
         on_click=start_task,

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
-from msip_core.data.dataset import Dataset
-from msip_core.data.manifest import SPLITS, Problem
-from msip_core.views.wording import plural
+from msip_core.data.dataset import Dataset, DatasetSummary
+from msip_core.data.manifest import SPLITS, ImportReport, Problem
+from msip_core.data.writing import set_pixel_size
+from msip_core.language import mark, say, t, tn
+from pages.shared.guard import escape, guarded
+from pages.shared.lab import lab
 from pages.shared.layout import Fact, facts
 
-_SPLIT_WORDS = {"train": "to learn from", "val": "to check progress", "test": "for the final test"}
+_SPLIT_WORDS = {
+    "train": mark("To learn from"),
+    "val": mark("To check progress"),
+    "test": mark("For the final test"),
+}
 
 
 def readiness(dataset: Dataset) -> bool:
@@ -17,13 +26,20 @@ def readiness(dataset: Dataset) -> bool:
     ready, missing = dataset.readiness()
     with st.container(horizontal=True, vertical_alignment="center"):
         if ready:
-            st.badge("Ready", icon=":material/check:", color="green")
+            st.badge(t("Ready"), icon=":material/check:", color="green")
         else:
-            st.badge("Not ready", icon=":material/error:", color="orange")
+            st.badge(t("Not ready"), icon=":material/error:", color="orange")
         if dataset.drawn:
-            st.badge("Drawn by computer", icon=":material/draw:", color="blue")
-        st.caption(missing or dataset.report.headline(), width="content")
+            st.badge(t("Drawn by computer"), icon=":material/draw:", color="blue")
+        st.caption(say(missing) if missing else _headline(dataset.report), width="content")
     return ready
+
+
+def what_is_missing(sets: Sequence[DatasetSummary]) -> None:
+    """The one thing that each dataset lacks, by name."""
+    for item in sets:
+        if item.missing:
+            st.caption(f"**{escape(item.name)}**: {escape(say(item.missing))}")
 
 
 def summary(dataset: Dataset) -> None:
@@ -32,57 +48,134 @@ def summary(dataset: Dataset) -> None:
     splits = {name: len(dataset.split(name)) for name in SPLITS}
     facts(
         [
-            Fact("Images", f"{len(dataset.images):,}"),
-            *(Fact(f"Boxes: {name}", f"{count:,}") for name, count in report.boxes.items()),
-            *(
-                Fact(_SPLIT_WORDS[name].capitalize(), f"{count:,}", name)
-                for name, count in splits.items()
-            ),
+            Fact(t("Images"), f"{len(dataset.images):,}"),
+            *(Fact(t("Boxes"), f"{count:,}", name) for name, count in report.boxes.items()),
+            *(Fact(t(_SPLIT_WORDS[name]), f"{count:,}", name) for name, count in splits.items()),
         ]
     )
     lines = []
     if report.width and report.height:
         lines.append(
-            f"Images are {report.width.median:.0f} × {report.height.median:.0f} px (median)."
+            t(
+                "Images are {width} × {height} px (median).",
+                width=f"{report.width.median:.0f}",
+                height=f"{report.height.median:.0f}",
+            )
         )
     if report.box_size:
         lines.append(
-            f"Boxes are {report.box_size.low:.0f} to {report.box_size.high:.0f} px wide, "
-            f"median {report.box_size.median:.0f} px."
+            t(
+                "Boxes are {low} to {high} px wide, median {median} px.",
+                low=f"{report.box_size.low:.0f}",
+                high=f"{report.box_size.high:.0f}",
+                median=f"{report.box_size.median:.0f}",
+            )
         )
+    lines.append(_depth(dataset))
     if dataset.pixel_size_um:
-        lines.append(f"One pixel is {dataset.pixel_size_um:.4g} µm.")
-    else:
-        lines.append("Pixel size is not known: sizes will be in pixels.")
-    lines += [report.grouping, *report.notes]
-    st.caption(" ".join(_sentence(line) for line in lines if line))
+        lines.append(t("One pixel is {size} µm.", size=f"{dataset.pixel_size_um:.4g}"))
+    lines += [say(_sentence(line)) for line in (report.grouping, *report.notes) if line]
+    st.caption(" ".join(line for line in lines if line))
+
+
+def pixel_size(dataset: Dataset) -> None:
+    """A field for what the files did not say, or said wrongly."""
+    known = dataset.pixel_size_um
+    correcting = t("Correct the pixel size")
+    with (
+        st.expander(correcting, icon=":material/straighten:")
+        if known
+        else st.container(border=True)
+    ):
+        if not known:
+            st.markdown(
+                t("Sizes will be in pixels. Enter micrometres per pixel to have them in µm.")
+            )
+        field, button = st.columns([3, 1], vertical_alignment="bottom")
+        key = f"pixel-size:{dataset.name}"
+        field.number_input(
+            t("Micrometres per pixel"), min_value=0.0, value=known or 0.0, format="%.4f", key=key
+        )
+        button.button(
+            t("Store"), icon=":material/save:", on_click=_store, args=(dataset.name, key),
+            key=f"{key}:store", width="stretch",
+        )  # fmt: skip
+
+
+@guarded
+def _store(name: str, key: str) -> None:
+    set_pixel_size(lab().workspace, name, st.session_state[key])
+
+
+def _headline(report: ImportReport) -> str:
+    """Images and boxes in, things left out and mended."""
+    boxes = ", ".join(f"{n} {name}" for name, n in report.boxes.items()) or t("no boxes")
+    parts = [
+        t("{kept} of {found} images ({boxes})", kept=report.kept, found=report.found, boxes=boxes)
+    ]
+    if report.skipped:
+        parts.append(tn("{n} left out", "{n} left out", len(report.skipped)))
+    if report.repaired:
+        parts.append(tn("{n} mended", "{n} mended", len(report.repaired)))
+    return "; ".join(parts) + "."
+
+
+def _depth(dataset: Dataset) -> str:
+    """What became of images deeper than a screen can show."""
+    deep = {int(bits): n for bits, n in dataset.report.depths.items() if int(bits) > 8}
+    if not deep:
+        return ""
+    recipe = dataset.recipe
+    text = tn(
+        "{n} image was {bits} bit deep and was scaled to 8 bit",
+        "{n} images were {bits} bit deep and were scaled to 8 bit",
+        sum(deep.values()),
+        bits=", ".join(map(str, sorted(deep))),
+    )
+    if recipe.low_value is None or recipe.high_value is None:
+        return text + " " + t(
+            "(percentiles {low} and {high} of each image).",
+            low=f"{recipe.low_percentile:g}", high=f"{recipe.high_percentile:g}",
+        )  # fmt: skip
+    return text + " " + t(
+        "(grey values {low} to {high}, the same for all).",
+        low=f"{recipe.low_value:g}", high=f"{recipe.high_value:g}",
+    )  # fmt: skip
 
 
 def class_map(dataset: Dataset) -> None:
     """How classes were renamed, merged or dropped on the way in."""
     changed = {old: new for old, new in dataset.report.class_map.items() if old != new}
     if changed:
-        words = [f"{old} → {new or 'left out'}" for old, new in changed.items()]
-        st.caption("Classes on the way in: " + ", ".join(words) + ".")
+        words = [f"{old} → {new or t('left out')}" for old, new in changed.items()]
+        st.caption(t("Classes on the way in: {changes}.", changes=", ".join(words)))
 
 
 def report(dataset: Dataset) -> None:
     """Every file that was left out or mended, by name and with the reason."""
     skipped, repaired = dataset.report.skipped, dataset.report.repaired
     if not skipped and not repaired:
-        st.caption("Nothing was left out and nothing had to be mended.")
+        st.caption(t("Nothing was left out and nothing had to be mended."))
         return
-    title = f"{plural(len(skipped), 'file')} left out, {plural(len(repaired), 'file')} mended"
-    with st.expander(title, icon=":material/rule:"):
+    parts = []
+    if skipped:
+        parts.append(tn("{n} file left out", "{n} files left out", len(skipped)))
+    if repaired:
+        parts.append(tn("{n} file mended", "{n} files mended", len(repaired)))
+    title = ", ".join(parts)
+    with st.expander(title, icon=":material/rule:", expanded=bool(skipped)):
         st.dataframe(
-            [*_rows(skipped, "left out"), *_rows(repaired, "mended")],
+            [*_rows(skipped, t("left out")), *_rows(repaired, t("mended"))],
             hide_index=True,
-            alt="Files that were left out or mended, with the reason",
+            alt=t("Files that were left out or mended, with the reason"),
         )
 
 
 def _rows(problems: tuple[Problem, ...], what: str) -> list[dict[str, str]]:
-    return [{"file": item.file, "what": what, "why": item.what} for item in problems]
+    return [
+        {t("File"): item.file, t("What became of it"): what, t("Why"): say(item.what)}
+        for item in problems
+    ]
 
 
 def _sentence(text: str) -> str:

@@ -27,20 +27,26 @@ from msip_core.errors import (
     NotFoundError,
     OutOfMemoryError,
 )
+from msip_core.language import mark, say, t
 
 log = logging.getLogger("msip_lab.pages")
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# error -> what to do next, and where (page, link text); the sentence itself comes with the error
+# error -> what to do next, and where (page, its title); the sentence itself comes with the error
 _NEXT: tuple[tuple[type[MsipError], str, str, str], ...] = (
-    (OutOfMemoryError, "Choose a smaller batch or image size.", "pages/new.py", "New run"),
-    (DiskFullError, "Free some room on the disk, then try again.", "", ""),
-    (DatasetError, "Look at what the data check says.", "pages/data.py", "Data"),
-    (CheckpointError, "Choose another weights file.", "pages/models.py", "Models"),
-    (IllegalTransitionError, "The run moved on meanwhile: look again.", "pages/runs.py", "Runs"),
-    (NotFoundError, "It may have been renamed or removed.", "pages/start.py", "Start"),
+    (OutOfMemoryError, mark("Choose a smaller batch or image size."), "pages/new.py", "New run"),
+    (DiskFullError, mark("Free some room on the disk, then try again."), "", ""),
+    (DatasetError, mark("Look at what the data check says."), "pages/data.py", "Data"),
+    (CheckpointError, mark("Choose another weights file."), "pages/models.py", "Models"),
+    (
+        IllegalTransitionError,
+        mark("The run moved on meanwhile: look again."),
+        "pages/runs.py",
+        "Runs",
+    ),
+    (NotFoundError, mark("It may have been renamed or removed."), "pages/start.py", "Start"),
 )
 
 
@@ -50,15 +56,15 @@ def show_error(error: MsipError) -> None:
     for kind, advice, page, label in _NEXT:
         if isinstance(error, kind):
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.caption(advice, width="content")
+                st.caption(t(advice), width="content")
                 if page:
-                    st.page_link(page, label=f"Go to {label}")
+                    st.page_link(page, label=t("Go to {page}", page=t(label)))
             return
 
 
 def show_failure(sentence: str) -> None:
     """Draw a sentence about something that failed (from an error or from a job or run)."""
-    st.error(escape(sentence), icon=":material/error:")
+    st.error(escape(say(sentence)), icon=":material/error:")
 
 
 @contextmanager
@@ -95,8 +101,11 @@ def error_code(error: BaseException) -> str:
 
 def _show_unexpected(code: str, error: Exception) -> None:
     st.error(
-        f"Something went wrong here (code **{code}**). Your data are safe: nothing in the "
-        "workspace was changed. Reload the page; if it comes again, send the report.",
+        t(
+            "Something went wrong here (code **{code}**). Your data are safe: nothing in the "
+            "workspace was changed. Reload the page; if it comes again, send the report.",
+            code=code,
+        ),
         icon=":material/bug_report:",
     )
     report = "".join(
@@ -107,7 +116,7 @@ def _show_unexpected(code: str, error: Exception) -> None:
         ]
     )
     st.download_button(
-        "Save the report (text, no images)",
+        t("Save the report (text, no images)"),
         report,
         file_name=f"msip-lab-{code}.txt",
         mime="text/plain",

@@ -47,6 +47,11 @@ def _open_lab(root: str) -> Lab:
     )
 
 
+def example_runs() -> frozenset[str]:
+    """Ids of the runs that came with the example: everything else is a person's own."""
+    return frozenset(folder.name for folder in (ASSETS / "example" / "runs").glob("*"))
+
+
 def datasets() -> list[DatasetSummary]:
     """All datasets of the workspace (small summary files only)."""
     return list_datasets(lab().workspace)

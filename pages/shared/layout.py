@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
 
+from msip_core.language import t
 from msip_core.runs.state import RunState
 from msip_core.views.screen import CONFIG
 from pages.shared.navigation import ensure_routed
@@ -22,29 +23,67 @@ _CSS = """
 <style>
   .stMainBlockContainer { padding-top: 2.5rem; padding-bottom: 3rem; max-width: 1720px; }
   [data-testid="stHorizontalBlock"]:has(> div > [data-testid="stMetric"]) {
-    align-items: stretch; }
+    display: grid; align-items: stretch; }
+__GRIDS__
   [data-testid="stElementContainer"]:has(> [data-testid="stMetric"]) { display: flex; }
   [data-testid="stMetric"] { flex: 1; height: auto; }
   [data-testid="stMetric"] > div { padding: .55rem .8rem; height: 100%; display: flex;
     flex-direction: column; justify-content: space-between; align-items: flex-start; }
   [data-testid="stMetricLabel"] p > span { display: block; }
+  [data-testid="stMetricLabel"] p { overflow-wrap: anywhere; }
   [data-testid="stMetricValue"] { font-size: 1.3rem; }
   [data-testid="stMetricLabel"], [data-testid="stMetricLabel"] * {
     white-space: normal !important; overflow: visible !important; text-overflow: clip !important; }
   .st-key-next-step { border-top: 1px solid rgba(128, 140, 138, .35); padding-top: 1rem;
     margin-top: 1.5rem; }
+  .st-key-first-run [data-testid="stPageLink"] a,
   .st-key-next-step [data-testid="stPageLink"] a { background: #0F766E; border-radius: .5rem;
     padding: .4rem .9rem; }
+  .st-key-first-run [data-testid="stPageLink"] a:hover,
   .st-key-next-step [data-testid="stPageLink"] a:hover { background: #0B5A54; }
+  .st-key-first-run [data-testid="stPageLink"] a p,
+  .st-key-first-run [data-testid="stPageLink"] a span,
   .st-key-next-step [data-testid="stPageLink"] a p,
   .st-key-next-step [data-testid="stPageLink"] a span { color: #FFFFFF; }
+  [data-testid="stPageLink"] a p { white-space: normal; }
+  [data-testid="stHorizontalBlock"]:has([data-testid="stProgress"])
+    > [data-testid="stColumn"]:last-child { min-width: 7rem; }
+  [data-testid="stColumn"]:has(> div > div > .st-key-aside),
+  [data-testid="stColumn"]:has(> div > .st-key-aside) {
+    position: sticky; top: 4rem; align-self: flex-start; }
   @media (max-width: 1200px) {
+    .stMainBlockContainer { padding-left: 2.5rem; padding-right: 2.5rem; }
+    [data-testid="stColumn"]:has(.st-key-aside) { position: static !important; }
+    .st-key-steps > div > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
+    .st-key-steps > div > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
+      flex: 1 1 30%; min-width: 30%; }
     .st-key-beside > div > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
     .st-key-beside > div > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
       flex: 1 1 100%; min-width: 100%; }
   }
 </style>
 """
+_MOST_CARDS = 12
+
+
+def _grids() -> str:
+    """Cards in even rows: six are 6 or 3 + 3, seven are 4 + 3, never one alone below the others.
+
+    At most so many columns as make the rows even, fewer where cards would be too narrow to read.
+    """
+    row = '[data-testid="stHorizontalBlock"]:has(> div:nth-child({n}):last-child > {card})'
+    rules = []
+    for n in range(2, _MOST_CARDS + 1):
+        place = row.format(n=n, card='[data-testid="stMetric"]')
+        half = n if n <= 4 else -(-n // 2)
+        rules.append(f"  {place} {{ {_columns(min(n, 8))} max-width: {13.5 * n}rem; }}")
+        rules.append(f"  @media (max-width: 1500px) {{ {place} {{ {_columns(half)} }} }}")
+    return "\n".join(rules)
+
+
+def _columns(most: int) -> str:
+    narrowest = f"max(6.6rem, (100% - {most - 1} * .75rem) / {most})"
+    return f"grid-template-columns: repeat(auto-fit, minmax({narrowest}, 1fr)); gap: .75rem;"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +102,7 @@ class Fact:
 
 def style() -> None:
     """The few rules that the theme cannot express. Called once per run, by app.py."""
-    st.html(_CSS)
+    st.html(_CSS.replace("__GRIDS__", _grids()))
 
 
 def header(title: str, text: str) -> None:
@@ -88,7 +127,7 @@ def facts(row: Iterable[Fact]) -> None:
                 delta_arrow="off" if is_level else "auto",
                 help=fact.help,
                 border=True,
-                width=152,
+                width="stretch",
             )
 
 
@@ -97,7 +136,7 @@ def next_step(page: str, label: str, why: str, **ids: str) -> None:
     with st.container(key="next-step", horizontal=True, vertical_alignment="center", gap="medium"):
         st.page_link(
             page,
-            label=f"Next: {label}",
+            label=t("Next: {step}", step=label),
             icon=":material/arrow_forward:",
             query_params=ids or None,
         )
@@ -115,7 +154,7 @@ def empty(sentence: str, *links: tuple[str, str]) -> None:
 
 def state_badge(state: RunState) -> None:
     word, colour, icon = STATE_WORDS[state]
-    st.badge(word, icon=icon, color=colour)  # type: ignore[arg-type]
+    st.badge(t(word), icon=icon, color=colour)  # type: ignore[arg-type]
 
 
 def picture(

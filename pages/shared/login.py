@@ -6,6 +6,7 @@ import streamlit as st
 from streamlit.errors import StreamlitAuthError
 
 from msip_core.errors import ConfigError
+from msip_core.language import t
 
 
 def require_login(required: bool) -> None:
@@ -17,13 +18,15 @@ def require_login(required: bool) -> None:
     if not required or st.user.get("is_logged_in"):
         return
     st.title("MSIP Lab", anchor=False)
-    st.caption("Sign in with the account of your institute.")
-    if st.button("Sign in", type="primary", icon=":material/login:"):
+    st.caption(t("Sign in with the account of your institute."))
+    if st.button(t("Sign in"), type="primary", icon=":material/login:"):
         try:
             st.login()
         except StreamlitAuthError as error:
             raise ConfigError(
-                "Login is required here, but no identity provider is set up: fill [auth] in "
-                ".streamlit/secrets.toml, and install streamlit[auth]."
+                t(
+                    "Login is required here, but no identity provider is set up: fill [auth] in "
+                    ".streamlit/secrets.toml, and install streamlit[auth]."
+                )
             ) from error
     st.stop()

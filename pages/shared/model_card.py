@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import streamlit as st
 
 from msip_core.events import Cost, Metrics
+from msip_core.language import mark, say, t, tn
 from msip_core.models import ModelCard
 from msip_core.views import wording
 from pages.shared.layout import Fact, facts
 from pages.shared.words import known, when
 
-_KINDS = {"baseline": "Baseline", "pruned": "Lighter", "uploaded": "Uploaded"}
+_KINDS = {"baseline": mark("Baseline"), "pruned": mark("Lighter"), "uploaded": mark("Uploaded")}
 
 
 def cards_table(cards: Sequence[ModelCard]) -> None:
@@ -20,7 +21,7 @@ def cards_table(cards: Sequence[ModelCard]) -> None:
     rows = [
         {
             "Model": card.name,
-            "Kind": _KINDS[card.kind],
+            "Kind": t(_KINDS[card.kind]),
             "Network": card.architecture,
             "Accuracy": card.val.map50 if card.val else None,
             "Test": card.test.map50 if card.test else None,
@@ -38,13 +39,20 @@ def cards_table(cards: Sequence[ModelCard]) -> None:
         hide_index=True,
         height=min(35 * len(rows) + 38, 320),
         column_config={
-            "Accuracy": number("mAP50 (val)", format="%.3f", help="Validation images"),
-            "Test": number("mAP50 (test)", format="%.3f", help="Test images, seen once at the end"),
-            "GMACs": number("Work (GMACs)", format="%.2f", help="Multiply-adds per image"),
-            "Parameters": number("Parameters (M)", format="%.2f"),
-            "MB": number("Size (MB)", format="%.1f"),
+            "Model": t("Model"),
+            "Kind": t("Kind"),
+            "Network": t("Network"),
+            "Dataset": t("Dataset"),
+            "Made": t("Made"),
+            "Accuracy": number("mAP50 (val)", format="%.3f", help=t("Validation images")),
+            "Test": number(
+                "mAP50 (test)", format="%.3f", help=t("Test images, seen once at the end")
+            ),
+            "GMACs": number(t("Work (GMACs)"), format="%.2f", help=t("Multiply-adds per image")),
+            "Parameters": number(t("Parameters (M)"), format="%.2f"),
+            "MB": number(t("Size (MB)"), format="%.1f"),
         },
-        alt="Models of this lab with accuracy, work, parameters and size",
+        alt=t("Models of this lab with accuracy, work, parameters and size"),
     )
 
 
@@ -53,26 +61,39 @@ def card_details(card: ModelCard) -> None:
     facts([*accuracy_facts(card.val), *cost_facts(card.cost, card.macs_ratio)])
     left, right = st.columns(2)
     with left:
-        st.markdown("**What it finds**")
+        st.markdown(f"**{t('What it finds')}**")
         st.caption(", ".join(card.classes))
         for metrics in (card.val, card.test):
             if metrics and metrics.per_class:
                 each = ", ".join(
                     f"{name} {wording.accuracy(value)}" for name, value in metrics.per_class.items()
                 )
-                st.caption(f"AP50 per class on {metrics.split} ({metrics.images} images): {each}")
+                st.caption(
+                    tn(
+                        "AP50 per class on {split} ({n} image): {each}",
+                        "AP50 per class on {split} ({n} images): {each}",
+                        metrics.images,
+                        split=metrics.split,
+                        each=each,
+                    )
+                )
     with right:
-        st.markdown("**Where it came from**")
+        st.markdown(f"**{t('Where it came from')}**")
         st.caption(
-            f"{_KINDS[card.kind]} {card.architecture}, {card.imgsz} px, "
-            + (f"dataset {card.dataset}, " if card.dataset else "no dataset, ")
-            + f"made {when(card.created)}."
+            t(
+                "{kind} {network}, {px} px, dataset {dataset}, made {when}.",
+                kind=t(_KINDS[card.kind]),
+                network=card.architecture,
+                px=card.imgsz,
+                dataset=card.dataset or t("unknown"),
+                when=when(card.created),
+            )
         )
         if card.note:
-            st.caption(card.note)
+            st.caption(say(card.note))
         if "command" in card.origin:
             st.code(str(card.origin["command"]), language="bash", wrap_lines=True)
-    with st.expander("All facts of this model", icon=":material/data_object:"):
+    with st.expander(t("All facts of this model"), icon=":material/data_object:"):
         st.json(card.model_dump(mode="json"), expanded=1)
 
 
@@ -81,10 +102,12 @@ def accuracy_facts(metrics: Metrics | None) -> list[Fact]:
     split = f" {metrics.split}" if metrics else ""
     return [
         Fact(
-            "Accuracy", known(metrics.map50 if metrics else None, wording.accuracy), f"mAP50{split}"
+            t("Accuracy"),
+            known(metrics.map50 if metrics else None, wording.accuracy),
+            f"mAP50{split}",
         ),
         Fact(
-            "Strict accuracy",
+            t("Strict accuracy"),
             known(metrics.map50_95 if metrics else None, wording.accuracy),
             "mAP50-95",
         ),
@@ -93,11 +116,11 @@ def accuracy_facts(metrics: Metrics | None) -> list[Fact]:
 
 def cost_facts(cost: Cost, ratio: float | None = None) -> list[Fact]:
     """MACs, parameters, size."""
-    row = [Fact("Work per image", wording.macs(cost.macs), f"MACs at {cost.imgsz} px")]
+    row = [Fact(t("Work per image"), wording.macs(cost.macs), t("MACs at {px} px", px=cost.imgsz))]
     if ratio is not None:
-        row.append(Fact("Work kept", wording.percent(ratio, 1), "of the baseline"))
+        row.append(Fact(t("Work kept"), wording.percent(ratio, 1), t("of the baseline")))
     return [
         *row,
-        Fact("Parameters", wording.params(cost.params)),
-        Fact("File", wording.megabytes(cost.size_mb)),
+        Fact(t("Parameters"), wording.params(cost.params)),
+        Fact(t("File"), wording.megabytes(cost.size_mb)),
     ]

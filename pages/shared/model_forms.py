@@ -6,30 +6,34 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from msip_core.config import RECIPES, TRAIN_PRESETS, TrainConfig
-from msip_core.errors import InputError
+from msip_core.config import BATCHES, RECIPES, TRAIN_PRESETS, TrainConfig
+from msip_core.errors import DiskFullError, InputError
+from msip_core.language import mark, t
 from msip_core.models import ModelCard
 from msip_core.runs.slots import slot_of
 from msip_core.settings import get_settings
 from pages.shared.choose import choose, remember
 from pages.shared.command import show_command
+from pages.shared.data_report import what_is_missing
 from pages.shared.guard import guarded
 from pages.shared.jobs import start_task, task_begun, task_panel
 from pages.shared.lab import datasets, lab
 from pages.shared.layout import empty
+from pages.shared.machine import find_machine
 from pages.shared.upload import keep_upload
 from pages.shared.words import small
 
 SCRATCH = {
-    "yolov8n.yaml": "Small: YOLOv8n",
-    "yolov8s.yaml": "Medium: YOLOv8s (the paper's)",
-    "yolov8m.yaml": "Large: YOLOv8m",
+    "yolov8n.yaml": mark("Small: YOLOv8n"),
+    "yolov8s.yaml": mark("Medium: YOLOv8s (the paper's)"),
+    "yolov8m.yaml": mark("Large: YOLOv8m"),
 }
 _SIZES = (128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280)
-_PRESET_WORDS = {
-    "quick": "Quick: for a first look, also without a GPU",
-    "standard": "Standard: a usable baseline",
-    "paper": "Paper: the published schedule, for a GPU",
+# schedule: name, and what it is for
+_PRESETS = {
+    "quick": (mark("Quick"), mark("12 epochs: a first look, also without a GPU.")),
+    "standard": (mark("Standard"), mark("40 epochs: a usable baseline.")),
+    "paper": (mark("Paper"), mark("100 epochs, the published schedule: for a GPU.")),
 }
 
 
@@ -37,25 +41,27 @@ def train_form(cards: Sequence[ModelCard]) -> None:
     """Settings of one baseline; Start hands it to the queue."""
     ready = {item.name: item for item in datasets() if item.ready}
     if not ready:
-        empty("No dataset is ready to train on.", ("pages/data.py", "Bring in images"))
+        empty(t("No dataset is ready to train on."), ("pages/data.py", t("Bring in images")))
+        what_is_missing(datasets())
         return
     left, right = st.columns(2, gap="large")
     with left:
-        dataset = choose("Dataset", list(ready), "dataset")
+        dataset = choose(t("Dataset"), list(ready), "dataset")
         weights = _weights(cards)
         presets = list(reversed(TRAIN_PRESETS))
         fallback = "quick" if slot_of(get_settings().device) == "cpu" else "paper"
         preset = st.radio(
-            "Schedule",
+            t("Schedule"),
             presets,
             index=presets.index(fallback),
-            format_func=lambda name: _PRESET_WORDS.get(name, name),
+            format_func=lambda name: t(_PRESETS[name][0]) if name in _PRESETS else name,
+            captions=[t(_PRESETS[name][1]) if name in _PRESETS else "" for name in presets],
             key="train:preset",
             persist_state="session",
         )
         recipe = TRAIN_PRESETS[preset]["recipe"]
         epochs = st.number_input(
-            f"Passes over the images {small('epochs')}",
+            f"{t('Passes over the images')} {small(t('epochs'))}",
             min_value=1,
             max_value=1000,
             value=recipe.epochs,
@@ -63,18 +69,19 @@ def train_form(cards: Sequence[ModelCard]) -> None:
             persist_state="session",
         )
         pretrain = st.checkbox(
-            f"Pre-train first {small('50 epochs, the paper’s start')}",
+            f"{t('Pre-train first')} {small(t('50 epochs, the paper’s start'))}",
             key="train:pretrain",
             persist_state="session",
         )
     with right:
-        name = st.text_input("Name of the run", placeholder=f"Baseline on {dataset}", max_chars=80)
+        usual = f"Baseline on {dataset}"
+        name = st.text_input(t("Name of the run"), placeholder=usual, max_chars=80)
         imgsz = image_size(640 if slot_of(get_settings().device) != "cpu" else 256, "train")
         batch = batch_size("train")
-        seed = st.number_input("Seed", min_value=0, value=0, key="train:seed")
+        seed = st.number_input(t("Seed"), min_value=0, value=0, key="train:seed")
         device = device_field("train")
     config = TrainConfig(
-        name=name or f"Baseline on {dataset}",
+        name=name or usual,
         dataset=dataset,
         weights=weights,
         recipe=recipe.model_copy(update={"epochs": epochs}),
@@ -84,22 +91,38 @@ def train_form(cards: Sequence[ModelCard]) -> None:
         seed=seed,
         device=device,
     )
-    if st.button("Start training", type="primary", icon=":material/play_arrow:"):
+    _room()
+    if st.button(t("Start training"), type="primary", icon=":material/play_arrow:"):
         run_id = lab().runs.submit(config)
         remember("run", run_id)
         st.switch_page("pages/runs.py", query_params={"run": run_id})
     show_command(config)
 
 
+def _room() -> None:
+    """Said before the start: a run that finds no room would stop at once."""
+    free = find_machine(str(lab().workspace.root)).disk_free_gb
+    needed = get_settings().min_free_disk_gb
+    if free < needed:
+        raise DiskFullError(
+            t(
+                "A run needs at least {needed} GB of free disk, there are {free} GB: delete old "
+                "runs first.",
+                needed=f"{needed:.1f}",
+                free=f"{free:.1f}",
+            )
+        )
+
+
 def _weights(cards: Sequence[ModelCard]) -> str:
     options = [*SCRATCH, *(card.id for card in cards if card.kind != "pruned")]
-    names = {card.id: f"Go on from: {card.name}" for card in cards}
+    names = {card.id: t("Go on from: {name}", name=card.name) for card in cards}
     return st.selectbox(
-        "Start from",
+        t("Start from"),
         options,
-        format_func=lambda key: SCRATCH.get(key) or names[key],
+        format_func=lambda key: t(SCRATCH[key]) if key in SCRATCH else names[key],
         key="train:weights",
-        help="A network without knowledge, or a model of this lab (its classes are adapted).",
+        help=t("A network without knowledge, or a model of this lab (its classes are adapted)."),
         persist_state="session",
     )
 
@@ -107,22 +130,22 @@ def _weights(cards: Sequence[ModelCard]) -> str:
 def image_size(default: int, place: str) -> int:
     """Side of the square that the detector sees."""
     return st.select_slider(
-        f"Image size {small('px')}",
+        f"{t('Image size')} {small('px')}",
         sorted({*_SIZES, default}),
         value=default,
         key=f"{place}:imgsz",
-        help="Larger sees smaller organoids; twice the side takes four times the work.",
+        help=t("Larger sees smaller organoids; twice the side takes four times the work."),
         persist_state="session",
     )
 
 
 def batch_size(place: str) -> int:
     return st.select_slider(
-        f"Images at a time {small('batch')}",
-        [1, 2, 4, 8, 16, 32, 64],
+        f"{t('Images at a time')} {small(t('batch'))}",
+        list(BATCHES),
         value=16 if slot_of(get_settings().device) != "cpu" else 8,
         key=f"{place}:batch",
-        help="More need more memory.",
+        help=t("More need more memory."),
         persist_state="session",
     )
 
@@ -130,7 +153,7 @@ def batch_size(place: str) -> int:
 def device_field(place: str) -> str:
     """'auto', or a device by name."""
     return st.selectbox(
-        "Device",
+        t("Device"),
         ["auto", "cpu", "cuda:0", "mps"],
         key=f"{place}:device",
         accept_new_options=True,
@@ -142,21 +165,23 @@ def device_field(place: str) -> str:
 def upload_form() -> None:
     """Weights from elsewhere: data, never a program."""
     if task_begun():
-        result = task_panel("Checking the weights", "upload")
+        result = task_panel(t("Checking the weights"), "upload")
         if result is not None:
             _open_card(str(result["id"]))
         return
     st.write(
-        "The weights of a YOLOv8 detector (`.pt`). The file is read as data only: one that wants "
-        "to run code is refused by name."
+        t(
+            "The weights of a YOLOv8 detector (`.pt`). The file is read as data only: one that "
+            "wants to run code is refused by name."
+        )
     )
-    file = st.file_uploader("Weights file", type="pt", max_upload_size=500, key="upload:weights")
+    file = st.file_uploader(t("Weights file"), type="pt", max_upload_size=500, key="upload:weights")
     if file is None:
         return
-    name = st.text_input("Name", value=file.name.removesuffix(".pt"), max_chars=80)
+    name = st.text_input(t("Name"), value=file.name.removesuffix(".pt"), max_chars=80)
     path = keep_upload(lab().workspace, [file])  # type: ignore[list-item]
     st.button(
-        "Check and add",
+        t("Check and add"),
         type="primary",
         icon=":material/verified_user:",
         on_click=_begin_upload,
@@ -167,7 +192,7 @@ def upload_form() -> None:
 @guarded
 def _begin_upload(path: str, name: str) -> None:
     if not name.strip():
-        raise InputError("The model needs a name.")
+        raise InputError(t("The model needs a name."))
     start_task("upload", {"path": path, "name": name.strip()})
 
 

@@ -41,6 +41,18 @@ def route() -> Page:
     return st.navigation(all_pages())
 
 
+def note_visit(page: Page) -> None:
+    """Remember which run was looked at on which page, for the way on Start. This tab only."""
+    run = st.query_params.get("run")
+    if run:
+        st.session_state.setdefault("visits", set()).add((page.url_path, run))
+
+
+def was_visited(page: str, run: str) -> bool:
+    """Whether this tab has looked at the run on the page of that address."""
+    return (page, run) in st.session_state.get("visits", set())
+
+
 def ensure_routed() -> None:
     """Send a page that was opened past the router back through it.
 

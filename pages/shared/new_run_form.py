@@ -15,21 +15,32 @@ from msip_core.config import (
     PruneConfig,
 )
 from msip_core.data.dataset import DatasetSummary
+from msip_core.language import mark, say, t
 from msip_core.models import ModelCard
 from msip_core.runs.slots import slot_of
 from msip_core.settings import get_settings
 from msip_core.views import wording
-from pages.shared.jobs import job_panel
-from pages.shared.layout import Fact, facts
+from pages.shared.choose import asked, remember
 from pages.shared.model_forms import batch_size, device_field, image_size
+from pages.shared.new_run_checks import Refusal, size_refusal
 from pages.shared.weights import weight_sliders
 from pages.shared.words import small
 
-_PRESET_WORDS = {
-    "quick": "Quick: 4 steps, for a first look, also without a GPU",
-    "standard": "Standard: 8 steps with 10 epochs each",
-    "paper": "Paper: 16 steps with 30 epochs each, for a GPU",
+# schedule: name, and what it is for
+_PRESETS = {
+    "quick": (mark("Quick"), mark("4 steps with 2 epochs each: a first look, also without a GPU.")),
+    "standard": (
+        mark("Standard"),
+        mark("8 steps with 10 epochs each: overnight without a GPU, an hour or so with one."),
+    ),
+    "paper": (
+        mark("Paper"),
+        mark("16 steps with 30 epochs each, after 50 epochs of pre-training: for a GPU."),
+    ),
 }
+
+
+_MOST_STEPS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,29 +51,32 @@ class Choice:
     dataset: DatasetSummary
 
 
-def prune_settings(choice: Choice) -> PruneConfig:
-    """Draw all settings; return the config they make."""
-    _fit(choice)
+def prune_settings(choice: Choice) -> PruneConfig | Refusal:
+    """Draw all settings; return the config they make, or why they make none."""
     with st.container(border=True):
-        st.subheader("How light", anchor=False)
+        st.subheader(t("How light"), anchor=False)
         goal = _goal(choice.model)
     with st.container(border=True):
-        st.subheader("Which channels go first", anchor=False)
+        st.subheader(t("Which channels go first"), anchor=False)
         method, msip = _method()
     with st.container(border=True):
-        st.subheader("How patiently", anchor=False)
+        st.subheader(t("How patiently"), anchor=False)
         schedule = _schedule()
-    with st.expander("Device, image size, seed", icon=":material/tune:"):
+    with st.expander(t("Device, image size, seed"), icon=":material/tune:"):
         place = _place(choice.model)
+    usual = f"{choice.model.name} to {goal['keep_macs']:.0%}"
     name = st.text_input(
-        "Name of the run",
-        placeholder=f"{choice.model.name} to {goal['keep_macs']:.0%}",
+        t("Name of the run"),
+        placeholder=usual,
         max_chars=80,
         key="new:name",
         persist_state="session",
     )
+    refusal = size_refusal(place["imgsz"])
+    if refusal:
+        return refusal
     return PruneConfig(
-        name=name or f"{choice.model.name} to {goal['keep_macs']:.0%}",
+        name=name or usual,
         dataset=choice.dataset.name,
         model=choice.model.id,
         method=method,
@@ -73,53 +87,45 @@ def prune_settings(choice: Choice) -> PruneConfig:
     )
 
 
-def _fit(choice: Choice) -> None:
-    """Say when detector and images do not belong together."""
-    known, there = set(choice.model.classes), set(choice.dataset.classes)
-    if known != there:
-        st.warning(
-            f"The detector knows {', '.join(sorted(known))}; the images have "
-            f"{', '.join(sorted(there))}. Classes that are missing cannot be checked: choose the "
-            "dataset that the detector was trained on, or train a baseline on this one.",
-            icon=":material/warning:",
-        )
-
-
 def _goal(model: ModelCard) -> dict[str, Any]:
     left, right = st.columns(2, gap="large")
     keep = left.slider(
-        f"Keep this much of the work {small('share of MACs')}",
+        f"{t('Keep this much of the work')} {small(t('share of MACs'))}",
         5,
         95,
         60,
         format="%d %%",
         key="new:keep",
-        help="60 % is a mild goal. The paper goes to 33.5 %.",
+        help=t("60 % is a mild goal. The paper goes to 33.5 %."),
         persist_state="session",
     )
     left.caption(
-        f"{wording.macs(model.cost.macs)} → {wording.macs(model.cost.macs * keep / 100)} "
-        f"multiply-adds per image of {model.cost.imgsz} px. Work is not speed: speed is measured "
-        "after the run."
+        t(
+            "{before} → {after} multiply-adds per image of {px} px. Work is not speed: speed is "
+            "measured after the run.",
+            before=wording.macs(model.cost.macs),
+            after=wording.macs(model.cost.macs * keep / 100),
+            px=model.cost.imgsz,
+        )
     )
     guard = right.slider(
-        f"Stop if accuracy falls by more than {small('mAP50, guard rail')}",
+        f"{t('Stop if accuracy falls by more than')} {small(t('mAP50, guard rail'))}",
         0.0,
         0.2,
         0.03,
         0.005,
         format="%.3f",
         key="new:guard",
-        help="The last good model is kept. 0 turns the guard off.",
+        help=t("The last good model is kept. 0 turns the guard off."),
         persist_state="session",
     )
     widths: Any = right.segmented_control(
-        f"Channels in multiples of {small('per layer')}",
+        f"{t('Channels in multiples of')} {small(t('per layer'))}",
         [1, 4, 8, 16],
         default=8,
         key="new:round",
         required=True,
-        help="Hardware likes 8: the same work then takes less time.",
+        help=t("Hardware likes 8: the same work then takes less time."),
         persist_state="session",
     )
     return {
@@ -131,22 +137,22 @@ def _goal(model: ModelCard) -> dict[str, Any]:
 
 def _method() -> tuple[str, MsipOptions]:
     method = st.selectbox(
-        "Method",
+        t("Method"),
         list(CRITERIA),
-        format_func=lambda name: f"{CRITERIA[name].label}: {CRITERIA[name].description}",
+        format_func=lambda name: f"{say(CRITERIA[name].label)}: {say(CRITERIA[name].description)}",
         key="new:method",
         persist_state="session",
     )
     entry = CRITERIA[method]
-    st.caption(
-        f"Source: {entry.paper}. "
-        + ("Looks at training images first." if entry.needs_data else "Looks at weights only.")
-    )
+    if entry.needs_data:
+        st.caption(t("Source: {paper}. Looks at training images first.", paper=say(entry.paper)))
+    else:
+        st.caption(t("Source: {paper}. Looks at weights only.", paper=say(entry.paper)))
     if not method.startswith("msip"):
         return method, MsipOptions()
     weights = weight_sliders()
     dynamic = st.toggle(
-        f"Let the weights follow what validation says {small('dynamic weights')}",
+        f"{t('Let the weights follow what validation says')} {small(t('dynamic weights'))}",
         value=True,
         key="new:dynamic",
         persist_state="session",
@@ -155,29 +161,24 @@ def _method() -> tuple[str, MsipOptions]:
 
 
 def _schedule() -> dict[str, Any]:
-    presets = list(reversed(PRUNE_PRESETS))
-    on_cpu = slot_of(get_settings().device) == "cpu"
-    preset = st.radio(
-        "Schedule",
-        presets,
-        index=presets.index("quick" if on_cpu else "standard"),
-        format_func=lambda name: _PRESET_WORDS.get(name, name),
-        key="new:preset",
-        persist_state="session",
-    )
+    preset = _preset()
     settings = dict(PRUNE_PRESETS[preset])
+    key = f"new:iterations:{preset}"
+    linked = st.query_params.pop("steps", "")  # once: afterwards the field says how many
+    if linked.isdigit() and 1 <= int(linked) <= _MOST_STEPS:
+        st.session_state[key] = int(linked)
+    st.session_state.setdefault(key, settings["iterations"])
     left, right = st.columns(2, gap="large")
     iterations = left.number_input(
-        f"Steps {small('iterations')}",
+        f"{t('Steps')} {small(t('iterations'))}",
         min_value=1,
-        max_value=200,
-        value=settings["iterations"],
-        key=f"new:iterations:{preset}",
-        help="More and smaller steps keep more accuracy.",
+        max_value=_MOST_STEPS,
+        key=key,
+        help=t("More and smaller steps keep more accuracy."),
         persist_state="session",
     )
     epochs = right.number_input(
-        f"Training after each step {small('epochs')}",
+        f"{t('Training after each step')} {small(t('epochs'))}",
         min_value=0,
         max_value=1000,
         value=settings["finetune"].epochs,
@@ -189,6 +190,27 @@ def _schedule() -> dict[str, Any]:
     return settings
 
 
+def _preset() -> str:
+    """The schedule, bound to the address, so that the first run can be linked ready to start."""
+    presets = list(reversed(PRUNE_PRESETS))
+    on_cpu = slot_of(get_settings().device) == "cpu"
+    wanted, key = asked("preset"), "new:preset"
+    st.session_state[key] = wanted if wanted in presets else "quick" if on_cpu else "standard"
+
+    def changed() -> None:
+        remember("preset", st.session_state[key])
+
+    st.radio(
+        t("Schedule"),
+        presets,
+        format_func=lambda name: t(_PRESETS[name][0]) if name in _PRESETS else name,
+        captions=[t(_PRESETS[name][1]) if name in _PRESETS else "" for name in presets],
+        key=key,
+        on_change=changed,
+    )
+    return str(st.session_state[key])
+
+
 def _place(model: ModelCard) -> dict[str, Any]:
     columns = st.columns(4)
     with columns[0]:
@@ -197,31 +219,8 @@ def _place(model: ModelCard) -> dict[str, Any]:
         batch = batch_size("new")
     with columns[2]:
         seed = st.number_input(
-            "Seed", min_value=0, value=0, key="new:seed", persist_state="session"
+            t("Seed"), min_value=0, value=0, key="new:seed", persist_state="session"
         )
     with columns[3]:
         device = device_field("new")
     return {"imgsz": imgsz, "batch": batch, "seed": seed, "device": device}
-
-
-def estimate(config: PruneConfig) -> None:
-    """Time, memory and disk, measured on this computer before Start."""
-    result = job_panel(
-        "estimate",
-        {"config": config.model_dump(mode="json", exclude={"name"}) | {"name": ""}},
-        label="Estimate time and memory",
-        place="estimate",
-        note="Measures a few steps on this computer.",
-        quiet=True,
-    )
-    if result is None:
-        return
-    facts(
-        [
-            Fact("Expected time", wording.duration(result["seconds"])),
-            Fact("Memory", f"{result['memory_gb']:.1f} GB"),
-            Fact("Disk", f"{result['disk_gb']:.1f} GB"),
-        ]
-    )
-    if result.get("note"):
-        st.caption(str(result["note"]))

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
 from msip_core.errors import DiskFullError, InputError
+from msip_core.language import t
 from msip_core.workspace import Workspace, atomic_path
 
 _PIECE = 4 * 1024 * 1024
@@ -41,13 +42,18 @@ def keep_upload(workspace: Workspace, files: Sequence[Upload]) -> Path:
         DiskFullError: there is no room for them.
     """
     if not files:
-        raise InputError("Nothing was uploaded: choose a file first.")
+        raise InputError(t("Nothing was uploaded: choose a file first."))
     total = sum(file.size for file in files)
     free = shutil.disk_usage(workspace.uploads).free
     if total > free:
         raise DiskFullError(
-            f"The upload needs {total / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free in "
-            f"{workspace.uploads}: free some room, then upload again."
+            t(
+                "The upload needs {needed} GB, but only {free} GB are free in {folder}: free some "
+                "room, then upload again.",
+                needed=f"{total / 1e9:.1f}",
+                free=f"{free / 1e9:.1f}",
+                folder=workspace.uploads,
+            )
         )
     ids = "|".join(sorted(file.file_id for file in files))
     stem = "upload-" + hashlib.sha256(ids.encode()).hexdigest()[:16]
@@ -63,7 +69,10 @@ def keep_upload(workspace: Workspace, files: Sequence[Upload]) -> Path:
         relative = safe_relative(file.name)
         if str(relative).lower() in seen:
             raise InputError(
-                f"Two files are called '{file.name}': put the images into a zip instead."
+                t(
+                    "Two files are called '{name}': put the images into a zip instead.",
+                    name=file.name,
+                )
             )
         seen.add(str(relative).lower())
         target = folder / relative
@@ -102,10 +111,13 @@ def server_path(text: str, roots: Sequence[Path]) -> Path:
     allowed = [root.expanduser().resolve() for root in roots]
     if not any(path.is_relative_to(root) for root in allowed):
         raise InputError(
-            f"'{path}' is outside the folders that this page may read "
-            f"({', '.join(map(str, allowed)) or 'none is set'}): set MSIP_IMPORT_ROOTS, or move "
-            "the data there."
+            t(
+                "'{path}' is outside the folders that this page may read ({folders}): set "
+                "MSIP_IMPORT_ROOTS, or move the data there.",
+                path=path,
+                folders=", ".join(map(str, allowed)) or t("none is set"),
+            )
         )
     if not path.exists():
-        raise InputError(f"There is nothing at '{path}': check the spelling.")
+        raise InputError(t("There is nothing at '{path}': check the spelling.", path=path))
     return path

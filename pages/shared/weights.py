@@ -7,17 +7,48 @@ from collections.abc import Mapping
 import streamlit as st
 
 from msip_core.config import TERMS, WEIGHT_PRESETS, MsipWeights
+from msip_core.language import mark, t
 from pages.shared.words import TERM_WORDS, small
 
-_PRESET_WORDS = {
-    "paper": "Paper: .4 / .3 / .2 / .1",
-    "equal": "Equal",
-    "gradient-heavy": "Mostly the error",
-    "gradient-only": "Error only",
-    "geometry-only": "Geometry only",
-    "sparsity-only": "Activity only",
-    "information-only": "Information only",
-    "custom": "My own",
+# preset: name, and one sentence on when to take it
+_PRESETS = {
+    "paper": (
+        mark("Balanced"),
+        mark("The weights of the paper: all four signals, the error most. A good first choice."),
+    ),
+    "equal": (
+        mark("Equal"),
+        mark("Every signal counts alike: for seeing what the paper's weights change."),
+    ),
+    "gradient-heavy": (
+        mark("Mostly the error"),
+        mark("Stays close to what the detector needs now: careful with small datasets."),
+    ),
+    "gradient-only": (mark("Error only"), mark("One signal alone, to compare: how needed.")),
+    "geometry-only": (mark("Unlikeness only"), mark("One signal alone, to compare: how unlike.")),
+    "sparsity-only": (mark("Activity only"), mark("One signal alone, to compare: how active.")),
+    "information-only": (
+        mark("Class only"),
+        mark("One signal alone, to compare: how much it tells of crypt and no crypt."),
+    ),
+    "custom": (mark("My own"), mark("Your own mixture: the four always sum to 100 %.")),
+}
+# What a high weight of each signal does to the finding of crypts.
+_FOR_A_CRYPT = {
+    "gradient": mark(
+        "High: keeps the channels without which crypts would be missed or called smooth."
+    ),
+    "geometry": mark(
+        "High: keeps the odd ones out, such as the one filter that answers to a crypt's mouth "
+        "among ten that answer to plain edges."
+    ),
+    "sparsity": mark(
+        "High: keeps channels that answer everywhere. Where crypts are rare, a channel that "
+        "answers only to them counts for less: keep this weight low."
+    ),
+    "information": mark(
+        "High: keeps channels whose answer tells crypt, no crypt and background apart."
+    ),
 }
 
 
@@ -63,27 +94,30 @@ def weight_sliders() -> MsipWeights:
     # Shown values follow the sliders; a preset that was clicked has set them before.
     state["weights:preset"] = preset_of(_percents())
     st.pills(
-        "Preset",
-        [*WEIGHT_PRESETS, "custom"],
-        format_func=_PRESET_WORDS.__getitem__,
+        t("Mixture of the four signals"),
+        list(_PRESETS),
+        format_func=lambda name: t(_PRESETS[name][0]),
         key="weights:preset",
         on_change=_take_preset,
     )
-    left, right = st.columns(2)
+    st.caption(t(_PRESETS[preset_of(_percents())][1]))
+    left, right = st.columns(2, gap="large")
     for place, term in enumerate(TERMS):
         word, meaning = TERM_WORDS[term]
-        (left if place % 2 == 0 else right).slider(
-            f"{word} {small(term)}",
+        column = left if place % 2 == 0 else right
+        column.slider(
+            f"{t(word)} {small(t(term))}",
             0,
             100,
             step=1,
             format="%d %%",
             key=_key(term),
-            help=meaning,
+            help=t(meaning),
             on_change=_moved,
             args=(term,),
             persist_state="session",
         )
+        column.caption(t(_FOR_A_CRYPT[term]))
     percents = _percents()
     return MsipWeights(**{term: value / 100 for term, value in percents.items()})
 

@@ -1,4 +1,7 @@
-"""States, terms and moments in words. Numbers are worded by msip_core.views.wording."""
+"""States, terms and moments in words. Numbers are worded by msip_core.views.wording.
+
+Constants hold the English text; `t` translates it where it is shown.
+"""
 
 from __future__ import annotations
 
@@ -7,57 +10,61 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
+from msip_core.language import mark, t
 from msip_core.runs.state import Action, RunState
 from msip_core.views.wording import duration
 
 T = TypeVar("T")
 
-# state: word, badge colour, icon (never colour alone)
+# state: word (for `t`), badge colour, icon (never colour alone)
 STATE_WORDS: dict[RunState, tuple[str, str, str]] = {
-    RunState.QUEUED: ("Waiting", "gray", ":material/schedule:"),
-    RunState.RUNNING: ("Running", "blue", ":material/play_arrow:"),
-    RunState.PAUSING: ("Pausing", "orange", ":material/pause:"),
-    RunState.PAUSED: ("Paused", "orange", ":material/pause:"),
-    RunState.CANCELLING: ("Stopping", "orange", ":material/stop:"),
-    RunState.CANCELLED: ("Cancelled", "gray", ":material/block:"),
-    RunState.COMPLETED: ("Done", "green", ":material/check:"),
-    RunState.FAILED: ("Failed", "red", ":material/error:"),
-    RunState.INTERRUPTED: ("Interrupted", "orange", ":material/power_off:"),
+    RunState.QUEUED: (mark("Waiting"), "gray", ":material/schedule:"),
+    RunState.RUNNING: (mark("Running"), "blue", ":material/play_arrow:"),
+    RunState.PAUSING: (mark("Pausing"), "orange", ":material/pause:"),
+    RunState.PAUSED: (mark("Paused"), "orange", ":material/pause:"),
+    RunState.CANCELLING: (mark("Stopping"), "orange", ":material/stop:"),
+    RunState.CANCELLED: (mark("Cancelled"), "gray", ":material/block:"),
+    RunState.COMPLETED: (mark("Done"), "green", ":material/check:"),
+    RunState.FAILED: (mark("Failed"), "red", ":material/error:"),
+    RunState.INTERRUPTED: (mark("Interrupted"), "orange", ":material/power_off:"),
 }
 
 ACTION_WORDS: dict[Action, tuple[str, str, str]] = {
     # action: word, icon, what it does
     Action.PAUSE: (
-        "Pause",
+        mark("Pause"),
         ":material/pause:",
-        "Stops at the next safe point and gives the device back. Nothing is lost.",
+        mark("Stops at the next safe point and gives the device back. Nothing is lost."),
     ),
     Action.RESUME: (
-        "Resume",
+        mark("Resume"),
         ":material/play_arrow:",
-        "Goes on from the last finished epoch.",
+        mark("Goes on from the last finished epoch."),
     ),
     Action.CANCEL: (
-        "Cancel",
+        mark("Cancel"),
         ":material/stop:",
-        "Ends this run. Iterations that are finished stay readable.",
+        mark("Ends this run. Iterations that are finished stay readable."),
     ),
 }
 
 # Order of the paper: plain word, what it measures.
 TERM_WORDS: dict[str, tuple[str, str]] = {
     "gradient": (
-        "Matters for the error",
-        "How much the detection loss would rise without the channel.",
+        mark("Matters for the error"),
+        mark("How much the detection loss would rise without the channel."),
     ),
     "geometry": (
-        "Unlike the others",
-        "How far the filter lies from the other filters of its layer.",
+        mark("Unlike the others"),
+        mark("How far the filter lies from the other filters of its layer."),
     ),
-    "sparsity": ("Often active", "At how many places of the micrographs the channel answers."),
+    "sparsity": (
+        mark("Often active"),
+        mark("At how many places of the micrographs the channel answers."),
+    ),
     "information": (
-        "Knows the class",
-        "How much its answer tells about crypt, no crypt or background (bits).",
+        mark("Knows the class"),
+        mark("How much its answer tells about crypt, no crypt or background (bits)."),
     ),
 }
 
@@ -72,9 +79,16 @@ def known(value: T | None, words: Callable[[T], str]) -> str:
     return "—" if value is None else words(value)
 
 
+def spent(seconds: float | None) -> str:
+    """A duration, also where it is not known."""
+    return t("unknown") if seconds is None else duration(seconds)
+
+
 def time_left(seconds: float | None) -> str:
     """'about 3 min left', or what is true while nothing is known yet."""
-    return "measuring the time left" if seconds is None else f"about {duration(seconds)} left"
+    if seconds is None:
+        return t("measuring the time left")
+    return t("about {time} left", time=duration(seconds))
 
 
 def when(stamp: float | str | datetime | None) -> str:
@@ -88,4 +102,4 @@ def when(stamp: float | str | datetime | None) -> str:
     if stamp.tzinfo is not None:
         stamp = stamp.astimezone().replace(tzinfo=None)
     today = stamp.date().isoformat() == time.strftime("%Y-%m-%d")
-    return f"{'today' if today else stamp.date()} {stamp:%H:%M}"
+    return f"{t('today') if today else stamp.date()} {stamp:%H:%M}"

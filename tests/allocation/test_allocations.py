@@ -43,6 +43,22 @@ def test_macs_land_in_the_corridor_and_limits_hold(budget: Budget, name: str, st
     assert all(k % step == 0 for k in kept)
 
 
+@every_step
+def test_one_cut_may_use_up_the_limits_of_all_iterations(budget: Budget, step: int):
+    limits = AllocationOptions(round_to=step, max_removed_per_iteration=0.2)
+    table = random_table(budget)
+    low = table.original
+    for _ in range(3):
+        low = lowest_widths(table.original, low, limits)
+    assert (lowest_widths(table.original, budget.widths, limits, 3) == low).all()
+
+    far = Corridor(0, 0, 0)
+    found = UniformAllocation(limits).allocate(table, far, iterations=3)
+
+    assert (budget.vector(found.widths) == low).all()
+    assert not found.reached
+
+
 @every_allocation
 def test_the_lowest_channels_of_each_group_go(budget: Budget, name: str):
     table = random_table(budget)

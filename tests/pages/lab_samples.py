@@ -207,6 +207,21 @@ def _export(workspace: Workspace, params: dict[str, Any], out: Path) -> dict[str
     return {"path": "model.onnx", "format": params["format"], "imgsz": IMGSZ}
 
 
+def _preview(workspace: Workspace, params: dict[str, Any], out: Path) -> dict[str, Any]:
+    keep = params["config"]["keep_macs"]
+    macs, params_now = 4_060_000_000.0, 3_010_000.0
+    layers = [
+        {"name": name, "before": width, "after": round(width * keep), "original": width}
+        for name, width in samples.LAYERS
+    ]
+    return {
+        "macs": [macs, keep * macs], "params": [params_now, 0.5 * params_now],
+        "size_mb": [6.2, 2.1], "layers": layers, "refused": None, "least": 0.045,
+        "images": 8, "memory_gb": {str(b): 0.9 + 0.05 * b for b in (1, 2, 4, 8, 16, 32, 64)},
+        "disk_gb": 0.13,
+    }  # fmt: skip
+
+
 _ANSWERS = {
     "data-inspect": _data("inspect"),
     "data-import": _data("import"),
@@ -225,6 +240,7 @@ _ANSWERS = {
         }
         for side in ("baseline", "pruned")
     },
+    "preview": _preview,
     "estimate": lambda workspace, params, out: {
         "seconds": 1260.0, "memory_gb": 1.9, "disk_gb": 0.2, "note": "Measured on this computer.",
     },

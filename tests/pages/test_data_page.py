@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import io
+import shutil
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
+from PIL import Image
+from streamlit.testing.v1 import AppTest
 
 from msip_core.data.dataset import list_datasets, open_dataset
 from msip_core.data.synthetic import write_folder
+from msip_core.data.writing import set_pixel_size
 from msip_core.settings import get_settings
 from msip_core.workspace import Workspace
 from tests.pages.conftest import Open, no_crash, words
@@ -166,3 +172,126 @@ def test_the_preview_shows_only_the_classes_asked_for(full: str, open_page: Open
     test.button_group("preview:split").set_value("test").run()
 
     assert 0 < len(test.image) < 8
+
+
+def _zip(folder: Path, *, without: str = "", broken: str = "") -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as file:
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            name = path.relative_to(folder.parent).as_posix()
+            if broken and name.endswith(broken):
+                file.writestr(name, b"\x89PNG cut off")
+            elif not without or not name.endswith(without):
+                file.write(path, name)
+    return stream.getvalue()
+
+
+def _first(folder: Path, suffix: str) -> str:
+    found = (p for p in folder.rglob(f"*{suffix}") if "classes" not in p.name)
+    return sorted(found)[0].name
+
+
+def _import(test: AppTest, data: bytes) -> AppTest:
+    test.file_uploader[0].upload("plate.zip", data, "application/zip").run()
+    _button(test, "Import").click()
+    return test.run()
+
+
+def test_an_unreadable_image_is_listed_and_the_others_go_on(
+    workspace: Workspace, open_page: Open, folder: Path
+) -> None:
+    broken = _first(folder, ".png")
+
+    test = _import(open_page("data", view="add"), _zip(folder, broken=broken))
+
+    no_crash(test)
+    table = test.dataframe[0].value
+    assert [Path(name).name for name in table["File"]] == [broken]
+    assert list(table["What became of it"]) == ["left out"]
+    assert "1 file left out" in next(e.label for e in test.expander)
+    assert "9 of 10 images" in words(test)
+
+
+def test_images_without_labels_are_named_and_the_pairs_offered(
+    open_page: Open, folder: Path
+) -> None:
+    label = _first(folder, ".txt")
+    test = open_page("data", view="add")
+    test.file_uploader[0].upload("plate.zip", _zip(folder, without=label)).run()
+
+    assert "Found 10 images, 9 with labels" in words(test)
+    assert [Path(name).stem for name in test.dataframe[0].value["File"]] == [Path(label).stem]
+    assert "image without a label" in test.dataframe[0].value["Why"][0]
+    assert _button(test, "Import the 9 images that have labels")
+
+
+def test_labels_without_images_are_named(open_page: Open, folder: Path) -> None:
+    image = _first(folder, ".png")
+    test = open_page("data", view="add")
+    test.file_uploader[0].upload("plate.zip", _zip(folder, without=image)).run()
+
+    assert "Found 9 images, 9 with labels" in words(test)
+    assert "label without an image of that name" in list(test.dataframe[0].value["Why"])
+
+
+def test_voc_boxes_are_found_by_themselves(open_page: Open) -> None:
+    stream = io.BytesIO()
+    box = "<bndbox><xmin>4</xmin><ymin>5</ymin><xmax>40</xmax><ymax>44</ymax></bndbox>"
+    with zipfile.ZipFile(stream, "w") as file:
+        for n in range(3):
+            picture = io.BytesIO()
+            Image.new("L", (64, 64), 40 * n).save(picture, "PNG")
+            file.writestr(f"w{n}.png", picture.getvalue())
+            file.writestr(
+                f"w{n}.xml",
+                f"<annotation><filename>w{n}.png</filename><size><width>64</width>"
+                f"<height>64</height></size><object><name>crypt</name>{box}</object></annotation>",
+            )
+    test = open_page("data", view="add")
+    test.file_uploader[0].upload("voc.zip", stream.getvalue()).run()
+
+    assert "Found 3 images, 3 with labels (Pascal VOC): 3 crypt." in words(test)
+
+
+def test_sixteen_bit_images_are_said_to_be_scaled(
+    workspace: Workspace, open_page: Open, folder: Path, tmp_path: Path
+) -> None:
+    deep = tmp_path / "deep"
+    shutil.copytree(folder, deep)
+    for path in deep.rglob("*.png"):
+        grey = np.asarray(Image.open(path).convert("L"), np.uint16) * 250 + 100
+        path.unlink()
+        tifffile.imwrite(path.with_suffix(".tif"), grey)
+
+    test = _import(open_page("data", view="add"), _zip(deep))
+
+    assert "10 images were 16 bit deep and were scaled to 8 bit (grey values" in words(test)
+
+
+def test_a_missing_pixel_size_is_entered_and_kept(
+    workspace: Workspace, open_page: Open, folder: Path
+) -> None:
+    test = _import(open_page("data", view="add"), _zip(folder))
+    name = test.query_params["dataset"]
+    name = name if isinstance(name, str) else name[0]
+    before = open_dataset(workspace, name).content_hash
+    if open_dataset(workspace, name).pixel_size_um:
+        set_pixel_size(workspace, name, None)
+        test.run()
+    assert "Sizes will be in pixels. Enter micrometres per pixel" in words(test)
+
+    test.number_input(f"pixel-size:{name}").set_value(0.65).run()
+    test.button(f"pixel-size:{name}:store").click().run()
+
+    assert "One pixel is 0.65 µm." in words(test)
+    assert open_dataset(workspace, name).pixel_size_um == 0.65
+    assert [d.pixel_size_um for d in list_datasets(workspace)] == [0.65]
+    assert open_dataset(workspace, name).content_hash == before
+
+
+def test_a_pixel_size_of_nothing_is_refused(full: str, open_page: Open) -> None:
+    test = open_page("data", dataset="example")
+    test.number_input("pixel-size:example").set_value(0.0).run()
+    test.button("pixel-size:example:store").click().run()
+
+    assert "is no size of a micrograph" in test.error[0].value

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
+
 from msip_core.config import TRAIN_PRESETS, TrainConfig
 from msip_core.models import list_models
 from msip_core.runs.service import RunService
 from msip_core.workspace import Workspace
-from tests.pages.conftest import Open, no_crash
+from pages.shared import model_forms
+from pages.shared.machine import Machine
+from tests.pages.conftest import Open, no_crash, words
 from tests.pages.fake_compute import FakeCompute
+from tests.pages.lab_samples import draw_dataset
 
 
 def test_all_models_are_listed_with_their_numbers(full: str, open_page: Open) -> None:
@@ -59,3 +66,40 @@ def test_weights_that_want_to_run_code_are_refused_by_name(
     test.run()
 
     assert "wants to run code (posix.system)" in test.error[0].value
+
+
+def test_another_network_or_task_is_named(full: str, open_page: Open, compute: FakeCompute) -> None:
+    compute.fail["upload"] = "This is a yolo11n segment model; MSIP Lab prunes YOLOv8 detectors."
+
+    test = open_page("models", view="upload")
+    test.file_uploader[0].upload("seg.pt", b"weights", "application/octet-stream").run()
+    next(b for b in test.button if b.label == "Check and add").click()
+    test.run()
+
+    assert "yolo11n segment model" in test.error[0].value.replace("\\", "")
+
+
+def test_a_dataset_that_is_not_ready_says_what_it_lacks(
+    workspace: Workspace, open_page: Open
+) -> None:
+    draw_dataset(workspace)
+    path = workspace.dataset_dir("example") / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**summary, "ready": False, "missing": "No image has a box."}))
+
+    test = open_page("models", view="train")
+
+    assert "**example**: No image has a box." in words(test)
+
+
+def test_a_full_disk_is_said_before_a_training(
+    full: str, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        model_forms, "find_machine", lambda _: Machine(None, 2, 8.0, 16.0, disk_free_gb=0.2)
+    )
+
+    test = open_page("models", view="train")
+
+    assert "needs at least 1.0 GB of free disk, there are 0.2 GB" in test.error[0].value
+    assert "Start training" not in [b.label for b in test.button]

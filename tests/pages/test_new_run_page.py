@@ -1,14 +1,22 @@
-"""New run: what is set is what is started; the estimate comes before."""
+"""New run: what is set is what is started; preview, needs and refusals come before."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from msip_core.config import PRUNE_PRESETS, PruneConfig
 from msip_core.runs.service import RunService
+from msip_core.runs.state import RunState
 from msip_core.workspace import Workspace
+from pages.shared import new_run_start
+from pages.shared.machine import Machine
 from tests.pages.conftest import Open, no_crash, words
 from tests.pages.fake_compute import FakeCompute
+from tests.pages.lab_samples import add_model, answer, prune_run
 
 
 def _started(workspace: Workspace) -> PruneConfig:
@@ -76,27 +84,225 @@ def test_presets_bring_their_schedule(
     assert config.pretrain == PRUNE_PRESETS[preset].get("pretrain")
 
 
-def test_the_estimate_is_said_before_start(
+def test_the_preview_says_what_would_be_left_without_a_click(
     full: str, open_page: Open, compute: FakeCompute
 ) -> None:
     test = open_page("new")
-    test.button("job:estimate:start").click().run()
 
-    assert compute.asked[-1][0] == "estimate"
-    assert [m.value for m in test.metric if m.label == "Expected time"] == ["21 min"]
-    # A new name does not make the question new.
+    assert [job for job, _ in compute.asked] == ["preview", "estimate"]
+    assert "**4.06 G → 2.44 G** multiply-adds per image" in words(test)
+    assert "**6.2 MB → 2.1 MB**" in words(test)
+    assert "One cut, untrained. The run goes there in 4 steps" in words(test)
+    assert "backbone: 40 % removed" in words(test)
+    assert [json.loads(c.proto.spec)["layout"]["uirevision"] for c in test.get("plotly_chart")] == [
+        "preview"
+    ]
+
+
+def test_only_what_decides_the_cut_asks_for_a_new_preview(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    test = open_page("new")
+    compute.asked.clear()
     test.text_input("new:name").input("plate 7").run()
+    test.slider("new:guard").set_value(0.1).run()
+    assert compute.asked == []
+
+    test.select_slider("new:batch").set_value(4).run()
+    assert [job for job, _ in compute.asked] == ["estimate"]
+
+    compute.asked.clear()
+    test.slider("weight:gradient").set_value(70).run()
+    assert [job for job, _ in compute.asked] == ["preview"]
+
+
+def test_the_estimate_is_said_before_start(full: str, open_page: Open) -> None:
+    test = open_page("new")
+
     assert [m.value for m in test.metric if m.label == "Expected time"] == ["21 min"]
+    assert [m.value for m in test.metric if m.label.startswith("Memory")] == ["1.3 GB"]
+    assert [m.value for m in test.metric if m.label == "Disk"] == ["0.1 GB"]
 
 
-def test_an_estimate_that_fails_says_why(full: str, open_page: Open, compute: FakeCompute) -> None:
-    compute.fail["estimate"] = "Batch 16 did not fit (needs 9.1, free 7.8 GB)."
+def test_an_estimate_that_fails_says_why_and_start_stays_open(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    compute.fail["estimate"] = "The measuring was ended from outside."
 
     test = open_page("new")
-    test.button("job:estimate:start").click().run()
 
-    assert "did not fit" in test.error[0].value
+    assert "ended from outside" in test.error[0].value
     assert test.button("job:estimate:start").label == "Try again"
+    assert not test.button("new:start").disabled
+
+
+# --- refusals: before the start, each with its reason ---------------------------
+
+
+def _answer(compute: FakeCompute, **changes: Any) -> None:
+    """Let the preview find something else."""
+
+    def changed(workspace: Workspace, job: str, params: dict[str, Any], out: Path) -> Any:
+        found = answer(workspace, job, params, out)
+        return {**found, **changes} if job == "preview" else found
+
+    compute.answers = changed
+
+
+def _machine(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    usual = {"gpu": None, "cores": 2, "memory_free_gb": 8.0, "memory_gb": 16.0,
+             "disk_free_gb": 50.0}  # fmt: skip
+    machine = Machine(**{**usual, **changes})
+    monkeypatch.setattr(new_run_start, "find_machine", lambda _: machine)
+
+
+def test_a_goal_out_of_reach_is_refused_and_one_in_reach_offered(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    _answer(compute, refused="5.0% of the multiply-adds cannot be reached.", least=0.412)
+    test = open_page("new")
+
+    assert "cannot be reached" in test.error[0].value
+    assert test.button("new:start").disabled
+    assert "estimate" not in [job for job, _ in compute.asked]
+
+    test.button("new:offer:0").click().run()
+    assert test.slider("new:keep").value == 42
+
+
+def test_too_little_memory_offers_the_batch_that_fits(
+    full: str, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _machine(monkeypatch, memory_free_gb=1.2)
+    test = open_page("new")
+
+    assert "8 images at a time do not fit: they need 1.3 GB of memory" in test.error[0].value
+    assert test.button("new:start").disabled
+    assert test.button("new:offer:0").label == "Take 4 at a time"
+
+    test.button("new:offer:0").click().run()
+    assert test.select_slider("new:batch").value == 4
+    assert not test.error
+    assert not test.button("new:start").disabled
+
+
+def test_memory_for_no_batch_at_all_asks_for_smaller_images(
+    full: str, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _machine(monkeypatch, memory_free_gb=0.5)
+
+    test = open_page("new")
+
+    assert "Choose a smaller image size." in test.error[0].value
+
+
+def test_a_full_disk_says_what_is_needed_and_what_is_free(
+    full: str, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _machine(monkeypatch, disk_free_gb=0.9)
+
+    test = open_page("new")
+
+    assert "the run needs 1.1 GB (of which 1.0 GB stay free), 0.9 GB are free" in (
+        test.error[0].value
+    )
+    assert test.button("new:start").disabled
+
+
+def test_a_busy_device_tells_the_place_and_refuses_nothing(
+    workspace: Workspace, full: str, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prune_run(workspace, RunState.RUNNING, steps=2)
+    prune_run(workspace, RunState.QUEUED)
+    # What is free now does not matter to a run that waits: it gets what the others give back.
+    _machine(monkeypatch, memory_free_gb=0.1)
+
+    test = open_page("new")
+
+    assert "2 runs are before yours" in test.info[0].value
+    assert "The one at work takes 3 min 20 s more." in test.info[0].value
+    assert not test.button("new:start").disabled
+
+
+def test_images_without_a_class_of_the_detector_are_refused(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    add_model(workspace, "wide", name="Wide", classes=("crypt", "no_crypt", "cyst"))
+
+    test = open_page("new", model="wide")
+
+    assert "The images have no box of cyst" in test.error[0].value
+    assert test.button("new:start").disabled
+
+
+def test_a_detector_of_other_classes_is_refused(
+    workspace: Workspace, full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    add_model(workspace, "other", name="Other", classes=("spheroid",))
+
+    test = open_page("new", model="other")
+
+    assert "The detector knows spheroid; the images have crypt, no" in test.error[0].value
+    assert test.button("new:start").disabled
+    assert compute.asked == []
+
+
+def test_an_image_size_that_no_network_takes_is_refused(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    add_model(workspace, "odd", imgsz=250)
+
+    test = open_page("new", model="odd")
+
+    no_crash(test)
+    assert "must be a multiple of 32 px. 256 px is the nearest" in test.error[0].value
+    assert test.button("new:start").disabled
+
+
+def test_start_waits_for_the_preview_unless_it_is_cancelled(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    compute.hold.add("preview")
+    test = open_page("new")
+    assert test.button("new:start").disabled
+    assert "is being checked" in words(test)
+
+    test.button("job:preview:cancel").click().run()
+    assert not test.run().button("new:start").disabled
+
+
+def test_a_preview_that_fails_says_why_and_start_is_closed(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    compute.fail["preview"] = "Dataset 'example' has no labelled training image."
+
+    test = open_page("new")
+
+    assert "no labelled training image" in test.error[0].value
+    assert test.button("new:start").disabled
+
+
+def test_a_class_that_the_val_part_lacks_is_warned_about(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    path = workspace.dataset_dir("example") / "dataset.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    for image in document["images"]:
+        if image["split"] == "val":
+            image["counts"].pop("crypt", None)
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+    test = open_page("new")
+
+    assert "No image of the val part has a box of crypt" in test.warning[0].value
+
+
+def test_a_link_brings_the_schedule(full: str, open_page: Open) -> None:
+    test = open_page("new", preset="paper", steps="3")
+
+    assert test.radio("new:preset").value == "paper"
+    assert test.number_input("new:iterations:paper").value == 3
+    assert open_page("new", steps="all").number_input("new:iterations:quick").value == 4
 
 
 def test_the_same_on_the_command_line(full: str, open_page: Open) -> None:
@@ -115,15 +321,3 @@ def test_settings_survive_a_look_at_another_page(full: str, open_page: Open) -> 
 
     assert test.slider("new:keep").value == 45
     assert test.slider("weight:gradient").value == 70
-
-
-def test_a_detector_of_other_classes_is_warned_about(
-    workspace: Workspace, full: str, open_page: Open
-) -> None:
-    from tests.pages.lab_samples import add_model
-
-    add_model(workspace, "other", name="Other", classes=("spheroid",))
-
-    test = open_page("new", model="other")
-
-    assert "The detector knows spheroid" in words(test)

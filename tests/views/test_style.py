@@ -84,3 +84,8 @@ def test_every_term_has_its_own_symbol():
 
 def test_the_eighth_class_takes_the_first_colour_again():
     assert style.class_colour(7) == style.class_colour(0)
+
+
+def test_the_first_classes_differ_by_their_line_too():
+    assert len({style.class_dash(index) for index in range(3)}) == 3
+    assert style.class_dash(3) == style.class_dash(0)

@@ -1,0 +1,145 @@
+"""What the run would take away and what it needs, before anything is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from msip_core.config import PruneConfig
+from msip_core.events import LayerChannels
+from msip_core.language import t, tn
+from msip_core.views import wording
+from msip_core.views.channels import channels_figure, channels_info, part_label
+from pages.shared.jobs import job_panel, job_state
+from pages.shared.layout import Fact, chart, facts
+from pages.shared.words import small, spent
+
+# What decides the cut: any other setting would make it a new question.
+_DECIDES = {
+    "kind", "model", "dataset", "imgsz", "seed", "device", "method", "allocation", "limits",
+    "keep_macs", "iterations", "adaptive_threshold", "msip",
+}  # fmt: skip
+# What decides the time.
+_COSTS = (_DECIDES - {"seed"}) | {"batch", "finetune", "pretrain", "calibration"}
+
+
+def preview_question(config: PruneConfig) -> dict[str, Any]:
+    """Params of the job "preview"."""
+    value = config.model_dump(mode="json", include=_DECIDES)
+    value["msip"].pop("dynamic_weights")
+    return {"config": value}
+
+
+def preview(config: PruneConfig) -> dict[str, Any] | None:
+    """Numbers of one cut; None while they are being worked out."""
+    st.subheader(t("What would be left"), anchor=False)
+    found = job_panel(
+        "preview",
+        preview_question(config),
+        label=t("Preview the cut"),
+        place="preview",
+        note=t("Looks at a few training images once; trains nothing."),
+        auto=True,
+        quiet=True,
+    )
+    if found is None:
+        return None
+    (macs, macs_after), (params, params_after) = found["macs"], found["params"]
+    size, size_after = found["size_mb"]
+    st.markdown(
+        t(
+            "**{before} → {after}** multiply-adds per image {term}, **{size} → {size_after}** "
+            "as a file.",
+            before=wording.macs(macs),
+            after=wording.macs(macs_after),
+            term=small(t("MACs at {px} px", px=config.imgsz)),
+            size=wording.megabytes(size),
+            size_after=wording.megabytes(size_after),
+        )
+    )
+    facts(
+        [
+            Fact(t("Work kept"), wording.percent(macs_after / macs, 1), "MACs"),
+            Fact(t("Parameters"), wording.params(params_after),
+                 t("of {before}", before=wording.params(params))),
+            Fact(t("File"), wording.megabytes(size_after), t("half precision")),
+        ]
+    )  # fmt: skip
+    _honest(config, found)
+    return found
+
+
+def _honest(config: PruneConfig, found: dict[str, Any]) -> None:
+    looked = (
+        tn("Scored on {n} training image.", "Scored on {n} training images.", found["images"])
+        if found["images"]
+        else t("Scored by the weights alone.")
+    )
+    text = tn(
+        "One cut, untrained. The run goes there in {n} step and decides anew.",
+        "One cut, untrained. The run goes there in {n} steps and decides anew at each, so its "
+        "layers will differ.",
+        config.iterations,
+    )
+    st.caption(f"{text} {looked}")
+
+
+def layers(found: dict[str, Any]) -> None:
+    """The channels of every layer before and after."""
+    info = channels_info([LayerChannels(**layer) for layer in found["layers"]])
+    st.subheader(t("Which layers would shrink"), anchor=False)
+    st.caption(" · ".join(part_label(info, part) for part in info.totals))
+    with st.expander(t("Channels of every layer"), icon=":material/bar_chart:", expanded=True):
+        chart(
+            channels_figure(info, revision="preview"),
+            "preview",
+            t("Bars: output channels of every layer before the cut and after it"),
+        )
+
+
+def needs(config: PruneConfig, found: dict[str, Any]) -> dict[str, Any] | None:
+    """Time on this device (measured), memory and disk; None while the time is measured."""
+    value = config.model_dump(mode="json", include=_COSTS)
+    value["msip"] = {"dynamic_weights": config.msip.dynamic_weights}
+    result = job_panel(
+        "estimate",
+        {"config": value},
+        label=t("Estimate the time"),
+        place="estimate",
+        note=t("Measures a few steps on this computer."),
+        auto=True,
+        quiet=True,
+    )
+    memory = memory_gb(found, config.batch)
+    facts(
+        [
+            Fact(t("Expected time"), spent(result["seconds"]) if result else "…"),
+            Fact(t("Memory"), f"{memory:.1f} GB", t("at the peak")),
+            Fact(t("Disk"), f"{found['disk_gb']:.1f} GB"),
+        ]
+    )
+    if result:
+        st.caption(t("From a few measured steps; other work on this computer makes it slower."))
+    return result
+
+
+def memory_gb(found: dict[str, Any], batch: int) -> float:
+    """Peak memory of a training step with so many images at a time."""
+    known = {int(size): float(gb) for size, gb in found["memory_gb"].items()}
+    return known[min(known, key=lambda size: abs(size - batch))]
+
+
+def largest_batch(found: dict[str, Any], free_gb: float) -> int | None:
+    """The largest batch that fits into so much memory, or None."""
+    fitting = [int(b) for b, gb in found["memory_gb"].items() if gb <= free_gb]
+    return max(fitting, default=None)
+
+
+def is_busy(config: PruneConfig) -> bool:
+    """The preview is being worked out, so its refusals are not known yet."""
+    return job_state("preview", preview_question(config)) in ("queued", "running")
+
+
+def has_failed(config: PruneConfig) -> bool:
+    return job_state("preview", preview_question(config)) == "failed"

@@ -1,0 +1,102 @@
+"""The panel beside the settings: what would be left, what it takes, what forbids it, Start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from msip_core.config import PruneConfig
+from msip_core.language import t
+from pages.shared.choose import remember
+from pages.shared.lab import lab
+from pages.shared.machine import find_machine
+from pages.shared.new_run_checks import (
+    Refusal,
+    class_refusal,
+    disk_refusal,
+    goal_refusal,
+    memory_refusal,
+    queue_sentence,
+    runs_before,
+    show_refusals,
+    unchecked_classes,
+)
+from pages.shared.new_run_form import Choice
+from pages.shared.new_run_preview import has_failed, is_busy, needs, preview
+
+
+def start_panel(choice: Choice, made: PruneConfig | Refusal) -> dict[str, Any] | None:
+    """Draw the panel; return the preview once it is there."""
+    refusal = made if isinstance(made, Refusal) else class_refusal(choice.model, choice.dataset)
+    if refusal or isinstance(made, Refusal):
+        st.subheader(t("This run cannot start"), anchor=False)
+        show_refusals([refusal] if refusal else [])
+        _start(None, t("First mend what is said above."))
+        return None
+    with st.container(border=True, key="new-preview"):
+        found = preview(made)
+    refusals = _needs_and_refusals(made, found) if found else []
+    _warn(choice)
+    show_refusals(refusals)
+    _start(made, _why_not(made, refusals))
+    return found
+
+
+def _needs_and_refusals(config: PruneConfig, found: dict[str, Any]) -> list[Refusal]:
+    before = runs_before(config)
+    machine = find_machine(str(lab().workspace.root))
+    checks = (
+        goal_refusal(found),
+        memory_refusal(config, found, machine, waits=bool(before)),
+        disk_refusal(found, machine),
+    )
+    refusals = [refusal for refusal in checks if refusal]
+    if not found["refused"]:
+        with st.container(border=True, key="new-needs"):
+            st.subheader(t("What it takes"), anchor=False)
+            needs(config, found)
+    if before:
+        st.info(queue_sentence(before), icon=":material/schedule:")
+    return refusals
+
+
+def _warn(choice: Choice) -> None:
+    blind = unchecked_classes(choice.dataset)
+    if blind:
+        st.warning(
+            t(
+                "No image of the val part has a box of {classes}: the guard rail cannot see "
+                "whether it is still found.",
+                classes=", ".join(blind),
+            ),
+            icon=":material/visibility_off:",
+        )
+
+
+def _why_not(config: PruneConfig, refusals: list[Refusal]) -> str | None:
+    if refusals:
+        return t("First mend what is said above.")
+    if is_busy(config):
+        return t("Whether the goal can be reached is being checked; cancel the preview to skip it.")
+    if has_failed(config):
+        return t("The run would fail as the preview did.")
+    return None
+
+
+def _start(config: PruneConfig | None, why_not: str | None) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        clicked = st.button(
+            t("Start"),
+            type="primary",
+            icon=":material/play_arrow:",
+            key="new:start",
+            disabled=why_not is not None,
+            help=why_not,
+        )
+        if why_not:
+            st.caption(why_not, width="content")
+    if clicked and config is not None and why_not is None:
+        run_id = lab().runs.submit(config)
+        remember("run", run_id)
+        st.switch_page("pages/runs.py", query_params={"run": run_id})

@@ -1,0 +1,105 @@
+"""Start: how far on the way one is, and one next step."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import pages.shared.lab as lab_module
+from msip_core.runs.state import RunState
+from msip_core.workspace import Workspace
+from tests.pages.conftest import Open, words
+from tests.pages.lab_samples import draw_dataset, fill, prune_run
+
+
+def _links(test: AppTest) -> dict[str, str]:
+    """Text of each link -> its address."""
+    return {
+        link.proto.label: f"{link.proto.page}?{link.proto.query_string}"
+        for link in test.get("page_link")
+    }
+
+
+def _badges(test: AppTest) -> list[str]:
+    return [word for word in ("done", "next", "later") for m in test.markdown
+            if m.value.endswith(f" {word}]")]  # fmt: skip
+
+
+@pytest.fixture
+def fresh(workspace: Workspace, app: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A lab at first start: the example and nothing of one's own; the id of the example's run."""
+    made = Workspace.open(tmp_path / "made")
+    run_id = fill(made)
+    for kind in ("datasets", "models", "runs"):
+        shutil.copytree(made.root / kind, tmp_path / "assets" / "example" / kind)
+    monkeypatch.setattr(lab_module, "ASSETS", tmp_path / "assets")
+    return run_id
+
+
+def test_at_first_start_the_run_is_next_and_its_link_is_filled_in(
+    fresh: str, open_page: Open
+) -> None:
+    test = open_page("start")
+
+    assert _badges(test) == ["done", "done", "next", "later", "later"]
+    assert "12 images are ready. Drawn by computer" in words(test)
+    links = _links(test)
+    wanted = "new?model=baseline-1&dataset=example&preset=quick&steps=2"
+    assert links["Make a small run of my own now"] == wanted
+    assert links["Next: make it lighter"] == wanted
+    assert links["Or look at a finished run first"] == f"runs?run={fresh}"
+
+
+def test_a_run_of_ones_own_is_followed_on_its_way(
+    workspace: Workspace, fresh: str, open_page: Open
+) -> None:
+    open_page("start")  # the example is installed
+    own = prune_run(workspace, RunState.RUNNING, steps=2, name="Mine")
+
+    test = open_page("start")
+
+    assert "Mine is on its way: 42 % done." in words(test)
+    assert _links(test)["Next: look at your run"] == f"runs?run={own}"
+
+
+def test_after_the_run_comparing_and_looking_are_next_until_they_were_seen(
+    workspace: Workspace, fresh: str, open_page: Open
+) -> None:
+    open_page("start")
+    own = prune_run(workspace, RunState.COMPLETED, name="Mine")
+
+    test = open_page("start")
+    assert _links(test)["Next: compare before and after"] == f"compare?run={own}"
+
+    test.query_params["run"] = own
+    test.switch_page("pages/compare.py").run()
+    test.query_params.clear()
+    test.switch_page("pages/start.py").run()
+    assert _badges(test) == ["done", "done", "done", "done", "next"]
+    assert _links(test)["Next: see where it looks"] == f"look?run={own}"
+
+
+def test_images_without_a_detector_lead_to_training(workspace: Workspace, open_page: Open) -> None:
+    draw_dataset(workspace)
+
+    test = open_page("start")
+
+    assert _badges(test) == ["done", "next", "later", "later", "later"]
+    assert _links(test)["Next: train a baseline"] == "models?view=train&dataset=example"
+
+
+def test_an_empty_lab_offers_to_draw_and_to_bring_in(open_page: Open) -> None:
+    test = open_page("start")
+
+    assert _badges(test) == ["next", "later", "later", "later", "later"]
+    assert _links(test)["Draw example images"] == "data?view=add&way=drawn"
+
+
+def test_the_words_are_there_with_their_precise_meaning(open_page: Open) -> None:
+    text = words(open_page("start"))
+
+    assert "**MACs**: How much arithmetic one image costs." in text
+    assert "Multiply-adds of one forward pass" in text
