@@ -20,31 +20,36 @@ def language() -> str:
     """One of `LANGUAGES`; English outside of a tab's own script (downloads, other threads)."""
     if get_script_run_ctx(suppress_warning=True) is None:
         return ENGLISH
-    chosen = st.session_state.get(_KEY)
-    if chosen is None:
-        asked = st.query_params.get(_PARAM)
-        chosen = asked if asked in LANGUAGES else _of_the_browser()
-        st.session_state[_KEY] = chosen
-    return str(chosen)
+    asked = st.query_params.get(_PARAM)
+    if asked in LANGUAGES:  # a link or a reload; page links carry none, the session does
+        st.session_state[_KEY] = asked
+    elif _KEY not in st.session_state:
+        st.session_state[_KEY] = _of_the_browser()
+    return str(st.session_state[_KEY])
 
 
 def language_switch() -> None:
     """The chooser at the foot of the sidebar of every page."""
-    now = language()
-    if now != _of_the_browser():
-        st.query_params[_PARAM] = now  # so that a reload keeps it
-    else:
-        st.query_params.pop(_PARAM, None)
     place = "language-switch"
-    st.session_state[place] = now
+    st.session_state[place] = now = language()
+    _keep(now)
 
     def changed() -> None:
         st.session_state[_KEY] = st.session_state[place]
+        _keep(st.session_state[place])
 
     st.selectbox(
         "Language · 语言", list(LANGUAGES), key=place, format_func=LANGUAGES.__getitem__,
         on_change=changed,
     )  # fmt: skip
+
+
+def _keep(chosen: str) -> None:
+    """In the address, so that a reload keeps it; what the browser asks for needs no word there."""
+    if chosen != _of_the_browser():
+        st.query_params[_PARAM] = chosen
+    else:
+        st.query_params.pop(_PARAM, None)
 
 
 def _of_the_browser() -> str:

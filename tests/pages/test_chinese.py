@@ -61,11 +61,12 @@ def english_of(test: AppTest) -> list[str]:
 def _texts(test: AppTest) -> Iterator[str]:
     for element in test:
         proto = getattr(element, "proto", None)
-        if element.type == "code" or proto is None:
-            continue  # commands, settings and what goes into a paper
+        if proto is None or element.type in ("code", "html"):
+            continue  # commands, settings, style
         for name in ("label", "body", "help", "placeholder", "text", "caption"):
             value: Any = getattr(proto, name, None)
-            if isinstance(value, str) and value:
+            # Documents of many paragraphs (the model card) go into a paper: they are English.
+            if isinstance(value, str) and value.count("\n\n") < 4:
                 yield value
         options = getattr(element, "options", None)
         if isinstance(options, (list, tuple)):
