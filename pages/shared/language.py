@@ -20,12 +20,10 @@ def language() -> str:
     """One of `LANGUAGES`; English outside of a tab's own script (downloads, other threads)."""
     if get_script_run_ctx(suppress_warning=True) is None:
         return ENGLISH
-    chosen = st.session_state.get(_KEY)
-    if chosen is None:
-        asked = st.query_params.get(_PARAM)
-        chosen = asked if asked in LANGUAGES else _of_the_browser()
-        st.session_state[_KEY] = chosen
-    return str(chosen)
+    asked = st.query_params.get(_PARAM)
+    if asked in LANGUAGES:  # the address wins, as for every choice
+        st.session_state[_KEY] = asked
+    return str(st.session_state.setdefault(_KEY, _of_the_browser()))
 
 
 def language_switch() -> None:
@@ -39,7 +37,7 @@ def language_switch() -> None:
     st.session_state[place] = now
 
     def changed() -> None:
-        st.session_state[_KEY] = st.session_state[place]
+        st.session_state[_KEY] = st.query_params[_PARAM] = st.session_state[place]
 
     st.selectbox(
         "Language · 语言", list(LANGUAGES), key=place, format_func=LANGUAGES.__getitem__,
