@@ -16,7 +16,7 @@ from pages.shared.choose import choose_view, remember
 from pages.shared.jobs import job_panel, start_task, task_begun, task_panel
 from pages.shared.lab import lab
 from pages.shared.upload import keep_upload, server_path
-from pages.shared.words import small
+from pages.shared.words import termed
 
 _WAYS = {
     "browser": mark("Upload from my computer"),
@@ -257,7 +257,7 @@ def _recipe() -> ImageRecipe:
         horizontal=True,
     )
     normalise = left.checkbox(t("Stretch 8-bit images too"))
-    clahe = right.checkbox(f"{t('Even out local contrast')} {small('CLAHE')}")
+    clahe = right.checkbox(termed(t("Even out local contrast"), "CLAHE"))
     return ImageRecipe(
         scope=scope,
         low_percentile=min(low, 49.9),
@@ -270,10 +270,10 @@ def _recipe() -> ImageRecipe:
 def _split() -> SplitConfig:
     left, right = st.columns(2)
     test = left.slider(
-        f"{t('Kept for the final test')} {small(t('share of all'))}", 0.05, 0.5, 0.2, 0.05
+        termed(t("Kept for the final test"), t("share of all")), 0.05, 0.5, 0.2, 0.05
     )
     val = left.slider(
-        f"{t('Kept to check progress')} {small(t('share of the rest'))}", 0.05, 0.5, 0.1, 0.05
+        termed(t("Kept to check progress"), t("share of the rest")), 0.05, 0.5, 0.1, 0.05
     )
     grouping = right.radio(
         t("Images of one well, plate or donor stay together"),
@@ -311,9 +311,7 @@ def _draw(taken: set[str]) -> None:
     )
     left, middle, right = st.columns(3)
     count = left.slider(t("Images"), 12, 200, 24, 4)
-    size = middle.select_slider(
-        f"{t('Side of an image')} {small('px')}", [128, 256, 384, 512, 640], 256
-    )
+    size = middle.select_slider(termed(t("Side of an image"), "px"), [128, 256, 384, 512, 640], 256)
     seed = right.number_input(t("Seed"), min_value=0, value=0, key="draw:seed")
     name = _free_name("drawn", taken)
     params = {"name": name, "images": count, "size": size, "seed": seed}

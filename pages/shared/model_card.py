@@ -61,7 +61,7 @@ def card_details(card: ModelCard) -> None:
     facts([*accuracy_facts(card.val), *cost_facts(card.cost, card.macs_ratio)])
     left, right = st.columns(2)
     with left:
-        st.markdown(f"**{t('What it finds')}**")
+        st.markdown(t("**What it finds**"))
         st.caption(", ".join(card.classes))
         for metrics in (card.val, card.test):
             if metrics and metrics.per_class:
@@ -78,7 +78,7 @@ def card_details(card: ModelCard) -> None:
                     )
                 )
     with right:
-        st.markdown(f"**{t('Where it came from')}**")
+        st.markdown(t("**Where it came from**"))
         st.caption(
             t(
                 "{kind} {network}, {px} px, dataset {dataset}, made {when}.",

@@ -21,7 +21,7 @@ from pages.shared.lab import datasets, lab
 from pages.shared.layout import empty
 from pages.shared.machine import find_machine
 from pages.shared.upload import keep_upload
-from pages.shared.words import small
+from pages.shared.words import termed
 
 SCRATCH = {
     "yolov8n.yaml": mark("Small: YOLOv8n"),
@@ -61,7 +61,7 @@ def train_form(cards: Sequence[ModelCard]) -> None:
         )
         recipe = TRAIN_PRESETS[preset]["recipe"]
         epochs = st.number_input(
-            f"{t('Passes over the images')} {small(t('epochs'))}",
+            termed(t("Passes over the images"), t("epochs")),
             min_value=1,
             max_value=1000,
             value=recipe.epochs,
@@ -69,7 +69,7 @@ def train_form(cards: Sequence[ModelCard]) -> None:
             persist_state="session",
         )
         pretrain = st.checkbox(
-            f"{t('Pre-train first')} {small(t('50 epochs, the paper’s start'))}",
+            termed(t("Pre-train first"), t("50 epochs, the paper’s start")),
             key="train:pretrain",
             persist_state="session",
         )
@@ -130,7 +130,7 @@ def _weights(cards: Sequence[ModelCard]) -> str:
 def image_size(default: int, place: str) -> int:
     """Side of the square that the detector sees."""
     return st.select_slider(
-        f"{t('Image size')} {small('px')}",
+        termed(t("Image size"), "px"),
         sorted({*_SIZES, default}),
         value=default,
         key=f"{place}:imgsz",
@@ -141,7 +141,7 @@ def image_size(default: int, place: str) -> int:
 
 def batch_size(place: str) -> int:
     return st.select_slider(
-        f"{t('Images at a time')} {small(t('batch'))}",
+        termed(t("Images at a time"), t("batch")),
         list(BATCHES),
         value=16 if slot_of(get_settings().device) != "cpu" else 8,
         key=f"{place}:batch",

@@ -125,7 +125,7 @@ def memory_refusal(
     )
     smaller = largest_batch(found, free)
     if smaller is None or smaller >= config.batch:
-        return Refusal(f"{text} {t('Choose a smaller image size.')}")
+        return Refusal(text + " " + t("Choose a smaller image size."))
     return Refusal(text, Offer(t("Take {n} at a time", n=smaller), "new:batch", smaller))
 
 
@@ -166,9 +166,10 @@ def queue_sentence(before: list[RunRow]) -> str:
     times = [run.seconds_left for run in before]
     known = [seconds for seconds in times if seconds is not None]
     if known and len(known) == len(times):
-        return f"{text} {t('That takes about {time}.', time=wording.duration(sum(known)))}"
+        return text + " " + t("That takes about {time}.", time=wording.duration(sum(known)))
     if known:
-        return f"{text} {t('The one at work takes {time} more.', time=wording.duration(known[0]))}"
+        more = t("The one at work takes {time} more.", time=wording.duration(known[0]))
+        return f"{text} {more}"
     return text
 
 

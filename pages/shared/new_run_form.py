@@ -24,7 +24,7 @@ from pages.shared.choose import asked, remember
 from pages.shared.model_forms import batch_size, device_field, image_size
 from pages.shared.new_run_checks import Refusal, size_refusal
 from pages.shared.weights import weight_sliders
-from pages.shared.words import small
+from pages.shared.words import termed
 
 # schedule: name, and what it is for
 _PRESETS = {
@@ -90,7 +90,7 @@ def prune_settings(choice: Choice) -> PruneConfig | Refusal:
 def _goal(model: ModelCard) -> dict[str, Any]:
     left, right = st.columns(2, gap="large")
     keep = left.slider(
-        f"{t('Keep this much of the work')} {small(t('share of MACs'))}",
+        termed(t("Keep this much of the work"), t("share of MACs")),
         5,
         95,
         60,
@@ -109,7 +109,7 @@ def _goal(model: ModelCard) -> dict[str, Any]:
         )
     )
     guard = right.slider(
-        f"{t('Stop if accuracy falls by more than')} {small(t('mAP50, guard rail'))}",
+        termed(t("Stop if accuracy falls by more than"), t("mAP50, guard rail")),
         0.0,
         0.2,
         0.03,
@@ -120,7 +120,7 @@ def _goal(model: ModelCard) -> dict[str, Any]:
         persist_state="session",
     )
     widths: Any = right.segmented_control(
-        f"{t('Channels in multiples of')} {small(t('per layer'))}",
+        termed(t("Channels in multiples of"), t("per layer")),
         [1, 4, 8, 16],
         default=8,
         key="new:round",
@@ -152,7 +152,7 @@ def _method() -> tuple[str, MsipOptions]:
         return method, MsipOptions()
     weights = weight_sliders()
     dynamic = st.toggle(
-        f"{t('Let the weights follow what validation says')} {small(t('dynamic weights'))}",
+        termed(t("Let the weights follow what validation says"), t("dynamic weights")),
         value=True,
         key="new:dynamic",
         persist_state="session",
@@ -170,7 +170,7 @@ def _schedule() -> dict[str, Any]:
     st.session_state.setdefault(key, settings["iterations"])
     left, right = st.columns(2, gap="large")
     iterations = left.number_input(
-        f"{t('Steps')} {small(t('iterations'))}",
+        termed(t("Steps"), t("iterations")),
         min_value=1,
         max_value=_MOST_STEPS,
         key=key,
@@ -178,7 +178,7 @@ def _schedule() -> dict[str, Any]:
         persist_state="session",
     )
     epochs = right.number_input(
-        f"{t('Training after each step')} {small(t('epochs'))}",
+        termed(t("Training after each step"), t("epochs")),
         min_value=0,
         max_value=1000,
         value=settings["finetune"].epochs,

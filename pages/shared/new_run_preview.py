@@ -10,7 +10,7 @@ from msip_core.config import PruneConfig
 from msip_core.events import LayerChannels
 from msip_core.language import t, tn
 from msip_core.views import wording
-from msip_core.views.channels import channels_figure, channels_info, part_label
+from msip_core.views.channels import channels_info, layer_rows, network_figure
 from pages.shared.jobs import job_panel, job_state
 from pages.shared.layout import Fact, chart, facts
 from pages.shared.words import small, spent
@@ -89,12 +89,14 @@ def layers(found: dict[str, Any]) -> None:
     """The channels of every layer before and after."""
     info = channels_info([LayerChannels(**layer) for layer in found["layers"]])
     st.subheader(t("Which layers would shrink"), anchor=False)
-    st.caption(" · ".join(part_label(info, part) for part in info.totals))
-    with st.expander(t("Channels of every layer"), icon=":material/bar_chart:", expanded=True):
-        chart(
-            channels_figure(info, revision="preview"),
-            "preview",
-            t("Bars: output channels of every layer before the cut and after it"),
+    chart(
+        network_figure(info, revision="preview"),
+        "preview",
+        t("The network from left to right: channels of every layer before the cut and after it"),
+    )
+    with st.expander(t("Channels of every layer"), icon=":material/table:"):
+        st.dataframe(
+            layer_rows(info), hide_index=True, alt=t("Channels of every layer before and after")
         )
 
 

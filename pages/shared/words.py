@@ -74,6 +74,14 @@ def small(term: str) -> str:
     return f":small[:gray[{term}]]"
 
 
+def termed(word: str, term: str) -> str:
+    """The plain word with its expert term beside it, as a label.
+
+    (assets/messages.py finds no `t(...)` inside an f-string: hence a function.)
+    """
+    return f"{word} {small(term)}"
+
+
 def known(value: T | None, words: Callable[[T], str]) -> str:
     """The value in words, or an em dash where it is not known."""
     return "—" if value is None else words(value)
@@ -102,4 +110,5 @@ def when(stamp: float | str | datetime | None) -> str:
     if stamp.tzinfo is not None:
         stamp = stamp.astimezone().replace(tzinfo=None)
     today = stamp.date().isoformat() == time.strftime("%Y-%m-%d")
-    return f"{t('today') if today else stamp.date()} {stamp:%H:%M}"
+    day = t("today") if today else stamp.date()
+    return f"{day} {stamp:%H:%M}"

@@ -23,7 +23,7 @@ NAMES = re.compile(
 )
 # Streamlit's own marks, code, addresses and file names are no words of the page.
 MARKS = re.compile(
-    r"```.*?```|`[^`]*`|:material/\w+:|:\w+(?=\[)|https?://\S+|<[^>]+>|\S+\.\w{2,4}\b|\{.*?\}",
+    r"<style>.*?</style>|```.*?```|`[^`]*`|:material/\w+:|:\w+(?=\[)|https?://\S+|<[^>]+>|\S+\.\w{2,4}\b|\{.*?\}",
     re.DOTALL,
 )
 ENGLISH = re.compile(r"[A-Za-z][a-z]+(?:[ ,;:]+[A-Za-z][a-z]+)+")
