@@ -55,6 +55,7 @@ def both_pictures_zoom(page: Page) -> None:
 
 def a_box_is_chosen(page: Page) -> None:
     page.get_by_role("button", name="Two columns").click()
+    expect(page.locator(".stage")).to_have_attribute("data-mode", "columns")
     centre(page, page.locator(".right .box[data-id=p3] .line"))
     expect(page).to_have_url(re.compile("objects=lighter&object=3$"))
     expect(page.get_by_text("See where both models look")).to_be_visible()

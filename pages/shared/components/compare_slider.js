@@ -7,13 +7,16 @@ const MOST = 16; // times enlarged
 const CROWDED = 12; // above this many boxes only numbers are written
 const NARROW = 420; // screen pixels of a picture below which there is no room for more either
 const STATES = new WeakMap(); // Streamlit calls again with new data: what was zoomed stays so
+// It may also build the element anew, as while a page is still loading, or when one comes back.
+const KEPT = (globalThis.msipCompareKept ??= new Map());
 
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
   let state = STATES.get(parentElement);
   if (!state || !state.stage.isConnected) {
-    state = begin(parentElement, state);
+    state = begin(parentElement, KEPT.get(data.key));
     STATES.set(parentElement, state);
+    KEPT.set(data.key, state);
   }
   if (state.image !== data.image) state.view = whole(data);
   Object.assign(state, { data, image: data.image, tell: setTriggerValue });

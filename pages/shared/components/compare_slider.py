@@ -82,6 +82,7 @@ def compare_slider(
             "width": size[0],
             "height": size[1],
             "image": image,
+            "key": key,
             "tallest": tallest,
             "legend": [item.as_data() for item in legend],
             "words": _words(two=right is not None),
