@@ -45,8 +45,7 @@ function draw(state) {
   const two = Boolean(data.right);
   state.mode = two ? state.mode || data.mode || "slider" : "single";
   root.querySelector(".modes").hidden = !two;
-  for (const button of root.querySelectorAll("[data-mode]")) {
-    if (button === stage) continue;
+  for (const button of root.querySelectorAll("button[data-mode]")) {
     button.textContent = data.words[button.dataset.mode];
     button.setAttribute("aria-pressed", String(button.dataset.mode === state.mode));
   }
