@@ -82,13 +82,18 @@ def _buttons(run: RunRow) -> None:
             label, help_text = t(word), t(meaning)
             if action is Action.RESUME and run.state is RunState.FAILED:
                 label, help_text = t("Try again"), t("Goes on from the last good step.")
-            pressed = st.button(
+            # A callback: a click must count even where the timer finds that the page moved on.
+            st.button(
                 label,
                 key=f"run:{run.id}:{action}",
                 icon=icon,
                 help=help_text,
                 type="primary" if action is Action.RESUME else "secondary",
+                on_click=_act,
+                args=(run.id, action),
             )
-            if pressed:
-                lab().runs.act(run.id, action)
-                st.rerun()
+
+
+@guarded
+def _act(run_id: str, action: Action) -> None:
+    lab().runs.act(run_id, action)

@@ -39,7 +39,7 @@ def test_the_strip_fills_with_the_baseline_and_the_chosen_step_first(
     assert len(test.image) == 6
     assert words(test).count("Grad-CAM **41.0 %**") == 6
     assert words(test).count("±0.0 points") == 5
-    assert "A heat map shows where the score is sensitive" in words(test)
+    assert "A map can show where this score reacts" in words(test)
 
 
 def test_pictures_are_not_asked_for_while_others_wait(
