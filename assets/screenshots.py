@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--pages", nargs="*", default=PAGES)
     parser.add_argument("--themes", nargs="*", default=("light", "dark"))
     parser.add_argument("--widths", nargs="*", type=int, default=(1000, 1800))
+    parser.add_argument("--height", type=int, default=6000, help="pixels at most")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     folder = options.workspace or Path(tempfile.mkdtemp(prefix="msip-screens-"))
@@ -92,7 +93,7 @@ def _shoot(browser: Browser, url: str, options: argparse.Namespace, theme: str, 
             page.wait_for_timeout(1000)
         # Streamlit scrolls inside its own box: a window as tall as the page shows all of it.
         height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
-        page.set_viewport_size({"width": width, "height": min(max(900, height), 6000)})
+        page.set_viewport_size({"width": width, "height": min(max(900, height), options.height)})
         page.wait_for_timeout(500)
         page.screenshot(path=options.out / f"{name or 'start'}-{theme}-{width}.png")
         page.set_viewport_size({"width": width, "height": 900})
