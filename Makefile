@@ -32,7 +32,8 @@ browser: $(VENV)/.installed
 	$(PY) tests/browser/install.py
 
 test: $(VENV)/.installed check browser
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
+	# In the order of the folders: long files with few tests would else come last, one after another.
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lock:
 	uv pip compile --universal --python-version 3.11 requirements-dev.txt -o requirements.lock
