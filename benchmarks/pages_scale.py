@@ -6,7 +6,7 @@ Fills a workspace (or takes DIR, filled by crowded_workspace.py), starts the app
 every page in a real Chromium, several times, and prints for each the seconds to its first content
 
 - by the menu of an open tab: what the page costs; the goal is about this
-- in a new tab, which loads and starts Streamlit's own 8 MB of scripts before it asks for any page
+- in a new tab, which loads and starts Streamlit's own scripts before it asks for any page
 
 and the processor seconds that the server spent on it (which a busy computer does not change); then
 the memory of the server process and whether torch was loaded.

@@ -12,7 +12,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -238,11 +237,3 @@ def import_example(
         source = write_folder(Path(folder) / "drawn", images, size, seed, progress=progress)
         config = ImportConfig(source=source, name=name, pixel_size_um=round(_FIELD_UM / size, 4))
         return import_dataset(workspace, config, progress)
-
-
-def contact_sheet(images: list[NDArray[np.uint8]], columns: int, side: int) -> NDArray[np.uint8]:
-    """Images as one picture, for looking at."""
-    tiles = [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in images]
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
-    rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
-    return np.asarray(np.vstack(rows), dtype=np.uint8)

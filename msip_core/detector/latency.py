@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -165,11 +164,3 @@ _RUNNERS: dict[str, Callable[[DetectionModel, NDArray[np.float32], Path], Run]] 
     "onnx": _onnx,
     "openvino": _openvino,
 }
-
-
-@contextmanager
-def thread_count(threads: int) -> Iterator[None]:
-    """Measure with this many threads."""
-    with threads_kept():
-        torch.set_num_threads(threads)
-        yield

@@ -254,11 +254,6 @@ def tradeoff_figure(info: TradeoffInfo, width_mm: float = 85.0) -> Figure:
     return alone(tradeoff_panel(info), width_mm)
 
 
-def tradeoff_caption(info: TradeoffInfo) -> str:
-    """Caption of `tradeoff_figure`."""
-    return alone_caption(tradeoff_panel(info))
-
-
 def _draw_tradeoff(parent: FigureBase, room: Room, info: TradeoffInfo) -> None:
     (panel,) = _axes(parent, room, 1)
     panel.plot(info.gmacs, info.map50, "-", color=style.AFTER, linewidth=0.8)
@@ -305,11 +300,6 @@ def channels_panel(info: ChannelsInfo) -> Panel:
 def channels_figure(info: ChannelsInfo, width_mm: float = 178.0) -> Figure:
     """Output channels of every convolution: outline before pruning, filled now."""
     return alone(channels_panel(info), width_mm)
-
-
-def channels_caption(info: ChannelsInfo) -> str:
-    """Caption of `channels_figure`."""
-    return alone_caption(channels_panel(info))
 
 
 def _channel_rows(info: ChannelsInfo, width_mm: float) -> int:

@@ -10,7 +10,6 @@ import streamlit as st
 from msip_core.config import PruneConfig
 from msip_core.data.dataset import Dataset, ImageRecord
 from msip_core.language import mark, t
-from msip_core.models import ModelCard, list_models
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
 from msip_core.views.marks import Side, mark_id, read_mark_id
@@ -106,12 +105,6 @@ def choose_pair() -> ModelPair | None:
         pruned = {"model": run.model_id}
     words_of_pair = t("step {n} of “{run}”", n=step, run=run.name)
     return ModelPair(baseline, pruned, run, run.config, step, words_of_pair)
-
-
-def model_of(source: Source, cards: list[ModelCard] | None = None) -> ModelCard | None:
-    """The card of a source that is a model of the workspace."""
-    known = cards if cards is not None else list_models(lab().workspace)
-    return next((card for card in known if card.id == source.get("model")), None)
 
 
 def choose_image(data: Dataset, *, split: str = "test") -> ImageRecord:
