@@ -7,8 +7,9 @@ it set aside for validation, which drives all feedback), subset 5 only reported.
 12 epochs; then 4 iterations of pruning and 2 epochs of fine-tuning down to a third of the MACs.
 Every row starts from the same baseline, and is fine-tuned by the same recipe for as many epochs.
 
-Rows run side by side, one thread each. A row that is done is kept in OUT/rows and not run again,
-so the command can be stopped and repeated; its processor time is in the table.
+Rows run side by side, one thread each; an odd one runs first, on all of them. A row that is done
+is kept in OUT/rows and not run again, so the command can be stopped and repeated; its processor
+time is in the table.
 """
 
 from __future__ import annotations
@@ -114,26 +115,42 @@ def train_baseline(options: argparse.Namespace, workspace: Workspace) -> None:
 
 
 def run_rows(rows: list[str], options: argparse.Namespace) -> None:
-    """Each row in its own process, `--jobs` at a time."""
+    """Each row in its own process, `--jobs` at a time.
+
+    One that would be left over runs first and alone, on all threads: no core stands idle.
+    """
     waiting, running = list(rows), dict[str, subprocess.Popen[bytes]]()
+    alone = waiting.pop() if len(waiting) % options.jobs == 1 and options.jobs > 1 else None
+    if alone:
+        _finish(alone, _start_row(alone, options, threads=options.jobs).wait())
     while waiting or running:
         while waiting and len(running) < options.jobs:
             row = waiting.pop(0)
-            log = (options.out / "work" / f"{row}.log").open("wb")
-            running[row] = subprocess.Popen(
-                [sys.executable, __file__, *sys.argv[1:], "--row", row], stdout=log, stderr=log
-            )
+            running[row] = _start_row(row, options, threads=1)
         time.sleep(0.5)
         for row, process in list(running.items()):
             code = process.poll()
             if code is None:
                 continue
             del running[row]
-            print(f"{row}: {'done' if code == 0 else f'failed ({code}), see its log'}", flush=True)
             if code != 0:
                 for other in running.values():
                     other.terminate()
-                raise SystemExit(1)
+            _finish(row, code)
+
+
+def _finish(row: str, code: int) -> None:
+    print(f"{row}: {'done' if code == 0 else f'failed ({code}), see its log'}", flush=True)
+    if code != 0:
+        raise SystemExit(1)
+
+
+def _start_row(row: str, options: argparse.Namespace, threads: int) -> subprocess.Popen[bytes]:
+    with (options.out / "work" / f"{row}.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, __file__, *sys.argv[1:], "--row", row],
+            stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        )  # fmt: skip
 
 
 def _run_row(options: argparse.Namespace, workspace: Workspace) -> None:
@@ -236,7 +253,7 @@ def _tune(
     trained = train(
         normalise(model), options.out / "work" / DATASET / "data.yaml",
         options.out / "work" / name, epochs=epochs, imgsz=options.imgsz, seed=options.seed,
-        recipe=recipe,
+        recipe=recipe, threads=int(os.environ["OMP_NUM_THREADS"]),
     )  # fmt: skip
     trained.names = {0: "organoid"}
     return normalise(trained)

@@ -9,6 +9,7 @@ import re
 import shutil
 from io import BytesIO
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -23,6 +24,7 @@ from tests.browser.hands import PATIENT, choose, fill, has_pictures
 IMAGES = 20
 SIZE = 128
 RUN = 600_000  # milliseconds for the run itself
+SVG = "{http://www.w3.org/2000/svg}"
 STEPS = 2
 
 
@@ -129,6 +131,29 @@ def take_a_figure_home(page: Page) -> None:
     assert figure.info["dpi"] == pytest.approx((600, 600), abs=0.5)
     assert figure.width == pytest.approx(178 / 25.4 * 600, rel=0.01)
     assert len(figure.convert("L").resize((64, 32)).getcolors() or []) > 8, "the figure is empty"
+    text_stays_text(page)
+
+
+def text_stays_text(page: Page) -> None:
+    """SVG and PDF hold their words as text in a font that any program can edit."""
+    svg = ElementTree.fromstring(download(page, "SVG"))
+    words = ["".join(node.itertext()).strip() for node in svg.iter(f"{SVG}text")]
+    assert any(re.search("mAP50", word) for word in words), words
+    assert svg.attrib["width"].endswith("pt")
+    assert float(svg.attrib["width"][:-2]) == pytest.approx(178 / 25.4 * 72, rel=0.01)
+    pdf = download(page, "PDF")
+    assert re.search(rb"/Subtype */(CIDFontType2|TrueType)", pdf)
+    assert b"/FontFile2" in pdf, "the font is not in the file"
+    assert b"/Type3" not in pdf
+
+
+def download(page: Page, form: str) -> bytes:
+    choose(page, "File", form)
+    button = page.get_by_role("button", name=f"Download {form}")
+    button.wait_for(timeout=PATIENT)
+    with page.expect_download() as given:
+        button.click()
+    return Path(given.value.path()).read_bytes()
 
 
 def reload_shows_the_same(page: Page) -> None:

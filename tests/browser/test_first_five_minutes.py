@@ -1,0 +1,47 @@
+"""The first five minutes in a real Chromium, by what the screens say and nothing else."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from msip_core.runs.service import RunService
+from msip_core.runs.state import RunState
+from tests.browser.conftest import serve
+from tests.browser.hands import PATIENT, has_pictures
+
+RUN = 600_000  # milliseconds; a minute or two where nothing runs beside it
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_newcomer_follows_the_screens_from_start_to_a_heat_map_of_a_run_of_ones_own(
+    page: Page, tmp_path: Path
+) -> None:
+    with serve(tmp_path) as lab:
+        page.goto(lab.url)
+        page.get_by_role("link", name="Make a small run of my own now").click()
+        page.get_by_role("heading", name="New run").wait_for()
+        page.get_by_role("button", name="Start", exact=True).click()
+
+        page.get_by_role("heading", name="Runs", exact=True).wait_for(timeout=PATIENT)
+        page.get_by_role("link", name="Next: compare before and after").click(timeout=RUN)
+        page.get_by_role("heading", name="Before and after").wait_for()
+        expect(page.get_by_text(re.compile(r"^Baseline: \d+ organoid"))).to_be_visible()
+        expect(page.locator(".stage .pane image")).to_have_count(2)
+
+        page.get_by_role("link", name="Next: see where it looks").click()
+        page.get_by_role("heading", name="Where it looks").wait_for()
+        expect(page.get_by_text(re.compile("Grad-CAM, layers"))).to_have_count(2, timeout=PATIENT)
+        has_pictures(page, at_least=2)
+
+        mine = RunService(lab.workspace).list(limit=1)[0]
+        assert (mine.state, mine.iteration) == (RunState.COMPLETED, 2)
+
+        page.get_by_role("link", name="Start").first.click()
+        page.get_by_role("heading", name="Your first five minutes").wait_for()
+        expect(page.locator(".st-key-steps").get_by_text("done", exact=True)).to_have_count(5)
