@@ -15,6 +15,7 @@ from typing import Any, Literal
 from msip_core.errors import ConfigError
 
 Family = Literal["criterion", "allocation", "granularity", "recovery", "explainer"]
+Ranking = Literal["any", "layer", "network"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class Entry:
         target: "module:attribute", imported on first use.
         needs_data: the calibration pass must run before it can score.
         default_allocation: the allocation that the method was published with (criteria only).
+        ranking: of a criterion, where its scores may be compared; of an allocation, where it
+            compares them: inside each layer, or in one ranking of the whole network.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Entry:
     target: str
     needs_data: bool = False
     default_allocation: str = ""
+    ranking: Ranking = "any"
 
     def load(self) -> Any:
         """Import the strategy's class or function."""
@@ -81,7 +85,7 @@ _ENTRIES = (
     _criterion(
         "lamp", "LAMP", "Filter energy relative to the stronger filters of its layer.",
         "Lee et al. 2021, arXiv:2010.07611", "lamp:LampImportance",
-        default_allocation="global",
+        default_allocation="global", ranking="network",
     ),
     _criterion(
         "bnscale", "BN scale", "Removes channels whose batch-norm factor is small.",
@@ -104,22 +108,25 @@ _ENTRIES = (
         "msip", "allocation", "Loss per MAC",
         "One threshold on score per MAC, so every layer gives what it can best spare.",
         "METHODS section 3", "msip_core.allocation.msip:LossPerMacAllocation",
+        ranking="network",
     ),
     Entry(
         "msip-literal", "allocation", "Median threshold per layer",
         "Each layer loses the channels below alpha times its own median score.",
         "Fang, multi-strategy importance pruning",
-        "msip_core.allocation.msip:MedianAllocation",
+        "msip_core.allocation.msip:MedianAllocation", ranking="layer",
     ),
     Entry(
         "uniform", "allocation", "Same share everywhere",
         "Every layer loses the same share of its channels.",
         "Li et al. 2017, arXiv:1608.08710", "msip_core.allocation.uniform:UniformAllocation",
+        ranking="layer",
     ),
     Entry(
         "global", "allocation", "One ranking",
         "All channels of all layers are ranked together; the lowest go.",
         "Liu et al. 2017, arXiv:1708.06519", "msip_core.allocation.ranked:GlobalAllocation",
+        ranking="network",
     ),
     Entry(
         "channels", "granularity", "Channels", "Removes coupled channels.",

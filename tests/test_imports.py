@@ -12,8 +12,8 @@ from tests.fresh import ROOT, run_fresh
 
 CORE = ROOT / "msip_core"
 LIGHT = (
-    "catalog", "config", "events", "models", "boxes", "settings", "workspace", "errors", "language",
-    "doctor", "demo", "data", "runs", "views", "cli",
+    "catalog", "combinations", "config", "events", "models", "boxes", "settings", "workspace",
+    "errors", "language", "doctor", "demo", "data", "runs", "views", "cli",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
 HEAVY_PACKAGES = (
@@ -32,6 +32,7 @@ BASE = {
     "errors",
     "config",
     "catalog",
+    "combinations",
     "settings",
     "workspace",
     "events",

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from msip_core.catalog import find
 from msip_core.cli.console import say
 from msip_core.cli.foreground import hand_over, in_foreground
 from msip_core.cli.verbs import Answer, Session, verb
+from msip_core.combinations import check_combination
 from msip_core.config import (
     PRUNE_PRESETS,
     RECIPES,
@@ -130,7 +130,16 @@ def prune(
     static_weights: Annotated[
         bool, typer.Option("--static-weights", help="Do not let the weights follow validation.")
     ] = False,
-    allocation: Annotated[str | None, typer.Option(show_default="the method's own")] = None,
+    allocation: Annotated[
+        str | None,
+        typer.Option(help="How many channels each layer loses.", show_default="the method's own"),
+    ] = None,
+    granularity: Annotated[
+        str | None, typer.Option(help="What is taken out.", show_default="channels")
+    ] = None,
+    recovery: Annotated[
+        str | None, typer.Option(help="How it learns again.", show_default="finetune")
+    ] = None,
     keep_macs: Annotated[
         float | None,
         typer.Option(
@@ -165,6 +174,7 @@ def prune(
     workspace = session.isolated_workspace()
     settings = _given(
         model=model, method=method, msip_weights=msip_weights, allocation=allocation,
+        granularity=granularity, recovery=recovery,
         static_weights=static_weights or None, keep_macs=keep_macs, preset=preset_name,
         iterations=iterations, epochs=epochs, round_to=round_to, max_drop=max_drop,
         pretrain=pretrain, dataset=data, imgsz=imgsz, batch=batch, seed=seed, workers=workers,
@@ -237,10 +247,7 @@ def _set_model(workspace: Workspace, settings: dict[str, Any], key: str) -> None
 
 
 def _set_strategy(settings: dict[str, Any]) -> None:
-    """Options with other names than their settings, and names of strategies."""
-    for family, key in (("criterion", "method"), ("allocation", "allocation")):
-        if key in settings:
-            find(family, settings[key])  # type: ignore[arg-type]
+    """Options with other names than their settings."""
     msip: dict[str, Any] = {}
     if "msip_weights" in settings:
         values = dict(zip(MsipWeights.model_fields, settings.pop("msip_weights")))
@@ -255,8 +262,10 @@ def _set_strategy(settings: dict[str, Any]) -> None:
 
 
 def _start(workspace: Workspace, config: TrainConfig | PruneConfig, detach: bool) -> Answer:
-    if isinstance(config, PruneConfig) and not detach:
-        _say_estimate(workspace, config)
+    if isinstance(config, PruneConfig):
+        check_combination(config)  # before the estimate, which takes seconds
+        if not detach:
+            _say_estimate(workspace, config)
     run_id = RunService(workspace).submit(config)
     return hand_over(workspace, run_id) if detach else in_foreground(workspace, run_id)
 

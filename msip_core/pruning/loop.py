@@ -15,6 +15,7 @@ from pathlib import Path
 from msip_core import catalog
 from msip_core.allocation.base import Allocation
 from msip_core.allocation.budget import Budget
+from msip_core.combinations import allocation_name, check_combination
 from msip_core.config import PruneConfig
 from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.detector.build import register_model
@@ -63,6 +64,7 @@ class PruneRun:
     """One run; `go` does what is not done yet."""
 
     def __init__(self, config: PruneConfig, ctx: RunContext) -> None:
+        check_combination(config)
         self.config = config
         self.folder = RunFolder(ctx.run_dir)
         self.dataset = _ready(open_dataset(ctx.workspace, config.dataset))
@@ -296,10 +298,8 @@ class PruneRun:
 
 def allocation_of(config: PruneConfig) -> Allocation:
     """The allocation that a config asks for; without adaptive threshold, the same share for all."""
-    name = config.allocation or catalog.find("criterion", config.method).default_allocation
-    if not config.adaptive_threshold:
-        name = "uniform"
-    allocation: Allocation = catalog.find("allocation", name).load()(config.limits)
+    kind = catalog.find("allocation", allocation_name(config)).load()
+    allocation: Allocation = kind(config.limits)
     return allocation
 
 

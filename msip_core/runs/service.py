@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msip_core.combinations import check_combination
 from msip_core.config import PruneConfig, TrainConfig
 from msip_core.errors import ConfigError, DatasetError, IllegalTransitionError, NotFoundError
 from msip_core.events import BaselineRecord, EpochRecord, FinalRecord, IterationRecord
@@ -47,7 +48,8 @@ class RunService:
         """Put a run into the queue; a supervisor (server or foreground command) takes it up.
 
         Raises:
-            DatasetError, NotFoundError, ConfigError: dataset or model is not there.
+            DatasetError, NotFoundError, ConfigError: dataset or model is not there, or strategies
+            were chosen that do not go together.
         """
         _check_inputs(self.workspace, config)
         if name:
@@ -233,6 +235,8 @@ def _state_milestone(event: dict[str, Any]) -> Milestone:
 
 
 def _check_inputs(workspace: Workspace, config: TrainConfig | PruneConfig) -> None:
+    if isinstance(config, PruneConfig):
+        check_combination(config)
     if not (workspace.dataset_dir(config.dataset) / "dataset.json").is_file():
         raise DatasetError(
             f"There is no dataset '{config.dataset}' in {workspace.root}: import one first."

@@ -1,12 +1,9 @@
-"""Works that a run builds on: which ones it used, as a list, as BibTeX and as RIS."""
+"""One work that a run builds on: as a line of a list, as BibTeX and as RIS."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-
-from msip_core.config import PruneConfig, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -92,120 +89,6 @@ class Citation:
         if self.doi:
             return f"doi:{self.doi}"
         return f"arXiv:{self.arxiv}" if self.arxiv else self.url.removeprefix("https://")
-
-
-WORKS = MappingProxyType(
-    {
-        work.key: work
-        for work in (
-            Citation(
-                "fang_msip", "unpublished", ("Fang, Yuebing",),
-                "YOLOv8 optimisation for crypt classification of intestinal organoids: "
-                "multi-strategy importance pruning", "Southeast University", note="In Chinese",
-            ),
-            Citation(
-                "yolov8_ultralytics", "software",
-                ("Jocher, Glenn", "Chaurasia, Ayush", "Qiu, Jing"), "Ultralytics YOLOv8",
-                "Ultralytics", "2023", url="https://github.com/ultralytics/ultralytics",
-                note="AGPL-3.0",
-            ),
-            Citation(
-                "fang2023depgraph", "inproceedings",
-                ("Fang, Gongfan", "Ma, Xinyin", "Song, Mingli", "Mi, Michael Bi",
-                 "Wang, Xinchao"),
-                "DepGraph: Towards Any Structural Pruning",
-                "IEEE/CVF Conference on Computer Vision and Pattern Recognition", "2023",
-                "16091–16101", arxiv="2301.12900",
-                url="https://github.com/VainF/Torch-Pruning",
-            ),
-            Citation(
-                "li2017filters", "inproceedings",
-                ("Li, Hao", "Kadav, Asim", "Durdanovic, Igor", "Samet, Hanan",
-                 "Graf, Hans Peter"),
-                "Pruning Filters for Efficient ConvNets",
-                "International Conference on Learning Representations", "2017",
-                arxiv="1608.08710",
-            ),
-            Citation(
-                "lee2021lamp", "inproceedings",
-                ("Lee, Jaeho", "Park, Sejun", "Mo, Sangwoo", "Ahn, Sungsoo", "Shin, Jinwoo"),
-                "Layer-adaptive Sparsity for the Magnitude-based Pruning",
-                "International Conference on Learning Representations", "2021",
-                arxiv="2010.07611",
-            ),
-            Citation(
-                "liu2017slimming", "inproceedings",
-                ("Liu, Zhuang", "Li, Jianguo", "Shen, Zhiqiang", "Huang, Gao", "Yan, Shoumeng",
-                 "Zhang, Changshui"),
-                "Learning Efficient Convolutional Networks through Network Slimming",
-                "IEEE International Conference on Computer Vision", "2017", "2736–2744",
-                arxiv="1708.06519",
-            ),
-            Citation(
-                "he2019fpgm", "inproceedings",
-                ("He, Yang", "Liu, Ping", "Wang, Ziwei", "Hu, Zhilan", "Yang, Yi"),
-                "Filter Pruning via Geometric Median for Deep Convolutional Neural Networks "
-                "Acceleration",
-                "IEEE/CVF Conference on Computer Vision and Pattern Recognition", "2019",
-                "4340–4349", arxiv="1811.00250",
-            ),
-            Citation(
-                "molchanov2019taylor", "inproceedings",
-                ("Molchanov, Pavlo", "Mallya, Arun", "Tyree, Stephen", "Frosio, Iuri",
-                 "Kautz, Jan"),
-                "Importance Estimation for Neural Network Pruning",
-                "IEEE/CVF Conference on Computer Vision and Pattern Recognition", "2019",
-                "11264–11272", arxiv="1906.10771",
-            ),
-            Citation(
-                "selvaraju2017gradcam", "inproceedings",
-                ("Selvaraju, Ramprasaath R.", "Cogswell, Michael", "Das, Abhishek",
-                 "Vedantam, Ramakrishna", "Parikh, Devi", "Batra, Dhruv"),
-                "Grad-CAM: Visual Explanations from Deep Networks via Gradient-Based "
-                "Localization",
-                "IEEE International Conference on Computer Vision", "2017", "618–626",
-                arxiv="1610.02391", doi="10.1109/ICCV.2017.74",
-            ),
-            Citation(
-                "lundberg2017shap", "inproceedings", ("Lundberg, Scott M.", "Lee, Su-In"),
-                "A Unified Approach to Interpreting Model Predictions",
-                "Advances in Neural Information Processing Systems", "2017", "4765–4774",
-                volume="30", arxiv="1705.07874",
-            ),
-        )
-    }
-)  # fmt: skip
-
-_OF_METHOD = MappingProxyType(
-    {
-        "msip": ("fang_msip",),
-        "msip-literal": ("fang_msip",),
-        "l1": ("li2017filters",),
-        "l2": ("li2017filters",),
-        "lamp": ("lee2021lamp",),
-        "bnscale": ("liu2017slimming",),
-        "fpgm": ("he2019fpgm",),
-        "taylor": ("molchanov2019taylor",),
-    }
-)
-_OF_EXPLAINER = MappingProxyType(
-    {"gradcam": "selvaraju2017gradcam", "shap": "lundberg2017shap"}
-)  # fmt: skip
-
-
-def works_of(
-    config: TrainConfig | PruneConfig, explained: Collection[str] = ()
-) -> tuple[Citation, ...]:
-    """The works that this run used, in the order in which its methods name them.
-
-    Args:
-        explained: of "gradcam" and "shap", those that were computed.
-    """
-    keys = ["yolov8_ultralytics"]
-    if isinstance(config, PruneConfig):
-        keys += ["fang2023depgraph", *_OF_METHOD.get(config.method, ())]
-    keys += [key for name, key in _OF_EXPLAINER.items() if name in explained]
-    return tuple(WORKS[key] for key in keys)
 
 
 def bibliography(works: Sequence[Citation], form: str) -> str:

@@ -9,12 +9,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msip_core
-from msip_core.catalog import ALLOCATIONS, CRITERIA
+from msip_core.catalog import ALLOCATIONS, CRITERIA, GRANULARITIES, RECOVERIES
+from msip_core.combinations import allocation_name
 from msip_core.config import PruneConfig, TrainConfig, TrainingRecipe
 from msip_core.events import Metrics
 from msip_core.views import wording
-from msip_core.views.citations import Citation, works_of
+from msip_core.views.citations import Citation
 from msip_core.views.story import RunStory
+from msip_core.views.works import keys_of, works_of
 
 _PACKAGES = {
     "python": "Python", "torch": "PyTorch", "ultralytics": "Ultralytics",
@@ -39,7 +41,8 @@ def methods_paragraphs(
     config = story.config
     parts = [("Images", _images(story)), ("Detector", _detector(story, works))]
     if isinstance(config, PruneConfig):
-        parts += [("Pruning", _pruning(story, config, works)), ("Fine-tuning", _tuning(config))]
+        parts.append(("Pruning", _pruning(story, config, works)))
+        parts.append(("Fine-tuning", _tuning(config, works)))
     else:
         parts.append(("Training", _schedule("The detector was trained for", config.recipe, config)))
     parts += [
@@ -65,9 +68,9 @@ def methods_text(
     return f"{body}\n\nReferences\n" + "\n".join(references) + "\n"
 
 
-def _cite(works: Sequence[Citation], key: str) -> str:
-    numbers = [n for n, work in enumerate(works, start=1) if work.key == key]
-    return f" [{numbers[0]}]" if numbers else ""
+def _cite(works: Sequence[Citation], *keys: str) -> str:
+    numbers = [str(n) for n, work in enumerate(works, start=1) if work.key in keys]
+    return f" [{', '.join(numbers)}]" if numbers else ""
 
 
 def _listed(parts: Sequence[str]) -> str:
@@ -105,16 +108,17 @@ def _detector(story: RunStory, works: Sequence[Citation]) -> str:
 
 def _pruning(story: RunStory, config: PruneConfig, works: Sequence[Citation]) -> str:
     method = CRITERIA.get(config.method)
-    allocation = config.allocation or (method.default_allocation if method else "")
+    allocation = allocation_name(config) if method else config.allocation or ""
     spread = ALLOCATIONS[allocation].description if allocation in ALLOCATIONS else allocation
-    own = [work.key for work in works if work.key not in ("yolov8_ultralytics", *_SHARED)]
-    cite = _cite(works, own[0]) if own else ""
+    behind = keys_of(config)
+    cite = _cite(works, *behind["method"])
     sentences = [
         "Channels that depend on each other were found by Torch-Pruning's dependency graph"
         f"{_cite(works, 'fang2023depgraph')} and removed together.",
         f"Their importance was scored by {method.label if method else config.method}{cite}"
         f"{_variant(config)}{_weights(config)}.",
-        f"Allocation over the layers: {spread[:1].lower() + spread[1:]}" if spread else "",
+        _choice("Allocation over the layers", spread, _cite(works, *behind["allocation"])),
+        _granularity(config, works),
         _calibration(config) if method and method.needs_data else "",
         f"The goal was to keep {wording.percent(config.keep_macs, 1)} of the MACs in "
         f"{wording.plural(config.iterations, 'iteration')}; {_limits(config)}.",
@@ -132,6 +136,22 @@ def _variant(config: PruneConfig) -> str:
     if config.method != "msip":
         return ""
     return ", in a variant that compares the scores of all layers, per multiply-add,"
+
+
+def _granularity(config: PruneConfig, works: Sequence[Citation]) -> str:
+    entry = GRANULARITIES.get(config.granularity)
+    if config.granularity == "channels" or entry is None:
+        return ""
+    cite = _cite(works, *keys_of(config)["granularity"])
+    return _choice(f"What was taken out (granularity “{entry.label}”)", entry.description, cite)
+
+
+def _choice(what: str, sentence: str, cite: str) -> str:
+    return f"{what}{cite}: {_lower(sentence)}" if sentence else ""
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
 
 
 def _weights(config: PruneConfig) -> str:
@@ -185,8 +205,12 @@ def _reached(story: RunStory) -> str:
     )
 
 
-def _tuning(config: PruneConfig) -> str:
+def _tuning(config: PruneConfig, works: Sequence[Citation]) -> str:
     text = _schedule("After each cut the model was trained on for", config.finetune, config)
+    recovery = RECOVERIES.get(config.recovery)
+    if config.recovery != "finetune" and recovery is not None:
+        cite = _cite(works, *keys_of(config)["recovery"])
+        text += " " + _choice(f"Recovery by {recovery.label}", recovery.description, cite)
     if config.pretrain is None:
         return text
     first = _schedule("Before the first cut it was trained for", config.pretrain, config)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import Any, NamedTuple
 
-from msip_core.catalog import ALLOCATIONS, CRITERIA
+from msip_core.catalog import ALLOCATIONS, CRITERIA, GRANULARITIES, RECOVERIES, Entry
+from msip_core.combinations import allocation_name
 from msip_core.config import (
     PRUNE_PRESETS,
     TRAIN_PRESETS,
@@ -39,7 +40,7 @@ def protocol(config: TrainConfig | PruneConfig) -> list[Setting]:
             lines[1:1] = _schedule("Pre-training", config.pretrain)
         return lines + common
     method = CRITERIA.get(config.method)
-    allocation = config.allocation or (method.default_allocation if method else "")
+    allocation = allocation_name(config) if method else config.allocation or ""
     lines = [
         Setting("Start from", config.model),
         Setting(
@@ -53,10 +54,12 @@ def protocol(config: TrainConfig | PruneConfig) -> list[Setting]:
             ALLOCATIONS[allocation].label if allocation in ALLOCATIONS else allocation,
             ALLOCATIONS[allocation].description if allocation in ALLOCATIONS else "",
         ),
+        _strategy("What is taken out", GRANULARITIES.get(config.granularity), config.granularity),
         Setting("Goal", f"keep {wording.percent(config.keep_macs, 1)} of the MACs"),
         Setting("Iterations", str(config.iterations), "each scores, prunes and fine-tunes"),
         *(_schedule("Pre-training", config.pretrain) if config.pretrain else []),
         *_schedule("Fine-tuning", config.finetune),
+        _strategy("How it learns again", RECOVERIES.get(config.recovery), config.recovery),
         _guard(config),
         _limits(config.limits),
         Setting(
@@ -66,6 +69,13 @@ def protocol(config: TrainConfig | PruneConfig) -> list[Setting]:
         ),
     ]
     return lines + common
+
+
+def _strategy(what: str, entry: Entry | None, name: str) -> Setting:
+    """A strategy in words; by its bare name where a newer version wrote the run."""
+    if entry is None:
+        return Setting(what, name)
+    return Setting(what, entry.label, f"{entry.description} {entry.paper}")
 
 
 def _weights(options: MsipOptions) -> list[Setting]:
@@ -182,6 +192,10 @@ def _prune_options(
         options.append(("--static-weights", None))
     if config.allocation is not None:
         options.append(("--allocation", (config.allocation,)))
+    for option in ("granularity", "recovery"):
+        value = getattr(config, option)
+        if value != PruneConfig.model_fields[option].default:
+            options.append((f"--{option}", (value,)))
     options += [("--keep-macs", (config.keep_macs,)), ("--preset", (name,))]
     if config.iterations != preset["iterations"]:
         options.append(("--iterations", (config.iterations,)))
@@ -211,6 +225,7 @@ def _as_commanded(config: TrainConfig | PruneConfig) -> TrainConfig | PruneConfi
     settings = {**preset, "finetune": finetune, "pretrain": pretrain}
     return PruneConfig(
         model=config.model, method=config.method, allocation=config.allocation,
+        granularity=config.granularity, recovery=config.recovery,
         keep_macs=config.keep_macs, max_map50_drop=config.max_map50_drop,
         msip=MsipOptions(
             weights=config.msip.weights, dynamic_weights=config.msip.dynamic_weights

@@ -31,7 +31,6 @@ from msip_core.views import (
     tables,
     wording,
 )
-from msip_core.views.citations import works_of
 from msip_core.views.evidence import (
     ExplainedObject,
     Explanation,
@@ -42,6 +41,7 @@ from msip_core.views.evidence import (
 )
 from msip_core.views.glossary import GLOSSARY
 from msip_core.views.story import RunStory
+from msip_core.views.works import works_of
 from msip_core.workspace import write_text
 
 _SIDE = 512  # two pictures stand side by side: larger ones would only shrink their letters

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from msip_core.catalog import CRITERIA
+from msip_core.combinations import check_combination
 from msip_core.config import (
     PRUNE_PRESETS,
     AllocationOptions,
@@ -15,6 +16,7 @@ from msip_core.config import (
     PruneConfig,
 )
 from msip_core.data.dataset import DatasetSummary
+from msip_core.errors import ConfigError
 from msip_core.language import mark, say, t
 from msip_core.models import ModelCard
 from msip_core.runs.slots import slot_of
@@ -23,6 +25,7 @@ from msip_core.views import wording
 from pages.shared.choose import asked, remember
 from pages.shared.model_forms import batch_size, device_field, image_size
 from pages.shared.new_run_checks import Refusal, size_refusal
+from pages.shared.strategies import strategies
 from pages.shared.weights import weight_sliders
 from pages.shared.words import termed
 
@@ -59,6 +62,7 @@ def prune_settings(choice: Choice) -> PruneConfig | Refusal:
     with st.container(border=True):
         st.subheader(t("Which channels go first"), anchor=False)
         method, msip = _method()
+        rules = strategies(method)
     with st.container(border=True):
         st.subheader(t("How patiently"), anchor=False)
         schedule = _schedule()
@@ -75,16 +79,22 @@ def prune_settings(choice: Choice) -> PruneConfig | Refusal:
     refusal = size_refusal(place["imgsz"])
     if refusal:
         return refusal
-    return PruneConfig(
+    config = PruneConfig(
         name=name or usual,
         dataset=choice.dataset.name,
         model=choice.model.id,
         method=method,
         msip=msip,
+        **rules,
         **goal,
         **schedule,
         **place,
     )
+    try:
+        check_combination(config)
+    except ConfigError as error:
+        return Refusal(say(error.message))
+    return config
 
 
 def _goal(model: ModelCard) -> dict[str, Any]:

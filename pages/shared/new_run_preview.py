@@ -18,10 +18,11 @@ from pages.shared.words import small, spent
 # What decides the cut: any other setting would make it a new question.
 _DECIDES = {
     "kind", "model", "dataset", "imgsz", "seed", "device", "method", "allocation", "limits",
+    "granularity",
     "keep_macs", "iterations", "adaptive_threshold", "msip",
 }  # fmt: skip
 # What decides the time.
-_COSTS = (_DECIDES - {"seed"}) | {"batch", "finetune", "pretrain", "calibration"}
+_COSTS = (_DECIDES - {"seed"}) | {"batch", "finetune", "pretrain", "calibration", "recovery"}
 
 
 def preview_question(config: PruneConfig) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from msip_core.language import mark, t, tn
 from msip_core.models import open_card
 from msip_core.runs.state import RunState
 from msip_core.views.card_text import CardFacts, card_text, read_card_facts
-from msip_core.views.citations import bibliography, works_of
+from msip_core.views.citations import bibliography
 from msip_core.views.methods import methods_text
 from msip_core.views.sentences import SMALL_SAMPLE
 from msip_core.views.story import read_story
 from msip_core.views.wording import megabytes
+from msip_core.views.works import works_of
 from pages.shared.choose import choose
 from pages.shared.jobs import job_folder, job_panel
 from pages.shared.lab import lab

@@ -7,9 +7,10 @@ from types import MappingProxyType
 import streamlit as st
 
 from msip_core.language import mark, t
-from msip_core.views.citations import bibliography, works_of
+from msip_core.views.citations import bibliography
 from msip_core.views.methods import methods_text
 from msip_core.views.story import read_story
+from msip_core.views.works import works_of
 from pages.shared.lab import lab
 from pages.shared.pair import ModelPair
 from pages.shared.share_panels import measured_latency

@@ -6,9 +6,10 @@ import dataclasses
 import re
 
 from msip_core.config import TrainConfig
-from msip_core.views import citations
+from msip_core.views.citations import bibliography
 from msip_core.views.methods import methods_text
 from msip_core.views.story import RunStory
+from msip_core.views.works import works_of
 from tests.views import samples
 
 
@@ -77,9 +78,9 @@ def test_a_training_run_has_methods_too(story: RunStory) -> None:
 
 
 def test_bibtex_and_ris_hold_the_same_works(story: RunStory) -> None:
-    works = citations.works_of(story.config, ("gradcam", "shap"))
+    works = works_of(story.config, ("gradcam", "shap"))
 
-    bib, ris = (citations.bibliography(works, form) for form in ("bib", "ris"))
+    bib, ris = (bibliography(works, form) for form in ("bib", "ris"))
 
     assert re.findall(r"@\w+\{(\w+),", bib) == [work.key for work in works]
     assert bib.count("{") == bib.count("}")

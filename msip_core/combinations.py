@@ -1,0 +1,60 @@
+"""Which strategies go together, and in one sentence why the others do not. No torch.
+
+Asked before a run starts: by the queue, by the form while a person still chooses, by the loop.
+"""
+
+from __future__ import annotations
+
+from msip_core.catalog import Entry, find
+from msip_core.config import PruneConfig
+from msip_core.errors import ConfigError
+
+
+def allocation_name(config: PruneConfig) -> str:
+    """The allocation that a config asks for: its own, else the one its method came with."""
+    if not config.adaptive_threshold:
+        return "uniform"
+    return config.allocation or find("criterion", config.method).default_allocation
+
+
+def check_combination(config: PruneConfig) -> None:
+    """Raise unless criterion, allocation, granularity and recovery make sense together.
+
+    Raises:
+        ConfigError: a name that nobody knows, or the reason why two of them do not fit.
+    """
+    criterion = find("criterion", config.method)
+    allocation = find("allocation", allocation_name(config))
+    find("granularity", config.granularity)
+    recovery = find("recovery", config.recovery)
+    _check_ranking(criterion, allocation)
+    _check_ablation(config)
+    if config.recovery != "finetune" and not config.finetune.epochs:
+        raise ConfigError(
+            f"{recovery.label} works while the model is fine-tuned, and this run trains no epoch "
+            "after a cut: give it at least one."
+        )
+
+
+def _check_ranking(criterion: Entry, allocation: Entry) -> None:
+    """Scores that compare only inside a layer, or only across layers, used the other way."""
+    if criterion.ranking == "network" and allocation.ranking == "layer":
+        raise ConfigError(
+            f"{criterion.label} only says something when all layers are ranked together, and the "
+            f"allocation '{allocation.label}' decides layer by layer, where it is the same as L2: "
+            "choose L2, or an allocation that ranks the whole network."
+        )
+    if criterion.ranking == "layer" and allocation.ranking == "network":
+        raise ConfigError(
+            f"Scores of {criterion.label} compare only inside a layer, and the allocation "
+            f"'{allocation.label}' ranks all layers together: choose an allocation that decides "
+            "layer by layer."
+        )
+
+
+def _check_ablation(config: PruneConfig) -> None:
+    if not config.adaptive_threshold and config.allocation not in (None, "uniform"):
+        raise ConfigError(
+            "Without the adaptive threshold every layer loses the same share, so no other "
+            "allocation can be chosen: leave the allocation out."
+        )

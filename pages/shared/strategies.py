@@ -1,0 +1,64 @@
+"""How channels are shared out, what is taken out, how the network learns again: one plain sentence
+and the paper for each choice. Whoever leaves them alone gets what the method was published with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from msip_core.catalog import ALLOCATIONS, CRITERIA, GRANULARITIES, RECOVERIES, Entry
+from msip_core.config import PruneConfig
+from msip_core.language import say, t
+from pages.shared.words import termed
+
+_OWN = ""  # the allocation that the method came with
+
+
+def strategies(method: str) -> dict[str, Any]:
+    """Draw the choices; return them as settings of a PruneConfig."""
+    with st.expander(t("More choices: layers, blocks, recovery"), icon=":material/account_tree:"):
+        allocation = _allocation(method)
+        granularity = _choice(
+            "granularity", termed(t("What is taken out"), t("granularity")), GRANULARITIES
+        )
+        recovery = _choice("recovery", termed(t("How it learns again"), t("recovery")), RECOVERIES)
+    return {"allocation": allocation, "granularity": granularity, "recovery": recovery}
+
+
+def _allocation(method: str) -> str | None:
+    own = ALLOCATIONS[CRITERIA[method].default_allocation]
+
+    def words(name: str) -> str:
+        if name == _OWN:
+            return t("As the method was published: {label}", label=say(own.label))
+        return say(ALLOCATIONS[name].label)
+
+    chosen = st.selectbox(
+        termed(t("How much each layer gives"), t("allocation")),
+        [_OWN, *ALLOCATIONS],
+        format_func=words,
+        key="new:allocation",
+        persist_state="session",
+    )
+    _explain(ALLOCATIONS[chosen] if chosen else own)
+    return chosen or None
+
+
+def _choice(setting: str, label: str, family: Mapping[str, Entry]) -> str:
+    usual = PruneConfig.model_fields[setting].default
+    names = [usual, *(name for name in family if name != usual)]
+    chosen = st.selectbox(
+        label,
+        names,
+        format_func=lambda name: say(family[name].label),
+        key=f"new:{setting}",
+        persist_state="session",
+    )
+    _explain(family[chosen])
+    return str(chosen)
+
+
+def _explain(entry: Entry) -> None:
+    st.caption(f"{say(entry.description)} {t('Source: {paper}.', paper=say(entry.paper))}")

@@ -1,0 +1,63 @@
+"""Which strategies may be chosen together: every pair runs or is refused with a reason."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from msip_core.catalog import ALLOCATIONS, CRITERIA, RECOVERIES
+from msip_core.combinations import allocation_name, check_combination
+from msip_core.config import PruneConfig, TrainingRecipe
+from msip_core.errors import ConfigError
+
+
+def config(**settings: object) -> PruneConfig:
+    return PruneConfig(dataset="d", model="m", **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", list(CRITERIA))
+def test_every_method_goes_with_the_allocation_that_it_was_published_with(name: str) -> None:
+    check_combination(config(method=name))
+
+    assert allocation_name(config(method=name)) == CRITERIA[name].default_allocation
+
+
+@pytest.mark.parametrize(("method", "allocation"), list(product(CRITERIA, ALLOCATIONS)))
+def test_a_pair_is_refused_exactly_where_scores_would_be_compared_wrongly(
+    method: str, allocation: str
+) -> None:
+    pair = {CRITERIA[method].ranking, ALLOCATIONS[allocation].ranking}
+
+    if pair == {"layer", "network"}:
+        with pytest.raises(ConfigError, match=r"layer.*: choose .*\.$"):
+            check_combination(config(method=method, allocation=allocation))
+    else:
+        check_combination(config(method=method, allocation=allocation))
+
+
+def test_lamp_inside_a_layer_is_refused_because_it_would_be_l2() -> None:
+    with pytest.raises(ConfigError, match=r"LAMP .* the same as L2"):
+        check_combination(config(method="lamp", allocation="uniform"))
+
+
+def test_every_allocation_says_where_it_compares_scores() -> None:
+    assert {entry.ranking for entry in ALLOCATIONS.values()} == {"layer", "network"}
+
+
+@pytest.mark.parametrize("name", [name for name in RECOVERIES if name != "finetune"])
+def test_recovery_needs_epochs_to_work_in(name: str) -> None:
+    with pytest.raises(ConfigError, match="at least one"):
+        check_combination(config(recovery=name, finetune=TrainingRecipe(epochs=0)))
+
+
+def test_the_ablation_without_threshold_has_no_other_allocation() -> None:
+    assert allocation_name(config(adaptive_threshold=False)) == "uniform"
+    with pytest.raises(ConfigError, match="leave the allocation out"):
+        check_combination(config(adaptive_threshold=False, allocation="global"))
+
+
+@pytest.mark.parametrize("setting", ["method", "allocation", "granularity", "recovery"])
+def test_an_unknown_name_is_answered_with_the_known_ones(setting: str) -> None:
+    with pytest.raises(ConfigError, match="named 'nonsense'; known: "):
+        check_combination(config(**{setting: "nonsense"}))
