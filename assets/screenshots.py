@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--pages", nargs="*", default=PAGES)
     parser.add_argument("--themes", nargs="*", default=("light", "dark"))
     parser.add_argument("--widths", nargs="*", type=int, default=(1000, 1800))
+    parser.add_argument("--lang", default="en", help="language of the pages, such as zh_CN")
     parser.add_argument("--height", type=int, default=6000, help="pixels at most")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -75,7 +76,7 @@ def _shoot(browser: Browser, url: str, options: argparse.Namespace, theme: str, 
     )
     page = context.new_page()
     for name in options.pages:
-        page.goto(f"{url}/{name}")
+        page.goto(f"{url}/{name}?lang={options.lang}")
         page.locator("h1, h2").first.wait_for(timeout=60_000)
         page.wait_for_function(
             "document.querySelector('[data-testid=stApp]')"

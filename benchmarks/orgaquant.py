@@ -40,10 +40,13 @@ ROWS = {
     "msip-literal": "`msip-literal`",
     "msip": "`msip`",
     "msip-8": "`msip`, widths multiples of 8",
+    "msip-literal-8": "`msip-literal`, widths multiples of 8",
 }
 DEFAULT = ("msip", "msip-literal", "lamp", "l2", "random")  # the others: --rows
 # Longest first, so that two rows side by side end together.
-ORDER = ("baseline-more", "msip", "msip-literal", "msip-8", "lamp", "l2", "random")
+ORDER = (
+    "baseline-more", "msip", "msip-literal", "msip-8", "msip-literal-8", "lamp", "l2", "random"
+)  # fmt: skip
 
 
 def main() -> None:

@@ -52,6 +52,32 @@ def test_a_slider_moves_the_other_three(full: str, open_page: Open) -> None:
     assert [test.slider(f"weight:{t}").value for t in terms] == [70, 15, 10, 5]
 
 
+def test_allocation_and_the_rest_reach_the_config(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    test = open_page("new")
+    test.selectbox("new:method").set_value("l2").run()
+    assert "Same share everywhere" in test.selectbox("new:allocation").options[0]
+    test.selectbox("new:allocation").set_value("global").run()
+    test.button("new:start").click().run()
+
+    no_crash(test)
+    config = _started(workspace)
+    assert (config.method, config.allocation) == ("l2", "global")
+    assert (config.granularity, config.recovery) == ("channels", "finetune")
+
+
+def test_a_senseless_pair_is_refused_with_the_reason(full: str, open_page: Open) -> None:
+    test = open_page("new")
+    test.selectbox("new:method").set_value("lamp").run()
+    assert not test.error
+    test.selectbox("new:allocation").set_value("uniform").run()
+
+    no_crash(test)
+    assert "the same as L2: choose L2" in test.error[0].value
+    assert test.button("new:start").disabled
+
+
 def test_weights_reach_the_config(workspace: Workspace, full: str, open_page: Open) -> None:
     test = open_page("new")
     test.slider("weight:information").set_value(55).run()
