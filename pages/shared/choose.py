@@ -30,6 +30,13 @@ def remember(param: str, value: str | None) -> None:
     st.session_state[f"last:{param}"] = value
 
 
+def not_in_this_lab(what: str, name: str) -> NotFoundError:
+    """The answer to a link whose id is not there."""
+    return NotFoundError(
+        t("The {what} '{name}' of this link is not in this lab.", what=what.lower(), name=name)
+    )
+
+
 def choose(
     label: str,
     options: Sequence[str],
@@ -53,13 +60,7 @@ def choose(
     wanted = st.query_params.get(param)
     if wanted is not None and wanted not in options:
         st.query_params.pop(param)
-        raise NotFoundError(
-            t(
-                "The {what} '{name}' of this link is not in this lab.",
-                what=label.lower(),
-                name=wanted,
-            )
-        )
+        raise not_in_this_lab(label, wanted)
     wanted = wanted or st.session_state.get(f"last:{param}")
     if wanted is None or wanted not in options:
         wanted = default if default is not None and default in options else options[0]

@@ -12,7 +12,7 @@ from msip_core.language import mark, t
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
 from msip_core.views.wording import accuracy, duration, percent
-from pages.shared.choose import choose_view, remember
+from pages.shared.choose import choose_view, not_in_this_lab, remember
 from pages.shared.guard import guarded
 from pages.shared.lab import lab
 from pages.shared.run_words import stage_words
@@ -121,7 +121,7 @@ def pick_run(wanted: str | None) -> str:
             runs.run_dir(wanted)
         except NotFoundError:
             remember("run", None)
-            raise
+            raise not_in_this_lab(t("Run"), wanted) from None
         remember("run", wanted)
         return wanted
     newest = runs.list(limit=1, states=_ALIVE) or runs.list(limit=1)

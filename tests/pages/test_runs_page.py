@@ -159,6 +159,14 @@ def test_the_baseline_is_a_step_and_a_step_that_is_not_there_is_said(
     assert "The network at step 5" in words(test)
 
 
+def test_a_link_to_a_run_that_is_gone_says_so_in_the_words_of_the_page(
+    full: str, open_page: Open
+) -> None:
+    test = open_page("runs", run="prune-gone")
+
+    assert test.error[0].value == "The run 'prune-gone' of this link is not in this lab."
+
+
 @pytest.mark.parametrize(("part", "figure"), [("training", "epochs"), ("weights", "weights")])
 def test_each_chart_can_be_linked_to(full: str, open_page: Open, part: str, figure: str) -> None:
     test = open_page("runs", run=full, chart=part)
