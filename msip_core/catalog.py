@@ -176,6 +176,12 @@ _ENTRIES = (
         ranking="network",
     ),
     Entry(
+        "isomorphic", "allocation", "Like among like",
+        "Channels are ranked among layers of the same structure; each kind loses the same share.",
+        "Fang et al. 2024, arXiv:2407.04616",
+        "msip_core.allocation.ranked:IsomorphicAllocation",
+    ),
+    Entry(
         "channels", "granularity", "Channels", "Removes coupled channels.",
         "Fang et al. 2023, arXiv:2301.12900", "msip_core.pruning.surgery:prune_channels",
     ),
