@@ -139,13 +139,13 @@ _ENTRIES = (
         "nisp", "NISP",
         "Hands the importance of the last layer back through the weights to every channel.",
         "Yu et al. 2018, arXiv:1711.05908", "nisp:NispImportance",
-        needs_data=True,
+        needs_data=True, ranking="layer",
     ),
     _criterion(
         "nisp-inffs", "NISP with Inf-FS",
         "NISP that starts from how varied and how independent the last responses are.",
         "Yu et al. 2018, arXiv:1711.05908; Roffo et al. 2015", "nisp:NispInfFsImportance",
-        needs_data=True,
+        needs_data=True, ranking="layer",
     ),
     _criterion(
         "random", "Random", "Removes channels by lot: the floor that any method must beat.",
@@ -179,7 +179,7 @@ _ENTRIES = (
         "isomorphic", "allocation", "Like among like",
         "Channels are ranked among layers of the same structure; each kind loses the same share.",
         "Fang et al. 2024, arXiv:2407.04616",
-        "msip_core.allocation.ranked:IsomorphicAllocation",
+        "msip_core.allocation.ranked:IsomorphicAllocation", ranking="network",
     ),
     Entry(
         "channels", "granularity", "Channels", "Removes coupled channels.",
