@@ -92,6 +92,24 @@ _ENTRIES = (
         "Liu et al. 2017, arXiv:1708.06519", "bnscale:BnScaleImportance",
     ),
     _criterion(
+        "slim", "Network Slimming",
+        "One threshold over the batch-norm factors of the whole network; wants sparse training.",
+        "Liu et al. 2017, arXiv:1708.06519", "slim:SlimImportance",
+        default_allocation="global",
+    ),
+    _criterion(
+        "bn-weight", "BN × weight",
+        "Removes channels whose filter and batch-norm factor together are small.",
+        "Pruned-YOLO, ICANN 2021", "bnweight:BnWeightImportance",
+        default_allocation="global",
+    ),
+    _criterion(
+        "group-norm", "Group norm (DepGraph)",
+        "Energy of everything that hangs on a channel, relative to the strongest of its group.",
+        "Fang et al. 2023, arXiv:2301.12900", "groupnorm:GroupNormImportance",
+        default_allocation="global",
+    ),
+    _criterion(
         "fpgm", "FPGM", "Removes filters that resemble all others of their layer.",
         "He et al. 2019, arXiv:1811.00250", "fpgm:FpgmImportance",
     ),
@@ -99,6 +117,35 @@ _ENTRIES = (
         "taylor", "Taylor", "Estimates how much the loss would rise without a channel.",
         "Molchanov et al. 2019, arXiv:1906.10771", "taylor:TaylorImportance",
         needs_data=True, default_allocation="global",
+    ),
+    _criterion(
+        "taylor-abs", "Taylor, absolute",
+        "Taylor without squaring: many small changes count as much as one large one.",
+        "Molchanov et al. 2019, arXiv:1906.10771", "taylor:TaylorAbsImportance",
+        needs_data=True, default_allocation="global",
+    ),
+    _criterion(
+        "taylor-2", "Taylor, second order",
+        "Adds up how sharply the loss bends with each weight, image by image.",
+        "LeCun et al. 1989; Theis et al. 2018, arXiv:1801.05787", "taylor:TaylorSecondImportance",
+        needs_data=True, default_allocation="global",
+    ),
+    _criterion(
+        "hrank", "HRank", "Removes channels whose feature maps are simple: of low rank.",
+        "Lin et al. 2020, arXiv:2002.10179", "hrank:HRankImportance",
+        needs_data=True,
+    ),
+    _criterion(
+        "nisp", "NISP",
+        "Hands the importance of the last layer back through the weights to every channel.",
+        "Yu et al. 2018, arXiv:1711.05908", "nisp:NispImportance",
+        needs_data=True, ranking="layer",
+    ),
+    _criterion(
+        "nisp-inffs", "NISP with Inf-FS",
+        "NISP that starts from how varied and how independent the last responses are.",
+        "Yu et al. 2018, arXiv:1711.05908; Roffo et al. 2015", "nisp:NispInfFsImportance",
+        needs_data=True, ranking="layer",
     ),
     _criterion(
         "random", "Random", "Removes channels by lot: the floor that any method must beat.",
@@ -127,6 +174,12 @@ _ENTRIES = (
         "All channels of all layers are ranked together; the lowest go.",
         "Liu et al. 2017, arXiv:1708.06519", "msip_core.allocation.ranked:GlobalAllocation",
         ranking="network",
+    ),
+    Entry(
+        "isomorphic", "allocation", "Like among like",
+        "Channels are ranked among layers of the same structure; each kind loses the same share.",
+        "Fang et al. 2024, arXiv:2407.04616",
+        "msip_core.allocation.ranked:IsomorphicAllocation", ranking="network",
     ),
     Entry(
         "channels", "granularity", "Channels", "Removes coupled channels.",

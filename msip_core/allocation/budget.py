@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from msip_core.errors import WrongModelError
-from msip_core.importance.members import group_name, members
+from msip_core.importance.members import group_name, group_structure, members
 
 # Groups are traced at this size too. It is a multiple of the largest stride, so H*W of every layer
 # grows with (imgsz / 64)^2 exactly.
@@ -35,12 +35,14 @@ class Budget:
 
     Attributes:
         names: group names, in the order of every width vector.
+        structures: the pattern of couplings of each group; alike for isomorphic groups.
         widths: (g,) current channels of each group.
         macs_now: MACs of the model as torch-pruning counts them, at `imgsz`.
     """
 
     def __init__(self, model: nn.Module, groups: Sequence[Any], imgsz: int) -> None:
         self.names = tuple(group_name(group) for group in groups)
+        self.structures = tuple(group_structure(group) for group in groups)
         self.widths: Widths = np.array([len(group[0].idxs) for group in groups], np.int64)
         self.imgsz = imgsz
         self._scale = (imgsz / PROBE_SIZE) ** 2

@@ -22,7 +22,7 @@ class FpgmImportance(GroupImportance):
     normalise = True
 
     def member_score(self, member: Member) -> Tensor | None:
-        if member.kind not in ("out", "depthwise"):
+        if not member.filters:
             return None
         return distance_sums(member.rows(member.weight))
 

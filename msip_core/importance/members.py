@@ -38,6 +38,7 @@ class Member:
         indices: (m,) channels of the layer that belong to the group.
         positions: (m,) place of each among the group's channels; a group channel may own
             several of a layer's channels (a concatenation), or none.
+        norm: of a filter, the batch norm that directly follows its convolution, if any.
     """
 
     kind: Kind
@@ -45,6 +46,12 @@ class Member:
     name: str
     indices: Tensor
     positions: Tensor
+    norm: nn.Module | None = None
+
+    @property
+    def filters(self) -> bool:
+        """Whether these are filters, which make a channel, not slices that read or scale it."""
+        return self.kind in ("out", "depthwise")
 
     @property
     def weight(self) -> Tensor:
@@ -78,7 +85,14 @@ def members(group: Any) -> Iterator[Member]:
             name=item.dep.target._name or str(item.dep.layer),
             indices=torch.tensor([item.idxs[i] for i in keep], dtype=torch.long),
             positions=torch.tensor([place[item.root_idxs[i]] for i in keep], dtype=torch.long),
+            norm=_own_norm(item.dep.target) if kind in ("out", "depthwise") else None,
         )
+
+
+def _own_norm(node: Any) -> nn.Module | None:
+    """The batch norm that reads a convolution's output in torch-pruning's graph."""
+    follows = (after.module for after in node.outputs)
+    return next((m for m in follows if isinstance(m, nn.modules.batchnorm._BatchNorm)), None)
 
 
 def _kind(dep: Any) -> Kind | None:
@@ -110,6 +124,20 @@ def width(group: Any) -> int:
 def group_name(group: Any) -> str:
     """Name of the convolution at the root of a group; the same in every copy of the model."""
     return str(group[0].dep.target._name)
+
+
+def group_structure(group: Any) -> str:
+    """The pattern of couplings of a group: alike for groups of isomorphic sub-networks.
+
+    The types along every edge and the side that is cut, in torch-pruning's order; with
+    `isomorphic=True` it tells groups apart in the same way.
+    """
+    reads = (function.prune_conv_in_channels, function.prune_linear_in_channels)
+    return " ".join(
+        f"{type(item.dep.source.module).__name__}>{type(item.dep.target.module).__name__}"
+        f".{'in' if item.dep.pruning_fn in reads else 'out'}"
+        for item in group.items
+    )
 
 
 def gather_members(
@@ -175,3 +203,15 @@ class GroupImportance(tp.importance.Importance):
                 parts.append((member.positions, values))
         score = gather_members(parts, width(group), self.reduction)
         return score / score.mean().clamp_min(1e-300) if self.normalise else score
+
+
+class ResponseImportance(GroupImportance):
+    """Base of the criteria that score a channel by its response: one kind of response statistics,
+    looked up for every filter; mean over the group's filters."""
+
+    def member_score(self, member: Member) -> Tensor | None:
+        if not member.filters:
+            return None
+        (kind,) = self.needs
+        scores: Tensor = self.statistics.response[kind][member.name]
+        return scores[member.indices]

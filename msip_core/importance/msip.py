@@ -68,7 +68,7 @@ class _Msip(GroupImportance):
     def terms(self, group: Any) -> Terms:
         """The four terms of a group, from the statistics and the current weights."""
         every = list(members(group))
-        filters = [m for m in every if m.kind in ("out", "depthwise")]
+        filters = [m for m in every if m.filters]
         stats, options, n = self.statistics, self.options, width(group)
         gradient = stats.gradient["taylor" if options.gradient == "taylor" else "grad2"]
         label = "information" if options.information == "label" else "loss-information"

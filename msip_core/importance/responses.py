@@ -149,6 +149,13 @@ def _at(a: Tensor, cells: list[Tensor]) -> Tensor:
     return torch.cat(picked).float().cpu()
 
 
+def conv_blocks(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every Conv block (convolution, batch norm, activation), by the name of its convolution."""
+    for name, module in model.named_modules():
+        if isinstance(getattr(module, "conv", None), nn.Conv2d) and hasattr(module, "act"):
+            yield f"{name}.conv", module
+
+
 @contextmanager
 def watched(model: nn.Module, see: Any) -> Iterator[None]:
     """Call `see(name of the convolution, output)` for every Conv block while inside."""
@@ -156,11 +163,7 @@ def watched(model: nn.Module, see: Any) -> Iterator[None]:
     def hook(name: str) -> Any:
         return lambda _module, _inputs, output: see(name, output.detach())
 
-    handles = [
-        module.register_forward_hook(hook(f"{name}.conv"))
-        for name, module in model.named_modules()
-        if isinstance(getattr(module, "conv", None), nn.Conv2d) and hasattr(module, "act")
-    ]
+    handles = [block.register_forward_hook(hook(name)) for name, block in conv_blocks(model)]
     try:
         yield
     finally:

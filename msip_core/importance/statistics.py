@@ -5,27 +5,34 @@ turned into per-weight scores per batch, and averaged over batches (scoring the 
 would say nothing: it is about 0 at a minimum). Batch norm is in eval mode: in train mode it makes
 a filter scale-free and the sum of w*g over it vanishes. Responses are counted on the way.
 
+Only what is asked for is done: ranks need a few smaller images, forward only; second-order scores
+the gradient of every image on its own; NISP one backward pass through a linear copy.
+
 Memory is bounded by one micro-batch, whatever the number of images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from ultralytics.utils import IterableSimpleNamespace
 from ultralytics.utils.loss import v8DetectionLoss
 
+from msip_core.detector.library import copy_model
 from msip_core.importance.calibration import CalibrationSet
+from msip_core.importance.gradients import GRADIENT, OF_BATCH, OF_IMAGE, add_scores
+from msip_core.importance.hrank import IMAGES, RankTally, shrunk
 from msip_core.importance.msip import SPARSITY_EPS
+from msip_core.importance.nisp import Pooled, column_sums, last_convolutions, propagate
+from msip_core.importance.ready import ready
 from msip_core.importance.responses import CellSampler, LayerResponse, watched
 
-GRADIENT = frozenset({"taylor", "taylor-abs", "grad2"})
-RESPONSE = frozenset({"sparsity", "information", "loss-information"})
+COUNTED = frozenset({"sparsity", "information", "loss-information"})
+POOLED = frozenset({"nisp-inffs"})
+RESPONSE = COUNTED | POOLED | frozenset({"rank", "nisp"})
 LOSS_QUARTILES = 4
 
 
@@ -35,18 +42,19 @@ class Statistics:
 
     Attributes:
         gradient: kind -> layer name -> (out, in) for convolutions, summed over the kernel, and
-            (c,) for batch norms. Kinds: "taylor" (w*g)^2, "taylor-abs" |w*g|, "grad2" g^2.
+            (c,) for batch norms. Kinds: "taylor" (w*g)^2, "taylor-abs" |w*g|, "grad2" g^2,
+            "taylor-2" (w*g)^2 / 2 of single images.
         response: kind -> name of the convolution -> (c,). Kinds: "sparsity" in [0, 1],
-            "information" and "loss-information" in bits.
+            "information" and "loss-information" in bits, "rank" in [0, 1] (the tie-break may
+            lift a full rank above 1 by a millionth), "nisp" and "nisp-inffs" without unit.
         gathered: which kinds are there.
-        images, loss: how many images, and their mean loss.
+        images: how many images there were.
     """
 
     gradient: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     response: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     gathered: frozenset[str] = frozenset()
     images: int = 0
-    loss: float = 0.0
 
 
 def gather(
@@ -64,7 +72,7 @@ def gather(
         raise ValueError(f"The calibration pass cannot gather {', '.join(sorted(unknown))}.")
     if not needs:
         return Statistics()
-    with _ready(model):
+    with ready(model):
         return _Pass(model, calibration, needs, ctx).run()
 
 
@@ -80,27 +88,73 @@ class _Pass:
         self.cells = CellSampler(calibration.seed)
         self.by_loss = "loss-information" in needs
         labels = LOSS_QUARTILES if self.by_loss else int(self.criterion.nc) + 1
-        self.respond = bool(needs & RESPONSE)
         self._labels = labels
         self.layers: dict[str, LayerResponse] = {}
         self.quartile = torch.zeros(len(calibration), dtype=torch.long)
-        self.sums = {kind: dict[str, Tensor]() for kind in needs & GRADIENT}
-        self.loss = 0.0
+        self.pooled = Pooled(model)
+        self.gradient = {kind: dict[str, Tensor]() for kind in needs & GRADIENT}
 
     def run(self) -> Statistics:
-        if self.respond:
+        if self.needs & COUNTED:
             self._look()
+        if self.needs & (OF_BATCH | COUNTED | POOLED):
+            self._batches()
+        if self.needs & OF_IMAGE:
+            self._images()
+        return Statistics(self.gradient, self._responses(), self.needs, len(self.calibration))
+
+    # --- the batches ---------------------------------------------------------------
+
+    def _batches(self) -> None:
+        """Every batch once: forward, and backward where gradients are scored."""
+        kinds = self.needs & OF_BATCH
         batches = list(self.calibration.batches())
         for batch in batches:
             self.model.zero_grad(set_to_none=True)
             for part in self.calibration.micro_batches(batch):
-                self._step(part)
-            for kind, sums in self.sums.items():
-                _add_scores(self.model, kind, sums)
+                self._step(part, backward=bool(kinds))
+            for kind in kinds:
+                add_scores(self.model, kind, self.gradient[kind])
             self.cells.forget()
-        gradient = {k: {n: t / len(batches) for n, t in s.items()} for k, s in self.sums.items()}
-        return Statistics(gradient, self._responses(), self.needs, len(self.calibration),
-                          self.loss / max(1, len(self.calibration)))  # fmt: skip
+        self._average(kinds, len(batches))
+
+    def _step(self, part: range, *, backward: bool) -> None:
+        self._pause()
+        with self._watching(part), torch.set_grad_enabled(backward):
+            if not backward:
+                self.model(self.calibration.pixels(part, self.device))
+                return
+            loss = self._loss(part)
+        loss.backward()
+
+    def _watching(self, part: range) -> AbstractContextManager[Any]:
+        """Count and pool what passes, as far as it is asked for."""
+        watching = ExitStack()
+        if self.needs & COUNTED:
+            watching.enter_context(
+                watched(
+                    self.model, lambda name, a: self.layers[name].count(a, *self._cells(a, part))
+                )
+            )
+        if self.needs & POOLED:
+            watching.enter_context(self.pooled.watching())
+        return watching
+
+    def _loss(self, part: range) -> Tensor:
+        output = self.model(self.calibration.pixels(part, self.device))
+        targets = {k: v.to(self.device) for k, v in self.calibration.targets(part).items()}
+        return self.criterion(output, targets)[0].sum()
+
+    def _average(self, kinds: frozenset[str], count: int) -> None:
+        for kind in kinds:
+            self.gradient[kind] = {n: t / count for n, t in self.gradient[kind].items()}
+
+    def _pause(self) -> None:
+        if self.ctx is not None:
+            self.ctx.check_stop()
+            self.ctx.beat()
+
+    # --- scales and labels of the counted responses -------------------------------------
 
     @torch.no_grad()
     def _look(self) -> None:
@@ -138,94 +192,49 @@ class _Pass:
         order = torch.tensor(losses).argsort(stable=True)
         self.quartile[order] = torch.arange(len(order)) * LOSS_QUARTILES // max(1, len(order))
 
-    def _loss(self, part: range) -> Tensor:
-        output = self.model(self.calibration.pixels(part, self.device))
-        targets = {k: v.to(self.device) for k, v in self.calibration.targets(part).items()}
-        return self.criterion(output, targets)[0].sum()
+    # --- single images, ranks, NISP -------------------------------------------------------
 
-    def _step(self, part: range) -> None:
+    def _images(self) -> None:
+        """Scores of every image's own gradient."""
+        kinds = self.needs & OF_IMAGE
+        for i in range(len(self.calibration)):
+            self._pause()
+            self.model.zero_grad(set_to_none=True)
+            self._loss(range(i, i + 1)).backward()
+            for kind in kinds:
+                add_scores(self.model, kind, self.gradient[kind])
+        self._average(kinds, len(self.calibration))
+
+    @torch.no_grad()
+    def _ranks(self) -> dict[str, Tensor]:
+        """HRank of every Conv block, from the first few images made small."""
+        tally = RankTally()
+        few = range(min(IMAGES, len(self.calibration)))
+        with watched(self.model, tally.see):
+            for part in self.calibration.micro_batches(few):
+                self._pause()
+                self.model(shrunk(self.calibration.pixels(part, self.device)))
+                tally.add_images(len(part))
+        return tally.scores()
+
+    def _nisp(self, seeds: dict[str, Tensor]) -> dict[str, Tensor]:
+        """NISP of every Conv block at the size of the images, on the CPU: not every accelerator
+        knows float64."""
         self._pause()
-
-        def count(name: str, a: Tensor) -> None:
-            self.layers[name].count(a, *self._cells(a, part))
-
-        watching = watched(self.model, count) if self.respond else nullcontext()
-        with watching, torch.set_grad_enabled(bool(self.sums)):
-            loss = self._loss(part)
-        self.loss += float(loss.detach())
-        if self.sums:
-            loss.backward()
-
-    def _pause(self) -> None:
-        if self.ctx is not None:
-            self.ctx.check_stop()
-            self.ctx.beat()
+        image = torch.zeros(1, *self.calibration.images.shape[1:])
+        return propagate(copy_model(self.model).cpu(), image, seeds)  # type: ignore[arg-type]
 
     def _responses(self) -> dict[str, dict[str, Tensor]]:
         found: dict[str, dict[str, Tensor]] = {}
-        for kind in self.needs & RESPONSE:
+        for kind in self.needs & COUNTED:
             found[kind] = {
                 name: layer.sparsity() if kind == "sparsity" else layer.information()
                 for name, layer in self.layers.items()
             }
+        if "rank" in self.needs:
+            found["rank"] = self._ranks()
+        if "nisp" in self.needs:
+            found["nisp"] = self._nisp(column_sums(last_convolutions(self.model)))
+        if "nisp-inffs" in self.needs:
+            found["nisp-inffs"] = self._nisp(self.pooled.seeds())
         return found
-
-
-@torch.no_grad()
-def _add_scores(model: nn.Module, kind: str, sums: dict[str, Tensor]) -> None:
-    """Add one batch's per-weight scores to `sums`."""
-    for name, layer in model.named_modules():
-        weight = getattr(layer, "weight", None)
-        if weight is None or weight.grad is None:  # no weights, or fixed ones, such as DFL's
-            continue
-        if isinstance(layer, nn.Conv2d):
-            score = _score(kind, weight * weight.grad, weight.grad).flatten(2).sum(2)
-        elif isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            shift: Any = layer.bias
-            # Scale and shift act together: one channel's first-order change is their sum.
-            score = _score(kind, weight * weight.grad + shift * shift.grad, weight.grad)
-            if kind == "grad2":
-                score = score + shift.grad.double() ** 2
-        else:
-            continue
-        sums[name] = sums.get(name, 0) + score.cpu()
-
-
-def _score(kind: str, change: Tensor, gradient: Tensor) -> Tensor:
-    """Score of each weight from its first-order loss change w*g and its gradient g."""
-    if kind == "taylor-abs":
-        return change.double().abs()
-    return (change if kind == "taylor" else gradient).double() ** 2
-
-
-@contextmanager
-def _ready(model: nn.Module) -> Iterator[None]:
-    """Eval mode, gradients on, loss gains as attributes, no cached anchors; then all as before."""
-    modes = {module: module.training for module in model.modules()}
-    flags = {p: p.requires_grad for p in model.parameters()}
-    grads = {p: p.grad for p in model.parameters()}
-    args = model.args
-    head: Any = model.model[-1]  # type: ignore[index]
-    fixed = {id(p) for p in head.dfl.parameters()}
-    model.eval()
-    # Anchors cached under inference mode cannot take part in a backward pass.
-    head.shape = None
-    if isinstance(args, dict):  # as a loaded checkpoint has them; the loss wants attributes
-        model.args = IterableSimpleNamespace(**{**_GAINS, **args})
-    for p in model.parameters():
-        p.requires_grad_(id(p) not in fixed)
-        p.grad = None
-    try:
-        with torch.enable_grad():
-            yield
-    finally:
-        model.args = args
-        head.shape = None
-        for p, flag in flags.items():
-            p.requires_grad_(flag)
-            p.grad = grads[p]
-        for module, mode in modes.items():
-            module.training = mode
-
-
-_GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch_pruning as tp
+import yaml
 from torch import Tensor, nn
 
 from msip_core.detector.c2f import to_c2f_v2
@@ -18,12 +19,60 @@ from msip_core.importance.members import members, width
 IMGSZ = 64
 
 
+# YOLOv8 with depthwise-separable downsampling: a depthwise 3x3 of stride 2, then a pointwise one.
+DEPTHWISE_YAML = """
+nc: 2
+scale: n
+scales: {n: [0.33, 0.125, 512]}
+backbone:
+  - [-1, 1, Conv, [64, 3, 2]] # 0-P1/2
+  - [-1, 1, DWConv, [64, 3, 2]] # 1-P2/4
+  - [-1, 1, Conv, [128, 1, 1]]
+  - [-1, 3, C2f, [128, True]] # 3
+  - [-1, 1, DWConv, [128, 3, 2]] # 4-P3/8
+  - [-1, 1, Conv, [256, 1, 1]]
+  - [-1, 6, C2f, [256, True]] # 6
+  - [-1, 1, DWConv, [256, 3, 2]] # 7-P4/16
+  - [-1, 1, Conv, [512, 1, 1]]
+  - [-1, 6, C2f, [512, True]] # 9
+  - [-1, 1, DWConv, [512, 3, 2]] # 10-P5/32
+  - [-1, 1, Conv, [1024, 1, 1]]
+  - [-1, 3, C2f, [1024, True]]
+  - [-1, 1, SPPF, [1024, 5]] # 13
+head:
+  - [-1, 1, nn.Upsample, [None, 2, "nearest"]]
+  - [[-1, 9], 1, Concat, [1]]
+  - [-1, 3, C2f, [512]] # 16
+  - [-1, 1, nn.Upsample, [None, 2, "nearest"]]
+  - [[-1, 6], 1, Concat, [1]]
+  - [-1, 3, C2f, [256]] # 19 (P3)
+  - [-1, 1, DWConv, [256, 3, 2]]
+  - [-1, 1, Conv, [256, 1, 1]]
+  - [[-1, 16], 1, Concat, [1]]
+  - [-1, 3, C2f, [512]] # 23 (P4)
+  - [-1, 1, DWConv, [512, 3, 2]]
+  - [-1, 1, Conv, [512, 1, 1]]
+  - [[-1, 13], 1, Concat, [1]]
+  - [-1, 3, C2f, [1024]] # 27 (P5)
+  - [[19, 23, 27], 1, Detect, [nc]]
+"""
+
+
 def thin_detector(width: float = 0.125, seed: int = 0, classes: int = 2) -> DetectionModel:
     """YOLOv8n with C2f_v2 and half the width, batch norms as after some training."""
     from ultralytics.nn.tasks import yaml_model_load
 
     description = yaml_model_load("yolov8n.yaml")
     description["scales"] = {"n": [0.33, width, 512]}
+    return _built(description, seed, classes)
+
+
+def depthwise_detector(seed: int = 0) -> DetectionModel:
+    """The same width with depthwise convolutions in backbone and neck."""
+    return _built(yaml.safe_load(DEPTHWISE_YAML), seed, classes=2)
+
+
+def _built(description: dict[str, Any], seed: int, classes: int) -> DetectionModel:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = DetectionModel(description, nc=classes, verbose=False)

@@ -1,4 +1,5 @@
-"""What every criterion of the catalog must keep (method sheet, section 2)."""
+"""What every criterion of the catalog must keep (method sheet, section 2), on a YOLOv8 and on one
+with depthwise convolutions."""
 
 from __future__ import annotations
 
@@ -12,16 +13,22 @@ from msip_core.detector.library import copy_model
 from msip_core.importance.members import group_name, width
 from msip_core.importance.statistics import gather
 from msip_core.pruning.surgery import prunable_groups, prune_channels
-from tests.importance.kit import IMGSZ, drawn_calibration, permuted, thin_detector
+from tests.importance.kit import (
+    IMGSZ,
+    depthwise_detector,
+    drawn_calibration,
+    permuted,
+    thin_detector,
+)
 
 OPTIONS = MsipOptions()
 EVERYTHING = frozenset().union(*(e.load().required(OPTIONS) for e in CRITERIA.values()))
 every_criterion = pytest.mark.parametrize("name", list(CRITERIA))
 
 
-@pytest.fixture(scope="module")
-def model():
-    return thin_detector()
+@pytest.fixture(scope="module", params=[thin_detector, depthwise_detector])
+def model(request):
+    return request.param()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from msip_core.importance.calibration import letterbox
 from msip_core.importance.statistics import gather
 from tests.importance.kit import IMGSZ, drawn_calibration, thin_detector
 
-ALL = frozenset({"taylor", "taylor-abs", "grad2", "sparsity", "information"})
+ALL = frozenset({"taylor", "taylor-abs", "grad2", "taylor-2", "sparsity", "information", "rank",
+                 "nisp", "nisp-inffs"})  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,50 @@ def test_scores_are_squared_per_batch_and_then_averaged(model, found):
     torch.testing.assert_close(found.gradient["taylor"][name], expected)
 
 
+def test_second_order_scores_come_from_every_image_alone(model, found):
+    name, calibration = "model.4.cv1.conv", drawn_calibration()
+
+    single = replace(calibration, batch=1, micro_batch=1)
+    expected = by_hand(model, single, name) / 2
+
+    torch.testing.assert_close(found.gradient["taylor-2"][name], expected)
+    # The square of a batch's gradient is another ranking.
+    batch = found.gradient["taylor"][name].flatten()
+    assert batch.argsort().tolist() != expected.flatten().argsort().tolist()
+
+
+class Beats:
+    """Counts the safe points of a pass."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def check_stop(self) -> None: ...
+
+    def beat(self) -> None:
+        self.count += 1
+
+
+@pytest.mark.parametrize(
+    ("kinds", "forwards"),
+    [
+        ({"nisp"}, 1),  # a linear copy, no image
+        ({"rank"}, 4),  # 8 images, two at a time
+        ({"nisp-inffs"}, 5),
+        ({"taylor"}, 4),
+        ({"taylor", "taylor-abs", "grad2"}, 4),  # gradients are shared
+        ({"taylor-2"}, 8),
+        ({"taylor", "sparsity", "information"}, 8),  # MSIP: a look, then the pass
+    ],
+)
+def test_only_what_is_asked_for_is_done(model, kinds: set[str], forwards: int):
+    beats = Beats()
+
+    gather(model, drawn_calibration(), frozenset(kinds), beats)
+
+    assert beats.count == forwards
+
+
 def test_two_batches_average_what_each_alone_gives(model, found):
     calibration = drawn_calibration()
     halves = [
@@ -77,8 +122,8 @@ def test_every_scored_layer_is_covered_and_fixed_ones_are_not(model, found):
 
     assert set(found.gradient["taylor"]) == (convs - {"model.22.dfl.conv"}) | norms
     blocks = {n for n in convs if n.endswith(".conv") and "dfl" not in n}
-    assert set(found.response["sparsity"]) == blocks
-    assert set(found.response["information"]) == blocks
+    for kind in ("sparsity", "information", "rank", "nisp", "nisp-inffs"):
+        assert set(found.response[kind]) == blocks
 
 
 def test_micro_batches_bound_memory_and_leave_responses_alone(model, found):

@@ -1,0 +1,216 @@
+"""NISP: importance of the final responses, handed back to every channel through the weights.
+
+    s_l = |W_{l+1}|^T s_{l+1}
+
+All layers at once by ONE backward pass: in a linear copy of the network (W -> |W|; batch norm ->
+|gamma| / sqrt(var + eps) without shift; activations -> identity; max-pool -> mean) the gradient at
+a Conv block's output, summed over space, is s; additions, concatenations and upsampling come for
+free. Everything in float64, since the products of dozens of layers span many decades. A channel
+with a small gamma is kept when important channels read it, unlike in BN scale.
+
+The final responses are the inputs of the six last head convolutions (boxes and classes at three
+scales), every position alike. Their importance s is
+
+    nisp        what the last convolution makes of channel i: sum over o of |W_oi|
+    nisp-inffs  Infinite Feature Selection on the pooled responses of the calibration images:
+                A_ij = a max(sd_i, sd_j) + (1 - a) (1 - |rho_ij|),  a = .5,
+                s_i = row sum of (Id - r A)^-1 - Id,  r = .9 / spectral radius of A
+                with Spearman's rho, and sd in units of the largest, so that the scale of a
+                layer does not matter; a constant response is taken as fully correlated
+
+Scores are for ranking inside one layer only: they grow with every layer that lies behind, so one
+ranking over the network would be senseless; dividing by the group's mean only keeps the numbers
+near 1.
+Source: Yu et al. 2018, arXiv:1711.05908; Inf-FS: Roffo et al. 2015, arXiv:2006.08184.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from msip_core.errors import ConfigError
+from msip_core.importance.members import ResponseImportance
+from msip_core.importance.responses import conv_blocks
+
+MIX = 0.5  # share of the spread in Inf-FS, the rest is independence
+REGULAR = 0.9
+LEAST_IMAGES = 3  # rank correlations of fewer say nothing
+
+
+class NispImportance(ResponseImportance):
+    """Propagated importance, seeded by the last convolutions; divided by the group's mean."""
+
+    needs = frozenset({"nisp"})
+    normalise = True
+
+
+class NispInfFsImportance(NispImportance):
+    """The same, seeded by Inf-FS on calibration responses."""
+
+    needs = frozenset({"nisp-inffs"})
+
+
+def last_convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
+    """The convolutions of the head whose outputs are boxes and classes, by name."""
+    head: Any = model.model[-1]  # type: ignore[index]
+    ends = {id(branch[-1]) for branches in (head.cv2, head.cv3) for branch in branches}
+    return {name: m for name, m in model.named_modules() if id(m) in ends}
+
+
+def column_sums(last: Mapping[str, nn.Conv2d]) -> dict[str, Tensor]:
+    """Seeds of `nisp`: sum over outputs and kernel of |W|, for every channel that is read."""
+    return {name: conv.weight.detach().abs().sum((0, 2, 3)).double() for name, conv in last.items()}
+
+
+# --- the linear copy ---------------------------------------------------------------------------
+
+
+def propagate(net: nn.Module, image: Tensor, seeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """NISP scores of every Conv block.
+
+    Args:
+        net: a copy that may be changed: it is made linear and moved to float64.
+        image: (1, 3, s, s); only its size matters, which says how often kernels hang over edges.
+        seeds: name of a last convolution -> (c,) importance of each channel that it reads.
+
+    Returns:
+        name of the convolution of each Conv block -> (c,) float64 score of its output.
+    """
+    make_linear(net)
+    net.eval().requires_grad_(False).double()
+    found: dict[str, Tensor] = {}
+    ends: list[tuple[Tensor, Tensor]] = []
+
+    def collect(name: str, output: Tensor) -> None:
+        found[name] = torch.zeros(output.shape[1], dtype=torch.float64)
+
+        def keep(gradient: Tensor) -> None:
+            found[name] += gradient.sum((0, 2, 3)).cpu()
+
+        output.register_hook(keep)
+
+    def seed(name: str, x: Tensor) -> None:
+        ends.append((x, seeds[name].to(x).view(1, -1, 1, 1).expand_as(x)))
+
+    with _hooked(net, collect, seed, seeds):
+        net(image.double().requires_grad_(True))
+    torch.autograd.backward([x for x, _ in ends], [s for _, s in ends])
+    return found
+
+
+def make_linear(net: nn.Module) -> None:
+    """Make every layer linear with non-negative weights, in place."""
+    for module in list(net.modules()):
+        for name, child in list(module.named_children()):
+            if type(child).__module__ == "torch.nn.modules.activation":
+                setattr(module, name, nn.Identity())
+            elif isinstance(child, nn.MaxPool2d):
+                # Over what is there, not the padding: an output passes on all of its score.
+                mean = nn.AvgPool2d(
+                    child.kernel_size, child.stride, child.padding, child.ceil_mode,
+                    count_include_pad=False,
+                )  # fmt: skip
+                setattr(module, name, mean)
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, nn.Conv2d | nn.modules.batchnorm._BatchNorm):
+                module.weight.abs_()
+                if module.bias is not None:
+                    module.bias.zero_()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.running_mean.zero_()  # type: ignore[union-attr]
+
+
+@contextmanager
+def _hooked(net: nn.Module, collect: Any, seed: Any, seeds: Mapping[str, Tensor]) -> Iterator[None]:
+    handles = [
+        block.register_forward_hook(lambda _m, _i, output, name=name: collect(name, output))
+        for name, block in conv_blocks(net)
+    ]
+    modules = dict(net.named_modules())
+    handles += [
+        modules[name].register_forward_pre_hook(lambda _m, inputs, name=name: seed(name, inputs[0]))
+        for name in seeds
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+# --- Inf-FS --------------------------------------------------------------------------------------
+
+
+class Pooled:
+    """Mean over space of what each last convolution reads, image by image."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.last = last_convolutions(model)
+        self._rows: dict[str, list[Tensor]] = {name: [] for name in self.last}
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Pool what passes while inside."""
+        handles = [
+            conv.register_forward_pre_hook(
+                lambda _m, inputs, name=name: self._rows[name].append(
+                    inputs[0].detach().mean((2, 3)).double().cpu()
+                )
+            )
+            for name, conv in self.last.items()
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def seeds(self) -> dict[str, Tensor]:
+        """Seeds of `nisp-inffs`, by name of the last convolution."""
+        return {name: inf_fs(torch.cat(rows)) for name, rows in self._rows.items()}
+
+
+def inf_fs(responses: Tensor) -> Tensor:
+    """Inf-FS importance of each feature: (images, c) -> (c,), float64, >= 0.
+
+    Two features of equal spread without correlation score alike: A = [[.5, 1], [1, .5]] has the
+    spectral radius 1.5, r = .6, and the row sums of all paths are .9 / (1 - .9) = 9.
+
+    Raises:
+        ConfigError: fewer than LEAST_IMAGES images.
+    """
+    if len(responses) < LEAST_IMAGES:
+        raise ConfigError(
+            f"NISP with Inf-FS compares responses over images and needs at least {LEAST_IMAGES} "
+            f"calibration images, not {len(responses)}: raise the calibration batches or choose "
+            "NISP without Inf-FS."
+        )
+    x = responses.double()
+    spread = x.std(0, correction=0)
+    spread = spread / spread.max().clamp_min(1e-300)
+    a = MIX * torch.maximum(spread[:, None], spread) + (1 - MIX) * (1 - spearman(x).abs())
+    radius = torch.linalg.eigvalsh(a).abs().max().clamp_min(1e-300)
+    ones = torch.ones(len(a), 1, dtype=torch.float64)
+    paths = torch.linalg.solve(torch.eye(len(a), dtype=torch.float64) - REGULAR / radius * a, ones)
+    return paths.squeeze(1) - 1
+
+
+def spearman(x: Tensor) -> Tensor:
+    """Rank correlation of the columns, ties with their mean rank: (n, c) -> (c, c); 1 with a
+    constant column, which tells nothing of its own."""
+    columns = x.t().contiguous()
+    ordered = columns.sort(1).values
+    first = torch.searchsorted(ordered, columns, side="left")
+    last = torch.searchsorted(ordered, columns, side="right")
+    ranks = (first + last).double() / 2
+    ranks = ranks - ranks.mean(1, keepdim=True)
+    norms = ranks.norm(dim=1)
+    product = norms[:, None] * norms
+    rho = ranks @ ranks.t() / product.clamp_min(1e-300)
+    return torch.where(product > 0, rho, torch.ones_like(rho)).clamp(-1, 1)

@@ -1,0 +1,208 @@
+"""NISP: final importance handed back through the weights, against numbers by hand and against
+what raising a channel really adds in the linear network."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+from torch import nn
+from ultralytics.nn.modules import Conv
+
+from msip_core.catalog import CRITERIA
+from msip_core.detector.library import copy_model
+from msip_core.errors import ConfigError
+from msip_core.importance.bnscale import BnScaleImportance
+from msip_core.importance.nisp import (
+    NispImportance,
+    Pooled,
+    column_sums,
+    inf_fs,
+    last_convolutions,
+    make_linear,
+    propagate,
+    spearman,
+)
+from msip_core.importance.statistics import Statistics, gather
+from tests.importance.kit import IMGSZ, drawn_calibration, groups_of, thin_detector
+
+
+def block(weight: list[list[float]], gamma: float | list[float] = 1.0) -> Conv:
+    """A 1x1 Conv block with these weights, whose batch norm only scales."""
+    rows = torch.tensor(weight)
+    conv = Conv(rows.shape[1], rows.shape[0], 1)
+    conv.bn.eps = 0.0
+    with torch.no_grad():
+        conv.conv.weight.copy_(rows[..., None, None])
+        conv.bn.weight.copy_(torch.as_tensor(gamma))
+    return conv.eval()
+
+
+def test_the_worked_example():
+    """W1 = [[1,-1],[0,2],[-3,1]], W2 = [[1,-2,0],[0,1,4]], s = (1, .5): hidden (1, 2.5, 2), input
+    (7, 8)."""
+    net = nn.Sequential(
+        block([[1.0], [1.0]]),
+        block([[1, -1], [0, 2], [-3, 1]]),
+        block([[1, -2, 0], [0, 1, 4]]),
+        nn.Conv2d(2, 1, 1),
+    )
+
+    found = propagate(net, torch.zeros(1, 1, 1, 1), {"3": torch.tensor([1, 0.5])})
+
+    assert found["2.conv"].tolist() == pytest.approx([1, 0.5])
+    assert found["1.conv"].tolist() == pytest.approx([1, 2.5, 2])
+    assert found["0.conv"].tolist() == pytest.approx([7, 8])
+
+
+def test_every_position_of_the_final_responses_counts():
+    net = nn.Sequential(block([[1.0], [3.0]]), block([[1.0, 2.0]]), nn.Conv2d(1, 1, 1))
+
+    found = propagate(net, torch.zeros(1, 1, 4, 5), {"2": torch.ones(1)})
+
+    assert found["0.conv"].tolist() == pytest.approx([20, 40])
+
+
+def test_a_channel_with_a_small_gamma_that_feeds_important_ones_is_kept():
+    net = nn.Sequential(
+        block([[1.0], [1.0]], [0.1, 1.0]), block([[10, 1], [10, 1]]), nn.Conv2d(2, 1, 1)
+    )
+    (group, *_) = groups_of(net, torch.zeros(1, 1, 4, 4), [net[1].conv, net[2]])
+    scores = propagate(deepcopy(net), torch.zeros(1, 1, 4, 4), column_sums({"2": net[2]}))
+    statistics = Statistics(response={"nisp": scores}, gathered=frozenset({"nisp"}))
+
+    assert NispImportance(statistics)(group).argsort().tolist() == [1, 0]
+    assert BnScaleImportance()(group).argsort().tolist() == [0, 1]
+    # Its own gamma does count for the channels before it.
+    ratio = propagate(nn.Sequential(block([[1.0], [1.0]]), block([[1, 0], [0, 1]], [0.1, 1.0]),
+                                    nn.Conv2d(2, 1, 1)),
+                      torch.zeros(1, 1, 4, 4), {"2": torch.ones(2)})["0.conv"]  # fmt: skip
+    assert (ratio[0] / ratio[1]).item() == pytest.approx(0.1)
+
+
+def test_column_sums_add_up_what_the_last_convolution_reads():
+    last = nn.Conv2d(2, 3, 1)
+    with torch.no_grad():
+        last.weight.copy_(torch.tensor([[1.0, -2], [0, 4], [-3, 0.5]])[..., None, None])
+
+    assert column_sums({"last": last})["last"].tolist() == pytest.approx([4, 6.5])
+
+
+def test_the_final_responses_of_a_detector_are_what_its_six_last_convolutions_read():
+    assert set(last_convolutions(thin_detector())) == {
+        f"model.22.{branch}.{scale}.2" for branch in ("cv2", "cv3") for scale in range(3)
+    }
+
+
+def seeded(net: nn.Module, seeds: dict[str, torch.Tensor]) -> float:
+    """The final responses of a network to a black image, weighed by their seeds and added up."""
+    modules, seen = dict(net.named_modules()), []
+    handles = [
+        modules[name].register_forward_pre_hook(
+            lambda _m, inputs, s=s: seen.append(float((inputs[0] * s.view(1, -1, 1, 1)).sum()))
+        )
+        for name, s in seeds.items()
+    ]
+    with torch.no_grad():
+        net(torch.zeros(1, 3, IMGSZ, IMGSZ).double())
+    for handle in handles:
+        handle.remove()
+    return sum(seen)
+
+
+@pytest.mark.parametrize("name", ["model.2.cv1", "model.6.cv2", "model.9.cv1", "model.15.cv2"])
+def test_a_score_is_what_raising_the_channel_everywhere_adds_to_the_seeded_responses(name: str):
+    """Through shortcut, concatenation, pooling, upsampling and three scales: without autograd."""
+    model, channel = thin_detector(), 2
+    seeds = column_sums(last_convolutions(model))
+    score = gather(model, drawn_calibration(2), frozenset({"nisp"})).response["nisp"]
+    twin = copy_model(model)
+    make_linear(twin)
+    twin.double().eval()
+    assert seeded(twin, seeds) == 0  # linear, without shift
+
+    def add_one(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        output[:, channel] += 1
+
+    dict(twin.named_modules())[name].register_forward_hook(add_one)
+
+    assert score[f"{name}.conv"][channel].item() == pytest.approx(seeded(twin, seeds), rel=1e-9)
+
+
+def test_the_model_itself_stays_as_it_is():
+    model = thin_detector()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+
+    gather(model, drawn_calibration(), frozenset({"nisp", "nisp-inffs"}))
+
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert isinstance(model.model[0].act, nn.SiLU)
+
+
+# --- Inf-FS -------------------------------------------------------------------------------------
+
+
+def test_two_features_of_equal_spread_without_correlation_score_nine():
+    x = torch.tensor([[1.0, 2], [2, 4], [3, 1], [4, 3]])
+
+    assert spearman(x)[0, 1] == pytest.approx(0)
+    assert inf_fs(x).tolist() == pytest.approx([9, 9])
+
+
+def test_inf_fs_sums_all_paths():
+    x = torch.rand(12, 5, generator=torch.Generator().manual_seed(0)).double()
+    sd = x.numpy().std(0)
+    sd = sd / sd.max()
+    a = 0.5 * np.maximum.outer(sd, sd) + 0.5 * (1 - np.abs(spearmanr(x.numpy()).statistic))
+    a *= 0.9 / np.abs(np.linalg.eigvalsh(a)).max()
+
+    paths = sum(np.linalg.matrix_power(a, k) for k in range(1, 400))
+
+    np.testing.assert_allclose(inf_fs(x).numpy(), paths.sum(1), rtol=1e-9)
+
+
+def test_a_response_that_never_changes_is_the_least_important():
+    x = torch.rand(10, 3, generator=torch.Generator().manual_seed(0))
+    x[:, 1] = 0.7
+
+    assert inf_fs(x).argmin() == 1
+    assert torch.isfinite(inf_fs(torch.ones(4, 3))).all()
+
+
+def test_rank_correlation_gives_ties_their_mean_rank():
+    x = torch.tensor([[1.0, 3], [1, 2], [2, 2], [5, 0], [4, 9]])
+
+    assert spearman(x)[0, 1].item() == pytest.approx(spearmanr(x.numpy()).statistic)
+
+
+def test_the_scale_of_a_layer_does_not_change_inf_fs():
+    x = torch.rand(8, 6, generator=torch.Generator().manual_seed(0))
+
+    torch.testing.assert_close(inf_fs(1000 * x), inf_fs(x))
+
+
+def test_responses_are_pooled_per_image():
+    model, calibration = thin_detector(), drawn_calibration(4)
+    pooled = Pooled(model)
+    with pooled.watching(), torch.no_grad():
+        model(calibration.pixels(range(0, 3)))
+        model(calibration.pixels(range(3, 4)))
+
+    assert all(len(torch.cat(rows)) == 4 for rows in pooled._rows.values())
+    assert set(pooled.seeds()) == set(last_convolutions(model))
+
+
+def test_two_images_are_too_few_for_rank_correlations():
+    with pytest.raises(ConfigError, match="at least 3 calibration images, not 2"):
+        inf_fs(torch.rand(2, 4))
+
+
+def test_nisp_ranks_inside_a_layer_only():
+    """Raw scores grow with what lies behind, so by itself NISP takes the same share everywhere."""
+    assert CRITERIA["nisp"].default_allocation == "uniform"
+    raw = gather(thin_detector(), drawn_calibration(2), frozenset({"nisp"})).response["nisp"]
+    assert raw["model.0.conv"].mean() > 100 * raw["model.21.cv2.conv"].mean()
