@@ -101,6 +101,12 @@ WORKS = MappingProxyType(
                 doi="10.1007/978-3-030-86380-7_4",
             ),
             Citation(
+                "fang2024isomorphic", "inproceedings",
+                ("Fang, Gongfan", "Ma, Xinyin", "Mi, Michael Bi", "Wang, Xinchao"),
+                "Isomorphic Pruning for Vision Models", "European Conference on Computer Vision",
+                "2024", arxiv="2407.04616",
+            ),
+            Citation(
                 "he2018amc", "inproceedings",
                 ("He, Yihui", "Lin, Ji", "Liu, Zhijian", "Wang, Hanrui", "Li, Li-Jia",
                  "Han, Song"),
@@ -183,6 +189,7 @@ _OF_METHOD = MappingProxyType(
 )
 _OF_ALLOCATION = MappingProxyType(
     {
+        "isomorphic": ("fang2024isomorphic",),
         "sensitivity": ("li2017filters",),
         "netadapt": ("yang2018netadapt",),
         "amc": ("he2018amc",),

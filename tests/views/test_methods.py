@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from msip_core.catalog import ALLOCATIONS, CRITERIA, GRANULARITIES, RECOVERIES
 from msip_core.config import TrainConfig
 from msip_core.views.citations import bibliography
 from msip_core.views.methods import methods_text
@@ -43,12 +44,18 @@ def test_only_what_was_used_is_described_and_cited(story: RunStory) -> None:
 
 
 def test_every_reference_is_pointed_at_and_every_pointer_has_one(story: RunStory) -> None:
-    for method in ("msip", "msip-literal", "l2", "lamp", "bnscale", "fpgm", "taylor", "random"):
-        changed = dataclasses.replace(story, config=samples.prune_config(method=method))
+    choices = [
+        *({"method": name} for name in CRITERIA),
+        *({"allocation": name} for name in ALLOCATIONS),
+        *({"granularity": name} for name in GRANULARITIES),
+        *({"recovery": name} for name in RECOVERIES),
+    ]
+    for chosen in choices:
+        changed = dataclasses.replace(story, config=samples.prune_config(**chosen))
         text, _, listed = methods_text(changed, explained=["gradcam"]).partition("References")
 
-        pointed = set(re.findall(r"\[(\d+)\]", text))
-        assert pointed == set(re.findall(r"^\[(\d+)\]", listed, flags=re.MULTILINE)), method
+        pointed = set(re.findall(r"\d+", " ".join(re.findall(r"\[([\d, ]+)\]", text))))
+        assert pointed == set(re.findall(r"^\[(\d+)\]", listed, flags=re.MULTILINE)), chosen
 
 
 def test_a_method_without_weights_names_none(story: RunStory) -> None:
