@@ -183,7 +183,27 @@ _ENTRIES = (
     ),
     Entry(
         "channels", "granularity", "Channels", "Removes coupled channels.",
-        "Fang et al. 2023, arXiv:2301.12900", "msip_core.pruning.surgery:prune_channels",
+        "Fang et al. 2023, arXiv:2301.12900", "msip_core.pruning.channels:Channels",
+    ),
+    Entry(
+        "modules", "granularity", "Channels of some modules",
+        "Removes channels only inside modules of the chosen types; all others keep theirs.",
+        "METHODS section 5", "msip_core.pruning.modules:Modules",
+    ),
+    Entry(
+        "blocks", "granularity", "Blocks inside C2f",
+        "Removes whole bottlenecks inside the C2f blocks, those that matter least first.",
+        "METHODS section 5", "msip_core.pruning.blocks:Blocks",
+    ),
+    Entry(
+        "mixed", "granularity", "Blocks, then channels",
+        "Removes a few whole bottlenecks at first, then coupled channels.",
+        "METHODS section 5", "msip_core.pruning.mixed:Mixed",
+    ),
+    Entry(
+        "layerdrop", "granularity", "LayerDrop",
+        "Removes every other bottleneck that has a shortcut; best after training with LayerDrop.",
+        "Fan et al. 2020, arXiv:1909.11556", "msip_core.pruning.layerdrop:LayerDrop",
     ),
     Entry(
         "finetune", "recovery", "Fine-tuning", "Trains on after each cut.",

@@ -244,6 +244,9 @@ class AllocationOptions(Frozen):
     cost: Literal["macs", "params"] = "macs"
 
 
+ModuleType = Literal["C2f", "SPPF", "Detect", "Conv"]
+
+
 class PruneConfig(RunBase):
     """Make a baseline lighter: `iterations` times score, prune, fine-tune.
 
@@ -251,6 +254,14 @@ class PruneConfig(RunBase):
         model: id of the baseline in the workspace, or a .pt file.
         method: name of an importance criterion in the catalog.
         allocation: name of an allocation in the catalog; None takes the method's own.
+        granularity: name of a granularity in the catalog: what a cut may take away.
+        modules: granularity "modules" removes channels in modules of these types alone.
+        blocks: granularity "mixed" removes so many bottlenecks before it turns to channels.
+        block_score: which bottleneck goes first: the one whose removal costs least mAP50 on
+            validation (untuned), whose last batch norm is smallest, or whose output is nearest
+            to its input.
+        layerdrop_rule: granularity "layerdrop" removes every other shortcut bottleneck, or by
+            `block_score`.
         keep_macs: MACs left at the end, as a share of the baseline's.
         pretrain: optional schedule of the C2f_v2 model before the first iteration.
         adaptive_threshold: False gives every group the same local ratio (an ablation).
@@ -264,6 +275,10 @@ class PruneConfig(RunBase):
     method: str = "msip"
     allocation: str | None = None
     granularity: str = "channels"
+    modules: tuple[ModuleType, ...] = Field(default=("C2f",), min_length=1)
+    blocks: int = Field(default=2, ge=1, le=100)
+    block_score: Literal["map50", "gamma", "cosine"] = "map50"
+    layerdrop_rule: Literal["every-other", "score"] = "every-other"
     recovery: str = "finetune"
     msip: MsipOptions = MsipOptions()
     limits: AllocationOptions = AllocationOptions()

@@ -111,6 +111,7 @@ class IterationRecord(Record):
     weights: dict[str, float] | None = None  # w_k of the four terms, MSIP only
     term_map50: dict[str, float] | None = None  # trial mAP50 per term, dynamic weights only
     alpha: float | None = None
+    blocks: tuple[str, ...] = ()  # bottlenecks that went, as "model.4.m.1"; their layers keep 0
     layers: tuple[LayerChannels, ...]
     model: str = ""  # path below the run folder
 

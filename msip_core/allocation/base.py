@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from msip_core.allocation.table import Corridor, GroupTable, Selection, lowest_widths
+from msip_core.allocation.table import Corridor, GroupTable, Selection
 from msip_core.allocation.window import Steps, settle
 from msip_core.config import AllocationOptions
 
@@ -58,7 +58,7 @@ class Allocation(ABC):
             A selection; `reached` is False where the caps end it above the corridor.
         """
         edge = corridor.high
-        low = lowest_widths(table.original, table.budget.widths, self.limits, iterations)
+        low = table.lowest(self.limits, iterations)
 
         def widths(x: float) -> NDArray[np.float64]:
             return np.clip(self.wanted(table, x), low, table.budget.widths)
@@ -80,7 +80,7 @@ class Allocation(ABC):
             macs=macs,
             alpha=x if self.has_alpha else None,
             reached=macs <= edge,
-            capped=tuple(n for n, k, m in zip(table.names, kept, low, strict=True) if k <= m),
+            capped=tuple(np.array(table.names)[table.open & (kept <= low)].tolist()),
         )
 
     def _solve(self, table: GroupTable, corridor: Corridor, widths: WidthsAt, gain: float) -> float:

@@ -12,6 +12,8 @@ width_g. Everything else (DFL, decoding) does not change and enters as a constan
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,21 @@ from msip_core.importance.members import group_name, group_structure, members
 PROBE_SIZE = 64
 
 Widths = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A piece of the network that can be left out.
+
+    Attributes:
+        layers: its convolutions, each with its batch norm.
+        last: the one of them whose output leaves the piece.
+        reader: the convolution outside that loses the input channels which `last` gave.
+    """
+
+    layers: tuple[str, ...]
+    last: str
+    reader: str
 
 
 class Budget:
@@ -72,22 +89,49 @@ class Budget:
         count = self.macs if cost == "macs" else self.params
         return np.asarray(count(self.widths) - count(one_less), np.float64)
 
-    def halves_freed(self, widths: Widths) -> float:
-        """Half-precision numbers that a file loses with these kept widths: parameters, and the
-        running mean and variance of each batch norm."""
-        norms = float((self.widths - widths) @ self._norm_params)
-        return float(self.params_now - self.params(widths)) + norms
+    def halves(self, widths: Widths) -> float:
+        """Half-precision numbers in a file with these kept widths, up to a constant: parameters,
+        and the running mean and variance of each batch norm."""
+        return float(self.params(widths)) + float(widths @ self._norm_params)
 
     def layer_widths(self, widths: Widths) -> dict[str, int]:
         """Output channels of every convolution with these kept widths, by name."""
         outside = self._out_fixed + self._out @ np.asarray(widths, np.float64)
         return {name: round(float(out)) for name, out in zip(self._layer_names, outside)}
 
+    def without(self, branches: Sequence[Branch]) -> Budget:
+        """The budget of this network with these pieces left out; groups that lived only in them
+        are gone."""
+        twin, row = copy(self), {name: i for i, name in enumerate(self._layer_names)}
+        twin._in, twin._in_fixed = self._in.copy(), self._in_fixed.copy()
+        twin._out, twin._out_fixed = self._out.copy(), self._out_fixed.copy()
+        twin._linear, twin._norm_params = self._linear.copy(), self._norm_params.copy()
+        for branch in branches:
+            reader, last = row[branch.reader], row[branch.last]
+            twin._in[reader] -= self._out[last]
+            twin._in_fixed[reader] -= self._out_fixed[last]
+            for i in (row[name] for name in branch.layers):
+                twin._linear -= 2 * self._area[i] * self._out[i]
+                twin._norm_params -= 2 * self._out[i]
+                twin._fixed_macs -= 2 * self._area[i] * float(self._out_fixed[i]) * self._scale
+                twin._fixed_params -= 2 * float(self._out_fixed[i])
+                twin._out[i], twin._out_fixed[i] = 0, 0
+        twin._keep((twin._out != 0).any(0))
+        return twin
+
     def vector(self, widths: Mapping[str, int]) -> Widths:
         """Named widths as a vector; groups not named keep theirs."""
         return np.array([widths.get(n, int(w)) for n, w in zip(self.names, self.widths)], np.int64)
 
     # --- inside ----------------------------------------------------------------
+
+    def _keep(self, groups: NDArray[np.bool_]) -> None:
+        self.names = tuple(np.array(self.names)[groups].tolist())
+        self.widths = self.widths[groups]
+        self._in, self._out = self._in[:, groups], self._out[:, groups]
+        self._linear, self._norm_params = self._linear[groups], self._norm_params[groups]
+        self.macs_now = float(self.macs(self.widths))
+        self.params_now = round(float(self.params(self.widths)))
 
     def _macs(self, w: NDArray[np.float64]) -> NDArray[np.float64]:
         inside = self._in_fixed + w @ self._in.T

@@ -44,7 +44,8 @@ class LossPerMacAllocation(_Threshold):
 
     def units(self, table: GroupTable) -> NDArray[np.float64]:
         kappa = table.budget.kappa(self.limits.cost)
-        rate = np.concatenate([s / k for s, k in zip(table.scores, kappa, strict=True)])
+        rates = zip(table.scores, kappa, table.open, strict=True)
+        rate = np.concatenate([s / k for s, k, is_open in rates if is_open])
         return float(np.median(rate)) * kappa
 
     def worth(self, table: GroupTable, x: float, steps: Steps) -> NDArray[np.float64]:

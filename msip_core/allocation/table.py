@@ -55,15 +55,21 @@ class GroupTable:
     Attributes:
         scores: per group (channels,) float64, higher = keep.
         original: (g,) channels of each group in the unpruned network.
+        open: (g,) groups that may lose channels at all.
     """
 
     def __init__(
-        self, budget: Budget, scores: Mapping[str, Scores], original: Mapping[str, int]
+        self,
+        budget: Budget,
+        scores: Mapping[str, Scores],
+        original: Mapping[str, int],
+        open: NDArray[np.bool_] | None = None,
     ) -> None:
         self.budget = budget
         self.names = budget.names
         self.scores = tuple(np.asarray(scores[name], np.float64) for name in self.names)
         self.original: Widths = np.array([original[name] for name in self.names], np.int64)
+        self.open = np.ones(len(self.names), bool) if open is None else open
         for name, score, width in zip(self.names, self.scores, budget.widths, strict=True):
             if score.shape != (width,):
                 raise ValueError(f"{name}: {score.shape} scores for {width} channels")
@@ -78,6 +84,11 @@ class GroupTable:
             np.concatenate([[0.0], np.cumsum(s[o])])
             for s, o in zip(self.scores, self.order, strict=True)
         )
+
+    def lowest(self, limits: AllocationOptions, iterations: int = 1) -> Widths:
+        """Fewest channels that each group may keep after so many iterations: (g,)."""
+        low = lowest_widths(self.original, self.budget.widths, limits, iterations)
+        return np.where(self.open, low, self.budget.widths)
 
     def removed(self, widths: Widths) -> dict[str, tuple[int, ...]]:
         """The lowest channels of each group, down to `widths`."""

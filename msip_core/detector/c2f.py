@@ -164,7 +164,8 @@ def _join(block: C2fV2) -> C2f:
     twin = C2f.__new__(C2f)
     nn.Module.__init__(twin)
     twin.c = block.cv0.conv.out_channels
-    twin.cv1, twin.cv2, twin.m = both, block.cv2, block.m
+    # Numbered anew: a block that lost bottlenecks keeps the names of the others.
+    twin.cv1, twin.cv2, twin.m = both, block.cv2, nn.ModuleList(block.m)
     return twin.train(block.training)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from msip_core.config import PruneConfig
 from msip_core.events import EpochRecord, Payload, ProgressRecord, RunContext
+from msip_core.pruning.granularity import granularity_of
 from msip_core.workspace import Workspace
 
 TRAIN_COST = 3.0  # forward and backward, in forwards
@@ -31,17 +32,21 @@ class Part:
 
 
 def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: int,
-         trials: bool) -> list[Part]:  # fmt: skip
-    """All parts of a run in order, for so many images."""
+         trials: bool, blocks: int = 0) -> list[Part]:  # fmt: skip
+    """All parts of a run in order, for so many images (and blocks that could be removed)."""
+    granularity = granularity_of(config)
+    try_blocks = {"map50": (blocks + 1) * val, "gamma": 0, "cosine": calibration}
     parts = [Part(("baseline", 0), val + FIXED_COST)]
     if config.pretrain:
         parts.append(Part(("fit", 0), config.pretrain.epochs * (TRAIN_COST * train + val)))
     for t in range(1, config.iterations + 1):
         before = config.keep_macs ** (SPEED_EXPONENT * (t - 1) / config.iterations)
         after = config.keep_macs ** (SPEED_EXPONENT * t / config.iterations)
-        score = TRAIN_COST * calibration + FIXED_COST
-        if trials and t < config.iterations:
+        score = TRAIN_COST * calibration + FIXED_COST if granularity.takes_channels else 0.0
+        if score and trials and t < config.iterations:
             score += 4 * (val + calibration + FIXED_COST)
+        if granularity.scores_blocks(t):
+            parts.append(Part(("blocks", t), before * try_blocks[config.block_score]))
         parts += [
             Part(("importance", t), before * score),
             Part(("pruning", t), after * FIXED_COST),

@@ -13,10 +13,11 @@ from msip_core.data.dataset import open_dataset
 from msip_core.detector.devices import resolve_device
 from msip_core.detector.library import copy_model
 from msip_core.detector.memory import memory_errors_named
+from msip_core.pruning.bottlenecks import bottlenecks
 from msip_core.pruning.clock import TRAIN_COST, plan
+from msip_core.pruning.granularity import granularity_of
 from msip_core.pruning.iteration import uses_weights
 from msip_core.pruning.network import Network, open_network
-from msip_core.pruning.schedule import check_reachable
 from msip_core.workspace import Workspace
 
 _STEPS, _IMAGES = 3, 4  # measured steps after one to warm up, images in each
@@ -45,15 +46,14 @@ def estimate(config: PruneConfig, workspace: Workspace) -> Estimate:
     """
     dataset = open_dataset(workspace, config.dataset)
     network = open_network(workspace, config.model, config.imgsz)
-    budget = network.budget
-    check_reachable(
-        budget, budget.widths, keep=config.keep_macs, baseline=budget.macs_now,
-        iterations=config.iterations, limits=config.limits,
-    )  # fmt: skip
+    granularity_of(config).check(network.model, network.budget)
     counts = {split: len(dataset.split(split)) for split in ("train", "val", "test")}
     images = min(config.calibration.batches * config.calibration.batch, counts["train"])
     trials = uses_weights(config) and config.msip.dynamic_weights
-    units = sum(p.units for p in plan(config, **counts, calibration=images, trials=trials))
+    parts = plan(
+        config, **counts, calibration=images, trials=trials, blocks=len(bottlenecks(network.model))
+    )
+    units = sum(part.units for part in parts)
     step = train_seconds(
         network, config.imgsz, min(_IMAGES, config.batch), resolve_device(config.device)
     )

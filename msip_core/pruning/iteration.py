@@ -4,7 +4,7 @@ disk, so a run that was stopped goes on with the stage it was in."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,11 +34,14 @@ from msip_core.events import (
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.importance.msip import MsipImportance, MsipLiteralImportance
 from msip_core.importance.statistics import gather
+from msip_core.pruning.block_scores import cosine_scores, gamma_scores, map50_scores
 from msip_core.pruning.bn import recalibrated
+from msip_core.pruning.bottlenecks import Site, bottlenecks, remove_bottlenecks
 from msip_core.pruning.clock import Clock
 from msip_core.pruning.folder import RunFolder
+from msip_core.pruning.granularity import Granularity, Scene
 from msip_core.pruning.schedule import corridor, stopped_by_caps
-from msip_core.pruning.surgery import channel_counts, prunable_groups
+from msip_core.pruning.surgery import channel_counts, prunable_groups, prune_channels
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,9 @@ class RunParts:
     """What every iteration of a run uses.
 
     Attributes:
+        granularity: what a cut may take away.
         baseline_macs: of the unpruned network.
+        whole, sites: costs and bottlenecks of the unpruned network.
         original: group name -> channels in the unpruned network.
         layers: convolution name -> channels in the unpruned network.
     """
@@ -57,7 +62,10 @@ class RunParts:
     pool: DataPool
     calibration: CalibrationSet
     allocation: Allocation
+    granularity: Granularity
     baseline_macs: float
+    whole: Budget
+    sites: tuple[Site, ...]
     original: dict[str, int]
     layers: dict[str, int]
 
@@ -80,7 +88,11 @@ class Iteration:
 
     def run(self) -> IterationRecord:
         """Do what is not done yet."""
-        if not self.files.has("importance.json"):
+        granularity = self.parts.granularity
+        if granularity.takes_blocks(self.index) and not self.files.has("blocks.json"):
+            with self._stage(Stage.IMPORTANCE, "blocks"):
+                self._choose_blocks()
+        if granularity.takes_channels and not self.files.has("importance.json"):
             with self._stage(Stage.IMPORTANCE, "importance"):
                 self._score()
         if not self.files.has("cut.json"):
@@ -98,9 +110,49 @@ class Iteration:
 
     # --- stages ----------------------------------------------------------------
 
+    def _choose_blocks(self) -> None:
+        """Which bottlenecks go; channels are then scored on the network without them."""
+        started = time.perf_counter()
+        parts, model = self.parts, self._previous
+        budget = self._budget(model, prunable_groups(model).groups)
+        band = self._corridor(budget.macs_now)
+        scores: dict[str, float] = {}
+
+        def scored(sites: Sequence[Site]) -> dict[str, float]:
+            scores.update(self._block_scores(model, sites))
+            return scores
+
+        names = parts.granularity.choose_blocks(
+            Scene(
+                sites=bottlenecks(model), budget=budget, whole_sites=parts.sites,
+                whole_budget=parts.whole, iteration=self.index,
+                edge=band.aim if self.index == self.config.iterations else band.high,
+                goal=self.config.keep_macs * parts.baseline_macs, scores=scored,
+            )
+        )  # fmt: skip
+        self.files.write_json(
+            "blocks.json",
+            {"removed": list(names), "scores": scores, "macs_before": budget.macs_now,
+             "seconds": time.perf_counter() - started},
+        )  # fmt: skip
+        if names:
+            said = f"Iteration {self.index} takes out {len(names)} of the {len(parts.sites)} blocks"
+            self.ctx.emit(MilestoneRecord(message=f"{said}: {', '.join(names)}."))
+
+    def _block_scores(self, model: DetectionModel, sites: Sequence[Site]) -> dict[str, float]:
+        if self.config.block_score == "gamma":
+            return gamma_scores(model, sites)
+        if self.config.block_score == "cosine":
+            return cosine_scores(model, sites, self.parts.calibration, self.ctx)
+        return map50_scores(
+            model, sites, lambda trial: self._evaluate(trial).map50,
+            done=self.files.read_json("trials.json") or {},
+            keep=lambda trials: self.files.write_json("trials.json", dict(trials)),
+        )  # fmt: skip
+
     def _score(self) -> None:
         started = time.perf_counter()
-        model = self._previous
+        model = self._start
         groups = prunable_groups(model).groups
         weights = self.feedback.weights
         options = self.config.msip.model_copy(update={"weights": weights} if weights else {})
@@ -129,25 +181,28 @@ class Iteration:
             scores = {name: alone(group).numpy() for name, group in groups.items()}
             table = self._table(model, groups, scores)
             trial = copy_model(model)
-            self._surgery(trial, self.parts.allocation.allocate(table, self._corridor(table)))
+            chosen = self.parts.allocation.allocate(table, self._corridor(self._before(table)))
+            prune_channels(trial, chosen.removed)
             trial = recalibrated(trial, self.parts.calibration, self.ctx)
             found[term] = self._evaluate(trial).map50
         return found
 
     def _cut(self) -> None:
         started = time.perf_counter()
-        model = copy_model(self._previous)
-        groups = prunable_groups(model).groups
-        table = self._table(model, groups, self.files.read_arrays("importance.npz"))
-        selection = self.parts.allocation.allocate(table, self._corridor(table), self.feedback.gain)
-        self._surgery(model, selection)
-        note = self._note(selection)
+        model = copy_model(self._start)
+        alpha = note = None
+        if self.parts.granularity.takes_channels:
+            groups = prunable_groups(model).groups
+            table = self._table(model, groups, self.files.read_arrays("importance.npz"))
+            selection = self.parts.allocation.allocate(
+                table, self._corridor(self._before(table)), self.feedback.gain
+            )
+            prune_channels(model, selection.removed)
+            alpha, note = selection.alpha, self._note(selection)
         self.files.save("cut.pt", model)
         self.files.write_json(
-            "cut.json",
-            {"alpha": selection.alpha, "macs": selection.macs, "note": note,
-             "seconds": time.perf_counter() - started},
-        )  # fmt: skip
+            "cut.json", {"alpha": alpha, "note": note, "seconds": time.perf_counter() - started}
+        )
 
     def _measure_cut(self) -> None:
         """Measure with the batch-norm statistics as they are and recalibrated; keep the better."""
@@ -198,19 +253,37 @@ class Iteration:
         model = self.parts.folder.iteration(self.index - 1).load("model.pt")
         return model.to(self.parts.pool.device)
 
+    @cached_property
+    def _start(self) -> DetectionModel:
+        """The previous model without the blocks that go in this iteration."""
+        names = self._blocks["removed"]
+        if not names:
+            return self._previous
+        model = copy_model(self._previous)
+        remove_bottlenecks(model, names)
+        return model
+
+    @property
+    def _blocks(self) -> dict[str, Any]:
+        return self.files.read_json("blocks.json") or {"removed": [], "seconds": 0.0}
+
+    def _budget(self, model: DetectionModel, groups: Any) -> Budget:
+        return Budget(model, list(groups.values()), self.config.imgsz)
+
     def _table(self, model: DetectionModel, groups: Any, scores: Any) -> GroupTable:
-        budget = Budget(model, list(groups.values()), self.config.imgsz)
-        return GroupTable(budget, scores, self.parts.original)
+        budget = self._budget(model, groups)
+        may_lose = self.parts.granularity.open_groups(model, budget.names)
+        return GroupTable(budget, scores, self.parts.original, may_lose)
 
-    def _corridor(self, table: GroupTable) -> Corridor:
+    def _before(self, table: GroupTable) -> float:
+        """MACs that this iteration started from, with the blocks that it takes out."""
+        return float(self._blocks.get("macs_before", table.budget.macs_now))
+
+    def _corridor(self, now: float) -> Corridor:
         return corridor(
-            self.index, self.config.iterations, baseline=self.parts.baseline_macs,
-            now=table.budget.macs_now, keep=self.config.keep_macs,
-            round_to=self.config.limits.round_to,
+            self.index, self.config.iterations, baseline=self.parts.baseline_macs, now=now,
+            keep=self.config.keep_macs, round_to=self.config.limits.round_to,
         )  # fmt: skip
-
-    def _surgery(self, model: DetectionModel, selection: Selection) -> None:
-        catalog.find("granularity", self.config.granularity).load()(model, selection.removed)
 
     def _evaluate(self, model: DetectionModel) -> Metrics:
         return self.parts.pool.evaluator("val")(model)
@@ -226,9 +299,9 @@ class Iteration:
     def _record(
         self, model: DetectionModel, after: Metrics, tuning: float, started: float
     ) -> IterationRecord:
-        scored, cut, measured = (
-            self.files.read_stage(f"{name}.json") for name in ("importance", "cut", "pruned")
-        )
+        cut, measured = (self.files.read_stage(f"{name}.json") for name in ("cut", "pruned"))
+        blocks = self._blocks
+        scored = self.files.read_json("importance.json") or {"seconds": 0.0}
         before = Metrics.model_validate(measured["metrics"])
         cost = count_cost(model, self.config.imgsz)
         widths = channel_counts(model)
@@ -246,16 +319,20 @@ class Iteration:
             loss_after=after.loss,
             bn_recalibrated=measured["bn_recalibrated"],
             seconds={
-                "importance": scored["seconds"],
+                "importance": blocks["seconds"] + scored["seconds"],
                 "pruning": cut["seconds"],
                 "evaluation": measured["seconds"] + time.perf_counter() - started,
                 "finetuning": tuning,
             },
-            weights=scored["weights"],
-            term_map50=scored["term_map50"],
+            weights=scored.get("weights"),
+            term_map50=scored.get("term_map50"),
             alpha=cut["alpha"],
+            blocks=tuple(blocks["removed"]),
+            # A layer of a block that has gone has no channels left.
             layers=tuple(
-                LayerChannels(name=n, before=previous[n], after=widths[n], original=original)
+                LayerChannels(
+                    name=n, before=previous.get(n, 0), after=widths.get(n, 0), original=original
+                )
                 for n, original in self.parts.layers.items()
             ),
             model=f"iterations/{self.index}/model.pt",

@@ -40,11 +40,13 @@ from msip_core.events import (
 )
 from msip_core.importance.calibration import CalibrationSet, choose_images, load_calibration
 from msip_core.models import open_card
+from msip_core.pruning.bottlenecks import bottlenecks, count_bottlenecks
 from msip_core.pruning.clock import Clock, Part, plan
 from msip_core.pruning.folder import RunFolder, read_record
+from msip_core.pruning.granularity import granularity_of
 from msip_core.pruning.iteration import Feedback, Iteration, RunParts, uses_weights, widths_of
 from msip_core.pruning.recovery import finetune
-from msip_core.pruning.schedule import check_reachable, next_alpha, next_weights
+from msip_core.pruning.schedule import next_alpha, next_weights
 from msip_core.pruning.surgery import channel_counts, prunable_groups
 from msip_core.workspace import Workspace
 
@@ -93,17 +95,15 @@ class PruneRun:
         network = to_c2f_v2(self.source)
         groups = prunable_groups(network).groups
         budget = Budget(network, list(groups.values()), self.config.imgsz)
-        check_reachable(
-            budget, budget.widths, keep=self.config.keep_macs, baseline=budget.macs_now,
-            iterations=self.config.iterations, limits=self.config.limits,
-        )  # fmt: skip
+        granularity = granularity_of(self.config)
+        granularity.check(network, budget)
         baseline = self._baseline()
         reference = self._prepare(network, baseline)
         parts = RunParts(
             config=self.config, ctx=self.ctx, folder=self.folder, pool=self.pool,
             calibration=self._calibration(), allocation=allocation_of(self.config),
-            baseline_macs=budget.macs_now, original=widths_of(budget),
-            layers=channel_counts(network),
+            granularity=granularity, baseline_macs=budget.macs_now, whole=budget,
+            sites=bottlenecks(network), original=widths_of(budget), layers=channel_counts(network),
         )  # fmt: skip
         good, stopped_by = self._iterate(parts, baseline, reference)
         return self._finish(good, stopped_by, baseline)
@@ -182,7 +182,7 @@ class PruneRun:
         """Run the iterations; returns the last good one and why fewer ran than asked."""
         records = self.folder.finished()
         for record in records:
-            for key in ("importance", "pruning", "before", "fit", "after"):
+            for key in ("blocks", "importance", "pruning", "before", "fit", "after"):
                 self.ctx.skip((key, record.index))
         if records:
             # A kill between the file and the event would have lost it; readers go by index.
@@ -285,6 +285,7 @@ class PruneRun:
             test=len(self.dataset.split("test")),
             calibration=len(self.calibration_ids),
             trials=self.weighted and self.config.msip.dynamic_weights,
+            blocks=count_bottlenecks(self.source),
         )
 
     def _begin(self, stage: Stage, key: str, index: int, iteration: int = 0) -> None:

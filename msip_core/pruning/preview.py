@@ -11,8 +11,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 import msip_core
 from msip_core import catalog
-from msip_core.allocation.table import GroupTable, Selection
+from msip_core.allocation.budget import Budget, Widths
+from msip_core.allocation.table import GroupTable
 from msip_core.config import BATCHES, CalibrationConfig, PruneConfig
 from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.detector.devices import resolve_device
@@ -28,16 +29,19 @@ from msip_core.detector.evaluation import check_classes
 from msip_core.detector.fit_state import seed_from
 from msip_core.detector.library import copy_model
 from msip_core.detector.memory import memory_errors_named
-from msip_core.errors import GoalUnreachableError
+from msip_core.errors import ConfigError, GoalUnreachableError
 from msip_core.events import LayerChannels, Record
 from msip_core.importance.calibration import choose_images, load_calibration
 from msip_core.importance.msip import Terms
 from msip_core.importance.statistics import Statistics, gather
+from msip_core.pruning.block_scores import gamma_scores
+from msip_core.pruning.bottlenecks import bottlenecks
 from msip_core.pruning.estimate import disk_gb, memory_gb
+from msip_core.pruning.granularity import Scene, granularity_of
 from msip_core.pruning.iteration import uses_weights, widths_of
 from msip_core.pruning.loop import allocation_of
 from msip_core.pruning.network import Network, open_network
-from msip_core.pruning.schedule import check_reachable, final_window, least_macs
+from msip_core.pruning.schedule import final_window
 from msip_core.pruning.surgery import prunable_groups
 from msip_core.workspace import Workspace, write_json
 
@@ -55,6 +59,8 @@ class Preview(Record):
     Attributes:
         macs, params, size_mb: (before, after) the cut; MACs at the run's image size.
         refused: why the run cannot come to its goal even in steps, else None.
+        blocks: bottlenecks that go whole.
+        note: what the run does otherwise than this preview, else None.
         least: smallest share of the MACs that the run's limits allow.
         images: calibration images that were looked at; 0 where only weights count.
         memory_gb: batch size -> peak of a training step.
@@ -66,6 +72,8 @@ class Preview(Record):
     size_mb: tuple[float, float]
     layers: tuple[LayerChannels, ...]
     refused: str | None
+    blocks: tuple[str, ...] = ()
+    note: str | None = None
     least: float
     images: int
     memory_gb: dict[int, float]
@@ -84,21 +92,24 @@ def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Pr
     check_classes(network.model, dataset.classes)
     scores, images = _scores(config, workspace, network, dataset, progress)
     progress(_CALIBRATING, "Choosing the channels")
-    selection = one_cut(network, scores, config)
-    budget = network.budget
-    kept = budget.vector(selection.widths)
-    after = budget.layer_widths(kept)
+    cut = one_cut(network, scores, config)
+    budget, rest, kept = network.budget, cut.budget, cut.widths
+    after = rest.layer_widths(kept)
+    granularity = granularity_of(config)
+    halves_freed = budget.halves(budget.widths) - rest.halves(kept)
     images_to_learn = len(dataset.split("train"))
     return Preview(
-        macs=(budget.macs_now, float(budget.macs(kept))),
-        params=(float(budget.params_now), float(budget.params(kept))),
-        size_mb=(network.size_mb, network.size_mb - budget.halves_freed(kept) * 2 / 2**20),
+        macs=(budget.macs_now, float(rest.macs(kept))),
+        params=(float(budget.params_now), float(rest.params(kept))),
+        size_mb=(network.size_mb, network.size_mb - halves_freed * 2 / 2**20),
         layers=tuple(
             LayerChannels(name=name, before=width, after=after[name], original=width)
             for name, width in network.layers.items()
         ),
         refused=_refusal(network, config),
-        least=least_macs(budget, budget.widths, config.iterations, config.limits) / budget.macs_now,
+        blocks=cut.blocks,
+        note=_note(config) if granularity.scores_blocks(1) else None,
+        least=granularity.least(network.model, budget) / budget.macs_now,
         images=images,
         memory_gb={
             batch: memory_gb(network, config.model_copy(update={"batch": batch}), images_to_learn)
@@ -108,25 +119,62 @@ def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Pr
     )
 
 
-def one_cut(network: Network, scores: Scores, config: PruneConfig) -> Selection:
-    """The channels that go if the whole way is done at once, within what all steps together
-    may take of a layer."""
-    budget = network.budget
-    table = GroupTable(budget, scores, widths_of(budget))
+class OneCut(NamedTuple):
+    """What goes if the whole way is done at once.
+
+    Attributes:
+        blocks: bottlenecks that go whole.
+        removed: group name -> channels, of the network without these blocks.
+        budget, widths: of that network, and what each of its groups keeps.
+    """
+
+    blocks: tuple[str, ...]
+    removed: Mapping[str, tuple[int, ...]]
+    budget: Budget
+    widths: Widths
+
+
+def one_cut(network: Network, scores: Scores, config: PruneConfig) -> OneCut:
+    """The blocks and channels that go if the whole way is done at once, within what all steps
+    together may take of a layer."""
+    granularity, budget = granularity_of(config), network.budget
+    sites = {site.name: site for site in bottlenecks(network.model)}
     goal = final_window(config.keep_macs * budget.macs_now, config.limits.round_to)
-    return allocation_of(config).allocate(table, goal, iterations=config.iterations)
+    blocks: tuple[str, ...] = ()
+    if granularity.takes_blocks(1):
+        # Neither data nor trials: what the run measures, batch-norm scales stand for.
+        everything = tuple(sites.values())
+        blocks = granularity.choose_blocks(
+            Scene(
+                sites=everything, budget=budget, whole_sites=everything, whole_budget=budget,
+                iteration=1, edge=goal.aim, goal=goal.aim,
+                scores=lambda some: gamma_scores(network.model, some),
+            )
+        )  # fmt: skip
+    rest = budget.without([sites[name].branch for name in blocks])
+    if not granularity.takes_channels:
+        return OneCut(blocks, {}, rest, rest.widths)
+    may_lose = granularity.open_groups(network.model, rest.names)
+    table = GroupTable(rest, scores, widths_of(budget), may_lose)
+    found = allocation_of(config).allocate(table, goal, iterations=config.iterations)
+    return OneCut(blocks, found.removed, rest, rest.vector(found.widths))
 
 
 def _refusal(network: Network, config: PruneConfig) -> str | None:
-    budget = network.budget
     try:
-        check_reachable(
-            budget, budget.widths, keep=config.keep_macs, baseline=budget.macs_now,
-            iterations=config.iterations, limits=config.limits,
-        )  # fmt: skip
-    except GoalUnreachableError as error:
+        granularity_of(config).check(network.model, network.budget)
+    except (GoalUnreachableError, ConfigError) as error:
         return error.message
     return None
+
+
+def _note(config: PruneConfig) -> str | None:
+    if config.block_score == "gamma":
+        return None
+    return (
+        "This preview ranks blocks by the scale of their last batch norm; the run measures each "
+        "of them, so other blocks may go."
+    )
 
 
 def calibration_for(imgsz: int) -> CalibrationConfig:
@@ -143,6 +191,8 @@ def _scores(
     progress: Progress,
 ) -> tuple[Scores, int]:  # fmt: skip
     """Score of every channel by group, and how many images were looked at for it."""
+    if not granularity_of(config).takes_channels:
+        return {}, 0
     entry = catalog.find("criterion", config.method)
     kind = entry.load()
     seed = seed_from(config.seed, 1, "score")
@@ -169,7 +219,8 @@ def _kept(
     question: dict[str, Any] = {
         "model": [str(network.path), network.path.stat().st_mtime_ns],
         "data": dataset.content_hash, "seed": config.seed,
-        "imgsz": config.imgsz, "calibration": calibration_for(config.imgsz).model_dump(),
+        "groups": list(network.groups), "imgsz": config.imgsz,
+        "calibration": calibration_for(config.imgsz).model_dump(),
         # Both forms of MSIP fuse the same terms; their switches change the terms.
         "of": config.msip.model_dump(exclude={"weights", "dynamic_weights", "fusion"})
         if weighted else config.method,

@@ -27,10 +27,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from msip_core.allocation.budget import Budget, Widths
-from msip_core.allocation.table import Corridor, lowest_widths
+from msip_core.allocation.table import Corridor
 from msip_core.config import AllocationOptions, MsipWeights
-from msip_core.errors import GoalUnreachableError
 
 ALPHA_RANGE = (0.1, 2.0)
 ALPHA_RATE, ALPHA_LOSS = 5.0, 0.02
@@ -102,34 +100,6 @@ def _floored(w: np.ndarray, floor: float) -> np.ndarray:
         if not below.any():
             return scaled
         low |= below
-
-
-def least_macs(
-    budget: Budget, original: Widths, iterations: int, limits: AllocationOptions
-) -> float:
-    """MACs of the smallest network that the limits allow after so many iterations."""
-    return float(budget.macs(lowest_widths(original, budget.widths, limits, iterations)))
-
-
-def check_reachable(
-    budget: Budget, original: Widths, *, keep: float, baseline: float, iterations: int,
-    limits: AllocationOptions,
-) -> None:  # fmt: skip
-    """Refuse a goal that the limits cannot reach, before any work is done.
-
-    Raises:
-        GoalUnreachableError: says which limit stops it and how far one would come.
-    """
-    least = least_macs(budget, original, iterations, limits)
-    if least <= final_window(keep * baseline, limits.round_to).high:
-        return
-    raise GoalUnreachableError(
-        f"{keep:.1%} of the multiply-adds cannot be reached: taking at most "
-        f"{limits.max_removed_per_iteration:.0%} of a layer's channels per iteration and leaving "
-        f"at least {limits.min_kept:.0%} of them, {iterations} "
-        f"iteration{'s' if iterations > 1 else ''} come down to {least / baseline:.1%} at best. "
-        "Allow more iterations, a larger share per iteration, or keep more."
-    )
 
 
 def stopped_by_caps(

@@ -66,18 +66,35 @@ def prunable_groups(model: nn.Module) -> PruningGraph:
             graph = tp.DependencyGraph().build_dependency(
                 model, example, output_transform=_raw, verbose=False
             )
-            found = list(
+            groups = list(
                 graph.get_all_groups(
                     ignored_layers=fixed_layers(model), root_module_types=[nn.Conv2d]
                 )
             )
+            place = {module: i for i, module in enumerate(model.modules())}
+            found = [_from_first(graph, group, place) for group in groups]
         except (IndexError, AttributeError) as error:
             raise WrongModelError(
                 "The couplings of this network could not be traced: use an unfused YOLOv8 detector."
             ) from error
-    order = {name: i for i, (name, _) in enumerate(model.named_modules())}
-    found.sort(key=lambda group: order[group_name(group)])
+    found.sort(key=lambda group: place[group[0].dep.layer])
     return PruningGraph(graph, {group_name(group): group for group in found})
+
+
+def _from_first(graph: Any, group: Any, place: Mapping[nn.Module, int]) -> Any:
+    """The same group, rooted at its first convolution.
+
+    torch-pruning walks backwards from the outputs, so a group over a shortcut would bear the name
+    of its last bottleneck, and another name once that bottleneck is taken out.
+    """
+    fn = tp.prune_conv_out_channels
+    convs = [item.dep.layer for item in group.items if item.dep.pruning_fn == fn]
+    if not convs:
+        return group
+    first = min(convs, key=lambda layer: place[layer])
+    if first is group[0].dep.layer:
+        return group
+    return graph.get_pruning_group(first, fn, list(range(first.out_channels)))
 
 
 def _raw(output: Any) -> list[torch.Tensor]:

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import torch
+from torch import nn
+
+from msip_core.allocation.budget import Budget
 from msip_core.config import CalibrationConfig, PruneConfig, TrainingRecipe
+from msip_core.detector.checkpoints import size_mb
+from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.errors import Stopped
 from msip_core.events import (
     IterationRecord,
@@ -14,6 +21,11 @@ from msip_core.events import (
     Stage,
     StageRecord,
 )
+from msip_core.importance.random import RandomImportance
+from msip_core.pruning.bottlenecks import remove_bottlenecks
+from msip_core.pruning.network import Network
+from msip_core.pruning.preview import OneCut, one_cut
+from msip_core.pruning.surgery import channel_counts, prunable_groups, prune_channels
 from msip_core.workspace import Workspace
 
 DATASET, BASELINE, IMGSZ = "drawn", "thin", 64
@@ -89,3 +101,50 @@ def config(**changes) -> PruneConfig:
         "limits": {"round_to": 1},
     }  # fmt: skip
     return PruneConfig.model_validate(settings | changes)
+
+
+def network_of(model: DetectionModel, imgsz: int = IMGSZ) -> Network:
+    """A model as the preview sees it."""
+    groups = prunable_groups(model).groups
+    return Network(
+        path=Path("model.pt"), model=model, groups=groups,
+        budget=Budget(model, list(groups.values()), imgsz), layers=channel_counts(model),
+        size_mb=size_mb(model), activation_bytes=0, weight_bytes=0,
+    )  # fmt: skip
+
+
+def cut_of(model: DetectionModel, asked: PruneConfig, seed: int = 0) -> OneCut:
+    """What the granularity of `asked` takes away at once, channels by lot."""
+    network = network_of(model, asked.imgsz)
+    lot = RandomImportance(seed=seed)
+    scores = {name: lot(group).numpy() for name, group in network.groups.items()}
+    return one_cut(network, scores, asked)
+
+
+def after(model: DetectionModel, cut: OneCut) -> DetectionModel:
+    """A copy with the cut made."""
+    twin = copy_model(model)
+    remove_bottlenecks(twin, cut.blocks)
+    prune_channels(twin, cut.removed)
+    return twin
+
+
+def masked(model: DetectionModel, cut: OneCut) -> DetectionModel:
+    """A copy of the same shape in which all that the cut takes away is silent: gamma and beta of
+    the last batch norm of each block, and of the channels of each group, are zero."""
+    twin, rest = copy_model(model), copy_model(model)
+    remove_bottlenecks(rest, cut.blocks)
+    layers: dict[str, Any] = dict(twin.named_modules())
+    with torch.no_grad():
+        for name in cut.blocks:
+            layers[name].cv2.bn.weight.zero_()
+            layers[name].cv2.bn.bias.zero_()
+        for name, group in prunable_groups(rest).groups.items():
+            gone = set(cut.removed.get(name, ()))
+            for item in group.items:
+                if isinstance(item.dep.layer, nn.BatchNorm2d):
+                    norm = layers[item.dep.target._name]
+                    places = [i for i, r in zip(item.idxs, item.root_idxs) if r in gone]
+                    norm.weight[places] = 0
+                    norm.bias[places] = 0
+    return twin

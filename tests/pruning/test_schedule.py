@@ -10,9 +10,7 @@ import pytest
 from msip_core.allocation.msip import LossPerMacAllocation, MedianAllocation
 from msip_core.allocation.uniform import UniformAllocation
 from msip_core.config import AllocationOptions, MsipWeights
-from msip_core.errors import GoalUnreachableError
 from msip_core.pruning.schedule import (
-    check_reachable,
     corridor,
     next_alpha,
     next_weights,
@@ -112,20 +110,6 @@ def test_iterations_fall_strictly_inside_their_corridors_to_the_goal(kind, step:
 
     assert now / first.macs_now == pytest.approx(0.335, rel=0.02 if step > 1 else 0.005)
     assert step == 1 or now / first.macs_now <= 0.335
-
-
-def test_a_goal_out_of_reach_is_refused_before_any_work():
-    budget = budget_of(thin_detector(0.25), 64)
-
-    with pytest.raises(GoalUnreachableError, match=r"1 iteration come down to .* at best"):
-        check_reachable(
-            budget, budget.widths, keep=0.335, baseline=budget.macs_now, iterations=1,
-            limits=AllocationOptions(round_to=1, max_removed_per_iteration=0.2),
-        )  # fmt: skip
-    check_reachable(
-        budget, budget.widths, keep=0.335, baseline=budget.macs_now, iterations=6,
-        limits=AllocationOptions(round_to=1, max_removed_per_iteration=0.2),
-    )  # fmt: skip
 
 
 def test_the_sentence_about_caps_names_the_layers_and_the_limits():

@@ -1,0 +1,105 @@
+"""How much a bottleneck matters; low ones go first (method sheet, section 5).
+
+    map50    mAP50 on validation, minus that of a copy without the bottleneck, neither tuned
+    gamma    mean |gamma| of its last batch norm: what it adds, at the scale of its output
+    cosine   1 - cos(x, m(x)), mean over calibration images: how far it turns its input
+
+Without a shortcut, a bottleneck can only go together with those behind it in its block; its `map50`
+is that of both. The cosine is for shortcuts alone, where m(x) = x + F(x).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity
+
+from msip_core.detector.library import DetectionModel, copy_model
+from msip_core.importance.calibration import CalibrationSet
+from msip_core.pruning.bottlenecks import Site, bottlenecks, remove_bottlenecks, with_followers
+
+WHOLE = "whole network"  # its own trial, by whose mAP50 the others are measured
+
+
+def map50_scores(
+    model: DetectionModel,
+    sites: Sequence[Site],
+    evaluate: Callable[[DetectionModel], float],
+    done: Mapping[str, float],
+    keep: Callable[[Mapping[str, float]], None],
+) -> dict[str, float]:
+    """Loss of mAP50 on validation without each bottleneck.
+
+    Args:
+        evaluate: mAP50 of a model.
+        done: mAP50 of the trials that an earlier sitting has made.
+        keep: told of all trials after each new one.
+    """
+    everything, trials = bottlenecks(model), dict(done)
+    if WHOLE not in trials:
+        trials[WHOLE] = evaluate(model)
+        keep(trials)
+    for site in sites:
+        if site.name not in trials:
+            trial = copy_model(model)
+            remove_bottlenecks(trial, [s.name for s in with_followers(everything, site)])
+            trials[site.name] = evaluate(trial)
+            keep(trials)
+    return {site.name: trials[WHOLE] - trials[site.name] for site in sites}
+
+
+def gamma_scores(model: nn.Module, sites: Sequence[Site]) -> dict[str, float]:
+    """Mean absolute scale of each bottleneck's last batch norm."""
+    return {
+        site.name: float(_parts(model, site).cv2.bn.weight.detach().abs().mean()) for site in sites
+    }
+
+
+@torch.no_grad()
+def cosine_scores(
+    model: nn.Module, sites: Sequence[Site], calibration: CalibrationSet, ctx: Any = None
+) -> dict[str, float]:
+    """How far each bottleneck turns what it gets, over all calibration images."""
+    sums = {site.name: 0.0 for site in sites}
+    modes = {module: module.training for module in model.modules()}
+    device = next(model.parameters()).device
+    with _seen({site.name: _parts(model, site) for site in sites}, sums):
+        try:
+            model.eval()
+            for batch in calibration.batches():
+                for part in calibration.micro_batches(batch):
+                    if ctx is not None:
+                        ctx.check_stop()
+                        ctx.beat()
+                    model(calibration.pixels(part, device))
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+    return {name: value / len(calibration) for name, value in sums.items()}
+
+
+@contextmanager
+def _seen(modules: Mapping[str, nn.Module], sums: dict[str, float]) -> Iterator[None]:
+    """Add up 1 - cos of every image while the network runs."""
+
+    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def look(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            turned = 1 - cosine_similarity(inputs[0].flatten(1), output.flatten(1), dim=1)
+            sums[name] += float(turned.double().sum())
+
+        return look
+
+    handles = [m.register_forward_hook(hook(name)) for name, m in modules.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _parts(model: nn.Module, site: Site) -> Any:
+    return model.get_submodule(site.name)

@@ -1,0 +1,31 @@
+"""Channels: coupled channels go, anywhere in the network (method sheet, sections 2 to 4).
+
+Source of the couplings: Fang et al. 2023 (DepGraph), arXiv:2301.12900.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from msip_core.allocation.budget import Budget
+from msip_core.pruning.granularity import Granularity
+
+
+class Channels(Granularity):
+    """Every group may lose channels."""
+
+    where: str = ""  # said in a refusal: which layers the limits are about
+
+    def check(self, model: nn.Module, budget: Budget) -> None:
+        limits, steps = self.config.limits, self.config.iterations
+        self._require(
+            self.least(model, budget),
+            budget,
+            f"taking at most {limits.max_removed_per_iteration:.0%} of a layer's channels per "
+            f"iteration and leaving at least {limits.min_kept:.0%} of them{self.where}, {steps} "
+            f"iteration{'s' if steps > 1 else ''}",
+            "Allow more iterations, a larger share per iteration, or keep more.",
+        )
+
+    def least(self, model: nn.Module, budget: Budget) -> float:
+        return float(budget.macs(self._lowest(model, budget)))
