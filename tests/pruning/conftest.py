@@ -9,9 +9,10 @@ from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.data.synthetic import import_example
 from msip_core.detector.build import register_model
 from msip_core.detector.library import DetectionModel
+from msip_core.pruning.network import Network
 from msip_core.workspace import Workspace
 from tests.importance.kit import thin_detector
-from tests.pruning.kit import BASELINE, DATASET, IMGSZ
+from tests.pruning.kit import BASELINE, DATASET, IMGSZ, network_of
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -45,3 +46,8 @@ def dataset(lab: Workspace) -> Dataset:
 @pytest.fixture(scope="session")
 def detector() -> DetectionModel:
     return thin_detector(0.125)
+
+
+@pytest.fixture(scope="session")
+def network(detector: DetectionModel) -> Network:
+    return network_of(detector)

@@ -113,9 +113,8 @@ def network_of(model: DetectionModel, imgsz: int = IMGSZ) -> Network:
     )  # fmt: skip
 
 
-def cut_of(model: DetectionModel, asked: PruneConfig, seed: int = 0) -> OneCut:
+def cut_of(network: Network, asked: PruneConfig, seed: int = 0) -> OneCut:
     """What the granularity of `asked` takes away at once, channels by lot."""
-    network = network_of(model, asked.imgsz)
     lot = RandomImportance(seed=seed)
     scores = {name: lot(group).numpy() for name, group in network.groups.items()}
     return one_cut(network, scores, asked)
