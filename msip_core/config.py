@@ -228,6 +228,10 @@ class CalibrationConfig(Frozen):
     micro_batch: int = Field(default=4, ge=1)
 
 
+GoalKind = Literal["macs", "params", "latency"]
+LatencyFormat = Literal["pytorch", "onnx", "openvino"]
+
+
 class AllocationOptions(Frozen):
     """Limits that every allocation keeps.
 
@@ -235,13 +239,14 @@ class AllocationOptions(Frozen):
         round_to: kept channels per coupled group are multiples of this (1, 4, 8, 16).
         max_removed_per_iteration: largest share of a group's channels one iteration takes.
         min_kept: smallest share of a group's original channels that is left at the end.
-        cost: what a channel is weighed against (kappa): "macs" or "params".
+        cost: what a channel is weighed against (kappa): "macs", "params", or "latency", the
+            milliseconds that a step of eight channels frees on this computer.
     """
 
     round_to: Literal[1, 4, 8, 16] = 8
     max_removed_per_iteration: float = Field(default=0.35, gt=0, lt=1)
     min_kept: float = Field(default=0.1, gt=0, le=1)
-    cost: Literal["macs", "params"] = "macs"
+    cost: GoalKind = "macs"
 
 
 ModuleType = Literal["C2f", "SPPF", "Detect", "Conv"]
@@ -263,6 +268,9 @@ class PruneConfig(RunBase):
         layerdrop_rule: granularity "layerdrop" removes every other shortcut bottleneck, or by
             `block_score`.
         keep_macs: MACs left at the end, as a share of the baseline's.
+        keep_params: parameters left at the end, as a share; takes the place of `keep_macs`.
+        keep_latency: milliseconds left at the end, as a share, measured on the processor of the
+            computer that runs this in `latency_format`; takes the place of `keep_macs`.
         pretrain: optional schedule of the C2f_v2 model before the first iteration.
         adaptive_threshold: False gives every group the same local ratio (an ablation).
         max_map50_drop: guard rail; stop when mAP50 after fine-tuning falls by more than
@@ -284,12 +292,38 @@ class PruneConfig(RunBase):
     limits: AllocationOptions = AllocationOptions()
     calibration: CalibrationConfig = CalibrationConfig()
     keep_macs: float = Field(default=0.335, gt=0.02, lt=1)
+    keep_params: float | None = Field(default=None, gt=0.02, lt=1)
+    keep_latency: float | None = Field(default=None, gt=0.02, lt=1)
+    latency_format: LatencyFormat = "onnx"
     iterations: int = Field(default=16, ge=1, le=200)
     finetune: TrainingRecipe = RECIPES["paper-finetune"]
     pretrain: TrainingRecipe | None = None
     adaptive_threshold: bool = True
     max_map50_drop: float | None = Field(default=0.03, gt=0, lt=1)
     bn_recalibration: Literal["auto", "always", "never"] = "auto"
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> PruneConfig:
+        if self.keep_params is not None and self.keep_latency is not None:
+            raise ValueError(
+                "a run has one goal: give a share of the parameters or of the milliseconds, not "
+                "both"
+            )
+        if self.keep_latency is not None and self.granularity in ("blocks", "layerdrop"):
+            raise ValueError(
+                "whole blocks are too coarse to land on milliseconds: give a share of the "
+                "multiply-adds, or a granularity that goes on with channels"
+            )
+        return self
+
+    @property
+    def goal(self) -> tuple[GoalKind, float]:
+        """What the goal counts, and the share of it that is left at the end."""
+        if self.keep_params is not None:
+            return "params", self.keep_params
+        if self.keep_latency is not None:
+            return "latency", self.keep_latency
+        return "macs", self.keep_macs
 
 
 RunConfig = Annotated[TrainConfig | PruneConfig, Field(discriminator="kind")]

@@ -111,6 +111,7 @@ class IterationRecord(Record):
     weights: dict[str, float] | None = None  # w_k of the four terms, MSIP only
     term_map50: dict[str, float] | None = None  # trial mAP50 per term, dynamic weights only
     alpha: float | None = None
+    latency_ms: float | None = None  # measured; only where the goal is in milliseconds
     blocks: tuple[str, ...] = ()  # bottlenecks that went, as "model.4.m.1"; their layers keep 0
     layers: tuple[LayerChannels, ...]
     model: str = ""  # path below the run folder
@@ -129,6 +130,7 @@ class FinalRecord(Record):
     baseline_test: Metrics | None = None
     cost: Cost
     macs_ratio: float
+    goal_ratio: float | None = None  # what is left of what the goal counts, measured at the end
     stopped_by: str | None = None
     model_id: str
     artifacts: dict[str, str]  # name -> path below the workspace

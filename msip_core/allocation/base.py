@@ -1,9 +1,9 @@
-"""The device that all allocations share: a scalar, bisected to a MACs corridor, then rounded.
+"""The device that all allocations share: a scalar, bisected to a corridor, then rounded.
 
 An allocation says which widths it wants for a scalar x (more x, fewer channels) and what a step
-of channels is worth. This class keeps the caps, solves x on predicted MACs, rounds every group to
-its multiple, and mends what rounding broke by the cheapest steps, so that every method is compared
-at equal MACs.
+of channels is worth. This class keeps the caps, solves x on the predicted count of what the goal
+counts (multiply-adds, parameters or milliseconds), rounds every group to its multiple, and mends
+what rounding broke by the cheapest steps, so that every method is compared at equal counts.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class Allocation(ABC):
     def allocate(
         self, table: GroupTable, corridor: Corridor, gain: float = 1.0, iterations: int = 1
     ) -> Selection:
-        """Choose the channels to remove so that MACs land in the corridor.
+        """Choose the channels to remove so that the count lands in the corridor.
 
         Args:
             gain: feedback of the run. The scalar that meets `corridor.aim` is multiplied by it;
-                where MACs then leave the corridor, it is bisected to the nearer edge.
+                where the count then leaves the corridor, it is bisected to the nearer edge.
             iterations: how many iterations' limits this one cut may use up (a preview: all).
 
         Returns:
@@ -72,36 +72,38 @@ class Allocation(ABC):
         kept = settle(
             table.budget, rounded, low, corridor,
             step=self.limits.round_to, worth=lambda steps: self.worth(table, x, steps),
+            count=table.count,
         )  # fmt: skip
-        macs = float(table.budget.macs(kept))
+        count = float(table.count(kept))
         return Selection(
             removed=table.removed(kept),
             widths=dict(zip(table.names, (int(k) for k in kept), strict=True)),
-            macs=macs,
+            macs=float(table.budget.macs(kept)),
+            count=count,
             alpha=x if self.has_alpha else None,
-            reached=macs <= edge,
+            reached=count <= edge,
             capped=tuple(np.array(table.names)[table.open & (kept <= low)].tolist()),
         )
 
     def _solve(self, table: GroupTable, corridor: Corridor, widths: WidthsAt, gain: float) -> float:
-        """The scalar, bisected on predicted MACs."""
+        """The scalar, bisected on the predicted count."""
         x = self._bisect(table, widths, corridor.aim)
         if gain == 1:
             return x
         x = min(max(x * gain, 0.0), self.upper)
-        macs = float(table.budget.macs(widths(x)))
-        if corridor.low <= macs <= corridor.high:
+        count = float(table.count(widths(x)))
+        if corridor.low <= count <= corridor.high:
             return x
-        return self._bisect(table, widths, corridor.high if macs > corridor.high else corridor.low)
+        return self._bisect(table, widths, corridor.high if count > corridor.high else corridor.low)
 
     def _bisect(self, table: GroupTable, widths: WidthsAt, goal: float) -> float:
-        """Smallest scalar whose MACs are at most `goal` (kept widths fall as it grows)."""
+        """Smallest scalar whose count is at most `goal` (kept widths fall as it grows)."""
         lower, upper = 0.0, self.upper
-        if table.budget.macs(widths(upper)) > goal:
+        if table.count(widths(upper)) > goal:
             return upper
         for _ in range(_HALVINGS):
             middle = (lower + upper) / 2
-            if table.budget.macs(widths(middle)) > goal:
+            if table.count(widths(middle)) > goal:
                 lower = middle
             else:
                 upper = middle

@@ -22,6 +22,7 @@ import torch_pruning as tp
 from numpy.typing import NDArray
 from torch import nn
 
+from msip_core.detector.layer_times import Geometry
 from msip_core.errors import WrongModelError
 from msip_core.importance.members import group_name, group_structure, members
 
@@ -53,9 +54,15 @@ class Budget:
     Attributes:
         names: group names, in the order of every width vector.
         structures: the pattern of couplings of each group; alike for isomorphic groups.
+        layer_names: names of the convolutions.
         widths: (g,) current channels of each group.
         macs_now: MACs of the model as torch-pruning counts them, at `imgsz`.
     """
+
+    _in: NDArray[np.float64]  # (layers, g) channels of a layer per channel of a group
+    _out: NDArray[np.float64]
+    _linear: NDArray[np.float64]  # (g,) operations and parameters of batch norms and pooling
+    _norm_params: NDArray[np.float64]
 
     def __init__(self, model: nn.Module, groups: Sequence[Any], imgsz: int) -> None:
         self.names = tuple(group_name(group) for group in groups)
@@ -97,12 +104,12 @@ class Budget:
     def layer_widths(self, widths: Widths) -> dict[str, int]:
         """Output channels of every convolution with these kept widths, by name."""
         outside = self._out_fixed + self._out @ np.asarray(widths, np.float64)
-        return {name: round(float(out)) for name, out in zip(self._layer_names, outside)}
+        return {name: round(float(out)) for name, out in zip(self.layer_names, outside)}
 
     def without(self, branches: Sequence[Branch]) -> Budget:
         """The budget of this network with these pieces left out; groups that lived only in them
         are gone."""
-        twin, row = copy(self), {name: i for i, name in enumerate(self._layer_names)}
+        twin, row = copy(self), {name: i for i, name in enumerate(self.layer_names)}
         twin._in, twin._in_fixed = self._in.copy(), self._in_fixed.copy()
         twin._out, twin._out_fixed = self._out.copy(), self._out_fixed.copy()
         twin._linear, twin._norm_params = self._linear.copy(), self._norm_params.copy()
@@ -119,6 +126,29 @@ class Budget:
         twin._keep((twin._out != 0).any(0))
         return twin
 
+    def geometries(self) -> dict[str, Geometry]:
+        """Every convolution at `imgsz`, at its present width, in the order of `channels`."""
+        scale = self.imgsz / PROBE_SIZE
+        inputs, outputs = self.channels(self.widths)
+        return {
+            name: Geometry(
+                kernel=round(float(self._kernel[i]) ** 0.5),
+                stride=int(self._stride[i]),
+                side=round(float(self._side[i]) * scale),
+                inputs=round(float(inputs[i])),
+                outputs=round(float(outputs[i])),
+                narrow_in=bool(self._in[i].any()),
+                narrow_out=bool(self._out[i].any()),
+                depthwise=bool(self._depthwise[i]),
+            )
+            for i, name in enumerate(self.layer_names)
+        }
+
+    def channels(self, widths: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Input and output channels of every convolution: (..., g) -> two of (..., layers)."""
+        w = np.asarray(widths, np.float64)
+        return self._in_fixed + w @ self._in.T, self._out_fixed + w @ self._out.T
+
     def vector(self, widths: Mapping[str, int]) -> Widths:
         """Named widths as a vector; groups not named keep theirs."""
         return np.array([widths.get(n, int(w)) for n, w in zip(self.names, self.widths)], np.int64)
@@ -126,7 +156,9 @@ class Budget:
     # --- inside ----------------------------------------------------------------
 
     def _keep(self, groups: NDArray[np.bool_]) -> None:
-        self.names = tuple(np.array(self.names)[groups].tolist())
+        kept = np.flatnonzero(groups)
+        self.names = tuple(self.names[g] for g in kept)
+        self.structures = tuple(self.structures[g] for g in kept)
         self.widths = self.widths[groups]
         self._in, self._out = self._in[:, groups], self._out[:, groups]
         self._linear, self._norm_params = self._linear[groups], self._norm_params[groups]
@@ -152,8 +184,8 @@ class Budget:
         """Fill the tables: geometry of each convolution, and which group owns how much of it."""
         area = _areas(model)
         convs = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d) and n in area]
-        self._layer_names = tuple(name for name, _ in convs)
-        row = {name: i for i, name in enumerate(self._layer_names)}
+        self.layer_names = tuple(name for name, _ in convs)
+        row = {name: i for i, name in enumerate(self.layer_names)}
         shape = (len(convs), len(groups))
         self._in, self._out = np.zeros(shape), np.zeros(shape)
         self._linear = np.zeros(len(groups))
@@ -170,6 +202,8 @@ class Budget:
                     self._out[row[member.name], g] += share
             self._linear[g] += _pooled(group)
         self._area = np.array([area[n] for n, _ in convs], np.float64)
+        self._side = np.array([round(area[n] ** 0.5) for n, _ in convs], np.int64)
+        self._stride = np.array([int(m.stride[0]) for _, m in convs], np.int64)
         self._kernel = np.array([np.prod(m.kernel_size) for _, m in convs], np.float64)
         self._bias = np.array([m.bias is not None for _, m in convs], np.float64)
         self._depthwise = np.array(

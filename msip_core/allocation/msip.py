@@ -43,15 +43,15 @@ class LossPerMacAllocation(_Threshold):
     """One price for a MAC in the whole network (`msip`)."""
 
     def units(self, table: GroupTable) -> NDArray[np.float64]:
-        kappa = table.budget.kappa(self.limits.cost)
+        kappa = table.kappa(self.limits.cost)
         rates = zip(table.scores, kappa, table.open, strict=True)
         rate = np.concatenate([s / k for s, k, is_open in rates if is_open])
         return float(np.median(rate)) * kappa
 
     def worth(self, table: GroupTable, x: float, steps: Steps) -> NDArray[np.float64]:
         freed = steps.macs
-        if self.limits.cost == "params":
-            freed = table.budget.kappa("params")[steps.groups] * (steps.many - steps.few)
+        if self.limits.cost != "macs":
+            freed = table.kappa(self.limits.cost)[steps.groups] * (steps.many - steps.few)
         return step_sums(table, steps) / np.maximum(freed, _TINY)
 
 

@@ -1,26 +1,30 @@
-"""What an allocation gets and gives: scores per group, a MACs corridor, channels to remove."""
+"""What an allocation gets and gives: scores per group, a corridor, channels to remove."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msip_core.allocation.budget import Budget, Widths
-from msip_core.config import AllocationOptions
+from msip_core.allocation.goal import Meter
+from msip_core.config import AllocationOptions, GoalKind
 from msip_core.errors import ConfigError
 
 Scores = NDArray[np.float64]
+_LATENCY_STEP = 8
 
 
 @dataclass(frozen=True)
 class Corridor:
-    """MACs between which an iteration must land.
+    """Counts between which an iteration must land, in what the goal counts.
 
     Attributes:
-        aim: MACs that a first or fixed-ratio step heads for.
+        aim: where a first or fixed-ratio step heads for.
     """
 
     low: float
@@ -36,14 +40,16 @@ class Selection:
         removed: group name -> indices, ascending; groups that lose nothing are absent.
         widths: group name -> channels kept.
         macs: predicted MACs after the cut.
+        count: predicted count after the cut, in what the goal counts.
         alpha: threshold factor that was used; None where the allocation has none.
-        reached: the predicted MACs are not above the corridor.
+        reached: the predicted count is not above the corridor.
         capped: groups that cannot lose more in this iteration.
     """
 
     removed: Mapping[str, tuple[int, ...]]
     widths: Mapping[str, int]
     macs: float
+    count: float
     alpha: float | None
     reached: bool
     capped: tuple[str, ...]
@@ -56,6 +62,8 @@ class GroupTable:
         scores: per group (channels,) float64, higher = keep.
         original: (g,) channels of each group in the unpruned network.
         open: (g,) groups that may lose channels at all.
+        meter: how the goal counts a network.
+        latency: how milliseconds are counted, where a table of this computer is there.
     """
 
     def __init__(
@@ -64,7 +72,11 @@ class GroupTable:
         scores: Mapping[str, Scores],
         original: Mapping[str, int],
         open: NDArray[np.bool_] | None = None,
+        *,
+        meter: Meter = Budget.macs,
+        latency: Meter | None = None,
     ) -> None:
+        self.meter, self.latency = meter, latency
         self.budget = budget
         self.names = budget.names
         self.scores = tuple(np.asarray(scores[name], np.float64) for name in self.names)
@@ -84,6 +96,31 @@ class GroupTable:
             np.concatenate([[0.0], np.cumsum(s[o])])
             for s, o in zip(self.scores, self.order, strict=True)
         )
+
+    def count(self, widths: NDArray[Any]) -> NDArray[np.float64]:
+        """What the goal counts of these kept widths: (..., g) -> (...,)."""
+        return self.meter(self.budget, widths)
+
+    def rescaled(self, factor: float) -> GroupTable:
+        """The same table, its count multiplied: what was measured over what was predicted."""
+        twin, meter = copy(self), self.meter
+        twin.meter = lambda budget, widths: factor * meter(budget, widths)
+        return twin
+
+    def kappa(self, cost: GoalKind) -> NDArray[np.float64]:
+        """What one channel of each group costs: (g,).
+
+        Milliseconds come in steps of 8 channels, so a channel's are an eighth of its step's.
+        """
+        if cost != "latency":
+            return self.budget.kappa(cost)
+        if self.latency is None:
+            raise ValueError("weighing channels by milliseconds needs a table of measured layers")
+        now = self.budget.widths
+        step = np.minimum(_LATENCY_STEP, np.maximum(now - 1, 1))
+        freed = self.latency(self.budget, now) - self.latency(self.budget, now - np.diag(step))
+        # A layer may be no faster with fewer channels; dividing by that must stay possible.
+        return np.maximum(freed / step, 1e-9)
 
     def lowest(self, limits: AllocationOptions, iterations: int = 1) -> Widths:
         """Fewest channels that each group may keep after so many iterations: (g,)."""

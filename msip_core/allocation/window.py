@@ -1,4 +1,4 @@
-"""Bringing rounded widths into a MACs window by the cheapest steps.
+"""Bringing rounded widths into a window of what the goal counts, by the cheapest steps.
 
 A step takes one group to the next multiple below (or above). Above the window the step of least
 worth goes first, below it the one of most worth comes back.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,42 +25,47 @@ class Steps:
         groups: (n,) index of each group.
         few, many: (n,) width without and with the step's channels.
         macs: (n,) MACs that the step's channels cost.
+        freed: (n,) the same in what the goal counts.
     """
 
     groups: NDArray[np.int64]
     few: Widths
     many: Widths
     macs: NDArray[np.float64]
+    freed: NDArray[np.float64]
 
 
+Count = Callable[[NDArray[Any]], NDArray[np.float64]]
 Worth = Callable[[Steps], NDArray[np.float64]]
 
 
 def settle(
-    budget: Budget, widths: Widths, low: Widths, corridor: Corridor, *, step: int, worth: Worth
-) -> Widths:
+    budget: Budget, widths: Widths, low: Widths, corridor: Corridor, *, step: int, worth: Worth,
+    count: Count,
+) -> Widths:  # fmt: skip
     """Widths inside the corridor where steps allow it, else as near as they allow.
 
     Args:
         widths: start, between `low` and the budget's current widths.
         step: 1, or the multiple that widths keep.
+        count: what the goal counts, of widths.
     """
     kept, best, best_gap = widths.copy(), widths.copy(), np.inf
     given_back: set[int] = set()  # a group that overshot is not taken again: no cycles
     for _ in range(int(budget.widths.sum())):
-        macs = float(budget.macs(kept))
-        gap = max(macs - corridor.high, corridor.low - macs, 0.0)
+        now = float(count(kept))
+        gap = max(now - corridor.high, corridor.low - now, 0.0)
         if gap < best_gap:
             best, best_gap = kept.copy(), gap
         if gap == 0:
             return kept
-        down = macs > corridor.high
-        steps = _steps(budget, kept, low, step, down=down)
+        down = now > corridor.high
+        steps = _steps(budget, kept, low, step, count, down=down)
         if down:
             steps = _without(steps, given_back)
         if not len(steps.groups):
             break
-        chosen = _choose(steps, worth(steps), macs, corridor, down=down)
+        chosen = _choose(steps, worth(steps), now, corridor, down=down)
         group = int(steps.groups[chosen])
         if not down:
             given_back.add(group)
@@ -67,8 +73,10 @@ def settle(
     return best
 
 
-def _steps(budget: Budget, kept: Widths, low: Widths, step: int, *, down: bool) -> Steps:
-    """The steps that limits allow, with the MACs of each."""
+def _steps(
+    budget: Budget, kept: Widths, low: Widths, step: int, count: Count, *, down: bool
+) -> Steps:
+    """The steps that limits allow, with the cost of each."""
     if down:
         many, few = kept, np.maximum((kept - 1) // step * step, low)
         open_ = few < many
@@ -79,22 +87,26 @@ def _steps(budget: Budget, kept: Widths, low: Widths, step: int, *, down: bool) 
     few, many = few[groups], many[groups]
     trial = np.repeat(kept[None], len(groups), axis=0)
     trial[np.arange(len(groups)), groups] = few if down else many
-    change = np.abs(budget.macs(trial) - budget.macs(kept)) if len(groups) else np.zeros(0)
-    return Steps(groups, few, many, np.asarray(change, np.float64))
+    if not len(groups):
+        return Steps(groups, few, many, np.zeros(0), np.zeros(0))
+    macs, freed = (np.abs(cost(trial) - cost(kept)) for cost in (budget.macs, count))
+    return Steps(groups, few, many, macs, freed)
 
 
 def _without(steps: Steps, groups: set[int]) -> Steps:
     keep = np.array([g not in groups for g in steps.groups], bool)
-    return Steps(steps.groups[keep], steps.few[keep], steps.many[keep], steps.macs[keep])
+    return Steps(*(values[keep] for values in (
+        steps.groups, steps.few, steps.many, steps.macs, steps.freed
+    )))  # fmt: skip
 
 
 def _choose(
-    steps: Steps, worth: NDArray[np.float64], macs: float, corridor: Corridor, *, down: bool
+    steps: Steps, worth: NDArray[np.float64], now: float, corridor: Corridor, *, down: bool
 ) -> int:
     """The step of least (or, on the way up, most) worth that does not pass the window's far side;
     where all do, the smallest."""
-    allowed = macs - steps.macs >= corridor.low if down else macs + steps.macs <= corridor.high
+    allowed = now - steps.freed >= corridor.low if down else now + steps.freed <= corridor.high
     if not allowed.any():
-        return int(np.argmin(steps.macs))
+        return int(np.argmin(steps.freed))
     rank = worth if down else -worth
     return int(np.flatnonzero(allowed)[np.argmin(rank[allowed])])

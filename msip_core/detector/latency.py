@@ -6,22 +6,23 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from msip_core.config import LatencyFormat
 from msip_core.detector.c2f import to_stock
 from msip_core.detector.export import check_format, export_module
 from msip_core.detector.library import DetectionModel, threads_kept
 from msip_core.errors import ConfigError
 
-RuntimeFormat = Literal["pytorch", "onnx", "openvino"]
-RUNTIMES: tuple[RuntimeFormat, ...] = ("pytorch", "onnx", "openvino")
+RUNTIMES: tuple[LatencyFormat, ...] = get_args(LatencyFormat)
 WARM_UP = 5
 _RESAMPLES = 2000
 Run = Callable[[], Any]
+K = TypeVar("K")
 
 
 class Latency(NamedTuple):
@@ -71,7 +72,7 @@ def measure_latency(
             for n, (name, model) in enumerate(models.items())
             for kind in formats
         }
-        times = _interleaved(runners, runs, report)
+        times = interleaved(runners, runs, report)
     threads = torch.get_num_threads()
     return [
         Latency(name, kind, batch, *_median_interval(values / batch), runs, threads)
@@ -92,10 +93,10 @@ def _check(formats: Sequence[str]) -> None:
             check_format(name)
 
 
-def _interleaved(
-    runners: dict[tuple[str, str], Run], runs: int, report: Callable[[float], None]
-) -> dict[tuple[str, str], NDArray[np.float64]]:
-    """Milliseconds of every timed run, per runner: (runs,)."""
+def interleaved(
+    runners: Mapping[K, Run], runs: int, report: Callable[[float], None]
+) -> dict[K, NDArray[np.float64]]:
+    """Milliseconds of every timed run, per runner: (runs,), all in turn."""
     keys = list(runners)
     times = {key: np.zeros(runs) for key in keys}
     for round_ in range(-WARM_UP, runs):
@@ -130,31 +131,40 @@ def _pytorch(model: DetectionModel, image: NDArray[np.float32], _: Path) -> Run:
 
 
 def _onnx(model: DetectionModel, image: NDArray[np.float32], path: Path) -> Run:
-    import onnxruntime as ort
-
     file = export_module(model, "onnx", path.with_suffix(".onnx"), image.shape[2],
                          batch=image.shape[0])  # fmt: skip
+    return _onnx_run(str(file), image)
+
+
+def _openvino(model: DetectionModel, image: NDArray[np.float32], path: Path) -> Run:
+    folder = export_module(model, "openvino", path.with_name(f"{path.name}_openvino_model"),
+                           image.shape[2], batch=image.shape[0])  # fmt: skip
+    return _openvino_run(str(next(folder.glob("*.xml"))), image)
+
+
+def _onnx_run(model: str | bytes, image: NDArray[np.float32]) -> Run:
+    import onnxruntime as ort
+
     options = ort.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: image}
     return lambda: session.run(None, feed)
 
 
-def _openvino(model: DetectionModel, image: NDArray[np.float32], path: Path) -> Run:
+def _openvino_run(model: str | bytes, image: NDArray[np.float32]) -> Run:
     import openvino
 
-    folder = export_module(model, "openvino", path.with_name(f"{path.name}_openvino_model"),
-                           image.shape[2], batch=image.shape[0])  # fmt: skip
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "INFERENCE_PRECISION_HINT": "f32",  # else bf16 where the processor has it
     }
-    compiled = openvino.Core().compile_model(str(next(folder.glob("*.xml"))), "CPU", settings)
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(model), "CPU", settings)
     request = compiled.create_infer_request()
     return lambda: request.infer([image])
 
@@ -164,3 +174,62 @@ _RUNNERS: dict[str, Callable[[DetectionModel, NDArray[np.float32], Path], Run]] 
     "onnx": _onnx,
     "openvino": _openvino,
 }
+
+
+# --- a runner of one layer: convolution, bias (the folded batch norm), SiLU ---
+
+
+def layer_runner(
+    format: LatencyFormat, image: NDArray[np.float32], outputs: int, *, kernel: int, stride: int,
+    groups: int = 1,
+) -> Run:  # fmt: skip
+    """A call that runs one convolution with random weights on `image` (1, inputs, h, w)."""
+    shape = (outputs, image.shape[1] // groups, kernel, kernel)
+    rng = np.random.default_rng(1)
+    weight = rng.standard_normal(shape, dtype=np.float32) / np.sqrt(np.prod(shape[1:]))
+    bias = np.zeros(outputs, np.float32)
+    if format == "pytorch":
+        return _torch_layer(image, weight, bias, stride, groups)
+    model = _onnx_layer(image.shape, weight, bias, stride, groups)
+    return _onnx_run(model, image) if format == "onnx" else _openvino_run(model, image)
+
+
+def _torch_layer(
+    image: NDArray[np.float32], weight: NDArray[Any], bias: NDArray[Any], stride: int, groups: int
+) -> Run:
+    from torch.nn.functional import conv2d, silu
+
+    x, w, b = (torch.from_numpy(np.asarray(a, np.float32)) for a in (image, weight, bias))
+    pad = weight.shape[2] // 2
+
+    def run() -> Any:
+        with torch.inference_mode():
+            return silu(conv2d(x, w, b, stride, pad, groups=groups), inplace=True)
+
+    return run
+
+
+def _onnx_layer(
+    shape: tuple[int, ...], weight: NDArray[Any], bias: NDArray[Any], stride: int, groups: int
+) -> bytes:
+    from onnx import TensorProto, helper, numpy_helper
+
+    kernel, pad = weight.shape[2], weight.shape[2] // 2
+    nodes = [
+        helper.make_node(
+            "Conv", ["x", "w", "b"], ["y"], kernel_shape=[kernel] * 2, strides=[stride] * 2,
+            pads=[pad] * 4, group=groups,
+        ),
+        helper.make_node("Sigmoid", ["y"], ["s"]),
+        helper.make_node("Mul", ["y", "s"], ["z"]),
+    ]  # fmt: skip
+    values = {"w": np.asarray(weight, np.float32), "b": bias}
+    known = [numpy_helper.from_array(value, name) for name, value in values.items()]
+    floats = TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes, "layer", [helper.make_tensor_value_info("x", floats, list(shape))],
+        [helper.make_tensor_value_info("z", floats, None)], known,
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    found: bytes = model.SerializeToString()
+    return found

@@ -1,7 +1,7 @@
 """Blocks: whole bottlenecks go, those of the lowest score first.
 
 Which one is the least is said by `config.block_score` (pruning.block_scores). An iteration takes
-them, lowest score first, until its MACs are at or below the upper edge of its corridor (the last
+them, lowest score first, until its count is at or below the upper edge of its corridor (the last
 one: the goal), and then puts back, highest score first, those that this did not need. Blocks are
 coarse, so a run ends at or below its goal, at the nearest block. YOLOv8 n and s have ten
 bottlenecks, about a third of their MACs: what lies below can only be reached with channels
@@ -17,6 +17,7 @@ from math import fsum
 from torch import nn
 
 from msip_core.allocation.budget import Budget
+from msip_core.allocation.goal import Goal
 from msip_core.errors import ConfigError
 from msip_core.pruning.bottlenecks import Site, bottlenecks, is_sound, with_followers
 from msip_core.pruning.granularity import Granularity, Scene, freed_by
@@ -39,24 +40,25 @@ class Blocks(Granularity):
 
     def choose_blocks(self, scene: Scene) -> tuple[str, ...]:
         sites = self.candidates(scene.sites)
-        excess = scene.budget.macs_now - scene.edge
+        excess = scene.goal.of(scene.budget) - scene.edge
         if excess <= 0 or not sites:
             return ()
-        freed = freed_by(scene.budget, sites, scene.budget.widths)
+        freed = freed_by(scene.goal, scene.budget, sites)
         return cheapest(sites, scene.scores(sites), freed, excess)
 
-    def check(self, model: nn.Module, budget: Budget) -> None:
+    def check(self, model: nn.Module, budget: Budget, goal: Goal) -> None:
         check_blocks_alone(self.config.allocation)
         sites = self.candidates(bottlenecks(model))
         check_some(sites)
         self._require(
-            self.least(model, budget), budget, f"without any of its {len(sites)} blocks it would",
+            self.least(model, budget, goal), goal,
+            f"without any of its {len(sites)} blocks it would",
             "Keep more, or choose the granularity 'mixed', which goes on with channels.",
         )  # fmt: skip
 
-    def least(self, model: nn.Module, budget: Budget) -> float:
+    def least(self, model: nn.Module, budget: Budget, goal: Goal) -> float:
         sites = self.candidates(bottlenecks(model))
-        return budget.macs_now - sum(freed_by(budget, sites, budget.widths).values())
+        return goal.of(budget) - sum(freed_by(goal, budget, sites).values())
 
 
 def eligible(sites: Sequence[Site], score: str) -> tuple[Site, ...]:
@@ -71,7 +73,7 @@ def cheapest(
     freed: Mapping[str, float],
     excess: float,
 ) -> tuple[str, ...]:
-    """The lowest-scored bottlenecks that free at least `excess` MACs (or all of them).
+    """The lowest-scored bottlenecks that free at least `excess` (or all of them).
 
     Of equal scores the one that frees more goes first, then the first of the network.
     """

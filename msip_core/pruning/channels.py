@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import nn
 
 from msip_core.allocation.budget import Budget
+from msip_core.allocation.goal import Goal
 from msip_core.pruning.granularity import Granularity
 
 
@@ -16,16 +17,16 @@ class Channels(Granularity):
 
     where: str = ""  # said in a refusal: which layers the limits are about
 
-    def check(self, model: nn.Module, budget: Budget) -> None:
+    def check(self, model: nn.Module, budget: Budget, goal: Goal) -> None:
         limits, steps = self.config.limits, self.config.iterations
         self._require(
-            self.least(model, budget),
-            budget,
+            self.least(model, budget, goal),
+            goal,
             f"taking at most {limits.max_removed_per_iteration:.0%} of a layer's channels per "
             f"iteration and leaving at least {limits.min_kept:.0%} of them{self.where}, {steps} "
             f"iteration{'s' if steps > 1 else ''}",
             "Allow more iterations, a larger share per iteration, or keep more.",
         )
 
-    def least(self, model: nn.Module, budget: Budget) -> float:
-        return float(budget.macs(self._lowest(model, budget)))
+    def least(self, model: nn.Module, budget: Budget, goal: Goal) -> float:
+        return goal.of(budget, self._lowest(model, budget))

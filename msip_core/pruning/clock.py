@@ -34,14 +34,14 @@ class Part:
 def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: int,
          trials: bool, blocks: int = 0) -> list[Part]:  # fmt: skip
     """All parts of a run in order, for so many images (and blocks that could be removed)."""
-    granularity = granularity_of(config)
+    granularity, (_, keep) = granularity_of(config), config.goal
     try_blocks = {"map50": (blocks + 1) * val, "gamma": 0, "cosine": calibration}
     parts = [Part(("baseline", 0), val + FIXED_COST)]
     if config.pretrain:
         parts.append(Part(("fit", 0), config.pretrain.epochs * (TRAIN_COST * train + val)))
     for t in range(1, config.iterations + 1):
-        before = config.keep_macs ** (SPEED_EXPONENT * (t - 1) / config.iterations)
-        after = config.keep_macs ** (SPEED_EXPONENT * t / config.iterations)
+        before = keep ** (SPEED_EXPONENT * (t - 1) / config.iterations)
+        after = keep ** (SPEED_EXPONENT * t / config.iterations)
         score = TRAIN_COST * calibration + FIXED_COST if granularity.takes_channels else 0.0
         if score and trials and t < config.iterations:
             score += 4 * (val + calibration + FIXED_COST)
@@ -54,7 +54,7 @@ def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: i
             Part(("fit", t), after * config.finetune.epochs * (TRAIN_COST * train + val)),
             Part(("after", t), after * val),
         ]
-    parts.append(Part(("final", config.iterations), (1 + config.keep_macs) * test + FIXED_COST))
+    parts.append(Part(("final", config.iterations), (1 + keep) * test + FIXED_COST))
     return parts
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from msip_core.allocation.goal import goal_of
 from msip_core.config import PruneConfig
 from msip_core.data.dataset import open_dataset
 from msip_core.detector.devices import resolve_device
@@ -18,6 +19,7 @@ from msip_core.pruning.clock import TRAIN_COST, plan
 from msip_core.pruning.granularity import granularity_of
 from msip_core.pruning.iteration import uses_weights
 from msip_core.pruning.network import Network, open_network
+from msip_core.pruning.stopwatch import needs_milliseconds
 from msip_core.workspace import Workspace
 
 _STEPS, _IMAGES = 3, 4  # measured steps after one to warm up, images in each
@@ -46,7 +48,9 @@ def estimate(config: PruneConfig, workspace: Workspace) -> Estimate:
     """
     dataset = open_dataset(workspace, config.dataset)
     network = open_network(workspace, config.model, config.imgsz)
-    granularity_of(config).check(network.model, network.budget)
+    if not needs_milliseconds(config):  # what those can come down to is measured by the run
+        goal = goal_of(config, network.budget)
+        granularity_of(config).check(network.model, network.budget, goal)
     counts = {split: len(dataset.split(split)) for split in ("train", "val", "test")}
     images = min(config.calibration.batches * config.calibration.batch, counts["train"])
     trials = uses_weights(config) and config.msip.dynamic_weights
@@ -98,5 +102,6 @@ def memory_gb(network: Network, config: PruneConfig, train_images: int) -> float
 
 def disk_gb(network: Network, config: PruneConfig) -> float:
     """Every iteration's model, one fit's state, and the final model twice."""
-    kept = sum(config.keep_macs ** (t / config.iterations) for t in range(config.iterations + 1))
+    _, keep = config.goal
+    kept = sum(keep ** (t / config.iterations) for t in range(config.iterations + 1))
     return network.weight_bytes * (kept + _COPIES + 2) / 1e9

@@ -22,6 +22,7 @@ from torch import nn
 
 from msip_core import catalog
 from msip_core.allocation.budget import Budget
+from msip_core.allocation.goal import Goal
 from msip_core.allocation.table import lowest_widths
 from msip_core.config import PruneConfig
 from msip_core.errors import GoalUnreachableError
@@ -39,8 +40,8 @@ class Scene:
         sites, budget: bottlenecks and costs of the present network.
         whole_sites, whole_budget: of the unpruned network.
         iteration: from 1.
-        edge: MACs that this cut must not leave more than.
-        goal: MACs that the run must not end above.
+        edge: count that this cut must not leave more than.
+        goal: of the run, and how it counts.
         scores: bottleneck name -> score, low ones go first; may take a while.
     """
 
@@ -50,7 +51,7 @@ class Scene:
     whole_budget: Budget
     iteration: int
     edge: float
-    goal: float
+    goal: Goal
     scores: BlockScores
 
 
@@ -87,7 +88,7 @@ class Granularity(ABC):
     # --- how far that leads ----------------------------------------------------------
 
     @abstractmethod
-    def check(self, model: nn.Module, budget: Budget) -> None:
+    def check(self, model: nn.Module, budget: Budget, goal: Goal) -> None:
         """Refuse what cannot be done to this unpruned network, before any work.
 
         Raises:
@@ -96,8 +97,8 @@ class Granularity(ABC):
         """
 
     @abstractmethod
-    def least(self, model: nn.Module, budget: Budget) -> float:
-        """MACs that the run can surely come down to."""
+    def least(self, model: nn.Module, budget: Budget, goal: Goal) -> float:
+        """Count that the run can surely come down to."""
 
     # --- for subclasses ------------------------------------------------------------
 
@@ -108,14 +109,13 @@ class Granularity(ABC):
         )
         return np.where(self.open_groups(model, budget.names), low, budget.widths)
 
-    def _require(self, least: float, budget: Budget, limits: str, advice: str) -> None:
+    def _require(self, least: float, goal: Goal, limits: str, advice: str) -> None:
         """Raise unless the goal is at least `least`."""
-        keep, baseline = self.config.keep_macs, budget.macs_now
-        if least <= final_window(keep * baseline, self.config.limits.round_to).high:
+        if least <= final_window(goal.amount, self.config.limits.round_to).high:
             return
         raise GoalUnreachableError(
-            f"{keep:.1%} of the multiply-adds cannot be reached: {limits} come down to "
-            f"{least / baseline:.1%} at best. {advice}"
+            f"{goal.keep:.1%} of the {goal.noun} cannot be reached: {limits} come down to "
+            f"{least / goal.baseline:.1%} at best. {advice}"
         )
 
 
@@ -125,13 +125,17 @@ def granularity_of(config: PruneConfig) -> Granularity:
     return granularity
 
 
-def freed_by(budget: Budget, sites: Sequence[Site], widths: NDArray[np.int64]) -> dict[str, float]:
-    """MACs that each bottleneck frees at these widths. They add up: what a set frees is the sum,
-    since nothing but the block's `cv2` sees two of them, and that is linear in its inputs."""
-    whole = float(budget.macs(widths))
+def freed_by(
+    goal: Goal, budget: Budget, sites: Sequence[Site], widths: NDArray[np.int64] | None = None
+) -> dict[str, float]:
+    """Count that each bottleneck frees, at these widths or the present ones. MACs and parameters
+    add up: what a set frees is the sum, since nothing but the block's `cv2` sees two of them, and
+    that is linear in its inputs."""
+    widths = budget.widths if widths is None else widths
+    whole = goal.of(budget, widths)
     kept = dict(zip(budget.names, widths, strict=True))
     freed = {}
     for site in sites:
         rest = budget.without([site.branch])
-        freed[site.name] = whole - float(rest.macs([kept[name] for name in rest.names]))
+        freed[site.name] = whole - goal.of(rest, np.array([kept[name] for name in rest.names]))
     return freed

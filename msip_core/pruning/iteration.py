@@ -15,6 +15,7 @@ import numpy as np
 from msip_core import catalog
 from msip_core.allocation.base import Allocation
 from msip_core.allocation.budget import Budget
+from msip_core.allocation.goal import Goal
 from msip_core.allocation.table import Corridor, GroupTable, Selection
 from msip_core.config import TERMS, WEIGHT_PRESETS, MsipWeights, PruneConfig
 from msip_core.detector.checkpoints import round_to_half
@@ -41,6 +42,7 @@ from msip_core.pruning.clock import Clock
 from msip_core.pruning.folder import RunFolder
 from msip_core.pruning.granularity import Granularity, Scene
 from msip_core.pruning.schedule import corridor, stopped_by_caps
+from msip_core.pruning.stopwatch import ATTEMPTS, FAR, NEAR, Stopwatch
 from msip_core.pruning.surgery import channel_counts, prunable_groups, prune_channels
 
 
@@ -50,6 +52,8 @@ class RunParts:
 
     Attributes:
         granularity: what a cut may take away.
+        goal: of the run, and how it counts.
+        stopwatch: measures networks, where milliseconds count; else None.
         baseline_macs: of the unpruned network.
         whole, sites: costs and bottlenecks of the unpruned network.
         original: group name -> channels in the unpruned network.
@@ -63,6 +67,8 @@ class RunParts:
     calibration: CalibrationSet
     allocation: Allocation
     granularity: Granularity
+    goal: Goal
+    stopwatch: Stopwatch | None
     baseline_macs: float
     whole: Budget
     sites: tuple[Site, ...]
@@ -115,7 +121,9 @@ class Iteration:
         started = time.perf_counter()
         parts, model = self.parts, self._previous
         budget = self._budget(model, prunable_groups(model).groups)
-        band = self._corridor(budget.macs_now)
+        goal = self._goal(budget)
+        before = goal.of(budget)
+        band = self._corridor(before)
         scores: dict[str, float] = {}
 
         def scored(sites: Sequence[Site]) -> dict[str, float]:
@@ -127,12 +135,12 @@ class Iteration:
                 sites=bottlenecks(model), budget=budget, whole_sites=parts.sites,
                 whole_budget=parts.whole, iteration=self.index,
                 edge=band.aim if self.index == self.config.iterations else band.high,
-                goal=self.config.keep_macs * parts.baseline_macs, scores=scored,
+                goal=goal, scores=scored,
             )
         )  # fmt: skip
         self.files.write_json(
             "blocks.json",
-            {"removed": list(names), "scores": scores, "macs_before": budget.macs_now,
+            {"removed": list(names), "scores": scores, "before": before,
              "seconds": time.perf_counter() - started},
         )  # fmt: skip
         if names:
@@ -189,20 +197,46 @@ class Iteration:
 
     def _cut(self) -> None:
         started = time.perf_counter()
-        model = copy_model(self._start)
-        alpha = note = None
+        model = self._start
+        found: dict[str, Any] = {"alpha": None, "note": None, "latency_ms": None}
         if self.parts.granularity.takes_channels:
             groups = prunable_groups(model).groups
             table = self._table(model, groups, self.files.read_arrays("importance.npz"))
-            selection = self.parts.allocation.allocate(
-                table, self._corridor(self._before(table)), self.feedback.gain
-            )
-            prune_channels(model, selection.removed)
-            alpha, note = selection.alpha, self._note(selection)
+            watch = self.parts.stopwatch
+            if watch is not None and self.parts.goal.kind == "latency":
+                model, selection, found["latency_ms"] = self._cut_by_the_clock(table, watch)
+                found["note"] = self._clock_note(found["latency_ms"])
+            else:
+                model, selection = self._cut_channels(table)
+                found["note"] = self._note(selection)
+            found["alpha"] = selection.alpha
         self.files.save("cut.pt", model)
-        self.files.write_json(
-            "cut.json", {"alpha": alpha, "note": note, "seconds": time.perf_counter() - started}
-        )
+        self.files.write_json("cut.json", found | {"seconds": time.perf_counter() - started})
+
+    def _cut_channels(self, table: GroupTable) -> tuple[DetectionModel, Selection]:
+        band = self._corridor(self._before(table))
+        selection = self.parts.allocation.allocate(table, band, self.feedback.gain)
+        model = copy_model(self._start)
+        prune_channels(model, selection.removed)
+        return model, selection
+
+    def _cut_by_the_clock(
+        self, table: GroupTable, watch: Stopwatch
+    ) -> tuple[DetectionModel, Selection, float]:
+        """The cut, what it took, and the milliseconds it was measured at.
+
+        The last iteration tries again from what was measured, and keeps the nearest attempt.
+        """
+        tries: list[tuple[float, DetectionModel, Selection, float]] = []
+        for _ in range(ATTEMPTS if self.index == self.config.iterations else 1):
+            model, selection = self._cut_channels(table)
+            milliseconds = watch(model)
+            distance = abs(milliseconds / self.parts.goal.amount - 1)
+            tries.append((distance, model, selection, milliseconds))
+            if distance <= NEAR:
+                break
+            table = table.rescaled(milliseconds / selection.count)
+        return min(tries, key=lambda one: one[0])[1:]
 
     def _measure_cut(self) -> None:
         """Measure with the batch-norm statistics as they are and recalibrated; keep the better."""
@@ -273,16 +307,28 @@ class Iteration:
     def _table(self, model: DetectionModel, groups: Any, scores: Any) -> GroupTable:
         budget = self._budget(model, groups)
         may_lose = self.parts.granularity.open_groups(model, budget.names)
-        return GroupTable(budget, scores, self.parts.original, may_lose)
+        latency = self.parts.stopwatch.meter if self.parts.stopwatch else None
+        return GroupTable(
+            budget, scores, self.parts.original, may_lose,
+            meter=self._goal(budget).meter, latency=latency,
+        )  # fmt: skip
+
+    def _goal(self, budget: Budget) -> Goal:
+        """The goal of the run; milliseconds count from what the previous cut was measured at."""
+        record = self.parts.folder.iteration(self.index - 1).read_record()
+        if record is None or record.latency_ms is None:
+            return self.parts.goal
+        return self.parts.goal.anchored(budget, record.latency_ms)
 
     def _before(self, table: GroupTable) -> float:
-        """MACs that this iteration started from, with the blocks that it takes out."""
-        return float(self._blocks.get("macs_before", table.budget.macs_now))
+        """Count that this iteration started from, with the blocks that it takes out."""
+        return float(self._blocks.get("before", table.count(table.budget.widths)))
 
     def _corridor(self, now: float) -> Corridor:
+        goal = self.parts.goal
         return corridor(
-            self.index, self.config.iterations, baseline=self.parts.baseline_macs, now=now,
-            keep=self.config.keep_macs, round_to=self.config.limits.round_to,
+            self.index, self.config.iterations, baseline=goal.baseline, now=now, keep=goal.keep,
+            round_to=self.config.limits.round_to,
         )  # fmt: skip
 
     def _evaluate(self, model: DetectionModel) -> Metrics:
@@ -293,8 +339,19 @@ class Iteration:
             return None
         return stopped_by_caps(
             selection.capped, len(self.parts.original),
-            selection.macs / self.parts.baseline_macs, self.config.keep_macs, self.config.limits,
+            selection.count / self.parts.goal.baseline, self.parts.goal.keep, self.config.limits,
+            noun=self.parts.goal.noun,
         )  # fmt: skip
+
+    def _clock_note(self, milliseconds: float) -> str | None:
+        goal = self.parts.goal
+        reached = milliseconds / goal.baseline
+        if self.index < self.config.iterations or reached <= goal.keep * (1 + FAR):
+            return None
+        return (
+            f"The goal of {goal.keep:.1%} of the milliseconds was not reached: {reached:.1%} were "
+            "measured after the last cut."
+        )
 
     def _record(
         self, model: DetectionModel, after: Metrics, tuning: float, started: float
@@ -327,6 +384,7 @@ class Iteration:
             weights=scored.get("weights"),
             term_map50=scored.get("term_map50"),
             alpha=cut["alpha"],
+            latency_ms=cut.get("latency_ms"),
             blocks=tuple(blocks["removed"]),
             # A layer of a block that has gone has no channels left.
             layers=tuple(

@@ -3,9 +3,10 @@
     every other    depth d goes when d mod floor(1 / p) = 0
 
 Depths count the shortcut bottlenecks of the unpruned network from 0. The share p follows from the
-goal: the smallest whose bottlenecks take the MACs to the goal or below (p = 1/6, 1/5, 1/4, 1/3,
+goal: the smallest whose bottlenecks take the count to the goal or below (p = 1/6, 1/5, 1/4, 1/3,
 1/2, 1 for the six of YOLOv8 n and s). Iterations take them in the order of depth, each as many as
-its corridor asks for. The rule "score" takes the lowest score first instead, as blocks do.
+its corridor asks for, so a run stops at the block that meets its goal. The rule "score" takes the
+lowest score first instead, as blocks do.
 
 A network is prepared for this by training with stochastic depth (`TrainingRecipe.layerdrop`).
 Source: Fan et al. 2020, arXiv:1909.11556 (transformers; the transfer to C2f is ours).
@@ -35,8 +36,8 @@ class LayerDrop(Blocks):
             return super().choose_blocks(scene)
         here = {site.name: site for site in self.candidates(scene.sites)}
         due = [here[name] for name in self._planned(scene) if name in here]
-        freed = freed_by(scene.budget, due, scene.budget.widths)
-        excess, gone = scene.budget.macs_now - scene.edge, []
+        freed = freed_by(scene.goal, scene.budget, due)
+        excess, gone = scene.goal.of(scene.budget) - scene.edge, []
         for site in due:
             if excess <= 0:
                 break
@@ -47,10 +48,10 @@ class LayerDrop(Blocks):
     def _planned(self, scene: Scene) -> list[str]:
         """Names of all that the rule takes from the unpruned network for the goal of the run."""
         sites, whole = self.candidates(scene.whole_sites), scene.whole_budget
-        freed = freed_by(whole, sites, whole.widths)
+        freed = freed_by(scene.goal, whole, sites)
         for interval in range(len(sites), 0, -1):
             names = [sites[d].name for d in every_other(len(sites), 1 / interval)]
-            if whole.macs_now - sum(freed[name] for name in names) <= scene.goal:
+            if scene.goal.of(whole) - sum(freed[n] for n in names) <= scene.goal.amount:
                 break
         return names
 

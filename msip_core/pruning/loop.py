@@ -15,6 +15,7 @@ from pathlib import Path
 from msip_core import catalog
 from msip_core.allocation.base import Allocation
 from msip_core.allocation.budget import Budget
+from msip_core.allocation.goal import goal_of
 from msip_core.combinations import allocation_name, check_combination
 from msip_core.config import PruneConfig
 from msip_core.data.dataset import Dataset, open_dataset
@@ -30,6 +31,7 @@ from msip_core.detector.training import stop_or_beat
 from msip_core.errors import DatasetError
 from msip_core.events import (
     BaselineRecord,
+    Cost,
     FinalRecord,
     IterationRecord,
     Metrics,
@@ -47,6 +49,7 @@ from msip_core.pruning.granularity import granularity_of
 from msip_core.pruning.iteration import Feedback, Iteration, RunParts, uses_weights, widths_of
 from msip_core.pruning.recovery import finetune
 from msip_core.pruning.schedule import next_alpha, next_weights
+from msip_core.pruning.stopwatch import Stopwatch, needs_milliseconds
 from msip_core.pruning.surgery import channel_counts, prunable_groups
 from msip_core.workspace import Workspace
 
@@ -95,18 +98,26 @@ class PruneRun:
         network = to_c2f_v2(self.source)
         groups = prunable_groups(network).groups
         budget = Budget(network, list(groups.values()), self.config.imgsz)
-        granularity = granularity_of(self.config)
-        granularity.check(network, budget)
+        granularity, stopwatch = granularity_of(self.config), self._stopwatch(budget)
+        goal = goal_of(self.config, budget, stopwatch.meter if stopwatch else None)
+        granularity.check(network, budget, goal)
         baseline = self._baseline()
         reference = self._prepare(network, baseline)
         parts = RunParts(
             config=self.config, ctx=self.ctx, folder=self.folder, pool=self.pool,
             calibration=self._calibration(), allocation=allocation_of(self.config),
-            granularity=granularity, baseline_macs=budget.macs_now, whole=budget,
-            sites=bottlenecks(network), original=widths_of(budget), layers=channel_counts(network),
+            granularity=granularity, goal=goal, stopwatch=stopwatch,
+            baseline_macs=budget.macs_now, whole=budget, sites=bottlenecks(network),
+            original=widths_of(budget), layers=channel_counts(network),
         )  # fmt: skip
         good, stopped_by = self._iterate(parts, baseline, reference)
-        return self._finish(good, stopped_by, baseline)
+        return self._finish(good, stopped_by, baseline, parts)
+
+    def _stopwatch(self, budget: Budget) -> Stopwatch | None:
+        """Measures milliseconds, if the run counts them; the table of layers is filled first."""
+        if not needs_milliseconds(self.config):
+            return None
+        return Stopwatch(self.config, self.ctx, self.source, budget)
 
     # --- before the iterations ---------------------------------------------------
 
@@ -231,7 +242,9 @@ class PruneRun:
 
     # --- after the iterations ------------------------------------------------------
 
-    def _finish(self, good: int, stopped_by: str | None, baseline: BaselineRecord) -> FinalRecord:
+    def _finish(
+        self, good: int, stopped_by: str | None, baseline: BaselineRecord, parts: RunParts
+    ) -> FinalRecord:
         self._begin(Stage.TESTING, "final", self.config.iterations, good)
         if stopped_by:
             self._say(stopped_by, warning=True)
@@ -256,7 +269,8 @@ class PruneRun:
         )  # fmt: skip
         final = FinalRecord(
             iteration=good, metrics=metrics, test=test, baseline_test=before, cost=cost,
-            macs_ratio=ratio, stopped_by=stopped_by, model_id=model_id,
+            macs_ratio=ratio, goal_ratio=_goal_ratio(model, cost, baseline, parts),
+            stopped_by=stopped_by, model_id=model_id,
             artifacts=self._artifacts(model_id, good),
         )  # fmt: skip
         self.folder.write_json("final.json", final.model_dump(mode="json"))
@@ -302,6 +316,17 @@ def allocation_of(config: PruneConfig) -> Allocation:
     kind = catalog.find("allocation", allocation_name(config)).load()
     allocation: Allocation = kind(config.limits)
     return allocation
+
+
+def _goal_ratio(
+    model: DetectionModel, cost: Cost, baseline: BaselineRecord, parts: RunParts
+) -> float:
+    """What is left of what the goal counts; milliseconds are measured once more."""
+    if parts.goal.kind == "params":
+        return cost.params / baseline.cost.params
+    if parts.goal.kind == "latency" and parts.stopwatch:
+        return parts.stopwatch(model) / parts.stopwatch.baseline_ms
+    return cost.macs / baseline.cost.macs
 
 
 def _card_id(model: str, workspace: Workspace) -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from torch import nn
 
 from msip_core.allocation.budget import Budget
+from msip_core.allocation.goal import Goal
 from msip_core.errors import ConfigError, GoalUnreachableError
 from msip_core.pruning.blocks import check_some, eligible, lowest
 from msip_core.pruning.bottlenecks import bottlenecks
@@ -31,7 +32,7 @@ class Mixed(Channels):
         sites = eligible(scene.sites, self.config.block_score)
         return lowest(sites, scene.scores(sites), self.config.blocks)
 
-    def check(self, model: nn.Module, budget: Budget) -> None:
+    def check(self, model: nn.Module, budget: Budget, goal: Goal) -> None:
         sites, count = eligible(bottlenecks(model), self.config.block_score), self.config.blocks
         check_some(sites)
         if count > len(sites):
@@ -39,19 +40,18 @@ class Mixed(Channels):
                 f"This network has {len(sites)} blocks that could be removed, not {count}: ask for "
                 "fewer."
             )
-        most = sum(sorted(freed_by(budget, sites, budget.widths).values())[-count:])
-        goal = self.config.keep_macs * budget.macs_now
-        if budget.macs_now - most < final_window(goal, self.config.limits.round_to).low:
+        most = sum(sorted(freed_by(goal, budget, sites).values())[-count:])
+        if goal.baseline - most < final_window(goal.amount, self.config.limits.round_to).low:
             raise GoalUnreachableError(
                 f"Removing {count} of the blocks can take the network down to "
-                f"{1 - most / budget.macs_now:.1%} of the multiply-adds, below the "
-                f"{self.config.keep_macs:.1%} asked: ask for fewer blocks, or keep less."
+                f"{1 - most / goal.baseline:.1%} of the {goal.noun}, below the {goal.keep:.1%} "
+                "asked: ask for fewer blocks, or keep less."
             )
-        super().check(model, budget)
+        super().check(model, budget, goal)
 
-    def least(self, model: nn.Module, budget: Budget) -> float:
+    def least(self, model: nn.Module, budget: Budget, goal: Goal) -> float:
         """Whichever blocks go, so with those that free least."""
         low = self._lowest(model, budget)
         sites = eligible(bottlenecks(model), self.config.block_score)
-        least_freed = sorted(freed_by(budget, sites, low).values())[: self.config.blocks]
-        return float(budget.macs(low)) - sum(least_freed)
+        least_freed = sorted(freed_by(goal, budget, sites, low).values())[: self.config.blocks]
+        return goal.of(budget, low) - sum(least_freed)

@@ -21,6 +21,7 @@ from torch import nn
 from ultralytics.nn.modules import SPPF, C2f, Conv, Detect
 
 from msip_core.allocation.budget import Budget
+from msip_core.allocation.goal import Goal
 from msip_core.config import PruneConfig
 from msip_core.detector.c2f import C2fV2
 from msip_core.errors import ConfigError
@@ -47,10 +48,10 @@ class Modules(Channels):
         tops = [".".join(name.split(".")[:2]) for name in names]
         return np.array([isinstance(layers[top], wanted) for top in tops], bool)
 
-    def check(self, model: nn.Module, budget: Budget) -> None:
+    def check(self, model: nn.Module, budget: Budget, goal: Goal) -> None:
         if not self.open_groups(model, budget.names).any():
             raise ConfigError(
                 f"This network has no channels to remove in {', '.join(self.config.modules)}: "
                 "choose other modules."
             )
-        super().check(model, budget)
+        super().check(model, budget, goal)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import msip_core
 from msip_core import catalog
 from msip_core.allocation.budget import Budget, Widths
+from msip_core.allocation.goal import goal_of
 from msip_core.allocation.table import GroupTable
 from msip_core.config import BATCHES, CalibrationConfig, PruneConfig
 from msip_core.data.dataset import Dataset, open_dataset
@@ -42,6 +43,7 @@ from msip_core.pruning.iteration import uses_weights, widths_of
 from msip_core.pruning.loop import allocation_of
 from msip_core.pruning.network import Network, open_network
 from msip_core.pruning.schedule import final_window
+from msip_core.pruning.stopwatch import in_macs, needs_milliseconds
 from msip_core.pruning.surgery import prunable_groups
 from msip_core.workspace import Workspace, write_json
 
@@ -61,7 +63,7 @@ class Preview(Record):
         refused: why the run cannot come to its goal even in steps, else None.
         blocks: bottlenecks that go whole.
         note: what the run does otherwise than this preview, else None.
-        least: smallest share of the MACs that the run's limits allow.
+        least: smallest share that the run's limits allow, of what its goal counts.
         images: calibration images that were looked at; 0 where only weights count.
         memory_gb: batch size -> peak of a training step.
         disk_gb: what the run will keep.
@@ -86,6 +88,7 @@ def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Pr
     Raises:
         InputError: model or dataset cannot be used, or they do not fit.
     """
+    asked, config = config, in_macs(config)
     progress(0.0, "Opening the detector")
     network = open_network(workspace, config.model, config.imgsz)
     dataset = open_dataset(workspace, config.dataset)
@@ -95,7 +98,7 @@ def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Pr
     cut = one_cut(network, scores, config)
     budget, rest, kept = network.budget, cut.budget, cut.widths
     after = rest.layer_widths(kept)
-    granularity = granularity_of(config)
+    granularity, goal = granularity_of(config), goal_of(config, budget)
     halves_freed = budget.halves(budget.widths) - rest.halves(kept)
     images_to_learn = len(dataset.split("train"))
     return Preview(
@@ -106,10 +109,11 @@ def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Pr
             LayerChannels(name=name, before=width, after=after[name], original=width)
             for name, width in network.layers.items()
         ),
-        refused=_refusal(network, config),
+        # What milliseconds can come down to is only known once they are measured.
+        refused=None if asked.goal[0] == "latency" else _refusal(network, config),
         blocks=cut.blocks,
-        note=_note(config) if granularity.scores_blocks(1) else None,
-        least=granularity.least(network.model, budget) / budget.macs_now,
+        note=_note(asked, by_score=granularity.scores_blocks(1)),
+        least=granularity.least(network.model, budget, goal) / goal.baseline,
         images=images,
         memory_gb={
             batch: memory_gb(network, config.model_copy(update={"batch": batch}), images_to_learn)
@@ -139,7 +143,7 @@ def one_cut(network: Network, scores: Scores, config: PruneConfig) -> OneCut:
     together may take of a layer."""
     granularity, budget = granularity_of(config), network.budget
     sites = {site.name: site for site in bottlenecks(network.model)}
-    goal = final_window(config.keep_macs * budget.macs_now, config.limits.round_to)
+    goal = goal_of(config, budget)
     blocks: tuple[str, ...] = ()
     if granularity.takes_blocks(1):
         # Neither data nor trials: what the run measures, batch-norm scales stand for.
@@ -147,7 +151,7 @@ def one_cut(network: Network, scores: Scores, config: PruneConfig) -> OneCut:
         blocks = granularity.choose_blocks(
             Scene(
                 sites=everything, budget=budget, whole_sites=everything, whole_budget=budget,
-                iteration=1, edge=goal.aim, goal=goal.aim,
+                iteration=1, edge=goal.amount, goal=goal,
                 scores=lambda some: gamma_scores(network.model, some),
             )
         )  # fmt: skip
@@ -155,26 +159,33 @@ def one_cut(network: Network, scores: Scores, config: PruneConfig) -> OneCut:
     if not granularity.takes_channels:
         return OneCut(blocks, {}, rest, rest.widths)
     may_lose = granularity.open_groups(network.model, rest.names)
-    table = GroupTable(rest, scores, widths_of(budget), may_lose)
-    found = allocation_of(config).allocate(table, goal, iterations=config.iterations)
+    table = GroupTable(rest, scores, widths_of(budget), may_lose, meter=goal.meter)
+    window = final_window(goal.amount, config.limits.round_to)
+    found = allocation_of(config).allocate(table, window, iterations=config.iterations)
     return OneCut(blocks, found.removed, rest, rest.vector(found.widths))
 
 
 def _refusal(network: Network, config: PruneConfig) -> str | None:
     try:
-        granularity_of(config).check(network.model, network.budget)
+        granularity_of(config).check(network.model, network.budget, goal_of(config, network.budget))
     except (GoalUnreachableError, ConfigError) as error:
         return error.message
     return None
 
 
-def _note(config: PruneConfig) -> str | None:
-    if config.block_score == "gamma":
-        return None
-    return (
-        "This preview ranks blocks by the scale of their last batch norm; the run measures each "
-        "of them, so other blocks may go."
-    )
+def _note(config: PruneConfig, *, by_score: bool) -> str | None:
+    notes = []
+    if needs_milliseconds(config):
+        notes.append(
+            "This preview counts multiply-adds; the run measures milliseconds on this computer "
+            "before its first cut."
+        )
+    if by_score and config.block_score != "gamma":
+        notes.append(
+            "This preview ranks blocks by the scale of their last batch norm; the run measures "
+            "each of them, so other blocks may go."
+        )
+    return " ".join(notes) or None
 
 
 def calibration_for(imgsz: int) -> CalibrationConfig:

@@ -1,6 +1,7 @@
 """The schedule of a run: how far each iteration may go, how alpha and the weights follow.
 
-Corridor, with rho = MACs to keep, M_0 baseline, T iterations:
+Corridor, with rho = share to keep, M_0 count of the baseline (multiply-adds, or whatever else the
+goal counts), T iterations:
 
     q_t = (rho * M_0 / M_{t-1})^(1 / (T - t + 1))
     M_t in [M_{t-1} * q^1.5, M_{t-1} * q^0.5], never below rho * M_0; the last on rho * M_0
@@ -41,11 +42,11 @@ FREE_TOLERANCE, STEP_TOLERANCE = 0.005, 0.02
 def corridor(
     iteration: int, iterations: int, *, baseline: float, now: float, keep: float, round_to: int
 ) -> Corridor:
-    """MACs between which iteration `iteration` (from 1) must land.
+    """Counts between which iteration `iteration` (from 1) must land.
 
     Args:
-        baseline, now: MACs of the unpruned and of the current network.
-        keep: share of the baseline's MACs left at the end.
+        baseline, now: count of the unpruned and of the current network.
+        keep: share of the baseline's that is left at the end.
     """
     goal = keep * baseline
     if iteration >= iterations:
@@ -103,12 +104,13 @@ def _floored(w: np.ndarray, floor: float) -> np.ndarray:
 
 
 def stopped_by_caps(
-    capped: Sequence[str], groups: int, reached: float, asked: float, limits: AllocationOptions
-) -> str:
+    capped: Sequence[str], groups: int, reached: float, asked: float, limits: AllocationOptions,
+    *, noun: str = "multiply-adds",
+) -> str:  # fmt: skip
     """The sentence for a last iteration that the caps ended above its goal."""
     named = ", ".join(capped[:5]) + (" and others" if len(capped) > 5 else "")
     return (
-        f"The goal of {asked:.1%} of the multiply-adds was not reached, {reached:.1%} remain: "
+        f"The goal of {asked:.1%} of the {noun} was not reached, {reached:.1%} remain: "
         f"{len(capped)} of {groups} layers ({named}) are at their limit of "
         f"{limits.max_removed_per_iteration:.0%} lost per iteration or "
         f"{limits.min_kept:.0%} left."

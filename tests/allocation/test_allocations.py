@@ -250,3 +250,20 @@ def test_a_score_of_the_wrong_length_is_refused(budget: Budget):
 
     with pytest.raises(ValueError, match=r"model\.0\.conv: \(3,\) scores for 16 channels"):
         GroupTable(budget, scores, widths_of(budget))
+
+
+@every_allocation
+def test_the_goal_may_count_parameters_instead(budget: Budget, name: str):
+    table = random_table(budget)
+    table = GroupTable(
+        budget, dict(zip(table.names, table.scores)), widths_of(budget), meter=Budget.params
+    )
+    for step, low in ((1, 0.995), (8, 0.98)):
+        window = final_window(0.7 * budget.params_now, step)
+
+        found = ALLOCATIONS[name].load()(AllocationOptions(round_to=step)).allocate(table, window)
+
+        share = float(budget.params(budget.vector(found.widths))) / budget.params_now
+        assert found.reached
+        assert found.count == pytest.approx(share * budget.params_now)
+        assert 0.7 * low - 1e-9 <= share <= 0.7 * 1.005

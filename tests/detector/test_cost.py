@@ -63,7 +63,7 @@ def test_models_and_formats_take_turns_in_changing_order():
     order: list[str] = []
     runners = {(name, "pytorch"): (lambda n=name: order.append(n)) for name in "abc"}
 
-    times = latency._interleaved(runners, 3, lambda _: None)
+    times = latency.interleaved(runners, 3, lambda _: None)
 
     rounds = ["".join(order[i : i + 3]) for i in range(0, len(order), 3)]
     assert len(rounds) == latency.WARM_UP + 3

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 from ultralytics.nn.modules import Bottleneck, C2f
 
+from msip_core.allocation.goal import goal_of
 from msip_core.config import TrainingRecipe
 from msip_core.detector.c2f import C2fV2, to_stock
 from msip_core.detector.checkpoints import load_model, save_stock, save_work
@@ -174,7 +176,8 @@ def test_the_budget_knows_the_cost_without_blocks(network: Network):
     assert predicted.params_now == real.params_now
     narrower = real.widths - real.widths // 3
     assert predicted.macs(narrower) == pytest.approx(float(real.macs(narrower)), rel=1e-9)
-    freed = freed_by(network.budget, list(sites.values()), network.budget.widths)
+    goal = goal_of(config(), network.budget)
+    freed = freed_by(goal, network.budget, list(sites.values()))
     total = sum(freed[name] for name in names)
     assert network.budget.macs_now - total == pytest.approx(real.macs_now, rel=1e-9)
 
@@ -335,9 +338,10 @@ def test_every_other_is_depth_modulo_the_floor_of_one_over_p(count, p, gone):
 
 def scene_of(network: Network, keep: float, scores: dict[str, float] | None = None) -> Scene:
     sites, budget = bottlenecks(network.model), network.budget
+    goal = replace(goal_of(config(), budget), keep=keep)
     return Scene(
         sites=sites, budget=budget, whole_sites=sites, whole_budget=budget, iteration=1,
-        edge=keep * budget.macs_now, goal=keep * budget.macs_now, scores=lambda _: scores or {},
+        edge=goal.amount, goal=goal, scores=lambda _: scores or {},
     )  # fmt: skip
 
 
@@ -348,7 +352,7 @@ def test_layerdrop_takes_the_smallest_share_that_meets_the_goal(network: Network
     assert len(names) == 6
     assert rule.choose_blocks(scene_of(network, 0.999)) == (names[0],)
     assert rule.choose_blocks(scene_of(network, 0.01)) == tuple(names)
-    freed = freed_by(network.budget, bottlenecks(network.model), network.budget.widths)
+    freed = freed_by(goal_of(config(), network.budget), network.budget, bottlenecks(network.model))
     three = sum(freed[names[d]] for d in every_other(6, 1 / 2)) / network.budget.macs_now
     # p = 1/6 to 1/3 take one or two of six blocks that cost about the same.
     assert rule.choose_blocks(scene_of(network, 1 - three)) == (names[0], names[2], names[4])
@@ -377,7 +381,8 @@ def test_nothing_goes_where_the_corridor_asks_for_nothing(network: Network):
 
 
 def check(network: Network, **changes) -> None:
-    granularity_of(config(**changes)).check(network.model, network.budget)
+    asked = config(**changes)
+    granularity_of(asked).check(network.model, network.budget, goal_of(asked, network.budget))
 
 
 def test_senseless_settings_are_refused_in_words(network: Network):
@@ -400,7 +405,7 @@ def test_a_network_without_bottlenecks_says_so(network: Network):
     assert not any(isinstance(module, Bottleneck) for module in model.modules())
     for name in ("blocks", "mixed", "layerdrop"):
         with pytest.raises(ConfigError, match="no blocks that could be removed"):
-            granularity_of(config(granularity=name, keep_macs=0.9)).check(model, network.budget)
+            check(replace(network, model=model), granularity=name, keep_macs=0.9)
 
 
 # --- runs -----------------------------------------------------------------------

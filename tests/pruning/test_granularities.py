@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from msip_core.allocation.goal import goal_of
 from msip_core.catalog import ALLOCATIONS, GRANULARITIES
 from msip_core.config import PruneConfig, TrainingRecipe
 from msip_core.detector.checkpoints import load_model, save_stock
@@ -204,9 +205,29 @@ def test_no_module_at_all_is_no_setting():
 
 
 def check(network: Network, config: PruneConfig) -> None:
-    granularity_of(config).check(network.model, network.budget)
+    goal = goal_of(config, network.budget)
+    granularity_of(config).check(network.model, network.budget, goal)
 
 
 def least_share(network: Network, config: PruneConfig) -> float:
-    budget = network.budget
-    return granularity_of(config).least(network.model, budget) / budget.macs_now
+    budget, goal = network.budget, goal_of(config, network.budget)
+    return granularity_of(config).least(network.model, budget, goal) / goal.baseline
+
+
+# --- other goals ------------------------------------------------------------------
+
+
+@every_granularity
+def test_a_goal_may_count_parameters(network: Network, name: str):
+    keep = {"blocks": 0.85, "layerdrop": 0.9, "modules": 0.85}.get(name, 0.5)
+    wanted = asked(name, 0.335, keep_params=keep)
+    check(network, wanted)
+
+    cut = cut_of(network, wanted)
+
+    params = counted(after(network.model, cut), IMGSZ)[1] / network.budget.params_now
+    assert params <= keep * 1.005
+    if granularity_of(wanted).takes_channels:
+        assert params == pytest.approx(keep, rel=0.005)
+    with pytest.raises(GoalUnreachableError, match="of the parameters cannot be reached"):
+        check(network, asked(name, 0.335, keep_params=0.021, limits={"min_kept": 0.9}))

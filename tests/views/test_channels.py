@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import matplotlib.pyplot as plt
 import pytest
 
 from msip_core.events import LayerChannels
-from msip_core.views import channels
+from msip_core.views import channels, paper_runs, report, tables
 from tests.views import samples
 
 
@@ -118,3 +121,31 @@ def test_a_run_without_a_finished_step_has_an_empty_picture():
     figure = channels.network_figure(channels.channels_info([]))
 
     assert len(figure.data[0].x) == 0
+
+
+def test_a_block_that_went_whole_keeps_its_place_as_an_outline_everywhere(story):
+    """Removed before this step (nothing before, nothing left) and in it."""
+    rows = [
+        layer("model.2.cv0.conv", 32, 32),
+        LayerChannels(name="model.2.m.0.cv1.conv", before=0, after=0, original=32),
+        LayerChannels(name="model.2.m.0.cv2.conv", before=32, after=0, original=32),
+    ]
+    info = channels.channels_info(rows)
+
+    assert [bar.removed for bar in info.bars] == [0, 1, 1]
+    assert info.totals == {"backbone": (96, 32)}
+    outline, left = channels.network_figure(info).data
+    assert tuple(outline.y) == (32, 32, 32)
+    assert tuple(left.y) == (32, 0, 0)
+    assert left.customdata[1].startswith("2 · m.0.cv1: 32 → 0 channels (100 % removed")
+    assert [row["removed_share"] for row in tables.layer_rows(rows)] == [0, 1, 1]
+    assert channels.layer_rows(info)[2]["Channels left"] == 0
+    figure = paper_runs.channels_figure(info, 180)
+    assert figure.axes
+    plt.close(figure)
+    last = story.iterations[-1].model_copy(
+        update={"layers": tuple(rows), "blocks": ("model.2.m.0",)}
+    )
+    (part,) = report._layers(dataclasses.replace(story, iterations=(last,), final=None))
+    assert part["title"] == "backbone: 67 % removed"
+    assert [bar["fill"] for bar in part["bars"]] == [100, 0, 0]

@@ -1,0 +1,171 @@
+"""Half the milliseconds, asked for as milliseconds and as multiply-adds of the same speed.
+
+    python benchmarks/latency_goal.py --workspace W --data DATASET --model BASELINE --out DIR
+
+Two runs by the same recipe and seed. The first has a goal in milliseconds and weighs channels by
+them. The second has the goal in multiply-adds whose network takes as long: which share that is, is
+found by cutting and measuring, before it runs. Both models are then measured beside the baseline,
+in turn, in the format that was asked for, with the mAP50 of each on validation and test.
+
+A run that is done is not run again, so the command can be stopped and repeated. Use a computer with
+nothing else to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from msip_core.config import AllocationOptions, MsipOptions, PruneConfig, preset
+from msip_core.workspace import Workspace, write_json, write_text
+
+_HALVINGS = 6  # of the interval in which the share of the MACs is looked for
+
+
+def main() -> None:
+    options = _options()
+    workspace = Workspace.open(options.workspace)
+    workspace.isolate_libraries()
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = {"milliseconds": _run(workspace, _config(options, "milliseconds"))}
+    share = _equal_share(options, workspace, rows["milliseconds"]["goal_ratio"])
+    rows["MACs"] = _run(workspace, _config(options, "macs", share))
+    _measure(options, workspace, rows)
+    write_json(options.out / "latency_goal.json", rows)
+    write_text(options.out / "latency_goal.md", _table(options, rows))
+    print(_table(options, rows))
+
+
+def _config(options: argparse.Namespace, name: str, keep_macs: float | None = None) -> PruneConfig:
+    goal: dict[str, Any] = {"keep_macs": keep_macs} if keep_macs else {"keep_latency": options.keep}
+    cost = "macs" if keep_macs else "latency"
+    settings = preset("prune", options.preset) | {
+        "name": f"latency goal: {name}", "dataset": options.data, "model": options.model,
+        "imgsz": options.imgsz, "batch": options.batch, "device": options.device,
+        "seed": options.seed, "latency_format": options.format, "max_map50_drop": None,
+        "limits": AllocationOptions(cost=cost),  # type: ignore[arg-type]
+        "msip": MsipOptions(dynamic_weights=False),
+    }  # fmt: skip
+    return PruneConfig.model_validate(settings | goal)
+
+
+class _Context:
+    """Says what a person would read, and nothing more."""
+
+    def __init__(self, workspace: Workspace, run_id: str) -> None:
+        self.workspace, self.run_id = workspace, run_id
+        self.run_dir = workspace.run_dir(run_id)
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self.final: Any = None
+
+    def emit(self, record: Any) -> None:
+        if record.kind == "milestone":
+            print(record.message, flush=True)
+        if record.kind == "final":
+            self.final = record
+
+    def check_stop(self) -> None:
+        pass
+
+    def beat(self) -> None:
+        pass
+
+
+def _run(workspace: Workspace, config: PruneConfig) -> dict[str, Any]:
+    """Run it, or read what it found; a changed setting is another run."""
+    from msip_core.pruning.loop import run
+
+    kind, keep = config.goal
+    ctx = _Context(workspace, f"latency-goal-{kind}-{keep:.3f}-{config.latency_format}")
+    write_json(ctx.run_dir / "config.json", config.model_dump(mode="json"))
+    run(config, ctx)
+    found: dict[str, Any] = json.loads(ctx.final.model_dump_json())
+    return found
+
+
+def _equal_share(options: argparse.Namespace, workspace: Workspace, ratio: float) -> float:
+    """Share of the MACs whose network, cut by L2 norm, takes `ratio` of the baseline's time."""
+    from msip_core.detector.latency import measure_latency
+    from msip_core.detector.library import copy_model
+    from msip_core.importance.magnitude import L2Importance
+    from msip_core.pruning.network import open_network
+    from msip_core.pruning.preview import one_cut
+    from msip_core.pruning.surgery import prune_channels
+
+    network = open_network(workspace, options.model, options.imgsz)
+    scores = {name: L2Importance()(group).numpy() for name, group in network.groups.items()}
+    low, high = 0.1, 0.9
+    for _ in range(_HALVINGS):
+        share = (low + high) / 2
+        asked = _config(options, "macs", share).model_copy(
+            update={"method": "l2", "allocation": "msip"}
+        )
+        model = copy_model(network.model)
+        prune_channels(model, one_cut(network, scores, asked).removed)
+        cut, whole = measure_latency(
+            {"cut": model, "whole": network.model}, options.imgsz, runs=options.runs,
+            formats=[options.format],
+        )  # fmt: skip
+        print(f"{share:.1%} of the MACs take {cut.median_ms / whole.median_ms:.1%} of the time.")
+        low, high = (low, share) if cut.median_ms / whole.median_ms > ratio else (share, high)
+    return round((low + high) / 2, 3)
+
+
+def _measure(
+    options: argparse.Namespace, workspace: Workspace, rows: dict[str, dict[str, Any]]
+) -> None:
+    """Milliseconds of the three, all in turn."""
+    from msip_core.detector.checkpoints import load_model
+    from msip_core.detector.latency import measure_latency
+    from msip_core.models import weights_path
+
+    ids = {"baseline": options.model, **{name: row["model_id"] for name, row in rows.items()}}
+    models = {name: load_model(weights_path(workspace, one)) for name, one in ids.items()}
+    measured = measure_latency(models, options.imgsz, runs=options.runs, formats=[options.format])
+    rows["baseline"] = {}
+    for one in measured:
+        rows[one.name]["latency"] = one._asdict()
+
+
+def _table(options: argparse.Namespace, rows: dict[str, dict[str, Any]]) -> str:
+    whole = rows["baseline"]["latency"]["median_ms"]
+    lines = [
+        f"{options.format}, {options.imgsz} px; asked: {options.keep:.0%} of the milliseconds.", "",
+        "| goal | ms | share of the time | MACs | mAP50 val | mAP50 test |",
+        "| --- | --- | --- | --- | --- | --- |",
+        f"| none | {whole:.1f} | 100 % | 100 % | | |",
+    ]  # fmt: skip
+    for name in ("milliseconds", "MACs"):
+        row, ms = rows[name], rows[name]["latency"]["median_ms"]
+        test = f"{row['test']['map50']:.3f}" if row["test"] else ""
+        lines.append(
+            f"| {name} | {ms:.1f} | {ms / whole:.1%} | {row['macs_ratio']:.1%} | "
+            f"{row['metrics']['map50']:.3f} | {test} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--data", required=True, help="dataset of the workspace")
+    parser.add_argument("--model", required=True, help="baseline of the workspace")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--keep", type=float, default=0.5)
+    parser.add_argument("--format", default="onnx", choices=("pytorch", "onnx", "openvino"))
+    parser.add_argument("--preset", default="quick")
+    parser.add_argument("--imgsz", type=int, default=640)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--runs", type=int, default=60)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

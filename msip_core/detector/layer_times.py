@@ -1,0 +1,200 @@
+"""Milliseconds of single layers on this computer, from which those of any network are predicted.
+
+    t(network) ~ t(measured network) * sum of its layers' times / the same sum of the measured one
+
+A layer is a convolution with its batch norm folded in and SiLU behind it. It is timed at five
+widths of each side (1/8, 1/4, 1/2, 3/4 and all of its channels, in steps of 8) and linear in
+between: all steps of 8 would be 4096 measurements for a layer of 512 x 512. Sums of single layers
+are off by what layers share (caches, fusion, threads), so whoever must land on a number measures
+the whole network again and moves the scale (NetAdapt's table, closed).
+
+The table is kept in the workspace's cache, for one computer, format, thread count and set of
+library versions; a measurement that was stopped goes on where it was.
+Source: Yang et al. 2018 (NetAdapt), arXiv:1804.03230.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from msip_core.config import LatencyFormat
+from msip_core.detector.latency import interleaved, layer_runner
+from msip_core.workspace import write_json
+
+_STEP = 8
+_SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)
+_RUNS = 15  # timed forwards of each layer, after the warm-up
+_AT_ONCE = 20  # layers in memory; also how often the table is written
+_PACKAGES = {"pytorch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
+
+Tick = Callable[[float], None]
+Timer = Callable[[Sequence["Layer"], Tick], Sequence[float]]
+
+
+class Layer(NamedTuple):
+    """One convolution at one width.
+
+    Attributes:
+        side: height and width of its output.
+    """
+
+    kernel: int
+    stride: int
+    side: int
+    inputs: int
+    outputs: int
+    depthwise: bool = False
+
+
+class Geometry(NamedTuple):
+    """A convolution whose width is open.
+
+    Attributes:
+        inputs, outputs: the most channels it can have.
+        narrow_in, narrow_out: these can become fewer.
+    """
+
+    kernel: int
+    stride: int
+    side: int
+    inputs: int
+    outputs: int
+    narrow_in: bool
+    narrow_out: bool
+    depthwise: bool = False
+
+    def knots(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Input and output widths at which it is timed, ascending."""
+        inputs = _knots(self.inputs, self.narrow_in and not self.depthwise)
+        return inputs, _knots(self.outputs, self.narrow_out)
+
+    def layers(self) -> list[Layer]:
+        """All layers that its times need, inputs first."""
+        return [
+            Layer(self.kernel, self.stride, self.side, int(i), int(o), self.depthwise)
+            for i, o in product(*self.knots())
+        ]
+
+
+class LayerTimes:
+    """The table.
+
+    Args:
+        cache: folder to keep it in.
+        timer: times layers, in milliseconds; another one in tests.
+    """
+
+    def __init__(self, cache: Path, format: LatencyFormat, timer: Timer | None = None) -> None:
+        self.path = cache / f"layer-times-{_key(format)}.json"
+        self._timer = timer or (lambda layers, tick: time_layers(layers, format, tick))
+        self.times: dict[Layer, float] = {}
+        if self.path.is_file():
+            rows = json.loads(self.path.read_text(encoding="utf-8"))
+            self.times = {Layer(*row["layer"]): float(row["ms"]) for row in rows}
+
+    def lacks(self, geometries: Iterable[Geometry]) -> list[Layer]:
+        """Layers that were not timed yet."""
+        wanted = dict.fromkeys(layer for g in geometries for layer in g.layers())
+        return [layer for layer in wanted if layer not in self.times]
+
+    def measure(self, geometries: Iterable[Geometry], tick: Tick) -> None:
+        """Time what is missing; `tick` is told the share that is done, and may raise to stop."""
+        missing = self.lacks(geometries)
+        for start in range(0, len(missing), _AT_ONCE):
+            part = missing[start : start + _AT_ONCE]
+            done, share = start / len(missing), len(part) / len(missing)
+            found = self._timer(part, _within(tick, done, share))
+            self.times.update(zip(part, found, strict=True))
+            rows = [{"layer": list(layer), "ms": ms} for layer, ms in self.times.items()]
+            write_json(self.path, rows)
+
+    def grid(self, geometry: Geometry) -> Grid:
+        """Times of one convolution at any width."""
+        inputs, outputs = geometry.knots()
+        values = [self.times[layer] for layer in geometry.layers()]
+        return Grid(inputs, outputs, np.array(values).reshape(len(inputs), len(outputs)))
+
+
+class Grid(NamedTuple):
+    """Milliseconds at knots of input and output channels, linear in between and flat outside."""
+
+    inputs: NDArray[np.int64]
+    outputs: NDArray[np.int64]
+    values: NDArray[np.float64]  # (inputs, outputs)
+
+    def at(self, inputs: NDArray[np.float64], outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n,) milliseconds; a layer without outputs takes none."""
+        i, s = _between(self.inputs, inputs)
+        o, t = _between(self.outputs, outputs)
+        i2, o2 = np.minimum(i + 1, len(self.inputs) - 1), np.minimum(o + 1, len(self.outputs) - 1)
+        v = self.values
+        low = v[i, o] * (1 - t) + v[i, o2] * t
+        high = v[i2, o] * (1 - t) + v[i2, o2] * t
+        return np.where(outputs > 0, low * (1 - s) + high * s, 0.0)
+
+
+def time_layers(layers: Sequence[Layer], format: LatencyFormat, tick: Tick) -> list[float]:
+    """Median milliseconds of each layer, all in turn."""
+    rng = np.random.default_rng(0)
+    runners = {}
+    for layer in layers:
+        side = layer.side * layer.stride
+        inputs = layer.outputs if layer.depthwise else layer.inputs
+        image = rng.random((1, inputs, side, side), dtype=np.float32)
+        runners[layer] = layer_runner(
+            format, image, layer.outputs, kernel=layer.kernel, stride=layer.stride,
+            groups=inputs if layer.depthwise else 1,
+        )  # fmt: skip
+    return [float(np.median(ms)) for ms in interleaved(runners, _RUNS, tick).values()]
+
+
+def _within(tick: Tick, done: float, share: float) -> Tick:
+    """Progress of a part as progress of the whole."""
+    return lambda part: tick(done + part * share)
+
+
+def _knots(most: int, narrow: bool) -> NDArray[np.int64]:
+    if not narrow:
+        return np.array([most], np.int64)
+    steps = {min(most, max(_STEP, round(most * s / _STEP) * _STEP)) for s in _SHARES}
+    return np.array(sorted(steps | {most}), np.int64)
+
+
+def _between(
+    knots: NDArray[np.int64], values: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Index of the knot below each value, and how far it is on the way to the next."""
+    if len(knots) == 1:
+        return np.zeros(len(values), np.int64), np.zeros(len(values))
+    inside = np.clip(values, knots[0], knots[-1])
+    index = np.clip(np.searchsorted(knots, inside, side="right") - 1, 0, len(knots) - 2)
+    return index, (inside - knots[index]) / (knots[index + 1] - knots[index])
+
+
+def _key(format: LatencyFormat) -> str:
+    facts = [
+        platform.node(), platform.machine(), platform.processor(), _processor(), os.cpu_count(),
+        format, torch.get_num_threads(), version(_PACKAGES[format]),
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
+
+
+def _processor() -> str:
+    """The processor's own name; Linux tells it here and nowhere in `platform`."""
+    path = Path("/proc/cpuinfo")
+    if not path.is_file():
+        return ""
+    names = [x for x in path.read_text(encoding="utf-8").splitlines() if x.startswith("model name")]
+    return names[0] if names else ""

@@ -1,0 +1,101 @@
+"""Milliseconds as a run's goal: the table of this computer's layers, and whole networks measured.
+
+The table predicts (allocation.latency); what counts is measured. Every network is timed beside the
+unpruned one, in turn, and told as a share of its milliseconds at the run's start, so that a
+computer that is slower today than yesterday changes nothing. In the last iteration the cut is
+measured, the prediction moved to what was found, and the cut made anew, until it lies within
+`NEAR` of the goal or `ATTEMPTS` are used up; the nearest counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from msip_core.allocation.budget import Budget
+from msip_core.allocation.latency import LatencyMeter
+from msip_core.config import PruneConfig
+from msip_core.detector.latency import Latency, measure_latency
+from msip_core.detector.layer_times import LayerTimes, Timer
+from msip_core.detector.library import DetectionModel
+from msip_core.events import MilestoneRecord, RunContext
+from msip_core.pruning.folder import RunFolder
+
+NEAR = 0.02  # of the goal: where the last iteration stops trying
+FAR = 0.05  # beyond it the goal was missed
+ATTEMPTS = 4
+_RUNS = 40  # timed forwards of each network
+_FILE = "latency.json"
+
+
+class Measure(Protocol):
+    """`measure_latency`, or another clock in tests."""
+
+    def __call__(
+        self, models: Mapping[str, DetectionModel], imgsz: int, *, runs: int,
+        formats: Sequence[str], tick: Callable[[float], None] | None,
+    ) -> list[Latency]: ...  # fmt: skip
+
+
+def in_macs(config: PruneConfig) -> PruneConfig:
+    """The same run with multiply-adds where it counts milliseconds: what can be said of it before
+    anything was measured."""
+    if not needs_milliseconds(config):
+        return config
+    limits = config.limits.model_copy(
+        update={"cost": "macs" if config.limits.cost == "latency" else config.limits.cost}
+    )
+    kind, keep = config.goal
+    changes: dict[str, Any] = {"limits": limits}
+    if kind == "latency":
+        changes |= {"keep_macs": keep, "keep_latency": None}
+    return config.model_copy(update=changes)
+
+
+def needs_milliseconds(config: PruneConfig) -> bool:
+    """Whether a run counts milliseconds: as its goal, or as the cost of a channel."""
+    return config.goal[0] == "latency" or config.limits.cost == "latency"
+
+
+class Stopwatch:
+    """Times networks of one run.
+
+    Attributes:
+        meter: predicts milliseconds, moved to what the unpruned network takes.
+        baseline_ms: milliseconds of the unpruned network at the run's start.
+    """
+
+    def __init__(
+        self, config: PruneConfig, ctx: RunContext, baseline: DetectionModel, whole: Budget, *,
+        measure: Measure = measure_latency, timer: Timer | None = None,
+    ) -> None:  # fmt: skip
+        self._config, self._ctx, self._baseline, self._measure = config, ctx, baseline, measure
+        geometries = whole.geometries()
+        times = LayerTimes(ctx.workspace.cache, config.latency_format, timer)
+        if times.lacks(geometries.values()):
+            ctx.emit(MilestoneRecord(message="Measuring single layers on this computer."))
+        times.measure(geometries.values(), self._tick)
+        folder = RunFolder(ctx.run_dir)
+        stored = folder.read_json(_FILE)
+        if stored is None:
+            stored = {"baseline_ms": self._medians({})["baseline"], "format": config.latency_format}
+            folder.write_json(_FILE, stored)
+        self.baseline_ms: float = stored["baseline_ms"]
+        grids = {name: times.grid(geometry) for name, geometry in geometries.items()}
+        self.meter = LatencyMeter(grids).anchored(whole, self.baseline_ms)
+
+    def __call__(self, model: DetectionModel) -> float:
+        """Milliseconds of `model`, at the speed that the computer had at the run's start."""
+        found = self._medians({"model": model})
+        return self.baseline_ms * found["model"] / found["baseline"]
+
+    def _medians(self, models: Mapping[str, DetectionModel]) -> dict[str, float]:
+        measured = self._measure(
+            {"baseline": self._baseline, **models}, self._config.imgsz, runs=_RUNS,
+            formats=[self._config.latency_format], tick=self._tick,
+        )  # fmt: skip
+        return {one.name: one.median_ms for one in measured}
+
+    def _tick(self, _done: float) -> None:
+        self._ctx.check_stop()
+        self._ctx.beat()

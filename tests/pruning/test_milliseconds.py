@@ -1,0 +1,131 @@
+"""A goal in milliseconds, on a clock that is not fooled and one that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import pytest
+from torch import nn
+
+from msip_core.config import PruneConfig, TrainingRecipe
+from msip_core.detector.latency import Latency
+from msip_core.detector.layer_times import Layer
+from msip_core.detector.library import DetectionModel
+from msip_core.errors import GoalUnreachableError
+from msip_core.pruning import loop
+from msip_core.pruning.loop import run
+from msip_core.pruning.network import Network
+from msip_core.pruning.preview import preview
+from msip_core.pruning.stopwatch import FAR, NEAR, Stopwatch
+from msip_core.workspace import Workspace
+from tests.pruning.kit import Listener, after, config, cut_of
+
+QUICK = {
+    "method": "l1", "keep_latency": 0.6, "finetune": TrainingRecipe(epochs=0),
+    "bn_recalibration": "never", "limits": {"round_to": 1},
+}  # fmt: skip
+
+
+def layer_ms(layers: list[Layer], tick) -> list[float]:
+    """What the table says: the weights alone."""
+    tick(1.0)
+    return [1e-3 * x.kernel**2 * x.inputs * x.outputs for x in layers]
+
+
+class FakeClock:
+    """Whole networks take a fixed time more than their layers, and the computer slows down by
+    `drift` from one measurement to the next."""
+
+    def __init__(self, drift: float = 1.0, fixed: float = 150.0) -> None:
+        self.drift, self.fixed, self.now, self.asked = drift, fixed, 1.0, 0
+
+    def __call__(self, models: Mapping[str, DetectionModel], imgsz: int, **settings):
+        self.now *= self.drift
+        self.asked += 1
+        return [
+            Latency(name, "onnx", 1, self.now * self.of(model), 0, 0, settings["runs"], 1)
+            for name, model in models.items()
+        ]
+
+    def of(self, model: nn.Module) -> float:
+        convs = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+        return self.fixed + sum(1e-3 * m.weight.numel() for m in convs)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    clock = FakeClock(drift=1.1)
+    monkeypatch.setattr(loop, "Stopwatch", partial(Stopwatch, measure=clock, timer=layer_ms))
+    return clock
+
+
+def test_a_run_lands_on_the_milliseconds_that_are_measured(lab: Workspace, clock: FakeClock):
+    """The table knows nothing of the fixed time: without measuring, the goal would be missed."""
+    ctx = Listener(lab, "milliseconds")
+
+    run(config(**QUICK), ctx)
+
+    final, (first, last) = ctx.records[-1], ctx.iterations
+    assert final.stopped_by is None
+    assert final.goal_ratio == pytest.approx(0.6, rel=FAR)
+    baseline = last.latency_ms / final.goal_ratio
+    assert last.latency_ms == pytest.approx(0.6 * baseline, rel=NEAR)
+    assert baseline > first.latency_ms > last.latency_ms
+    assert clock.asked > 5  # the last cut was made more than once
+    assert "Measuring single layers on this computer." in ctx.sentences
+
+
+def test_the_watch_tells_a_share_of_the_start_whatever_the_computer_does_since(
+    lab: Workspace, network: Network
+):
+    clock = FakeClock(drift=1.5)
+    watch = Stopwatch(
+        config(**QUICK), Listener(lab, "watch"), network.model, network.budget, measure=clock,
+        timer=layer_ms,
+    )  # fmt: skip
+    smaller = after(network.model, cut_of(network, config(method="l1", keep_macs=0.6)))
+
+    assert float(watch.meter(network.budget, network.budget.widths)) == pytest.approx(
+        watch.baseline_ms
+    )
+    share = clock.of(smaller) / clock.of(network.model)
+    assert watch(smaller) == pytest.approx(share * watch.baseline_ms)
+    assert watch(smaller) == pytest.approx(share * watch.baseline_ms)
+    again = Stopwatch(
+        config(**QUICK), Listener(lab, "watch"), network.model, network.budget, measure=clock,
+        timer=None,
+    )  # fmt: skip
+    assert again.baseline_ms == watch.baseline_ms  # a resumed run asks for the same
+
+
+def test_milliseconds_out_of_reach_are_refused_before_any_training(
+    lab: Workspace, clock: FakeClock
+):
+    ctx = Listener(lab, "too-fast")
+    limits = {"round_to": 1, "max_removed_per_iteration": 0.1}
+
+    with pytest.raises(GoalUnreachableError, match="of the milliseconds cannot be reached"):
+        run(config(**{**QUICK, "limits": limits}), ctx)
+
+    assert ctx.stages == []
+
+
+def test_the_preview_says_that_it_counts_multiply_adds_instead(lab: Workspace):
+    found = preview(config(**QUICK), lab, lambda *_: None)
+
+    assert found.macs[1] / found.macs[0] == pytest.approx(0.6, rel=0.006)
+    assert found.refused is None
+    assert "counts multiply-adds" in str(found.note)
+
+
+def test_a_run_has_one_goal_and_says_which():
+    assert config(keep_macs=0.5).goal == ("macs", 0.5)
+    assert config(keep_params=0.4).goal == ("params", 0.4)
+    assert config(keep_latency=0.3).goal == ("latency", 0.3)
+    with pytest.raises(ValueError, match="a run has one goal"):
+        config(keep_params=0.4, keep_latency=0.3)
+    with pytest.raises(ValueError, match="too coarse to land on milliseconds"):
+        config(keep_latency=0.3, granularity="blocks")
+    old = {"dataset": "d", "model": "m", "keep_macs": 0.4}
+    assert PruneConfig.model_validate(old).goal == ("macs", 0.4)
