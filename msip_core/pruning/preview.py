@@ -62,7 +62,7 @@ class Preview(Record):
         macs, params, size_mb: (before, after) the cut; MACs at the run's image size.
         refused: why the run cannot come to its goal even in steps, else None.
         blocks: bottlenecks that go whole.
-        note: what the run does otherwise than this preview, else None.
+        note: what the run does otherwise than this preview, or "".
         least: smallest share that the run's limits allow, of what its goal counts.
         images: calibration images that were looked at; 0 where only weights count.
         memory_gb: batch size -> peak of a training step.
@@ -75,7 +75,7 @@ class Preview(Record):
     layers: tuple[LayerChannels, ...]
     refused: str | None
     blocks: tuple[str, ...] = ()
-    note: str | None = None
+    note: str = ""
     least: float
     images: int
     memory_gb: dict[int, float]
@@ -173,7 +173,7 @@ def _refusal(network: Network, config: PruneConfig) -> str | None:
     return None
 
 
-def _note(config: PruneConfig, *, by_score: bool) -> str | None:
+def _note(config: PruneConfig, *, by_score: bool) -> str:
     notes = []
     if needs_milliseconds(config):
         notes.append(
@@ -185,7 +185,7 @@ def _note(config: PruneConfig, *, by_score: bool) -> str | None:
             "This preview ranks blocks by the scale of their last batch norm; the run measures "
             "each of them, so other blocks may go."
         )
-    return " ".join(notes) or None
+    return " ".join(notes)
 
 
 def calibration_for(imgsz: int) -> CalibrationConfig:

@@ -116,7 +116,7 @@ def test_the_preview_says_that_it_counts_multiply_adds_instead(lab: Workspace):
 
     assert found.macs[1] / found.macs[0] == pytest.approx(0.6, rel=0.006)
     assert found.refused is None
-    assert "counts multiply-adds" in str(found.note)
+    assert "counts multiply-adds" in found.note
 
 
 def test_a_run_has_one_goal_and_says_which():
