@@ -29,6 +29,7 @@ def check_combination(config: PruneConfig) -> None:
     recovery = find("recovery", config.recovery)
     _check_ranking(criterion, allocation)
     _check_ablation(config)
+    _check_blocks(config)
     if config.recovery != "finetune" and not config.finetune.epochs:
         raise ConfigError(
             f"{recovery.label} works while the model is fine-tuned, and this run trains no epoch "
@@ -57,4 +58,20 @@ def _check_ablation(config: PruneConfig) -> None:
         raise ConfigError(
             "Without the adaptive threshold every layer loses the same share, so no other "
             "allocation can be chosen: leave the allocation out."
+        )
+
+
+def _check_blocks(config: PruneConfig) -> None:
+    """What cannot be asked of granularities that take whole blocks and no channels."""
+    if config.granularity not in ("blocks", "layerdrop"):
+        return
+    if config.allocation is not None:
+        raise ConfigError(
+            f"Whole blocks are removed by their own score, so the allocation '{config.allocation}' "
+            "would have no effect: leave it out, or choose the granularity 'mixed'."
+        )
+    if config.keep_latency is not None:
+        raise ConfigError(
+            "Whole blocks are too coarse to land on milliseconds: choose a share of the "
+            "multiply-adds, or a granularity that goes on with channels."
         )

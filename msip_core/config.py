@@ -309,11 +309,6 @@ class PruneConfig(RunBase):
                 "a run has one goal: give a share of the parameters or of the milliseconds, not "
                 "both"
             )
-        if self.keep_latency is not None and self.granularity in ("blocks", "layerdrop"):
-            raise ValueError(
-                "whole blocks are too coarse to land on milliseconds: give a share of the "
-                "multiply-adds, or a granularity that goes on with channels"
-            )
         return self
 
     @property

@@ -47,7 +47,6 @@ class Blocks(Granularity):
         return cheapest(sites, scene.scores(sites), freed, excess)
 
     def check(self, model: nn.Module, budget: Budget, goal: Goal) -> None:
-        check_blocks_alone(self.config.allocation)
         sites = self.candidates(bottlenecks(model))
         check_some(sites)
         self._require(
@@ -111,13 +110,4 @@ def check_some(sites: Sequence[Site]) -> None:
         raise ConfigError(
             "This network has no blocks that could be removed this way: choose the granularity "
             "'channels'."
-        )
-
-
-def check_blocks_alone(allocation: str | None) -> None:
-    """Raise if an allocation was chosen where no channels go."""
-    if allocation is not None:
-        raise ConfigError(
-            f"Whole blocks are removed by their own score, so the allocation '{allocation}' would "
-            "have no effect: leave it out, or choose the granularity 'mixed'."
         )

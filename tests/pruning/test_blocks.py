@@ -11,6 +11,7 @@ from torch import nn
 from ultralytics.nn.modules import Bottleneck, C2f
 
 from msip_core.allocation.goal import goal_of
+from msip_core.combinations import check_combination
 from msip_core.config import TrainingRecipe
 from msip_core.detector.c2f import C2fV2, to_stock
 from msip_core.detector.checkpoints import load_model, save_stock, save_work
@@ -386,8 +387,12 @@ def check(network: Network, **changes) -> None:
 
 
 def test_senseless_settings_are_refused_in_words(network: Network):
-    with pytest.raises(ConfigError, match="'uniform' would have no effect"):
-        check(network, granularity="blocks", keep_macs=0.9, allocation="uniform")
+    for granularity in ("blocks", "layerdrop"):
+        with pytest.raises(ConfigError, match="'uniform' would have no effect"):
+            check_combination(config(granularity=granularity, allocation="uniform"))
+        with pytest.raises(ConfigError, match="too coarse to land on milliseconds"):
+            check_combination(config(granularity=granularity, keep_latency=0.5))
+    check_combination(config(granularity="mixed", allocation="uniform", keep_latency=0.5))
     with pytest.raises(ConfigError, match="10 blocks that could be removed, not 11"):
         check(network, granularity="mixed", blocks=11)
     with pytest.raises(ConfigError, match="6 blocks that could be removed, not 7"):
