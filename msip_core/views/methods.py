@@ -120,12 +120,22 @@ def _pruning(story: RunStory, config: PruneConfig, works: Sequence[Citation]) ->
         _choice("Allocation over the layers", spread, _cite(works, *behind["allocation"])),
         _granularity(config, works),
         _calibration(config) if method and method.needs_data else "",
-        f"The goal was to keep {wording.percent(config.keep_macs, 1)} of the MACs in "
+        f"The goal was to keep {_goal(config)} in "
         f"{wording.plural(config.iterations, 'iteration')}; {_limits(config)}.",
         _guard(config),
         _reached(story),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _goal(config: PruneConfig) -> str:
+    kind, keep = config.goal
+    measured = ""
+    if kind == "latency":
+        measured = (
+            f", as measured in {wording.format_name(config.latency_format)} on this computer,"
+        )
+    return f"{wording.percent(keep, 1)} of the {wording.GOALS[kind]}{measured}"
 
 
 _SHARED = ("fang2023depgraph", "selvaraju2017gradcam", "lundberg2017shap")

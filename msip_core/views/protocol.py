@@ -55,7 +55,7 @@ def protocol(config: TrainConfig | PruneConfig) -> list[Setting]:
             ALLOCATIONS[allocation].description if allocation in ALLOCATIONS else "",
         ),
         _strategy("What is taken out", GRANULARITIES.get(config.granularity), config.granularity),
-        Setting("Goal", f"keep {wording.percent(config.keep_macs, 1)} of the MACs"),
+        Setting("Goal", f"keep {_goal(config)}"),
         Setting("Iterations", str(config.iterations), "each scores, prunes and fine-tunes"),
         *(_schedule("Pre-training", config.pretrain) if config.pretrain else []),
         *_schedule("Fine-tuning", config.finetune),
@@ -180,6 +180,12 @@ def _options(config: TrainConfig | PruneConfig) -> list[tuple[str, tuple[Any, ..
     if config.name:
         options.append(("--name", (config.name,)))
     return options
+
+
+def _goal(config: PruneConfig) -> str:
+    kind, keep = config.goal
+    measured = f" in {wording.format_name(config.latency_format)}" if kind == "latency" else ""
+    return f"{wording.percent(keep, 1)} of the {wording.GOALS[kind]}{measured}"
 
 
 def _prune_options(

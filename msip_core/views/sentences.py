@@ -15,6 +15,7 @@ from msip_core.views.tables import latency_pairs
 
 SMALL_SAMPLE = 100  # below this many images a result needs an interval (UX, honesty rules)
 _GOAL_TOLERANCE = 0.005  # 4.78 ± 0.05 of 14.27 GMACs
+_NEAR_MILLISECONDS = 0.05  # of the goal: measured twice, milliseconds never agree exactly
 
 Verdict = Literal["faster", "slower", "no difference"]
 
@@ -87,12 +88,27 @@ def latency_sentence(latency: Sequence[Mapping[str, Any]]) -> str:
 
 
 def goal_sentence(config: PruneConfig, final: FinalRecord) -> str:
-    """Whether the MACs goal was met; a missed goal is said in words, with the reason."""
+    """Whether the goal was met; a missed goal is said in words, with the reason."""
+    if config.goal[0] != "macs":
+        return _other_goal_sentence(config, final)
     goal, left = wording.percent(config.keep_macs, 1), wording.percent(final.macs_ratio, 1)
     if final.macs_ratio <= config.keep_macs + _GOAL_TOLERANCE:
         text = f"The goal was met: {left} of the MACs are left, {goal} were asked for."
     else:
         text = f"The goal was missed: {left} of the MACs are left, {goal} were asked for."
+    return f"{text} {final.stopped_by}" if final.stopped_by else text
+
+
+def _other_goal_sentence(config: PruneConfig, final: FinalRecord) -> str:
+    kind, keep = config.goal
+    if final.goal_ratio is None:
+        return final.stopped_by or ""
+    near = _NEAR_MILLISECONDS * keep if kind == "latency" else _GOAL_TOLERANCE
+    met = "met" if final.goal_ratio <= keep + near else "missed"
+    text = (
+        f"The goal was {met}: {wording.percent(final.goal_ratio, 1)} of the {wording.GOALS[kind]} "
+        f"are left, {wording.percent(keep, 1)} were asked for."
+    )
     return f"{text} {final.stopped_by}" if final.stopped_by else text
 
 

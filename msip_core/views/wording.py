@@ -11,6 +11,10 @@ FORMATS = {
 }
 
 
+# What a run's goal counts.
+GOALS = {"macs": "MACs", "params": "parameters", "latency": "milliseconds"}
+
+
 def macs(value: float) -> str:
     """Multiply-adds: '14.27 G', '412 M'."""
     if abs(value) >= 1e9:

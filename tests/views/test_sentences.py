@@ -109,3 +109,20 @@ def test_a_model_that_grew_is_not_called_lighter():
     more = Cost(macs=5, params=1, size_mb=1, imgsz=64)
 
     assert sentences.work_clause(more.model_copy(update={"macs": 4}), more).startswith("more work")
+
+
+@pytest.mark.parametrize(
+    ("goal", "reached", "said"),
+    [
+        ({"keep_params": 0.5}, 0.4995, "The goal was met: 50.0 % of the parameters are left"),
+        ({"keep_params": 0.5}, 0.52, "The goal was missed: 52.0 % of the parameters are left"),
+        ({"keep_latency": 0.5}, 0.52, "The goal was met: 52.0 % of the milliseconds are left"),
+        ({"keep_latency": 0.5}, 0.53, "The goal was missed: 53.0 % of the milliseconds are left"),
+    ],
+)
+def test_a_goal_is_judged_by_what_it_counts(goal, reached, said):
+    final = samples.final_record().model_copy(update={"goal_ratio": reached, "stopped_by": None})
+
+    text = sentences.goal_sentence(samples.prune_config(**goal), final)
+
+    assert text == f"{said}, 50.0 % were asked for."
