@@ -28,6 +28,7 @@ class Entry:
         default_allocation: the allocation that the method was published with (criteria only).
         ranking: of a criterion, where its scores may be compared; of an allocation, where it
             compares them: inside each layer, or in one ranking of the whole network.
+        needs_teacher: the unpruned network runs along while training (recoveries only).
     """
 
     name: str
@@ -39,6 +40,7 @@ class Entry:
     needs_data: bool = False
     default_allocation: str = ""
     ranking: Ranking = "any"
+    needs_teacher: bool = False
 
     def load(self) -> Any:
         """Import the strategy's class or function."""
@@ -135,6 +137,23 @@ _ENTRIES = (
     Entry(
         "finetune", "recovery", "Fine-tuning", "Trains on after each cut.",
         "Li et al. 2017, arXiv:1608.08710", "msip_core.pruning.recovery:finetune",
+    ),
+    Entry(
+        "cwd", "recovery", "Channel-wise distillation",
+        "Trains on while the unpruned network shows where each channel should look.",
+        "Shu et al. 2021, arXiv:2011.13256", "msip_core.pruning.recovery:cwd",
+        needs_teacher=True,
+    ),
+    Entry(
+        "feature", "recovery", "Feature distillation",
+        "Trains on while the unpruned network shows its feature maps.",
+        "Romero et al. 2015, arXiv:1412.6550", "msip_core.pruning.recovery:feature",
+        needs_teacher=True,
+    ),
+    Entry(
+        "sparse", "recovery", "Sparse training",
+        "Pushes batch-norm factors to zero before the first cut, then trains on after each.",
+        "Liu et al. 2017, arXiv:1708.06519", "msip_core.pruning.recovery:finetune",
     ),
     Entry(
         "gradcam", "explainer", "Grad-CAM", "Where the score of a detection is sensitive.",

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from msip_core import catalog
 from msip_core.config import PruneConfig
 from msip_core.events import EpochRecord, Payload, ProgressRecord, RunContext
 from msip_core.workspace import Workspace
@@ -34,8 +35,10 @@ def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: i
          trials: bool) -> list[Part]:  # fmt: skip
     """All parts of a run in order, for so many images."""
     parts = [Part(("baseline", 0), val + FIXED_COST)]
-    if config.pretrain:
-        parts.append(Part(("fit", 0), config.pretrain.epochs * (TRAIN_COST * train + val)))
+    if config.preparation:
+        parts.append(Part(("fit", 0), config.preparation.epochs * (TRAIN_COST * train + val)))
+    # A teacher stays as large as it is, and is computed forward only.
+    taught = train if catalog.find("recovery", config.recovery).needs_teacher else 0
     for t in range(1, config.iterations + 1):
         before = config.keep_macs ** (SPEED_EXPONENT * (t - 1) / config.iterations)
         after = config.keep_macs ** (SPEED_EXPONENT * t / config.iterations)
@@ -46,7 +49,9 @@ def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: i
             Part(("importance", t), before * score),
             Part(("pruning", t), after * FIXED_COST),
             Part(("before", t), after * (2 * val + calibration)),
-            Part(("fit", t), after * config.finetune.epochs * (TRAIN_COST * train + val)),
+            Part(
+                ("fit", t), config.finetune.epochs * (after * (TRAIN_COST * train + val) + taught)
+            ),
             Part(("after", t), after * val),
         ]
     parts.append(Part(("final", config.iterations), (1 + config.keep_macs) * test + FIXED_COST))

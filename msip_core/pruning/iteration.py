@@ -37,6 +37,7 @@ from msip_core.importance.statistics import gather
 from msip_core.pruning.bn import recalibrated
 from msip_core.pruning.clock import Clock
 from msip_core.pruning.folder import RunFolder
+from msip_core.pruning.recovery import Aids
 from msip_core.pruning.schedule import corridor, stopped_by_caps
 from msip_core.pruning.surgery import channel_counts, prunable_groups
 
@@ -176,6 +177,7 @@ class Iteration:
         result = recover(
             model, self.config, self.config.finetune, workdir=self.files.fit_dir,
             pool=self.parts.pool, iteration=self.index, ctx=self.ctx,
+            aids=Aids(self._unpruned, self.parts.calibration),
         )  # fmt: skip
         return result.model, result.seconds
 
@@ -197,6 +199,10 @@ class Iteration:
         """The model this iteration starts from, on the device."""
         model = self.parts.folder.iteration(self.index - 1).load("model.pt")
         return model.to(self.parts.pool.device)
+
+    def _unpruned(self) -> DetectionModel:
+        """Iteration 0: the network before any cut."""
+        return self.parts.folder.iteration(0).load("model.pt")
 
     def _table(self, model: DetectionModel, groups: Any, scores: Any) -> GroupTable:
         budget = Budget(model, list(groups.values()), self.config.imgsz)
