@@ -102,9 +102,9 @@ def student(teacher):
     return twin
 
 
-def distillation(teacher, student, method="cwd", **options):
+def distillation(teacher, student, method="cwd", divergence=channel_wise, **options):
     return Distillation(
-        teacher, student, method=method, divergence=channel_wise, options=DistillOptions(**options),
+        teacher, student, method=method, divergence=divergence, options=DistillOptions(**options),
         calibration=drawn_calibration(batch=8),
     )  # fmt: skip
 
@@ -178,6 +178,27 @@ def test_gradients_reach_student_and_adapters_and_never_the_teacher(teacher, stu
     assert float(twin.model[0].conv.weight.grad.abs().sum()) > 0
     assert float(extra.parts["15"].weight.grad.abs().sum()) > 0
     assert all(p.grad is None for p in (*taught.parameters(), *extra._teacher.parameters()))
+
+
+@pytest.mark.parametrize("divergence", [channel_wise, feature_error])
+def test_following_the_gradient_brings_the_maps_nearer(teacher, student, divergence):
+    twin, images = copy_model(student).train(), drawn_calibration().pixels(range(4))
+    extra = distillation(teacher, twin, divergence=divergence)
+    extra.begin(twin)
+    # Steps of one size, since the two losses differ by orders of magnitude.
+    optimizer = torch.optim.Adam([*twin.parameters(), *extra.parts.parameters()], lr=2e-3)
+    losses = []
+
+    with extra.watching(twin):
+        for _ in range(6):
+            optimizer.zero_grad()
+            twin(images)
+            loss = extra(images)
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss))
+
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def test_nothing_is_seen_once_watching_has_ended(teacher, student):

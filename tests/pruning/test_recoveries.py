@@ -192,17 +192,6 @@ def test_the_distillation_loss_is_told_in_every_epoch(name, unbroken):
     assert all(losses["distill"] > 0 for losses in told)
 
 
-@taught
-def test_a_heavy_distillation_brings_the_maps_nearer(name, recover, lab):
-    ctx = Listener(lab, "recovery")
-    still = RECIPE.model_copy(update={"epochs": 3, "mixup": 0.0, "mosaic": 0.0, "layerdrop": 0.0})
-
-    recover(name, still, ctx=ctx, distill={"weight": 500})
-
-    losses = [record.losses["distill"] for record in ctx.of(EpochRecord)]
-    assert losses[-1] < 0.9 * losses[0]
-
-
 def test_a_layer_out_of_reach_is_refused_before_any_work(lab):
     asked = config(recovery="cwd", distill={"layers": [15, 40]})
     ctx = Listener(lab, "out-of-reach")
