@@ -12,6 +12,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Literal
 
+from msip_core.config import RECIPES
 from msip_core.errors import ConfigError
 
 Family = Literal["criterion", "allocation", "granularity", "recovery", "explainer"]
@@ -192,6 +193,49 @@ FAMILIES: Mapping[Family, Mapping[str, Entry]] = MappingProxyType(
         "granularity": GRANULARITIES,
         "recovery": RECOVERIES,
         "explainer": EXPLAINERS,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """A published method that is a choice from several families.
+
+    Attributes:
+        settings: of PruneConfig, over its defaults.
+    """
+
+    name: str
+    label: str
+    description: str
+    paper: str
+    settings: Mapping[str, Any]
+
+
+COMPOSITIONS: Mapping[str, Composition] = MappingProxyType(
+    {
+        "slimming-cwd": Composition(
+            "slimming-cwd",
+            "Slimming and distillation",
+            "Sparse training, half of every layer's channels cut at once by batch-norm factor, "
+            "then training with the unpruned network as teacher.",
+            "Sabaghian 2025, arXiv:2509.12918",
+            MappingProxyType(
+                {
+                    "pretrain": RECIPES["sparse-pretrain"],
+                    "method": "bnscale",
+                    "allocation": "uniform",
+                    "recovery": "cwd",
+                    "iterations": 1,
+                    # What half of the channels leaves of YOLOv8n and s (25.7 and 25.3 %).
+                    "keep_macs": 0.255,
+                    "limits": {"max_removed_per_iteration": 0.6},
+                    # One fine-tune has to do what several would.
+                    "finetune": RECIPES["paper-finetune"].model_copy(update={"epochs": 100}),
+                    "max_map50_drop": None,  # with a single cut there is no better model to keep
+                }
+            ),
+        ),
     }
 )
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from ultralytics import YOLO
 
-from msip_core.catalog import RECOVERIES
+from msip_core.catalog import COMPOSITIONS, RECOVERIES, find
 from msip_core.config import RECIPES, CalibrationConfig, TrainingRecipe
 from msip_core.detector.checkpoints import load_model, save_stock
 from msip_core.detector.library import DetectionModel, copy_model
@@ -249,3 +249,42 @@ def test_what_comes_before_the_first_iteration():
     assert config(recovery="sparse", pretrain=own).preparation == own
     mixed = config(recovery="sparse", pretrain=plain).preparation
     assert (mixed.epochs, mixed.bn_l1) == (3, RECIPES["sparse-pretrain"].bn_l1)
+
+
+# --- compositions -------------------------------------------------------------
+
+every_composition = pytest.mark.parametrize("name", list(COMPOSITIONS))
+
+
+@every_composition
+def test_a_composition_is_made_of_what_the_catalog_has(name):
+    composition = COMPOSITIONS[name]
+
+    asked = config(**composition.settings)
+
+    for family, chosen in (
+        ("criterion", asked.method), ("allocation", asked.allocation),
+        ("granularity", asked.granularity), ("recovery", asked.recovery),
+    ):  # fmt: skip
+        assert find(family, chosen).name == chosen
+    assert composition.description.endswith(".")
+    assert "arXiv" in composition.paper
+
+
+def test_slimming_with_distillation_cuts_half_of_every_layer_after_sparse_training(lab):
+    settings = dict(COMPOSITIONS["slimming-cwd"].settings)
+    for recipe in ("pretrain", "finetune"):
+        settings[recipe] = settings[recipe].model_copy(update={"epochs": 1, "nbs": 4, "mixup": 0})
+    settings["limits"] = {**settings["limits"], "round_to": 1}
+    ctx = Listener(lab, "slimming-cwd")
+
+    run(config(**settings), ctx)
+
+    (record,) = ctx.iterations
+    assert record.macs_ratio == pytest.approx(0.255, rel=0.01)
+    lost = [1 - x.after / x.original for x in record.layers if x.after != x.original]
+    assert min(lost) > 0.4
+    assert max(lost) <= 0.6
+    losses = [r.losses for r in ctx.of(EpochRecord)]
+    assert ["distill" in each for each in losses] == [False, True]
+    assert any("of the batch-norm factors are now below" in s for s in ctx.sentences)
