@@ -12,6 +12,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Literal
 
+from msip_core.config import RECIPES
 from msip_core.errors import ConfigError
 
 Family = Literal["criterion", "allocation", "granularity", "recovery", "explainer"]
@@ -28,6 +29,7 @@ class Entry:
         default_allocation: the allocation that the method was published with (criteria only).
         ranking: of a criterion, where its scores may be compared; of an allocation, where it
             compares them: inside each layer, or in one ranking of the whole network.
+        needs_teacher: the unpruned network runs along while training (recoveries only).
     """
 
     name: str
@@ -39,6 +41,7 @@ class Entry:
     needs_data: bool = False
     default_allocation: str = ""
     ranking: Ranking = "any"
+    needs_teacher: bool = False
 
     def load(self) -> Any:
         """Import the strategy's class or function."""
@@ -210,6 +213,23 @@ _ENTRIES = (
         "Li et al. 2017, arXiv:1608.08710", "msip_core.pruning.recovery:finetune",
     ),
     Entry(
+        "cwd", "recovery", "Channel-wise distillation",
+        "Trains on while the unpruned network shows where each channel should look.",
+        "Shu et al. 2021, arXiv:2011.13256", "msip_core.pruning.recovery:cwd",
+        needs_teacher=True,
+    ),
+    Entry(
+        "feature", "recovery", "Feature distillation",
+        "Trains on while the unpruned network shows its feature maps.",
+        "Romero et al. 2015, arXiv:1412.6550", "msip_core.pruning.recovery:feature",
+        needs_teacher=True,
+    ),
+    Entry(
+        "sparse", "recovery", "Sparse training",
+        "Pushes batch-norm factors to zero before the first cut, then trains on after each.",
+        "Liu et al. 2017, arXiv:1708.06519", "msip_core.pruning.recovery:finetune",
+    ),
+    Entry(
         "gradcam", "explainer", "Grad-CAM", "Where the score of a detection is sensitive.",
         "Selvaraju et al. 2017, arXiv:1610.02391", "msip_core.explain.cam:explain_detection",
     ),
@@ -246,6 +266,49 @@ FAMILIES: Mapping[Family, Mapping[str, Entry]] = MappingProxyType(
         "granularity": GRANULARITIES,
         "recovery": RECOVERIES,
         "explainer": EXPLAINERS,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """A published method that is a choice from several families.
+
+    Attributes:
+        settings: of PruneConfig, over its defaults.
+    """
+
+    name: str
+    label: str
+    description: str
+    paper: str
+    settings: Mapping[str, Any]
+
+
+COMPOSITIONS: Mapping[str, Composition] = MappingProxyType(
+    {
+        "slimming-cwd": Composition(
+            "slimming-cwd",
+            "Slimming and distillation",
+            "Sparse training, half of every layer's channels cut at once by batch-norm factor, "
+            "then training with the unpruned network as teacher.",
+            "Sabaghian 2025, arXiv:2509.12918",
+            MappingProxyType(
+                {
+                    "pretrain": RECIPES["sparse-pretrain"],
+                    "method": "bnscale",
+                    "allocation": "uniform",
+                    "recovery": "cwd",
+                    "iterations": 1,
+                    # What half of the channels leaves of YOLOv8n and s (25.7 and 25.3 %).
+                    "keep_macs": 0.255,
+                    "limits": {"max_removed_per_iteration": 0.6},
+                    # One fine-tune has to do what several would.
+                    "finetune": RECIPES["paper-finetune"].model_copy(update={"epochs": 100}),
+                    "max_map50_drop": None,  # with a single cut there is no better model to keep
+                }
+            ),
+        ),
     }
 )
 

@@ -85,6 +85,9 @@ class TrainingRecipe(Frozen):
     Defaults are the paper's fine-tuning recipe (METHODS section 6): SGD, lr 1e-3 to 1e-5 by
     cosine, momentum .9, weight decay 5e-4, rotation 15 degrees, scale .8-1.2, mixup .2, no
     warm-up (its bias learning rate of .1 would destroy a trained model).
+
+    Ours, all off by default: what makes a network sparse before it is cut (`l1_lambda`, `bn_l1`,
+    `group_l2`) and `layerdrop`, which prepares it for losing whole blocks.
     """
 
     epochs: int = Field(default=30, ge=0, le=10_000)
@@ -108,6 +111,25 @@ class TrainingRecipe(Frozen):
     l1_lambda: float = Field(
         default=0.0, ge=0, description="L1 subgradient on the convs that C2f->C2f_v2 made"
     )
+    bn_l1: float = Field(
+        default=0.0, ge=0, le=1, description="L1 subgradient on every batch-norm factor; 1e-4"
+    )
+    bn_l1_decay: bool = Field(default=False, description="bn_l1 falls to a tenth over the epochs")
+    bn_l1_shortcuts: bool = Field(
+        default=True, description="bn_l1 also inside bottlenecks with a shortcut"
+    )
+    group_l2: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="shrinks coupled channels, the weakest 16 times as much; pruning runs only",
+    )
+    layerdrop: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="probability that training leaves a shortcut bottleneck out; 0.2 is usual",
+    )
 
 
 RECIPES: dict[str, TrainingRecipe] = {
@@ -123,6 +145,10 @@ RECIPES: dict[str, TrainingRecipe] = {
     # C2f_v2 pre-training: BCE : IoU = .7 : .3 with Ultralytics' loss sum of 8 kept.
     "paper-pretrain": TrainingRecipe(
         epochs=50, lr0=0.01, box=2.4, cls=5.6, dfl=0.48, l1_lambda=1e-4, mixup=0.0
+    ),
+    # Before pruning by batch-norm factors (Network Slimming): METHODS section 2.
+    "sparse-pretrain": TrainingRecipe(
+        epochs=50, lr0=0.01, momentum=0.937, cos_lr=False, mixup=0.0, bn_l1=1e-4, bn_l1_decay=True
     ),
     # Fine-tuning after each pruning iteration.
     "paper-finetune": TrainingRecipe(epochs=30),
@@ -158,6 +184,12 @@ class TrainConfig(RunBase):
     weights: str
     recipe: TrainingRecipe = RECIPES["quick-baseline"]
     pretrain: TrainingRecipe | None = None
+
+    @model_validator(mode="after")
+    def _no_group_term(self) -> TrainConfig:
+        if self.recipe.group_l2 or (self.pretrain and self.pretrain.group_l2):
+            raise ValueError("group_l2 needs coupled channels: use it to pre-train a pruning run")
+        return self
 
 
 # --- pruning ------------------------------------------------------------------
@@ -252,6 +284,26 @@ class AllocationOptions(Frozen):
 ModuleType = Literal["C2f", "SPPF", "Detect", "Conv"]
 
 
+class DistillOptions(Frozen):
+    """How the unpruned network teaches the pruned one; only recoveries with a teacher read it.
+
+    Attributes:
+        weight: of the distillation loss beside the detection loss, for each layer.
+        temperature: of the softmax over positions (recovery "cwd").
+        layers: of the YOLOv8 graph whose maps are compared; 15, 18 and 21 feed the head.
+    """
+
+    weight: float = Field(default=1.0, gt=0, le=1000)
+    temperature: float = Field(default=1.0, gt=0, le=100)
+    layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(15, 18, 21), min_length=1)
+
+    @model_validator(mode="after")
+    def _each_layer_once(self) -> DistillOptions:
+        if len(set(self.layers)) < len(self.layers):
+            raise ValueError("every layer can be compared only once")
+        return self
+
+
 class PruneConfig(RunBase):
     """Make a baseline lighter: `iterations` times score, prune, fine-tune.
 
@@ -272,6 +324,7 @@ class PruneConfig(RunBase):
         keep_latency: milliseconds left at the end, as a share, measured on the processor of the
             computer that runs this in `latency_format`; takes the place of `keep_macs`.
         pretrain: optional schedule of the C2f_v2 model before the first iteration.
+        distill: how the unpruned network teaches, for recoveries with a teacher.
         adaptive_threshold: False gives every group the same local ratio (an ablation).
         max_map50_drop: guard rail; stop when mAP50 after fine-tuning falls by more than
             this below the baseline, and keep the last good model. None turns it off.
@@ -298,6 +351,7 @@ class PruneConfig(RunBase):
     iterations: int = Field(default=16, ge=1, le=200)
     finetune: TrainingRecipe = RECIPES["paper-finetune"]
     pretrain: TrainingRecipe | None = None
+    distill: DistillOptions = DistillOptions()
     adaptive_threshold: bool = True
     max_map50_drop: float | None = Field(default=0.03, gt=0, lt=1)
     bn_recalibration: Literal["auto", "always", "never"] = "auto"
@@ -319,6 +373,22 @@ class PruneConfig(RunBase):
         if self.keep_latency is not None:
             return "latency", self.keep_latency
         return "macs", self.keep_macs
+
+    @property
+    def preparation(self) -> TrainingRecipe | None:
+        """What the unpruned network is trained by before the first iteration, if at all.
+
+        The recovery "sparse" is sparse training: it brings its own schedule, or makes the one that
+        was asked for sparse.
+        """
+        sparse, asked = RECIPES["sparse-pretrain"], self.pretrain
+        if self.recovery != "sparse":
+            return asked
+        if asked is None:
+            return sparse
+        if asked.bn_l1 or asked.group_l2:
+            return asked
+        return asked.model_copy(update={"bn_l1": sparse.bn_l1, "bn_l1_decay": sparse.bn_l1_decay})
 
 
 RunConfig = Annotated[TrainConfig | PruneConfig, Field(discriminator="kind")]

@@ -1,7 +1,7 @@
 """What an interrupted fit needs to end exactly like an unbroken one.
 
-    state.pt   after every epoch: raw weights, their running average, optimizer, best so far;
-               after the last: only the result
+    state.pt   after every epoch: raw weights, their running average, optimizer, parts of an extra
+               loss, best so far; after the last: only the result
 
 Ultralytics' own resume restores the averaged weights only, so it ends elsewhere. The random
 numbers need no saving: every epoch starts from a seed made of (seed, phase, iteration, epoch).
@@ -35,6 +35,7 @@ class FitState:
     Attributes:
         key: fingerprint of all that decides the outcome; another key starts anew.
         epochs_done: finished epochs.
+        extra: trainable parts of an extra loss (adapters to a teacher).
         metrics: of `best` on validation, as Metrics.model_dump(); None if not validated.
         best: averaged weights of the best epoch (the only weights once `finished`).
     """
@@ -47,6 +48,7 @@ class FitState:
     ema: Weights | None = None
     ema_updates: int = 0
     optimizer: dict[str, Any] | None = None
+    extra: Weights | None = None
     best: Weights | None = None
     metrics: dict[str, Any] | None = None
 

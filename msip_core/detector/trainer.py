@@ -9,6 +9,8 @@ clipping, averaged weights, mosaic that closes for the last epochs. Ours, and wh
 - a stop is possible between any two batches
 - no files but state.pt, no progress bars, no second evaluation of the best weights at the end
 - a batch whose gradient is not finite is left out and counted, instead of poisoning the weights
+- terms that make weights sparse are added to the clipped gradient (msip_core.detector.sparsity)
+- a second loss may come along with trainable parts of its own, such as adapters to a teacher
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +32,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import autocast
 
 from msip_core.config import TrainingRecipe
+from msip_core.detector.extras import ExtraLoss, GradientTerm
 from msip_core.detector.fit_state import (
     FitState,
     copied,
@@ -36,8 +40,10 @@ from msip_core.detector.fit_state import (
     seed_from,
     write_state,
 )
+from msip_core.detector.layerdrop import layers_dropped
 from msip_core.detector.library import DetectionModel
 from msip_core.detector.pool import DataPool
+from msip_core.detector.sparsity import terms_of
 from msip_core.errors import WorkError
 from msip_core.events import Metrics
 
@@ -45,6 +51,8 @@ _CLIP = 10.0  # largest norm of a gradient, Ultralytics' value
 _WARMUP_BIAS_LR = 0.1
 _MIN_STEPS = 8  # optimizer steps of an epoch, where it has as many batches
 _BAD_SHARE = 0.1  # of an epoch's batches may have gradients that are not finite
+# What a recipe asks of us, not of Ultralytics.
+_OURS = {"l1_lambda", "bn_l1", "bn_l1_decay", "bn_l1_shortcuts", "group_l2", "layerdrop"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,13 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class FitPlan:
-    """All that a fit is told. `l1_names` are the convolution blocks that get the L1 term."""
+    """All that a fit is told.
+
+    Attributes:
+        l1_names: the convolution blocks that get the L1 term.
+        extra: a second loss.
+        terms: of the gradient, beside those that the recipe alone decides.
+    """
 
     model: DetectionModel
     pool: DataPool
@@ -74,6 +88,8 @@ class FitPlan:
     l1_names: tuple[str, ...]
     before_batch: Callable[[], None]
     after_epoch: Callable[[EpochReport], None]
+    extra: ExtraLoss | None = None
+    terms: tuple[GradientTerm, ...] = ()
 
 
 # Not called "...Trainer": by that part of the name Ultralytics attaches its cloud callbacks.
@@ -82,7 +98,9 @@ class Fit(DetectionTrainer):
 
     def __init__(self, plan: FitPlan, state: FitState) -> None:
         self.plan, self.state = plan, state
+        self.epoch = 0
         self._accumulate = 1  # batches per step that warm-up ramps up to
+        self._terms = [*terms_of(plan.recipe, plan.l1_names), *plan.terms]
         super().__init__(overrides=_settings(plan))
         self.wdir.rmdir()  # Ultralytics' own folder and settings file: all goes to state.pt
         (plan.workdir / "args.yaml").unlink()
@@ -109,6 +127,15 @@ class Fit(DetectionTrainer):
             return self.plan.pool.train_loader(self.args)
         return self.plan.pool.evaluator("val").batches
 
+    def build_optimizer(self, model: nn.Module, **settings: Any) -> torch.optim.Optimizer:  # type: ignore[override]
+        """Ultralytics' groups, and the parts of the extra loss as weights of their own."""
+        optimizer: torch.optim.Optimizer = super().build_optimizer(model, **settings)
+        if self.plan.extra is not None:
+            parts = self.plan.extra.parts.to(self.device)
+            like = next(g for g in optimizer.param_groups if g.get("param_group") == "weight")
+            optimizer.add_param_group({**like, "params": list(parts.parameters())})
+        return optimizer
+
     def get_validator(self) -> Any:
         """Asked for its column names only: the pool's evaluator validates."""
         return SimpleNamespace(metrics=SimpleNamespace(keys=[]))
@@ -122,6 +149,8 @@ class Fit(DetectionTrainer):
         self.ema.ema.load_state_dict(state.ema)
         self.ema.updates = state.ema_updates
         self.optimizer.load_state_dict(state.optimizer)
+        if self.plan.extra is not None and state.extra is not None:
+            self.plan.extra.parts.load_state_dict(state.extra)
         self.start_epoch = state.epochs_done
 
     # --- the loop ---
@@ -134,9 +163,16 @@ class Fit(DetectionTrainer):
                 f"Training would change the model from {self.parameters_wanted} to {found} "
                 "parameters: the pruned shape was lost. Please report this."
             )
-        self._l1_weights = _l1_parameters(self.model, self.plan.l1_names)
-        for epoch in range(self.start_epoch, self.epochs):
-            self._one_epoch(epoch)
+        for term in self._terms:
+            term.bind(self.model)
+        extra = self.plan.extra
+        if extra is not None and not self.start_epoch:
+            extra.begin(self.model)
+        # Only now: the averaged copy, made in the setup, must not be seen or left out.
+        watched = extra.watching(self.model) if extra is not None else nullcontext()
+        with watched, layers_dropped(self.model, self.plan.recipe.layerdrop):
+            for epoch in range(self.start_epoch, self.epochs):
+                self._one_epoch(epoch)
 
     def _one_epoch(self, epoch: int) -> None:
         started = time.perf_counter()
@@ -190,9 +226,15 @@ class Fit(DetectionTrainer):
         return {k.removesuffix("_loss"): float(v) / good for k, v in sums.items()}, bad
 
     def _forward(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        batch, extra = self.preprocess_batch(batch), self.plan.extra
         with autocast(torch.bfloat16 if self.args.amp == "bf16" else False, self.device.type):
-            loss, items = self.model(self.preprocess_batch(batch))
-        return loss.sum(), items
+            losses, items = self.model(batch)
+            loss = losses.sum()
+            if extra is not None:
+                value = extra(batch["img"])
+                loss = loss + value * len(batch["img"])  # Ultralytics' losses are sums over images
+                items = {**items, extra.name: value.detach()}
+        return loss, items
 
     def _warm_up(self, step: int, steps: int, epoch: int) -> None:
         """Ultralytics' warm-up: rates from 0 (biases from .1), momentum from .8, batches from 1."""
@@ -208,12 +250,14 @@ class Fit(DetectionTrainer):
 
     def _step(self) -> bool:
         """One optimizer step; False if the gradient was not finite and nothing was changed."""
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=_CLIP)
+        extra = self.plan.extra
+        trained = [*self.model.parameters(), *(extra.parts.parameters() if extra else ())]
+        norm = nn.utils.clip_grad_norm_(trained, max_norm=_CLIP)
         usable = bool(torch.isfinite(norm))
         if usable:
-            # After clipping: else the loss's gradient would decide how strong the L1 term is.
-            for weight in self._l1_weights:
-                weight.grad.add_(weight.detach().sign(), alpha=self.plan.recipe.l1_lambda)  # type: ignore[union-attr]
+            # After clipping: else the loss's gradient would decide how strong the terms are.
+            for term in self._terms:
+                term.add(self.epoch / self.epochs)
             self.optimizer.step()
         self.optimizer.zero_grad()
         if usable:
@@ -247,6 +291,8 @@ class Fit(DetectionTrainer):
         state.model, state.ema = copied(self.model.state_dict()), average
         state.ema_updates = self.ema.updates
         state.optimizer = self.optimizer.state_dict()
+        if self.plan.extra is not None:
+            state.extra = copied(self.plan.extra.parts.state_dict())
         state.epochs_done = epoch + 1
         state.seconds += seconds
 
@@ -271,12 +317,6 @@ def _is_better(new: Metrics | None, old: dict[str, Any] | None) -> bool:
     if new is None or old is None:
         return old is None
     return (new.map50, new.map50_95) > (old["map50"], old["map50_95"])
-
-
-def _l1_parameters(model: DetectionModel, names: tuple[str, ...]) -> list[nn.Parameter]:
-    """Convolution weights and batch-norm factors of the named blocks."""
-    blocks: list[Any] = [model.get_submodule(name) for name in names]
-    return [weight for block in blocks for weight in (block.conv.weight, block.bn.weight)]
 
 
 def _settings(plan: FitPlan) -> dict[str, Any]:
@@ -307,5 +347,5 @@ def _settings(plan: FitPlan) -> dict[str, Any]:
         "verbose": False,
         "cache": False,
         "pretrained": False,
-        **plan.recipe.model_dump(exclude={"l1_lambda"}),
+        **plan.recipe.model_dump(exclude=_OURS),
     }

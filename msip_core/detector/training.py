@@ -11,6 +11,7 @@ from msip_core.data.dataset import Dataset
 from msip_core.detector.c2f import new_conv_names
 from msip_core.detector.checkpoints import normalise
 from msip_core.detector.evaluation import check_classes
+from msip_core.detector.extras import ExtraLoss, GradientTerm
 from msip_core.detector.fit_state import (
     FitState,
     fingerprint,
@@ -21,6 +22,7 @@ from msip_core.detector.fit_state import (
 from msip_core.detector.library import DetectionModel, copy_model, threads_kept
 from msip_core.detector.memory import memory_errors_named
 from msip_core.detector.pool import DataPool
+from msip_core.detector.sparsity import share_near_zero
 from msip_core.detector.trainer import EpochReport, Fit, FitPlan
 from msip_core.errors import ConfigError, DatasetError
 from msip_core.events import EpochRecord, Metrics, MilestoneRecord, RunContext
@@ -61,6 +63,8 @@ def fit(
     validate_every: int = 1,
     l1_modules: tuple[str, ...] = (),
     pool: DataPool | None = None,
+    extra: ExtraLoss | None = None,
+    terms: tuple[GradientTerm, ...] = (),
 ) -> FitResult:
     """Train a copy of `model` on the train split; `model` itself is left as it is.
 
@@ -73,6 +77,8 @@ def fit(
         l1_modules: names of the convolution blocks that `recipe.l1_lambda` acts on; () takes cv0
             and cv1 of every C2fV2.
         pool: images and loaders of the run; without one they are made for this fit alone.
+        extra: a second loss beside the detection loss; its trainable parts end with the fit.
+        terms: of the gradient; what they do must follow from `recipe`.
 
     Returns:
         With `validate_every=1` the averaged weights of the epoch with the highest validation
@@ -81,21 +87,18 @@ def fit(
     Raises:
         Stopped: a person asked to pause or cancel; the last finished epoch is kept.
         DatasetError: the dataset is not ready.
-        ConfigError: other classes than the dataset's, or an L1 term with nothing to act on.
+        ConfigError: other classes than the dataset's, or a sparse term with nothing to act on.
         OutOfMemoryError: the batch does not fit.
     """
     _check(model, dataset)
     trained = copy_model(model).float()
     names = l1_modules or new_conv_names(model)
-    if recipe.l1_lambda and not names:
-        raise ConfigError(
-            "The L1 term (l1_lambda) acts on the convolutions that opening C2f makes, and this "
-            "model has none: set l1_lambda to 0."
-        )
+    _check_terms(recipe, names, terms)
     facts = {
         "recipe": recipe.model_dump(), "imgsz": imgsz, "batch": batch, "seed": seed,
         "phase": phase, "iteration": iteration, "validate_every": validate_every,
         "l1": names if recipe.l1_lambda else (), "data": dataset.content_hash,
+        "extra": extra.facts if extra else None,
     }  # fmt: skip
     path = workdir / "state.pt"
     key = fingerprint(trained, facts)
@@ -122,12 +125,16 @@ def fit(
                 l1_names=names if recipe.l1_lambda else (),
                 before_batch=stop_or_beat(ctx),
                 after_epoch=_reporter(ctx, phase, iteration, recipe.epochs),
+                extra=extra,
+                terms=terms,
             )
             _train(plan, state)
             if pool is None:
                 plan.pool.close()
         state = _only_result(state)
         write_state(path, state)
+        if recipe.epochs and (recipe.bn_l1 or recipe.group_l2):
+            _tell_sparsity(model, _result(copy_model(model), state).model, ctx)
     return _result(copy_model(model), state)
 
 
@@ -146,6 +153,30 @@ def _check(model: DetectionModel, dataset: Dataset) -> None:
     if not ready.ready:
         raise DatasetError(f"Dataset '{dataset.name}' cannot be trained on. {ready.missing}")
     check_classes(model, dataset.classes)
+
+
+def _check_terms(
+    recipe: TrainingRecipe, l1_names: tuple[str, ...], terms: tuple[GradientTerm, ...]
+) -> None:
+    if recipe.l1_lambda and not l1_names:
+        raise ConfigError(
+            "The L1 term (l1_lambda) acts on the convolutions that opening C2f makes, and this "
+            "model has none: set l1_lambda to 0."
+        )
+    if recipe.group_l2 and not terms:
+        raise ConfigError(
+            "Group sparsity (group_l2) needs the coupled channels that a pruning run finds: set "
+            "group_l2 to 0 here, and use it in the pre-training of a pruning run."
+        )
+
+
+def _tell_sparsity(before: DetectionModel, after: DetectionModel, ctx: RunContext) -> None:
+    ctx.emit(
+        MilestoneRecord(
+            message=f"Sparse training: {share_near_zero(after):.1%} of the batch-norm factors are "
+            f"now below 0.001, {share_near_zero(before):.1%} were before."
+        )
+    )
 
 
 def _train(plan: FitPlan, state: FitState) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from msip_core import catalog
 from msip_core.config import PruneConfig
 from msip_core.events import EpochRecord, Payload, ProgressRecord, RunContext
 from msip_core.pruning.granularity import granularity_of
@@ -37,8 +38,10 @@ def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: i
     granularity, (_, keep) = granularity_of(config), config.goal
     try_blocks = {"map50": (blocks + 1) * val, "gamma": 0, "cosine": calibration}
     parts = [Part(("baseline", 0), val + FIXED_COST)]
-    if config.pretrain:
-        parts.append(Part(("fit", 0), config.pretrain.epochs * (TRAIN_COST * train + val)))
+    if config.preparation:
+        parts.append(Part(("fit", 0), config.preparation.epochs * (TRAIN_COST * train + val)))
+    # A teacher stays as large as it is, and is computed forward only.
+    taught = train if catalog.find("recovery", config.recovery).needs_teacher else 0
     for t in range(1, config.iterations + 1):
         before = keep ** (SPEED_EXPONENT * (t - 1) / config.iterations)
         after = keep ** (SPEED_EXPONENT * t / config.iterations)
@@ -51,7 +54,9 @@ def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: i
             Part(("importance", t), before * score),
             Part(("pruning", t), after * FIXED_COST),
             Part(("before", t), after * (2 * val + calibration)),
-            Part(("fit", t), after * config.finetune.epochs * (TRAIN_COST * train + val)),
+            Part(
+                ("fit", t), config.finetune.epochs * (after * (TRAIN_COST * train + val) + taught)
+            ),
             Part(("after", t), after * val),
         ]
     parts.append(Part(("final", config.iterations), (1 + keep) * test + FIXED_COST))

@@ -19,6 +19,7 @@ from msip_core.pruning.clock import TRAIN_COST, plan
 from msip_core.pruning.granularity import granularity_of
 from msip_core.pruning.iteration import uses_weights
 from msip_core.pruning.network import Network, open_network
+from msip_core.pruning.recovery import check_recovery
 from msip_core.pruning.stopwatch import needs_milliseconds
 from msip_core.workspace import Workspace
 
@@ -44,10 +45,11 @@ def estimate(config: PruneConfig, workspace: Workspace) -> Estimate:
 
     Raises:
         GoalUnreachableError: the limits cannot reach the goal, whatever the time.
-        InputError: model or dataset cannot be used.
+        InputError: model, dataset or recovery cannot be used.
     """
     dataset = open_dataset(workspace, config.dataset)
     network = open_network(workspace, config.model, config.imgsz)
+    check_recovery(config, network.model)
     if not needs_milliseconds(config):  # what those can come down to is measured by the run
         goal = goal_of(config, network.budget)
         granularity_of(config).check(network.model, network.budget, goal)
@@ -62,7 +64,7 @@ def estimate(config: PruneConfig, workspace: Workspace) -> Estimate:
         network, config.imgsz, min(_IMAGES, config.batch), resolve_device(config.device)
     )
     epochs = config.iterations * config.finetune.epochs
-    epochs += config.pretrain.epochs if config.pretrain else 0
+    epochs += config.preparation.epochs if config.preparation else 0
     area = (config.imgsz / 640) ** 2
     augment = epochs * counts["train"] * _AUGMENT_SECONDS * area
     seconds = units * step / TRAIN_COST + augment

@@ -41,6 +41,7 @@ from msip_core.pruning.bottlenecks import Site, bottlenecks, remove_bottlenecks
 from msip_core.pruning.clock import Clock
 from msip_core.pruning.folder import RunFolder
 from msip_core.pruning.granularity import Granularity, Scene
+from msip_core.pruning.recovery import Aids
 from msip_core.pruning.schedule import corridor, stopped_by_caps
 from msip_core.pruning.stopwatch import ATTEMPTS, FAR, NEAR, Stopwatch
 from msip_core.pruning.surgery import channel_counts, prunable_groups, prune_channels
@@ -265,6 +266,7 @@ class Iteration:
         result = recover(
             model, self.config, self.config.finetune, workdir=self.files.fit_dir,
             pool=self.parts.pool, iteration=self.index, ctx=self.ctx,
+            aids=Aids(self._unpruned, self.parts.calibration),
         )  # fmt: skip
         return result.model, result.seconds
 
@@ -296,6 +298,10 @@ class Iteration:
         model = copy_model(self._previous)
         remove_bottlenecks(model, names)
         return model
+
+    def _unpruned(self) -> DetectionModel:
+        """Iteration 0: the network before any cut."""
+        return self.parts.folder.iteration(0).load("model.pt")
 
     @property
     def _blocks(self) -> dict[str, Any]:

@@ -47,7 +47,7 @@ from msip_core.pruning.clock import Clock, Part, plan
 from msip_core.pruning.folder import RunFolder, read_record
 from msip_core.pruning.granularity import granularity_of
 from msip_core.pruning.iteration import Feedback, Iteration, RunParts, uses_weights, widths_of
-from msip_core.pruning.recovery import finetune
+from msip_core.pruning.recovery import check_recovery, finetune
 from msip_core.pruning.schedule import next_alpha, next_weights
 from msip_core.pruning.stopwatch import Stopwatch, needs_milliseconds
 from msip_core.pruning.surgery import channel_counts, prunable_groups
@@ -75,6 +75,7 @@ class PruneRun:
         self.dataset = _ready(open_dataset(ctx.workspace, config.dataset))
         self.source = load_source_model(ctx.workspace, {"model": config.model})[0]
         check_classes(self.source, self.dataset.classes)
+        check_recovery(config, self.source)
         self.calibration_ids = self._calibration_ids()
         self.weighted = uses_weights(config)
         self.ctx = Clock(ctx, self._plan())
@@ -141,7 +142,7 @@ class PruneRun:
     def _prepare(self, network: DetectionModel, baseline: BaselineRecord) -> float | None:
         """Write iteration 0, pre-trained if asked; returns the loss that feedback compares with."""
         files = self.folder.iteration(0)
-        recipe = self.config.pretrain
+        recipe = self.config.preparation
         if recipe is None or not recipe.epochs:
             if not files.model_path.is_file():
                 files.save("model.pt", network)

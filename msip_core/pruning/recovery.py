@@ -1,16 +1,52 @@
-"""Recovery after a cut: what gives the network its accuracy back."""
+"""Recovery after a cut: what gives the network its accuracy back.
+
+    finetune   trains on
+    cwd        trains on, while the unpruned network shows what each channel should attend to
+    feature    trains on, while the unpruned network shows its feature maps
+    sparse     trains on; before the first cut, factors were pushed to zero (config.preparation)
+
+All have one signature, and all end like unbroken when they are stopped and called again on the
+same folder. The network keeps its shape, and nothing that only helped stays in it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from msip_core import catalog
 from msip_core.config import PruneConfig, TrainingRecipe
+from msip_core.detector.extras import ExtraLoss
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.detector.pool import DataPool
-from msip_core.detector.training import FitResult, Phase, fit
+from msip_core.detector.training import FitResult, Phase, fit, stop_or_beat
 from msip_core.events import RunContext
+from msip_core.importance.calibration import CalibrationSet
+from msip_core.pruning.distillation import (
+    Distillation,
+    Divergence,
+    channel_wise,
+    check_layers,
+    feature_error,
+)
+from msip_core.pruning.group_sparsity import GroupDecay
+
+
+@dataclass(frozen=True)
+class Aids:
+    """What a recovery may ask for beside the network.
+
+    Attributes:
+        teacher: makes the run's iteration 0: the network before any cut.
+        calibration: the run's fixed training images.
+    """
+
+    teacher: Callable[[], DetectionModel]
+    calibration: CalibrationSet
 
 
 def finetune(
@@ -22,7 +58,9 @@ def finetune(
     pool: DataPool,
     iteration: int,
     ctx: RunContext,
+    aids: Aids | None = None,
     phase: Phase = "finetune",
+    extra: ExtraLoss | None = None,
 ) -> FitResult:
     """Train a copy of `model` by `recipe`; called again on the same folder it goes on there.
 
@@ -35,9 +73,74 @@ def finetune(
     result = fit(
         model, pool.dataset, recipe, workdir=workdir, imgsz=config.imgsz, batch=config.batch,
         device=pool.device, seed=config.seed, workers=config.workers, phase=phase,
-        iteration=iteration, ctx=ctx, pool=pool,
+        iteration=iteration, ctx=ctx, pool=pool, extra=extra,
+        terms=(GroupDecay(recipe.group_l2),) if recipe.group_l2 else (),
     )  # fmt: skip
     return result._replace(model=_laid_out(result.model, torch.contiguous_format))
+
+
+def cwd(
+    model: DetectionModel,
+    config: PruneConfig,
+    recipe: TrainingRecipe,
+    *,
+    workdir: Path,
+    pool: DataPool,
+    iteration: int,
+    ctx: RunContext,
+    aids: Aids,
+) -> FitResult:
+    """`finetune` with channel-wise distillation from the network before any cut."""
+    divergence = partial(channel_wise, temperature=config.distill.temperature)
+    extra = _distillation(
+        model, config, aids, method="cwd", divergence=divergence, pool=pool, ctx=ctx
+    )
+    return finetune(
+        model, config, recipe, workdir=workdir, pool=pool, iteration=iteration, ctx=ctx, extra=extra
+    )
+
+
+def feature(
+    model: DetectionModel,
+    config: PruneConfig,
+    recipe: TrainingRecipe,
+    *,
+    workdir: Path,
+    pool: DataPool,
+    iteration: int,
+    ctx: RunContext,
+    aids: Aids,
+) -> FitResult:
+    """`finetune` while feature maps are drawn to those of the network before any cut."""
+    extra = _distillation(
+        model, config, aids, method="feature", divergence=feature_error, pool=pool, ctx=ctx
+    )
+    return finetune(
+        model, config, recipe, workdir=workdir, pool=pool, iteration=iteration, ctx=ctx, extra=extra
+    )
+
+
+def check_recovery(config: PruneConfig, model: DetectionModel) -> None:
+    """Refuse a recovery that this detector or these settings do not allow, before any work.
+
+    Raises:
+        ConfigError: no such recovery, or a teacher's layer that the detector does not have.
+    """
+    if catalog.find("recovery", config.recovery).needs_teacher:
+        check_layers(model, config.distill)
+
+
+def _distillation(
+    model: DetectionModel, config: PruneConfig, aids: Aids, *, method: str, divergence: Divergence,
+    pool: DataPool, ctx: RunContext,
+) -> Distillation:  # fmt: skip
+    teacher = aids.teacher()
+    if pool.device == "cpu":
+        teacher = _laid_out(copy_model(teacher), torch.channels_last)
+    return Distillation(
+        teacher, model, method=method, divergence=divergence, options=config.distill,
+        calibration=aids.calibration, tick=stop_or_beat(ctx),
+    )  # fmt: skip
 
 
 def _laid_out(model: DetectionModel, order: torch.memory_format) -> DetectionModel:

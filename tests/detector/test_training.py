@@ -300,7 +300,8 @@ def test_the_l1_term_adds_lambda_times_the_sign_to_the_new_convolutions_only(pla
     recipe = short(1, l1_lambda=0.5)
     trainer = Fit(plan(model, recipe, new_conv_names(model)), FitState("k"))
     trainer._setup_train()
-    trainer._l1_weights = [trainer.model.model[2].cv0.conv.weight]
+    for term in trainer._terms:
+        term.bind(trainer.model)
     seen = {}
     trainer.optimizer.step = lambda: seen.update(
         {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -324,7 +325,8 @@ def test_the_l1_term_takes_convolutions_and_factors_of_every_opened_block(plan):
 
     trainer.train()
 
-    assert len(trainer._l1_weights) == 2 * 16
+    (term,) = trainer._terms
+    assert len(term.weights) == 2 * 16
 
 
 def test_an_l1_term_with_nothing_to_act_on_says_so(train):
@@ -335,7 +337,6 @@ def test_an_l1_term_with_nothing_to_act_on_says_so(train):
 def test_a_gradient_that_is_no_number_changes_nothing(plan):
     trainer = Fit(plan(), FitState("k"))
     trainer._setup_train()
-    trainer._l1_weights = []
     before, averaged = weights(trainer.model), weights(trainer.ema.ema)
     for parameter in trainer.model.parameters():
         parameter.grad = torch.full_like(parameter, float("nan"))
