@@ -20,6 +20,7 @@ from msip_core.workspace import Workspace
 TRAIN_COST = 3.0  # forward and backward, in forwards
 SPEED_EXPONENT = 0.5  # a third of the MACs takes .6 of the time, not .33 (measured .4 to .7)
 FIXED_COST = 20.0  # building graphs, cutting, reading and writing, in forwards
+SEARCH = ("search", 0)  # key of the part before the iterations, where ratios are searched
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class Part:
 
 
 def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: int,
-         trials: bool) -> list[Part]:  # fmt: skip
-    """All parts of a run in order, for so many images."""
+         trials: bool, search: float = 0.0) -> list[Part]:  # fmt: skip
+    """All parts of a run in order, for so many images; `search` is the cost of its search."""
     parts = [Part(("baseline", 0), val + FIXED_COST)]
     if config.pretrain:
         parts.append(Part(("fit", 0), config.pretrain.epochs * (TRAIN_COST * train + val)))
+    if search:
+        parts.append(Part(SEARCH, search))
     for t in range(1, config.iterations + 1):
         before = config.keep_macs ** (SPEED_EXPONENT * (t - 1) / config.iterations)
         after = config.keep_macs ** (SPEED_EXPONENT * t / config.iterations)
@@ -84,6 +87,11 @@ class Clock:
 
     def beat(self) -> None:
         self._ctx.beat()
+
+    def advance(self, share: float) -> None:
+        """Say which share of the current part is done; it never goes back."""
+        self._share = max(self._share, min(1.0, share))
+        self.report()
 
     def skip(self, key: tuple[str, int]) -> None:
         """A part that an earlier sitting has finished."""

@@ -15,8 +15,10 @@ from msip_core.detector.library import copy_model
 from msip_core.detector.memory import memory_errors_named
 from msip_core.pruning.clock import TRAIN_COST, plan
 from msip_core.pruning.iteration import uses_weights
+from msip_core.pruning.loop import allocation_of
 from msip_core.pruning.network import Network, open_network
 from msip_core.pruning.schedule import check_reachable
+from msip_core.pruning.search import search_units
 from msip_core.workspace import Workspace
 
 _STEPS, _IMAGES = 3, 4  # measured steps after one to warm up, images in each
@@ -53,7 +55,11 @@ def estimate(config: PruneConfig, workspace: Workspace) -> Estimate:
     counts = {split: len(dataset.split(split)) for split in ("train", "val", "test")}
     images = min(config.calibration.batches * config.calibration.batch, counts["train"])
     trials = uses_weights(config) and config.msip.dynamic_weights
-    units = sum(p.units for p in plan(config, **counts, calibration=images, trials=trials))
+    search = search_units(
+        config, type(allocation_of(config)), val=counts["val"], calibration=images
+    )
+    parts = plan(config, **counts, calibration=images, trials=trials, search=search)
+    units = sum(part.units for part in parts)
     step = train_seconds(
         network, config.imgsz, min(_IMAGES, config.batch), resolve_device(config.device)
     )

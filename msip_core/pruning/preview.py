@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 import msip_core
 from msip_core import catalog
+from msip_core.allocation.searched import SearchedAllocation
 from msip_core.allocation.table import GroupTable, Selection
 from msip_core.config import BATCHES, CalibrationConfig, PruneConfig
 from msip_core.data.dataset import Dataset, open_dataset
@@ -59,6 +60,7 @@ class Preview(Record):
         images: calibration images that were looked at; 0 where only weights count.
         memory_gb: batch size -> peak of a training step.
         disk_gb: what the run will keep.
+        note: what the picture cannot show of this run, or "".
     """
 
     macs: tuple[float, float]
@@ -70,6 +72,7 @@ class Preview(Record):
     images: int
     memory_gb: dict[int, float]
     disk_gb: float
+    note: str = ""
 
 
 def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Preview:
@@ -105,6 +108,7 @@ def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Pr
             for batch in BATCHES
         },
         disk_gb=disk_gb(network, config),
+        note=_note(config),
     )
 
 
@@ -115,6 +119,15 @@ def one_cut(network: Network, scores: Scores, config: PruneConfig) -> Selection:
     table = GroupTable(budget, scores, widths_of(budget))
     goal = final_window(config.keep_macs * budget.macs_now, config.limits.round_to)
     return allocation_of(config).allocate(table, goal, iterations=config.iterations)
+
+
+def _note(config: PruneConfig) -> str:
+    if not isinstance(allocation_of(config), SearchedAllocation):
+        return ""
+    return (
+        "The run first searches how much each layer loses; this shows where the search starts, the "
+        "same share for every layer."
+    )
 
 
 def _refusal(network: Network, config: PruneConfig) -> str | None:
