@@ -37,7 +37,7 @@ from msip_core.detector.memory import memory_errors_named
 from msip_core.events import MilestoneRecord, Stage, StageRecord
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.importance.statistics import gather
-from msip_core.pruning.bn import recalibrated
+from msip_core.pruning.bn import recalibrate
 from msip_core.pruning.clock import FIXED_COST, SEARCH, TRAIN_COST
 from msip_core.pruning.folder import IterationFolder
 from msip_core.pruning.iteration import RunParts, widths_of
@@ -139,8 +139,7 @@ class NetworkProblem:
         key = tuple(int(w) for w in widths)
         if key not in self.tried:
             started = time.perf_counter()
-            model = self._mask.masked(self._network, self.table.removed(widths))
-            map50 = self._measure(model)
+            map50 = self._measure(self._mask.masked(self.table.removed(widths)))
             self._journal.append(
                 {"widths": list(key), "map50": map50, "seconds": time.perf_counter() - started}
             )
@@ -168,7 +167,7 @@ class NetworkProblem:
 
     @cached_property
     def _mask(self) -> Mask:
-        return Mask(self._groups)
+        return Mask(self._network, self._groups)
 
     @cached_property
     def _evaluator(self) -> Evaluator:
@@ -183,7 +182,8 @@ class NetworkProblem:
         return replace(full, images=full.images[:n], labels=full.labels[:n], ids=full.ids[:n])
 
     def _measure(self, model: DetectionModel) -> float:
-        return float(self._evaluator(recalibrated(model, self._statistics, self.ctx)).map50)
+        recalibrate(model, self._statistics, self.ctx)
+        return self._evaluator(model).map50
 
     def _scores(self) -> dict[str, NDArray[np.float64]]:
         """Of the run's criterion on this network; kept, so that every sitting cuts by the same."""

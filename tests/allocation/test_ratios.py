@@ -138,7 +138,7 @@ def test_ratios_that_are_missing_or_senseless_are_refused(budget: Budget):
     table = random_table(budget)
     ratios = named(table, np.full(len(budget.names), 0.3))
 
-    with pytest.raises(ValueError, match="no ratio for model.0.conv"):
+    with pytest.raises(ValueError, match=r"no ratio for model\.0\.conv"):
         by_name(table, {n: r for n, r in ratios.items() if n != "model.0.conv"})
-    with pytest.raises(ValueError, match="0.3 to 1$"):
+    with pytest.raises(ValueError, match=r"0\.3 to 1$"):
         by_name(table, {**ratios, "model.0.conv": 1.0})

@@ -8,25 +8,41 @@ import numpy as np
 import pytest
 import torch
 
-from msip_core.config import SearchOptions, TrainingRecipe
+from msip_core.config import SearchOptions, TrainingRecipe, parse_run_config
 from msip_core.data.dataset import Dataset
 from msip_core.detector.checkpoints import load_model
+from msip_core.detector.library import DetectionModel
 from msip_core.errors import ConfigError, Stopped
 from msip_core.events import Stage
+from msip_core.pruning.bn import recalibrate
 from msip_core.pruning.estimate import estimate
 from msip_core.pruning.loop import run
 from msip_core.pruning.preview import preview
+from msip_core.pruning.search import NetworkProblem
 from msip_core.workspace import Workspace
 from tests.pruning.kit import Breaker, Listener, config
 
 # What makes each method take seconds here.
 SHORT = {
-    "sensitivity": {"grid": (0.5, 0.8)},
-    "search": {"trials": 4, "finalists": 2, "short_steps": 1},
-    "netadapt": {"candidates": 2, "first_step": 0.2, "short_steps": 1},
+    "sensitivity": {"grid": (0.6,)},
+    "search": {"trials": 3, "finalists": 2, "short_steps": 1},
+    "netadapt": {"candidates": 2, "first_step": 0.08, "short_steps": 1},
     "amc": {"episodes": 3, "random_episodes": 2},
 }
 SEARCHES = list(SHORT)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def told_apart_by_loss():
+    """An untrained detector finds nothing whatever is cut: grade its trials by their loss."""
+
+    def by_loss(problem: NetworkProblem, model: DetectionModel) -> float:
+        recalibrate(model, problem._statistics, problem.ctx)
+        return 10 / problem._evaluator(model).loss
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NetworkProblem, "_measure", by_loss)
+        yield
 
 
 def asked(allocation: str, **changes):
@@ -69,6 +85,7 @@ def test_a_run_searches_once_before_its_first_iteration(whole, name: str):
     assert found["allocation"] == name
     assert len(found["ratios"]) == 59
     assert found["trials"] == len(trials_of(ctx)) > 2
+    assert len({t["map50"] for t in trials_of(ctx)}) > 2
     assert any("multiply-adds; they are scaled" in s for s in ctx.sentences)
     assert ctx.iterations[-1].macs_ratio == pytest.approx(0.6, rel=0.02)
     assert ctx.iterations[-1].macs_ratio <= 0.6
@@ -77,8 +94,7 @@ def test_a_run_searches_once_before_its_first_iteration(whole, name: str):
     assert len({round(d, 3) for d in done}) > 5
 
 
-@pytest.mark.parametrize("name", SEARCHES)
-@pytest.mark.parametrize("points", [20, 60])
+@pytest.mark.parametrize(("name", "points"), [("search", 14), ("netadapt", 50), ("amc", 10)])
 def test_a_search_stopped_anywhere_ends_like_an_unbroken_one(
     lab: Workspace, whole, name: str, points: int
 ):
@@ -86,6 +102,7 @@ def test_a_search_stopped_anywhere_ends_like_an_unbroken_one(
     with pytest.raises(Stopped):
         run(asked(name), broken)
     finished = trials_of(broken) if (broken.run_dir / "search/trials.jsonl").is_file() else []
+    assert 0 < len(finished) < len(trials_of(whole[name]))
     assert not (broken.run_dir / "search/allocation.json").is_file()
 
     resumed = Listener(lab, f"broken-{name}-{points}")
@@ -119,26 +136,26 @@ def test_a_run_stopped_after_its_search_does_not_search_again(lab: Workspace):
 
 def test_trials_never_read_an_image_again(lab: Workspace, monkeypatch: pytest.MonkeyPatch):
     """Each validation image once for the baseline, each test image for the test, each calibration
-    image once; 119 trials read none."""
+    image once; the trials read none."""
     read: list[str] = []
     pixels = Dataset.pixels
     monkeypatch.setattr(
         Dataset, "pixels", lambda self, record: (read.append(record.id), pixels(self, record))[1]
     )
 
-    run(asked("sensitivity"), Listener(lab, "read-once"))
+    run(asked("amc"), Listener(lab, "read-once"))
 
-    assert len(read) == len(set(read))
+    assert len(read) == len(set(read)) > 8
 
 
 def test_fewer_images_are_spread_over_the_validation_set(lab: Workspace):
     ctx = Listener(lab, "few-images")
-    few = asked("sensitivity")
-    search = few.search.model_copy(update={"images": 1, "grid": (0.8,)})
+    few = asked("amc")
+    search = few.search.model_copy(update={"images": 1})
 
     run(few.model_copy(update={"search": search}), ctx)
 
-    assert len(trials_of(ctx)) > 40
+    assert len(trials_of(ctx)) > 3
     assert result_of(ctx)["ratios"]
 
 
@@ -194,9 +211,6 @@ def test_an_estimate_counts_the_search(lab: Workspace):
 
 
 def test_a_search_that_would_never_learn_is_refused():
+    asked = {"kind": "prune", "dataset": "d", "model": "m", "search": {"episodes": 50}}
     with pytest.raises(ConfigError, match="of 50 none would be learned"):
-        from msip_core.config import parse_run_config
-
-        parse_run_config(
-            {"kind": "prune", "dataset": "d", "model": "m", "search": {"episodes": 50}}
-        )
+        parse_run_config(asked)
