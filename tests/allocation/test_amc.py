@@ -25,8 +25,8 @@ def road_of(problem: ToyProblem) -> Road:
 
 @pytest.fixture
 def problem(budget: Budget, tmp_path) -> ToyProblem:
-    return ToyProblem(budget, tmp_path, channels_matter(budget, 1, 2, 4), episodes=12,
-                      random_episodes=8)  # fmt: skip
+    return ToyProblem(budget, tmp_path, channels_matter(budget, 1, 2, 4), episodes=10,
+                      random_episodes=9)  # fmt: skip
 
 
 @pytest.mark.parametrize("keep", [0.2, 0.335, 0.6, 0.9])
@@ -148,7 +148,7 @@ def test_the_best_episode_is_the_result(problem: ToyProblem, budget: Budget):
     result = AmcAllocation(LIMITS).search(problem)
 
     seen = json.loads((problem.folder / "episodes.json").read_text())["map50"]
-    assert len(seen) == 12
+    assert len(seen) == 10
     assert result.map50 == max(seen)
     kept = np.rint(budget.widths * (1 - np.array(list(result.ratios.values()))))
     assert problem.accuracy(kept) == pytest.approx(result.map50)
@@ -157,7 +157,7 @@ def test_the_best_episode_is_the_result(problem: ToyProblem, budget: Budget):
 
 def test_a_search_that_was_stopped_goes_on_without_trying_again(budget: Budget, tmp_path):
     accuracy = channels_matter(budget, 1, 2, 4)
-    settings = {"episodes": 8, "random_episodes": 4}
+    settings = {"episodes": 7, "random_episodes": 5}
     whole = ToyProblem(budget, tmp_path / "whole", accuracy, **settings)
     expected = AmcAllocation(LIMITS).search(whole)
     first = ToyProblem(budget, tmp_path / "broken", accuracy, stop_after=6, **settings)
