@@ -28,6 +28,7 @@ class Stage(StrEnum):
     TRAINING = "training"
     BASELINE = "baseline evaluation"
     PRETRAINING = "pre-training"
+    SEARCHING = "searching the ratios"
     IMPORTANCE = "importance"
     PRUNING = "pruning"
     EVALUATION_BEFORE = "evaluation before fine-tuning"

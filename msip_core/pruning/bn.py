@@ -21,18 +21,28 @@ def recalibrated(
 ) -> DetectionModel:
     """A copy of `model` with batch-norm statistics of the calibration images; weights unchanged."""
     twin = copy_model(model)
-    norms = [m for m in twin.modules() if isinstance(m, nn.BatchNorm2d)]
+    recalibrate(twin, calibration, ctx)
+    return twin
+
+
+@torch.no_grad()
+def recalibrate(
+    model: DetectionModel, calibration: CalibrationSet, ctx: RunContext | None = None
+) -> None:
+    """Give `model` itself the batch-norm statistics of the calibration images."""
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    training = model.training
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
-    twin.train()
-    device = next(twin.parameters()).device
+    model.train()
+    device = next(model.parameters()).device
     for batch in calibration.batches():
         if ctx is not None:
             ctx.check_stop()
             ctx.beat()
-        twin(calibration.pixels(batch, device))
+        model(calibration.pixels(batch, device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    return twin.train(model.training)
+    model.train(training)

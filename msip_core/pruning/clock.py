@@ -22,6 +22,7 @@ from msip_core.workspace import Workspace
 TRAIN_COST = 3.0  # forward and backward, in forwards
 SPEED_EXPONENT = 0.5  # a third of the MACs takes .6 of the time, not .33 (measured .4 to .7)
 FIXED_COST = 20.0  # building graphs, cutting, reading and writing, in forwards
+SEARCH = ("search", 0)  # key of the part before the iterations, where ratios are searched
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,16 @@ class Part:
 
 
 def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: int,
-         trials: bool, blocks: int = 0) -> list[Part]:  # fmt: skip
-    """All parts of a run in order, for so many images (and blocks that could be removed)."""
+         trials: bool, blocks: int = 0, search: float = 0.0) -> list[Part]:  # fmt: skip
+    """All parts of a run in order, for so many images and blocks that could be removed; `search` is
+    the cost of its search."""
     granularity, (_, keep) = granularity_of(config), config.goal
     try_blocks = {"map50": (blocks + 1) * val, "gamma": 0, "cosine": calibration}
     parts = [Part(("baseline", 0), val + FIXED_COST)]
     if config.preparation:
         parts.append(Part(("fit", 0), config.preparation.epochs * (TRAIN_COST * train + val)))
+    if search:
+        parts.append(Part(SEARCH, search))
     # A teacher stays as large as it is, and is computed forward only.
     taught = train if catalog.find("recovery", config.recovery).needs_teacher else 0
     for t in range(1, config.iterations + 1):
@@ -94,6 +98,11 @@ class Clock:
 
     def beat(self) -> None:
         self._ctx.beat()
+
+    def advance(self, share: float) -> None:
+        """Say which share of the current part is done; it never goes back."""
+        self._share = max(self._share, min(1.0, share))
+        self.report()
 
     def skip(self, key: tuple[str, int]) -> None:
         """A part that an earlier sitting has finished."""

@@ -18,8 +18,10 @@ from msip_core.pruning.bottlenecks import bottlenecks
 from msip_core.pruning.clock import TRAIN_COST, plan
 from msip_core.pruning.granularity import granularity_of
 from msip_core.pruning.iteration import uses_weights
+from msip_core.pruning.loop import allocation_of
 from msip_core.pruning.network import Network, open_network
 from msip_core.pruning.recovery import check_recovery
+from msip_core.pruning.search import search_units
 from msip_core.pruning.stopwatch import needs_milliseconds
 from msip_core.workspace import Workspace
 
@@ -56,9 +58,13 @@ def estimate(config: PruneConfig, workspace: Workspace) -> Estimate:
     counts = {split: len(dataset.split(split)) for split in ("train", "val", "test")}
     images = min(config.calibration.batches * config.calibration.batch, counts["train"])
     trials = uses_weights(config) and config.msip.dynamic_weights
-    parts = plan(
-        config, **counts, calibration=images, trials=trials, blocks=len(bottlenecks(network.model))
+    search = search_units(
+        config, type(allocation_of(config)), val=counts["val"], calibration=images
     )
+    parts = plan(
+        config, **counts, calibration=images, trials=trials, search=search,
+        blocks=len(bottlenecks(network.model)),
+    )  # fmt: skip
     units = sum(part.units for part in parts)
     step = train_seconds(
         network, config.imgsz, min(_IMAGES, config.batch), resolve_device(config.device)

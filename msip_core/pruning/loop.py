@@ -49,6 +49,7 @@ from msip_core.pruning.granularity import granularity_of
 from msip_core.pruning.iteration import Feedback, Iteration, RunParts, uses_weights, widths_of
 from msip_core.pruning.recovery import check_recovery, finetune
 from msip_core.pruning.schedule import next_alpha, next_weights
+from msip_core.pruning.search import search_units, settle_ratios
 from msip_core.pruning.stopwatch import Stopwatch, needs_milliseconds
 from msip_core.pruning.surgery import channel_counts, prunable_groups
 from msip_core.workspace import Workspace
@@ -111,6 +112,7 @@ class PruneRun:
             baseline_macs=budget.macs_now, whole=budget, sites=bottlenecks(network),
             original=widths_of(budget), layers=channel_counts(network),
         )  # fmt: skip
+        settle_ratios(parts)
         good, stopped_by = self._iterate(parts, baseline, reference)
         return self._finish(good, stopped_by, baseline, parts)
 
@@ -293,14 +295,17 @@ class PruneRun:
     # --- small pieces --------------------------------------------------------------
 
     def _plan(self) -> list[Part]:
+        val, calibration = len(self.dataset.split("val")), len(self.calibration_ids)
+        kind = type(allocation_of(self.config))
         return plan(
             self.config,
             train=len(self.dataset.split("train")),
-            val=len(self.dataset.split("val")),
+            val=val,
             test=len(self.dataset.split("test")),
-            calibration=len(self.calibration_ids),
+            calibration=calibration,
             trials=self.weighted and self.config.msip.dynamic_weights,
             blocks=count_bottlenecks(self.source),
+            search=search_units(self.config, kind, val=val, calibration=calibration),
         )
 
     def _begin(self, stage: Stage, key: str, index: int, iteration: int = 0) -> None:

@@ -22,6 +22,7 @@ import msip_core
 from msip_core import catalog
 from msip_core.allocation.budget import Budget, Widths
 from msip_core.allocation.goal import goal_of
+from msip_core.allocation.searched import SearchedAllocation
 from msip_core.allocation.table import GroupTable
 from msip_core.config import BATCHES, CalibrationConfig, PruneConfig
 from msip_core.data.dataset import Dataset, open_dataset
@@ -175,6 +176,11 @@ def _refusal(network: Network, config: PruneConfig) -> str | None:
 
 def _note(config: PruneConfig, *, by_score: bool) -> str:
     notes = []
+    if isinstance(allocation_of(config), SearchedAllocation):
+        notes.append(
+            "The run first searches how much each layer loses; this shows where the search starts, "
+            "the same share for every layer."
+        )
     if needs_milliseconds(config):
         notes.append(
             "This preview counts multiply-adds; the run measures milliseconds on this computer "

@@ -1,0 +1,233 @@
+"""The search of a run: ratios for the groups, found before the first cut.
+
+    search/
+      trials.jsonl       widths, mAP50 and seconds of every finished trial
+      *.json, *.jsonl    what the method keeps (curves, episodes, studies, steps)
+      allocation.json    the ratios; once it is there, the search is done
+
+All trials see the same images: the run's own validation images in memory, and one set of
+calibration images for batch norm. A trial is masked, not cut (see `masking`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msip_core import catalog
+from msip_core.allocation.budget import Budget, Widths
+from msip_core.allocation.journal import Journal
+from msip_core.allocation.ratios import RatioAllocation, unscaled_macs, unscaled_sentence
+from msip_core.allocation.searched import LayerFacts, SearchedAllocation, named
+from msip_core.allocation.stages import layer_of
+from msip_core.allocation.table import GroupTable
+from msip_core.config import PruneConfig
+from msip_core.detector.checkpoints import load_model, save_work
+from msip_core.detector.evaluation import Evaluator
+from msip_core.detector.fit_state import seed_everything, seed_from
+from msip_core.detector.library import DetectionModel, copy_model
+from msip_core.detector.memory import memory_errors_named
+from msip_core.events import MilestoneRecord, Stage, StageRecord
+from msip_core.importance.calibration import CalibrationSet
+from msip_core.importance.statistics import gather
+from msip_core.pruning.bn import recalibrate
+from msip_core.pruning.clock import FIXED_COST, SEARCH, TRAIN_COST
+from msip_core.pruning.folder import IterationFolder
+from msip_core.pruning.iteration import RunParts, widths_of
+from msip_core.pruning.masking import Mask
+from msip_core.pruning.schedule import final_window
+from msip_core.pruning.short_tuning import tune_shortly
+from msip_core.pruning.surgery import prunable_groups, prune_channels
+
+FOLDER, RESULT = "search", "search/allocation.json"
+_GROUPS = 59  # of YOLOv8n and s; larger ones have more, and only the estimate suffers
+
+
+def settle_ratios(parts: RunParts) -> None:
+    """Give the allocation of a run its ratios, from a search where it needs one.
+
+    Done once in the life of a run; after that, read from its folder.
+    """
+    allocation = parts.allocation
+    if not isinstance(allocation, RatioAllocation):
+        return
+    stored = parts.folder.read_json(RESULT)
+    if stored is None:
+        stored = _settled(parts, allocation)
+        parts.folder.write_json(RESULT, stored)
+        parts.ctx.emit(MilestoneRecord(message=stored["note"]))
+    else:
+        parts.ctx.skip(SEARCH)
+    if isinstance(allocation, SearchedAllocation):
+        allocation.adopt(stored["ratios"])
+
+
+def _settled(parts: RunParts, allocation: RatioAllocation) -> dict[str, Any]:
+    """Ratios, what they leave unscaled, and how they were found."""
+    started, map50 = time.perf_counter(), None
+    problem = NetworkProblem(parts)
+    table = problem.table
+    if isinstance(allocation, SearchedAllocation):
+        parts.ctx.check_stop()
+        parts.ctx.begin(SEARCH)
+        parts.ctx.emit(StageRecord(stage=Stage.SEARCHING))
+        seed_everything(seed_from(parts.config.seed, 0, Stage.SEARCHING.value))
+        with memory_errors_named(batch=parts.pool.batch, imgsz=parts.config.imgsz):
+            found = allocation.search(problem)
+        allocation.adopt(found.ratios)
+        map50 = found.map50
+    ratios = allocation.ratios(table)
+    share = unscaled_macs(table.budget, table.original, ratios)
+    return {
+        "allocation": parts.config.allocation,
+        "ratios": named(table, ratios),
+        "unscaled_macs": share,
+        "map50": map50,
+        "trials": len(problem.tried),
+        "seconds": time.perf_counter() - started,
+        "note": unscaled_sentence(share, parts.config.keep_macs),
+    }
+
+
+def search_units(config: PruneConfig, kind: type, *, val: int, calibration: int) -> float:
+    """Cost of the search of an allocation of this class, in the clock's units."""
+    if not issubclass(kind, SearchedAllocation):
+        return 0.0
+    options = config.search
+    work = kind.work(options, _GROUPS)
+    trial = min(options.images, val) + min(options.recalibration, calibration) + FIXED_COST
+    tuning = options.short_steps * TRAIN_COST * min(config.calibration.batch, calibration)
+    return work.trials * trial + work.tunings * (trial + tuning + FIXED_COST)
+
+
+class NetworkProblem:
+    """The unpruned network of a run as a `SearchProblem`."""
+
+    def __init__(self, parts: RunParts) -> None:
+        config = parts.config
+        self.parts, self.ctx, self.options = parts, parts.ctx, config.search
+        self.iterations, self.seed = config.iterations, seed_from(config.seed, 0, FOLDER)
+        self.folder = parts.folder.root / FOLDER
+        self.window = final_window(config.keep_macs * parts.baseline_macs, config.limits.round_to)
+        self._network = parts.folder.iteration(0).load("model.pt").to(parts.pool.device)
+        self._groups = prunable_groups(self._network).groups
+        self._journal = Journal(self.folder / "trials.jsonl")
+        self.tried: dict[tuple[int, ...], float] = {
+            tuple(entry["widths"]): float(entry["map50"]) for entry in self._journal.entries()
+        }
+
+    # --- what a search may ask -----------------------------------------------------
+
+    @cached_property
+    def table(self) -> GroupTable:
+        budget = Budget(self._network, list(self._groups.values()), self.parts.config.imgsz)
+        return GroupTable(budget, self._scores(), widths_of(budget))
+
+    @cached_property
+    def layers(self) -> dict[str, LayerFacts]:
+        modules = dict(self._network.named_modules())
+        return {name: _facts(modules, name) for name in self._groups}
+
+    def trial(self, widths: Widths) -> float:
+        key = tuple(int(w) for w in widths)
+        if key not in self.tried:
+            started = time.perf_counter()
+            map50 = self._measure(self._mask.masked(self.table.removed(widths)))
+            self._journal.append(
+                {"widths": list(key), "map50": map50, "seconds": time.perf_counter() - started}
+            )
+            self.tried[key] = map50
+        return self.tried[key]
+
+    def short_tune(self, widths: Widths, start: Path | None) -> TunedNetwork:
+        model = copy_model(self._network) if start is None else self._load(start)
+        prune_channels(model, self._further(model, widths))
+        tune_shortly(
+            model, self.parts.calibration, steps=self.options.short_steps,
+            rate=self.options.short_lr, ctx=self.ctx,
+        )  # fmt: skip
+        return TunedNetwork(model, self._measure(model))
+
+    def tick(self, done: float) -> None:
+        self.ctx.check_stop()
+        self.ctx.beat()
+        self.ctx.advance(done)
+
+    def say(self, message: str) -> None:
+        self.ctx.emit(MilestoneRecord(message=message))
+
+    # --- inside ----------------------------------------------------------------------
+
+    @cached_property
+    def _mask(self) -> Mask:
+        return Mask(self._network, self._groups)
+
+    @cached_property
+    def _evaluator(self) -> Evaluator:
+        pool, images = self.parts.pool, self.options.images
+        # The run's own evaluator where it has no more images: they are in memory already.
+        return pool.evaluator("val", images if images < len(pool.dataset.split("val")) else None)
+
+    @cached_property
+    def _statistics(self) -> CalibrationSet:
+        """The calibration images whose batch-norm statistics a trial takes."""
+        full, n = self.parts.calibration, self.options.recalibration
+        return replace(full, images=full.images[:n], labels=full.labels[:n], ids=full.ids[:n])
+
+    def _measure(self, model: DetectionModel) -> float:
+        recalibrate(model, self._statistics, self.ctx)
+        return self._evaluator(model).map50
+
+    def _scores(self) -> dict[str, NDArray[np.float64]]:
+        """Of the run's criterion on this network; kept, so that every sitting cuts by the same."""
+        files = IterationFolder(self.folder)
+        if not files.has("scores.npz"):
+            config = self.parts.config
+            kind = catalog.find("criterion", config.method).load()
+            statistics = gather(
+                self._network, self.parts.calibration, kind.required(config.msip), self.ctx
+            )
+            criterion = kind(statistics, config.msip, seed_from(config.seed, 1, "score"))
+            scores = {name: criterion(group).numpy() for name, group in self._groups.items()}
+            files.write_arrays("scores.npz", scores)
+        return files.read_arrays("scores.npz")
+
+    def _load(self, start: Path) -> DetectionModel:
+        return load_model(start, trusted=True).to(self.parts.pool.device)
+
+    def _further(self, model: DetectionModel, widths: Widths) -> dict[str, list[int]]:
+        """What is still to go for `widths`, as channels of a network that was cut before."""
+        modules: Mapping[str, Any] = dict(model.named_modules())
+        removed = {}
+        for name, order, kept in zip(self.table.names, self.table.order, widths, strict=True):
+            left = sorted(order[len(order) - modules[name].out_channels :])
+            stay = set(order[len(order) - int(kept) :])
+            removed[name] = [place for place, channel in enumerate(left) if channel not in stay]
+        return removed
+
+
+@dataclass(frozen=True)
+class TunedNetwork:
+    """A network after a short tuning, and its mAP50 with batch norm recalibrated."""
+
+    model: DetectionModel
+    map50: float
+
+    def save(self, path: Path) -> None:
+        save_work(self.model, path)
+
+
+def _facts(modules: Mapping[str, Any], name: str) -> LayerFacts:
+    conv = modules[name]
+    return LayerFacts(
+        module=type(modules[f"model.{layer_of(name)}"]).__name__,
+        inputs=conv.in_channels, outputs=conv.out_channels, stride=conv.stride[0],
+        kernel=conv.kernel_size[0], weights=conv.weight.numel(),
+    )  # fmt: skip

@@ -1,0 +1,144 @@
+"""Ratios per group: the shared device, stage presets, and the words about them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from msip_core.allocation.budget import Budget
+from msip_core.allocation.ratios import by_name, unscaled_macs, unscaled_sentence
+from msip_core.allocation.searched import SearchedAllocation, named
+from msip_core.allocation.stages import StageAllocation, StrongStageAllocation, layer_of, stage_of
+from msip_core.allocation.table import lowest_widths
+from msip_core.catalog import ALLOCATIONS
+from msip_core.config import AllocationOptions
+from msip_core.errors import WrongModelError
+from msip_core.pruning.schedule import corridor, final_window
+from tests.allocation.kit import random_table
+
+SEARCHED = [n for n, e in ALLOCATIONS.items() if issubclass(e.load(), SearchedAllocation)]
+every_search = pytest.mark.parametrize("name", SEARCHED)
+
+
+def found(budget: Budget, seed: int = 0) -> dict[str, float]:
+    """Ratios as a search may find them: some groups give nothing, some nearly all."""
+    rng = np.random.default_rng(seed)
+    ratios = rng.choice([0.0, 0.05, 0.3, 0.5, 0.8], len(budget.names))
+    return dict(zip(budget.names, (float(r) for r in ratios)))
+
+
+def test_every_method_of_the_sheet_that_searches_is_there():
+    assert SEARCHED == ["sensitivity", "search", "netadapt", "amc"]
+
+
+@every_search
+@pytest.mark.parametrize("step", [1, 8])
+@pytest.mark.parametrize("keep", [0.335, 0.6])
+def test_found_ratios_meet_the_macs_of_every_iteration(budget: Budget, name, step, keep):
+    allocation = ALLOCATIONS[name].load()(AllocationOptions(round_to=step))
+    allocation.adopt(found(budget))
+    table = random_table(budget)
+
+    band = corridor(1, 4, baseline=budget.macs_now, now=budget.macs_now, keep=keep, round_to=step)
+    first = allocation.allocate(table, band)
+    goal = allocation.allocate(table, final_window(keep * budget.macs_now, step), iterations=4)
+
+    assert band.low <= first.macs <= band.high
+    assert goal.macs == pytest.approx(keep * budget.macs_now, rel=0.01)
+    low = lowest_widths(table.original, budget.widths, AllocationOptions(round_to=step), 4)
+    assert (budget.vector(goal.widths) >= low).all()
+
+
+@every_search
+def test_before_a_search_all_groups_lose_the_same_share(budget: Budget, name):
+    allocation = ALLOCATIONS[name].load()(AllocationOptions(round_to=1))
+
+    cut = allocation.allocate(random_table(budget), final_window(0.7 * budget.macs_now, 1))
+
+    share = 1 - budget.vector(cut.widths) / budget.widths
+    assert np.ptp(share[budget.widths > 30]) < 0.05
+
+
+class Half(StageAllocation):
+    """Ratios by hand: the first group twice those of the second, the others none."""
+
+    def ratios(self, table):
+        return np.array([0.4, 0.2] + [0.0] * (len(table.names) - 2))
+
+
+def test_widths_are_the_original_ones_times_one_less_x_times_the_ratio(budget: Budget):
+    table = random_table(budget)
+    allocation = Half(AllocationOptions(round_to=8))
+
+    # x = 1 stands for the factor that takes the smallest ratio to .8: here 4.
+    quarter, whole = allocation.wanted(table, 0.25), allocation.wanted(table, 1.0)
+
+    a, b = budget.widths[:2]
+    assert quarter[:2] == pytest.approx([0.6 * a, 0.8 * b])
+    assert whole[:2] == pytest.approx([0.2 * a, 0.2 * b])  # clipped at .8
+    assert (whole[2:] == budget.widths[2:]).all()
+
+
+def test_a_group_with_ratio_zero_gives_channels_only_where_the_goal_needs_them(budget: Budget):
+    table = random_table(budget)
+    ratios = {name: 0.0 if i == 3 else 0.5 for i, name in enumerate(budget.names)}
+    allocation = ALLOCATIONS["sensitivity"].load()(AllocationOptions(round_to=1))
+    allocation.adopt(ratios)
+
+    gentle = allocation.allocate(table, final_window(0.6 * budget.macs_now, 1), iterations=8)
+    least = 1.02 * float(budget.macs(lowest_widths(table.original, budget.widths,
+                                                   allocation.limits, 8)))  # fmt: skip
+    hard = allocation.allocate(table, final_window(least, 1), iterations=8)
+
+    assert gentle.widths[budget.names[3]] == budget.widths[3]
+    assert hard.widths[budget.names[3]] < budget.widths[3]
+    assert hard.reached
+
+
+def test_a_stage_is_where_the_root_convolution_lies():
+    assert layer_of("model.15.m.0.cv1.conv") == 15
+    assert [stage_of(f"model.{n}.conv") for n in (0, 9, 10, 21, 22)] == [0, 0, 1, 1, 2]
+    with pytest.raises(WrongModelError, match="not in YOLOv8's list of layers"):
+        layer_of("features.3")
+
+
+@pytest.mark.parametrize(
+    ("kind", "shares"), [(StageAllocation, (3, 2, 1)), (StrongStageAllocation, (3.5, 2.5, 1.25))]
+)
+def test_presets_keep_their_proportions_when_they_are_scaled(budget: Budget, kind, shares):
+    table = random_table(budget)
+    limits = AllocationOptions(round_to=1)
+
+    cut = kind(limits).allocate(table, final_window(0.6 * budget.macs_now, 1), iterations=4)
+
+    lost = 1 - budget.vector(cut.widths) / budget.widths
+    stages = np.array([stage_of(name) for name in budget.names])
+    wide = budget.widths >= 32
+    mean = [lost[(stages == s) & wide].mean() for s in range(3)]
+    assert mean[1] / mean[0] == pytest.approx(shares[1] / shares[0], abs=0.05)
+    assert mean[2] / mean[0] == pytest.approx(shares[2] / shares[0], abs=0.05)
+    assert cut.macs == pytest.approx(0.6 * budget.macs_now, rel=0.01)
+
+
+def test_what_a_preset_leaves_unscaled_is_counted_and_said(budget: Budget):
+    table = random_table(budget)
+    ratios = StageAllocation(AllocationOptions()).ratios(table)
+
+    share = unscaled_macs(budget, table.original, ratios)
+
+    kept = table.original * np.array([(0.7, 0.8, 0.9)[stage_of(name)] for name in budget.names])
+    assert share == pytest.approx(float(budget.macs(kept)) / budget.macs_now)
+    assert 0.55 < share < 0.75
+    assert f"leave {share:.1%} of the multiply-adds" in unscaled_sentence(share, 0.335)
+    assert "to 33.5%" in unscaled_sentence(share, 0.335)
+    assert "next to nothing" in unscaled_sentence(0.999, 0.335)
+
+
+def test_ratios_that_are_missing_or_senseless_are_refused(budget: Budget):
+    table = random_table(budget)
+    ratios = named(table, np.full(len(budget.names), 0.3))
+
+    with pytest.raises(ValueError, match=r"no ratio for model\.0\.conv"):
+        by_name(table, {n: r for n, r in ratios.items() if n != "model.0.conv"})
+    with pytest.raises(ValueError, match=r"0\.3 to 1$"):
+        by_name(table, {**ratios, "model.0.conv": 1.0})

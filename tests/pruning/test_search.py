@@ -1,0 +1,223 @@
+"""The search of a run: its story, its folder, and going on after a stop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import pytest
+import torch
+
+from msip_core.config import SearchOptions, TrainingRecipe, parse_run_config
+from msip_core.data.dataset import Dataset
+from msip_core.detector.checkpoints import load_model
+from msip_core.detector.library import DetectionModel
+from msip_core.errors import ConfigError, Stopped
+from msip_core.events import Stage
+from msip_core.pruning.bn import recalibrate
+from msip_core.pruning.estimate import estimate
+from msip_core.pruning.loop import run
+from msip_core.pruning.preview import preview
+from msip_core.pruning.search import NetworkProblem
+from msip_core.workspace import Workspace
+from tests.pruning.kit import Breaker, Listener, config
+
+# What makes each method take seconds here.
+SHORT = {
+    "sensitivity": {"grid": (0.6,)},
+    "search": {"trials": 3, "finalists": 2, "short_steps": 1},
+    "netadapt": {"candidates": 2, "first_step": 0.08, "short_steps": 1},
+    "amc": {"episodes": 3, "random_episodes": 2},
+}
+SEARCHES = list(SHORT)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def told_apart_by_loss():
+    """An untrained detector finds nothing whatever is cut: grade its trials by their loss."""
+
+    def by_loss(problem: NetworkProblem, model: DetectionModel) -> float:
+        recalibrate(model, problem._statistics, problem.ctx)
+        return 10 / problem._evaluator(model).loss
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NetworkProblem, "_measure", by_loss)
+        yield
+
+
+def asked(allocation: str, **changes):
+    """One cut to 60 %, nothing fine-tuned: what is left of the run is the search."""
+    # Sensitivity tries every group that has room for two steps: wide steps leave two dozen.
+    step = 16 if allocation == "sensitivity" else 4
+    return config(
+        method="l2", allocation=allocation, iterations=1, keep_macs=0.6,
+        limits={"round_to": step, "max_removed_per_iteration": 0.8}, bn_recalibration="never",
+        finetune=TrainingRecipe(epochs=0), search={"recalibration": 4, **SHORT[allocation]},
+        **changes,
+    )  # fmt: skip
+
+
+def result_of(ctx: Listener) -> dict:
+    return json.loads((ctx.run_dir / "search" / "allocation.json").read_text())
+
+
+def trials_of(ctx: Listener) -> list[dict]:
+    lines = (ctx.run_dir / "search" / "trials.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def whole(lab: Workspace) -> Callable[[str], Listener]:
+    """An unbroken run of a method, made once."""
+
+    @lru_cache
+    def of(name: str) -> Listener:
+        ctx = Listener(lab, f"searched-{name}")
+        run(asked(name), ctx)
+        return ctx
+
+    return of
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_run_searches_once_before_its_first_iteration(whole, name: str):
+    ctx = whole(name)
+    stages = [stage for stage, _ in ctx.stages]
+
+    assert stages.count("searching the ratios") == 1
+    assert stages.index("searching the ratios") < stages.index("importance")
+    found = result_of(ctx)
+    assert found["allocation"] == name
+    assert len(found["ratios"]) == 59
+    assert found["trials"] == len(trials_of(ctx)) > 2
+    assert len({t["map50"] for t in trials_of(ctx)}) > 2
+    assert any("multiply-adds; they are scaled" in s for s in ctx.sentences)
+    assert ctx.iterations[-1].macs_ratio == pytest.approx(0.6, rel=0.02)
+    assert ctx.iterations[-1].macs_ratio <= 0.6
+    done = [r.done for r in ctx.progress]
+    assert done == sorted(done)
+    assert len({round(d, 3) for d in done}) > 5
+
+
+@pytest.mark.parametrize(("name", "points"), [("search", 7), ("netadapt", 30), ("amc", 8)])
+def test_a_search_stopped_anywhere_ends_like_an_unbroken_one(
+    lab: Workspace, whole, name: str, points: int
+):
+    broken = Breaker(lab, f"broken-{name}-{points}", Stage.SEARCHING, 0, points)
+    with pytest.raises(Stopped):
+        run(asked(name), broken)
+    finished = trials_of(broken) if (broken.run_dir / "search/trials.jsonl").is_file() else []
+    assert finished
+    assert not (broken.run_dir / "search/allocation.json").is_file()
+
+    resumed = Listener(lab, f"broken-{name}-{points}")
+    run(asked(name), resumed)
+
+    assert trials_of(resumed)[: len(finished)] == finished
+    ours, theirs = (
+        [(t["widths"], t["map50"]) for t in trials_of(ctx)] for ctx in (resumed, whole(name))
+    )
+    assert ours == theirs
+    assert result_of(resumed)["ratios"] == result_of(whole(name))["ratios"]
+    models = [
+        load_model(ctx.run_dir / "iterations/1/model.pt", trusted=True).state_dict()
+        for ctx in (resumed, whole(name))
+    ]
+    assert all(torch.equal(value, models[1][key]) for key, value in models[0].items())
+
+
+def test_a_run_stopped_after_its_search_does_not_search_again(lab: Workspace):
+    broken = Breaker(lab, "broken-later", Stage.PRUNING, 1, 0)
+    with pytest.raises(Stopped):
+        run(asked("sensitivity"), broken)
+
+    resumed = Listener(lab, "broken-later")
+    run(asked("sensitivity"), resumed)
+
+    assert ("searching the ratios", 0) in broken.stages
+    assert ("searching the ratios", 0) not in resumed.stages
+    assert resumed.iterations[-1].macs_ratio == pytest.approx(0.6, rel=0.02)
+
+
+def test_trials_never_read_an_image_again(lab: Workspace, monkeypatch: pytest.MonkeyPatch):
+    """Each validation image once for the baseline, each test image for the test, each calibration
+    image once; the trials read none."""
+    read: list[str] = []
+    pixels = Dataset.pixels
+    monkeypatch.setattr(
+        Dataset, "pixels", lambda self, record: (read.append(record.id), pixels(self, record))[1]
+    )
+
+    run(asked("amc"), Listener(lab, "read-once"))
+
+    assert len(read) == len(set(read)) > 8
+
+
+def test_fewer_images_are_spread_over_the_validation_set(lab: Workspace):
+    ctx = Listener(lab, "few-images")
+    few = asked("amc")
+    search = few.search.model_copy(update={"images": 1})
+
+    run(few.model_copy(update={"search": search}), ctx)
+
+    assert len(trials_of(ctx)) > 3
+    assert result_of(ctx)["ratios"]
+
+
+@pytest.mark.parametrize("name", ["stages", "stages-strong"])
+def test_presets_need_no_search_and_say_what_they_leave_unscaled(lab: Workspace, name: str):
+    ctx = Listener(lab, f"preset-{name}")
+    run(config(method="l2", allocation=name, finetune=TrainingRecipe(epochs=0)), ctx)
+
+    assert ("searching the ratios", 0) not in ctx.stages
+    (said,) = [s for s in ctx.sentences if "As they stand" in s]
+    assert f"leave {result_of(ctx)['unscaled_macs']:.1%}" in said
+    assert ctx.iterations[-1].macs_ratio == pytest.approx(0.5, rel=0.006)
+
+
+def test_the_curves_of_sensitivity_stay_in_the_run(whole):
+    curves = json.loads((whole("sensitivity").run_dir / "search/sensitivity.json").read_text())
+
+    assert len(curves["groups"]) == 59
+    for group in curves["groups"]:
+        assert len(group["ratios"]) == len(group["drops"])
+        assert np.diff(group["ratios"]).min(initial=1) > 0
+
+
+def test_a_preview_shows_where_the_search_starts_and_says_so(lab: Workspace):
+    def look(**changes):
+        return preview(config(method="l2", **changes), lab, lambda *_: None)
+
+    searched, even = look(allocation="netadapt"), look(allocation="uniform")
+
+    assert "first searches how much each layer loses" in searched.note
+    assert even.note == ""
+    assert searched.macs[1] == pytest.approx(even.macs[1], rel=0.01)
+    for ours, theirs in zip(searched.layers, even.layers):
+        assert abs(ours.after - theirs.after) <= 1
+
+
+def test_an_estimate_counts_the_search(lab: Workspace):
+    plain = estimate(asked("sensitivity").model_copy(update={"allocation": "uniform"}), lab)
+    few, many = (
+        estimate(
+            asked("amc").model_copy(
+                update={"search": SearchOptions(episodes=n, random_episodes=1)}
+            ),
+            lab,
+        )
+        for n in (20, 400)
+    )
+
+    assert plain.seconds < few.seconds < many.seconds
+    assert many.seconds - plain.seconds == pytest.approx(
+        20 * (few.seconds - plain.seconds), rel=0.05
+    )
+
+
+def test_a_search_that_would_never_learn_is_refused():
+    asked = {"kind": "prune", "dataset": "d", "model": "m", "search": {"episodes": 50}}
+    with pytest.raises(ConfigError, match="of 50 none would be learned"):
+        parse_run_config(asked)
