@@ -187,34 +187,36 @@ _ENTRIES = (
     Entry(
         "stages", "allocation", "Stage preset 30/20/10",
         "Backbone, neck and head lose 30, 20 and 10 %, scaled together to the goal.",
-        "METHODS section 4", "msip_core.allocation.stages:StageAllocation",
+        "METHODS section 4", "msip_core.allocation.stages:StageAllocation", ranking="layer",
     ),
     Entry(
         "stages-strong", "allocation", "Stage preset 35/25/12.5",
         "Backbone, neck and head lose 35, 25 and 12.5 %, scaled together to the goal.",
-        "METHODS section 4", "msip_core.allocation.stages:StrongStageAllocation",
+        "METHODS section 4", "msip_core.allocation.stages:StrongStageAllocation", ranking="layer",
     ),
     Entry(
         "sensitivity", "allocation", "Sensitivity of each layer",
         "Prunes each layer alone first, to see which ones hurt; all then cost the same accuracy.",
         "Li et al. 2017, arXiv:1608.08710",
-        "msip_core.allocation.sensitivity:SensitivityAllocation",
+        "msip_core.allocation.sensitivity:SensitivityAllocation", ranking="layer", searches=True,
     ),
     Entry(
         "search", "allocation", "Automatic search",
         "Tries sets of ratios of stages or modules at equal MACs and learns which keep accuracy.",
         "Akiba et al. 2019, arXiv:1907.10902", "msip_core.allocation.tpe:TpeAllocation",
+        ranking="layer", searches=True,
     ),
     Entry(
         "netadapt", "allocation", "NetAdapt",
         "Shrinks one layer at a time, each time the one that loses least accuracy per MAC.",
         "Yang et al. 2018, arXiv:1804.03230",
-        "msip_core.allocation.netadapt:NetAdaptAllocation",
+        "msip_core.allocation.netadapt:NetAdaptAllocation", ranking="layer", searches=True,
     ),
     Entry(
         "amc", "allocation", "AMC",
         "An agent learns by reinforcement how much of each layer to keep.",
         "He et al. 2018, arXiv:1802.03494", "msip_core.allocation.amc:AmcAllocation",
+        ranking="layer", searches=True,
     ),
     Entry(
         "channels", "granularity", "Channels", "Removes coupled channels.",

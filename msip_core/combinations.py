@@ -30,6 +30,7 @@ def check_combination(config: PruneConfig) -> None:
     _check_ranking(criterion, allocation)
     _check_ablation(config)
     _check_blocks(config)
+    _check_search(config, allocation)
     if config.recovery != "finetune" and not config.finetune.epochs:
         raise ConfigError(
             f"{recovery.label} works while the model is fine-tuned, and this run trains no epoch "
@@ -58,6 +59,23 @@ def _check_ablation(config: PruneConfig) -> None:
         raise ConfigError(
             "Without the adaptive threshold every layer loses the same share, so no other "
             "allocation can be chosen: leave the allocation out."
+        )
+
+
+def _check_search(config: PruneConfig, allocation: Entry) -> None:
+    """A search tries channels of the whole network, at equal multiply-adds."""
+    if not allocation.searches:
+        return
+    if config.granularity != "channels":
+        raise ConfigError(
+            f"The allocation '{allocation.label}' tries out how many channels each layer can "
+            f"lose, which the granularity '{config.granularity}' does not leave open: choose the "
+            "granularity 'channels'."
+        )
+    if config.goal[0] != "macs":
+        raise ConfigError(
+            f"The allocation '{allocation.label}' compares networks of equal multiply-adds, so "
+            "the goal must be a share of the multiply-adds."
         )
 
 
