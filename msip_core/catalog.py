@@ -30,6 +30,7 @@ class Entry:
         ranking: of a criterion, where its scores may be compared; of an allocation, where it
             compares them: inside each layer, or in one ranking of the whole network.
         needs_teacher: the unpruned network runs along while training (recoveries only).
+        searches: it tries out networks before the first cut (allocations only).
     """
 
     name: str
@@ -42,6 +43,7 @@ class Entry:
     default_allocation: str = ""
     ranking: Ranking = "any"
     needs_teacher: bool = False
+    searches: bool = False
 
     def load(self) -> Any:
         """Import the strategy's class or function."""
@@ -354,3 +356,12 @@ def find(family: Family, name: str) -> Entry:
     except KeyError:
         known = ", ".join(FAMILIES[family])
         raise ConfigError(f"There is no {family} named '{name}'; known: {known}.") from None
+
+
+def find_composition(name: str) -> Composition:
+    """The composition of that name, or a sentence with the names that exist."""
+    try:
+        return COMPOSITIONS[name]
+    except KeyError:
+        known = ", ".join(COMPOSITIONS)
+        raise ConfigError(f"There is no composition named '{name}'; known: {known}.") from None

@@ -5,8 +5,10 @@ A run is one of these configs in and a stream of events (msip_core.events) out.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -447,12 +449,50 @@ RunConfig = Annotated[TrainConfig | PruneConfig, Field(discriminator="kind")]
 _RUN_CONFIG: TypeAdapter[TrainConfig | PruneConfig] = TypeAdapter(RunConfig)
 
 
-def parse_run_config(value: dict[str, Any]) -> TrainConfig | PruneConfig:
+RunConfigs: TypeAlias = TrainConfig | PruneConfig
+
+
+def parse_run_config(value: dict[str, Any]) -> RunConfigs:
     """Check a run config that came from JSON; one sentence per wrong setting."""
     try:
         return _RUN_CONFIG.validate_python(value)
     except ValidationError as error:
         raise ConfigError(explain(error)) from error
+
+
+def with_settings(config: TrainConfig | PruneConfig, changes: Sequence[str]) -> RunConfigs:
+    """The config with some settings changed by their dotted names, as `msip.fusion=pool`.
+
+    Values are JSON where they can be read as such, else text.
+
+    Raises:
+        ConfigError: a name that is no setting, or a value that it cannot have.
+    """
+    value = config.model_dump(mode="json")
+    for change in changes:
+        name, sign, text = change.partition("=")
+        if not sign:
+            raise ConfigError(
+                f"'{change}' is no setting: write its name, '=' and a value, such as "
+                "msip.fusion=pool."
+            )
+        *path, last = name.strip().split(".")
+        place: Any = value
+        for part in path:
+            place = place.get(part) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or last not in place:
+            raise ConfigError(
+                f"There is no setting '{name}': `runs show` lists all settings of a run by name."
+            )
+        place[last] = _read(text)
+    return parse_run_config(value)
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def explain(error: ValidationError) -> str:

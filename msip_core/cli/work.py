@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from msip_core.catalog import COMPOSITIONS, find_composition
 from msip_core.cli.console import say
 from msip_core.cli.foreground import hand_over, in_foreground
 from msip_core.cli.verbs import Answer, Session, verb
@@ -21,6 +22,7 @@ from msip_core.config import (
     TrainConfig,
     parse_run_config,
     preset,
+    with_settings,
 )
 from msip_core.data.dataset import open_dataset
 from msip_core.errors import ConfigError
@@ -51,6 +53,14 @@ Workers = Annotated[
     int | None, typer.Option(min=0, help="Extra processes that load images.", show_default="0")
 ]
 Name = Annotated[str | None, typer.Option(help="What the run is called on the pages.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any other setting by its name in config.json, such as msip.fusion=pool; repeatable.",
+    ),
+]
 Detach = Annotated[bool, typer.Option("--detach", help="Queue it for the app and return at once.")]
 Pretrain = Annotated[
     bool | None, typer.Option(help="The paper's 50 epochs first.", show_default="the preset's")
@@ -87,6 +97,7 @@ def train(
     device: Device = None,
     workers: Workers = None,
     name: Name = None,
+    more: Set = None,
     config: ConfigFile = None,
     detach: Detach = False,
 ) -> Answer:
@@ -98,6 +109,7 @@ def train(
     )  # fmt: skip
     place = _given(device=device, name=name)
     if config is not None:
+        settings |= _given(set=more)
         return _start(workspace, _from_file(config, "train", settings, place), detach)
     _demand(settings, dataset="--data", weights="--weights")
     place.setdefault("device", get_settings().device)
@@ -105,7 +117,8 @@ def train(
     chosen = dict(preset("train", settings.pop("preset", "quick" if on_cpu else "paper")))
     _set_schedule(chosen, "recipe", settings)
     _set_model(workspace, settings, "weights")
-    return _start(workspace, TrainConfig(**{**chosen, **settings, **place}), detach)
+    made = TrainConfig(**{**chosen, **settings, **place})
+    return _start(workspace, with_settings(made, more or ()), detach)
 
 
 def prune(
@@ -118,6 +131,13 @@ def prune(
     method: Annotated[
         str | None,
         typer.Option(help="How channels are scored; see `methods`.", show_default="msip"),
+    ] = None,
+    composition: Annotated[
+        str | None,
+        typer.Option(
+            help=f"All choices of a published whole: {', '.join(COMPOSITIONS)}. Options given "
+            "beside it count more.",
+        ),
     ] = None,
     msip_weights: Annotated[
         tuple[float, float, float, float] | None,
@@ -146,6 +166,17 @@ def prune(
             help="MACs left at the end, as a share of the baseline's.", show_default="0.335"
         ),
     ] = None,
+    keep_params: Annotated[
+        float | None, typer.Option(help="The goal as a share of the parameters instead.")
+    ] = None,
+    keep_latency: Annotated[
+        float | None,
+        typer.Option(help="The goal as a share of the milliseconds per image on this computer."),
+    ] = None,
+    latency_format: Annotated[
+        str | None,
+        typer.Option(help="pytorch, onnx or openvino: what is timed.", show_default="onnx"),
+    ] = None,
     preset_name: Annotated[
         str | None, typer.Option("--preset", help=", ".join(PRUNE_PRESETS), show_default="paper")
     ] = None,
@@ -167,6 +198,7 @@ def prune(
     device: Device = None,
     workers: Workers = None,
     name: Name = None,
+    more: Set = None,
     config: ConfigFile = None,
     detach: Detach = False,
 ) -> Answer:
@@ -176,19 +208,25 @@ def prune(
         model=model, method=method, msip_weights=msip_weights, allocation=allocation,
         granularity=granularity, recovery=recovery,
         static_weights=static_weights or None, keep_macs=keep_macs, preset=preset_name,
+        keep_params=keep_params, keep_latency=keep_latency, latency_format=latency_format,
+        composition=composition,
         iterations=iterations, epochs=epochs, round_to=round_to, max_drop=max_drop,
         pretrain=pretrain, dataset=data, imgsz=imgsz, batch=batch, seed=seed, workers=workers,
     )  # fmt: skip
     place = _given(device=device, name=name)
     if config is not None:
+        settings |= _given(set=more)
         return _start(workspace, _from_file(config, "prune", settings, place), detach)
     _demand(settings, dataset="--data", model="--model")
     place.setdefault("device", get_settings().device)
     chosen = dict(preset("prune", settings.pop("preset", "paper")))
+    if "composition" in settings:
+        chosen |= find_composition(settings.pop("composition")).settings
     _set_schedule(chosen, "finetune", settings)
     _set_model(workspace, settings, "model")
-    _set_strategy(settings)
-    return _start(workspace, PruneConfig(**{**chosen, **settings, **place}), detach)
+    _set_strategy(settings, chosen)
+    made = PruneConfig(**{**chosen, **settings, **place})
+    return _start(workspace, with_settings(made, more or ()), detach)
 
 
 # --- words into settings ------------------------------------------------------
@@ -246,7 +284,7 @@ def _set_model(workspace: Workspace, settings: dict[str, Any], key: str) -> None
         settings.setdefault("imgsz", open_card(workspace, model).imgsz)
 
 
-def _set_strategy(settings: dict[str, Any]) -> None:
+def _set_strategy(settings: dict[str, Any], chosen: dict[str, Any]) -> None:
     """Options with other names than their settings."""
     msip: dict[str, Any] = {}
     if "msip_weights" in settings:
@@ -256,7 +294,8 @@ def _set_strategy(settings: dict[str, Any]) -> None:
         msip["dynamic_weights"] = False
     settings["msip"] = msip
     if "round_to" in settings:
-        settings["limits"] = {"round_to": settings.pop("round_to")}
+        limits = chosen.pop("limits", {})
+        settings["limits"] = {**limits, "round_to": settings.pop("round_to")}
     if "max_drop" in settings:
         settings["max_map50_drop"] = settings.pop("max_drop") or None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from typing import Any, NamedTuple
 
@@ -131,22 +132,25 @@ def repeat_command(config: TrainConfig | PruneConfig, run_id: str) -> str:
 
 
 def command_line(config: TrainConfig | PruneConfig) -> str:
-    """The verb with the options that differ from their defaults: the run in short.
-
-    Settings without an option of their own are named by `unspoken`.
-    """
+    """The verb with the options that differ from their defaults; `--set` says what has none."""
     words = ["python", "-m", "msip_core", config.kind]
-    for option, value in _options(config):
+    for option, value in [*_options(config), *_others(config)]:
         words.append(option)
         if value is not None:
             words += [shlex.quote(str(part)) for part in value]
     return " ".join(words)
 
 
-def unspoken(config: TrainConfig | PruneConfig) -> list[str]:
-    """Settings of `config` that `command_line` cannot say, as dotted names."""
-    said = _as_commanded(config)
-    return _different(config.model_dump(mode="json"), said.model_dump(mode="json"))
+def _others(config: TrainConfig | PruneConfig) -> list[tuple[str, tuple[Any, ...]]]:
+    """What the options leave unsaid, by dotted names."""
+    whole, said = (c.model_dump(mode="json") for c in (config, _as_commanded(config)))
+    return [("--set", (f"{name}={_value(whole, name)}",)) for name in _different(whole, said)]
+
+
+def _value(settings: Any, name: str) -> str:
+    for part in name.split("."):
+        settings = settings[part]
+    return settings if isinstance(settings, str) else json.dumps(settings)
 
 
 def _preset_of(config: TrainConfig | PruneConfig) -> tuple[str, dict[str, Any]]:
@@ -203,6 +207,10 @@ def _prune_options(
         if value != PruneConfig.model_fields[option].default:
             options.append((f"--{option}", (value,)))
     options += [("--keep-macs", (config.keep_macs,)), ("--preset", (name,))]
+    for option in ("keep_params", "keep_latency", "latency_format"):
+        value = getattr(config, option)
+        if value != PruneConfig.model_fields[option].default:
+            options.append((f"--{option.replace('_', '-')}", (value,)))
     if config.iterations != preset["iterations"]:
         options.append(("--iterations", (config.iterations,)))
     if config.finetune.epochs != preset["finetune"].epochs:
@@ -232,7 +240,9 @@ def _as_commanded(config: TrainConfig | PruneConfig) -> TrainConfig | PruneConfi
     return PruneConfig(
         model=config.model, method=config.method, allocation=config.allocation,
         granularity=config.granularity, recovery=config.recovery,
-        keep_macs=config.keep_macs, max_map50_drop=config.max_map50_drop,
+        keep_macs=config.keep_macs, keep_params=config.keep_params,
+        keep_latency=config.keep_latency, latency_format=config.latency_format,
+        max_map50_drop=config.max_map50_drop,
         msip=MsipOptions(
             weights=config.msip.weights, dynamic_weights=config.msip.dynamic_weights
         ),

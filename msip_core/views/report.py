@@ -131,7 +131,6 @@ def render_report(
         versions=_versions(story),
         command=protocol.command_line(story.config),
         repeat=protocol.repeat_command(story.config, story.id),
-        unspoken=protocol.unspoken(story.config),
         config=json.dumps(story.config.model_dump(mode="json"), indent=2, ensure_ascii=False),
         glossary=list(GLOSSARY.values()),
     )

@@ -6,7 +6,7 @@ import streamlit as st
 
 from msip_core.config import PruneConfig, TrainConfig
 from msip_core.language import t
-from msip_core.views.protocol import command_line, repeat_command, unspoken
+from msip_core.views.protocol import command_line, repeat_command
 
 
 def show_command(config: TrainConfig | PruneConfig, run_id: str | None = None) -> None:
@@ -17,14 +17,6 @@ def show_command(config: TrainConfig | PruneConfig, run_id: str | None = None) -
     """
     with st.expander(t("The same on the command line"), icon=":material/terminal:"):
         st.code(command_line(config), language="bash", wrap_lines=True)
-        left_out = unspoken(config)
-        if left_out:
-            st.caption(
-                t(
-                    "This line cannot say everything; only the run's config.json holds {what}.",
-                    what=", ".join(left_out),
-                )
-            )
         if run_id is not None:
             st.caption(t("Exactly this run again, from inside the workspace:"))
             st.code(repeat_command(config, run_id), language="bash", wrap_lines=True)

@@ -79,8 +79,46 @@ def test_the_line_in_the_report_is_the_same_run(workspace: Workspace, weights: P
         name="a b", dataset="d", model=str(weights), keep_macs=0.5, imgsz=96,
         **PRUNE_PRESETS["standard"],
     )  # fmt: skip
-    assert protocol.unspoken(config) == []
     assert _made_by(protocol.command_line(config), workspace) == config
+
+
+def test_a_run_with_settings_that_have_no_option(workspace: Workspace, weights: Path) -> None:
+    config = PruneConfig(
+        name="by half the weights", dataset="d", model=str(weights), keep_params=0.5,
+        msip=MsipOptions(fusion="pool"), bn_recalibration="never", granularity="mixed", blocks=1,
+        recovery="cwd", distill={"temperature": 4.0, "layers": [15, 18]}, imgsz=96,
+        limits=AllocationOptions(round_to=4, min_kept=0.2), **PRUNE_PRESETS["quick"],
+    )  # fmt: skip
+    assert _made_by(command_line(config), workspace) == config
+
+
+def test_a_published_whole_is_one_word_and_can_be_changed(
+    workspace: Workspace, weights: Path
+) -> None:
+    line = f"python -m msip_core prune --data d --model {weights} --composition slimming-cwd"
+    made = _made_by(f"{line} --keep-macs 0.5 --round-to 4 --device cpu", workspace)
+
+    assert isinstance(made, PruneConfig)
+    assert (made.method, made.allocation, made.recovery) == ("bnscale", "uniform", "cwd")
+    assert (made.keep_macs, made.limits.round_to) == (0.5, 4)
+    assert made.limits.max_removed_per_iteration == 0.6
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("msip.nonsense=1", "There is no setting 'msip.nonsense'"),
+        ("fusion", "'fusion' is no setting: write its name"),
+        ("msip.fusion=cold", "msip.fusion: Input should be"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(
+    workspace: Workspace, weights: Path, capfd: pytest.CaptureFixture[str], word: str, said: str
+) -> None:
+    words = ["prune", "--data", "d", "--model", str(weights), "--workspace", str(workspace.root)]
+
+    assert main([*words, "--set", word, "--detach"]) == 2
+    assert said in capfd.readouterr().err
 
 
 def test_repeat_from_the_file_of_a_run_takes_even_what_has_no_option(
