@@ -28,6 +28,7 @@ from msip_core.errors import ConfigError, DatasetError
 from msip_core.events import EpochRecord, Metrics, MilestoneRecord, RunContext
 
 Phase = Literal["train", "pretrain", "finetune"]
+_LITTLE = 0.01  # share of the factors
 
 
 class FitResult(NamedTuple):
@@ -133,7 +134,7 @@ def fit(
                 plan.pool.close()
         state = _only_result(state)
         write_state(path, state)
-        if recipe.epochs and (recipe.bn_l1 or recipe.group_l2):
+        if recipe.epochs and recipe.bn_l1:
             _tell_sparsity(model, _result(copy_model(model), state).model, ctx)
     return _result(copy_model(model), state)
 
@@ -171,12 +172,21 @@ def _check_terms(
 
 
 def _tell_sparsity(before: DetectionModel, after: DetectionModel, ctx: RunContext) -> None:
+    old, new = share_near_zero(before), share_near_zero(after)
     ctx.emit(
         MilestoneRecord(
-            message=f"Sparse training: {share_near_zero(after):.1%} of the batch-norm factors are "
-            f"now below 0.001, {share_near_zero(before):.1%} were before."
+            message=f"Sparse training: {new:.1%} of the batch-norm factors are now below 0.001, "
+            f"{old:.1%} were before."
         )
     )
+    if new < old + _LITTLE:
+        ctx.emit(
+            MilestoneRecord(
+                message="Sparse training brought next to no factor to zero: for more, train longer "
+                "or raise bn_l1.",
+                level="warning",
+            )
+        )
 
 
 def _train(plan: FitPlan, state: FitState) -> None:

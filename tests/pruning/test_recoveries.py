@@ -11,7 +11,7 @@ import torch
 from ultralytics import YOLO
 
 from msip_core.catalog import COMPOSITIONS, RECOVERIES, find
-from msip_core.config import RECIPES, CalibrationConfig, TrainingRecipe
+from msip_core.config import RECIPES, CalibrationConfig, MsipOptions, TrainingRecipe
 from msip_core.detector.checkpoints import load_model, save_stock
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.detector.pool import DataPool
@@ -163,6 +163,21 @@ def test_teacher_and_student_are_left_as_they_were(name, unbroken, teacher, stud
         assert not model.training
         assert all(p.grad is None and p.requires_grad for p in model.parameters())
         assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_group_sparsity_shrinks_the_weakest_channels_of_a_fine_tune_most(recover, student):
+    """Beside the same fine-tune without it. Seen at a batch norm, which is in one group only."""
+    group = prunable_groups(student).groups["model.4.cv2.conv"]
+    recipe = RECIPE.model_copy(update={"epochs": 1, "lr0": 0.02, "warmup_epochs": 0.0})
+    plain, sparse = (
+        recover("finetune", recipe.model_copy(update={"group_l2": reg})).model for reg in (0, 0.1)
+    )
+
+    norms = find("criterion", "l2").load()(None, MsipOptions(), 0)(group)
+    gamma = [m.model[4].cv2.bn.weight.detach().abs() for m in (plain, sparse)]
+    left = gamma[1] / gamma[0]
+    assert float(left[norms.argmin()]) < float(left[norms.argmax()]) < 1
+    assert float(left[norms.argmin()]) < 0.9
 
 
 # --- with a teacher -----------------------------------------------------------
