@@ -99,6 +99,18 @@ def test_sparsity_is_blind_to_the_scale_of_the_layer_and_zero_for_a_dead_channel
     assert found[0].item() == pytest.approx((a[:, 0].abs() > 0.1 * rms).double().mean().item())
 
 
+def test_bins_lie_between_two_of_the_sorted_responses_of_each_channel():
+    a = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    cells = [torch.arange(50)] * 4
+    layer = LayerResponse(2, eps=0.1)
+    layer.look(a, cells)
+    layer.settle()
+
+    ordered = torch.cat([image.flatten(1)[:, :50].t() for image in a]).sort(0).values
+    assert torch.equal(layer.low, ordered[round(0.005 * 199)])
+    assert torch.equal(layer.high, ordered[round(0.995 * 199)])
+
+
 def test_a_channel_that_shows_the_object_carries_information_and_noise_does_not():
     generator = torch.Generator().manual_seed(0)
     a = torch.randn(64, 2, 8, 8, generator=generator)
