@@ -49,19 +49,24 @@ def network() -> DetectionModel:
 def plain(
     model: DetectionModel, importance: Any, ratio: float, **pruner: Any
 ) -> tuple[DetectionModel, Removed]:
-    """A copy pruned by torch-pruning, and the channels that it removed by root convolution."""
+    """A copy pruned by torch-pruning, and the channels that it removed by first convolution: its
+    own root is the last one, since it walks backwards from the outputs."""
     twin = copy_model(model).eval()
     for parameter in twin.parameters():
         parameter.requires_grad_(True)
     names = {module: name for name, module in twin.named_modules()}
+    place = {module: i for i, module in enumerate(names)}
     step = tp.pruner.BasePruner(
         twin, torch.zeros(1, 3, IMGSZ, IMGSZ), importance, pruning_ratio=ratio,
         ignored_layers=fixed_layers(twin), **pruner,
     ).step(interactive=True)  # fmt: skip
     removed: Removed = {}
+    cut_outputs = tp.prune_conv_out_channels
     for group in step:
         if group[0].idxs:
-            removed[names[group[0].dep.target.module]] = tuple(sorted(group[0].idxs))
+            outs = [dep.target.module for dep, _ in group if dep.handler == cut_outputs]
+            first = min(outs, key=lambda module: place[module])
+            removed[names[first]] = tuple(sorted(group[0].idxs))
         group.prune()
     twin.model[-1].shape = None
     return twin, removed
