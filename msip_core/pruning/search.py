@@ -6,7 +6,8 @@
       allocation.json    the ratios; once it is there, the search is done
 
 All trials see the same images: the run's own validation images in memory, and one set of
-calibration images for batch norm. A trial is masked, not cut (see `masking`).
+calibration images for batch norm. A trial is masked (see `masking`), or cut where a CPU would lose
+more time in the masked channels than in surgery; both are the same network.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from msip_core.events import MilestoneRecord, Stage, StageRecord
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.importance.statistics import gather
 from msip_core.pruning.bn import recalibrate
-from msip_core.pruning.clock import FIXED_COST, SEARCH, TRAIN_COST
+from msip_core.pruning.clock import FIXED_COST, SEARCH, SPEED_EXPONENT, TRAIN_COST
 from msip_core.pruning.folder import IterationFolder
 from msip_core.pruning.iteration import RunParts, widths_of
 from msip_core.pruning.masking import Mask
@@ -139,7 +140,7 @@ class NetworkProblem:
         key = tuple(int(w) for w in widths)
         if key not in self.tried:
             started = time.perf_counter()
-            map50 = self._measure(self._mask.masked(self.table.removed(widths)))
+            map50 = self._measure(self._without(widths))
             self._journal.append(
                 {"widths": list(key), "map50": map50, "seconds": time.perf_counter() - started}
             )
@@ -164,6 +165,18 @@ class NetworkProblem:
         self.ctx.emit(MilestoneRecord(message=message))
 
     # --- inside ----------------------------------------------------------------------
+
+    def _without(self, widths: Widths) -> DetectionModel:
+        """The network at these widths: masked, or cut where that saves a CPU more than it costs."""
+        removed, budget = self.table.removed(widths), self.table.budget
+        share = float(budget.macs(widths)) / budget.macs_now
+        forwards = self._evaluator.batches.images + len(self._statistics)
+        saved = forwards * (1 - share**SPEED_EXPONENT)
+        if self.parts.pool.device != "cpu" or saved < FIXED_COST:
+            return self._mask.masked(removed)
+        model = copy_model(self._network)
+        prune_channels(model, removed)
+        return model
 
     @cached_property
     def _mask(self) -> Mask:

@@ -16,6 +16,7 @@ from msip_core.detector.checkpoints import load_model
 from msip_core.detector.library import DetectionModel
 from msip_core.errors import ConfigError, Stopped
 from msip_core.events import Stage
+from msip_core.pruning import search
 from msip_core.pruning.bn import recalibrate
 from msip_core.pruning.estimate import estimate
 from msip_core.pruning.loop import run
@@ -141,6 +142,26 @@ def test_a_run_stopped_after_its_search_does_not_search_again(lab: Workspace):
     assert resumed.iterations[-1].macs_ratio == pytest.approx(0.6, rel=0.02)
 
 
+def test_many_images_are_worth_a_cut_and_tell_the_same(
+    lab: Workspace, whole, monkeypatch: pytest.MonkeyPatch
+):
+    """On a CPU, a trial on many images cuts; here any saving counts as many."""
+    cuts: list[int] = []
+    cut = search.prune_channels
+    monkeypatch.setattr(search, "FIXED_COST", 0.0)
+    monkeypatch.setattr(
+        search, "prune_channels", lambda model, gone: (cuts.append(len(gone)), cut(model, gone))
+    )
+    ctx = Listener(lab, "cut-trials")
+
+    run(asked("search"), ctx)
+
+    assert len(cuts) == len(trials_of(ctx)) + 2  # and the two finalists
+    for ours, theirs in zip(trials_of(ctx), trials_of(whole("search"))):
+        assert ours["widths"] == theirs["widths"]
+        assert ours["map50"] == pytest.approx(theirs["map50"], rel=1e-3)
+
+
 def test_trials_never_read_an_image_again(lab: Workspace, monkeypatch: pytest.MonkeyPatch):
     """Each validation image once for the baseline, each test image for the test, each calibration
     image once; the trials read none."""
@@ -158,9 +179,9 @@ def test_trials_never_read_an_image_again(lab: Workspace, monkeypatch: pytest.Mo
 def test_fewer_images_are_spread_over_the_validation_set(lab: Workspace):
     ctx = Listener(lab, "few-images")
     few = asked("amc")
-    search = few.search.model_copy(update={"images": 1})
+    options = few.search.model_copy(update={"images": 1})
 
-    run(few.model_copy(update={"search": search}), ctx)
+    run(few.model_copy(update={"search": options}), ctx)
 
     assert len(trials_of(ctx)) > 3
     assert result_of(ctx)["ratios"]
