@@ -436,6 +436,12 @@ class PruneConfig(RunBase):
         return "macs", self.keep_macs
 
     @property
+    def macs_goal(self) -> float | None:
+        """Share of the MACs that is the goal; None where the goal counts something else."""
+        kind, keep = self.goal
+        return keep if kind == "macs" else None
+
+    @property
     def preparation(self) -> TrainingRecipe | None:
         """What the unpruned network is trained by before the first iteration, if at all.
 

@@ -213,7 +213,7 @@ def _figures(story: RunStory) -> list[Figure]:
     if story.iterations:
         config = story.config
         drop = config.max_map50_drop if isinstance(config, PruneConfig) else None
-        keep = config.keep_macs if isinstance(config, PruneConfig) else None
+        keep = config.macs_goal if isinstance(config, PruneConfig) else None
         maps = progress.map_info(story.baseline, story.iterations, drop)
         macs = progress.macs_info(story.baseline, story.iterations, keep)
         add(

@@ -99,10 +99,15 @@ def _row(run: ToldRun) -> dict[str, str]:
         t("Method"): run.config.method,
         t("Steps done"): f"{len(run.iterations)} / {run.config.iterations}",
         t("MACs kept"): "—" if kept is None else wording.percent(kept, 1),
-        t("MACs goal"): wording.percent(run.config.keep_macs, 1),
+        t("Goal"): _goal(run.config),
         t("mAP50, baseline (validation)"): "—" if start is None else wording.accuracy(start),
         t("mAP50 now (validation)"): "—" if now is None else wording.accuracy(now),
         t("Change"): change,
         t("mAP50, final test"): "—" if tested is None else wording.accuracy(tested),
         t("Parameters"): "—" if params is None else wording.params(params),
     }
+
+
+def _goal(config: PruneConfig) -> str:
+    kind, keep = config.goal
+    return f"{wording.percent(keep, 1)} {t(wording.GOALS[kind])}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msip_core.language import mark
+
 FORMATS = {
     "pytorch": "PyTorch",
     "onnx": "ONNX Runtime",
@@ -12,7 +14,7 @@ FORMATS = {
 
 
 # What a run's goal counts.
-GOALS = {"macs": "MACs", "params": "parameters", "latency": "milliseconds"}
+GOALS = {"macs": mark("MACs"), "params": mark("parameters"), "latency": mark("milliseconds")}
 
 
 def macs(value: float) -> str:

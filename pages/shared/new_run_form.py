@@ -12,6 +12,7 @@ from msip_core.combinations import check_combination
 from msip_core.config import (
     PRUNE_PRESETS,
     AllocationOptions,
+    GoalKind,
     MsipOptions,
     PruneConfig,
 )
@@ -25,7 +26,7 @@ from msip_core.views import wording
 from pages.shared.choose import asked, remember
 from pages.shared.model_forms import batch_size, device_field, image_size
 from pages.shared.new_run_checks import Refusal, size_refusal
-from pages.shared.strategies import strategies
+from pages.shared.strategies import composition, strategies
 from pages.shared.weights import weight_sliders
 from pages.shared.words import termed
 
@@ -43,6 +44,20 @@ _PRESETS = {
 }
 
 
+# what the goal counts: on the button; the slider's words, plain and precise
+_COUNTS: dict[GoalKind, tuple[str, str, str]] = {
+    "macs": (mark("Work"), mark("Keep this much of the work"), mark("share of MACs")),
+    "params": (
+        mark("Parameters"),
+        mark("Keep this much of the weights"),
+        mark("share of parameters"),
+    ),
+    "latency": (
+        mark("Time"),
+        mark("Keep this much of the time per image"),
+        mark("share of milliseconds"),
+    ),
+}
 _MOST_STEPS = 200
 
 
@@ -63,12 +78,13 @@ def prune_settings(choice: Choice) -> PruneConfig | Refusal:
         st.subheader(t("Which channels go first"), anchor=False)
         method, msip = _method()
         rules = strategies(method)
+        whole = composition()
     with st.container(border=True):
         st.subheader(t("How patiently"), anchor=False)
         schedule = _schedule()
     with st.expander(t("Device, image size, seed"), icon=":material/tune:"):
         place = _place(choice.model)
-    usual = f"{choice.model.name} to {goal['keep_macs']:.0%}"
+    usual = _usual_name(choice.model, goal)
     name = st.text_input(
         t("Name of the run"),
         placeholder=usual,
@@ -90,6 +106,10 @@ def prune_settings(choice: Choice) -> PruneConfig | Refusal:
         **schedule,
         **place,
     )
+    if whole is not None:
+        settings = dict(whole.settings)
+        settings["limits"] = {**config.limits.model_dump(), **settings.get("limits", {})}
+        config = PruneConfig.model_validate({**dict(config), **settings})
     try:
         check_combination(config)
     except ConfigError as error:
@@ -97,10 +117,42 @@ def prune_settings(choice: Choice) -> PruneConfig | Refusal:
     return config
 
 
+def _usual_name(model: ModelCard, goal: dict[str, Any]) -> str:
+    """What the run is called if nobody names it; a name is a name in every language."""
+    for setting, words in (("keep_params", "parameters"), ("keep_latency", "milliseconds")):
+        if goal.get(setting):
+            return f"{model.name} to {goal[setting]:.0%} of the {words}"
+    return f"{model.name} to {goal['keep_macs']:.0%}"
+
+
+def _counted() -> tuple[GoalKind, dict[str, Any]]:
+    """What the goal counts; milliseconds in which format."""
+    kind: Any = st.segmented_control(
+        termed(t("The goal counts"), t("budget")),
+        list(_COUNTS),
+        format_func=lambda name: t(_COUNTS[name][0]),
+        default="macs",
+        key="new:counts",
+        required=True,
+        persist_state="session",
+    )
+    if kind != "latency":
+        return kind, {}
+    form = st.selectbox(
+        termed(t("Measured in"), t("the format that will be deployed")),
+        ["onnx", "openvino", "pytorch"],
+        format_func=wording.format_name,
+        key="new:format",
+        persist_state="session",
+    )
+    return kind, {"latency_format": form}
+
+
 def _goal(model: ModelCard) -> dict[str, Any]:
+    kind, more = _counted()
     left, right = st.columns(2, gap="large")
     keep = left.slider(
-        termed(t("Keep this much of the work"), t("share of MACs")),
+        termed(t(_COUNTS[kind][1]), t(_COUNTS[kind][2])),
         5,
         95,
         60,
@@ -109,15 +161,7 @@ def _goal(model: ModelCard) -> dict[str, Any]:
         help=t("60 % is a mild goal. The paper goes to 33.5 %."),
         persist_state="session",
     )
-    left.caption(
-        t(
-            "{before} → {after} multiply-adds per image of {px} px. Work is not speed: speed is "
-            "measured after the run.",
-            before=wording.macs(model.cost.macs),
-            after=wording.macs(model.cost.macs * keep / 100),
-            px=model.cost.imgsz,
-        )
-    )
+    left.caption(_goal_words(model, kind, keep / 100))
     guard = right.slider(
         termed(t("Stop if accuracy falls by more than"), t("mAP50, guard rail")),
         0.0,
@@ -139,10 +183,33 @@ def _goal(model: ModelCard) -> dict[str, Any]:
         persist_state="session",
     )
     return {
-        "keep_macs": keep / 100,
+        f"keep_{kind}": keep / 100,
+        **more,
         "max_map50_drop": guard or None,
         "limits": AllocationOptions(round_to=widths),
     }
+
+
+def _goal_words(model: ModelCard, kind: GoalKind, keep: float) -> str:
+    if kind == "latency":
+        return t(
+            "Milliseconds per image on this computer's processor, measured before the first cut "
+            "and after each."
+        )
+    if kind == "params":
+        return t(
+            "{before} → {after} parameters. Fewer parameters make a smaller file, not always a "
+            "faster model.",
+            before=wording.params(model.cost.params),
+            after=wording.params(model.cost.params * keep),
+        )
+    return t(
+        "{before} → {after} multiply-adds per image of {px} px. Work is not speed: speed is "
+        "measured after the run.",
+        before=wording.macs(model.cost.macs),
+        after=wording.macs(model.cost.macs * keep),
+        px=model.cost.imgsz,
+    )
 
 
 def _method() -> tuple[str, MsipOptions]:

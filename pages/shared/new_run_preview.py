@@ -8,7 +8,7 @@ import streamlit as st
 
 from msip_core.config import PruneConfig
 from msip_core.events import LayerChannels
-from msip_core.language import t, tn
+from msip_core.language import say, t, tn
 from msip_core.views import wording
 from msip_core.views.channels import channels_info, layer_rows, network_figure
 from pages.shared.jobs import job_panel, job_state
@@ -18,11 +18,14 @@ from pages.shared.words import small, spent
 # What decides the cut: any other setting would make it a new question.
 _DECIDES = {
     "kind", "model", "dataset", "imgsz", "seed", "device", "method", "allocation", "limits",
-    "granularity",
-    "keep_macs", "iterations", "adaptive_threshold", "msip",
+    "keep_macs", "keep_params", "keep_latency", "latency_format", "iterations",
+    "adaptive_threshold", "msip",
+    "granularity", "modules", "blocks", "block_score", "layerdrop_rule",
 }  # fmt: skip
 # What decides the time.
-_COSTS = (_DECIDES - {"seed"}) | {"batch", "finetune", "pretrain", "calibration", "recovery"}
+_COSTS = (_DECIDES - {"seed"}) | {
+    "batch", "finetune", "pretrain", "calibration", "recovery", "search",
+}  # fmt: skip
 
 
 def preview_question(config: PruneConfig) -> dict[str, Any]:
@@ -84,6 +87,8 @@ def _honest(config: PruneConfig, found: dict[str, Any]) -> None:
         config.iterations,
     )
     st.caption(f"{text} {looked}")
+    if found["note"]:
+        st.info(say(found["note"]), icon=":material/info:")
 
 
 def layers(found: dict[str, Any]) -> None:

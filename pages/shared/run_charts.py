@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from msip_core.config import PruneConfig
+from msip_core.events import IterationRecord
 from msip_core.language import t
 from msip_core.runs.store import RunRow
 from msip_core.views import channels, progress, wording
@@ -31,17 +33,43 @@ def step_facts(story: Story, step: int) -> None:
     size = record.size_mb if record else first.cost.size_mb if first else None
     file = t("file of {size}", size=known(size, wording.megabytes))
     done = t("{n} of {total}", n=len(story.iterations), total=story.config.iterations)
-    goal = t("MACs, goal {goal}", goal=wording.percent(story.config.keep_macs, 1))
+    sub = goal_words(story.config)
     with st.container(key="run-facts"):
         facts(
             [
                 Fact(t("Accuracy, baseline"), known(start, wording.accuracy), "mAP50 val"),
                 Fact(_at(step), known(now, wording.accuracy), "mAP50 val", change, "normal"),
-                Fact(t("Work kept"), known(kept, lambda x: wording.percent(x, 1)), goal),
-                Fact(t("Parameters"), known(params, wording.params), file),
+                Fact(t("Work kept"), known(kept, lambda x: wording.percent(x, 1)), sub["macs"]),
+                Fact(t("Parameters"), known(params, wording.params), sub["params"] or file),
+                *_time(story, record, sub["latency"]),
                 Fact(t("Steps done"), done, t("iterations")),
             ]
         )
+
+
+def _time(story: Story, record: IterationRecord | None, sub: str) -> list[Fact]:
+    """Milliseconds of the step, where the run counts them."""
+    if story.config.goal[0] != "latency":
+        return []
+    measured = record.latency_ms if record else None
+    return [Fact(t("Time per image"), known(measured, lambda ms: f"{ms:.1f} ms"), sub)]
+
+
+def goal_words(config: PruneConfig) -> dict[str, str]:
+    """What stands under the number that the goal counts; "MACs" under the work anyway."""
+    kind, keep = config.goal
+    share = wording.percent(keep, 1)
+    words = {"macs": "MACs", "params": "", "latency": ""}
+    if kind == "macs":
+        words[kind] = t("MACs, goal {goal}", goal=share)
+    elif kind == "params":
+        words[kind] = t("goal {goal} of the baseline's", goal=share)
+    else:
+        words[kind] = t(
+            "{format}, goal {goal} of the baseline's",
+            format=wording.format_name(config.latency_format), goal=share,
+        )  # fmt: skip
+    return words
 
 
 def _at(step: int) -> str:
@@ -94,7 +122,7 @@ def _accuracy_and_work(story: Story, step: int) -> None:
         )
     with right:
         st.markdown(heading(t("Work per image"), "MACs"))
-        work = progress.macs_info(story.baseline, story.iterations, story.config.keep_macs)
+        work = progress.macs_info(story.baseline, story.iterations, story.config.macs_goal)
         live_chart(
             lambda: progress.macs_figure(work, chosen=step, revision=story.run.id),
             (work, step, story.run.id),

@@ -133,11 +133,24 @@ def _limits_reached(story: Story) -> None:
     """The goal was too far for the limits of the layers."""
     final, config = story.final, story.config
     assert final is not None
+    left = final.macs_ratio if final.goal_ratio is None else final.goal_ratio
+    kind, keep = config.goal
+    shares = {"share": wording.percent(left, 1), "goal": wording.percent(keep, 1)}
     st.warning(
-        t(
-            "These layers cannot shrink further: {share} of the work is left, {goal} was the goal.",
-            share=wording.percent(final.macs_ratio, 1), goal=wording.percent(config.keep_macs, 1),
-        ),
+        {
+            "macs": t(
+                "These layers cannot shrink further: {share} of the work is left, {goal} was the "
+                "goal.", **shares,
+            ),
+            "params": t(
+                "These layers cannot shrink further: {share} of the parameters are left, {goal} "
+                "was the goal.", **shares,
+            ),
+            "latency": t(
+                "These layers cannot shrink further: {share} of the time per image is left, "
+                "{goal} was the goal.", **shares,
+            ),
+        }[kind],
         icon=":material/flag:",
     )  # fmt: skip
     st.caption(escape(say(final.stopped_by or "")))

@@ -80,6 +80,6 @@ def _size(config: TrainConfig | PruneConfig) -> tuple[object, ...]:
     if isinstance(config, TrainConfig):
         return (*shared, config.weights, config.recipe.epochs)
     return (
-        *shared, config.model, config.iterations, config.finetune.epochs, config.keep_macs,
+        *shared, config.model, config.iterations, config.finetune.epochs, *config.goal,
         config.pretrain.epochs if config.pretrain else 0,
     )  # fmt: skip

@@ -89,14 +89,14 @@ def _steps(scene: Scene) -> Made | Left:
     runs, config = lab().runs, scene.pair.config
     baseline, records = runs.baseline(scene.pair.run.id), runs.iterations(scene.pair.run.id)
     maps = progress.map_info(baseline, records, config.max_map50_drop)
-    macs = progress.macs_info(baseline, records, config.keep_macs)
+    macs = progress.macs_info(baseline, records, config.macs_goal)
     return Made(paper_runs.iterations_panel(maps, macs), (maps, macs))
 
 
 def _tradeoff(scene: Scene) -> Made | Left:
     runs, run_id = lab().runs, scene.pair.run.id
     info = progress.tradeoff_info(
-        runs.baseline(run_id), runs.iterations(run_id), scene.pair.config.keep_macs
+        runs.baseline(run_id), runs.iterations(run_id), scene.pair.config.macs_goal
     )
     return Made(paper_runs.tradeoff_panel(info), (info,))
 

@@ -8,9 +8,22 @@ from typing import Any
 
 import streamlit as st
 
-from msip_core.catalog import ALLOCATIONS, CRITERIA, GRANULARITIES, RECOVERIES, Entry
+from msip_core.catalog import (
+    ALLOCATIONS,
+    COMPOSITIONS,
+    CRITERIA,
+    GRANULARITIES,
+    RECOVERIES,
+    Composition,
+    Entry,
+)
 from msip_core.config import PruneConfig
 from msip_core.language import say, t
+from pages.shared.strategy_details import (
+    granularity_details,
+    recovery_details,
+    search_details,
+)
 from pages.shared.words import termed
 
 _OWN = ""  # the allocation that the method came with
@@ -23,8 +36,12 @@ def strategies(method: str) -> dict[str, Any]:
         granularity = _choice(
             "granularity", termed(t("What is taken out"), t("granularity")), GRANULARITIES
         )
+        details = granularity_details(granularity)
         recovery = _choice("recovery", termed(t("How it learns again"), t("recovery")), RECOVERIES)
-    return {"allocation": allocation, "granularity": granularity, "recovery": recovery}
+        details |= recovery_details(recovery) | search_details(allocation)
+    return {
+        "allocation": allocation, "granularity": granularity, "recovery": recovery, **details
+    }  # fmt: skip
 
 
 def _allocation(method: str) -> str | None:
@@ -58,6 +75,27 @@ def _choice(setting: str, label: str, family: Mapping[str, Entry]) -> str:
     )
     _explain(family[chosen])
     return str(chosen)
+
+
+def composition() -> Composition | None:
+    """A published whole, which brings its own settings; None where a person chooses."""
+    chosen = st.selectbox(
+        termed(t("A published whole"), t("composition")),
+        [_OWN, *COMPOSITIONS],
+        format_func=lambda name: say(COMPOSITIONS[name].label) if name else t("my own choices"),
+        key="new:composition",
+        persist_state="session",
+    )
+    if not chosen:
+        return None
+    whole = COMPOSITIONS[chosen]
+    st.caption(f"{say(whole.description)} {t('Source: {paper}.', paper=say(whole.paper))}")
+    st.info(
+        t("It brings its own {names}: what is set for these on this page does not count.",
+          names=", ".join(whole.settings)),
+        icon=":material/info:",
+    )  # fmt: skip
+    return whole
 
 
 def _explain(entry: Entry) -> None:

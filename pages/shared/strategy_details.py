@@ -1,0 +1,107 @@
+"""What one strategy wants to know and no other does; nothing is drawn for the usual ones."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import streamlit as st
+
+from msip_core.catalog import ALLOCATIONS, RECOVERIES
+from msip_core.config import DistillOptions, ModuleType, PruneConfig, SearchOptions
+from msip_core.language import mark, t
+from pages.shared.words import termed
+
+_BLOCK_SCORES = {
+    "map50": mark("by what its removal costs on validation images"),
+    "gamma": mark("by the scale of its last batch norm"),
+    "cosine": mark("by how little it changes what passes through it"),
+}
+_RULES = {
+    "every-other": mark("every other one, as published"),
+    "score": mark("the least important first"),
+}
+_SPACES = {"stages": mark("3 stages"), "modules": mark("22 modules")}
+
+
+def granularity_details(granularity: str) -> dict[str, Any]:
+    """Which modules, how many blocks, which go first."""
+    found: dict[str, Any] = {}
+    if granularity == "modules":
+        kinds = st.multiselect(
+            termed(t("Only inside modules of these kinds"), t("module types")),
+            list(get_args(ModuleType)),
+            default=["C2f"],
+            key="new:modules",
+            persist_state="session",
+        )
+        found["modules"] = tuple(kinds) or PruneConfig.model_fields["modules"].default
+    if granularity == "mixed":
+        found["blocks"] = st.number_input(
+            termed(t("Blocks that go first"), t("bottlenecks")),
+            min_value=1, max_value=100, value=2, key="new:blocks", persist_state="session",
+        )  # fmt: skip
+    if granularity == "layerdrop":
+        found["layerdrop_rule"] = _pick("new:rule", t("Which blocks go"), _RULES)
+    if granularity in ("blocks", "mixed") or found.get("layerdrop_rule") == "score":
+        found["block_score"] = _pick("new:block-score", t("Blocks are ranked"), _BLOCK_SCORES)
+    return found
+
+
+def recovery_details(recovery: str) -> dict[str, Any]:
+    """How strongly and how softly the unpruned network teaches."""
+    if not RECOVERIES[recovery].needs_teacher:
+        return {}
+    usual = DistillOptions()
+    left, right = st.columns(2)
+    weight = left.number_input(
+        termed(t("How much the teacher counts"), t("weight")),
+        min_value=0.01, max_value=1000.0, value=usual.weight, key="new:distill-weight",
+        help=t("Beside the detection loss, for each of the three maps that feed the head."),
+        persist_state="session",
+    )  # fmt: skip
+    if recovery != "cwd":
+        return {"distill": usual.model_copy(update={"weight": weight})}
+    temperature = right.number_input(
+        termed(t("How softly"), t("temperature")),
+        min_value=0.1, max_value=100.0, value=usual.temperature, key="new:distill-temperature",
+        help=t("Higher: the whole map counts; lower: its strongest places."),
+        persist_state="session",
+    )  # fmt: skip
+    return {"distill": DistillOptions(weight=weight, temperature=temperature)}
+
+
+def search_details(allocation: str | None) -> dict[str, Any]:
+    """How long an allocation that searches may search."""
+    if allocation is None or not ALLOCATIONS[allocation].searches:
+        return {}
+    st.info(
+        t("Networks are tried out before the first cut: this takes long, and can be paused."),
+        icon=":material/hourglass:",
+    )
+    usual = SearchOptions()
+    if allocation == "search":
+        left, right = st.columns(2)
+        with left:
+            trials = st.number_input(
+                t("Trials"), min_value=1, max_value=10_000, value=usual.trials, key="new:trials",
+                persist_state="session",
+            )  # fmt: skip
+        with right:
+            space = _pick("new:space", t("One ratio for each of"), _SPACES)
+        return {"search": SearchOptions.model_validate({"trials": trials, "space": space})}
+    if allocation == "amc":
+        episodes = st.number_input(
+            termed(t("Rounds of learning"), t("episodes")), min_value=2, max_value=10_000,
+            value=usual.episodes, key="new:episodes", persist_state="session",
+        )  # fmt: skip
+        by_lot = min(usual.random_episodes, max(1, episodes // 3))
+        return {"search": SearchOptions(episodes=episodes, random_episodes=by_lot)}
+    return {}
+
+
+def _pick(key: str, label: str, words: dict[str, str]) -> str:
+    chosen = st.selectbox(
+        label, list(words), format_func=lambda name: t(words[name]), key=key,
+        persist_state="session",
+    )  # fmt: skip
+    return str(chosen)
