@@ -12,16 +12,13 @@ The final responses are the inputs of the six last head convolutions (boxes and 
 scales), every position alike. Their importance s is
 
     nisp        what the last convolution makes of channel i: sum over o of |W_oi|
-    nisp-inffs  Infinite Feature Selection on the pooled responses of the calibration images:
-                A_ij = a max(sd_i, sd_j) + (1 - a) (1 - |rho_ij|),  a = .5,
-                s_i = row sum of (Id - r A)^-1 - Id,  r = .9 / spectral radius of A
-                with Spearman's rho, and sd in units of the largest, so that the scale of a
-                layer does not matter; a constant response is taken as fully correlated
+    nisp-inffs  Infinite Feature Selection (inffs.py) on what the last convolution reads, pooled
+                over space, from all calibration images
 
 Scores are for ranking inside one layer only: they grow with every layer that lies behind, so one
 ranking over the network would be senseless; dividing by the group's mean only keeps the numbers
 near 1.
-Source: Yu et al. 2018, arXiv:1711.05908; Inf-FS: Roffo et al. 2015, arXiv:2006.08184.
+Source: Yu et al. 2018, arXiv:1711.05908 (there with Inf-FS).
 """
 
 from __future__ import annotations
@@ -33,13 +30,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from msip_core.errors import ConfigError
 from msip_core.importance.members import ResponseImportance
 from msip_core.importance.responses import conv_blocks
-
-MIX = 0.5  # share of the spread in Inf-FS, the rest is independence
-REGULAR = 0.9
-LEAST_IMAGES = 3  # rank correlations of fewer say nothing
 
 
 class NispImportance(ResponseImportance):
@@ -65,9 +57,6 @@ def last_convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
 def column_sums(last: Mapping[str, nn.Conv2d]) -> dict[str, Tensor]:
     """Seeds of `nisp`: sum over outputs and kernel of |W|, for every channel that is read."""
     return {name: conv.weight.detach().abs().sum((0, 2, 3)).double() for name, conv in last.items()}
-
-
-# --- the linear copy ---------------------------------------------------------------------------
 
 
 def propagate(net: nn.Module, image: Tensor, seeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -142,75 +131,3 @@ def _hooked(net: nn.Module, collect: Any, seed: Any, seeds: Mapping[str, Tensor]
     finally:
         for handle in handles:
             handle.remove()
-
-
-# --- Inf-FS --------------------------------------------------------------------------------------
-
-
-class Pooled:
-    """Mean over space of what each last convolution reads, image by image."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.last = last_convolutions(model)
-        self._rows: dict[str, list[Tensor]] = {name: [] for name in self.last}
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Pool what passes while inside."""
-        handles = [
-            conv.register_forward_pre_hook(
-                lambda _m, inputs, name=name: self._rows[name].append(
-                    inputs[0].detach().mean((2, 3)).double().cpu()
-                )
-            )
-            for name, conv in self.last.items()
-        ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def seeds(self) -> dict[str, Tensor]:
-        """Seeds of `nisp-inffs`, by name of the last convolution."""
-        return {name: inf_fs(torch.cat(rows)) for name, rows in self._rows.items()}
-
-
-def inf_fs(responses: Tensor) -> Tensor:
-    """Inf-FS importance of each feature: (images, c) -> (c,), float64, >= 0.
-
-    Two features of equal spread without correlation score alike: A = [[.5, 1], [1, .5]] has the
-    spectral radius 1.5, r = .6, and the row sums of all paths are .9 / (1 - .9) = 9.
-
-    Raises:
-        ConfigError: fewer than LEAST_IMAGES images.
-    """
-    if len(responses) < LEAST_IMAGES:
-        raise ConfigError(
-            f"NISP with Inf-FS compares responses over images and needs at least {LEAST_IMAGES} "
-            f"calibration images, not {len(responses)}: raise the calibration batches or choose "
-            "NISP without Inf-FS."
-        )
-    x = responses.double()
-    spread = x.std(0, correction=0)
-    spread = spread / spread.max().clamp_min(1e-300)
-    a = MIX * torch.maximum(spread[:, None], spread) + (1 - MIX) * (1 - spearman(x).abs())
-    radius = torch.linalg.eigvalsh(a).abs().max().clamp_min(1e-300)
-    ones = torch.ones(len(a), 1, dtype=torch.float64)
-    paths = torch.linalg.solve(torch.eye(len(a), dtype=torch.float64) - REGULAR / radius * a, ones)
-    return paths.squeeze(1) - 1
-
-
-def spearman(x: Tensor) -> Tensor:
-    """Rank correlation of the columns, ties with their mean rank: (n, c) -> (c, c); 1 with a
-    constant column, which tells nothing of its own."""
-    columns = x.t().contiguous()
-    ordered = columns.sort(1).values
-    first = torch.searchsorted(ordered, columns, side="left")
-    last = torch.searchsorted(ordered, columns, side="right")
-    ranks = (first + last).double() / 2
-    ranks = ranks - ranks.mean(1, keepdim=True)
-    norms = ranks.norm(dim=1)
-    product = norms[:, None] * norms
-    rho = ranks @ ranks.t() / product.clamp_min(1e-300)
-    return torch.where(product > 0, rho, torch.ones_like(rho)).clamp(-1, 1)

@@ -25,8 +25,9 @@ from msip_core.detector.library import copy_model
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.importance.gradients import GRADIENT, OF_BATCH, OF_IMAGE, add_scores
 from msip_core.importance.hrank import IMAGES, RankTally, shrunk
+from msip_core.importance.inffs import Pooled
 from msip_core.importance.msip import SPARSITY_EPS
-from msip_core.importance.nisp import Pooled, column_sums, last_convolutions, propagate
+from msip_core.importance.nisp import column_sums, last_convolutions, propagate
 from msip_core.importance.ready import ready
 from msip_core.importance.responses import CellSampler, LayerResponse, watched
 
@@ -91,7 +92,7 @@ class _Pass:
         self._labels = labels
         self.layers: dict[str, LayerResponse] = {}
         self.quartile = torch.zeros(len(calibration), dtype=torch.long)
-        self.pooled = Pooled(model)
+        self.pooled = Pooled(last_convolutions(model))
         self.gradient = {kind: dict[str, Tensor]() for kind in needs & GRADIENT}
 
     def run(self) -> Statistics:

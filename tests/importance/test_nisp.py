@@ -5,26 +5,20 @@ from __future__ import annotations
 
 from copy import deepcopy
 
-import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
 from torch import nn
 from ultralytics.nn.modules import Conv
 
 from msip_core.catalog import CRITERIA
 from msip_core.detector.library import copy_model
-from msip_core.errors import ConfigError
 from msip_core.importance.bnscale import BnScaleImportance
 from msip_core.importance.nisp import (
     NispImportance,
-    Pooled,
     column_sums,
-    inf_fs,
     last_convolutions,
     make_linear,
     propagate,
-    spearman,
 )
 from msip_core.importance.statistics import Statistics, gather
 from tests.importance.kit import IMGSZ, drawn_calibration, groups_of, thin_detector
@@ -141,64 +135,6 @@ def test_the_model_itself_stays_as_it_is():
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     assert isinstance(model.model[0].act, nn.SiLU)
-
-
-# --- Inf-FS -------------------------------------------------------------------------------------
-
-
-def test_two_features_of_equal_spread_without_correlation_score_nine():
-    x = torch.tensor([[1.0, 2], [2, 4], [3, 1], [4, 3]])
-
-    assert spearman(x)[0, 1] == pytest.approx(0)
-    assert inf_fs(x).tolist() == pytest.approx([9, 9])
-
-
-def test_inf_fs_sums_all_paths():
-    x = torch.rand(12, 5, generator=torch.Generator().manual_seed(0)).double()
-    sd = x.numpy().std(0)
-    sd = sd / sd.max()
-    a = 0.5 * np.maximum.outer(sd, sd) + 0.5 * (1 - np.abs(spearmanr(x.numpy()).statistic))
-    a *= 0.9 / np.abs(np.linalg.eigvalsh(a)).max()
-
-    paths = sum(np.linalg.matrix_power(a, k) for k in range(1, 400))
-
-    np.testing.assert_allclose(inf_fs(x).numpy(), paths.sum(1), rtol=1e-9)
-
-
-def test_a_response_that_never_changes_is_the_least_important():
-    x = torch.rand(10, 3, generator=torch.Generator().manual_seed(0))
-    x[:, 1] = 0.7
-
-    assert inf_fs(x).argmin() == 1
-    assert torch.isfinite(inf_fs(torch.ones(4, 3))).all()
-
-
-def test_rank_correlation_gives_ties_their_mean_rank():
-    x = torch.tensor([[1.0, 3], [1, 2], [2, 2], [5, 0], [4, 9]])
-
-    assert spearman(x)[0, 1].item() == pytest.approx(spearmanr(x.numpy()).statistic)
-
-
-def test_the_scale_of_a_layer_does_not_change_inf_fs():
-    x = torch.rand(8, 6, generator=torch.Generator().manual_seed(0))
-
-    torch.testing.assert_close(inf_fs(1000 * x), inf_fs(x))
-
-
-def test_responses_are_pooled_per_image():
-    model, calibration = thin_detector(), drawn_calibration(4)
-    pooled = Pooled(model)
-    with pooled.watching(), torch.no_grad():
-        model(calibration.pixels(range(0, 3)))
-        model(calibration.pixels(range(3, 4)))
-
-    assert all(len(torch.cat(rows)) == 4 for rows in pooled._rows.values())
-    assert set(pooled.seeds()) == set(last_convolutions(model))
-
-
-def test_two_images_are_too_few_for_rank_correlations():
-    with pytest.raises(ConfigError, match="at least 3 calibration images, not 2"):
-        inf_fs(torch.rand(2, 4))
 
 
 def test_nisp_ranks_inside_a_layer_only():
