@@ -17,6 +17,7 @@ from pages.shared.lab import lab
 from pages.shared.layout import Fact, facts
 from pages.shared.live_chart import live_chart
 from pages.shared.run_live import EVERY_SECONDS, is_moving
+from pages.shared.run_sensitivity import sensitivity_chart
 from pages.shared.run_story import Story, pick_step
 from pages.shared.run_words import heading
 from pages.shared.words import TERM_WORDS, known
@@ -99,6 +100,8 @@ def curves(story: Story, step: int) -> None:
         "training": (t("Training"), lambda story, _: epoch_curves(story.run)),
         "weights": (t("Weights"), _weights),
     }
+    if story.config.allocation == "sensitivity":
+        parts["layers"] = (t("Which layers hurt"), lambda story, _: sensitivity_chart(story))
     words = {name: word for name, (word, _) in parts.items()}
     chosen = choose_view(words, "curves", "runs", param="chart", label=t("Chart"))
     parts[chosen][1](story, step)

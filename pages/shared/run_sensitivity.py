@@ -1,0 +1,36 @@
+"""Which layers hurt: what each costs when it alone is pruned, as the run's search measured it."""
+
+from __future__ import annotations
+
+import json
+
+import streamlit as st
+
+from msip_core.language import t
+from msip_core.views import sensitivity, wording
+from pages.shared.lab import lab
+from pages.shared.layout import chart
+from pages.shared.run_story import Story
+from pages.shared.run_words import heading
+
+_CURVES = ("search", "sensitivity.json")
+
+
+def sensitivity_chart(story: Story) -> None:
+    """The chart, and the layers that cost most in words."""
+    st.markdown(heading(t("Which layers hurt"), t("mAP50 lost when a layer alone is pruned")))
+    path = lab().runs.run_dir(story.run.id).joinpath(*_CURVES)
+    if not path.is_file():
+        st.caption(t("The search has not finished yet."))
+        return
+    info = sensitivity.sensitivity_info(json.loads(path.read_text(encoding="utf-8")))
+    chart(
+        sensitivity.sensitivity_figure(info, revision=story.run.id),
+        "sensitivity",
+        t("Accuracy that each layer costs when half of its channels are gone"),
+    )
+    worst = [
+        f"{layer.label} ({wording.signed(-layer.drop)})"
+        for layer in sensitivity.most_sensitive(info)
+    ]
+    st.caption(t("Most sensitive: {layers}.", layers=", ".join(worst)))
