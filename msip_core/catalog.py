@@ -159,7 +159,7 @@ _ENTRIES = (
     Entry(
         "msip", "allocation", "Loss per MAC",
         "One threshold on score per MAC, so every layer gives what it can best spare.",
-        "METHODS section 3", "msip_core.allocation.msip:LossPerMacAllocation",
+        "MSIP Lab", "msip_core.allocation.msip:LossPerMacAllocation",
         ranking="network",
     ),
     Entry(
@@ -189,12 +189,12 @@ _ENTRIES = (
     Entry(
         "stages", "allocation", "Stage preset 30/20/10",
         "Backbone, neck and head lose 30, 20 and 10 %, scaled together to the goal.",
-        "METHODS section 4", "msip_core.allocation.stages:StageAllocation", ranking="layer",
+        "MSIP Lab", "msip_core.allocation.stages:StageAllocation", ranking="layer",
     ),
     Entry(
         "stages-strong", "allocation", "Stage preset 35/25/12.5",
         "Backbone, neck and head lose 35, 25 and 12.5 %, scaled together to the goal.",
-        "METHODS section 4", "msip_core.allocation.stages:StrongStageAllocation", ranking="layer",
+        "MSIP Lab", "msip_core.allocation.stages:StrongStageAllocation", ranking="layer",
     ),
     Entry(
         "sensitivity", "allocation", "Sensitivity of each layer",
@@ -227,17 +227,17 @@ _ENTRIES = (
     Entry(
         "modules", "granularity", "Channels of some modules",
         "Removes channels only inside modules of the chosen types; all others keep theirs.",
-        "METHODS section 5", "msip_core.pruning.modules:Modules",
+        "MSIP Lab", "msip_core.pruning.modules:Modules",
     ),
     Entry(
         "blocks", "granularity", "Blocks inside C2f",
         "Removes whole bottlenecks inside the C2f blocks, those that matter least first.",
-        "METHODS section 5", "msip_core.pruning.blocks:Blocks",
+        "MSIP Lab", "msip_core.pruning.blocks:Blocks",
     ),
     Entry(
         "mixed", "granularity", "Blocks, then channels",
         "Removes a few whole bottlenecks at first, then coupled channels.",
-        "METHODS section 5", "msip_core.pruning.mixed:Mixed",
+        "MSIP Lab", "msip_core.pruning.mixed:Mixed",
     ),
     Entry(
         "layerdrop", "granularity", "LayerDrop",

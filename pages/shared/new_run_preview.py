@@ -87,8 +87,9 @@ def _honest(config: PruneConfig, found: dict[str, Any]) -> None:
         config.iterations,
     )
     st.caption(f"{text} {looked}")
-    if found["note"]:
-        st.info(say(found["note"]), icon=":material/info:")
+    note = found.get("note")  # answers of an older version have none
+    if note:
+        st.info(say(note), icon=":material/info:")
 
 
 def layers(found: dict[str, Any]) -> None:

@@ -78,6 +78,72 @@ def test_a_senseless_pair_is_refused_with_the_reason(full: str, open_page: Open)
     assert test.button("new:start").disabled
 
 
+def test_the_goal_may_count_parameters_or_milliseconds(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    test = open_page("new")
+    test.button_group("new:counts").set_value("params").run()
+    test.slider("new:keep").set_value(50).run()
+    assert "3.01 M → 1.50 M parameters" in words(test)
+    test.button("new:start").click().run()
+    no_crash(test)
+    assert _started(workspace).goal == ("params", 0.5)
+
+    test = open_page("new")
+    test.button_group("new:counts").set_value("latency").run()
+    test.selectbox("new:format").set_value("openvino").run()
+    test.button("new:start").click().run()
+    no_crash(test)
+    config = _started(workspace)
+    assert (config.goal[0], config.latency_format) == ("latency", "openvino")
+    assert "of the milliseconds" in config.name
+
+
+def test_each_strategy_asks_what_it_wants_to_know(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    test = open_page("new")
+    test.selectbox("new:granularity").set_value("mixed").run()
+    test.number_input("new:blocks").set_value(3).run()
+    test.selectbox("new:block-score").set_value("gamma").run()
+    test.selectbox("new:recovery").set_value("cwd").run()
+    test.number_input("new:distill-temperature").set_value(4.0).run()
+    test.button("new:start").click().run()
+
+    no_crash(test)
+    config = _started(workspace)
+    assert (config.granularity, config.blocks, config.block_score) == ("mixed", 3, "gamma")
+    assert (config.recovery, config.distill.temperature) == ("cwd", 4.0)
+
+
+def test_a_search_says_that_it_takes_long_and_how_long_may_be_set(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    test = open_page("new")
+    test.selectbox("new:method").set_value("l2").run()
+    test.selectbox("new:allocation").set_value("search").run()
+    assert "tried out before the first cut" in words(test)
+    test.number_input("new:trials").set_value(7).run()
+    test.button("new:start").click().run()
+
+    no_crash(test)
+    assert _started(workspace).search.trials == 7
+
+
+def test_a_published_whole_brings_its_own_settings(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    test = open_page("new")
+    test.selectbox("new:composition").set_value("slimming-cwd").run()
+    assert "does not count" in words(test)
+    test.button("new:start").click().run()
+
+    no_crash(test)
+    config = _started(workspace)
+    assert (config.method, config.recovery, config.iterations) == ("bnscale", "cwd", 1)
+    assert config.limits.max_removed_per_iteration == 0.6
+
+
 def test_weights_reach_the_config(workspace: Workspace, full: str, open_page: Open) -> None:
     test = open_page("new")
     test.slider("weight:information").set_value(55).run()

@@ -14,7 +14,7 @@ from msip_core.runs.events_log import EventLog
 from msip_core.runs.failures import explain_failure
 from msip_core.runs.service import RunService
 from msip_core.runs.state import ACTIONS, RunState
-from msip_core.workspace import Workspace
+from msip_core.workspace import Workspace, write_json
 from pages.shared.run_outcome import NO_SUCH_GOAL
 from pages.shared.words import STATE_WORDS
 from tests.fresh import ROOT
@@ -175,6 +175,35 @@ def test_each_chart_can_be_linked_to(full: str, open_page: Open, part: str, figu
     assert chart(test, figure)["data"]
 
 
+def test_a_run_that_searched_by_sensitivity_shows_which_layers_hurt(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    run_id = lab_samples.prune_run(workspace, RunState.COMPLETED, allocation="sensitivity")
+    test = open_page("runs", run=run_id, chart="layers")
+    assert "The search has not finished yet." in words(test)
+
+    group = {"channels": 64, "ratios": [0.25, 0.5], "drops": [0.01, 0.2], "ratio": 0.25}
+    write_json(
+        workspace.run_dir(run_id) / "search" / "sensitivity.json",
+        {"map50": 0.9, "delta": 0.03, "groups": [{"name": "model.2.cv1.conv", **group}]},
+    )
+    test = open_page("runs", run=run_id, chart="layers")
+    no_crash(test)
+    assert "Most sensitive: 2 · cv1 (−0.200)." in words(test)
+
+
+def test_the_numbers_stand_under_what_the_goal_counts(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    run_id = lab_samples.prune_run(workspace, RunState.COMPLETED, keep_latency=0.5)
+
+    test = open_page("runs", run=run_id)
+
+    no_crash(test)
+    label = next(m.label for m in test.metric if "Time per image" in m.label)
+    assert "ONNX Runtime, goal 50.0 % of the baseline's" in label
+
+
 def test_the_network_is_a_table_for_those_who_ask(full: str, open_page: Open) -> None:
     test = open_page("runs", run=full)
     test.session_state["layer-table"] = True
@@ -208,8 +237,8 @@ def test_out_of_memory_offers_half_the_batch(
 def test_a_goal_that_cannot_be_reached_offers_more_steps(
     workspace: Workspace, full: str, open_page: Open
 ) -> None:
-    source = (ROOT / "msip_core" / "pruning" / "schedule.py").read_text(encoding="utf-8")
-    assert f"multiply-adds {NO_SUCH_GOAL}:" in source
+    source = (ROOT / "msip_core" / "pruning" / "granularity.py").read_text(encoding="utf-8")
+    assert f"{{goal.noun}} {NO_SUCH_GOAL}:" in source
     run_id, log = lab_samples.begin(RunService(workspace), lab_samples.prune_config())
     log.transition(
         RunState.FAILED, reason=f"5.0% of the multiply-adds {NO_SUCH_GOAL}: 41.0% at best."
@@ -336,7 +365,7 @@ def test_any_runs_are_compared_in_one_chart(
     lines = chart(test, "several")["data"]
     assert [line["name"].split(" · ")[0] for line in lines] == ["Example to 33 %", "the other"]
     assert lines[0]["line"]["dash"] != lines[1]["line"]["dash"]
-    table = next(f.value for f in test.dataframe if "MACs goal" in f.value)
+    table = next(f.value for f in test.dataframe if "Goal" in f.value)
     assert list(table["Steps done"]) == ["5 / 5", "3 / 5"]
     test.multiselect("compare:with").set_value([]).run()
     assert "with" not in test.query_params
