@@ -126,3 +126,16 @@ def test_a_constant_channel_has_no_information_and_breaks_nothing():
     a = torch.ones(2, 1, 8, 8)
 
     assert response(a, BOX).information().item() == pytest.approx(0)
+
+
+def test_a_channel_that_wakes_up_after_the_look_lies_in_the_last_bin():
+    layer = LayerResponse(2, eps=0.1)
+    cells = [torch.arange(4)]
+    layer.look(torch.zeros(1, 1, 2, 2), cells)
+    layer.settle()
+
+    layer.count(torch.tensor([0.0, 5, -5, 5]).view(1, 1, 2, 2), cells, torch.tensor([0, 1, 0, 1]))
+
+    assert layer.joint[0, 0].tolist() == [2, 0]
+    assert layer.joint[0, -1].tolist() == [0, 2]
+    assert layer.information().item() == pytest.approx(1)
