@@ -2,6 +2,7 @@
 
     calibration.json             ids of the calibration images
     baseline.json                BaselineRecord of the unpruned model
+    search/                      trials and ratios, where an allocation searches (see `search`)
     iterations/<k>/
       importance.json, .npz      scores per group, trials, what the schedule decided
       cut.pt                     after surgery

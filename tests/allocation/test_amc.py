@@ -93,11 +93,11 @@ def test_a_bandit_with_a_known_best_ratio_is_solved():
     """One group, reward 1 - (a - .6)^2: the policy comes to keep 60 %."""
     agent = Agent(1, LEAST, 1.0, memory=500, seed=0)
     state = np.ones(1, np.float32)
-    for n in range(400):
-        action = agent.by_lot() if n < 60 else agent.explore(state, 0.5 * 0.985 ** (n - 60))
+    for n in range(140):
+        action = agent.by_lot() if n < 40 else agent.explore(state, 0.5 * 0.97 ** (n - 40))
         reward = 1 - (action - 0.6) ** 2
         agent.remember(Transition(state, action, reward, state, True))
-        if n >= 60:
+        if n >= 40:
             agent.learn()
             agent.learn()
         agent.rewarded(reward)
