@@ -19,9 +19,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from msip_core.detector.library import DetectionModel, copy_model
+from msip_core.events import RunContext
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.pruning.bottlenecks import Site, bottlenecks, remove_bottlenecks, with_followers
+from msip_core.pruning.folder import IterationFolder
 
+_TRIALS = "trials.json"
 WHOLE = "whole network"  # its own trial, by whose mAP50 the others are measured
 
 
@@ -80,6 +83,41 @@ def cosine_scores(
             for module, mode in modes.items():
                 module.training = mode
     return {name: value / len(calibration) for name, value in sums.items()}
+
+
+class BlockScorer:
+    """Scores the bottlenecks of one network, by the kind that a run asks for.
+
+    Args:
+        kind: "map50", "gamma" or "cosine".
+        files: where trials lie that an earlier sitting has made.
+        evaluate: mAP50 of a model on validation.
+
+    Attributes:
+        found: bottleneck name -> score, of all that were asked for.
+    """
+
+    def __init__(
+        self, kind: str, model: DetectionModel, calibration: CalibrationSet,
+        files: IterationFolder, ctx: RunContext, *, evaluate: Callable[[DetectionModel], float],
+    ) -> None:  # fmt: skip
+        self._kind, self._model, self._calibration = kind, model, calibration
+        self._files, self._ctx, self._evaluate = files, ctx, evaluate
+        self.found: dict[str, float] = {}
+
+    def __call__(self, sites: Sequence[Site]) -> Mapping[str, float]:
+        self.found |= self._scores(sites)
+        return self.found
+
+    def _scores(self, sites: Sequence[Site]) -> dict[str, float]:
+        if self._kind == "gamma":
+            return gamma_scores(self._model, sites)
+        if self._kind == "cosine":
+            return cosine_scores(self._model, sites, self._calibration, self._ctx)
+        return map50_scores(
+            self._model, sites, self._evaluate, done=self._files.read_json(_TRIALS) or {},
+            keep=lambda trials: self._files.write_json(_TRIALS, dict(trials)),
+        )  # fmt: skip
 
 
 @contextmanager

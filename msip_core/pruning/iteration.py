@@ -4,7 +4,7 @@ disk, so a run that was stopped goes on with the stage it was in."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,7 +35,7 @@ from msip_core.events import (
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.importance.msip import MsipImportance, MsipLiteralImportance
 from msip_core.importance.statistics import gather
-from msip_core.pruning.block_scores import cosine_scores, gamma_scores, map50_scores
+from msip_core.pruning.block_scores import BlockScorer
 from msip_core.pruning.bn import recalibrated
 from msip_core.pruning.bottlenecks import Site, bottlenecks, remove_bottlenecks
 from msip_core.pruning.clock import Clock
@@ -43,7 +43,7 @@ from msip_core.pruning.folder import RunFolder
 from msip_core.pruning.granularity import Granularity, Scene
 from msip_core.pruning.recovery import Aids
 from msip_core.pruning.schedule import corridor, stopped_by_caps
-from msip_core.pruning.stopwatch import ATTEMPTS, FAR, NEAR, Stopwatch
+from msip_core.pruning.stopwatch import Stopwatch, cut_by_the_clock, missed_by_the_clock
 from msip_core.pruning.surgery import channel_counts, prunable_groups, prune_channels
 
 
@@ -125,39 +125,26 @@ class Iteration:
         goal = self._goal(budget)
         before = goal.of(budget)
         band = self._corridor(before)
-        scores: dict[str, float] = {}
-
-        def scored(sites: Sequence[Site]) -> dict[str, float]:
-            scores.update(self._block_scores(model, sites))
-            return scores
-
+        scores = BlockScorer(
+            self.config.block_score, model, self.parts.calibration, self.files, self.ctx,
+            evaluate=lambda trial: self._evaluate(trial).map50,
+        )  # fmt: skip
         names = parts.granularity.choose_blocks(
             Scene(
                 sites=bottlenecks(model), budget=budget, whole_sites=parts.sites,
                 whole_budget=parts.whole, iteration=self.index,
                 edge=band.aim if self.index == self.config.iterations else band.high,
-                goal=goal, scores=scored,
+                goal=goal, scores=scores,
             )
         )  # fmt: skip
         self.files.write_json(
             "blocks.json",
-            {"removed": list(names), "scores": scores, "before": before,
+            {"removed": list(names), "scores": scores.found, "before": before,
              "seconds": time.perf_counter() - started},
         )  # fmt: skip
         if names:
             said = f"Iteration {self.index} takes out {len(names)} of the {len(parts.sites)} blocks"
             self.ctx.emit(MilestoneRecord(message=f"{said}: {', '.join(names)}."))
-
-    def _block_scores(self, model: DetectionModel, sites: Sequence[Site]) -> dict[str, float]:
-        if self.config.block_score == "gamma":
-            return gamma_scores(model, sites)
-        if self.config.block_score == "cosine":
-            return cosine_scores(model, sites, self.parts.calibration, self.ctx)
-        return map50_scores(
-            model, sites, lambda trial: self._evaluate(trial).map50,
-            done=self.files.read_json("trials.json") or {},
-            keep=lambda trials: self.files.write_json("trials.json", dict(trials)),
-        )  # fmt: skip
 
     def _score(self) -> None:
         started = time.perf_counter()
@@ -205,8 +192,12 @@ class Iteration:
             table = self._table(model, groups, self.files.read_arrays("importance.npz"))
             watch = self.parts.stopwatch
             if watch is not None and self.parts.goal.kind == "latency":
-                model, selection, found["latency_ms"] = self._cut_by_the_clock(table, watch)
-                found["note"] = self._clock_note(found["latency_ms"])
+                last = self.index == self.config.iterations
+                model, selection, measured = cut_by_the_clock(
+                    self._cut_channels, table, watch, goal=self.parts.goal, last=last
+                )
+                found["latency_ms"] = measured
+                found["note"] = missed_by_the_clock(self.parts.goal, measured) if last else None
             else:
                 model, selection = self._cut_channels(table)
                 found["note"] = self._note(selection)
@@ -220,24 +211,6 @@ class Iteration:
         model = copy_model(self._start)
         prune_channels(model, selection.removed)
         return model, selection
-
-    def _cut_by_the_clock(
-        self, table: GroupTable, watch: Stopwatch
-    ) -> tuple[DetectionModel, Selection, float]:
-        """The cut, what it took, and the milliseconds it was measured at.
-
-        The last iteration tries again from what was measured, and keeps the nearest attempt.
-        """
-        tries: list[tuple[float, DetectionModel, Selection, float]] = []
-        for _ in range(ATTEMPTS if self.index == self.config.iterations else 1):
-            model, selection = self._cut_channels(table)
-            milliseconds = watch(model)
-            distance = abs(milliseconds / self.parts.goal.amount - 1)
-            tries.append((distance, model, selection, milliseconds))
-            if distance <= NEAR:
-                break
-            table = table.rescaled(milliseconds / selection.count)
-        return min(tries, key=lambda one: one[0])[1:]
 
     def _measure_cut(self) -> None:
         """Measure with the batch-norm statistics as they are and recalibrated; keep the better."""
@@ -348,16 +321,6 @@ class Iteration:
             selection.count / self.parts.goal.baseline, self.parts.goal.keep, self.config.limits,
             noun=self.parts.goal.noun,
         )  # fmt: skip
-
-    def _clock_note(self, milliseconds: float) -> str | None:
-        goal = self.parts.goal
-        reached = milliseconds / goal.baseline
-        if self.index < self.config.iterations or reached <= goal.keep * (1 + FAR):
-            return None
-        return (
-            f"The goal of {goal.keep:.1%} of the milliseconds was not reached: {reached:.1%} were "
-            "measured after the last cut."
-        )
 
     def _record(
         self, model: DetectionModel, after: Metrics, tuning: float, started: float

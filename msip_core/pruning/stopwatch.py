@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from msip_core.allocation.budget import Budget
+from msip_core.allocation.goal import Goal
 from msip_core.allocation.latency import LatencyMeter
+from msip_core.allocation.table import GroupTable, Selection
 from msip_core.config import PruneConfig
 from msip_core.detector.latency import Latency, measure_latency
 from msip_core.detector.layer_times import LayerTimes, Timer
@@ -99,3 +101,40 @@ class Stopwatch:
     def _tick(self, _done: float) -> None:
         self._ctx.check_stop()
         self._ctx.beat()
+
+
+def cut_by_the_clock(
+    cut: Callable[[GroupTable], tuple[DetectionModel, Selection]],
+    table: GroupTable,
+    watch: Stopwatch,
+    *,
+    goal: Goal,
+    last: bool,
+) -> tuple[DetectionModel, Selection, float]:
+    """The cut network, what was taken, and the milliseconds that it was measured at.
+
+    Args:
+        cut: one cut by this table's count.
+        last: no iteration follows, so the cut is made anew from what was measured.
+    """
+    tries: list[tuple[float, DetectionModel, Selection, float]] = []
+    for _ in range(ATTEMPTS if last else 1):
+        model, selection = cut(table)
+        milliseconds = watch(model)
+        distance = abs(milliseconds / goal.amount - 1)
+        tries.append((distance, model, selection, milliseconds))
+        if distance <= NEAR:
+            break
+        table = table.rescaled(milliseconds / selection.count)
+    return min(tries, key=lambda one: one[0])[1:]
+
+
+def missed_by_the_clock(goal: Goal, milliseconds: float) -> str | None:
+    """The sentence for a last cut that was measured too slow, else None."""
+    reached = milliseconds / goal.baseline
+    if reached <= goal.keep * (1 + FAR):
+        return None
+    return (
+        f"The goal of {goal.keep:.1%} of the milliseconds was not reached: {reached:.1%} were "
+        "measured after the last cut."
+    )
