@@ -18,7 +18,7 @@ VIEWS = [("data", "add"), ("models", "train"), ("models", "upload"), ("share", "
 NAMES = re.compile(
     r"MSIP Lab|Pascal VOC|ONNX Runtime|Torch-Pruning|Grad-CAM|Layer-?CAM|Eigen-?CAM|"
     r"Example \w+|Baseline on example|Your name|Language|mAP50-95|no_crypt|"
-    r"multi-strategy importance pruning",
+    r"multi-strategy importance pruning|Network Slimming|\w+ et al|\w+ & \w+ \d{4}",
     re.IGNORECASE,
 )
 # Streamlit's own marks, code, addresses and file names are no words of the page.
