@@ -10,16 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from msip_core.errors import ConfigError
-
-
-class Frozen(BaseModel):
-    """Base of every config: unknown keys are refused, nothing changes after checking."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+from msip_core.recipes import RECIPES, Frozen, TrainingRecipe
 
 # --- data ---------------------------------------------------------------------
 
@@ -78,93 +72,7 @@ class ImportConfig(Frozen):
     split: SplitConfig = SplitConfig()
 
 
-# --- training -----------------------------------------------------------------
-
-
-class TrainingRecipe(Frozen):
-    """One training schedule; names and meanings are Ultralytics'.
-
-    Defaults are the paper's fine-tuning recipe (METHODS section 6): SGD, lr 1e-3 to 1e-5 by
-    cosine, momentum .9, weight decay 5e-4, rotation 15 degrees, scale .8-1.2, mixup .2, no
-    warm-up (its bias learning rate of .1 would destroy a trained model).
-
-    Ours, all off by default: what makes a network sparse before it is cut (`l1_lambda`, `bn_l1`,
-    `group_l2`) and `layerdrop`, which prepares it for losing whole blocks.
-    """
-
-    epochs: int = Field(default=30, ge=0, le=10_000)
-    lr0: float = Field(default=1e-3, gt=0)
-    lrf: float = Field(default=0.01, gt=0, le=1)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=5e-4, ge=0)
-    cos_lr: bool = True
-    warmup_epochs: float = Field(default=0.0, ge=0)
-    degrees: float = Field(default=15.0, ge=0, le=180)
-    scale: float = Field(default=0.2, ge=0, lt=1)
-    mixup: float = Field(default=0.2, ge=0, le=1)
-    mosaic: float = Field(default=1.0, ge=0, le=1)
-    close_mosaic: int = Field(default=10, ge=0, description="last epochs without mosaic")
-    nbs: int = Field(default=64, ge=1, description="images per optimizer step")
-    fliplr: float = Field(default=0.5, ge=0, le=1)
-    flipud: float = Field(default=0.0, ge=0, le=1)
-    box: float = Field(default=7.5, gt=0)
-    cls: float = Field(default=0.5, gt=0)
-    dfl: float = Field(default=1.5, ge=0)
-    l1_lambda: float = Field(
-        default=0.0, ge=0, description="L1 subgradient on the convs that C2f->C2f_v2 made"
-    )
-    bn_l1: float = Field(
-        default=0.0, ge=0, le=1, description="L1 subgradient on every batch-norm factor"
-    )
-    bn_l1_decay: bool = Field(default=False, description="bn_l1 falls to a tenth over the epochs")
-    bn_l1_shortcuts: bool = Field(
-        default=True, description="bn_l1 also inside bottlenecks with a shortcut"
-    )
-    group_l2: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="shrinks coupled channels, the weakest 16 times as much; pruning runs only",
-    )
-    layerdrop: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="probability that training leaves a shortcut bottleneck out; 0.2 is usual",
-    )
-
-
-RECIPES: dict[str, TrainingRecipe] = {
-    # Baselines.
-    "paper-baseline": TrainingRecipe(
-        epochs=100, lr0=0.01, momentum=0.937, cos_lr=False, warmup_epochs=3.0, degrees=0.0,
-        scale=0.5, mixup=0.0,
-    ),
-    "quick-baseline": TrainingRecipe(
-        epochs=12, lr0=0.01, momentum=0.937, warmup_epochs=1.0, degrees=0.0, scale=0.3, mixup=0.0,
-        flipud=0.5, close_mosaic=3,
-    ),
-    # C2f_v2 pre-training: BCE : IoU = .7 : .3 with Ultralytics' loss sum of 8 kept.
-    "paper-pretrain": TrainingRecipe(
-        epochs=50, lr0=0.01, box=2.4, cls=5.6, dfl=0.48, l1_lambda=1e-4, mixup=0.0
-    ),
-    # Before pruning by batch-norm factors (Network Slimming): METHODS section 2. Over all steps
-    # the term moves a factor by at most lambda * sum of lr / (1 - momentum): with this schedule
-    # 2.8 * lambda * steps an epoch. The published 1e-4 suits a hundred thousand images (.5); with a
-    # thousand it would move nothing (.004), so lambda is 1e-2 here (.45).
-    "sparse-pretrain": TrainingRecipe(
-        epochs=50, lr0=0.01, momentum=0.937, cos_lr=False, mixup=0.0, bn_l1=1e-2, bn_l1_decay=True
-    ),
-    # Before whole bottlenecks are taken out (LayerDrop): METHODS section 5.
-    "layerdrop-pretrain": TrainingRecipe(
-        epochs=50, lr0=0.01, momentum=0.937, cos_lr=False, mixup=0.0, layerdrop=0.2
-    ),
-    # Fine-tuning after each pruning iteration.
-    "paper-finetune": TrainingRecipe(epochs=30),
-    "standard-finetune": TrainingRecipe(epochs=10, close_mosaic=3),
-    "quick-finetune": TrainingRecipe(epochs=2, lr0=5e-3, mixup=0.0, close_mosaic=1),
-}  # fmt: skip
-
+# --- runs -------------------------------------------------------------------
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)  # that the pages offer; any number can be typed
 

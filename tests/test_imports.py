@@ -13,7 +13,7 @@ from tests.fresh import ROOT, run_fresh
 CORE = ROOT / "msip_core"
 LIGHT = (
     "catalog", "combinations", "config", "events", "models", "boxes", "settings", "workspace",
-    "errors", "language", "doctor", "demo", "data", "runs", "views", "cli",
+    "errors", "language", "recipes", "doctor", "demo", "data", "runs", "views", "cli",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
 HEAVY_PACKAGES = (
@@ -33,6 +33,7 @@ BASE = {
     "config",
     "catalog",
     "combinations",
+    "recipes",
     "settings",
     "workspace",
     "events",

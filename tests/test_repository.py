@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from msip_core.catalog import FAMILIES
 from msip_core.cli.main import app
 
 ROOT = Path(__file__).parent.parent
@@ -153,3 +154,11 @@ def _known(words: list[str]) -> list[str]:
 
 def _plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def test_the_readme_names_every_method_of_the_catalog() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    for family in ("criterion", "allocation", "granularity", "recovery"):
+        missing = [name for name in FAMILIES[family] if f"`{name}`" not in text]
+        assert not missing, family

@@ -1,0 +1,198 @@
+"""Every method of the catalog, end to end on YOLOv8: goal asked, goal reached, seconds.
+
+    python benchmarks/every_method.py --size n --out DIR [--only hrank cwd ...]
+
+Draws a small dataset, builds YOLOv8n or s from scratch (shape and time, not accuracy), and makes
+one whole run of the product for each strategy: each criterion with the allocation it came with,
+each allocation by L2, each granularity and each recovery by MSIP. Runs that are done are kept in
+OUT/rows and not repeated. A goal that a method cannot reach is asked as far as it goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from msip_core.catalog import ALLOCATIONS, COMPOSITIONS, CRITERIA, GRANULARITIES, RECOVERIES
+from msip_core.config import (
+    RECIPES,
+    CalibrationConfig,
+    PruneConfig,
+    SearchOptions,
+    TrainingRecipe,
+)
+from msip_core.workspace import Workspace, write_json, write_text
+
+CLASSES = ("crypt", "no_crypt")
+# Whole blocks and single modules cannot come down to .335 of the MACs: what each is asked instead.
+GOALS = {"modules": 0.8, "blocks": 0.85, "layerdrop": 0.93}
+# Enough to show that a search works and goes on; a real one takes the defaults.
+SEARCH = SearchOptions(
+    images=16, recalibration=8, grid=(0.3, 0.6), trials=6, finalists=1, episodes=6,
+    random_episodes=3, candidates=2, first_step=0.2, short_steps=1,
+)  # fmt: skip
+
+
+def main() -> None:
+    options = _options()
+    workspace = Workspace.open(options.out / "work" / "workspace")
+    (options.out / "work" / ".gitignore").write_text("*\n", encoding="utf-8")
+    workspace.isolate_libraries()
+    model = prepare(workspace, options)
+    for family, name, changes in plan():
+        row = options.out / "rows" / f"{family}-{name}.json"
+        if row.is_file() or (options.only and name not in options.only):
+            continue
+        write_json(row, one_run(workspace, model, f"{family}-{name}", changes, options))
+        print(json.loads(row.read_text(encoding="utf-8")), flush=True)
+    write_tables(options)
+
+
+def plan() -> list[tuple[str, str, dict[str, Any]]]:
+    """Family, name, and what differs from a plain run."""
+    rows: list[tuple[str, str, dict[str, Any]]] = []
+    rows += [("criterion", name, {"method": name}) for name in CRITERIA]
+    rows += [("allocation", name, {"method": "l2", "allocation": name}) for name in ALLOCATIONS]
+    rows += [
+        ("granularity", name, {"granularity": name, "keep_macs": GOALS.get(name, 0.335)})
+        for name in GRANULARITIES
+    ]
+    tuned = {"finetune": TrainingRecipe(epochs=1, close_mosaic=0)}
+    sparse = RECIPES["sparse-pretrain"].model_copy(update={"epochs": 1})
+    for name in RECOVERIES:
+        more = {"pretrain": sparse} if name == "sparse" else {}
+        rows.append(("recovery", name, {"recovery": name, **tuned, **more}))
+    for name, whole in COMPOSITIONS.items():
+        rows.append(("composition", name, {**whole.settings, "pretrain": sparse, **tuned}))
+    return rows
+
+
+def prepare(workspace: Workspace, options: argparse.Namespace) -> str:
+    """The drawn dataset, and a detector that has learned nothing."""
+    import torch
+
+    from msip_core.data.dataset import list_datasets
+    from msip_core.data.synthetic import import_example
+    from msip_core.detector.build import build_model, register_model
+
+    if not any(item.name == "drawn" for item in list_datasets(workspace)):
+        import_example(workspace, "drawn", images=options.images, size=options.imgsz, seed=0)
+    model_id = f"yolov8{options.size}"
+    if not (workspace.model_dir(model_id) / "model.json").is_file():
+        torch.manual_seed(0)
+        register_model(
+            workspace, build_model(f"{model_id}.yaml", CLASSES), name=model_id, kind="baseline",
+            imgsz=options.imgsz, model_id=model_id, dataset="drawn",
+        )  # fmt: skip
+    return model_id
+
+
+def one_run(
+    workspace: Workspace, model: str, run_id: str, changes: dict[str, Any],
+    options: argparse.Namespace,
+) -> dict[str, Any]:  # fmt: skip
+    """One whole run; what came out."""
+    from msip_core.pruning.loop import run
+
+    usual: dict[str, Any] = {
+        "name": run_id, "dataset": "drawn", "model": model, "imgsz": options.imgsz, "batch": 4,
+        "device": "cpu", "iterations": 4, "keep_macs": 0.335, "max_map50_drop": None,
+        "calibration": CalibrationConfig(batches=2, batch=4, micro_batch=4), "search": SEARCH,
+        "finetune": TrainingRecipe(epochs=0),
+    }  # fmt: skip
+    config = PruneConfig(**{**usual, **changes})
+    context = Context(workspace, run_id)
+    started, busy = time.perf_counter(), time.process_time()
+    run(config, context)
+    records, final = context.records, context.final
+    return {
+        "run": run_id, "asked": config.goal[1], "reached": final.macs_ratio,
+        "stopped_by": final.stopped_by, "iterations": len(records),
+        "score_seconds": sum(r.seconds["importance"] for r in records) / len(records),
+        "cut_seconds": sum(r.seconds["pruning"] for r in records) / len(records),
+        "seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - busy,
+    }  # fmt: skip
+
+
+class Context:
+    """The plainest listener to a run."""
+
+    def __init__(self, workspace: Workspace, run_id: str) -> None:
+        self.workspace, self.run_id, self.run_dir = workspace, run_id, workspace.run_dir(run_id)
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self.records: list[Any] = []
+        self.final: Any = None
+
+    def emit(self, record: Any) -> None:
+        if record.kind == "iteration":
+            self.records.append(record)
+        elif record.kind == "final":
+            self.final = record
+
+    def check_stop(self) -> None:
+        pass
+
+    def beat(self) -> None:
+        pass
+
+
+def write_tables(options: argparse.Namespace) -> None:
+    """every_method.md and .json beside each other."""
+    from importlib.metadata import version
+
+    from msip_core.detector.devices import describe_device
+
+    rows = [
+        (family, name, json.loads(path.read_text(encoding="utf-8")))
+        for family, name, _ in plan()
+        if (path := options.out / "rows" / f"{family}-{name}.json").is_file()
+    ]
+    facts = {
+        "model": f"YOLOv8{options.size}, from scratch", "imgsz": options.imgsz,
+        "processor": describe_device("cpu").name, "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "ultralytics", "torch-pruning")},
+    }  # fmt: skip
+    write_json(options.out / "every_method.json", {"facts": facts, "rows": [r for *_, r in rows]})
+    lines = [
+        "| family | strategy | MACs asked | MACs reached | score, s | cut, s | whole run, s |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        *(
+            f"| {family} | `{name}` | {row['asked']:.3f} | {row['reached']:.3f} | "
+            f"{row['score_seconds']:.1f} | {row['cut_seconds']:.1f} | {row['seconds']:.0f} |"
+            for family, name, row in rows
+        ),
+    ]
+    about = ", ".join(f"{key} {value}" for key, value in facts.items())
+    text = "\n".join(lines)
+    write_text(
+        options.out / "every_method.md",
+        f"# Every method, end to end\n\n{text}\n\nPrinted by `python benchmarks/every_method.py`. "
+        f"Seconds per iteration for score and cut. {about}.\n",
+    )
+    print(text)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--size", choices=("n", "s"), default="n")
+    parser.add_argument("--imgsz", type=int, default=128)
+    parser.add_argument("--images", type=int, default=40)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/every_method_n"))
+    parser.add_argument("--only", nargs="*", help="names of strategies")
+    options = parser.parse_args()
+    options.out = options.out.resolve()
+    return options
+
+
+if __name__ == "__main__":
+    main()
