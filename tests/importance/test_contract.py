@@ -100,8 +100,10 @@ def test_weights_and_mode_are_unchanged(name, model, statistics, groups):
 @every_criterion
 def test_masking_equals_removing(name, model, statistics, groups):
     """Zero gamma and beta of the removed channels give the pruned network's output. Zeroing
-    convolution weights alone would not: act(beta) is still there."""
-    scores = scores_of(name, statistics, groups)
+    convolution weights alone would not: act(beta) is still there. Every criterion takes every
+    third group, another one than its neighbour, to save time."""
+    turn = list(CRITERIA).index(name) % 3
+    scores = scores_of(name, statistics, {k: groups[k] for k in list(groups)[turn::3]})
     removed = {key: s.argsort()[: len(s) // 3].tolist() for key, s in scores.items()}
     masked, pruned = copy_model(model), copy_model(model)
     layers = dict(masked.named_modules())
