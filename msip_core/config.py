@@ -361,7 +361,7 @@ class PruneConfig(RunBase):
             return asked
         if asked is None:
             return sparse
-        if asked.bn_l1 or asked.group_l2:
+        if asked.is_sparse:
             return asked
         return asked.model_copy(update={"bn_l1": sparse.bn_l1, "bn_l1_decay": sparse.bn_l1_decay})
 

@@ -63,6 +63,11 @@ class TrainingRecipe(Frozen):
         description="probability that training leaves a shortcut bottleneck out; 0.2 is usual",
     )
 
+    @property
+    def is_sparse(self) -> bool:
+        """Whether factors or whole channels are pushed to zero."""
+        return self.bn_l1 > 0 or self.group_l2 > 0
+
 
 RECIPES: dict[str, TrainingRecipe] = {
     # Baselines.

@@ -281,11 +281,13 @@ class Fit(DetectionTrainer):
         """Bring `state` up to date, with the best averaged weights so far.
 
         Best: highest mAP50 of the averaged weights, then highest mAP50-95, then the earliest; the
-        last weights where not every epoch is validated.
+        last weights where not every epoch is validated, and of sparse training, whose earlier
+        epochs are more accurate just because they are less sparse.
         """
         state = self.state
         average = copied(self.ema.ema.state_dict())
-        if self.plan.validate_every != 1 or _is_better(metrics, state.metrics):
+        last = self.plan.validate_every != 1 or self.plan.recipe.is_sparse
+        if last or _is_better(metrics, state.metrics):
             state.best = average
             state.metrics = metrics.model_dump(mode="json") if metrics else None
         state.model, state.ema = copied(self.model.state_dict()), average

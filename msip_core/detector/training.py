@@ -83,7 +83,8 @@ def fit(
 
     Returns:
         With `validate_every=1` the averaged weights of the epoch with the highest validation
-        mAP50 (then mAP50-95, then the earliest), else the last averaged weights.
+        mAP50 (then mAP50-95, then the earliest), else the last averaged weights; the last ones
+        also where `recipe` trains sparse.
 
     Raises:
         Stopped: a person asked to pause or cancel; the last finished epoch is kept.

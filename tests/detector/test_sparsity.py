@@ -9,6 +9,7 @@ from torch import nn
 
 from msip_core.config import RECIPES, TrainConfig, TrainingRecipe, parse_run_config
 from msip_core.detector import trainer as trainer_module
+from msip_core.detector.evaluation import Evaluator
 from msip_core.detector.fit_state import FitState
 from msip_core.detector.layerdrop import layers_dropped, shortcut_bottlenecks
 from msip_core.detector.library import copy_model
@@ -154,6 +155,15 @@ def test_a_short_sparse_training_leaves_more_factors_near_zero(train, story):
     told = [r.message for r in heard.records if isinstance(r, MilestoneRecord)]
     assert f"{share_near_zero(sparse):.1%} of the batch-norm factors" in told[0]
     assert ("next to no factor" in told[-1]) == (share_near_zero(sparse) < 0.01)
+
+
+def test_sparse_training_ends_with_its_last_weights_not_with_the_most_accurate(train, monkeypatch):
+    scores, real = iter([0.9, 0.1]), Evaluator.__call__
+    monkeypatch.setattr(
+        Evaluator, "__call__", lambda *a: real(*a).model_copy(update={"map50": next(scores)})
+    )
+
+    assert train(thin_model(), short(2, bn_l1=1e-4)).best_map50 == 0.1
 
 
 def test_the_share_near_zero_counts_factors_below_a_thousandth():
