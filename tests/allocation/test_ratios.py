@@ -41,10 +41,12 @@ def test_found_ratios_meet_the_macs_of_every_iteration(budget: Budget, name, ste
 
     band = corridor(1, 4, baseline=budget.macs_now, now=budget.macs_now, keep=keep, round_to=step)
     first = allocation.allocate(table, band)
-    goal = allocation.allocate(table, final_window(keep * budget.macs_now, step), iterations=4)
+    window = final_window(keep * budget.macs_now, step)
+    goal = allocation.allocate(table, window, iterations=4)
 
     assert band.low <= first.macs <= band.high
-    assert goal.macs == pytest.approx(keep * budget.macs_now, rel=0.01)
+    # Free widths within half a percent; in eights at most 2 % below, never above.
+    assert window.low <= goal.macs <= window.high
     low = lowest_widths(table.original, budget.widths, AllocationOptions(round_to=step), 4)
     assert (budget.vector(goal.widths) >= low).all()
 
