@@ -47,12 +47,9 @@ def main() -> int:
 
         if options.threads:
             torch.set_num_threads(options.threads)
-        result = Timing(options).run()
-    holds = _show(result)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        write_json(options.json, result)
-    return 0 if holds else 1
+        timing = Timing(options)
+        timing.run()
+    return 0 if _show(timing.result()) else 1
 
 
 def _options() -> argparse.Namespace:
@@ -87,15 +84,21 @@ class Timing:
         self.processor_s: dict[str, list[float]] = {}
         self.macs_ratio: dict[str, float] = {}
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> None:
+        """Time everything; what is measured is written at once, so a stop loses little."""
         compared = [n for n in COMPARED if n in self.methods or n.startswith("plain")]
         others = [n for n in self.methods if n not in compared]
         rounds = max(1, self.options.rounds)
         for i in range(rounds):
-            for name in compared[i % len(compared) :] + compared[: i % len(compared)]:
+            turn = i % len(compared)
+            for name in [*compared[turn:], *compared[:turn], *others[i::rounds]]:
                 self._time(name)
-            for name in others[i::rounds]:
-                self._time(name)
+                if self.options.json:
+                    self.options.json.parent.mkdir(parents=True, exist_ok=True)
+                    write_json(self.options.json, self.result())
+
+    def result(self) -> dict[str, Any]:
+        """What was measured so far."""
         return {
             "what": "seconds to score all channels and to cut, one entry a round",
             **{k: v for k, v in vars(self.options).items() if k not in ("json", "methods")},
@@ -126,6 +129,8 @@ class Timing:
     @staticmethod
     def _ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
         """Each method's seconds by plain Taylor's; medians of the rounds."""
+        if "plain taylor" not in seconds:
+            return {}
         taylor = statistics.median(seconds["plain taylor"])
         return {n: round(statistics.median(v) / taylor, 3) for n, v in seconds.items()}
 
