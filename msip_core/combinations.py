@@ -31,7 +31,7 @@ def check_combination(config: PruneConfig) -> None:
     _check_ablation(config)
     _check_blocks(config)
     _check_search(config, allocation)
-    if config.recovery != "finetune" and not config.finetune.epochs:
+    if recovery.needs_teacher and not config.finetune.epochs:
         raise ConfigError(
             f"{recovery.label} works while the model is fine-tuned, and this run trains no epoch "
             "after a cut: give it at least one."

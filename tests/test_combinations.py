@@ -45,8 +45,8 @@ def test_every_allocation_says_where_it_compares_scores() -> None:
     assert {entry.ranking for entry in ALLOCATIONS.values()} == {"layer", "network"}
 
 
-@pytest.mark.parametrize("name", [name for name in RECOVERIES if name != "finetune"])
-def test_recovery_needs_epochs_to_work_in(name: str) -> None:
+@pytest.mark.parametrize("name", [n for n, entry in RECOVERIES.items() if entry.needs_teacher])
+def test_a_teacher_needs_epochs_to_teach_in(name: str) -> None:
     with pytest.raises(ConfigError, match="at least one"):
         check_combination(config(recovery=name, finetune=TrainingRecipe(epochs=0)))
 

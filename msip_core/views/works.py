@@ -143,6 +143,14 @@ WORKS = MappingProxyType(
                 arxiv="2011.13256",
             ),
             Citation(
+                "romero2015fitnets", "inproceedings",
+                ("Romero, Adriana", "Ballas, Nicolas", "Kahou, Samira Ebrahimi",
+                 "Chassang, Antoine", "Gatta, Carlo", "Bengio, Yoshua"),
+                "FitNets: Hints for Thin Deep Nets",
+                "International Conference on Learning Representations", "2015",
+                arxiv="1412.6550",
+            ),
+            Citation(
                 "sabaghian2025", "unpublished",
                 ("Sabaghian, Melika", "Keyvanrad, Mohammad Ali", "Moghadami, Seyyedeh Mahila"),
                 "A Novel Compression Framework for YOLOv8: Achieving Real-Time Aerial Object "
@@ -197,7 +205,9 @@ _OF_ALLOCATION = MappingProxyType(
     }
 )
 _OF_GRANULARITY = MappingProxyType({"layerdrop": ("fan2020layerdrop",)})
-_OF_RECOVERY = MappingProxyType({"cwd": ("shu2021cwd",), "sparse": ("liu2017slimming",)})
+_OF_RECOVERY = MappingProxyType(
+    {"cwd": ("shu2021cwd",), "feature": ("romero2015fitnets",), "sparse": ("liu2017slimming",)}
+)
 _OF_EXPLAINER = MappingProxyType(
     {"gradcam": "selvaraju2017gradcam", "shap": "lundberg2017shap"}
 )  # fmt: skip
