@@ -110,7 +110,8 @@ class Road:
     """
 
     def __init__(self, problem: SearchProblem, low: Widths, multiple: int) -> None:
-        self.budget, self.original = problem.table.budget, problem.table.original
+        self.table, self.budget = problem.table, problem.table.budget
+        self.original = problem.table.original
         self.goal, self.low, self.multiple = problem.window.high, low, multiple
         self._own = self._macs_of_each()
         self._static = _normalised(self._facts(problem))
@@ -135,7 +136,7 @@ class Road:
         options = np.unique([low, *range(first, now, self.multiple), now])
         trials = np.repeat(np.concatenate((widths[:g], self.low[g:]))[None], len(options), axis=0)
         trials[:, g] = options
-        allowed = options[self.budget.macs(trials) <= self.goal]
+        allowed = options[self.table.count(trials) <= self.goal]
         # Rounding of MACs may forbid even the lowest, which meets the budget by the choice of low.
         allowed = allowed if len(allowed) else options[:1]
         return int(allowed[np.argmin(np.abs(allowed - action * self.original[g]))])

@@ -37,12 +37,12 @@ from msip_core.allocation.searched import (
     Work,
     ratios_of,
 )
-from msip_core.config import AllocationOptions, SearchOptions
+from msip_core.config import SearchOptions
 
 SMALLEST_STEP = 0.2  # of the first step
 _TYPICAL_STEPS = 60  # to a third of the MACs by the default schedule; for the estimate only
 
-# Resource of networks with these widths, (..., g) -> (...,): `Budget.macs`, or a table's latency.
+# Resource of networks with these widths, (..., g) -> (...,): `GroupTable.count`.
 Resource = Callable[[NDArray[Any]], NDArray[np.float64]]
 
 
@@ -65,11 +65,7 @@ class Step(NamedTuple):
 
 
 class NetAdaptAllocation(SearchedAllocation):
-    """Widths by the cheapest steps; MACs are the resource unless `resource` is set."""
-
-    def __init__(self, limits: AllocationOptions, resource: Resource | None = None) -> None:
-        super().__init__(limits)
-        self.resource = resource
+    """Widths by the cheapest steps."""
 
     @classmethod
     def work(cls, options: SearchOptions, groups: int) -> Work:
@@ -80,9 +76,8 @@ class NetAdaptAllocation(SearchedAllocation):
 
     def search(self, problem: SearchProblem) -> Found:
         budget = problem.table.budget
-        resource = self.resource or budget.macs
-        # The goal is a share of the MACs; of another resource the same share is asked for.
-        goal = float(resource(budget.widths)) * problem.window.high / budget.macs_now
+        # What the goal of the run counts: MACs, parameters, or milliseconds of a measured table.
+        resource, goal = problem.table.count, problem.window.high
         step = Step(0, budget.widths, float(resource(budget.widths)), problem.trial(budget.widths))
         walk = _Walk(self, problem, resource, goal, step.resource)
         low = self.floor(problem)

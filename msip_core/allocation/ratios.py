@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msip_core.allocation.base import Allocation
-from msip_core.allocation.budget import Budget, Widths
 from msip_core.allocation.table import GroupTable
 from msip_core.allocation.window import Steps
 
@@ -53,17 +52,17 @@ class RatioAllocation(Allocation):
         return ratios * (MAX_RATIO / some.min()) if len(some) else ratios
 
 
-def unscaled_macs(budget: Budget, original: Widths, ratios: NDArray[np.float64]) -> float:
-    """Share of the network's MACs that these ratios leave as they are, before any scalar."""
-    return float(budget.macs(original * (1 - ratios)) / budget.macs(original))
+def unscaled_share(table: GroupTable, ratios: NDArray[np.float64]) -> float:
+    """Share of what the goal counts that these ratios leave as they are, before any scalar."""
+    return float(table.count(table.original * (1 - ratios)) / table.count(table.original))
 
 
-def unscaled_sentence(share: float, goal: float) -> str:
+def unscaled_sentence(share: float, goal: float, noun: str = "multiply-adds") -> str:
     """What the ratios would leave by themselves, and that they are scaled."""
     if share > _NO_CUT:
         return f"These ratios alone cut next to nothing; they are scaled to {goal:.1%}."
     return (
-        f"As they stand, these ratios leave {share:.1%} of the multiply-adds; they are scaled by "
+        f"As they stand, these ratios leave {share:.1%} of the {noun}; they are scaled by "
         f"one factor to {goal:.1%}."
     )
 

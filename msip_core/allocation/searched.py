@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from msip_core.allocation.budget import Widths
 from msip_core.allocation.ratios import MAX_RATIO, RatioAllocation, by_name
-from msip_core.allocation.table import Corridor, GroupTable, lowest_widths
+from msip_core.allocation.table import Corridor, GroupTable
 from msip_core.config import AllocationOptions, SearchOptions
 
 
@@ -55,7 +55,7 @@ class SearchProblem(Protocol):
 
     Attributes:
         table: the unpruned network's groups, their budget, and the scores of the run's criterion.
-        window: MACs that the run must land in.
+        window: where the run must land, in what its goal counts.
         iterations: of the run; the limits of all of them bound a trial.
         layers: group name -> facts.
         folder: where a search keeps what it must find again.
@@ -143,10 +143,10 @@ class SearchedAllocation(RatioAllocation):
         """(g,) fewest channels that a trial leaves: a fifth of the original ones, or what the
         limits of the run ask for; only the limits where the goal cannot be reached otherwise."""
         table, step = problem.table, self.limits.round_to
-        low = lowest_widths(table.original, table.budget.widths, self.limits, problem.iterations)
+        low = table.lowest(self.limits, problem.iterations)
         share = np.ceil(table.original * (1 - MAX_RATIO) / step - 1e-9) * step
         bound = np.minimum(np.maximum(low, share), table.budget.widths).astype(np.int64)
-        return bound if table.budget.macs(bound) <= problem.window.high else low
+        return bound if table.count(bound) <= problem.window.high else low
 
     def rounded(self, problem: SearchProblem, kept: NDArray[np.float64], low: Widths) -> Widths:
         """Nearest multiples between `low` and the present widths."""

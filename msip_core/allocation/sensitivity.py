@@ -122,7 +122,7 @@ def smallest_delta(problem: SearchProblem, curves: Sequence[Curve]) -> float:
     while few < many:
         middle = (few + many) // 2
         kept = table.original * (1 - ratios_at(curves, drops[middle]))
-        if table.budget.macs(kept) <= problem.window.high:
+        if table.count(kept) <= problem.window.high:
             many = middle
         else:
             few = middle + 1

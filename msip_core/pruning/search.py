@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from msip_core import catalog
 from msip_core.allocation.budget import Budget, Widths
 from msip_core.allocation.journal import Journal
-from msip_core.allocation.ratios import RatioAllocation, unscaled_macs, unscaled_sentence
+from msip_core.allocation.ratios import RatioAllocation, unscaled_sentence, unscaled_share
 from msip_core.allocation.searched import LayerFacts, SearchedAllocation, named
 from msip_core.allocation.stages import layer_of
 from msip_core.allocation.table import GroupTable
@@ -85,15 +85,15 @@ def _settled(parts: RunParts, allocation: RatioAllocation) -> dict[str, Any]:
         allocation.adopt(found.ratios)
         map50 = found.map50
     ratios = allocation.ratios(table)
-    share = unscaled_macs(table.budget, table.original, ratios)
+    share, goal = unscaled_share(table, ratios), parts.goal
     return {
         "allocation": parts.config.allocation,
         "ratios": named(table, ratios),
-        "unscaled_macs": share,
+        "unscaled": share,
         "map50": map50,
         "trials": len(problem.tried),
         "seconds": time.perf_counter() - started,
-        "note": unscaled_sentence(share, parts.config.keep_macs),
+        "note": unscaled_sentence(share, goal.keep, goal.noun),
     }
 
 
@@ -116,7 +116,7 @@ class NetworkProblem:
         self.parts, self.ctx, self.options = parts, parts.ctx, config.search
         self.iterations, self.seed = config.iterations, seed_from(config.seed, 0, FOLDER)
         self.folder = parts.folder.root / FOLDER
-        self.window = final_window(config.keep_macs * parts.baseline_macs, config.limits.round_to)
+        self.window = final_window(parts.goal.amount, config.limits.round_to)
         self._network = parts.folder.iteration(0).load("model.pt").to(parts.pool.device)
         self._groups = prunable_groups(self._network).groups
         self._journal = Journal(self.folder / "trials.jsonl")
@@ -129,7 +129,10 @@ class NetworkProblem:
     @cached_property
     def table(self) -> GroupTable:
         budget = Budget(self._network, list(self._groups.values()), self.parts.config.imgsz)
-        return GroupTable(budget, self._scores(), widths_of(budget))
+        may_lose = self.parts.granularity.open_groups(self._network, budget.names)
+        return GroupTable(
+            budget, self._scores(), widths_of(budget), may_lose, meter=self.parts.goal.meter
+        )
 
     @cached_property
     def layers(self) -> dict[str, LayerFacts]:

@@ -19,6 +19,7 @@ from msip_core.allocation.netadapt import (
 from msip_core.allocation.table import lowest_widths
 from msip_core.config import AllocationOptions
 from msip_core.errors import Stopped
+from msip_core.pruning.schedule import final_window
 from tests.allocation.toy_search import ToyProblem, channels_matter
 
 LIMITS = AllocationOptions()
@@ -143,19 +144,20 @@ def test_another_resource_can_take_the_place_of_macs(budget: Budget, tmp_path):
     """A table of milliseconds has this shape: here every channel of the head takes one."""
     head = np.array([name.startswith("model.22.") for name in budget.names])
 
-    def milliseconds(widths):
+    def milliseconds(_budget, widths):
         return 50 + np.asarray(widths, float) @ head
 
     problem = ToyProblem(
         budget, tmp_path, channels_matter(budget, 1, 2, 4), first_step=0.1, candidates=0
     )
-    result = NetAdaptAllocation(LIMITS, resource=milliseconds).search(problem)
+    whole = milliseconds(budget, budget.widths)
+    problem.table.meter, problem.window = milliseconds, final_window(0.5 * whole, 8)
+    result = NetAdaptAllocation(LIMITS).search(problem)
 
     lost = np.array(list(result.ratios.values()))
     assert (lost[~head] == 0).all()
     kept = budget.widths * (1 - lost)
-    goal = milliseconds(budget.widths) * problem.window.high / budget.macs_now
-    assert milliseconds(kept) <= goal
+    assert milliseconds(budget, kept) <= 0.5 * whole
 
 
 def test_where_all_layers_are_at_their_lowest_it_stops_and_says_so(budget: Budget, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from msip_core.allocation.budget import Budget
-from msip_core.allocation.ratios import by_name, unscaled_macs, unscaled_sentence
+from msip_core.allocation.ratios import by_name, unscaled_sentence, unscaled_share
 from msip_core.allocation.searched import SearchedAllocation, named
 from msip_core.allocation.stages import StageAllocation, StrongStageAllocation, layer_of, stage_of
 from msip_core.allocation.table import lowest_widths
@@ -45,7 +45,6 @@ def test_found_ratios_meet_the_macs_of_every_iteration(budget: Budget, name, ste
     goal = allocation.allocate(table, window, iterations=4)
 
     assert band.low <= first.macs <= band.high
-    # Free widths within half a percent; in eights at most 2 % below, never above.
     assert window.low <= goal.macs <= window.high
     low = lowest_widths(table.original, budget.widths, AllocationOptions(round_to=step), 4)
     assert (budget.vector(goal.widths) >= low).all()
@@ -126,13 +125,14 @@ def test_what_a_preset_leaves_unscaled_is_counted_and_said(budget: Budget):
     table = random_table(budget)
     ratios = StageAllocation(AllocationOptions()).ratios(table)
 
-    share = unscaled_macs(budget, table.original, ratios)
+    share = unscaled_share(table, ratios)
 
     kept = table.original * np.array([(0.7, 0.8, 0.9)[stage_of(name)] for name in budget.names])
     assert share == pytest.approx(float(budget.macs(kept)) / budget.macs_now)
     assert 0.55 < share < 0.75
     assert f"leave {share:.1%} of the multiply-adds" in unscaled_sentence(share, 0.335)
     assert "to 33.5%" in unscaled_sentence(share, 0.335)
+    assert "of the milliseconds" in unscaled_sentence(share, 0.5, "milliseconds")
     assert "next to nothing" in unscaled_sentence(0.999, 0.335)
 
 

@@ -207,7 +207,7 @@ def test_presets_need_no_search_and_say_what_they_leave_unscaled(lab: Workspace)
 
     assert ("searching the ratios", 0) not in ctx.stages
     (said,) = [s for s in ctx.sentences if "As they stand" in s]
-    assert f"leave {result_of(ctx)['unscaled_macs']:.1%}" in said
+    assert f"leave {result_of(ctx)['unscaled']:.1%}" in said
     assert ctx.iterations[-1].macs_ratio == pytest.approx(0.5, rel=0.006)
 
 
