@@ -63,19 +63,19 @@ def _check_ablation(config: PruneConfig) -> None:
 
 
 def _check_search(config: PruneConfig, allocation: Entry) -> None:
-    """A search tries channels of the whole network, at equal multiply-adds."""
+    """A search tries widths of channels, at equal multiply-adds or parameters."""
     if not allocation.searches:
         return
-    if config.granularity != "channels":
+    if config.granularity not in ("channels", "modules"):
         raise ConfigError(
             f"The allocation '{allocation.label}' tries out how many channels each layer can "
             f"lose, which the granularity '{config.granularity}' does not leave open: choose the "
             "granularity 'channels'."
         )
-    if config.goal[0] != "macs":
+    if config.goal[0] == "latency":
         raise ConfigError(
-            f"The allocation '{allocation.label}' compares networks of equal multiply-adds, so "
-            "the goal must be a share of the multiply-adds."
+            f"The allocation '{allocation.label}' compares networks on paper, where milliseconds "
+            "are not known: choose a share of the multiply-adds or of the parameters."
         )
 
 

@@ -61,3 +61,15 @@ def test_the_ablation_without_threshold_has_no_other_allocation() -> None:
 def test_an_unknown_name_is_answered_with_the_known_ones(setting: str) -> None:
     with pytest.raises(ConfigError, match="named 'nonsense'; known: "):
         check_combination(config(**{setting: "nonsense"}))
+
+
+@pytest.mark.parametrize("name", [n for n, entry in ALLOCATIONS.items() if entry.searches])
+def test_a_search_wants_free_channels_and_a_goal_that_is_known_on_paper(name: str) -> None:
+    search = {"method": "l2", "allocation": name}
+    check_combination(config(**search, keep_params=0.5))
+    check_combination(config(**search, granularity="modules"))
+
+    with pytest.raises(ConfigError, match="choose the granularity 'channels'"):
+        check_combination(config(**search, granularity="mixed"))
+    with pytest.raises(ConfigError, match="milliseconds are not known"):
+        check_combination(config(**search, keep_latency=0.5))
