@@ -35,7 +35,8 @@ class Server:
     log: Path
 
 
-@pytest.fixture(scope="session")
+# Both end with the last browser test: neither is to live on beside tests of other folders.
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`streamlit run app.py` on a workspace that is empty at first start."""
     with serve(tmp_path_factory.mktemp("server")) as running:
@@ -89,7 +90,7 @@ def _wait_until_healthy(server: Server) -> None:
     pytest.fail(f"The app did not start:\n{server.log.read_text(encoding='utf-8')[-4000:]}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """A headless Chromium; its absence is a failure, not a skip."""
     path = find_chromium()
