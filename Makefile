@@ -33,7 +33,8 @@ browser: $(VENV)/.installed
 
 test: $(VENV)/.installed check browser
 	# In the order of the folders: long files with few tests would else come last, one after another.
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	# A test process that dies ends the suite: a new one in its place has left it hanging.
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 lock:
 	uv pip compile --universal --python-version 3.11 requirements-dev.txt -o requirements.lock

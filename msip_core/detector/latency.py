@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args
 
@@ -156,17 +157,28 @@ def _onnx_run(model: str | bytes, image: NDArray[np.float32]) -> Run:
 
 
 def _openvino_run(model: str | bytes, image: NDArray[np.float32]) -> Run:
-    import openvino
-
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "INFERENCE_PRECISION_HINT": "f32",  # else bf16 where the processor has it
     }
-    core = openvino.Core()
+    core = _openvino_core()
     compiled = core.compile_model(core.read_model(model), "CPU", settings)
     request = compiled.create_infer_request()
     return lambda: request.infer([image])
+
+
+@cache
+def _openvino_core() -> Any:
+    """One for the life of the process.
+
+    Its CPU plugin puts its own stack in the place where signal handlers run, and takes it away
+    when the plugin goes. Of two, the first to go leaves the second's way back pointing at freed
+    memory, and the next signal (SIGTERM, a child's end) kills the process (OpenVINO 2026.4).
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 _RUNNERS: dict[str, Callable[[DetectionModel, NDArray[np.float32], Path], Run]] = {

@@ -11,6 +11,7 @@ from msip_core.detector.build import build_model
 from msip_core.detector.cost import Latency, count_cost, faster, measure_latency
 from msip_core.errors import ConfigError
 from tests.detector.conftest import CLASSES, thin_model
+from tests.fresh import run_fresh
 
 
 def test_yolov8s_with_two_classes_at_640_costs_what_the_paper_says():
@@ -83,6 +84,24 @@ def test_every_format_is_timed_per_image_with_the_given_threads():
     assert all(0 < m.low_ms <= m.median_ms <= m.high_ms for m in measured)
     assert all((m.batch, m.runs, m.threads) == (2, 3, torch.get_num_threads()) for m in measured)
     assert progress[-1] == 1.0
+
+
+def test_a_signal_after_timing_in_openvino_does_not_kill_the_process():
+    code = (
+        "import faulthandler, os, signal\n"
+        "import numpy as np\n"
+        "from msip_core.detector.latency import layer_runner\n"
+        "faulthandler.enable()  # makes Python's handlers run on a stack of their own\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('asked to end'))\n"
+        "image = np.zeros((1, 8, 8, 8), np.float32)\n"
+        "runners = [layer_runner('openvino', image, 8, kernel=1, stride=1) for _ in range(2)]\n"
+        "runners[0]()\n"
+        "while runners:\n"
+        "    runners.pop(0)  # the first made is the first to go\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+
+    assert run_fresh(code).strip() == "asked to end"
 
 
 def test_an_unknown_format_is_named():
