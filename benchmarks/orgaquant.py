@@ -5,11 +5,11 @@
 Protocol: OrgaQuant images only, both classes as `organoid`; subsets 2-4 for training (a tenth of
 it set aside for validation, which drives all feedback), subset 5 only reported. YOLOv8n, 256 px,
 12 epochs; then 4 iterations of pruning and 2 epochs of fine-tuning down to a third of the MACs.
-Every row starts from the same baseline, and is fine-tuned by the same recipe for as many epochs.
+Every row starts from the same baseline, is fine-tuned by the same recipe for as many epochs, and
+keeps widths in multiples of 8, as the product does by default (`--round-to 1`: as they fall).
 
-Rows run side by side, one thread each; an odd one runs first, on all of them. A row that is done
-is kept in OUT/rows and not run again, so the command can be stopped and repeated; its processor
-time is in the table.
+All rows run side by side, one thread each. A row that is done is kept in OUT/rows and not run
+again, so the command can be stopped and repeated; its processor time is in the table.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# One thread a row: two rows side by side use two cores better than one row on both.
+# One thread a row: rows side by side use two cores better than one row on both.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -39,14 +39,10 @@ ROWS = {
     "lamp": "torch-pruning LAMP (global)",
     "msip-literal": "`msip-literal`",
     "msip": "`msip`",
-    "msip-8": "`msip`, widths multiples of 8",
-    "msip-literal-8": "`msip-literal`, widths multiples of 8",
 }
 DEFAULT = ("msip", "msip-literal", "lamp", "l2", "random")  # the others: --rows
-# Longest first, so that two rows side by side end together.
-ORDER = (
-    "baseline-more", "msip", "msip-literal", "msip-8", "msip-literal-8", "lamp", "l2", "random"
-)  # fmt: skip
+# Longest first, so that rows side by side end together.
+ORDER = ("baseline-more", "msip", "msip-literal", "lamp", "l2", "random")
 
 
 def main() -> None:
@@ -103,7 +99,7 @@ def train_baseline(options: argparse.Namespace, workspace: Workspace) -> None:
     trained: Any = train(
         model, options.out / "work" / DATASET / "data.yaml", options.out / "work" / "baseline",
         epochs=options.epochs, imgsz=options.imgsz, seed=options.seed, recipe=BASELINE,
-        threads=options.jobs,
+        threads=os.cpu_count() or 1,
     )  # fmt: skip
     trained.names = dict(enumerate(classes))
     baseline = round_to_half(normalise(trained))
@@ -118,18 +114,13 @@ def train_baseline(options: argparse.Namespace, workspace: Workspace) -> None:
 
 
 def run_rows(rows: list[str], options: argparse.Namespace) -> None:
-    """Each row in its own process, `--jobs` at a time.
-
-    One that would be left over runs first and alone, on all threads: no core stands idle.
-    """
+    """Each row in its own process, `--jobs` at a time: as many as there are keep all cores busy
+    to the end, where two at a time would leave an odd one alone."""
     waiting, running = list(rows), dict[str, subprocess.Popen[bytes]]()
-    alone = waiting.pop() if len(waiting) % options.jobs == 1 and options.jobs > 1 else None
-    if alone:
-        _finish(alone, _start_row(alone, options, threads=options.jobs).wait())
     while waiting or running:
         while waiting and len(running) < options.jobs:
             row = waiting.pop(0)
-            running[row] = _start_row(row, options, threads=1)
+            running[row] = _start_row(row, options)
         time.sleep(0.5)
         for row, process in list(running.items()):
             code = process.poll()
@@ -148,11 +139,11 @@ def _finish(row: str, code: int) -> None:
         raise SystemExit(1)
 
 
-def _start_row(row: str, options: argparse.Namespace, threads: int) -> subprocess.Popen[bytes]:
+def _start_row(row: str, options: argparse.Namespace) -> subprocess.Popen[bytes]:
     with (options.out / "work" / f"{row}.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, __file__, *sys.argv[1:], "--row", row],
-            stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+            stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 
 
@@ -188,7 +179,9 @@ def _plain(options: argparse.Namespace, workspace: Workspace) -> tuple[Any, list
     evaluate = _evaluator(options, workspace)
     for t in range(1, options.iterations + 1):
         goal = macs * options.keep ** (t / options.iterations)
-        model = prune_to(model, options.row, goal, options.imgsz, options.seed + t)
+        model = prune_to(
+            model, options.row, goal, options.imgsz, options.seed + t, options.round_to
+        )
         before.append(evaluate(model).map50)
         print(options.row, t, count_cost(model, options.imgsz).macs / macs, before, flush=True)
         model = _tune(
@@ -207,14 +200,12 @@ def _ours(options: argparse.Namespace, workspace: Workspace) -> tuple[Any, list[
     from msip_core.events import Payload, Stage
     from msip_core.pruning.loop import run
 
-    method, _, step = options.row.rpartition("-") if options.row.endswith("-8") else (
-        options.row, "", "1")  # fmt: skip
     config = PruneConfig(
         name=options.row, dataset=DATASET, model=BASELINE_ID, imgsz=options.imgsz, batch=BATCH,
-        device="cpu", seed=options.seed, method=method, keep_macs=options.keep,
+        device="cpu", seed=options.seed, method=options.row, keep_macs=options.keep,
         iterations=options.iterations, max_map50_drop=None,
         finetune=TrainingRecipe(epochs=options.finetune, **FINETUNE),
-        limits=AllocationOptions(round_to=int(step)),  # type: ignore[arg-type]
+        limits=AllocationOptions(round_to=options.round_to),
         # The table of the method sheet has static weights.
         msip=MsipOptions(dynamic_weights=False),
     )  # fmt: skip
@@ -324,6 +315,7 @@ def write_table(options: argparse.Namespace, seconds: float) -> None:
         "weights": options.weights.name if options.weights else "from scratch",
         "seed": options.seed, "imgsz": options.imgsz, "epochs": options.epochs,
         "iterations": options.iterations, "finetune": options.finetune, "keep": options.keep,
+        "round_to": options.round_to,
         "seconds_of_this_call": round(seconds), "test_images": rows[0]["images"],
         "core_minutes": _core_minutes(rows),
     }  # fmt: skip
@@ -374,12 +366,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--finetune", type=int, default=2, help="epochs after each cut")
     parser.add_argument("--keep", type=float, default=1 / 3, help="share of the MACs left")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--round-to", type=int, choices=(1, 8), default=8, help="widths' multiple")
+    parser.add_argument("--jobs", type=int, default=len(ROWS), help="rows side by side")
     parser.add_argument(
         "--rows",
         nargs="*",
         choices=list(ROWS),
-        help="only these; also there: what more epochs, and widths in eights, do",
+        help="only these; also there: what as many more epochs do for the baseline",
     )
     parser.add_argument("--row", choices=list(ROWS), help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -24,15 +24,19 @@ METHODS: dict[str, tuple[Any, bool]] = {
     "lamp": (partial(tp.importance.LAMPImportance, p=2), True),
 }
 _HALVINGS = 8
+_TRACED = 64  # pixels: a small image shows the same graph, and MACs grow with the area
 
 
-def prune_to(model: nn.Module, method: str, macs: float, imgsz: int, seed: int) -> nn.Module:
+def prune_to(
+    model: nn.Module, method: str, macs: float, imgsz: int, *, seed: int, round_to: int = 1
+) -> nn.Module:
     """A copy of `model` pruned by `method` to the ratio whose MACs come nearest to `macs`."""
     low, high = 0.0, 0.95
     best: tuple[float, nn.Module] | None = None
     for _ in range(_HALVINGS):
         ratio = (low + high) / 2
-        pruned, left = _prune(model, method, ratio, imgsz, seed)
+        pruned, left = _prune(model, method, ratio, seed, round_to)
+        left *= (imgsz / _TRACED) ** 2
         if best is None or abs(left - macs) < best[0]:
             best = (abs(left - macs), pruned)
         low, high = (ratio, high) if left > macs else (low, ratio)
@@ -41,7 +45,7 @@ def prune_to(model: nn.Module, method: str, macs: float, imgsz: int, seed: int) 
 
 
 def _prune(
-    model: nn.Module, method: str, ratio: float, imgsz: int, seed: int
+    model: nn.Module, method: str, ratio: float, seed: int, round_to: int
 ) -> tuple[nn.Module, float]:
     random.seed(seed)
     np.random.seed(seed)
@@ -52,10 +56,10 @@ def _prune(
     for parameter in pruned.parameters():
         parameter.requires_grad_(True)
     importance, ranked_together = METHODS[method]
-    example = torch.zeros(1, 3, imgsz, imgsz)
+    example = torch.zeros(1, 3, _TRACED, _TRACED)
     pruner = tp.pruner.BasePruner(
         pruned, example, importance=importance(), pruning_ratio=ratio,
-        global_pruning=ranked_together,
+        global_pruning=ranked_together, round_to=round_to if round_to > 1 else None,
         ignored_layers=[b[2] for bs in (head.cv2, head.cv3) for b in bs] + [head.dfl],
     )  # fmt: skip
     pruner.step()

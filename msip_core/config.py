@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
@@ -370,10 +370,7 @@ RunConfig = Annotated[TrainConfig | PruneConfig, Field(discriminator="kind")]
 _RUN_CONFIG: TypeAdapter[TrainConfig | PruneConfig] = TypeAdapter(RunConfig)
 
 
-RunConfigs: TypeAlias = TrainConfig | PruneConfig
-
-
-def parse_run_config(value: dict[str, Any]) -> RunConfigs:
+def parse_run_config(value: dict[str, Any]) -> TrainConfig | PruneConfig:
     """Check a run config that came from JSON; one sentence per wrong setting."""
     try:
         return _RUN_CONFIG.validate_python(value)
@@ -381,7 +378,9 @@ def parse_run_config(value: dict[str, Any]) -> RunConfigs:
         raise ConfigError(explain(error)) from error
 
 
-def with_settings(config: TrainConfig | PruneConfig, changes: Sequence[str]) -> RunConfigs:
+def with_settings(
+    config: TrainConfig | PruneConfig, changes: Sequence[str]
+) -> TrainConfig | PruneConfig:
     """The config with some settings changed by their dotted names, as `msip.fusion=pool`.
 
     Values are JSON where they can be read as such, else text.

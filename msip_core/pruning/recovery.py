@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from msip_core import catalog
-from msip_core.config import PruneConfig, TrainingRecipe
+from msip_core.config import DistillOptions, PruneConfig, TrainingRecipe
 from msip_core.detector.extras import ExtraLoss
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.detector.pool import DataPool
@@ -34,6 +34,8 @@ from msip_core.pruning.distillation import (
     feature_error,
 )
 from msip_core.pruning.group_sparsity import GroupDecay
+
+Recovery = Callable[..., FitResult]
 
 
 @dataclass(frozen=True)
@@ -79,45 +81,37 @@ def finetune(
     return result._replace(model=_laid_out(result.model, torch.contiguous_format))
 
 
-def cwd(
-    model: DetectionModel,
-    config: PruneConfig,
-    recipe: TrainingRecipe,
-    *,
-    workdir: Path,
-    pool: DataPool,
-    iteration: int,
-    ctx: RunContext,
-    aids: Aids,
-) -> FitResult:
-    """`finetune` with channel-wise distillation from the network before any cut."""
-    divergence = partial(channel_wise, temperature=config.distill.temperature)
-    extra = _distillation(
-        model, config, aids, method="cwd", divergence=divergence, pool=pool, ctx=ctx
-    )
-    return finetune(
-        model, config, recipe, workdir=workdir, pool=pool, iteration=iteration, ctx=ctx, extra=extra
-    )
+def _distilling(method: str, divergence: Callable[[DistillOptions], Divergence]) -> Recovery:
+    """`finetune` beside the network before any cut, at this divergence from it."""
+
+    def recover(
+        model: DetectionModel,
+        config: PruneConfig,
+        recipe: TrainingRecipe,
+        *,
+        workdir: Path,
+        pool: DataPool,
+        iteration: int,
+        ctx: RunContext,
+        aids: Aids,
+    ) -> FitResult:
+        teacher = aids.teacher()
+        if pool.device == "cpu":
+            teacher = _laid_out(copy_model(teacher), torch.channels_last)
+        extra = Distillation(
+            teacher, model, method=method, divergence=divergence(config.distill),
+            options=config.distill, calibration=aids.calibration, tick=stop_or_beat(ctx),
+        )  # fmt: skip
+        return finetune(
+            model, config, recipe,
+            workdir=workdir, pool=pool, iteration=iteration, ctx=ctx, extra=extra,
+        )  # fmt: skip
+
+    return recover
 
 
-def feature(
-    model: DetectionModel,
-    config: PruneConfig,
-    recipe: TrainingRecipe,
-    *,
-    workdir: Path,
-    pool: DataPool,
-    iteration: int,
-    ctx: RunContext,
-    aids: Aids,
-) -> FitResult:
-    """`finetune` while feature maps are drawn to those of the network before any cut."""
-    extra = _distillation(
-        model, config, aids, method="feature", divergence=feature_error, pool=pool, ctx=ctx
-    )
-    return finetune(
-        model, config, recipe, workdir=workdir, pool=pool, iteration=iteration, ctx=ctx, extra=extra
-    )
+cwd = _distilling("cwd", lambda options: partial(channel_wise, temperature=options.temperature))
+feature = _distilling("feature", lambda _: feature_error)
 
 
 def check_recovery(config: PruneConfig, model: DetectionModel) -> None:
@@ -128,19 +122,6 @@ def check_recovery(config: PruneConfig, model: DetectionModel) -> None:
     """
     if catalog.find("recovery", config.recovery).needs_teacher:
         check_layers(model, config.distill)
-
-
-def _distillation(
-    model: DetectionModel, config: PruneConfig, aids: Aids, *, method: str, divergence: Divergence,
-    pool: DataPool, ctx: RunContext,
-) -> Distillation:  # fmt: skip
-    teacher = aids.teacher()
-    if pool.device == "cpu":
-        teacher = _laid_out(copy_model(teacher), torch.channels_last)
-    return Distillation(
-        teacher, model, method=method, divergence=divergence, options=config.distill,
-        calibration=aids.calibration, tick=stop_or_beat(ctx),
-    )  # fmt: skip
 
 
 def _laid_out(model: DetectionModel, order: torch.memory_format) -> DetectionModel:

@@ -73,7 +73,7 @@ def settle_ratios(parts: RunParts) -> None:
 def _settled(parts: RunParts, allocation: RatioAllocation) -> dict[str, Any]:
     """Ratios, what they leave unscaled, and how they were found."""
     started, map50 = time.perf_counter(), None
-    problem = NetworkProblem(parts)
+    problem = NetworkProblem(parts, scored=isinstance(allocation, SearchedAllocation))
     table = problem.table
     if isinstance(allocation, SearchedAllocation):
         parts.ctx.check_stop()
@@ -109,10 +109,15 @@ def search_units(config: PruneConfig, kind: type, *, val: int, calibration: int)
 
 
 class NetworkProblem:
-    """The unpruned network of a run as a `SearchProblem`."""
+    """The unpruned network of a run as a `SearchProblem`.
 
-    def __init__(self, parts: RunParts) -> None:
-        config = parts.config
+    Attributes:
+        scored: channels go in the order of the run's criterion. Preset ratios try nothing, so
+            they need no order and no calibration pass.
+    """
+
+    def __init__(self, parts: RunParts, *, scored: bool = True) -> None:
+        config, self.scored = parts.config, scored
         self.parts, self.ctx, self.options = parts, parts.ctx, config.search
         self.iterations, self.seed = config.iterations, seed_from(config.seed, 0, FOLDER)
         self.folder = parts.folder.root / FOLDER
@@ -130,9 +135,9 @@ class NetworkProblem:
     def table(self) -> GroupTable:
         budget = Budget(self._network, list(self._groups.values()), self.parts.config.imgsz)
         may_lose = self.parts.granularity.open_groups(self._network, budget.names)
-        return GroupTable(
-            budget, self._scores(), widths_of(budget), may_lose, meter=self.parts.goal.meter
-        )
+        flat = {n: np.zeros(w) for n, w in zip(budget.names, budget.widths, strict=True)}
+        scores = self._scores() if self.scored else flat
+        return GroupTable(budget, scores, widths_of(budget), may_lose, meter=self.parts.goal.meter)
 
     @cached_property
     def layers(self) -> dict[str, LayerFacts]:
