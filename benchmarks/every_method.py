@@ -1,11 +1,13 @@
 """Every method of the catalog, end to end on YOLOv8: goal asked, goal reached, seconds.
 
     python benchmarks/every_method.py --size n --out DIR [--only hrank cwd ...]
+    python benchmarks/every_method.py --workspace W --data DATASET --model BASELINE --out DIR
 
-Draws a small dataset, builds YOLOv8n or s from scratch (shape and time, not accuracy), and makes
-one whole run of the product for each strategy: each criterion with the allocation it came with,
-each allocation by L2, each granularity and each recovery by MSIP. Runs that are done are kept in
-OUT/rows and not repeated. A goal that a method cannot reach is asked as far as it goes.
+Draws a small dataset and builds YOLOv8n or s from scratch (shape and time, not accuracy), or takes
+a trained baseline and the images of a workspace. Makes one whole run of the product for each
+strategy: each criterion with the allocation it came with, each allocation by L2, each granularity
+and each recovery by MSIP. Runs that are done are kept in OUT/rows and not repeated. A goal that a
+method cannot reach is asked as far as it goes.
 """
 
 from __future__ import annotations
@@ -44,15 +46,16 @@ SEARCH = SearchOptions(
 
 def main() -> None:
     options = _options()
-    workspace = Workspace.open(options.out / "work" / "workspace")
-    (options.out / "work" / ".gitignore").write_text("*\n", encoding="utf-8")
+    workspace = Workspace.open(options.workspace or options.out / "work" / "workspace")
     workspace.isolate_libraries()
-    model = prepare(workspace, options)
+    if options.model is None:
+        (options.out / "work" / ".gitignore").write_text("*\n", encoding="utf-8")
+        options.data, options.model = "drawn", prepare(workspace, options)
     for family, name, changes in plan():
         row = options.out / "rows" / f"{family}-{name}.json"
         if row.is_file() or (options.only and name not in options.only):
             continue
-        write_json(row, one_run(workspace, model, f"{family}-{name}", changes, options))
+        write_json(row, one_run(workspace, f"{family}-{name}", changes, options))
         print(json.loads(row.read_text(encoding="utf-8")), flush=True)
     write_tables(options)
 
@@ -97,15 +100,14 @@ def prepare(workspace: Workspace, options: argparse.Namespace) -> str:
 
 
 def one_run(
-    workspace: Workspace, model: str, run_id: str, changes: dict[str, Any],
-    options: argparse.Namespace,
-) -> dict[str, Any]:  # fmt: skip
+    workspace: Workspace, run_id: str, changes: dict[str, Any], options: argparse.Namespace
+) -> dict[str, Any]:
     """One whole run; what came out."""
     from msip_core.pruning.loop import run
 
     usual: dict[str, Any] = {
-        "name": run_id, "dataset": "drawn", "model": model, "imgsz": options.imgsz, "batch": 4,
-        "device": "cpu", "iterations": 4, "keep_macs": 0.335, "max_map50_drop": None,
+        "name": run_id, "dataset": options.data, "model": options.model,
+        "imgsz": options.imgsz, "batch": 4, "device": "cpu", "iterations": 4, "keep_macs": 0.335, "max_map50_drop": None,
         "calibration": CalibrationConfig(batches=2, batch=4, micro_batch=4), "search": SEARCH,
         "finetune": TrainingRecipe(epochs=0),
     }  # fmt: skip
@@ -117,6 +119,7 @@ def one_run(
     return {
         "run": run_id, "asked": config.goal[1], "reached": final.macs_ratio,
         "stopped_by": final.stopped_by, "iterations": len(records),
+        "map50_first_cut": records[0].map50_before, "map50": final.metrics.map50,
         "score_seconds": sum(r.seconds["importance"] for r in records) / len(records),
         "cut_seconds": sum(r.seconds["pruning"] for r in records) / len(records),
         "seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - busy,
@@ -157,17 +160,19 @@ def write_tables(options: argparse.Namespace) -> None:
         if (path := options.out / "rows" / f"{family}-{name}.json").is_file()
     ]
     facts = {
-        "model": f"YOLOv8{options.size}, from scratch", "imgsz": options.imgsz,
+        "model": options.model, "data": options.data, "imgsz": options.imgsz,
         "processor": describe_device("cpu").name, "cores": os.cpu_count(),
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "ultralytics", "torch-pruning")},
     }  # fmt: skip
     write_json(options.out / "every_method.json", {"facts": facts, "rows": [r for *_, r in rows]})
     lines = [
-        "| family | strategy | MACs asked | MACs reached | score, s | cut, s | whole run, s |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| family | strategy | MACs asked | MACs reached | mAP50 after first cut | at the end | "
+        "score, s | cut, s | whole run, s |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         *(
             f"| {family} | `{name}` | {row['asked']:.3f} | {row['reached']:.3f} | "
+            f"{row['map50_first_cut']:.3f} | {row['map50']:.3f} | "
             f"{row['score_seconds']:.1f} | {row['cut_seconds']:.1f} | {row['seconds']:.0f} |"
             for family, name, row in rows
         ),
@@ -184,7 +189,10 @@ def write_tables(options: argparse.Namespace) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--size", choices=("n", "s"), default="n")
+    parser.add_argument("--size", choices=("n", "s"), default="n", help="of the drawn one")
+    parser.add_argument("--workspace", type=Path, help="one with a trained baseline")
+    parser.add_argument("--data", help="dataset of the workspace")
+    parser.add_argument("--model", help="baseline of the workspace")
     parser.add_argument("--imgsz", type=int, default=128)
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/every_method_n"))

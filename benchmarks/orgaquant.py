@@ -180,8 +180,9 @@ def _plain(options: argparse.Namespace, workspace: Workspace) -> tuple[Any, list
     for t in range(1, options.iterations + 1):
         goal = macs * options.keep ** (t / options.iterations)
         model = prune_to(
-            model, options.row, goal, options.imgsz, options.seed + t, options.round_to
-        )
+            model, options.row, goal, options.imgsz,
+            seed=options.seed + t, round_to=options.round_to,
+        )  # fmt: skip
         before.append(evaluate(model).map50)
         print(options.row, t, count_cost(model, options.imgsz).macs / macs, before, flush=True)
         model = _tune(

@@ -31,6 +31,7 @@ class Entry:
             compares them: inside each layer, or in one ranking of the whole network.
         needs_teacher: the unpruned network runs along while training (recoveries only).
         searches: it tries out networks before the first cut (allocations only).
+        least_images: fewest calibration images that it can score from (criteria only).
     """
 
     name: str
@@ -44,6 +45,7 @@ class Entry:
     ranking: Ranking = "any"
     needs_teacher: bool = False
     searches: bool = False
+    least_images: int = 1
 
     def load(self) -> Any:
         """Import the strategy's class or function."""
@@ -150,7 +152,7 @@ _ENTRIES = (
         "nisp-inffs", "NISP with Inf-FS",
         "NISP that starts from how varied and how independent the last responses are.",
         "Yu et al. 2018, arXiv:1711.05908; Roffo et al. 2015", "nisp:NispInfFsImportance",
-        needs_data=True, ranking="layer",
+        needs_data=True, ranking="layer", least_images=3,
     ),
     _criterion(
         "random", "Random", "Removes channels by lot: the floor that any method must beat.",

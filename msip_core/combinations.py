@@ -28,6 +28,7 @@ def check_combination(config: PruneConfig) -> None:
     find("granularity", config.granularity)
     recovery = find("recovery", config.recovery)
     _check_ranking(criterion, allocation)
+    _check_images(criterion, config.calibration.batches * config.calibration.batch)
     _check_ablation(config)
     _check_blocks(config)
     _check_search(config, allocation)
@@ -54,6 +55,14 @@ def _check_ranking(criterion: Entry, allocation: Entry) -> None:
         )
 
 
+def _check_images(criterion: Entry, images: int) -> None:
+    if images < criterion.least_images:
+        raise ConfigError(
+            f"{criterion.label} compares responses over at least {criterion.least_images} "
+            f"calibration images, and this run asks for {images}: raise the calibration batches."
+        )
+
+
 def _check_ablation(config: PruneConfig) -> None:
     if not config.adaptive_threshold and config.allocation not in (None, "uniform"):
         raise ConfigError(
@@ -63,7 +72,7 @@ def _check_ablation(config: PruneConfig) -> None:
 
 
 def _check_search(config: PruneConfig, allocation: Entry) -> None:
-    """A search tries widths of channels, at equal multiply-adds or parameters."""
+    """A search tries widths of channels."""
     if not allocation.searches:
         return
     if config.granularity not in ("channels", "modules"):
@@ -71,11 +80,6 @@ def _check_search(config: PruneConfig, allocation: Entry) -> None:
             f"The allocation '{allocation.label}' tries out how many channels each layer can "
             f"lose, which the granularity '{config.granularity}' does not leave open: choose the "
             "granularity 'channels'."
-        )
-    if config.goal[0] == "latency":
-        raise ConfigError(
-            f"The allocation '{allocation.label}' compares networks on paper, where milliseconds "
-            "are not known: choose a share of the multiply-adds or of the parameters."
         )
 
 

@@ -233,8 +233,10 @@ class SearchOptions(Frozen):
         grid: `sensitivity` removes these shares of each group.
         trials: `search` tries so many sets of ratios.
         space: `search` looks for one ratio a stage (3), or one a module (22 in YOLOv8).
+        sampler: `search` proposes ratios by a tree-structured Parzen estimator, or breeds them.
         finalists: `search` tunes so many of its best trials shortly and keeps the best of them.
         episodes, random_episodes: `amc` walks over the network so often, first by lot.
+        reward: `amc` learns mAP50 within the goal, or accuracy and multiply-adds in one number.
         candidates: `netadapt` tries so many groups at each step; 0 tries all.
         first_step, step_decay: `netadapt` frees this share of the MACs in its first step, and in
             each step this factor of the step before.
@@ -250,9 +252,11 @@ class SearchOptions(Frozen):
     )
     trials: int = Field(default=60, ge=1, le=10_000)
     space: Literal["stages", "modules"] = "stages"
+    sampler: Literal["tpe", "evolution"] = "tpe"
     finalists: int = Field(default=3, ge=0, le=20)
     episodes: int = Field(default=300, ge=1, le=10_000)
     random_episodes: int = Field(default=100, ge=1)
+    reward: Literal["within-goal", "with-cost"] = "within-goal"
     candidates: int = Field(default=8, ge=0)
     first_step: float = Field(default=0.025, gt=0, lt=1)
     step_decay: float = Field(default=0.96, gt=0, le=1)

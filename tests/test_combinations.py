@@ -63,13 +63,22 @@ def test_an_unknown_name_is_answered_with_the_known_ones(setting: str) -> None:
         check_combination(config(**{setting: "nonsense"}))
 
 
+def test_a_criterion_that_compares_images_is_refused_fewer_than_it_can_compare() -> None:
+    from msip_core.importance.inffs import LEAST_IMAGES
+
+    least = CRITERIA["nisp-inffs"].least_images
+    assert least == LEAST_IMAGES
+    check_combination(config(method="nisp-inffs", calibration={"batches": 1, "batch": least}))
+    with pytest.raises(ConfigError, match="at least 3 calibration images, and this run asks for 2"):
+        check_combination(config(method="nisp-inffs", calibration={"batches": 1, "batch": 2}))
+
+
 @pytest.mark.parametrize("name", [n for n, entry in ALLOCATIONS.items() if entry.searches])
-def test_a_search_wants_free_channels_and_a_goal_that_is_known_on_paper(name: str) -> None:
+def test_a_search_wants_free_channels_and_takes_any_goal(name: str) -> None:
     search = {"method": "l2", "allocation": name}
     check_combination(config(**search, keep_params=0.5))
+    check_combination(config(**search, keep_latency=0.5))
     check_combination(config(**search, granularity="modules"))
 
     with pytest.raises(ConfigError, match="choose the granularity 'channels'"):
         check_combination(config(**search, granularity="mixed"))
-    with pytest.raises(ConfigError, match="milliseconds are not known"):
-        check_combination(config(**search, keep_latency=0.5))

@@ -6,11 +6,16 @@ An episode is one pass in the order of the network. At each group the agent sees
     MACs freed so far, MACs of the groups to come                              share of all MACs
     previous action
 
-and keeps the share a in [.2, 1] of its channels, rounded to the run's multiple and clipped so that
-the groups to come, at their lowest widths, can still meet the budget: every episode meets it. The
-reward of all its steps is the mAP50 of the untuned network, less the moving average of earlier
-rewards (resource-constrained AMC). The first episodes are drawn by lot; then the noise has a
-standard deviation of .5 * .95^n. The best episode's widths are the result.
+and keeps the share a in [.2, 1] of its channels, rounded to the run's multiple. All steps of an
+episode have one reward, less the moving average of earlier rewards:
+
+    within-goal   mAP50 of the untuned network; shares are clipped so that the groups to come, at
+                  their lowest widths, can still meet the budget: every episode meets it
+    with-cost     -(1 - mAP50) * log(MACs) of it; shares are free, so the agent looks for the size
+                  that accuracy allows, and the run scales what it found to its goal
+
+The first episodes are drawn by lot; then the noise has a standard deviation of .5 * .95^n. The
+widths of the best episode are the result.
 
 The channels that go are those of the run's criterion (the paper: L1), and batch norm is
 recalibrated where the paper refits the next layer by least squares.
@@ -68,15 +73,16 @@ class AmcAllocation(SearchedAllocation):
         options, road = problem.options, Road(problem, self.floor(problem), self.limits.round_to)
         groups = len(problem.table.names)
         agent = Agent(road.features, LEAST, 1.0, REMEMBERED * groups, problem.seed)
-        rewards: list[float] = []
-        best: tuple[float, Widths] | None = None
+        tried: list[float] = []
+        best: tuple[float, float, Widths] | None = None
         for n in range(options.episodes):
             problem.tick(n / options.episodes)
             episode = road.walk(_chooser(agent, n - options.random_episodes))
-            reward = problem.trial(episode.widths)
-            rewards.append(reward)
+            map50 = problem.trial(episode.widths)
+            tried.append(map50)
+            reward = road.reward(map50, episode.widths)
             if best is None or reward > best[0]:
-                best = (reward, episode.widths)
+                best = (reward, map50, episode.widths)
             for transition in transitions(episode, reward):
                 agent.remember(transition)
             if n >= options.random_episodes:
@@ -85,12 +91,12 @@ class AmcAllocation(SearchedAllocation):
                     agent.learn()
             agent.rewarded(reward)
         assert best is not None  # there is at least one episode
-        write_json(problem.folder / "episodes.json", {"map50": rewards})
+        write_json(problem.folder / "episodes.json", {"map50": tried})
         problem.say(
-            f"AMC: mAP50 {np.mean(rewards[: options.random_episodes]):.3f} on average by lot, "
-            f"{np.mean(rewards[-10:]):.3f} in the last episodes, {best[0]:.3f} in the best."
+            f"AMC: mAP50 {np.mean(tried[: options.random_episodes]):.3f} on average by lot, "
+            f"{np.mean(tried[-10:]):.3f} in the last episodes, {best[1]:.3f} in the best."
         )
-        return Found(ratios_of(problem.table, best[1]), best[0])
+        return Found(ratios_of(problem.table, best[2]), best[1])
 
 
 def _chooser(agent: Agent, learned: int) -> Choice:
@@ -112,13 +118,21 @@ class Road:
     def __init__(self, problem: SearchProblem, low: Widths, multiple: int) -> None:
         self.table, self.budget = problem.table, problem.table.budget
         self.original = problem.table.original
-        self.goal, self.low, self.multiple = problem.window.high, low, multiple
+        self.low, self.multiple = low, multiple
+        self._weighs_cost = problem.options.reward == "with-cost"
+        self.goal = np.inf if self._weighs_cost else problem.window.high
         self._own = self._macs_of_each()
         self._static = _normalised(self._facts(problem))
         self.features = self._static.shape[1] + 3
 
+    def reward(self, map50: float, widths: Widths) -> float:
+        """What all steps of an episode are told."""
+        if not self._weighs_cost:
+            return map50
+        return -(1 - map50) * float(np.log(self.budget.macs(widths)))
+
     def walk(self, choose: Choice) -> Episode:
-        """One episode; its widths meet the budget."""
+        """One episode; its widths meet the budget, unless the reward weighs costs itself."""
         widths = self.budget.widths.copy()
         visits: list[Visit] = []
         previous = 1.0

@@ -179,7 +179,7 @@ class _Walk:
             self.loss[candidate.group] = pays(tried, step, self.problem.options.accept)
 
     def _done(self, step: Step, candidates: Sequence[Candidate], n: int) -> float:
-        to_go = max(self.start - self.goal, 1.0)
+        to_go = self.start - self.goal  # above 0, or there would be no step
         this = (step.resource - candidates[n].resource) / to_go * n / len(candidates)
         return min(1.0, (self.start - step.resource) / to_go + this)
 

@@ -1,4 +1,5 @@
-"""Automatic search: Optuna's tree-structured Parzen estimator over stage or module ratios.
+"""Automatic search over stage or module ratios: Optuna's tree-structured Parzen estimator, or its
+genetic algorithm (NSGA-II, which with one objective is selection, crossover and mutation).
 
 One ratio for each stage (backbone, neck, head), or one for each module of YOLOv8's list. Every set
 of ratios is brought to the goal by the scalar of all methods, so all trials cost the same; the
@@ -8,7 +9,8 @@ tried first. The best few trials are then tuned for some steps, and the best of 
 The study lives in memory: its sampler is seeded, and a search that goes on is told the finished
 trials again, so that it proposes what an unbroken one would (Optuna's own storage would start the
 sampler's random numbers anew).
-Source: Bergstra et al. 2011, NeurIPS 24:2546; Akiba et al. 2019, arXiv:1907.10902.
+Source: Bergstra et al. 2011, NeurIPS 24:2546; Deb et al. 2002, doi:10.1109/4235.996017; Akiba et
+al. 2019, arXiv:1907.10902.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ from msip_core.config import SearchOptions
 from msip_core.workspace import write_json
 
 _TUNING = 0.1  # share of the progress that tuning the finalists takes
+_GENERATIONS = 6  # that the trials of an evolution are divided into
+_FEWEST = 4  # trials of a generation
 
 
 class TpeAllocation(SearchedAllocation):
@@ -47,7 +51,7 @@ class TpeAllocation(SearchedAllocation):
     def search(self, problem: SearchProblem) -> Found:
         options, names = problem.options, problem.table.names
         keys, owner = _space(names, options.space)
-        study = _study(problem.seed)
+        study = _study(options, problem.seed)
         for start in _starts(keys, names, owner):
             study.enqueue_trial(start)
         tried: list[tuple[float, Widths, dict[str, float]]] = []
@@ -111,9 +115,13 @@ def _starts(
     return [even, preset]
 
 
-def _study(seed: int) -> optuna.Study:
+def _study(options: SearchOptions, seed: int) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(seed=seed % 2**32)
+    seed %= 2**32
+    sampler: optuna.samplers.BaseSampler = optuna.samplers.TPESampler(seed=seed)
+    if options.sampler == "evolution":
+        size = max(_FEWEST, options.trials // _GENERATIONS)
+        sampler = optuna.samplers.NSGAIISampler(population_size=size, seed=seed)
     return optuna.create_study(direction="maximize", sampler=sampler)
 
 

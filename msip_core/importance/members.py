@@ -75,7 +75,7 @@ def members(group: Any) -> Iterator[Member]:
     """Every convolution and batch norm of a torch-pruning group that holds weights."""
     place = {index: i for i, index in enumerate(group[0].idxs)}
     for item in group.items:
-        kind = _kind(item.dep)
+        kind = _member_kind(item.dep)
         if kind is None:
             continue
         keep = [i for i, root in enumerate(item.root_idxs) if root in place]
@@ -95,7 +95,7 @@ def _own_norm(node: Any) -> nn.Module | None:
     return next((m for m in follows if isinstance(m, nn.modules.batchnorm._BatchNorm)), None)
 
 
-def _kind(dep: Any) -> Kind | None:
+def _member_kind(dep: Any) -> Kind | None:
     layer, handler = dep.layer, dep.pruning_fn
     if isinstance(layer, nn.modules.batchnorm._BatchNorm):
         return "norm" if layer.affine else None

@@ -17,12 +17,18 @@ from msip_core import catalog
 from msip_core.config import PruneConfig
 from msip_core.events import EpochRecord, Payload, ProgressRecord, RunContext
 from msip_core.pruning.granularity import granularity_of
+from msip_core.pruning.stopwatch import needs_milliseconds
 from msip_core.workspace import Workspace
 
 TRAIN_COST = 3.0  # forward and backward, in forwards
 SPEED_EXPONENT = 0.5  # a third of the MACs takes .6 of the time, not .33 (measured .4 to .7)
 FIXED_COST = 20.0  # building graphs, cutting, reading and writing, in forwards
 SEARCH = ("search", 0)  # key of the part before the iterations, where ratios are searched
+LAYERS = ("layers", 0)  # and of the one in which single layers are timed
+# 20 runs of each layer at 25 pairs of widths, of which the mean is .28 of the layer; in forwards.
+_TABLE = 140.0
+_TIMED = 45.0  # forwards in which one network is timed, beside the unpruned one
+_CUTS = 2.0  # that the last iteration of a goal in milliseconds makes and times, as a rule
 
 
 @dataclass(frozen=True)
@@ -33,13 +39,15 @@ class Part:
     units: float
 
 
-def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: int,
-         trials: bool, blocks: int = 0, search: float = 0.0) -> list[Part]:  # fmt: skip
+def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: int, trials: bool,
+         blocks: int = 0, search: float = 0.0, table: bool = True) -> list[Part]:  # fmt: skip
     """All parts of a run in order, for so many images and blocks that could be removed; `search` is
-    the cost of its search."""
+    the cost of its search, `table` whether it must time single layers, if it counts milliseconds.
+    """
     granularity, (_, keep) = granularity_of(config), config.goal
     try_blocks = {"map50": (blocks + 1) * val, "gamma": 0, "cosine": calibration}
-    parts = [Part(("baseline", 0), val + FIXED_COST)]
+    parts = [Part(LAYERS, _TABLE)] if table and needs_milliseconds(config) else []
+    parts.append(Part(("baseline", 0), val + FIXED_COST))
     if config.preparation:
         parts.append(Part(("fit", 0), config.preparation.epochs * (TRAIN_COST * train + val)))
     if search:
@@ -56,7 +64,7 @@ def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: i
             parts.append(Part(("blocks", t), before * try_blocks[config.block_score]))
         parts += [
             Part(("importance", t), before * score),
-            Part(("pruning", t), after * FIXED_COST),
+            Part(("pruning", t), after * FIXED_COST + _timing(config, t, after)),
             Part(("before", t), after * (2 * val + calibration)),
             Part(
                 ("fit", t), config.finetune.epochs * (after * (TRAIN_COST * train + val) + taught)
@@ -65,6 +73,13 @@ def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: i
         ]
     parts.append(Part(("final", config.iterations), (1 + keep) * test + FIXED_COST))
     return parts
+
+
+def _timing(config: PruneConfig, t: int, after: float) -> float:
+    """Cost of measuring what iteration `t` has cut, where the goal is in milliseconds."""
+    if config.goal[0] != "latency":
+        return 0.0
+    return _TIMED * (1 + after) * (_CUTS if t == config.iterations else 1.0)
 
 
 class Clock:

@@ -43,14 +43,14 @@ from msip_core.events import (
 from msip_core.importance.calibration import CalibrationSet, choose_images, load_calibration
 from msip_core.models import open_card
 from msip_core.pruning.bottlenecks import bottlenecks, count_bottlenecks
-from msip_core.pruning.clock import Clock, Part, plan
+from msip_core.pruning.clock import LAYERS, Clock, Part, plan
 from msip_core.pruning.folder import RunFolder, read_record
 from msip_core.pruning.granularity import granularity_of
 from msip_core.pruning.iteration import Feedback, Iteration, RunParts, uses_weights, widths_of
 from msip_core.pruning.recovery import check_recovery, finetune
 from msip_core.pruning.schedule import next_alpha, next_weights
 from msip_core.pruning.search import search_units, settle_ratios
-from msip_core.pruning.stopwatch import Stopwatch, needs_milliseconds
+from msip_core.pruning.stopwatch import Stopwatch, layers_to_time, needs_milliseconds
 from msip_core.pruning.surgery import channel_counts, prunable_groups
 from msip_core.workspace import Workspace
 
@@ -120,7 +120,11 @@ class PruneRun:
         """Measures milliseconds, if the run counts them; the table of layers is filled first."""
         if not needs_milliseconds(self.config):
             return None
-        return Stopwatch(self.config, self.ctx, self.source, budget)
+        if layers_to_time(self.config, budget, self.ctx.workspace.cache):
+            self.ctx.begin(LAYERS)
+        else:
+            self.ctx.skip(LAYERS)
+        return Stopwatch(self.config, self.ctx, self.source, budget, progress=self.ctx.advance)
 
     # --- before the iterations ---------------------------------------------------
 

@@ -43,6 +43,7 @@ from msip_core.pruning.granularity import Scene, granularity_of
 from msip_core.pruning.iteration import uses_weights, widths_of
 from msip_core.pruning.loop import allocation_of
 from msip_core.pruning.network import Network, open_network
+from msip_core.pruning.recovery import check_recovery
 from msip_core.pruning.schedule import final_window
 from msip_core.pruning.stopwatch import in_macs, needs_milliseconds
 from msip_core.pruning.surgery import prunable_groups
@@ -94,6 +95,7 @@ def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Pr
     network = open_network(workspace, config.model, config.imgsz)
     dataset = open_dataset(workspace, config.dataset)
     check_classes(network.model, dataset.classes)
+    check_recovery(config, network.model)
     scores, images = _scores(config, workspace, network, dataset, progress)
     progress(_CALIBRATING, "Choosing the channels")
     cut = one_cut(network, scores, config)

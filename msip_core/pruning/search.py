@@ -137,7 +137,11 @@ class NetworkProblem:
         may_lose = self.parts.granularity.open_groups(self._network, budget.names)
         flat = {n: np.zeros(w) for n, w in zip(budget.names, budget.widths, strict=True)}
         scores = self._scores() if self.scored else flat
-        return GroupTable(budget, scores, widths_of(budget), may_lose, meter=self.parts.goal.meter)
+        watch = self.parts.stopwatch
+        return GroupTable(
+            budget, scores, widths_of(budget), may_lose,
+            meter=self.parts.goal.meter, latency=watch.meter if watch else None,
+        )  # fmt: skip
 
     @cached_property
     def layers(self) -> dict[str, LayerFacts]:

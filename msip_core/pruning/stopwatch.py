@@ -10,6 +10,7 @@ measured, the prediction moved to what was found, and the cut made anew, until i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from msip_core.allocation.budget import Budget
@@ -59,8 +60,17 @@ def needs_milliseconds(config: PruneConfig) -> bool:
     return config.goal[0] == "latency" or config.limits.cost == "latency"
 
 
+def layers_to_time(config: PruneConfig, whole: Budget, cache: Path) -> int:
+    """How many single layers this computer has not timed yet, of those that a run must know."""
+    times = LayerTimes(cache, config.latency_format)
+    return len(times.lacks(whole.geometries().values()))
+
+
 class Stopwatch:
     """Times networks of one run.
+
+    Args:
+        progress: told which share of the table of layers is there.
 
     Attributes:
         meter: predicts milliseconds, moved to what the unpruned network takes.
@@ -70,13 +80,19 @@ class Stopwatch:
     def __init__(
         self, config: PruneConfig, ctx: RunContext, baseline: DetectionModel, whole: Budget, *,
         measure: Measure = measure_latency, timer: Timer | None = None,
+        progress: Callable[[float], None] = lambda _: None,
     ) -> None:  # fmt: skip
         self._config, self._ctx, self._baseline, self._measure = config, ctx, baseline, measure
         geometries = whole.geometries()
         times = LayerTimes(ctx.workspace.cache, config.latency_format, timer)
         if times.lacks(geometries.values()):
             ctx.emit(MilestoneRecord(message="Measuring single layers on this computer."))
-        times.measure(geometries.values(), self._tick)
+
+        def tick(done: float) -> None:
+            self._tick(done)
+            progress(done)
+
+        times.measure(geometries.values(), tick)
         folder = RunFolder(ctx.run_dir)
         stored = folder.read_json(_FILE)
         if stored is None:

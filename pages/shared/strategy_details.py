@@ -21,6 +21,19 @@ _RULES = {
     "score": mark("the least important first"),
 }
 _SPACES = {"stages": mark("3 stages"), "modules": mark("22 modules")}
+_SAMPLERS = {
+    "tpe": mark("an estimator that learns from all trials"),
+    "evolution": mark("crossing the best trials"),
+}
+_REWARDS = {
+    "within-goal": mark("accuracy at the goal"),
+    "with-cost": mark("accuracy and multiply-adds in one number"),
+}
+_ACCEPTED = {
+    "loss-per-saving": mark("the least accuracy lost for what it saves"),
+    "accuracy": mark("the highest accuracy"),
+}
+_USUAL = SearchOptions()
 
 
 def granularity_details(granularity: str) -> dict[str, Any]:
@@ -78,25 +91,49 @@ def search_details(allocation: str | None) -> dict[str, Any]:
         t("Networks are tried out before the first cut: this takes long, and can be paused."),
         icon=":material/hourglass:",
     )
-    usual = SearchOptions()
-    if allocation == "search":
-        left, right = st.columns(2)
-        with left:
-            trials = st.number_input(
-                t("Trials"), min_value=1, max_value=10_000, value=usual.trials, key="new:trials",
-                persist_state="session",
-            )  # fmt: skip
-        with right:
-            space = _pick("new:space", t("One ratio for each of"), _SPACES)
-        return {"search": SearchOptions.model_validate({"trials": trials, "space": space})}
-    if allocation == "amc":
+    details = {"search": _tpe_details, "amc": _amc_details, "netadapt": _netadapt_details}
+    asked = details[allocation]() if allocation in details else {}
+    return {"search": SearchOptions.model_validate(asked)}
+
+
+def _tpe_details() -> dict[str, Any]:
+    left, middle, right = st.columns(3)
+    with left:
+        trials = st.number_input(
+            t("Trials"), min_value=1, max_value=10_000, value=_USUAL.trials, key="new:trials",
+            persist_state="session",
+        )  # fmt: skip
+    with middle:
+        space = _pick("new:space", t("One ratio for each of"), _SPACES)
+    with right:
+        sampler = _pick("new:sampler", t("Ratios are proposed by"), _SAMPLERS)
+    return {"trials": trials, "space": space, "sampler": sampler}
+
+
+def _amc_details() -> dict[str, Any]:
+    left, right = st.columns(2)
+    with left:
         episodes = st.number_input(
             termed(t("Rounds of learning"), t("episodes")), min_value=2, max_value=10_000,
-            value=usual.episodes, key="new:episodes", persist_state="session",
+            value=_USUAL.episodes, key="new:episodes", persist_state="session",
         )  # fmt: skip
-        by_lot = min(usual.random_episodes, max(1, episodes // 3))
-        return {"search": SearchOptions(episodes=episodes, random_episodes=by_lot)}
-    return {}
+    with right:
+        reward = _pick("new:reward", termed(t("What it is praised for"), t("reward")), _REWARDS)
+    by_lot = min(_USUAL.random_episodes, max(1, episodes // 3))
+    return {"episodes": episodes, "random_episodes": by_lot, "reward": reward}
+
+
+def _netadapt_details() -> dict[str, Any]:
+    left, right = st.columns(2)
+    with left:
+        candidates = st.number_input(
+            termed(t("Layers tried at each step"), t("candidates")), min_value=0, max_value=1000,
+            value=_USUAL.candidates, key="new:candidates", persist_state="session",
+            help=t("The ones that paid best when they were last tried; 0 tries all."),
+        )  # fmt: skip
+    with right:
+        accept = _pick("new:accept", t("The layer that wins a step has"), _ACCEPTED)
+    return {"candidates": candidates, "accept": accept}
 
 
 def _pick(key: str, label: str, words: dict[str, str]) -> str:

@@ -79,6 +79,19 @@ def test_a_state_has_eleven_features_between_zero_and_one(problem: ToyProblem, b
     assert previous[1:].tolist() == pytest.approx([v.action for v in visits[:-1]])
 
 
+def test_a_reward_that_weighs_cost_leaves_the_size_to_the_agent(budget: Budget, tmp_path):
+    """-(1 - mAP50) * log(MACs): by it, a tenth of the error is worth a tenth of the logarithm."""
+    problem = ToyProblem(budget, tmp_path, channels_matter(budget, 1, 1, 1), reward="with-cost")
+    road = road_of(problem)
+
+    whole = road.walk(lambda state: 1.0).widths
+
+    assert (whole == budget.widths).all()
+    assert road.reward(0.9, whole) == pytest.approx(-0.1 * np.log(budget.macs_now))
+    assert road.reward(0.9, road.low) > road.reward(0.9, whole) > road.reward(0.8, road.low)
+    assert road_of(ToyProblem(budget, tmp_path, problem.accuracy)).reward(0.9, whole) == 0.9
+
+
 def test_all_steps_of_an_episode_get_its_reward_and_the_last_one_ends_it(problem: ToyProblem):
     episode = road_of(problem).walk(lambda state: 0.5)
 

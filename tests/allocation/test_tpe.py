@@ -43,17 +43,22 @@ def test_equal_shares_and_the_stage_preset_are_tried_first(budget: Budget, tmp_p
     assert drawn not in (even, preset)
 
 
-def test_the_best_trial_is_taken_and_beats_where_the_search_began(budget: Budget, tmp_path):
+@pytest.mark.parametrize("sampler", ["tpe", "evolution"])
+def test_the_best_trial_is_taken_and_beats_where_the_search_began(
+    budget: Budget, tmp_path, sampler: str
+):
     """The head is dear: ratios that spare it are better, and are found."""
     accuracy = channels_matter(budget, 1, 1, 12)
-    problem = ToyProblem(budget, tmp_path, accuracy, trials=40, finalists=0, keep=0.6)
+    problem = ToyProblem(
+        budget, tmp_path, accuracy, trials=40, finalists=0, keep=0.6, sampler=sampler
+    )
 
     result = TpeAllocation(LIMITS).search(problem)
 
     seen = [trial["map50"] for trial in study_of(problem)]
     assert result.map50 == max(seen)
     assert result.map50 > max(seen[:2])
-    # Parzen estimators learn: the later half is better on average than the part drawn at random.
+    # Both learn: the later half is better on average than the part drawn at random.
     assert np.mean(seen[20:]) > np.mean(seen[2:10])
     lost = np.array(list(result.ratios.values()))
     stages = np.array([stage_of(name) for name in budget.names])
@@ -97,15 +102,19 @@ def test_the_best_few_are_tuned_and_the_best_of_these_wins(budget: Budget, tmp_p
     assert "number 3 of the best 3 leads" in problem.said[-1]
 
 
-@pytest.mark.parametrize("stop_after", [1, 9, 16])
+@pytest.mark.parametrize("sampler", ["tpe", "evolution"])
+@pytest.mark.parametrize("stop_after", [1, 9, -1])  # -1: before the last of all
 def test_a_search_that_was_stopped_goes_on_without_trying_again(
-    budget: Budget, tmp_path, stop_after: int
+    budget: Budget, tmp_path, stop_after: int, sampler: str
 ):
     accuracy = channels_matter(budget, 1, 2, 4)
-    settings = {"trials": 14, "finalists": 3}
+    settings = {"trials": 14, "finalists": 3, "sampler": sampler}
     whole = ToyProblem(budget, tmp_path / "whole", accuracy, **settings)
     expected = TpeAllocation(LIMITS).search(whole)
-    first = ToyProblem(budget, tmp_path / "broken", accuracy, stop_after=stop_after, **settings)
+    work = len(whole.evaluated) + len(whole.tuned)
+    first = ToyProblem(
+        budget, tmp_path / "broken", accuracy, stop_after=stop_after % work, **settings
+    )
     with pytest.raises(Stopped):
         TpeAllocation(LIMITS).search(first)
 

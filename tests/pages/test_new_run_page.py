@@ -124,10 +124,29 @@ def test_a_search_says_that_it_takes_long_and_how_long_may_be_set(
     test.selectbox("new:allocation").set_value("search").run()
     assert "tried out before the first cut" in words(test)
     test.number_input("new:trials").set_value(7).run()
+    test.selectbox("new:sampler").set_value("evolution").run()
     test.button("new:start").click().run()
 
     no_crash(test)
-    assert _started(workspace).search.trials == 7
+    search = _started(workspace).search
+    assert (search.trials, search.sampler) == (7, "evolution")
+
+
+@pytest.mark.parametrize(
+    ("allocation", "asks", "answer"),
+    [("amc", "reward", "with-cost"), ("netadapt", "accept", "accuracy")],
+)
+def test_each_search_asks_what_it_wants_to_know(
+    workspace: Workspace, full: str, open_page: Open, allocation: str, asks: str, answer: str
+) -> None:
+    test = open_page("new")
+    test.selectbox("new:method").set_value("l2").run()
+    test.selectbox("new:allocation").set_value(allocation).run()
+    test.selectbox(f"new:{asks}").set_value(answer).run()
+    test.button("new:start").click().run()
+
+    no_crash(test)
+    assert getattr(_started(workspace).search, asks) == answer
 
 
 def test_a_published_whole_brings_its_own_settings(

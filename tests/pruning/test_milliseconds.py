@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import partial
+from itertools import pairwise
 
 import pytest
 from torch import nn
@@ -74,6 +76,22 @@ def test_a_run_lands_on_the_milliseconds_that_are_measured(lab: Workspace, clock
     assert baseline > first.latency_ms > last.latency_ms
     assert clock.asked > 5  # the last cut was made more than once
     assert "Measuring single layers on this computer." in ctx.sentences
+
+
+def test_netadapt_goes_down_in_milliseconds(lab: Workspace, clock: FakeClock):
+    """Each step it accepts is faster than the one before, down to the goal; then it is measured."""
+    ctx = Listener(lab, "netadapt-milliseconds")
+    search = {"candidates": 1, "first_step": 0.2, "short_steps": 0, "recalibration": 4}
+
+    run(config(**{**QUICK, "allocation": "netadapt", "search": search}), ctx)
+
+    lines = (ctx.run_dir / "search" / "netadapt.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["resource"] for line in lines]
+    baseline = json.loads((ctx.run_dir / "latency.json").read_text())["baseline_ms"]
+    assert len(steps) > 2
+    assert all(after < before for before, after in pairwise([baseline, *steps]))
+    assert steps[-1] == pytest.approx(0.6 * baseline, rel=0.006)  # widths as they fall
+    assert ctx.records[-1].goal_ratio == pytest.approx(0.6, rel=FAR)
 
 
 def test_the_watch_tells_a_share_of_the_start_whatever_the_computer_does_since(

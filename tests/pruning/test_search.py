@@ -203,9 +203,10 @@ def test_a_trial_may_look_at_fewer_images(lab: Workspace, images_of_trials: list
 
 def test_presets_need_no_search_and_say_what_they_leave_unscaled(lab: Workspace):
     ctx = Listener(lab, "preset")
-    run(config(method="l2", allocation="stages", finetune=TrainingRecipe(epochs=0)), ctx)
+    run(config(method="taylor", allocation="stages", finetune=TrainingRecipe(epochs=0)), ctx)
 
     assert ("searching the ratios", 0) not in ctx.stages
+    assert not (ctx.run_dir / "search" / "scores.npz").exists()  # nobody asked for an order
     (said,) = [s for s in ctx.sentences if "As they stand" in s]
     assert f"leave {result_of(ctx)['unscaled']:.1%}" in said
     assert ctx.iterations[-1].macs_ratio == pytest.approx(0.5, rel=0.006)
