@@ -107,7 +107,8 @@ def one_run(
 
     usual: dict[str, Any] = {
         "name": run_id, "dataset": options.data, "model": options.model,
-        "imgsz": options.imgsz, "batch": 4, "device": "cpu", "iterations": 4, "keep_macs": 0.335, "max_map50_drop": None,
+        "imgsz": options.imgsz, "batch": 4, "device": "cpu", "iterations": 4,
+        "keep_macs": 0.335, "max_map50_drop": None,
         "calibration": CalibrationConfig(batches=2, batch=4, micro_batch=4), "search": SEARCH,
         "finetune": TrainingRecipe(epochs=0),
     }  # fmt: skip
