@@ -33,7 +33,8 @@ def main() -> None:
     workspace.isolate_libraries()
     options.out.mkdir(parents=True, exist_ok=True)
     rows = {"milliseconds": _run(workspace, _config(options, "milliseconds"))}
-    share = _equal_share(options, workspace, rows["milliseconds"]["goal_ratio"])
+    ratio = rows["milliseconds"]["goal_ratio"]
+    share = options.share or _equal_share(options, workspace, ratio)
     rows["MACs"] = _run(workspace, _config(options, "macs", share))
     _measure(options, workspace, rows)
     write_json(options.out / "latency_goal.json", rows)
@@ -157,6 +158,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="baseline of the workspace")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--keep", type=float, default=0.5)
+    parser.add_argument("--share", type=float, help="of the MACs, where it was found before")
     parser.add_argument("--format", default="onnx", choices=("pytorch", "onnx", "openvino"))
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--imgsz", type=int, default=640)

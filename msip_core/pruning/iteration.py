@@ -43,7 +43,13 @@ from msip_core.pruning.folder import RunFolder
 from msip_core.pruning.granularity import Granularity, Scene
 from msip_core.pruning.recovery import Aids
 from msip_core.pruning.schedule import corridor, stopped_by_caps
-from msip_core.pruning.stopwatch import Stopwatch, cut_by_the_clock, missed_by_the_clock
+from msip_core.pruning.stopwatch import (
+    ATTEMPTS,
+    ON_THE_WAY,
+    Stopwatch,
+    cut_by_the_clock,
+    missed_by_the_clock,
+)
 from msip_core.pruning.surgery import channel_counts, prunable_groups, prune_channels
 
 
@@ -190,23 +196,24 @@ class Iteration:
         if self.parts.granularity.takes_channels:
             groups = prunable_groups(model).groups
             table = self._table(model, groups, self.files.read_arrays("importance.npz"))
-            watch = self.parts.stopwatch
+            watch, band = self.parts.stopwatch, self._corridor(self._before(table))
             if watch is not None and self.parts.goal.kind == "latency":
-                last = self.index == self.config.iterations
+                last, goal = self.index == self.config.iterations, self.parts.goal.amount
                 model, selection, measured = cut_by_the_clock(
-                    self._cut_channels, table, watch, goal=self.parts.goal, last=last
-                )
+                    lambda predicted: self._cut_channels(predicted, band), table, watch,
+                    low=goal if last else band.low, high=goal if last else band.high,
+                    attempts=ATTEMPTS if last else ON_THE_WAY,
+                )  # fmt: skip
                 found["latency_ms"] = measured
                 found["note"] = missed_by_the_clock(self.parts.goal, measured) if last else None
             else:
-                model, selection = self._cut_channels(table)
+                model, selection = self._cut_channels(table, band)
                 found["note"] = self._note(selection)
             found["alpha"] = selection.alpha
         self.files.save("cut.pt", model)
         self.files.write_json("cut.json", found | {"seconds": time.perf_counter() - started})
 
-    def _cut_channels(self, table: GroupTable) -> tuple[DetectionModel, Selection]:
-        band = self._corridor(self._before(table))
+    def _cut_channels(self, table: GroupTable, band: Corridor) -> tuple[DetectionModel, Selection]:
         selection = self.parts.allocation.allocate(table, band, self.feedback.gain)
         model = copy_model(self._start)
         prune_channels(model, selection.removed)

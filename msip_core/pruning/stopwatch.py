@@ -2,9 +2,10 @@
 
 The table predicts (allocation.latency); what counts is measured. Every network is timed beside the
 unpruned one, in turn, and told as a share of its milliseconds at the run's start, so that a
-computer that is slower today than yesterday changes nothing. In the last iteration the cut is
-measured, the prediction moved to what was found, and the cut made anew, until it lies within
-`NEAR` of the goal or `ATTEMPTS` are used up; the nearest counts.
+computer that is slower today than yesterday changes nothing. A cut is measured, the prediction
+moved to what was found, and the cut made anew, until it lies within `NEAR` of where it should be
+(the last one: of the goal) or its attempts are used up; the nearest counts. Without a second
+attempt on the way, the last iteration would have to make up for all that the table got wrong.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from msip_core.pruning.folder import RunFolder
 
 NEAR = 0.02  # of the goal: where the last iteration stops trying
 FAR = 0.05  # beyond it the goal was missed
-ATTEMPTS = 4
+ATTEMPTS, ON_THE_WAY = 4, 2  # of the last iteration, and of those before it
 _RUNS = 40  # timed forwards of each network
 _FILE = "latency.json"
 
@@ -124,20 +125,21 @@ def cut_by_the_clock(
     table: GroupTable,
     watch: Stopwatch,
     *,
-    goal: Goal,
-    last: bool,
+    low: float,
+    high: float,
+    attempts: int,
 ) -> tuple[DetectionModel, Selection, float]:
     """The cut network, what was taken, and the milliseconds that it was measured at.
 
     Args:
         cut: one cut by this table's count.
-        last: no iteration follows, so the cut is made anew from what was measured.
+        low, high: milliseconds between which it should be measured.
     """
     tries: list[tuple[float, DetectionModel, Selection, float]] = []
-    for _ in range(ATTEMPTS if last else 1):
+    for _ in range(attempts):
         model, selection = cut(table)
         milliseconds = watch(model)
-        distance = abs(milliseconds / goal.amount - 1)
+        distance = max(milliseconds / high - 1, 1 - milliseconds / low, 0.0)
         tries.append((distance, model, selection, milliseconds))
         if distance <= NEAR:
             break

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 from torch import nn
@@ -19,7 +21,7 @@ from msip_core.pruning import loop
 from msip_core.pruning.loop import run
 from msip_core.pruning.network import Network
 from msip_core.pruning.preview import preview
-from msip_core.pruning.stopwatch import FAR, NEAR, Stopwatch
+from msip_core.pruning.stopwatch import FAR, NEAR, ON_THE_WAY, Stopwatch, cut_by_the_clock
 from msip_core.workspace import Workspace
 from tests.pruning.kit import Listener, after, config, cut_of
 
@@ -115,6 +117,26 @@ def test_the_watch_tells_a_share_of_the_start_whatever_the_computer_does_since(
         timer=None,
     )  # fmt: skip
     assert again.baseline_ms == watch.baseline_ms  # a resumed run asks for the same
+
+
+def test_a_cut_measured_too_slow_is_made_anew_from_what_was_found():
+    """A network takes a quarter more than the table says: asked for 80 ms, it takes 100."""
+
+    class Table(NamedTuple):
+        factor: float = 1.0
+
+        def rescaled(self, factor: float) -> Table:
+            return Table(self.factor * factor)
+
+    def cut(table: Table):
+        return 80 / table.factor, SimpleNamespace(count=80.0)  # the network, by the old table
+
+    def measured(attempts: int) -> float:
+        watch = lambda network: 1.25 * network  # noqa: E731
+        return cut_by_the_clock(cut, Table(), watch, low=75, high=85, attempts=attempts)[2]
+
+    assert measured(attempts=1) == pytest.approx(100)
+    assert measured(attempts=ON_THE_WAY) == pytest.approx(80)
 
 
 def test_milliseconds_out_of_reach_are_refused_before_any_training(
