@@ -46,6 +46,7 @@ def train(
         "model": "yolov8n.yaml", "data": str(data), "epochs": epochs, "imgsz": imgsz,
         "batch": BATCH, "device": "cpu", "workers": 0, "cache": "ram", "optimizer": "SGD",
         "amp": False, "plots": False, "val": False, "save": False, "seed": seed,
+        "deterministic": False,  # CPU kernels are; asked for, every new tensor is filled first
         "project": str(out.parent), "name": out.name, "exist_ok": True, **recipe,
     }  # fmt: skip
     for parameter in model.parameters():
