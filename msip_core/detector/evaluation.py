@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils import nms
@@ -19,6 +22,29 @@ from msip_core.detector.library import DetectionModel, copy_model, hyperparamete
 from msip_core.detector.memory import memory_errors_named
 from msip_core.errors import ConfigError
 from msip_core.events import Metrics
+from msip_core.matches import Matches
+
+Forward = Callable[[Tensor], Tensor]
+Disturb = Callable[[NDArray[np.float32], str], NDArray[np.float32]]
+
+
+class FoundBoxes(NamedTuple):
+    """Detections and labels of one image, as x1, y1, x2, y2 in pixels of the network's input."""
+
+    file: str
+    boxes: NDArray[np.float32]
+    conf: NDArray[np.float32]
+    cls: NDArray[np.float32]
+    label_boxes: NDArray[np.float32]
+    label_cls: NDArray[np.float32]
+
+
+class Evaluation(NamedTuple):
+    """Metrics of a model on a split, and what they were computed from."""
+
+    metrics: Metrics
+    matches: Matches
+    found: tuple[FoundBoxes, ...]
 
 
 class Evaluator:
@@ -61,6 +87,22 @@ class Evaluator:
             ConfigError: it detects other classes than the dataset has.
             OutOfMemoryError: the batch does not fit the device.
         """
+        return self.measured(model).metrics
+
+    def measured(
+        self,
+        model: DetectionModel,
+        *,
+        forward: Forward | None = None,
+        disturb: Disturb | None = None,
+    ) -> Evaluation:
+        """The same, with what was found on each image.
+
+        Args:
+            forward: predicts in the model's place (a quantised twin of it, say): (n, 3, h, w) in
+                [0, 1] to (n, 4 + classes, anchors). Then there is no loss.
+            disturb: changes the pixels of each image, (3, h, w) in [0, 1], knowing its file name.
+        """
         check_classes(model, self.classes)
         twin = copy_model(model)
         twin.args = hyperparameters()
@@ -71,13 +113,18 @@ class Evaluator:
             for batch in self.batches:
                 self._tick()
                 inputs = validator.preprocess(batch)
-                outputs = twin(inputs["img"])
-                losses.append(torch.stack(list(twin.loss(inputs, outputs)[1].values())).sum())
+                if disturb:
+                    inputs["img"] = _disturbed(inputs, disturb)
+                outputs = forward(inputs["img"]) if forward else twin(inputs["img"])
+                if forward is None:
+                    losses.append(torch.stack(list(twin.loss(inputs, outputs)[1].values())).sum())
                 validator.update_metrics(validator.postprocess(outputs), inputs)
+        matches = validator.matches()
         validator.get_stats()
-        return self._metrics(validator, float(torch.stack(losses).mean()))
+        loss = float(torch.stack(losses).mean()) if losses else None
+        return Evaluation(self._metrics(validator, loss), matches, tuple(validator.found))
 
-    def _validator(self, model: DetectionModel) -> DetectionValidator:
+    def _validator(self, model: DetectionModel) -> _Validator:
         validator = _Validator(
             dataloader=SimpleNamespace(dataset=self.batches.dataset),
             save_dir=Path(tempfile.gettempdir()),  # it insists on a folder, and writes nothing
@@ -87,7 +134,7 @@ class Evaluator:
         validator.init_metrics(model)
         return validator
 
-    def _metrics(self, validator: DetectionValidator, loss: float) -> Metrics:
+    def _metrics(self, validator: DetectionValidator, loss: float | None) -> Metrics:
         box = validator.metrics.box
         precision, recall, map50, map50_95 = (float(v) for v in box.mean_results())
         per_class = {self.classes[int(c)]: float(ap) for c, ap in zip(box.ap_class_index, box.ap50)}
@@ -104,6 +151,38 @@ class Evaluator:
 
 
 class _Validator(DetectionValidator):
+    """Ultralytics' validator, which also keeps what was found on each image."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.found: list[FoundBoxes] = []
+
+    def update_metrics(self, preds: list[dict[str, Tensor]], batch: dict[str, Any]) -> None:
+        """As Ultralytics does, and keep boxes and labels in pixels of the network's input."""
+        super().update_metrics(preds, batch)
+        for n, pred in enumerate(preds):
+            labels = self._prepare_batch(n, batch)
+            self.found.append(
+                FoundBoxes(
+                    Path(labels["im_file"]).name,
+                    *(pred[key].cpu().numpy() for key in ("bboxes", "conf", "cls")),
+                    *(labels[key].cpu().numpy() for key in ("bboxes", "cls")),
+                )
+            )
+
+    def matches(self) -> Matches:
+        """What the validator will compute its metrics from, image by image."""
+        stats = self.metrics.stats
+        return Matches(
+            images=tuple(one.file for one in self.found),
+            image=_places(stats["conf"]),
+            conf=np.concatenate(stats["conf"]).astype(np.float64),
+            cls=np.concatenate(stats["pred_cls"]).astype(np.int64),
+            hit=np.concatenate(stats["tp"]).astype(np.bool_),
+            label_image=_places(stats["target_cls"]),
+            label_cls=np.concatenate(stats["target_cls"]).astype(np.int64),
+        )
+
     def postprocess(self, preds: Any) -> list[dict[str, Tensor]]:
         """Ultralytics' suppression without its clock: on a busy computer it would give up after
         some seconds and drop the remaining images' boxes with a mere warning."""
@@ -117,6 +196,20 @@ class _Validator(DetectionValidator):
         )
         return [{"bboxes": x[:, :4], "conf": x[:, 4], "cls": x[:, 5], "extra": x[:, 6:]}
                 for x in outputs]  # fmt: skip
+
+
+def _places(per_image: list[NDArray[Any]]) -> NDArray[np.int64]:
+    """The image's number, as often as it has entries."""
+    return np.repeat(np.arange(len(per_image)), [len(one) for one in per_image])
+
+
+def _disturbed(inputs: dict[str, Any], disturb: Disturb) -> Tensor:
+    images = inputs["img"]
+    changed = [
+        torch.from_numpy(disturb(image.float().cpu().numpy(), Path(file).name))
+        for image, file in zip(images, inputs["im_file"], strict=True)
+    ]
+    return torch.stack(changed).to(images)
 
 
 def check_classes(model: DetectionModel, classes: tuple[str, ...]) -> None:

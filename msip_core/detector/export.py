@@ -68,8 +68,13 @@ def export_module(
     imgsz: int,
     *,
     batch: int = 1,
+    dynamic: bool = False,
 ) -> Path:
-    """Like `export_model`, from a model in memory; `out` is the file or folder to write."""
+    """Like `export_model`, from a model in memory; `out` is the file or folder to write.
+
+    Args:
+        dynamic: the file takes inputs of any size and number (ONNX, OpenVINO).
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
     if format == "ultralytics":
         save_stock(model, out, imgsz=imgsz)
@@ -77,14 +82,14 @@ def export_module(
     with tempfile.TemporaryDirectory(prefix="export-", dir=out.parent) as folder:
         stock = Path(folder) / "model.pt"
         save_stock(model, stock, imgsz=imgsz)
-        made = _export(stock, format, imgsz, batch)
+        made = _export(stock, format, imgsz, batch, dynamic)
         if out.is_dir():
             shutil.rmtree(out)
         shutil.move(made, out)
     return out
 
 
-def _export(stock: Path, format: str, imgsz: int, batch: int) -> Path:
+def _export(stock: Path, format: str, imgsz: int, batch: int, dynamic: bool) -> Path:
     on_gpu = format == "tensorrt"
     # Simplifying would need another package; ONNX Runtime does it when it loads the file.
     settings = {"simplify": False} if format in ("onnx", "tensorrt") else {}
@@ -95,6 +100,7 @@ def _export(stock: Path, format: str, imgsz: int, batch: int) -> Path:
                 format="engine" if on_gpu else format,
                 imgsz=imgsz,
                 batch=batch,
+                dynamic=dynamic,
                 device=0 if on_gpu else "cpu",
                 verbose=False,
                 **settings,

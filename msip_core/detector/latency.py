@@ -52,6 +52,7 @@ def measure_latency(
     batch: int = 1,
     runs: int = 50,
     formats: Sequence[str] = RUNTIMES,
+    files: Mapping[str, Path] | None = None,
     tick: Callable[[float], None] | None = None,
 ) -> list[Latency]:
     """Time the forward pass (decoding included, reading and NMS not) in fp32 on the CPU.
@@ -62,6 +63,7 @@ def measure_latency(
     slow whoever runs next.
 
     Args:
+        files: .onnx files that are there already (quantised ones), timed in the same rounds.
         tick: called with the share done; may raise to stop.
     """
     _check(formats)
@@ -72,7 +74,7 @@ def measure_latency(
             (name, kind): _RUNNERS[kind](model, image, Path(folder) / f"{n}-{kind}")
             for n, (name, model) in enumerate(models.items())
             for kind in formats
-        }
+        } | {(name, "onnx"): _onnx_run(str(path), image) for name, path in (files or {}).items()}
         times = interleaved(runners, runs, report)
     threads = torch.get_num_threads()
     return [
@@ -144,6 +146,13 @@ def _openvino(model: DetectionModel, image: NDArray[np.float32], path: Path) -> 
 
 
 def _onnx_run(model: str | bytes, image: NDArray[np.float32]) -> Run:
+    session = onnx_session(model)
+    feed = {session.get_inputs()[0].name: image}
+    return lambda: session.run(None, feed)
+
+
+def onnx_session(model: str | bytes) -> Any:
+    """A session of ONNX Runtime on the CPU with torch's number of threads, which do not spin."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -151,9 +160,7 @@ def _onnx_run(model: str | bytes, image: NDArray[np.float32]) -> Run:
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: image}
-    return lambda: session.run(None, feed)
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _openvino_run(model: str | bytes, image: NDArray[np.float32]) -> Run:

@@ -1,0 +1,54 @@
+"""What a detector found on each image of a split, matched with the labels: all that average
+precision needs, so that it can be computed again for any choice of images. No torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msip_core.workspace import atomic_path
+
+IOUS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Detections and labels of one model on one split.
+
+    Attributes:
+        images: file names; `image` and `label_image` count in them.
+        image: (n,) index of the image of each detection.
+        conf: (n,) its confidence.
+        cls: (n,) its class.
+        hit: (n, 10) whether it is a label's detection at each threshold of IOUS.
+        label_image, label_cls: (m,) image and class of each label.
+    """
+
+    images: tuple[str, ...]
+    image: NDArray[np.int64]
+    conf: NDArray[np.float64]
+    cls: NDArray[np.int64]
+    hit: NDArray[np.bool_]
+    label_image: NDArray[np.int64]
+    label_cls: NDArray[np.int64]
+
+    def save(self, path: Path) -> None:
+        """Write an .npz that `load_matches` reads."""
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, images=np.array(self.images, np.str_), **arrays)
+
+
+_ARRAYS = ("image", "conf", "cls", "hit", "label_image", "label_cls")
+
+
+def load_matches(path: Path) -> Matches:
+    """What `Matches.save` wrote."""
+    with np.load(path) as content:
+        arrays: dict[str, Any] = {name: content[name] for name in _ARRAYS}
+        return Matches(tuple(str(name) for name in content["images"]), **arrays)
