@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from msip_core.errors import ConfigError
+from msip_core.measures import MeasureOptions
 from msip_core.recipes import RECIPES, Frozen, TrainingRecipe
 
 # --- data ---------------------------------------------------------------------
@@ -87,6 +88,9 @@ class RunBase(Frozen):
     workers: int = Field(default=0, ge=0, le=64, description="data-loading processes")
     device: str = "auto"
     seed: int = Field(default=0, ge=0)
+    measure: MeasureOptions | None = Field(
+        default=None, description="what a study measures of the finished model"
+    )
 
 
 class TrainConfig(RunBase):
@@ -410,6 +414,27 @@ def with_settings(
             )
         place[last] = _read(text)
     return parse_run_config(value)
+
+
+def read_settings(changes: Sequence[str]) -> dict[str, Any]:
+    """`("method=hrank", "msip.fusion=pool")` as nested settings, unchecked.
+
+    Raises:
+        ConfigError: one without a name or a value.
+    """
+    found: dict[str, Any] = {}
+    for change in changes:
+        name, sign, text = change.partition("=")
+        if not sign or not name.strip():
+            raise ConfigError(
+                f"'{change}' is no setting: write its name, '=' and a value, such as method=l2."
+            )
+        *path, last = name.strip().split(".")
+        place = found
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = _read(text)
+    return found
 
 
 def _read(text: str) -> Any:

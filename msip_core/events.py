@@ -36,6 +36,7 @@ class Stage(StrEnum):
     EVALUATION_AFTER = "evaluation after"
     TESTING = "final test"
     SAVING = "saving and checking"
+    MEASURING = "measuring for the study"
 
 
 class Metrics(Record):

@@ -51,6 +51,10 @@ class Workspace:
         return self.root / "runs"
 
     @property
+    def studies(self) -> Path:
+        return self.root / "studies"
+
+    @property
     def cache(self) -> Path:
         return self.root / "cache"
 
@@ -63,6 +67,9 @@ class Workspace:
 
     def model_dir(self, model_id: str) -> Path:
         return self.models / check_name(model_id, "model")
+
+    def study_dir(self, study_id: str) -> Path:
+        return self.studies / check_name(study_id, "study")
 
     def run_dir(self, run_id: str) -> Path:
         return self.runs / check_name(run_id, "run")

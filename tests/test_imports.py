@@ -13,7 +13,8 @@ from tests.fresh import ROOT, run_fresh
 CORE = ROOT / "msip_core"
 LIGHT = (
     "catalog", "combinations", "config", "events", "models", "boxes", "settings", "workspace",
-    "errors", "language", "recipes", "doctor", "demo", "data", "runs", "views", "cli",
+    "errors", "language", "recipes", "measures", "matches", "pairs", "doctor", "demo", "data",
+    "runs", "views", "studies", "cli",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
 HEAVY_PACKAGES = (
@@ -25,7 +26,9 @@ HEAVY_PACKAGES = (
     "pytorch_grad_cam",
 )
 # A process of its own: it is started by name, never imported by the room it lies in.
-PROCESSES = {"msip_core.runs.worker", "msip_core.runs.verify"}
+PROCESSES = {
+    "msip_core.runs.worker", "msip_core.runs.verify", "msip_core.studies.measuring",
+}  # fmt: skip
 
 # Arrows of the design: a room -> rooms of msip_core it may import, also lazily.
 BASE = {
@@ -34,6 +37,9 @@ BASE = {
     "catalog",
     "combinations",
     "recipes",
+    "measures",
+    "matches",
+    "pairs",
     "settings",
     "workspace",
     "events",
@@ -49,6 +55,7 @@ MAY = {
     "pruning": {"pruning", "importance", "allocation", "detector", "data"},
     "explain": {"explain", "detector", "data"},
     "views": {"views"},
+    "studies": {"studies", "runs", "views", "data", "detector", "explain"},
 }
 
 

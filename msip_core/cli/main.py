@@ -17,7 +17,7 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
-from msip_core.cli import data, explaining, house, look, models, runs, work
+from msip_core.cli import data, explaining, house, look, models, runs, studies, work
 from msip_core.cli.verbs import Answer, JsonOption, WorkspaceOption
 from msip_core.config import explain
 from msip_core.errors import MsipError
@@ -47,6 +47,7 @@ app.add_typer(data.app)
 work.register(app)
 app.add_typer(runs.app)
 app.add_typer(models.app)
+app.add_typer(studies.app)
 look.register(app)
 explaining.register(app)
 

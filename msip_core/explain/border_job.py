@@ -15,8 +15,8 @@ from msip_core.detector.memory import memory_errors_named
 from msip_core.detector.sources import ModelFacts, load_source_model
 from msip_core.errors import DatasetError
 from msip_core.explain import cam
-from msip_core.explain.pairs import mean_defined, paired_bootstrap
 from msip_core.explain.subject import labelled_subjects
+from msip_core.pairs import mean_defined, paired_bootstrap
 from msip_core.workspace import Workspace, write_text
 
 Progress = Callable[[float, str], None]

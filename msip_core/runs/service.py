@@ -44,8 +44,18 @@ class RunService:
 
     # --- asking for work ------------------------------------------------------
 
-    def submit(self, config: TrainConfig | PruneConfig, name: str | None = None) -> str:
+    def submit(
+        self,
+        config: TrainConfig | PruneConfig,
+        name: str | None = None,
+        *,
+        run_id: str | None = None,
+    ) -> str:
         """Put a run into the queue; a supervisor (server or foreground command) takes it up.
+
+        Args:
+            run_id: of a caller that must find its run again; a run that is there already is left
+                as it is.
 
         Raises:
             DatasetError, NotFoundError, ConfigError: dataset or model is not there, or strategies
@@ -54,10 +64,12 @@ class RunService:
         _check_inputs(self.workspace, config)
         if name:
             config = config.model_copy(update={"name": name})
-        run_id = new_id(config.kind)
+        run_id = run_id or new_id(config.kind)
+        if (self.workspace.run_dir(run_id) / CONFIG_FILE).is_file():
+            return run_id
         # Made beside, then renamed: a reader sees a whole run folder or none.
         draft = self.workspace.runs / f".{run_id}"
-        draft.mkdir(parents=True)
+        draft.mkdir(parents=True, exist_ok=True)
         write_json(draft / CONFIG_FILE, config.model_dump(mode="json"))
         EventLog(draft).append({"kind": "state", "state": RunState.QUEUED.value, "before": None})
         draft.rename(self.workspace.run_dir(run_id))

@@ -8,8 +8,10 @@ the workers that are still alive.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +46,7 @@ class Timing:
         tick: pause between two looks at the runs.
         start_grace: a worker process must be seen this soon after `running` was written.
         heartbeat_timeout: a worker whose heartbeat stands still this long is ended.
+        errand: pause between two rounds of errands.
         cancel_grace: a cancelled worker stops by itself in this time, or is asked to end
             (SIGTERM), and after as long again is killed.
     """
@@ -52,6 +55,11 @@ class Timing:
     start_grace: float = 15.0
     heartbeat_timeout: float = 180.0
     cancel_grace: float = 20.0
+    errand: float = 2.0
+
+
+# What else is to be looked after while the runs are, such as studies that start the next run.
+Errand = Callable[[Workspace], None]
 
 
 class Supervisor:
@@ -62,8 +70,10 @@ class Supervisor:
         workspace: Workspace,
         executor: Executor | None = None,
         timing: Timing | None = None,
+        errands: Sequence[Errand] = (),
     ) -> None:
         self.workspace = workspace
+        self._errands, self._errands_done = tuple(errands), -math.inf
         self.executor = executor or LocalExecutor()
         self.timing = timing or Timing()
         self.store = RunStore(workspace)
@@ -118,11 +128,19 @@ class Supervisor:
         while not self._closing.is_set():
             try:
                 self.tick()
+                self._run_errands()
             except (MsipError, OSError, SQLAlchemyError):
                 # A full disk or a busy index must not end the watch: the next tick tries again.
                 logger.exception("The supervisor of %s stumbled", self.workspace.root)
                 self._closing.wait(5.0)
             self._closing.wait(self.timing.tick)
+
+    def _run_errands(self) -> None:
+        if time.monotonic() - self._errands_done < self.timing.errand:
+            return
+        for errand in self._errands:
+            errand(self.workspace)
+        self._errands_done = time.monotonic()
 
     # --- runs with a worker ---------------------------------------------------
 
@@ -265,9 +283,9 @@ _SUPERVISORS: dict[Path, Supervisor] = {}
 _GUARD = threading.Lock()
 
 
-def ensure_supervisor(workspace: Workspace) -> Supervisor:
+def ensure_supervisor(workspace: Workspace, errands: Sequence[Errand] = ()) -> Supervisor:
     """The supervisor of this process for the workspace, started on the first call."""
     with _GUARD:
         if workspace.root not in _SUPERVISORS:
-            _SUPERVISORS[workspace.root] = Supervisor(workspace).start()
+            _SUPERVISORS[workspace.root] = Supervisor(workspace, errands=errands).start()
         return _SUPERVISORS[workspace.root]

@@ -38,17 +38,17 @@ logger = logging.getLogger("msip_core.worker")
 
 class Work(NamedTuple):
     """Import strings: `run(config, context)` does the work, `check(context)` proves that what it
-    saved can be used."""
+    saved can be used, `measure(config, model id, context)` tells a study about it."""
 
     run: str
     check: str
+    measure: str = "msip_core.studies.measuring:run"
 
 
 WORK: dict[str, Work] = {
     "train": Work("msip_core.detector.run:run", "msip_core.runs.verify:check_saved_model"),
     "prune": Work("msip_core.pruning.loop:run", "msip_core.runs.verify:check_saved_model"),
 }
-
 # How long a new worker waits for an old one of the same run to leave.
 _PREDECESSOR_WAIT = 60.0
 
@@ -100,6 +100,15 @@ def _work(config: TrainConfig | PruneConfig, context: WorkerContext, work: Work)
     _load(work.run)(config, context)
     context.emit(StageRecord(stage=Stage.SAVING))
     _load(work.check)(context)
+    if config.measure is not None:
+        context.emit(StageRecord(stage=Stage.MEASURING))
+        _load(work.measure)(config, _model_id(context), context)
+
+
+def _model_id(context: WorkerContext) -> str:
+    """The model that the work has just saved."""
+    final = [event for event in context.log.read() if event.get("kind") == "final"]
+    return str(final[-1]["model_id"])
 
 
 def _stopped(context: WorkerContext, stop: Stopped) -> None:
@@ -134,7 +143,11 @@ def _check_disk(workspace: Workspace) -> None:
 
 def _chosen_work(config: TrainConfig | PruneConfig, options: argparse.Namespace) -> Work:
     known = WORK[config.kind]
-    return Work(options.work or known.run, options.check or known.check)
+    return Work(
+        options.work or known.run,
+        options.check or known.check,
+        options.measure or known.measure,
+    )
 
 
 def _load(target: str) -> Callable[..., Any]:
@@ -149,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--work", help="module:function that does the work instead of ours")
     parser.add_argument("--check", help="module:function that checks what was saved")
+    parser.add_argument("--measure", help="module:function that measures for a study")
     return parser
 
 

@@ -17,6 +17,7 @@ from msip_core.runs.compute import Compute, get_compute
 from msip_core.runs.service import RunService
 from msip_core.runs.supervisor import Supervisor, ensure_supervisor
 from msip_core.settings import get_settings
+from msip_core.studies.engine import advance_all
 from msip_core.workspace import Workspace
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
@@ -43,7 +44,10 @@ def _open_lab(root: str) -> Lab:
     workspace.isolate_libraries()  # before the Export page imports matplotlib
     install_example(workspace, ASSETS / "example")
     return Lab(
-        workspace, RunService(workspace), get_compute(workspace), ensure_supervisor(workspace)
+        workspace,
+        RunService(workspace),
+        get_compute(workspace),
+        ensure_supervisor(workspace, errands=[advance_all]),
     )
 
 

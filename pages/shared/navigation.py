@@ -20,6 +20,7 @@ def all_pages() -> dict[str, list[Page]]:
         t("Make lighter"): [
             _page("new", t("New run"), "add"),
             _page("runs", t("Runs"), "timeline"),
+            _page("studies", t("Studies"), "table_chart"),
         ],
         t("Look"): [
             _page("compare", t("Before and after"), "compare"),

@@ -1,0 +1,260 @@
+"""`study …`: many runs under one protocol, one table."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from msip_core.cli.console import say, table
+from msip_core.cli.verbs import Answer, Session, verb
+from msip_core.config import read_settings
+from msip_core.runs.service import RunService
+from msip_core.runs.state import RunState
+from msip_core.runs.supervisor import Supervisor
+from msip_core.studies import engine, library
+from msip_core.studies.outputs import document, markdown, write_outputs
+from msip_core.studies.plan import StudyPlan, read_plan, write_plan
+from msip_core.studies.presets import PRESETS, SIZES, Size, preset_plan
+from msip_core.studies.table import read_table
+from msip_core.studies.tasks import tasks
+from msip_core.views.wording import duration, percent, plural
+from msip_core.workspace import Workspace, write_text
+
+app = typer.Typer(
+    name="study", help="Many runs under one protocol, one table.", no_args_is_help=True
+)
+PROGRAM = "python -m msip_core"
+_LOOK = 1.0
+
+Id = Annotated[str, typer.Argument(metavar="ID")]
+SizeOption = Annotated[Size, typer.Option(help="Of a preset.")]
+Data = Annotated[str | None, typer.Option("--data", help="Dataset of the workspace.")]
+Model = Annotated[
+    str | None, typer.Option(help="Baseline of the workspace.", show_default="one is trained")
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(help="What the baseline starts from: a .pt file or a yaml name."),
+]
+Smaller = Annotated[str | None, typer.Option(help="What the next smaller model starts from.")]
+ImageSize = Annotated[int | None, typer.Option("--imgsz", show_default="the size's")]
+Seeds = Annotated[int | None, typer.Option(min=1, help="How many.", show_default="the size's")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda:0, mps.")]
+Batch = Annotated[int | None, typer.Option(min=1)]
+Detach = Annotated[bool, typer.Option("--detach", help="Leave it to the app and return at once.")]
+
+
+@verb(app, "presets")
+def presets(session: Session) -> Answer:
+    """Studies that can be started by name."""
+    rows = [(name, one.title, one.question, len(one.rows)) for name, one in PRESETS.items()]
+    document = {
+        "presets": [dict(zip(("name", "title", "question", "rows"), row)) for row in rows],
+        "sizes": list(SIZES),
+    }
+    return Answer(document, table(("name", "title", "question", "rows"), rows))
+
+
+@verb(app, "plan")
+def plan(
+    session: Session,
+    *,
+    preset: Annotated[str, typer.Argument(help=", ".join(PRESETS))],
+    out: Annotated[Path, typer.Option(help="YAML file to write.")],
+    size: SizeOption = "smoke",
+    data: Data = None,
+    model: Model = None,
+    weights: Weights = None,
+    smaller: Smaller = None,
+    imgsz: ImageSize = None,
+    seeds: Seeds = None,
+    device: Device = None,
+    batch: Batch = None,
+) -> Answer:
+    """Write the plan of a preset, to change it before it is run."""
+    made = _from_preset(
+        preset, size, data, model=model, weights=weights, smaller=smaller, imgsz=imgsz, seeds=seeds,
+        device=device, batch=batch,
+    )  # fmt: skip
+    write_text(out.expanduser(), write_plan(made))
+    return Answer({"plan": str(out)}, f"{out}: {plural(len(tasks(made)), 'run')}.")
+
+
+@verb(app, "run")
+def run(
+    session: Session,
+    *,
+    what: Annotated[
+        str, typer.Argument(metavar="PLAN", help=f"A YAML file, or {', '.join(PRESETS)}.")
+    ],
+    size: SizeOption = "smoke",
+    data: Data = None,
+    model: Model = None,
+    weights: Weights = None,
+    smaller: Smaller = None,
+    imgsz: ImageSize = None,
+    seeds: Seeds = None,
+    device: Device = None,
+    batch: Batch = None,
+    detach: Detach = False,
+) -> Answer:
+    """Start a study and follow it to its table; Ctrl-C pauses it."""
+    workspace = session.isolated_workspace()
+    if Path(what).suffix in (".yaml", ".yml"):
+        made = read_plan(Path(what).expanduser())
+    else:
+        made = _from_preset(
+            what, size, data, model=model, weights=weights, smaller=smaller, imgsz=imgsz,
+            seeds=seeds, device=device, batch=batch,
+        )  # fmt: skip
+    study = library.create(workspace, made)
+    say(f"Study {study.id}: {plural(len(tasks(made)), 'run')}.")
+    return _begin(workspace, study.id, detach)
+
+
+@verb(app, "list")
+def list_(session: Session) -> Answer:
+    """Studies, newest first."""
+    workspace = session.workspace
+    service = RunService(workspace)
+    found = []
+    for study in library.list_studies(workspace):
+        now = engine.standing(service, study.id)
+        found.append((study.id, study.name, _state(now), percent(now.done)))
+    columns = ("id", "name", "state", "done")
+    return Answer({"studies": [dict(zip(columns, row)) for row in found]}, table(columns, found))
+
+
+@verb(app, "show")
+def show(session: Session, study: Id) -> Answer:
+    """The table as far as it has come, and what it says."""
+    return _answer(session.workspace, study)
+
+
+@verb(app, "pause")
+def pause(session: Session, study: Id) -> Answer:
+    """Start nothing more and pause what runs; all that is done is kept."""
+    now = engine.pause(RunService(session.workspace), study)
+    return Answer(
+        {"id": study, "runs": engine.summary(now)},
+        f"Paused. Go on with: {PROGRAM} study resume {study}",
+    )
+
+
+@verb(app, "resume")
+def resume(session: Session, study: Id, detach: Detach = False) -> Answer:
+    """Go on; failed runs are tried once more."""
+    workspace = session.isolated_workspace()
+    engine.resume(RunService(workspace), study)
+    return _begin(workspace, study, detach)
+
+
+@verb(app, "cancel")
+def cancel(session: Session, study: Id) -> Answer:
+    """End what runs; rows that are done stay."""
+    now = engine.cancel(RunService(session.workspace), study)
+    return Answer({"id": study, "runs": engine.summary(now)}, "Cancelled.")
+
+
+@verb(app, "add")
+def add(
+    session: Session,
+    study: Id,
+    *,
+    key: Annotated[str, typer.Option(help="Short name of the row.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Of the pruning run; repeatable."),
+    ] = None,
+    label: Annotated[str | None, typer.Option(show_default="the key")] = None,
+    detach: Detach = False,
+) -> Answer:
+    """Add a row to a study; what is done is not repeated."""
+    workspace = session.isolated_workspace()
+    row = {"key": key, "label": label or key, "settings": read_settings(settings or ())}
+    library.add_row(workspace, study, row)
+    engine.resume(RunService(workspace), study)
+    return _begin(workspace, study, detach)
+
+
+def _from_preset(
+    name: str, size: Size, data: str | None, *, seeds: int | None, weights: str | None,
+    smaller: str | None, **changes: Any,
+) -> StudyPlan:  # fmt: skip
+    given = {key: value for key, value in changes.items() if value is not None}
+    if seeds:
+        given["seeds"] = tuple(range(seeds))
+    return preset_plan(
+        name, size, data or "example", weights=_file(weights), smaller=_file(smaller), **given
+    )
+
+
+def _file(weights: str | None) -> str | None:
+    """A file as an absolute path: the worker runs elsewhere."""
+    is_file = weights is not None and weights.endswith(".pt")
+    return str(Path(weights).expanduser().resolve()) if weights and is_file else weights
+
+
+def _begin(workspace: Workspace, study: str, detach: bool) -> Answer:
+    if detach:
+        text = f"The app carries {study} on. See it with: {PROGRAM} study show {study}"
+        return Answer({"id": study}, text)
+    return _in_foreground(workspace, study)
+
+
+def _in_foreground(workspace: Workspace, study: str) -> Answer:
+    """Carry the study on until it rests; a server that is up does the runs, else this process."""
+    service, supervisor = RunService(workspace), Supervisor(workspace).start()
+    told: set[str] = set()
+    try:
+        now = engine.advance(service, study)
+        while not (now.is_over or now.paused):
+            _tell(now, told)
+            time.sleep(_LOOK)
+            now = engine.advance(service, study)
+        _tell(now, told)
+    except KeyboardInterrupt:
+        say("Pausing …")
+        now = engine.pause(service, study)
+        while now.count(RunState.RUNNING, RunState.PAUSING, RunState.CANCELLING):
+            time.sleep(_LOOK)
+            now = engine.standing(service, study)
+    finally:
+        supervisor.close()
+    return _answer(workspace, study)
+
+
+def _tell(now: engine.Standing, told: set[str]) -> None:
+    """One line for each run that has just ended."""
+    for state in now.states:
+        if state.is_over and state.row and state.run_id not in told:
+            told.add(state.run_id)
+            left = f"  ·  about {duration(now.seconds_left)} left" if now.seconds_left else ""
+            why = f": {state.row.error}" if state.row.error else ""
+            say(f"{state.task.key}: {state.row.state}{why}{left}")
+
+
+def _answer(workspace: Workspace, study: str) -> Answer:
+    from msip_core.studies.report import write_report  # brings matplotlib
+
+    found = read_table(workspace, study)
+    files = write_outputs(workspace, study, found)
+    files["report"] = write_report(workspace, study, found)
+    now = found.standing
+    lines = [
+        markdown(found),
+        f"The study is {_state(now)}.",
+        *(f"{n}: {p}" for n, p in files.items()),
+    ]
+    complete = all(line.seeds == line.asked for line in found.lines)
+    told = {**document(study, found), "artifacts": {n: str(p) for n, p in files.items()}}
+    return Answer(told, "\n".join(lines), exit_code=0 if complete or not now.is_over else 1)
+
+
+def _state(now: engine.Standing) -> str:
+    if now.is_over:
+        return "over" if not now.reason else f"over ({now.reason})"
+    return "paused" if now.paused else "going on"

@@ -1,0 +1,201 @@
+"""Carries a study on: looks at its runs, and gives the queue those that can be started now.
+
+Nothing is kept in memory. Each run's id follows from study, row and seed, so whoever looks (the
+server's watch, a command line, after a crash another of them) finds what is done and goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+
+from filelock import Timeout
+
+from msip_core.errors import IllegalTransitionError, MsipError, NotFoundError
+from msip_core.runs.service import RunService
+from msip_core.runs.state import Action, RunState
+from msip_core.runs.store import RunRow
+from msip_core.studies.library import list_studies, lock, open_study, plan_of, set_paused
+from msip_core.studies.plan import BASELINE, StudyPlan
+from msip_core.studies.tasks import Task, config_of, epochs_of, run_id, tasks
+from msip_core.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+RESUMES = 3  # a run that was interrupted more often stays a row with its reason
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """One run of a study as it is now.
+
+    Attributes:
+        row: None before it is in the queue.
+        given_up: its worker was lost too often; only a person starts it again.
+    """
+
+    task: Task
+    run_id: str
+    row: RunRow | None
+    given_up: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more will come of it by itself."""
+        return self.given_up or (self.row is not None and self.row.state.is_finished)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a study is.
+
+    Attributes:
+        done: share of all training epochs that are done, in [0, 1].
+        seconds_left: by the pace so far; None before the first run is done.
+        reason: why nothing goes on, or "".
+    """
+
+    states: tuple[TaskState, ...]
+    done: float
+    seconds_left: float | None
+    paused: bool
+    reason: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        """Every run has ended, well or not."""
+        return all(state.is_over for state in self.states) or bool(self.reason)
+
+    def count(self, *states: RunState) -> int:
+        """How many runs are in one of these states."""
+        return sum(s.row is not None and s.row.state in states for s in self.states)
+
+
+def standing(service: RunService, study_id: str) -> Standing:
+    """Every run of the study as it is now."""
+    workspace = service.workspace
+    study, plan = open_study(workspace, study_id), plan_of(workspace, study_id)
+    states = tuple(_state(service, task, run_id(study_id, task)) for task in tasks(plan))
+    done, left = _progress(plan, states)
+    return Standing(states, done, left, study.paused, _blocked(states))
+
+
+def advance(service: RunService, study_id: str) -> Standing:
+    """Start what can be started. Called again and again; does nothing where nothing is to do."""
+    workspace = service.workspace
+    try:
+        with lock(workspace, study_id).acquire(timeout=0):
+            now = standing(service, study_id)
+            if not now.paused and not now.is_over:
+                _start(service, study_id, plan_of(workspace, study_id), now.states)
+    except Timeout:
+        pass  # somebody else is at it
+    return standing(service, study_id)
+
+
+def advance_all(workspace: Workspace) -> None:
+    """One look at every study of the workspace: what the server's watch does."""
+    service = RunService(workspace)
+    for study in list_studies(workspace):
+        if study.paused:
+            continue
+        try:
+            advance(service, study.id)
+        except MsipError as error:
+            # One study whose dataset was removed must not stop the others.
+            logger.warning("Study %s does not go on: %s", study.id, error.message)
+
+
+def pause(service: RunService, study_id: str) -> Standing:
+    """Start nothing more, and pause what runs or waits; all that is done is kept."""
+    set_paused(service.workspace, study_id, True)
+    for state in standing(service, study_id).states:
+        if state.row and not state.is_over and Action.PAUSE in service.actions(state.run_id):
+            _act(service, state.run_id, Action.PAUSE)
+    return standing(service, study_id)
+
+
+def resume(service: RunService, study_id: str) -> Standing:
+    """Go on with what was paused, interrupted or failed."""
+    set_paused(service.workspace, study_id, False)
+    for state in standing(service, study_id).states:
+        if state.row and Action.RESUME in service.actions(state.run_id):
+            _act(service, state.run_id, Action.RESUME)
+    return advance(service, study_id)
+
+
+def cancel(service: RunService, study_id: str) -> Standing:
+    """End what runs or waits, and start nothing more."""
+    set_paused(service.workspace, study_id, True)
+    for state in standing(service, study_id).states:
+        if state.row and Action.CANCEL in service.actions(state.run_id):
+            _act(service, state.run_id, Action.CANCEL)
+    return standing(service, study_id)
+
+
+# --- pieces --------------------------------------------------------------------
+
+
+def _start(
+    service: RunService, study_id: str, plan: StudyPlan, states: tuple[TaskState, ...]
+) -> None:
+    first = states[0].row
+    baseline = first.model_id if first and first.state is RunState.COMPLETED else None
+    for state in states:
+        if state.row is None:
+            if state.task.row == BASELINE or baseline is not None:
+                config = config_of(plan, state.task, baseline)
+                service.submit(config, run_id=state.run_id)
+        elif state.row.state is RunState.INTERRUPTED and not state.given_up:
+            _act(service, state.run_id, Action.RESUME)
+
+
+def _state(service: RunService, task: Task, run: str) -> TaskState:
+    try:
+        row = service.get(run)
+    except NotFoundError:
+        return TaskState(task, run, None)
+    lost = row.state is RunState.INTERRUPTED and _interruptions(service, run) > RESUMES
+    return TaskState(task, run, row, lost)
+
+
+def _interruptions(service: RunService, run: str) -> int:
+    events = service.events(run)
+    return sum(e.get("state") == RunState.INTERRUPTED.value for e in events)
+
+
+def _act(service: RunService, run: str, action: Action) -> None:
+    try:
+        service.act(run, action)
+    except IllegalTransitionError:
+        logger.info("Run %s moved on by itself before it could %s", run, action)
+
+
+def _blocked(states: tuple[TaskState, ...]) -> str:
+    """Without a baseline there is nothing to prune."""
+    first = states[0].row
+    if first is None or first.state not in (RunState.FAILED, RunState.CANCELLED):
+        return ""
+    return f"The baseline {first.state}: {first.error or 'nothing could be started from it'}"
+
+
+def _progress(plan: StudyPlan, states: tuple[TaskState, ...]) -> tuple[float, float | None]:
+    weights = {task.key: epochs + 1 for task, epochs in epochs_of(plan)}
+    whole = sum(weights.values())
+    done, spent, measured = 0.0, 0.0, 0
+    for state in states:
+        if state.row is None:
+            continue
+        weight = weights[state.task.key]
+        done += weight * (1.0 if state.is_over else state.row.done)
+        if state.row.state is RunState.COMPLETED and state.row.started and state.row.finished:
+            spent += state.row.finished - state.row.started
+            measured += weight
+    left = (whole - done) * spent / measured if measured else None
+    return min(1.0, done / whole), left
+
+
+def summary(now: Standing) -> dict[str, int]:
+    """How many runs are in which state; those not in the queue yet are "waiting"."""
+    return dict(Counter(s.row.state.value if s.row else "waiting" for s in now.states))

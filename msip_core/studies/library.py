@@ -1,0 +1,123 @@
+"""Studies of the workspace: their folders, their plans, and what a person asked of them.
+
+studies/<id>/plan.yaml     the protocol (rows may be added, nothing else changes)
+            /study.json    id, when it was made, paused or not
+            /table.csv ... what it has found so far
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from filelock import FileLock
+
+from msip_core.data.dataset import open_dataset
+from msip_core.errors import ConfigError, DatasetError, NotFoundError
+from msip_core.events import Record
+from msip_core.models import open_card
+from msip_core.studies.plan import Row, StudyPlan, parse_plan, read_plan, write_plan
+from msip_core.workspace import Workspace, new_id, write_json, write_text
+
+PLAN_FILE, STUDY_FILE = "plan.yaml", "study.json"
+
+
+class Study(Record):
+    """One study. `paused`: a person asked that nothing more is started."""
+
+    id: str
+    name: str
+    created: float
+    paused: bool = False
+
+
+def create(workspace: Workspace, plan: StudyPlan) -> Study:
+    """Check everything that can be checked now, and keep the plan.
+
+    Raises:
+        DatasetError, ConfigError, NotFoundError: dataset, model or row cannot be used.
+    """
+    check_plan(workspace, plan)
+    study = Study(id=new_id("study"), name=plan.name, created=time.time())
+    folder = workspace.study_dir(study.id)
+    folder.mkdir(parents=True)
+    write_text(folder / PLAN_FILE, write_plan(plan))
+    write_json(folder / STUDY_FILE, study.model_dump(mode="json"))
+    return study
+
+
+def check_plan(workspace: Workspace, plan: StudyPlan) -> None:
+    """Raise unless the plan's datasets, models and rows are all there and go together."""
+    plan.check()
+    dataset = open_dataset(workspace, plan.dataset)
+    ready = dataset.readiness()
+    if not ready.ready:
+        raise DatasetError(f"Dataset '{dataset.name}' cannot be used yet. {ready.missing}")
+    if not dataset.split("test"):
+        raise DatasetError(
+            f"Dataset '{dataset.name}' has no test images, and a study reports on nothing else."
+        )
+    for name in plan.measure.datasets:
+        other = open_dataset(workspace, name)
+        if [c.lower() for c in other.classes] != [c.lower() for c in dataset.classes]:
+            raise DatasetError(
+                f"Dataset '{name}' has the classes {', '.join(other.classes)}, and "
+                f"'{dataset.name}' has {', '.join(dataset.classes)}: import it again with its "
+                "classes mapped to these."
+            )
+        if not other.split("test"):
+            raise DatasetError(f"Dataset '{name}' has no test images to test on.")
+    if plan.baseline.model is not None:
+        open_card(workspace, plan.baseline.model)
+
+
+def open_study(workspace: Workspace, study_id: str) -> Study:
+    """One study, or a sentence with what to do."""
+    path = workspace.study_dir(study_id) / STUDY_FILE
+    if not path.is_file():
+        raise NotFoundError(f"There is no study '{study_id}': see 'study list' for what is there.")
+    return Study.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def plan_of(workspace: Workspace, study_id: str) -> StudyPlan:
+    """The plan of a study as it is now."""
+    open_study(workspace, study_id)
+    return read_plan(workspace.study_dir(study_id) / PLAN_FILE)
+
+
+def list_studies(workspace: Workspace) -> list[Study]:
+    """All studies, newest first."""
+    files = workspace.studies.glob(f"*/{STUDY_FILE}")
+    found = [Study.model_validate_json(path.read_text(encoding="utf-8")) for path in files]
+    return sorted(found, key=lambda study: (study.created, study.id), reverse=True)
+
+
+def set_paused(workspace: Workspace, study_id: str, paused: bool) -> Study:
+    """Write down what a person asked."""
+    with lock(workspace, study_id):
+        study = open_study(workspace, study_id).model_copy(update={"paused": paused})
+        path = workspace.study_dir(study_id) / STUDY_FILE
+        write_json(path, study.model_dump(mode="json"))
+    return study
+
+
+def add_row(workspace: Workspace, study_id: str, row: dict[str, Any] | Row) -> StudyPlan:
+    """Extend a study by one row; what is done stays as it is.
+
+    Raises:
+        ConfigError: there is such a row, or its settings cannot be used.
+    """
+    with lock(workspace, study_id):
+        plan = plan_of(workspace, study_id)
+        values = plan.model_dump(mode="json")
+        added = row.model_dump(mode="json") if isinstance(row, Row) else row
+        if any(known["key"] == added.get("key") for known in values["rows"]):
+            raise ConfigError(f"The study has a row '{added.get('key')}' already.")
+        extended = parse_plan({**values, "rows": [*values["rows"], added]})
+        write_text(workspace.study_dir(study_id) / PLAN_FILE, write_plan(extended))
+    return extended
+
+
+def lock(workspace: Workspace, study_id: str) -> FileLock:
+    """Held by whoever changes the study or starts its runs."""
+    return FileLock(workspace.study_dir(study_id) / ".lock")

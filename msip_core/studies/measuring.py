@@ -1,0 +1,229 @@
+"""What the worker of a study's run measures at its end: accuracy with its resamples, a second
+program's mAP, time beside the baseline, and, where asked, int8, noise, other datasets, attention.
+
+    <run>/measure/measure.json   all numbers
+                 /matches.npz    what was found on each test image
+                 /draws.npz      resampled mAP50 and mAP50-95 of each evaluation
+                 /attention/, /shap/<image>/   pictures and scores
+
+The only file of this room that imports torch; the worker loads it by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msip_core.config import PruneConfig, TrainConfig
+from msip_core.data.dataset import Dataset, open_dataset
+from msip_core.detector.checkpoints import load_model
+from msip_core.detector.coco_check import coco_map
+from msip_core.detector.cost import count_cost
+from msip_core.detector.devices import resolve_device
+from msip_core.detector.evaluation import Evaluation, Evaluator
+from msip_core.detector.latency import measure_latency
+from msip_core.detector.library import DetectionModel
+from msip_core.detector.quantise import onnx_forward, quantise
+from msip_core.errors import DatasetError
+from msip_core.events import MilestoneRecord, RunContext
+from msip_core.explain.jobs import boundary, gradcam, shap
+from msip_core.explain.robustness import add_noise
+from msip_core.measures import (
+    DRAWS_FILE,
+    MATCHES_FILE,
+    MEASURE_FILE,
+    MEASURE_FOLDER,
+    MeasureOptions,
+)
+from msip_core.models import weights_path
+from msip_core.studies.statistics import Precision
+from msip_core.workspace import atomic_path, write_json
+
+Json = dict[str, Any]
+_MIB = 2**20
+DISAGREEMENT = 0.02  # of two programs' mAP50, from which on a reader is warned
+
+
+def run(config: TrainConfig | PruneConfig, model_id: str, ctx: RunContext) -> None:
+    """Measure the run's model as `config.measure` asks, and write it below the run's folder.
+
+    Raises:
+        DatasetError: the dataset has no test images.
+        Stopped: a person asked for it; measuring starts over when the run is resumed.
+    """
+    if config.measure is None:
+        return
+    work = _Measuring(config, config.measure, model_id, ctx)
+    found = work.all()
+    write_json(work.folder / MEASURE_FILE, found)
+    ctx.emit(MilestoneRecord(message=_in_words(found)))
+
+
+@dataclass
+class _Measuring:
+    config: TrainConfig | PruneConfig
+    asked: MeasureOptions
+    model_id: str
+    ctx: RunContext
+
+    def __post_init__(self) -> None:
+        self.folder: Path = self.ctx.run_dir / MEASURE_FOLDER
+        self.folder.mkdir(exist_ok=True)
+        self.device = resolve_device(self.config.device)
+        self.dataset = open_dataset(self.ctx.workspace, self.config.dataset)
+        if not self.dataset.split("test"):
+            raise DatasetError(f"Dataset '{self.dataset.name}' has no test images to measure on.")
+        self.model: DetectionModel = load_model(
+            weights_path(self.ctx.workspace, self.model_id), trusted=True
+        )
+        self.forward: Callable[..., Any] | None = None
+        self.draws: dict[str, NDArray[np.float64]] = {}
+
+    def all(self) -> Json:
+        """Every measurement; resamples go to a file beside it."""
+        cost = count_cost(self.model, self.config.imgsz)
+        size = cost.size_mb
+        files: dict[str, Path] = {}
+        if self.asked.int8:
+            path = quantise(
+                self.model, self.dataset, self.config.imgsz, self.folder / "int8.onnx",
+                tick=self._tick,
+            )  # fmt: skip
+            self.forward, size = onnx_forward(path), path.stat().st_size / _MIB
+            files = {"model": path}
+        evaluator = self._evaluator(self.dataset)
+        whole = evaluator.measured(self.model, forward=self.forward)
+        whole.matches.save(self.folder / MATCHES_FILE)
+        found: Json = {
+            "model": self.model_id,
+            "int8": self.asked.int8,
+            "macs": cost.macs,
+            "params": cost.params,
+            "size_mb": round(size, 3),
+            "imgsz": self.config.imgsz,
+            "test": self._scores("test", whole),
+            "coco": _coco(whole),
+            "latency": self._latency(files),
+            "datasets": {name: self._elsewhere(name) for name in self.asked.datasets},
+            "noise": {f"{sigma:g}": self._noisy(evaluator, sigma) for sigma in self.asked.noise},
+            "attention": self._attention(),
+            "shap": self._shap(),
+        }
+        with atomic_path(self.folder / DRAWS_FILE) as temporary, temporary.open("wb") as file:
+            arrays: dict[str, Any] = dict(self.draws)
+            np.savez_compressed(file, **arrays)
+        return found
+
+    def _tick(self) -> None:
+        self.ctx.check_stop()
+        self.ctx.beat()
+
+    def _evaluator(self, dataset: Dataset) -> Evaluator:
+        return Evaluator(
+            dataset, "test", self.config.imgsz, self.config.batch, self.device, tick=self._tick
+        )
+
+    def _scores(self, name: str, found: Evaluation) -> Json:
+        """mAP by Ultralytics; its resamples are kept under `name`."""
+        self.draws[name] = Precision(found.matches).draws(self.asked.resamples)
+        metrics = found.metrics
+        return {
+            "map50": metrics.map50, "map50_95": metrics.map50_95, "images": metrics.images,
+            "per_class": metrics.per_class,
+        }  # fmt: skip
+
+    def _elsewhere(self, name: str) -> Json:
+        dataset = open_dataset(self.ctx.workspace, name)
+        found = self._evaluator(dataset).measured(self.model, forward=self.forward)
+        return self._scores(f"dataset {name}", found)
+
+    def _noisy(self, evaluator: Evaluator, sigma: float) -> Json:
+        found = evaluator.measured(
+            self.model,
+            forward=self.forward,
+            disturb=lambda pixels, file: add_noise(pixels, sigma, file),
+        )
+        return self._scores(f"noise {sigma:g}", found)
+
+    def _latency(self, files: dict[str, Path]) -> Json | None:
+        """Milliseconds in ONNX Runtime on this processor, in turn with the model `beside`."""
+        if not self.asked.latency_runs:
+            return None
+        models = {} if files else {"model": self.model}
+        if self.asked.beside and self.asked.beside != self.model_id:
+            path = weights_path(self.ctx.workspace, self.asked.beside)
+            models["beside"] = load_model(path, trusted=True)
+        timed = measure_latency(
+            models, self.config.imgsz, runs=self.asked.latency_runs, formats=["onnx"],
+            files=files, tick=lambda _: self._tick(),
+        )  # fmt: skip
+        return {one.name: one._asdict() for one in timed}
+
+    def _attention(self) -> Json | None:
+        """Border scores of Grad-CAM over test images, and pictures of the first few."""
+        if not self.asked.attention or self.asked.int8:
+            return None
+        out = self.folder / "attention"
+        out.mkdir(exist_ok=True)
+        asked = {**self._question(), "split": "test", "limit": self.asked.attention}
+        found = boundary(self.ctx.workspace, asked, out, self._progress)
+        for name in self._looked_at(self.asked.attention)[:_PICTURES]:
+            place = out / name
+            place.mkdir(exist_ok=True)
+            question = {**self._question(), "image": name, "randomised": False}
+            gradcam(self.ctx.workspace, question, place, self._progress)
+        return {"images": found["images"], "summary": found["summary"]}
+
+    def _shap(self) -> Json | None:
+        """C@10 of one object on each of some test images."""
+        if not self.asked.shap or self.asked.int8:
+            return None
+        values: dict[str, float | None] = {}
+        for name in self._looked_at(self.asked.shap):
+            out = self.folder / "shap" / name
+            out.mkdir(parents=True, exist_ok=True)
+            question = {
+                **self._question(), "image": name, "samples": self.asked.shap_samples,
+                "features": self.asked.shap_features,
+            }  # fmt: skip
+            values[name] = shap(self.ctx.workspace, question, out, self._progress)["c_at_10"]
+        return {"c_at_10": values}
+
+    def _looked_at(self, limit: int) -> list[str]:
+        """The first test images that have a labelled object."""
+        labelled = (r for r in self.dataset.split("test") if self.dataset.boxes(r))
+        return [record.id for record, _ in zip(labelled, range(limit))]
+
+    def _question(self) -> Json:
+        return {
+            "model": self.model_id, "dataset": self.config.dataset, "imgsz": self.config.imgsz,
+            "device": self.config.device, "seed": 0,
+        }  # fmt: skip
+
+    def _progress(self, done: float, message: str) -> None:
+        self._tick()
+
+
+_PICTURES = 3
+
+
+def _coco(found: Evaluation) -> Json | None:
+    values = coco_map(found.found)
+    if values is None:
+        return None
+    return {
+        "map50": values[0],
+        "map50_95": values[1],
+        "agrees": abs(values[0] - found.metrics.map50) <= DISAGREEMENT,
+    }
+
+
+def _in_words(found: Json) -> str:
+    second = found["coco"]
+    text = f"Measured on {found['test']['images']} test images: mAP50 {found['test']['map50']:.3f}"
+    return text + (f" ({second['map50']:.3f} by COCO's arithmetic)." if second else ".")

@@ -1,0 +1,128 @@
+"""The table as files: CSV with every number, LaTeX and Markdown as a paper prints them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from msip_core.studies.library import PLAN_FILE
+from msip_core.studies.statistics import Interval
+from msip_core.studies.table import Line, StudyTable
+from msip_core.studies.verdicts import change_words, verdicts
+from msip_core.views import tables
+from msip_core.workspace import Workspace, write_json, write_text
+
+CSV_FILE, LATEX_FILE, MARKDOWN_FILE, JSON_FILE = "table.csv", "table.tex", "table.md", "table.json"
+
+
+def write_outputs(workspace: Workspace, study_id: str, table: StudyTable) -> dict[str, Path]:
+    """Write all forms below the study's folder; name -> file."""
+    folder = workspace.study_dir(study_id)
+    write_text(folder / CSV_FILE, tables.to_csv(all_numbers(table)))
+    write_text(folder / LATEX_FILE, tables.to_latex(printed_rows(table)))
+    write_text(folder / MARKDOWN_FILE, markdown(table))
+    write_json(folder / JSON_FILE, document(study_id, table))
+    names = {"csv": CSV_FILE, "latex": LATEX_FILE, "markdown": MARKDOWN_FILE, "json": JSON_FILE}
+    return {name: folder / file for name, file in {**names, "plan": PLAN_FILE}.items()}
+
+
+def printed_rows(table: StudyTable) -> list[dict[str, Any]]:
+    """As a paper prints them: mAP50 with its interval, the published number beside it."""
+    return [_printed(line) for line in table.lines]
+
+
+def _printed(line: Line) -> dict[str, Any]:
+    name = f"{line.label} ({line.differs})" if line.differs else line.label
+    if line.map50 is None:
+        return {"model": name, "mAP50 [95 %]": line.reason, **dict.fromkeys(_COLUMNS, "")}
+    paper = line.published
+    return {
+        "model": name,
+        "mAP50 [95 %]": _with_interval(line.map50),
+        "vs baseline": change_words(line.change) if line.change else "",
+        "mAP50-95": f"{line.map50_95.value:.3f}" if line.map50_95 else "",
+        "GMACs": _number(line.macs, 1e9, 3),
+        "MACs ratio": _number(line.macs_ratio, 1, 3),
+        "params (M)": _number(line.params, 1e6, 2),
+        "size (MB)": _number(line.size_mb, 1, 1),
+        "ms": _number(line.ms, 1, 1),
+        "speed-up": _number(line.speedup, 1, 2),
+        "seeds": f"{line.seeds}/{line.asked}",
+        "paper: mAP50": f"{paper.map50:.2f}" if paper else "",
+        "difference": f"{line.map50.value - paper.map50:+.3f}" if paper else "",
+    }
+
+
+_COLUMNS = (
+    "vs baseline", "mAP50-95", "GMACs", "MACs ratio", "params (M)", "size (MB)", "ms", "speed-up",
+    "seeds", "paper: mAP50", "difference",
+)  # fmt: skip
+
+
+def all_numbers(table: StudyTable) -> list[dict[str, Any]]:
+    """One flat row a model with every number, for a spreadsheet."""
+    return [_flat(line) for line in table.lines]
+
+
+def _flat(line: Line) -> dict[str, Any]:
+    paper = line.published
+    return {
+        "key": line.key, "model": line.label, "differs": line.differs, "seeds": line.seeds,
+        "seeds_asked": line.asked, "reason": line.reason, "macs": line.macs,
+        "macs_ratio": line.macs_ratio, "params": line.params, "size_mb": line.size_mb,
+        **_bounds("map50", line.map50), **_bounds("map50_95", line.map50_95),
+        "map50_lowest_seed": line.spread[0] if line.spread else None,
+        "map50_highest_seed": line.spread[1] if line.spread else None,
+        "ms": line.ms, "speedup": line.speedup,
+        **_bounds("change", line.change), **_bounds("main_minus_this", line.against_main),
+        "paper_map50": paper.map50 if paper else None,
+        "paper_gmacs": paper.gmacs if paper else None,
+        "paper_size_mb": paper.size_mb if paper else None,
+        "paper_ms": paper.ms if paper else None,
+        "paper_mparams": paper.mparams if paper else None,
+    }  # fmt: skip
+
+
+def _bounds(name: str, value: Interval | None) -> dict[str, float | None]:
+    return {
+        name: value.value if value else None,
+        f"{name}_low": value.low if value else None,
+        f"{name}_high": value.high if value else None,
+    }
+
+
+def markdown(table: StudyTable) -> str:
+    """The printed table, what it says, and how it was made."""
+    facts = (
+        f"{table.test_images or 'no'} test images, {len(table.plan.seeds)} seed(s), "
+        f"{table.plan.imgsz} px; intervals: 95 %, {table.plan.measure.resamples} resamples of the "
+        "test images, paired between models. MACs are multiply-adds, not speed; ms is the median "
+        "time of one image in ONNX Runtime on the processor of this computer, speed-up that of the "
+        "baseline measured in turn with it."
+    )
+    said = "\n".join(f"- {text}" for text in verdicts(table))
+    title = f"# {table.plan.name}\n\n"
+    return f"{title}{tables.to_markdown(printed_rows(table))}\n\n{facts}\n\n{said}\n"
+
+
+def document(study_id: str, table: StudyTable) -> dict[str, Any]:
+    """Everything as one JSON document: what `study show --json` prints."""
+    now = table.standing
+    return {
+        "id": study_id, "name": table.plan.name, "done": now.done,
+        "seconds_left": now.seconds_left, "paused": now.paused, "over": now.is_over,
+        "test_images": table.test_images, "rows": all_numbers(table),
+        "verdicts": verdicts(table),
+        "runs": {
+            s.task.key: {"id": s.run_id, "state": s.row.state.value if s.row else "waiting"}
+            for s in now.states
+        },
+    }  # fmt: skip
+
+
+def _with_interval(value: Interval) -> str:
+    return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
+
+
+def _number(value: float | None, unit: float, digits: int) -> str:
+    return "" if value is None else f"{value / unit:.{digits}f}"

@@ -1,0 +1,195 @@
+"""The plan of a study: one protocol, many models, some seeds. YAML, checked before anything starts.
+
+    name: Table 3-1, small
+    dataset: organoids
+    imgsz: 256
+    seeds: [0, 1, 2]
+    baseline: {weights: yolov8s.yaml, recipe: {epochs: 40}}      # or {model: ID}
+    smaller: yolov8n.yaml
+    budget: {keep_macs: 0.335, iterations: 4, finetune: {epochs: 2}}
+    rows:
+      - {key: l2, label: L2 norm, settings: {method: l2}}
+      - {key: msip, label: MSIP, settings: {method: msip}}
+
+Every row gets the same baseline, data, image size, iterations and epochs; `settings` are those of a
+pruning run and change nothing but the row. The rows that published tables leave out (`honest`) are
+always there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from msip_core.combinations import check_combination
+from msip_core.config import PruneConfig, explain
+from msip_core.errors import ConfigError
+from msip_core.measures import MeasureOptions
+from msip_core.recipes import RECIPES, Frozen, TrainingRecipe
+
+_KEY = r"^[a-z0-9][a-z0-9-]{0,29}$"
+BASELINE = "baseline"
+HonestRow = Literal["more-epochs", "smaller-model", "smaller-image", "int8", "random"]
+HONEST: dict[HonestRow, str] = {
+    "more-epochs": "unpruned, fine-tuned for as many more epochs",
+    "smaller-model": "next smaller model, whole budget",
+    "smaller-image": "unpruned, smaller images of equal MACs",
+    "int8": "unpruned, quantised to int8",
+    "random": "random channels",
+}
+# What one row may not change: it would no longer be the same protocol.
+_SHARED = ("dataset", "model", "imgsz", "batch", "device", "seed", "workers", "name", "measure")
+
+
+class Row(Frozen):
+    """One method of the table.
+
+    Attributes:
+        key: short name, also in file names.
+        settings: of the pruning run, beside the shared budget.
+        differs: in words, where a row leaves the shared budget on purpose (an ablation).
+    """
+
+    key: str = Field(pattern=_KEY)
+    label: str
+    settings: dict[str, Any] = {}
+    differs: str = ""
+
+
+class BaselinePlan(Frozen):
+    """The unpruned model: one of the workspace (`model`), or trained first."""
+
+    model: str | None = None
+    weights: str = "yolov8s.yaml"
+    recipe: TrainingRecipe = RECIPES["quick-baseline"]
+    pretrain: TrainingRecipe | None = None
+
+    @property
+    def epochs(self) -> int:
+        """Of its training, all schedules together."""
+        return self.recipe.epochs + (self.pretrain.epochs if self.pretrain else 0)
+
+
+class StudyPlan(Frozen):
+    """A whole study.
+
+    Attributes:
+        preset, size: where the plan came from.
+        smaller: weights of the next smaller model; it is trained for the whole budget.
+        smaller_epochs: that budget; None takes the baseline's epochs and the fine-tuning's.
+        budget: settings of all pruning rows (keep_macs, iterations, finetune, calibration, ...).
+        honest: rows that published tables leave out.
+        measure: beside accuracy and time: other datasets, noise, attention, SHAP.
+        published: name of a published table whose numbers stand beside ours.
+    """
+
+    name: str
+    preset: str = ""
+    size: str = ""
+    dataset: str
+    imgsz: int = Field(default=640, ge=32, le=4096, multiple_of=32)
+    batch: int = Field(default=16, ge=1)
+    device: str = "auto"
+    workers: int = Field(default=0, ge=0, le=64)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    baseline: BaselinePlan = BaselinePlan()
+    smaller: str = "yolov8n.yaml"
+    smaller_epochs: int | None = Field(default=None, ge=1)
+    budget: dict[str, Any] = {}
+    rows: tuple[Row, ...] = Field(min_length=1)
+    honest: tuple[HonestRow, ...] = tuple(HONEST)
+    measure: MeasureOptions = MeasureOptions()
+    published: str = ""
+
+    @field_validator("seeds")
+    @classmethod
+    def _each_once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise ValueError("each seed stands once and is not negative")
+        return seeds
+
+    @model_validator(mode="after")
+    def _rows_differ_in_key(self) -> StudyPlan:
+        keys = [BASELINE, *self.honest, *(row.key for row in self.rows)]
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+            raise ValueError(f"two rows are called {', '.join(twice)}")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_keep_the_protocol(self) -> StudyPlan:
+        for name in _SHARED:
+            if name in self.budget:
+                raise ValueError(f"'{name}' stands in the plan itself, not in its budget")
+            for row in self.rows:
+                if name in row.settings:
+                    raise ValueError(f"row '{row.key}' changes '{name}', which all rows share")
+        return self
+
+    def pruning(self, row: Row, *, model: str, seed: int) -> PruneConfig:
+        """The pruning run of one row and seed.
+
+        Raises:
+            ConfigError: settings that no run can have, or that do not go together.
+        """
+        try:
+            config = PruneConfig.model_validate(
+                {
+                    **self.shared(seed), "max_map50_drop": None, **self.budget, **row.settings,
+                    "model": model, "name": f"{self.name}: {row.label}, seed {seed}",
+                }
+            )  # fmt: skip
+        except ValidationError as error:
+            raise ConfigError(f"Row '{row.key}': {explain(error)}") from error
+        check_combination(config)
+        return config
+
+    def shared(self, seed: int) -> dict[str, Any]:
+        """What every run of the study has in common."""
+        return {
+            "dataset": self.dataset, "imgsz": self.imgsz, "batch": self.batch,
+            "device": self.device, "workers": self.workers, "seed": seed,
+        }  # fmt: skip
+
+    def check(self) -> None:
+        """Raise ConfigError unless every row can be started."""
+        for row in (*self.rows, RANDOM):
+            self.pruning(row, model=BASELINE, seed=self.seeds[0])
+
+
+RANDOM = Row(key="random", label=HONEST["random"], settings={"method": "random"})
+
+
+def read_plan(path: Path) -> StudyPlan:
+    """The plan in a YAML file, checked.
+
+    Raises:
+        ConfigError: it cannot be read, or asks for something that cannot be done.
+    """
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"The plan {path} cannot be read: {error}.") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"The plan {path} holds no settings: begin with 'name:' and 'dataset:'.")
+    return parse_plan(value, str(path))
+
+
+def parse_plan(value: dict[str, Any], source: str = "plan") -> StudyPlan:
+    """A checked plan from plain values."""
+    try:
+        plan = StudyPlan.model_validate(value)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {explain(error)}") from error
+    plan.check()
+    return plan
+
+
+def write_plan(plan: StudyPlan) -> str:
+    """The plan as YAML, in the order of its fields."""
+    text: str = yaml.safe_dump(
+        plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
+    )
+    return text

@@ -1,0 +1,255 @@
+"""Studies that can be started by name: the paper's tables and analysis, and the whole field.
+
+Each in three sizes: `paper` is the published protocol with three seeds (days on a GPU), `standard`
+answers the same question in a night on a GPU, `smoke` shows in minutes on two CPU cores that every
+row works; its accuracies mean nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, get_args
+
+from msip_core.catalog import ALLOCATIONS, CRITERIA, GRANULARITIES, RECOVERIES
+from msip_core.config import WEIGHT_PRESETS
+from msip_core.errors import ConfigError
+from msip_core.measures import MeasureOptions
+from msip_core.recipes import RECIPES, TrainingRecipe
+from msip_core.studies.plan import BaselinePlan, Row, StudyPlan, parse_plan
+
+Size = Literal["paper", "standard", "smoke"]
+SIZES: tuple[Size, ...] = get_args(Size)
+
+
+class Preset(NamedTuple):
+    """A table: what it asks, and its rows."""
+
+    title: str
+    question: str
+    rows: tuple[Row, ...]
+    published: str = ""
+
+
+def _msip(key: str, label: str, *, differs: str = "", **settings: Any) -> Row:
+    return Row(key=key, label=label, settings={"method": "msip", **settings}, differs=differs)
+
+
+def _weights(name: str) -> dict[str, Any]:
+    """Fixed weights: what is asked is what they give, not what feedback makes of them."""
+    return {"msip": {"weights": WEIGHT_PRESETS[name].model_dump(), "dynamic_weights": False}}
+
+
+_LITERAL = Row(key="msip-literal", label="MSIP as published", settings={"method": "msip-literal"})
+_TABLE_3_1 = (
+    Row(key="l2", label="L2 norm", settings={"method": "l2"}),
+    Row(key="lamp", label="LAMP", settings={"method": "lamp"}),
+    Row(key="bnscale", label="BN scale", settings={"method": "bnscale"}),
+    Row(
+        key="slim", label="Network Slimming",
+        settings={"method": "slim", "recovery": "sparse"}, differs="trained sparse before cutting",
+    ),
+    Row(key="fpgm", label="FPGM", settings={"method": "fpgm"}),
+    _LITERAL,
+    _msip("msip", "MSIP"),
+)  # fmt: skip
+_TABLE_3_2 = (
+    _msip("gradient-only", "gradient only", **_weights("gradient-only")),
+    _msip("geometry-only", "geometry only", **_weights("geometry-only")),
+    _msip("sparsity-only", "sparsity only", **_weights("sparsity-only")),
+    _msip("information-only", "information only", **_weights("information-only")),
+    _msip("equal-weights", "equal weights", **_weights("equal")),
+    _msip("no-threshold", "without adaptive threshold", adaptive_threshold=False),
+    _msip("no-finetune", "without fine-tuning", differs="no fine-tuning"),
+    _msip("half-epochs", "half the fine-tuning epochs", differs="half the fine-tuning"),
+    _LITERAL,
+    _msip("msip", "MSIP"),
+)
+
+
+def _schemes() -> tuple[Row, ...]:
+    """Static, dynamic and gradient-heavy weights, in our scheme and in the paper's."""
+    rows = []
+    for method, ending, words in (("msip", "", ""), ("msip-literal", "-literal", ", as published")):
+        for key, options in (
+            ("static", {"dynamic_weights": False}),
+            ("dynamic", {"dynamic_weights": True}),
+            ("gradient-heavy", _weights("gradient-heavy")["msip"]),
+        ):
+            rows.append(
+                Row(
+                    key=f"{key}{ending}",
+                    label=f"{key} weights{words}",
+                    settings={"method": method, "msip": options},
+                )
+            )
+    return tuple(rows)
+
+
+# What a strategy cannot go below, whole blocks above all (measured on YOLOv8n and s).
+_FARTHEST = {"modules": 0.8, "blocks": 0.85, "layerdrop": 0.93}
+
+
+def _field() -> tuple[Row, ...]:
+    """One row for every method: each criterion with the allocation it came with, each allocation
+    by L2, each granularity and recovery by MSIP."""
+    rows = [
+        Row(key=name, label=entry.label, settings={"method": name})
+        for name, entry in CRITERIA.items()
+        if name != "random"  # an honest row already
+    ]
+    rows += [
+        Row(
+            key=f"a-{name}", label=f"L2, {entry.label}",
+            settings={"method": "l2", "allocation": name},
+        )
+        for name, entry in ALLOCATIONS.items()
+    ]  # fmt: skip
+    rows += [
+        Row(
+            key=f"g-{name}", label=f"MSIP, {entry.label}",
+            settings={"granularity": name}
+            | ({"keep_macs": _FARTHEST[name]} if name in _FARTHEST else {}),
+            differs=f"goal {_FARTHEST[name]:.0%} of the MACs" if name in _FARTHEST else "",
+        )
+        for name, entry in GRANULARITIES.items()
+        if name != "channels"
+    ]  # fmt: skip
+    rows += [
+        Row(key=f"r-{name}", label=f"MSIP, {entry.label}", settings={"recovery": name})
+        for name, entry in RECOVERIES.items()
+        if name != "finetune"
+    ]
+    return tuple(rows)
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        "table-3-1": Preset(
+            "Table 3-1: methods", "Does MSIP keep more accuracy than other criteria?",
+            _TABLE_3_1, "table-3-1",
+        ),
+        "table-3-2": Preset(
+            "Table 3-2: parts of MSIP", "Which part of MSIP does the work?",
+            _TABLE_3_2, "table-3-2",
+        ),
+        "table-3-3": Preset(
+            "Table 3-3: weights", "Do weights that follow validation help?",
+            _schemes(), "table-3-3",
+        ),
+        "analysis": Preset(
+            "Section 3.5: analysis", "Does the pruned model still look at the right thing?",
+            (Row(key="l2", label="L2 norm", settings={"method": "l2"}), _LITERAL,
+             _msip("msip", "MSIP")),
+            "analysis",
+        ),
+        "field": Preset(
+            "The whole field", "How do all methods compare under one protocol?", _field(),
+            "table-3-1",
+        ),
+    }
+)  # fmt: skip
+
+
+class _Protocol(NamedTuple):
+    """What a size fixes for every table."""
+
+    weights: str
+    imgsz: int
+    seeds: tuple[int, ...]
+    baseline: TrainingRecipe
+    pretrain: TrainingRecipe | None
+    iterations: int
+    finetune: TrainingRecipe
+    calibration: dict[str, int]
+    search: dict[str, Any]
+    measure: MeasureOptions
+    attention: MeasureOptions
+
+
+_NOISE = (0.01, 0.02, 0.05, 0.1, 0.2)
+_SMALL_SEARCH = {
+    "images": 12, "recalibration": 8, "grid": (0.3, 0.6), "trials": 3, "finalists": 1,
+    "episodes": 3, "random_episodes": 2, "candidates": 1, "first_step": 0.3, "short_steps": 1,
+}  # fmt: skip
+_PROTOCOLS: dict[Size, _Protocol] = {
+    "paper": _Protocol(
+        "yolov8s.yaml", 640, (0, 1, 2), RECIPES["paper-baseline"], RECIPES["paper-pretrain"],
+        16, RECIPES["paper-finetune"], {}, {}, MeasureOptions(),
+        MeasureOptions(noise=_NOISE, attention=100, shap=50, shap_samples=2048),
+    ),
+    "standard": _Protocol(
+        "yolov8s.yaml", 640, (0, 1, 2),
+        RECIPES["paper-baseline"].model_copy(update={"epochs": 40}),
+        RECIPES["paper-pretrain"].model_copy(update={"epochs": 10}),
+        8, RECIPES["standard-finetune"], {}, {}, MeasureOptions(),
+        MeasureOptions(noise=_NOISE, attention=50, shap=50, shap_samples=512),
+    ),
+    "smoke": _Protocol(
+        "yolov8s.yaml", 128, (0,),
+        RECIPES["quick-baseline"].model_copy(update={"epochs": 2, "close_mosaic": 1}), None,
+        2, RECIPES["quick-finetune"].model_copy(update={"epochs": 1}),
+        {"batches": 1, "batch": 8}, _SMALL_SEARCH,
+        MeasureOptions(latency_runs=10, resamples=200),
+        MeasureOptions(
+            latency_runs=10, resamples=200, noise=(0.05,), attention=4, shap=2, shap_features=25,
+            shap_samples=80,
+        ),
+    ),
+}  # fmt: skip
+
+
+def preset_plan(
+    name: str, size: Size, dataset: str, *, model: str | None = None, weights: str | None = None,
+    smaller: str | None = None, **changes: Any,
+) -> StudyPlan:  # fmt: skip
+    """The plan of a preset for a dataset of the workspace.
+
+    Args:
+        model: baseline of the workspace; None trains one.
+        weights, smaller: what the baseline and the next smaller model start from: a .pt file, or
+            a yaml name (from scratch).
+        changes: other fields of the plan (imgsz, seeds, device, batch, ...).
+
+    Raises:
+        ConfigError: no such preset or size, or a change that no plan can have.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"There is no study '{name}'; known: {', '.join(PRESETS)}.")
+    if size not in SIZES:
+        raise ConfigError(f"There is no size '{size}'; known: {', '.join(SIZES)}.")
+    chosen, protocol = PRESETS[name], _PROTOCOLS[size]
+    baseline = BaselinePlan(
+        model=model, weights=weights or protocol.weights, recipe=protocol.baseline
+    )
+    budget: dict[str, Any] = {
+        "keep_macs": 0.335, "iterations": protocol.iterations, "finetune": protocol.finetune,
+        "pretrain": protocol.pretrain, "calibration": protocol.calibration,
+        "search": protocol.search,
+    }  # fmt: skip
+    if protocol.iterations < 4:  # few cuts have to take more each
+        budget["limits"] = {"max_removed_per_iteration": 0.7}
+    plan = {
+        "name": f"{chosen.title} ({size})", "preset": name, "size": size, "dataset": dataset,
+        "imgsz": protocol.imgsz, "seeds": protocol.seeds, "baseline": baseline,
+        "smaller": smaller or "yolov8n.yaml", "budget": budget,
+        "rows": [_in_budget(row, protocol) for row in chosen.rows],
+        "measure": protocol.attention if name == "analysis" else protocol.measure,
+        "published": chosen.published,
+    }  # fmt: skip
+    return parse_plan({**plan, **changes}, f"Study '{name}'")
+
+
+def _in_budget(row: Row, protocol: _Protocol) -> Row:
+    """Rows that train for less, or otherwise, than the protocol: in its own numbers."""
+    if row.settings.get("recovery") == "sparse" and protocol.pretrain is None:
+        # Sparse training brings 50 epochs of its own where the protocol prepares nothing.
+        sparse = RECIPES["sparse-pretrain"].model_copy(
+            update={"epochs": protocol.baseline.epochs, "close_mosaic": 1}
+        )
+        return row.model_copy(update={"settings": {**row.settings, "pretrain": sparse}})
+    less = {"no-finetune": 0, "half-epochs": protocol.finetune.epochs // 2}
+    if row.key not in less:
+        return row
+    finetune = protocol.finetune.model_copy(update={"epochs": less[row.key]})
+    return row.model_copy(update={"settings": {**row.settings, "finetune": finetune}})

@@ -1,0 +1,232 @@
+"""The table of a study as far as it has come: read from the runs' folders, paired, worded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from msip_core.measures import DRAWS_FILE, MEASURE_FILE, MEASURE_FOLDER
+from msip_core.runs.service import RunService
+from msip_core.runs.state import RunState
+from msip_core.studies.engine import Standing, TaskState, standing
+from msip_core.studies.library import plan_of
+from msip_core.studies.plan import BASELINE, HONEST, StudyPlan
+from msip_core.studies.published import PUBLISHED, Published
+from msip_core.studies.statistics import Floats, Interval, difference, interval, mean_over_seeds
+from msip_core.studies.tasks import labels
+from msip_core.workspace import Workspace
+
+Json = dict[str, Any]
+Sample = tuple[float, Floats]  # a mean over seeds, and its resamples
+MAIN = ("msip", "dynamic")  # the row that the others are compared with: the first of these
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one finished run measured.
+
+    Attributes:
+        numbers: measure.json.
+        draws: resampled (mAP50, mAP50-95) of each evaluation: (resamples, 2).
+    """
+
+    numbers: Json
+    draws: Mapping[str, Floats]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row of the table. What was not measured (yet) is None.
+
+    Attributes:
+        seeds: runs that are done; `asked` were planned.
+        reason: why runs are missing, one sentence, or "".
+        macs_ratio: share of the baseline's MACs.
+        map50, map50_95: mean over seeds, interval over images.
+        spread: lowest and highest mAP50 of the seeds.
+        ms: milliseconds per image, median, mean over seeds; speedup: the baseline's, measured in
+            turn with it, over that.
+        change: mAP50 minus the baseline's, paired over images.
+        against_main: mAP50 of MSIP minus this row's, paired over images.
+        published: what the paper prints for this row.
+    """
+
+    key: str
+    label: str
+    differs: str
+    seeds: int
+    asked: int
+    reason: str
+    macs: float | None = None
+    macs_ratio: float | None = None
+    params: float | None = None
+    size_mb: float | None = None
+    map50: Interval | None = None
+    map50_95: Interval | None = None
+    spread: tuple[float, float] | None = None
+    ms: float | None = None
+    speedup: float | None = None
+    change: Interval | None = None
+    against_main: Interval | None = None
+    published: Published | None = None
+
+    @property
+    def is_honest(self) -> bool:
+        """One of the rows that published tables leave out."""
+        return self.key in HONEST
+
+
+@dataclass(frozen=True, slots=True)
+class StudyTable:
+    """All rows, and what they say.
+
+    Attributes:
+        main: key of the row that the others are compared with, None in a table without it.
+        test_images: on how many images everything was measured.
+        coco_gap: largest difference of mAP50 between the two programs, None before any is known.
+    """
+
+    plan: StudyPlan
+    lines: tuple[Line, ...]
+    standing: Standing
+    main: str | None
+    test_images: int | None
+    coco_gap: float | None
+
+    def line(self, key: str) -> Line:
+        """One row by its key."""
+        return next(line for line in self.lines if line.key == key)
+
+
+def read_table(workspace: Workspace, study_id: str) -> StudyTable:
+    """The table as it is now; rows that are not done have their reason in place of numbers."""
+    service = RunService(workspace)
+    plan, now = plan_of(workspace, study_id), standing(service, study_id)
+    found = {state.run_id: read_measured(workspace, state.run_id) for state in now.states}
+    done = _by_row(now, found)
+    main = next((key for key in MAIN if any(row.key == key for row in plan.rows)), None)
+    lines = tuple(
+        _line(plan, key, [s for s in now.states if s.task.row == key], done, main)
+        for key in labels(plan)
+    )
+    known = [measured for measured in found.values() if measured]
+    gaps = [
+        abs(m.numbers["coco"]["map50"] - m.numbers["test"]["map50"])
+        for m in known
+        if m.numbers["coco"]
+    ]
+    return StudyTable(
+        plan, lines, now, main,
+        test_images=known[0].numbers["test"]["images"] if known else None,
+        coco_gap=max(gaps) if gaps else None,
+    )  # fmt: skip
+
+
+def read_measured(workspace: Workspace, run_id: str) -> Measured | None:
+    """What a run measured; None before that."""
+    path = workspace.run_dir(run_id) / MEASURE_FOLDER / MEASURE_FILE
+    return _read(path, path.stat().st_mtime_ns) if path.is_file() else None
+
+
+@lru_cache(maxsize=512)
+def _read(path: Path, changed: int) -> Measured:
+    # `changed` makes a file that was written again a new entry.
+    with np.load(path.with_name(DRAWS_FILE)) as content:
+        draws = {name: content[name] for name in content.files}
+    return Measured(json.loads(path.read_text(encoding="utf-8")), draws)
+
+
+def _by_row(now: Standing, found: Mapping[str, Measured | None]) -> dict[str, list[Measured]]:
+    rows: dict[str, list[Measured]] = {}
+    for state in now.states:
+        measured = found[state.run_id]
+        if measured and state.row and state.row.state is RunState.COMPLETED:
+            rows.setdefault(state.task.row, []).append(measured)
+    return rows
+
+
+def sample(runs: Sequence[Measured], part: str = "test", column: int = 0) -> Sample:
+    """mAP50 (column 0) or mAP50-95 (1) of one evaluation: mean over seeds, with resamples."""
+    name = ("map50", "map50_95")[column]
+    values = [float(_numbers_of(m.numbers, part)[name]) for m in runs]
+    return mean_over_seeds(values, [m.draws[part][:, column] for m in runs])
+
+
+def _numbers_of(numbers: Json, part: str) -> Json:
+    kind, _, name = part.partition(" ")
+    found: Json = numbers["test"] if kind == "test" else numbers[_KINDS[kind]][name]
+    return found
+
+
+_KINDS = {"dataset": "datasets", "noise": "noise"}
+
+
+def _line(
+    plan: StudyPlan, key: str, states: Sequence[TaskState], done: Mapping[str, list[Measured]],
+    main: str | None,
+) -> Line:  # fmt: skip
+    runs, label = done.get(key, []), labels(plan)[key]
+    differs = next((row.differs for row in plan.rows if row.key == key), "")
+    reason = "" if len(runs) == len(states) else _reason(states)
+    empty = Line(key, label, differs, len(runs), len(states), reason)
+    printed = PUBLISHED.get(plan.published, {}).get(key)
+    if not runs:
+        return _with(empty, published=printed)
+    whole = done.get(BASELINE)
+    here, numbers = sample(runs), [m.numbers for m in runs]
+    single = [float(n["test"]["map50"]) for n in numbers]
+    macs = float(np.mean([n["macs"] for n in numbers]))
+    return _with(
+        empty,
+        macs=macs,
+        macs_ratio=macs / whole[0].numbers["macs"] if whole else None,
+        params=float(np.mean([n["params"] for n in numbers])),
+        size_mb=float(np.mean([n["size_mb"] for n in numbers])),
+        map50=interval(*here),
+        map50_95=interval(*sample(runs, column=1)),
+        spread=(min(single), max(single)),
+        ms=_mean([_ms(n, "model") for n in numbers]),
+        speedup=_mean([_speedup(n) for n in numbers]),
+        change=difference(sample(whole), here) if whole and key != BASELINE else None,
+        against_main=difference(here, sample(done[main]))
+        if main is not None and main in done and key not in (main, BASELINE)
+        else None,
+        published=printed,
+    )
+
+
+def _with(line: Line, **values: Any) -> Line:
+    return replace(line, **values)
+
+
+def _reason(states: Sequence[TaskState]) -> str:
+    """What the missing runs of a row are doing, or why they failed."""
+    for state in states:
+        row = state.row
+        if row and row.state in (RunState.FAILED, RunState.INTERRUPTED, RunState.CANCELLED):
+            return f"{row.state.value}: {row.error or 'by hand'}"
+    for state in states:
+        if state.row and state.row.state is not RunState.COMPLETED:
+            return state.row.state.value
+    return "waiting"
+
+
+def _ms(numbers: Json, side: str) -> float | None:
+    timed = (numbers.get("latency") or {}).get(side)
+    return float(timed["median_ms"]) if timed else None
+
+
+def _speedup(numbers: Json) -> float | None:
+    own, other = _ms(numbers, "model"), _ms(numbers, "beside")
+    return other / own if own and other else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

@@ -1,0 +1,133 @@
+"""What a table says, in words: who is better, where that is not clear, what was not reproduced.
+
+A model is called better only where the paired 95 % interval over test images excludes zero.
+"""
+
+from __future__ import annotations
+
+from msip_core.studies.plan import BASELINE, HONEST
+from msip_core.studies.published import PUBLISHED, SOURCES
+from msip_core.studies.statistics import Interval
+from msip_core.studies.table import Line, StudyTable
+
+_PROGRAMS_AGREE = 0.02
+
+
+def verdicts(table: StudyTable) -> list[str]:
+    """Sentences in the order in which a reader must know them."""
+    found = [*_standing(table), *_published(table)]
+    if table.main is not None and table.line(table.main).map50 is not None:
+        found += _honest(table) + _methods(table)
+    return found + _programs(table)
+
+
+def change_words(change: Interval) -> str:
+    """ "+0.012 (0.003 to 0.020)"."""
+    return f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
+
+
+def _standing(table: StudyTable) -> list[str]:
+    missing = [line for line in table.lines if line.seeds < line.asked]
+    found = []
+    if missing:
+        found.append(
+            f"{len(missing)} of {len(table.lines)} rows are not complete: "
+            + "; ".join(f"{line.label} ({line.reason})" for line in missing)
+            + "."
+        )
+    if table.plan.size == "smoke":
+        found.append(
+            "This is the smoke size: it shows that every row works. The models are trained for "
+            "minutes, so their accuracies and their order mean nothing."
+        )
+    elif len(table.plan.seeds) < 3:
+        found.append(
+            f"{len(table.plan.seeds)} seed(s): the intervals tell how much the choice of test "
+            "images matters, not how much a repeated training would."
+        )
+    return found
+
+
+def _honest(table: StudyTable) -> list[str]:
+    """Where something simpler wins, the table says so first."""
+    name = table.line(table.main or "").label
+    found = []
+    for key in HONEST:
+        line = next((one for one in table.lines if one.key == key), None)
+        if line is None or line.against_main is None:
+            continue
+        found.append(_comparison(name, line))
+    return sorted(found, key=lambda text: " beats " not in text)
+
+
+def _comparison(name: str, line: Line) -> str:
+    gap = line.against_main
+    if gap is None:
+        return ""
+    words = change_words(gap)
+    if gap.is_clear and gap.value < 0:
+        return f"{_capital(line.label)} beats {name}: mAP50 of {name} is {words} beside it."
+    if gap.is_clear:
+        return f"{name} keeps more mAP50 than the row '{line.label}': {words}."
+    return f"Between {name} and '{line.label}' there is no clear difference of mAP50: {words}."
+
+
+def _methods(table: StudyTable) -> list[str]:
+    """MSIP against the other criteria of the table, in one sentence each way."""
+    name = table.line(table.main or "").label
+    others = [
+        line
+        for line in table.lines
+        if not line.is_honest and line.key not in (BASELINE, table.main) and line.against_main
+    ]
+    groups: dict[str, list[str]] = {"ahead of": [], "behind": [], "not clearly different from": []}
+    for line in others:
+        gap = line.against_main
+        if gap is None:
+            continue
+        kind = "not clearly different from"
+        if gap.is_clear:
+            kind = "ahead of" if gap.value > 0 else "behind"
+        groups[kind].append(f"{line.label} {change_words(gap)}")
+    return [
+        f"In mAP50 {name} is {kind}: {', '.join(lines)}." for kind, lines in groups.items() if lines
+    ]
+
+
+def _published(table: StudyTable) -> list[str]:
+    """The paper's change of mAP50 beside ours, row by row."""
+    printed = PUBLISHED.get(table.plan.published, {})
+    if BASELINE not in printed:
+        return []
+    source = SOURCES[table.plan.published]
+    found = []
+    for line in table.lines:
+        if line.published is None or line.change is None or line.key == BASELINE:
+            continue
+        theirs = line.published.map50 - printed[BASELINE].map50
+        inside = line.change.low <= theirs <= line.change.high
+        same = line.change.is_clear and (line.change.value > 0) == (theirs > 0)
+        word = "reproduced" if inside else "same direction" if same else "not reproduced"
+        found.append(
+            f"{line.label}: the paper ({source}) reports {theirs:+.2f} mAP50 against its unpruned "
+            f"model, here it is {change_words(line.change)}: {word}."
+        )
+    return found
+
+
+def _programs(table: StudyTable) -> list[str]:
+    gap = table.coco_gap
+    if gap is None:
+        return []
+    if gap > _PROGRAMS_AGREE:
+        return [
+            "COCO's own arithmetic (faster-coco-eval) differs from these mAP50 by up to "
+            f"{gap:.3f}: more than it should, look into it."
+        ]
+    return [
+        f"COCO's own arithmetic (faster-coco-eval) differs from these mAP50 by {gap:.3f} at most."
+    ]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,47 @@
+"""Which layers each method made narrower: one row a model, one column a convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from msip_core.events import LayerChannels
+from msip_core.views import paper
+
+
+class WidthsInfo(NamedTuple):
+    """Share of the original output channels that is left: (models, layers); nan: no such layer."""
+
+    models: tuple[str, ...]
+    layers: tuple[str, ...]
+    kept: NDArray[np.float64]
+
+
+def widths_info(models: Mapping[str, Sequence[LayerChannels]]) -> WidthsInfo:
+    """Layers in the order of the first model that has them."""
+    names = list(dict.fromkeys(layer.name for layers in models.values() for layer in layers))
+    kept = np.full((len(models), len(names)), np.nan)
+    for row, layers in enumerate(models.values()):
+        for layer in layers:
+            kept[row, names.index(layer.name)] = layer.after / layer.original
+    return WidthsInfo(tuple(models), tuple(names), kept)
+
+
+def widths_paper(info: WidthsInfo, width_mm: float = 178.0) -> Figure:
+    """The grid on paper, dark where much is left."""
+    with paper.drawing():
+        figure = paper.new_figure(width_mm, 18 + 5.0 * max(1, len(info.models)))
+        axes = figure.subplots()
+        drawn = axes.imshow(info.kept, aspect="auto", cmap="viridis", vmin=0, vmax=1)
+        axes.set_yticks(range(len(info.models)), info.models, fontsize=6)
+        step = max(1, len(info.layers) // 24)
+        places = range(0, len(info.layers), step)
+        axes.set_xticks(list(places), [info.layers[n] for n in places], fontsize=5, rotation=90)
+        bar = figure.colorbar(drawn, ax=axes, fraction=0.03, pad=0.01)
+        bar.set_label("share of channels left", fontsize=6)
+        bar.ax.tick_params(labelsize=5)
+        return figure

@@ -1,0 +1,115 @@
+"""Start a study: a preset, its size, the images; or a plan that somebody wrote."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from msip_core.errors import InputError
+from msip_core.language import mark, t, tn
+from msip_core.models import list_models
+from msip_core.runs.slots import slot_of
+from msip_core.settings import get_settings
+from msip_core.studies.engine import advance
+from msip_core.studies.library import check_plan, create
+from msip_core.studies.plan import StudyPlan, write_plan
+from msip_core.studies.presets import PRESETS, SIZES, Size, preset_plan
+from msip_core.studies.tasks import epochs_of, tasks
+from pages.shared.choose import remember
+from pages.shared.guard import guarded, show_error
+from pages.shared.lab import datasets, lab
+
+# preset: name, what it asks
+_PRESETS = {
+    "table-3-1": (
+        mark("Methods (table 3-1)"),
+        mark("Does MSIP keep more accuracy than other criteria?"),
+    ),
+    "table-3-2": (
+        mark("Parts of MSIP (table 3-2)"),
+        mark("Which part of MSIP does the work?"),
+    ),
+    "table-3-3": (mark("Weights (table 3-3)"), mark("Do weights that follow validation help?")),
+    "analysis": (
+        mark("Attention (section 3.5)"),
+        mark("Does the lighter model still look at the right thing?"),
+    ),
+    "field": (
+        mark("The whole field"),
+        mark("How do all methods compare under one protocol?"),
+    ),
+}
+_SIZES: dict[Size, tuple[str, str]] = {
+    "smoke": (
+        mark("Trial"),
+        mark("Minutes: shows that every row works. Its accuracies mean nothing."),
+    ),
+    "standard": (mark("Standard"), mark("3 repeats, 8 steps each: a night or more with a GPU.")),
+    "paper": (mark("Paper"), mark("3 repeats of the published schedule: days with a GPU.")),
+}
+_TRAIN = ""  # no baseline chosen: train one
+
+
+def study_form() -> None:
+    """Settings of a study and what they come to; Start keeps the plan and begins."""
+    left, right = st.columns(2, gap="large")
+    with left:
+        preset = st.radio(
+            t("Question"), list(PRESETS), key="study:preset", persist_state="session",
+            format_func=lambda name: t(_PRESETS[name][0]),
+            captions=[t(_PRESETS[name][1]) for name in PRESETS],
+        )  # fmt: skip
+    with right:
+        sizes: list[Size] = list(reversed(SIZES))
+        size = st.radio(
+            t("Size"), sizes, key="study:size", persist_state="session",
+            format_func=lambda name: t(_SIZES[name][0]),
+            captions=[t(_SIZES[name][1]) for name in sizes],
+        )  # fmt: skip
+        ready = [item.name for item in datasets() if item.ready]
+        dataset = st.selectbox(t("Dataset"), ready, key="study:dataset", persist_state="session")
+        model = _baseline()
+    try:
+        plan = preset_plan(preset, size, dataset, model=model or None, device=get_settings().device)
+        check_plan(lab().workspace, plan)
+    except InputError as error:
+        show_error(error)
+        return
+    _summary(plan)
+    st.button(
+        t("Start the study"), type="primary", icon=":material/play_arrow:", on_click=_start,
+        args=(plan,),
+    )  # fmt: skip
+
+
+def _baseline() -> str:
+    cards = {card.id: card for card in list_models(lab().workspace) if card.kind != "pruned"}
+    chosen: str = st.selectbox(
+        t("Unpruned detector"), [_TRAIN, *cards], key="study:model", persist_state="session",
+        format_func=lambda i: cards[i].name if i else t("Train one first, by the same protocol"),
+    )  # fmt: skip
+    return chosen
+
+
+def _summary(plan: StudyPlan) -> None:
+    count = len(tasks(plan))
+    epochs = sum(number for _, number in epochs_of(plan))
+    runs = tn("{n} run", "{n} runs", count)
+    passes = tn("{n} pass over the images in all.", "{n} passes over the images in all.", epochs)
+    st.caption(f"{runs}, {passes} " + t("Image size {imgsz} px.", imgsz=plan.imgsz))
+    if plan.size != "smoke" and slot_of(plan.device) == "cpu":
+        st.warning(
+            t("This computer has no GPU: a study of this size would take weeks here."),
+            icon=":material/hourglass:",
+        )
+    st.download_button(
+        t("The plan as a file (YAML)"), write_plan(plan), file_name=f"{plan.preset}.yaml",
+        mime="application/yaml", on_click="ignore", icon=":material/download:", type="tertiary",
+        help=t("To change it, and start it with: python -m msip_core study run plan.yaml"),
+    )  # fmt: skip
+
+
+@guarded
+def _start(plan: StudyPlan) -> None:
+    study = create(lab().workspace, plan)
+    advance(lab().runs, study.id)
+    remember("study", study.id)

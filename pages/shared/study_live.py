@@ -1,0 +1,88 @@
+"""How far a study is, its runs, and what may be done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from msip_core.language import say, t
+from msip_core.runs.service import RunService
+from msip_core.runs.state import RunState
+from msip_core.studies import engine
+from msip_core.studies.engine import Standing
+from pages.shared.guard import guarded
+from pages.shared.lab import lab
+from pages.shared.words import STATE_WORDS, time_left
+
+EVERY_SECONDS = 3
+
+
+def study_head(study_id: str) -> None:
+    """Progress and buttons; a timed fragment only while something can still change."""
+    now = engine.standing(lab().runs, study_id)
+    moving = not (now.is_over or now.paused)
+    st.fragment(_head, run_every=EVERY_SECONDS if moving else None)(study_id, _signature(now))
+
+
+def _signature(now: Standing) -> tuple[object, ...]:
+    """The table below changes only when this does."""
+    return now.paused, now.is_over, now.count(RunState.COMPLETED, RunState.FAILED)
+
+
+@guarded
+def _head(study_id: str, seen: tuple[object, ...]) -> None:
+    now = engine.standing(lab().runs, study_id)
+    if _signature(now) != seen:
+        st.rerun()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        word, colour, icon = _state(now)
+        st.badge(word, color=colour, icon=icon)  # type: ignore[arg-type]
+        st.caption(_counts(now), width="content")
+    if not now.is_over:
+        text = f"{now.done:.0%}" + (f" · {time_left(now.seconds_left)}" if not now.paused else "")
+        st.progress(now.done, text=text)
+    if now.reason:
+        st.error(say(now.reason), icon=":material/error:")
+    _buttons(study_id, now)
+
+
+def _state(now: Standing) -> tuple[str, str, str]:
+    if now.is_over:
+        return t("Over"), "green" if not now.reason else "red", ":material/check:"
+    if now.paused:
+        return t("Paused"), "orange", ":material/pause:"
+    return t("Going on"), "blue", ":material/play_arrow:"
+
+
+def _counts(now: Standing) -> str:
+    """'5 Done, 1 Running, 7 not started'."""
+    words = [
+        f"{count} {t(STATE_WORDS[state][0])}" for state in RunState if (count := now.count(state))
+    ]
+    if waiting := sum(state.row is None for state in now.states):
+        words.append(t("{n} not started", n=waiting))
+    return ", ".join(words)
+
+
+def _buttons(study_id: str, now: Standing) -> None:
+    failed = bool(now.count(RunState.FAILED, RunState.INTERRUPTED))
+    with st.container(horizontal=True):
+        if not now.is_over and not now.paused:
+            _button(study_id, "pause", t("Pause"), ":material/pause:", engine.pause)
+        if now.paused or failed:
+            word = t("Resume") if now.paused else t("Try the failed rows again")
+            _button(study_id, "resume", word, ":material/play_arrow:", engine.resume)
+        if not now.is_over:
+            _button(study_id, "cancel", t("Cancel"), ":material/stop:", engine.cancel)
+
+
+def _button(
+    study_id: str, key: str, word: str, icon: str, act: Callable[[RunService, str], Standing]
+) -> None:
+    @guarded
+    def clicked() -> None:
+        act(lab().runs, study_id)
+
+    # A callback: a click in the moment of the timed rerun would be lost otherwise.
+    st.button(word, key=f"study:{key}", icon=icon, on_click=clicked)

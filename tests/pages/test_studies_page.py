@@ -1,0 +1,93 @@
+"""The Studies page: empty, half done, done; a click starts, pauses and resumes."""
+
+from __future__ import annotations
+
+import pytest
+
+from msip_core.data.synthetic import import_example
+from msip_core.runs.service import RunService
+from msip_core.runs.state import RunState
+from msip_core.studies import engine, library
+from msip_core.workspace import Workspace
+from tests.pages.conftest import Open, no_crash, words
+from tests.studies.conftest import make_plan
+from tests.studies.fake_work import measure, run
+
+
+@pytest.fixture
+def drawn(workspace: Workspace) -> Workspace:
+    import_example(workspace, images=20, size=64)
+    return workspace
+
+
+@pytest.fixture
+def study(drawn: Workspace) -> str:
+    """One whose runs are all done but the last, which failed."""
+    plan = make_plan(seeds=[0], honest=["random"], published="table-3-1")
+    made = library.create(drawn, plan).id
+    service = RunService(drawn)
+    for _ in range(2):  # the baseline first, then what starts from it
+        for state in engine.advance(service, made).states:
+            if state.row and state.row.state is RunState.QUEUED:
+                _pretend(service, state)
+    return made
+
+
+def _pretend(service: RunService, state: engine.TaskState) -> None:
+    """What a worker would do, here and now."""
+    from msip_core.runs.context import WorkerContext
+
+    context = WorkerContext(service.run_dir(state.run_id), service.workspace)
+    service.store.transition(state.run_id, RunState.RUNNING, expected=[RunState.QUEUED])
+    config = service.get(state.run_id).config
+    run(config, context)
+    measure(config, "made", context)
+    target = RunState.FAILED if state.task.row == "msip" else RunState.COMPLETED
+    context.log.transition(target, reason="The disk is full." if target != "completed" else None)
+
+
+def test_without_data_the_page_says_what_is_missing(open_page: Open) -> None:
+    test = open_page("studies")
+    no_crash(test)
+    assert "No dataset is ready." in words(test)
+
+
+def test_a_click_keeps_the_plan_and_queues_the_baseline(open_page: Open, drawn: Workspace) -> None:
+    test = open_page("studies")
+    no_crash(test)
+    assert "13 runs" in words(test)
+    next(b for b in test.button if b.label == "Start the study").click().run()
+    no_crash(test)
+    (study,) = library.list_studies(drawn)
+    assert study.id in test.query_params["study"]
+    states = engine.standing(RunService(drawn), study.id).states
+    assert [s.row.state for s in states if s.row] == [RunState.QUEUED]
+    assert "12 not started" in words(test)
+
+    next(b for b in test.button if b.label == "Pause").click().run()
+    assert engine.standing(RunService(drawn), study.id).paused
+    next(b for b in test.button if b.label == "Resume").click().run()
+    assert not engine.standing(RunService(drawn), study.id).paused
+
+
+def test_a_finished_study_shows_table_sentences_and_charts(
+    open_page: Open, drawn: Workspace, study: str
+) -> None:
+    test = open_page("studies", study=study)
+    no_crash(test)
+    table = test.dataframe[0].value
+    assert table["Model"].iloc[0] == "unpruned baseline"
+    assert table["mAP50 [95 %]"].iloc[0].startswith("0.850 [")
+    assert table["mAP50 [95 %]"].iloc[-1] == "failed: The disk is full."
+    assert "rows are not complete: MSIP (failed: The disk is full.)" in words(test)
+    assert "3 Done, 1 Failed" in words(test)
+    next(b for b in test.button if b.label == "Try the failed rows again").click().run()
+    no_crash(test)
+    states = engine.standing(RunService(drawn), study).states
+    assert states[-1].row.state is RunState.QUEUED
+
+
+def test_a_study_that_is_not_there_is_said(open_page: Open, study: str) -> None:
+    test = open_page("studies", study="gone")
+    no_crash(test)
+    assert "'gone' of this link is not in this lab" in words(test)

@@ -1,0 +1,118 @@
+"""Plans are checked before anything starts; every row keeps to one protocol."""
+
+from __future__ import annotations
+
+import pytest
+
+from msip_core.config import PruneConfig, TrainConfig
+from msip_core.errors import ConfigError
+from msip_core.studies.plan import HONEST, read_plan, write_plan
+from msip_core.studies.presets import PRESETS, SIZES, preset_plan
+from msip_core.studies.tasks import config_of, epochs_of, equal_size, labels, run_id, tasks
+from tests.studies.conftest import make_plan
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_gives_configs_that_can_be_started(name: str, size) -> None:
+    plan = preset_plan(name, size, "example")
+    assert set(plan.honest) == set(HONEST)
+    assert len(plan.seeds) >= 3 or size == "smoke"
+    for task in tasks(plan):
+        config = config_of(plan, task, "the-baseline")
+        assert config.measure is not None
+        assert config.dataset == "example"
+
+
+def test_a_plan_comes_back_from_its_file(tmp_path) -> None:
+    plan = preset_plan("table-3-2", "smoke", "example")
+    path = tmp_path / "plan.yaml"
+    path.write_text(write_plan(plan), encoding="utf-8")
+    again = read_plan(path)
+    assert write_plan(again) == write_plan(plan)
+    assert [config_of(again, t, "b") for t in tasks(again)] == [
+        config_of(plan, t, "b") for t in tasks(plan)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rows": []}, "rows"),
+        ({"seeds": [0, 0]}, "each seed stands once"),
+        ({"rows": [{"key": "int8", "label": "x"}]}, "two rows are called int8"),
+        ({"rows": [{"key": "a", "label": "x", "settings": {"seed": 4}}]}, "changes 'seed'"),
+        ({"rows": [{"key": "a", "label": "x", "settings": {"method": "l3"}}]}, "l3"),
+        ({"rows": [{"key": "a", "label": "x", "settings": {"epochs": 4}}]}, "Row 'a'"),
+        ({"budget": {"imgsz": 320}}, "not in its budget"),
+        ({"imgsz": 100}, "imgsz"),
+        ({"colour": "blue"}, "colour"),
+    ],
+)
+def test_a_plan_that_cannot_work_is_refused_with_the_reason(change, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        make_plan(**change)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "name: [", "just words"])
+def test_a_file_that_is_no_plan_is_named(tmp_path, text: str) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"plan\.yaml"):
+        read_plan(path)
+
+
+def test_every_row_gets_the_same_budget() -> None:
+    plan = make_plan()
+    found = dict.fromkeys(("more-epochs", "smaller-image", "random", "l2", "msip"), 4)
+    expected = {"baseline": 3, "int8": 0, "smaller-model": 3 + 4, **found}
+    assert {task.row: epochs for task, epochs in epochs_of(plan)} == expected
+
+
+def test_baseline_and_int8_come_once_and_the_others_once_a_seed() -> None:
+    plan = make_plan()
+    rows = [task.row for task in tasks(plan)]
+    assert rows[0] == "baseline"
+    assert {row: rows.count(row) for row in rows} == {
+        "baseline": 1, "int8": 1, "more-epochs": 2, "smaller-model": 2, "smaller-image": 2,
+        "random": 2, "l2": 2, "msip": 2,
+    }  # fmt: skip
+    assert list(labels(plan)) == ["baseline", *HONEST, "l2", "msip"]
+
+
+def test_honest_rows_are_what_they_say() -> None:
+    plan = make_plan(imgsz=640)
+    made = {t.row: config_of(plan, t, "the-baseline") for t in tasks(plan)}
+    assert isinstance(made["baseline"], TrainConfig)
+    assert made["baseline"].weights == "yolov8s.yaml"
+    assert made["more-epochs"].weights == "the-baseline"
+    assert made["smaller-model"].weights == "yolov8n.yaml"
+    assert made["smaller-image"].imgsz == 352  # (352 / 640)^2 = .30 of the pixels, below .335
+    assert made["int8"].recipe.epochs == 0
+    assert made["int8"].measure.int8
+    assert isinstance(made["random"], PruneConfig)
+    assert made["random"].method == "random"
+    assert made["msip"].model == "the-baseline"
+    assert made["msip"].measure.beside == "the-baseline"
+
+
+@pytest.mark.parametrize(
+    ("side", "keep", "expected"),
+    [(640, 0.335, 352), (128, 0.335, 64), (640, 0.25, 320), (64, 0.05, 32)],
+)
+def test_the_small_image_costs_about_as_much_as_the_pruned_model(side, keep, expected) -> None:
+    assert equal_size(make_plan(imgsz=side, budget={"keep_macs": keep})) == expected
+
+
+def test_a_brought_baseline_is_measured_and_not_trained() -> None:
+    plan = make_plan(baseline={"model": "mine"})
+    config = config_of(plan, tasks(plan)[0], None)
+    assert (config.weights, config.recipe.epochs) == ("mine", 0)
+
+
+def test_a_run_of_a_study_has_the_same_id_whenever_it_is_asked_for() -> None:
+    task = tasks(make_plan())[1]
+    assert run_id("study-261122-abcd", task) == "study-261122-abcd-more-epochs-s0"
+    long = [run_id("study-" + "x" * 40, t) for t in tasks(preset_plan("field", "smoke", "d"))]
+    assert len(set(long)) == len(long)
+    assert max(map(len, long)) <= 56

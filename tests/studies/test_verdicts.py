@@ -1,0 +1,134 @@
+"""What a table says follows from the intervals, and from nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from msip_core.studies.engine import Standing
+from msip_core.studies.outputs import all_numbers, markdown, printed_rows
+from msip_core.studies.pareto import pareto_of
+from msip_core.studies.published import PUBLISHED
+from msip_core.studies.statistics import Interval
+from msip_core.studies.table import Line, StudyTable
+from msip_core.studies.verdicts import verdicts
+from msip_core.views.pareto import Point, pareto_figure, pareto_info
+from msip_core.views.pareto_paper import pareto_paper
+from msip_core.views.widths import widths_info, widths_paper
+from tests.studies.conftest import make_plan
+
+
+def line(key: str, label: str, value: float | None = 0.8, **more) -> Line:
+    found = Interval(value, value - 0.02, value + 0.02) if value is not None else None
+    done = 0 if value is None else 3
+    facts = {"macs": 1e9, "macs_ratio": 0.5, "params": 1e6, "size_mb": 2.0, "ms": 4.0,
+             "speedup": 2.0} if done else {}  # fmt: skip
+    return Line(
+        key, label, "", done, 3, "" if done else "failed: no disk", map50=found,
+        map50_95=found, spread=(0.7, 0.9) if done else None, **{**facts, **more},
+    )  # fmt: skip
+
+
+def table(*lines: Line, **plan) -> StudyTable:
+    made = make_plan(**{"seeds": [0, 1, 2], "published": "table-3-1", **plan})
+    baseline = line("baseline", "unpruned baseline", 0.85, macs_ratio=1.0, speedup=1.0)
+    whole = (baseline, line("msip", "MSIP", change=Interval(-0.05, -0.06, -0.04),
+                            published=PUBLISHED["table-3-1"]["msip"]), *lines)  # fmt: skip
+    return StudyTable(made, whole, Standing((), 1.0, None, False), "msip", 200, 0.003)
+
+
+def said(*lines: Line, **plan) -> str:
+    return "\n".join(verdicts(table(*lines, **plan)))
+
+
+def test_an_honest_row_that_wins_is_named_first() -> None:
+    gap = Interval(-0.03, -0.05, -0.01)
+    words = said(
+        line("more-epochs", "more epochs", against_main=Interval(0.01, 0.005, 0.02)),
+        line("smaller-model", "next smaller model", against_main=gap),
+    )
+    assert "Next smaller model beats MSIP: mAP50 of MSIP is -0.030 (-0.050 to -0.010)" in words
+    assert words.index("beats MSIP") < words.index("MSIP keeps more mAP50 than the row 'more ep")
+
+
+def test_a_difference_whose_interval_holds_zero_is_not_called_better() -> None:
+    words = said(line("random", "random channels", against_main=Interval(0.02, -0.01, 0.05)))
+    assert "Between MSIP and 'random channels' there is no clear difference" in words
+    assert "ahead" not in words
+
+
+def test_other_criteria_are_sorted_into_ahead_behind_and_not_clear() -> None:
+    words = said(
+        line("l2", "L2 norm", against_main=Interval(0.1, 0.05, 0.15)),
+        line("lamp", "LAMP", against_main=Interval(-0.1, -0.15, -0.05)),
+        line("fpgm", "FPGM", against_main=Interval(0.01, -0.05, 0.06)),
+    )
+    assert "MSIP is ahead of: L2 norm" in words
+    assert "MSIP is behind: LAMP" in words
+    assert "MSIP is not clearly different from: FPGM" in words
+
+
+def test_the_published_change_is_reproduced_only_inside_our_interval() -> None:
+    assert "reports +0.03 mAP50" in said()
+    assert "-0.050 (-0.060 to -0.040): not reproduced." in said()
+    near = line("l2", "L2 norm", change=Interval(-0.03, -0.05, -0.01),
+                published=PUBLISHED["table-3-1"]["l2"])  # fmt: skip
+    assert "L2 norm: the paper (Table 3-1) reports -0.03 mAP50 against its unpruned model, here " \
+        "it is -0.030 (-0.050 to -0.010): reproduced." in said(near)  # fmt: skip
+    far = line("l2", "L2 norm", change=Interval(-0.2, -0.3, -0.1),
+               published=PUBLISHED["table-3-1"]["l2"])  # fmt: skip
+    assert "(-0.300 to -0.100): same direction." in said(far)
+
+
+def test_missing_rows_and_small_sizes_are_said() -> None:
+    words = said(line("l2", "L2 norm", None), seeds=[0])
+    assert "1 of 3 rows are not complete: L2 norm (failed: no disk)" in words
+    assert "1 seed(s)" in words
+    assert "mean nothing" in said(size="smoke", seeds=[0])
+
+
+def test_two_programs_that_disagree_are_said() -> None:
+    assert "differs from these mAP50 by 0.003 at most." in said()
+
+
+def test_the_printed_table_keeps_failures_and_published_numbers() -> None:
+    made = table(line("l2", "L2 norm", None))
+    rows = {row["model"]: row for row in printed_rows(made)}
+    assert rows["L2 norm"]["mAP50 [95 %]"] == "failed: no disk"
+    assert rows["MSIP"]["mAP50 [95 %]"] == "0.800 [0.780, 0.820]"
+    assert rows["MSIP"]["paper: mAP50"] == "0.86"
+    assert rows["MSIP"]["difference"] == "-0.060"
+    assert len({tuple(row) for row in printed_rows(made)}) == 1  # the same columns in each
+    assert all_numbers(made)[1]["paper_gmacs"] == 4.78
+    assert "200 test images" in markdown(made)
+
+
+def test_the_front_holds_what_no_other_beats_in_both() -> None:
+    points = [Point(str(n), "method", cost, y, y, y) for n, (cost, y) in
+              enumerate([(1, 0.5), (2, 0.7), (2, 0.6), (3, 0.65), (4, 0.9)])]  # fmt: skip
+    assert pareto_info(points, "GMACs").front == (0, 1, 4)
+
+
+def test_measured_time_is_the_baselines_over_the_speed_up() -> None:
+    info = pareto_of(table(line("l2", "L2 norm", ms=99.0, speedup=4.0)), "ms")
+    assert [point.cost for point in info.points] == [4.0, 2.0, 1.0]
+    assert [point.kind for point in info.points] == ["baseline", "main", "method"]
+
+
+def test_charts_are_drawn_for_full_and_empty_tables() -> None:
+    info = pareto_of(table(line("int8", "int8")), "macs")
+    assert len(pareto_figure(info).data) == 1 + len(info.points)
+    assert pareto_paper(info).axes
+    empty = pareto_info([], "GMACs")
+    assert "No row" in pareto_figure(empty).layout.annotations[0].text
+
+
+def test_layers_that_a_model_has_not_are_left_empty() -> None:
+    from msip_core.events import LayerChannels
+
+    one = [LayerChannels(name="a", before=8, after=4, original=16)]
+    two = [*one, LayerChannels(name="b", before=8, after=8, original=8)]
+    info = widths_info({"one": one, "two": two})
+    assert info.kept[0, 0] == 0.25
+    assert np.isnan(info.kept[0, 1])
+    assert info.kept[1, 1] == 1
+    assert widths_paper(info).axes
