@@ -25,9 +25,9 @@ from msip_core.cli.main import main as command_line
 from msip_core.config import read_settings
 from msip_core.detector.devices import describe_device
 from msip_core.example import install_example
-from msip_core.studies.library import list_studies
+from msip_core.studies.library import list_studies, plan_here
 from msip_core.studies.plan import parse_plan, write_plan
-from msip_core.studies.presets import PRESETS, SIZES, preset_plan
+from msip_core.studies.presets import PRESETS, SIZES
 from msip_core.workspace import Workspace, write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +43,7 @@ def main() -> None:
         (out / "work" / ".gitignore").write_text("*\n", encoding="utf-8")
         install_example(workspace, ROOT / "assets" / "example")
     started = time.perf_counter()
-    plan = _plan(options)
+    plan = _plan(options, workspace)
     known = [study for study in list_studies(workspace) if study.name == plan.name]
     words = ["study", "resume", known[0].id] if known else ["study", "run", str(_file(out, plan))]
     code = command_line([*words, "--workspace", str(workspace.root)])
@@ -60,10 +60,10 @@ def main() -> None:
     raise SystemExit(code)
 
 
-def _plan(options: argparse.Namespace) -> Any:
-    plan = preset_plan(
-        options.preset, options.size, options.data, model=options.model, weights=options.weights,
-        smaller=options.smaller, device=options.device,
+def _plan(options: argparse.Namespace, workspace: Workspace) -> Any:
+    plan = plan_here(
+        workspace, options.preset, options.size, options.data, model=options.model,
+        weights=options.weights, smaller=options.smaller, device=options.device,
     )  # fmt: skip
     return parse_plan(_merged(plan.model_dump(mode="json"), read_settings(options.set)))
 

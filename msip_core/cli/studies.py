@@ -17,7 +17,7 @@ from msip_core.runs.supervisor import Supervisor
 from msip_core.studies import engine, library
 from msip_core.studies.outputs import document, markdown, write_outputs
 from msip_core.studies.plan import StudyPlan, read_plan, write_plan
-from msip_core.studies.presets import PRESETS, SIZES, Size, preset_plan
+from msip_core.studies.presets import PRESETS, SIZES, Size
 from msip_core.studies.table import read_table
 from msip_core.studies.tasks import tasks
 from msip_core.views.wording import duration, percent, plural
@@ -76,8 +76,8 @@ def plan(
 ) -> Answer:
     """Write the plan of a preset, to change it before it is run."""
     made = _from_preset(
-        preset, size, data, model=model, weights=weights, smaller=smaller, imgsz=imgsz, seeds=seeds,
-        device=device, batch=batch,
+        session.workspace, preset, size, data, model=model, weights=weights, smaller=smaller,
+        imgsz=imgsz, seeds=seeds, device=device, batch=batch,
     )  # fmt: skip
     write_text(out.expanduser(), write_plan(made))
     return Answer({"plan": str(out)}, f"{out}: {plural(len(tasks(made)), 'run')}.")
@@ -107,7 +107,7 @@ def run(
         made = read_plan(Path(what).expanduser())
     else:
         made = _from_preset(
-            what, size, data, model=model, weights=weights, smaller=smaller, imgsz=imgsz,
+            workspace, what, size, data, model=model, weights=weights, smaller=smaller, imgsz=imgsz,
             seeds=seeds, device=device, batch=batch,
         )  # fmt: skip
     study = library.create(workspace, made)
@@ -181,14 +181,21 @@ def add(
 
 
 def _from_preset(
+    workspace: Workspace,
     name: str, size: Size, data: str | None, *, seeds: int | None, weights: str | None,
     smaller: str | None, **changes: Any,
 ) -> StudyPlan:  # fmt: skip
     given = {key: value for key, value in changes.items() if value is not None}
     if seeds:
         given["seeds"] = tuple(range(seeds))
-    return preset_plan(
-        name, size, data or "example", weights=_file(weights), smaller=_file(smaller), **given
+    return library.plan_here(
+        workspace,
+        name,
+        size,
+        data or "example",
+        weights=_file(weights),
+        smaller=_file(smaller),
+        **given,
     )
 
 

@@ -22,7 +22,7 @@ from msip_core.detector.checkpoints import (
     sha256_of,
 )
 from msip_core.detector.cost import count_cost
-from msip_core.detector.library import DetectionModel, copy_model, is_yolov8_yaml
+from msip_core.detector.library import DetectionModel, copy_model, is_yolov8_yaml, new_network
 from msip_core.errors import ConfigError
 from msip_core.events import Metrics
 from msip_core.models import ModelCard, write_card
@@ -42,7 +42,7 @@ def build_model(name: str, classes: tuple[str, ...], seed: int = 0) -> Detection
     """A detector from scratch; the same seed gives the same weights.
 
     Args:
-        name: "yolov8n.yaml", "yolov8s.yaml", ...
+        name: "yolov8n.yaml", "yolov8s.yaml", ..., or "yolov8p.yaml", half as wide as n.
     """
     if not is_yolov8_yaml(name):
         raise ConfigError(
@@ -51,7 +51,7 @@ def build_model(name: str, classes: tuple[str, ...], seed: int = 0) -> Detection
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = DetectionModel(name, nc=len(classes), verbose=False)
+        model = new_network(name, len(classes))
     model.names = dict(enumerate(classes))
     return normalise(model)
 

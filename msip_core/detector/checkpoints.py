@@ -27,6 +27,7 @@ from msip_core.detector.library import (
     copy_model,
     hyperparameters,
     is_yolov8_yaml,
+    new_network,
     reset,
 )
 from msip_core.detector.pickles import ALLOWED, is_foreign_model, names_in
@@ -158,7 +159,7 @@ def is_pruned(model: DetectionModel) -> bool:
     name = f"{architecture_of(model)}.yaml"
     if not is_yolov8_yaml(name):
         return False
-    whole = DetectionModel(name, nc=len(model.names), verbose=False)
+    whole = new_network(name, len(model.names))
     return _body_parameters(model) < _body_parameters(whole)
 
 

@@ -17,6 +17,7 @@ from msip_core.errors import ConfigError, DatasetError, NotFoundError
 from msip_core.events import Record
 from msip_core.models import open_card
 from msip_core.studies.plan import Row, StudyPlan, parse_plan, read_plan, write_plan
+from msip_core.studies.presets import Size, next_smaller, preset_plan
 from msip_core.workspace import Workspace, new_id, write_json, write_text
 
 PLAN_FILE, STUDY_FILE = "plan.yaml", "study.json"
@@ -44,6 +45,22 @@ def create(workspace: Workspace, plan: StudyPlan) -> Study:
     write_text(folder / PLAN_FILE, write_plan(plan))
     write_json(folder / STUDY_FILE, study.model_dump(mode="json"))
     return study
+
+
+def plan_here(
+    workspace: Workspace, name: str, size: Size, dataset: str, *, model: str | None = None,
+    **changes: Any,
+) -> StudyPlan:  # fmt: skip
+    """A preset's plan for this workspace: a brought baseline gives image size and what is below it.
+
+    Raises:
+        ConfigError, NotFoundError: no such preset, size or model.
+    """
+    if model is not None:
+        card = open_card(workspace, model)
+        own = {"imgsz": card.imgsz, "smaller": next_smaller(card.architecture)}
+        changes = own | {key: value for key, value in changes.items() if value is not None}
+    return preset_plan(name, size, dataset, model=model, **changes)
 
 
 def check_plan(workspace: Workspace, plan: StudyPlan) -> None:

@@ -7,6 +7,7 @@ row works; its accuracies mean nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, get_args
@@ -199,6 +200,16 @@ _PROTOCOLS: dict[Size, _Protocol] = {
 }  # fmt: skip
 
 
+# What is trained beside a brought baseline as the next smaller model; "p" is ours, half of n.
+_SMALLER = {"n": "p", "s": "n", "m": "s", "l": "m", "x": "l"}
+
+
+def next_smaller(name: str) -> str:
+    """The description below a model: "yolov8s", "yolov8s.pt" -> "yolov8n.yaml"."""
+    scale = re.search(r"yolov8([nsmlx])", name)
+    return f"yolov8{_SMALLER[scale[1]] if scale else 'n'}.yaml"
+
+
 def preset_plan(
     name: str, size: Size, dataset: str, *, model: str | None = None, weights: str | None = None,
     smaller: str | None = None, **changes: Any,
@@ -232,7 +243,7 @@ def preset_plan(
     plan = {
         "name": f"{chosen.title} ({size})", "preset": name, "size": size, "dataset": dataset,
         "imgsz": protocol.imgsz, "seeds": protocol.seeds, "baseline": baseline,
-        "smaller": smaller or "yolov8n.yaml", "budget": budget,
+        "smaller": smaller or next_smaller(weights or protocol.weights), "budget": budget,
         "rows": [_in_budget(row, protocol) for row in chosen.rows],
         "measure": protocol.attention if name == "analysis" else protocol.measure,
         "published": chosen.published,

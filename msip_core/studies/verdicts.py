@@ -11,6 +11,7 @@ from msip_core.studies.statistics import Interval
 from msip_core.studies.table import Line, StudyTable
 
 _PROGRAMS_AGREE = 0.02
+_LOST = ("failed", "interrupted", "cancelled")
 
 
 def verdicts(table: StudyTable) -> list[str]:
@@ -28,13 +29,13 @@ def change_words(change: Interval) -> str:
 
 def _standing(table: StudyTable) -> list[str]:
     missing = [line for line in table.lines if line.seeds < line.asked]
-    found = []
-    if missing:
-        found.append(
-            f"{len(missing)} of {len(table.lines)} rows are not complete: "
-            + "; ".join(f"{line.label} ({line.reason})" for line in missing)
-            + "."
-        )
+    found = [
+        f"The row '{line.label}' is not complete: {line.reason.rstrip('.')}."
+        for line in missing
+        if line.reason.startswith(_LOST)
+    ]
+    if coming := len(missing) - len(found):
+        found.append(f"{coming} of {len(table.lines)} rows are still to come.")
     if table.plan.size == "smoke":
         found.append(
             "This is the smoke size: it shows that every row works. The models are trained for "

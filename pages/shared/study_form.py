@@ -10,9 +10,9 @@ from msip_core.models import list_models
 from msip_core.runs.slots import slot_of
 from msip_core.settings import get_settings
 from msip_core.studies.engine import advance
-from msip_core.studies.library import check_plan, create
+from msip_core.studies.library import check_plan, create, plan_here
 from msip_core.studies.plan import StudyPlan, write_plan
-from msip_core.studies.presets import PRESETS, SIZES, Size, preset_plan
+from msip_core.studies.presets import PRESETS, SIZES, Size
 from msip_core.studies.tasks import epochs_of, tasks
 from pages.shared.choose import remember
 from pages.shared.guard import guarded, show_error
@@ -69,7 +69,10 @@ def study_form() -> None:
         dataset = st.selectbox(t("Dataset"), ready, key="study:dataset", persist_state="session")
         model = _baseline()
     try:
-        plan = preset_plan(preset, size, dataset, model=model or None, device=get_settings().device)
+        plan = plan_here(
+            lab().workspace, preset, size, dataset, model=model or None,
+            device=get_settings().device,
+        )  # fmt: skip
         check_plan(lab().workspace, plan)
     except InputError as error:
         show_error(error)

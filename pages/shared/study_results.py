@@ -27,7 +27,8 @@ def study_results(study_id: str) -> None:
     """The table and everything that is made from it."""
     table = read_table(lab().workspace, study_id)
     st.subheader(t("Table"), anchor=False)
-    st.dataframe([_row(line) for line in table.lines], hide_index=True, width="stretch")
+    rows = [_row(line) for line in table.lines]
+    st.dataframe(rows, hide_index=True, width="stretch", height="content")
     st.caption(
         t(
             "mAP50 on {n} test images with its 95 % interval (bootstrap over images, paired "

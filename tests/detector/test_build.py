@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from msip_core.detector.build import adapt_classes, add_upload, build_model, register_model
-from msip_core.detector.checkpoints import load_model, save_stock, sha256_of
+from msip_core.detector.checkpoints import architecture_of, load_model, save_stock, sha256_of
+from msip_core.detector.cost import count_cost
 from msip_core.errors import ConfigError, UnsafeCheckpointError
 from msip_core.models import list_models, open_card, weights_path
 from tests.detector.conftest import CLASSES, IMGSZ, outputs, pruned_model, thin_model
@@ -105,3 +106,14 @@ def test_a_refused_upload_leaves_no_model(workspace, tmp_path):
         add_upload(workspace, tmp_path / "bad.pt")
 
     assert list(workspace.models.iterdir()) == []
+
+
+def test_the_narrow_network_is_half_as_wide_as_n_and_known_by_its_name(tmp_path):
+    narrow = build_model("yolov8p.yaml", ("crypt", "no_crypt"))
+    whole = build_model("yolov8n.yaml", ("crypt", "no_crypt"))
+    assert architecture_of(narrow) == "yolov8p"
+    assert narrow.model[9].cv2.conv.out_channels * 2 == whole.model[9].cv2.conv.out_channels
+    ratio = count_cost(narrow, 64).macs / count_cost(whole, 64).macs
+    assert 0.25 < ratio < 0.5
+    save_stock(narrow, tmp_path / "model.pt", imgsz=64)
+    assert architecture_of(load_model(tmp_path / "model.pt")) == "yolov8p"

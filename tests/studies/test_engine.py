@@ -74,7 +74,7 @@ def test_a_row_that_fails_stands_in_the_table_with_its_reason(
     assert table.line("l1").map50 is None
     assert table.line("l1").reason == "failed: The disk is full."
     assert table.line("msip").seeds == 1
-    assert "L1 norm (failed: The disk is full.)" in verdicts(table)[0]
+    assert verdicts(table)[0] == "The row 'L1 norm' is not complete: failed: The disk is full."
 
 
 def test_a_paused_study_starts_nothing_and_goes_on_where_it_was(

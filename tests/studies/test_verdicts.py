@@ -22,8 +22,9 @@ def line(key: str, label: str, value: float | None = 0.8, **more) -> Line:
     done = 0 if value is None else 3
     facts = {"macs": 1e9, "macs_ratio": 0.5, "params": 1e6, "size_mb": 2.0, "ms": 4.0,
              "speedup": 2.0} if done else {}  # fmt: skip
+    facts["reason"] = "" if done else "failed: no disk"
     return Line(
-        key, label, "", done, 3, "" if done else "failed: no disk", map50=found,
+        key, label, "", done, 3, map50=found,
         map50_95=found, spread=(0.7, 0.9) if done else None, **{**facts, **more},
     )  # fmt: skip
 
@@ -81,7 +82,9 @@ def test_the_published_change_is_reproduced_only_inside_our_interval() -> None:
 
 def test_missing_rows_and_small_sizes_are_said() -> None:
     words = said(line("l2", "L2 norm", None), seeds=[0])
-    assert "1 of 3 rows are not complete: L2 norm (failed: no disk)" in words
+    assert "The row 'L2 norm' is not complete: failed: no disk." in words
+    later = line("l1", "L1 norm", None, reason="queued")
+    assert "1 of 3 rows are still to come." in said(later)
     assert "1 seed(s)" in words
     assert "mean nothing" in said(size="smoke", seeds=[0])
 
