@@ -19,6 +19,7 @@ class MeasureOptions(Frozen):
 
     Attributes:
         beside: model of the workspace that is timed in turn with this one; None times it alone.
+        beside_imgsz: image size at which that one is timed; None takes the run's own.
         int8: measure the model quantised to 8-bit integers (ONNX Runtime) in its own place.
         latency_runs: timed forwards in ONNX Runtime; 0 leaves the time out.
         resamples: of the bootstrap over images.
@@ -31,6 +32,7 @@ class MeasureOptions(Frozen):
     """
 
     beside: str | None = None
+    beside_imgsz: int | None = None
     int8: bool = False
     latency_runs: int = Field(default=50, ge=0, le=10_000)
     resamples: int = Field(default=1000, ge=100, le=100_000)

@@ -53,6 +53,7 @@ def measure_latency(
     runs: int = 50,
     formats: Sequence[str] = RUNTIMES,
     files: Mapping[str, Path] | None = None,
+    sizes: Mapping[str, int] | None = None,
     tick: Callable[[float], None] | None = None,
 ) -> list[Latency]:
     """Time the forward pass (decoding included, reading and NMS not) in fp32 on the CPU.
@@ -64,17 +65,22 @@ def measure_latency(
 
     Args:
         files: .onnx files that are there already (quantised ones), timed in the same rounds.
+        sizes: image size of some models, where it is not `imgsz`.
         tick: called with the share done; may raise to stop.
     """
     _check(formats)
     report = tick or (lambda _: None)
-    image = np.random.default_rng(0).random((batch, 3, imgsz, imgsz), dtype=np.float32)
+    asked = dict.fromkeys([*models, *(files or {})], imgsz) | dict(sizes or {})
+    images = {name: _image(batch, side) for name, side in asked.items()}
     with tempfile.TemporaryDirectory(prefix="latency-") as folder, threads_kept():
         runners = {
-            (name, kind): _RUNNERS[kind](model, image, Path(folder) / f"{n}-{kind}")
+            (name, kind): _RUNNERS[kind](model, images[name], Path(folder) / f"{n}-{kind}")
             for n, (name, model) in enumerate(models.items())
             for kind in formats
-        } | {(name, "onnx"): _onnx_run(str(path), image) for name, path in (files or {}).items()}
+        } | {
+            (name, "onnx"): _onnx_run(str(path), images[name])
+            for name, path in (files or {}).items()
+        }
         times = interleaved(runners, runs, report)
     threads = torch.get_num_threads()
     return [
@@ -86,6 +92,10 @@ def measure_latency(
 def faster(a: Latency, b: Latency) -> bool:
     """Whether `a` is faster than `b` beyond doubt: their intervals do not overlap."""
     return a.high_ms < b.low_ms
+
+
+def _image(batch: int, side: int) -> NDArray[np.float32]:
+    return np.random.default_rng(0).random((batch, 3, side, side), dtype=np.float32)
 
 
 def _check(formats: Sequence[str]) -> None:

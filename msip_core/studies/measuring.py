@@ -160,7 +160,8 @@ class _Measuring:
             models["beside"] = load_model(path, trusted=True)
         timed = measure_latency(
             models, self.config.imgsz, runs=self.asked.latency_runs, formats=["onnx"],
-            files=files, tick=lambda _: self._tick(),
+            files=files, sizes={"beside": self.asked.beside_imgsz or self.config.imgsz},
+            tick=lambda _: self._tick(),
         )  # fmt: skip
         return {one.name: one._asdict() for one in timed}
 

@@ -80,7 +80,7 @@ def config_of(plan: StudyPlan, task: Task, baseline: str | None) -> TrainConfig 
         return _baseline(plan)
     if baseline is None:
         raise ValueError("Every row but the baseline starts from it.")
-    measure = plan.measure.model_copy(update={"beside": baseline})
+    measure = plan.measure.model_copy(update={"beside": baseline, "beside_imgsz": plan.imgsz})
     if task.row in HONEST and task.row != "random":
         settings = _honest(plan, task.row, baseline)
         if task.row == "int8":

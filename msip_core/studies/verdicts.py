@@ -16,6 +16,8 @@ _LOST = ("failed", "interrupted", "cancelled")
 
 def verdicts(table: StudyTable) -> list[str]:
     """Sentences in the order in which a reader must know them."""
+    if table.plan.size == "smoke":  # accuracies that mean nothing are not compared
+        return _standing(table) + _programs(table)
     found = [*_standing(table), *_published(table)]
     if table.main is not None and table.line(table.main).map50 is not None:
         found += _honest(table) + _methods(table)

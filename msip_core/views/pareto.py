@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import plotly.graph_objects as go
 
-from msip_core.language import t
+from msip_core.language import say, t
 from msip_core.views import style
 from msip_core.views.screen import new_figure, say_empty, share_axis
 
@@ -62,11 +62,15 @@ def pareto_figure(info: ParetoInfo, *, revision: str = "pareto", height: int = 4
         x=[p.cost for p in front], y=[p.map50 for p in front], mode="lines", hoverinfo="skip",
         line={"color": style.AFTER, "width": 1.5, "dash": "dot", "shape": "hv"},
     )  # fmt: skip
-    for point in info.points:
+    for place, point in enumerate(info.points):
         colour, symbol, _ = LOOKS[point.kind]
+        # Names of all would lie on each other; hovering tells the others.
+        is_named = place in info.front or point.kind in ("baseline", "main")
+        name = say(point.label)
         figure.add_scatter(
-            x=[point.cost], y=[point.map50], mode="markers+text", name=point.label,
-            text=[point.label], textposition="top center", textfont={"size": 11},
+            x=[point.cost], y=[point.map50], name=name,
+            mode="markers+text" if is_named else "markers",
+            text=[name], textposition="top center", textfont={"size": 11},
             marker={"symbol": symbol, "size": 12 if point.kind == "main" else 9, "color": colour},
             error_y={
                 "type": "data", "symmetric": False, "array": [point.high - point.map50],

@@ -28,7 +28,8 @@ def study_results(study_id: str) -> None:
     table = read_table(lab().workspace, study_id)
     st.subheader(t("Table"), anchor=False)
     rows = [_row(line) for line in table.lines]
-    st.dataframe(rows, hide_index=True, width="stretch", height="content")
+    wide = {t("Model"): st.column_config.Column(width="large", pinned=True)}
+    st.dataframe(rows, hide_index=True, width="stretch", height="content", column_config=wide)
     st.caption(
         t(
             "mAP50 on {n} test images with its 95 % interval (bootstrap over images, paired "

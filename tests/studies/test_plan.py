@@ -94,6 +94,7 @@ def test_honest_rows_are_what_they_say() -> None:
     assert made["random"].method == "random"
     assert made["msip"].model == "the-baseline"
     assert made["msip"].measure.beside == "the-baseline"
+    assert made["smaller-image"].measure.beside_imgsz == 640
 
 
 @pytest.mark.parametrize(
