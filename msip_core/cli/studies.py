@@ -231,6 +231,10 @@ def _in_foreground(workspace: Workspace, study: str) -> Answer:
             now = engine.standing(service, study)
     finally:
         supervisor.close()
+        # Runs that have said their last word end now, so that no process of theirs outlives us.
+        for state in engine.standing(service, study).states:
+            if state.is_over:
+                supervisor.executor.exit_code(workspace.run_dir(state.run_id))
     return _answer(workspace, study)
 
 
