@@ -49,6 +49,7 @@ WORK: dict[str, Work] = {
     "train": Work("msip_core.detector.run:run", "msip_core.runs.verify:check_saved_model"),
     "prune": Work("msip_core.pruning.loop:run", "msip_core.runs.verify:check_saved_model"),
 }
+
 # How long a new worker waits for an old one of the same run to leave.
 _PREDECESSOR_WAIT = 60.0
 
@@ -97,12 +98,18 @@ def _work(config: TrainConfig | PruneConfig, context: WorkerContext, work: Work)
     _check_disk(context.workspace)
     for change in record_provenance(context.run_dir, config, context.workspace):
         context.emit(MilestoneRecord(message=change, level="warning"))
-    _load(work.run)(config, context)
-    context.emit(StageRecord(stage=Stage.SAVING))
-    _load(work.check)(context)
+    if not _was_measuring(context):
+        _load(work.run)(config, context)
+        context.emit(StageRecord(stage=Stage.SAVING))
+        _load(work.check)(context)
     if config.measure is not None:
         context.emit(StageRecord(stage=Stage.MEASURING))
         _load(work.measure)(config, _model_id(context), context)
+
+
+def _was_measuring(context: WorkerContext) -> bool:
+    """The model is saved and checked already: a run that is resumed here trains nothing again."""
+    return any(event.get("stage") == Stage.MEASURING.value for event in context.log.read())
 
 
 def _model_id(context: WorkerContext) -> str:

@@ -16,7 +16,14 @@ from msip_core.errors import IllegalTransitionError, MsipError, NotFoundError
 from msip_core.runs.service import RunService
 from msip_core.runs.state import Action, RunState
 from msip_core.runs.store import RunRow
-from msip_core.studies.library import list_studies, lock, open_study, plan_of, set_paused
+from msip_core.studies.library import (
+    changed,
+    list_studies,
+    lock,
+    open_study,
+    plan_of,
+    set_paused,
+)
 from msip_core.studies.plan import BASELINE, StudyPlan
 from msip_core.studies.tasks import Task, config_of, epochs_of, run_id, tasks
 from msip_core.workspace import Workspace
@@ -94,43 +101,49 @@ def advance(service: RunService, study_id: str) -> Standing:
     return standing(service, study_id)
 
 
-def advance_all(workspace: Workspace) -> None:
-    """One look at every study of the workspace: what the server's watch does."""
-    service = RunService(workspace)
-    for study in list_studies(workspace):
-        if study.paused:
-            continue
-        try:
-            advance(service, study.id)
-        except MsipError as error:
-            # One study whose dataset was removed must not stop the others.
-            logger.warning("Study %s does not go on: %s", study.id, error.message)
+class Watch:
+    """Looks at every study of a workspace, again and again: an errand of the server's supervisor.
+
+    One that is over is left alone until a person changes it (`resume` and a new row write its
+    files).
+    """
+
+    def __init__(self) -> None:
+        self._service: RunService | None = None
+        self._over: dict[str, tuple[int, ...]] = {}
+
+    def __call__(self, workspace: Workspace) -> None:
+        service = self._service = self._service or RunService(workspace)
+        for study in list_studies(workspace):
+            stamp = changed(workspace, study.id)
+            if study.paused or self._over.get(study.id) == stamp:
+                continue
+            try:
+                if advance(service, study.id).is_over:
+                    self._over[study.id] = stamp
+            except MsipError as error:
+                # One study whose dataset was removed must not stop the others.
+                logger.warning("Study %s does not go on: %s", study.id, error.message)
 
 
 def pause(service: RunService, study_id: str) -> Standing:
     """Start nothing more, and pause what runs or waits; all that is done is kept."""
     set_paused(service.workspace, study_id, True)
-    for state in standing(service, study_id).states:
-        if state.row and not state.is_over and Action.PAUSE in service.actions(state.run_id):
-            _act(service, state.run_id, Action.PAUSE)
+    _ask_all(service, study_id, Action.PAUSE)
     return standing(service, study_id)
 
 
 def resume(service: RunService, study_id: str) -> Standing:
     """Go on with what was paused, interrupted or failed."""
     set_paused(service.workspace, study_id, False)
-    for state in standing(service, study_id).states:
-        if state.row and Action.RESUME in service.actions(state.run_id):
-            _act(service, state.run_id, Action.RESUME)
+    _ask_all(service, study_id, Action.RESUME)
     return advance(service, study_id)
 
 
 def cancel(service: RunService, study_id: str) -> Standing:
     """End what runs or waits, and start nothing more."""
     set_paused(service.workspace, study_id, True)
-    for state in standing(service, study_id).states:
-        if state.row and Action.CANCEL in service.actions(state.run_id):
-            _act(service, state.run_id, Action.CANCEL)
+    _ask_all(service, study_id, Action.CANCEL)
     return standing(service, study_id)
 
 
@@ -163,6 +176,12 @@ def _state(service: RunService, task: Task, run: str) -> TaskState:
 def _interruptions(service: RunService, run: str) -> int:
     events = service.events(run)
     return sum(e.get("state") == RunState.INTERRUPTED.value for e in events)
+
+
+def _ask_all(service: RunService, study_id: str, action: Action) -> None:
+    for state in standing(service, study_id).states:
+        if state.row and action in service.actions(state.run_id):
+            _act(service, state.run_id, action)
 
 
 def _act(service: RunService, run: str, action: Action) -> None:

@@ -8,6 +8,8 @@ studies/<id>/plan.yaml     the protocol (rows may be added, nothing else changes
 from __future__ import annotations
 
 import time
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
@@ -97,9 +99,16 @@ def open_study(workspace: Workspace, study_id: str) -> Study:
 
 
 def plan_of(workspace: Workspace, study_id: str) -> StudyPlan:
-    """The plan of a study as it is now."""
+    """The plan of a study as it is now; read and checked once per change of the file."""
     open_study(workspace, study_id)
-    return read_plan(workspace.study_dir(study_id) / PLAN_FILE)
+    path = workspace.study_dir(study_id) / PLAN_FILE
+    return _read_plan(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _read_plan(path: Path, changed: int) -> StudyPlan:
+    # `changed` makes a file that was written again a new entry.
+    return read_plan(path)
 
 
 def list_studies(workspace: Workspace) -> list[Study]:
@@ -133,6 +142,12 @@ def add_row(workspace: Workspace, study_id: str, row: dict[str, Any] | Row) -> S
         extended = parse_plan({**values, "rows": [*values["rows"], added]})
         write_text(workspace.study_dir(study_id) / PLAN_FILE, write_plan(extended))
     return extended
+
+
+def changed(workspace: Workspace, study_id: str) -> tuple[int, ...]:
+    """Differs once a person has changed the study."""
+    folder = workspace.study_dir(study_id)
+    return tuple((folder / name).stat().st_mtime_ns for name in (STUDY_FILE, PLAN_FILE))
 
 
 def lock(workspace: Workspace, study_id: str) -> FileLock:

@@ -17,7 +17,7 @@ from msip_core.runs.compute import Compute, get_compute
 from msip_core.runs.service import RunService
 from msip_core.runs.supervisor import Supervisor, ensure_supervisor
 from msip_core.settings import get_settings
-from msip_core.studies.engine import advance_all
+from msip_core.studies.engine import Watch
 from msip_core.workspace import Workspace
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
@@ -47,7 +47,7 @@ def _open_lab(root: str) -> Lab:
         workspace,
         RunService(workspace),
         get_compute(workspace),
-        ensure_supervisor(workspace, errands=[advance_all]),
+        ensure_supervisor(workspace, errands=[Watch()]),
     )
 
 

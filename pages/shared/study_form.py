@@ -43,8 +43,8 @@ _SIZES: dict[Size, tuple[str, str]] = {
         mark("Trial"),
         mark("Minutes: shows that every row works. Its accuracies mean nothing."),
     ),
-    "standard": (mark("Standard"), mark("3 repeats, 8 steps each: a night or more with a GPU.")),
-    "paper": (mark("Paper"), mark("3 repeats of the published schedule: days with a GPU.")),
+    "standard": (mark("Standard"), mark("3 repeats, 8 steps each: for a GPU.")),
+    "paper": (mark("Paper"), mark("3 repeats of the published schedule: for a GPU, and long.")),
 }
 _TRAIN = ""  # no baseline chosen: train one
 
@@ -101,7 +101,7 @@ def _summary(plan: StudyPlan) -> None:
     st.caption(f"{runs}, {passes} " + t("Image size {imgsz} px.", imgsz=plan.imgsz))
     if plan.size != "smoke" and slot_of(plan.device) == "cpu":
         st.warning(
-            t("This computer has no GPU: a study of this size would take weeks here."),
+            t("This computer has no GPU, and a study of this size is meant for one."),
             icon=":material/hourglass:",
         )
     st.download_button(

@@ -53,7 +53,7 @@ def service(drawn: Workspace) -> RunService:
 def queue(drawn: Workspace) -> Iterator[Supervisor]:
     """A supervisor that carries studies on as the server does."""
     executor = LocalExecutor(FAKE)
-    found = Supervisor(drawn, executor, QUICK, errands=[engine.advance_all]).start()
+    found = Supervisor(drawn, executor, QUICK, errands=[engine.Watch()]).start()
     yield found
     found.close()
     for folder in drawn.runs.iterdir():

@@ -77,6 +77,18 @@ def test_a_row_that_fails_stands_in_the_table_with_its_reason(
     assert verdicts(table)[0] == "The row 'L1 norm' is not complete: failed: The disk is full."
 
 
+def test_a_run_that_dies_while_it_measures_does_not_train_again(
+    service: RunService, queue: Supervisor, drawn: Workspace
+) -> None:
+    fpgm = {"key": "fpgm", "label": "FPGM", "settings": {"method": "fpgm"}}
+    study = library.create(drawn, make_plan(seeds=[0], honest=["random"], rows=[fpgm]))
+    wait_until(lambda: over(service, study.id), "the study is over")
+    state = engine.standing(service, study.id).states[-1]
+    assert state.row.state is RunState.COMPLETED
+    kinds = [event["kind"] for event in service.events(state.run_id)]
+    assert kinds.count("final") == 1  # worked once, measured twice
+
+
 def test_a_paused_study_starts_nothing_and_goes_on_where_it_was(
     service: RunService, drawn: Workspace
 ) -> None:
