@@ -40,7 +40,7 @@ class FoundBoxes(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """Metrics of a model on a split, and what they were computed from."""
+    """Metrics of a model on a split, and what they were computed from (`found`: if it was kept)."""
 
     metrics: Metrics
     matches: Matches
@@ -87,7 +87,7 @@ class Evaluator:
             ConfigError: it detects other classes than the dataset has.
             OutOfMemoryError: the batch does not fit the device.
         """
-        return self.measured(model).metrics
+        return self._evaluate(model, keep=False).metrics
 
     def measured(
         self,
@@ -103,11 +103,21 @@ class Evaluator:
                 [0, 1] to (n, 4 + classes, anchors). Then there is no loss.
             disturb: changes the pixels of each image, (3, h, w) in [0, 1], knowing its file name.
         """
+        return self._evaluate(model, forward=forward, disturb=disturb, keep=True)
+
+    def _evaluate(
+        self,
+        model: DetectionModel,
+        *,
+        keep: bool,
+        forward: Forward | None = None,
+        disturb: Disturb | None = None,
+    ) -> Evaluation:
         check_classes(model, self.classes)
         twin = copy_model(model)
         twin.args = hyperparameters()
         twin = twin.to(self.device).float().eval().fuse(verbose=False)
-        validator = self._validator(twin)
+        validator = self._validator(twin, keep)
         losses: list[Tensor] = []
         with torch.inference_mode(), memory_errors_named(batch=self.batch, imgsz=self.imgsz):
             for batch in self.batches:
@@ -124,12 +134,13 @@ class Evaluator:
         loss = float(torch.stack(losses).mean()) if losses else None
         return Evaluation(self._metrics(validator, loss), matches, tuple(validator.found))
 
-    def _validator(self, model: DetectionModel) -> _Validator:
+    def _validator(self, model: DetectionModel, keep: bool) -> _Validator:
         validator = _Validator(
             dataloader=SimpleNamespace(dataset=self.batches.dataset),
             save_dir=Path(tempfile.gettempdir()),  # it insists on a folder, and writes nothing
             args={"task": "detect", "mode": "val", "plots": False, "imgsz": self.imgsz},
         )
+        validator.keep = keep
         validator.training, validator.device, validator.data = False, self.device, {}
         validator.init_metrics(model)
         return validator
@@ -156,10 +167,13 @@ class _Validator(DetectionValidator):
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self.found: list[FoundBoxes] = []
+        self.keep = True
 
     def update_metrics(self, preds: list[dict[str, Tensor]], batch: dict[str, Any]) -> None:
-        """As Ultralytics does, and keep boxes and labels in pixels of the network's input."""
+        """As Ultralytics does; with `keep`, boxes and labels too, in pixels of the input."""
         super().update_metrics(preds, batch)
+        if not self.keep:
+            return
         for n, pred in enumerate(preds):
             labels = self._prepare_batch(n, batch)
             self.found.append(

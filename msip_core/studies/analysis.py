@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 
 from msip_core.pairs import PairedDifference, mean_defined, paired_bootstrap
 from msip_core.runs.service import RunService
-from msip_core.runs.state import RunState
 from msip_core.studies.engine import standing
 from msip_core.studies.library import plan_of
 from msip_core.studies.plan import BASELINE
 from msip_core.studies.statistics import Interval, difference, interval
-from msip_core.studies.table import Measured, read_measured, sample
+from msip_core.studies.table import Measured, measured_rows, sample
 from msip_core.studies.tasks import labels
 from msip_core.workspace import Workspace
 
@@ -50,7 +49,7 @@ class Analysed(NamedTuple):
 def analyse(workspace: Workspace, study_id: str) -> list[Analysed]:
     """Every analysis that the study asked for and has measured, question by question."""
     plan = plan_of(workspace, study_id)
-    runs = _measured(workspace, study_id)
+    runs = measured_rows(workspace, standing(RunService(workspace), study_id))
     whole = runs.get(BASELINE)
     found: list[Analysed] = []
     parts = {f"noise {sigma:g}": f"mAP50 under noise of {sigma:g}" for sigma in plan.measure.noise}
@@ -66,15 +65,6 @@ def analyse(workspace: Workspace, study_id: str) -> list[Analysed]:
             if value is not None:
                 found.append(Analysed(key, label, what, value, change, out))
     return found
-
-
-def _measured(workspace: Workspace, study_id: str) -> dict[str, list[Measured]]:
-    rows: dict[str, list[Measured]] = {}
-    for state in standing(RunService(workspace), study_id).states:
-        done = state.row is not None and state.row.state is RunState.COMPLETED
-        if done and (measured := read_measured(workspace, state.run_id)):
-            rows.setdefault(state.task.row, []).append(measured)
-    return rows
 
 
 def _accuracy(

@@ -108,14 +108,13 @@ def read_table(workspace: Workspace, study_id: str) -> StudyTable:
     """The table as it is now; rows that are not done have their reason in place of numbers."""
     service = RunService(workspace)
     plan, now = plan_of(workspace, study_id), standing(service, study_id)
-    found = {state.run_id: read_measured(workspace, state.run_id) for state in now.states}
-    done = _by_row(now, found)
+    done = measured_rows(workspace, now)
     main = next((key for key in MAIN if any(row.key == key for row in plan.rows)), None)
     lines = tuple(
         _line(plan, key, [s for s in now.states if s.task.row == key], done, main)
         for key in labels(plan)
     )
-    known = [measured for measured in found.values() if measured]
+    known = [measured for runs in done.values() for measured in runs]
     gaps = [
         abs(m.numbers["coco"]["map50"] - m.numbers["test"]["map50"])
         for m in known
@@ -142,11 +141,13 @@ def _read(path: Path, changed: int) -> Measured:
     return Measured(json.loads(path.read_text(encoding="utf-8")), draws)
 
 
-def _by_row(now: Standing, found: Mapping[str, Measured | None]) -> dict[str, list[Measured]]:
+def measured_rows(workspace: Workspace, now: Standing) -> dict[str, list[Measured]]:
+    """Row key -> what its finished runs measured, seed by seed."""
     rows: dict[str, list[Measured]] = {}
     for state in now.states:
-        measured = found[state.run_id]
-        if measured and state.row and state.row.state is RunState.COMPLETED:
+        if state.row is None or state.row.state is not RunState.COMPLETED:
+            continue
+        if measured := read_measured(workspace, state.run_id):
             rows.setdefault(state.task.row, []).append(measured)
     return rows
 
