@@ -205,6 +205,7 @@ def _ours(options: argparse.Namespace, workspace: Workspace) -> tuple[Any, list[
         name=options.row, dataset=DATASET, model=BASELINE_ID, imgsz=options.imgsz, batch=BATCH,
         device="cpu", seed=options.seed, method=options.row, keep_macs=options.keep,
         iterations=options.iterations, max_map50_drop=None,
+        precision="fp32",  # as plain Ultralytics trains on a CPU
         finetune=TrainingRecipe(epochs=options.finetune, **FINETUNE),
         limits=AllocationOptions(round_to=options.round_to),
         # The table of the method sheet has static weights.

@@ -78,8 +78,15 @@ class ImportConfig(Frozen):
 BATCHES = (1, 2, 4, 8, 16, 32, 64)  # that the pages offer; any number can be typed
 
 
+Precision = Literal["auto", "fp32"]
+
+
 class RunBase(Frozen):
-    """What every run needs."""
+    """What every run needs.
+
+    Attributes:
+        precision: of training; "auto" takes bfloat16 where the device multiplies in it.
+    """
 
     name: str = ""
     dataset: str
@@ -88,6 +95,7 @@ class RunBase(Frozen):
     workers: int = Field(default=0, ge=0, le=64, description="data-loading processes")
     device: str = "auto"
     seed: int = Field(default=0, ge=0)
+    precision: Precision = "auto"
     measure: MeasureOptions | None = Field(
         default=None, description="what a study measures of the finished model"
     )

@@ -141,6 +141,7 @@ def _fit(
         device=work.pool.device,
         seed=config.seed,
         workers=config.workers,
+        precision=config.precision,
         phase=phase,
         iteration=0,
         ctx=work.ctx,

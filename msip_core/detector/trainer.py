@@ -29,7 +29,6 @@ import torch
 from torch import Tensor, nn
 from ultralytics.data.build import InfiniteDataLoader
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.utils.torch_utils import autocast
 
 from msip_core.config import TrainingRecipe
 from msip_core.detector.extras import ExtraLoss, GradientTerm
@@ -43,6 +42,7 @@ from msip_core.detector.fit_state import (
 from msip_core.detector.layerdrop import layers_dropped
 from msip_core.detector.library import DetectionModel
 from msip_core.detector.pool import DataPool
+from msip_core.detector.precision import as_float32, computing_in
 from msip_core.detector.sparsity import terms_of
 from msip_core.errors import WorkError
 from msip_core.events import Metrics
@@ -75,6 +75,7 @@ class FitPlan:
         l1_names: the convolution blocks that get the L1 term.
         extra: a second loss.
         terms: of the gradient, beside those that the recipe alone decides.
+        dtype: that convolutions multiply in; None is float32.
     """
 
     model: DetectionModel
@@ -90,6 +91,7 @@ class FitPlan:
     after_epoch: Callable[[EpochReport], None]
     extra: ExtraLoss | None = None
     terms: tuple[GradientTerm, ...] = ()
+    dtype: torch.dtype | None = None
 
 
 # Not called "...Trainer": by that part of the name Ultralytics attaches its cloud callbacks.
@@ -227,13 +229,14 @@ class Fit(DetectionTrainer):
 
     def _forward(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         batch, extra = self.preprocess_batch(batch), self.plan.extra
-        with autocast(torch.bfloat16 if self.args.amp == "bf16" else False, self.device.type):
-            losses, items = self.model(batch)
-            loss = losses.sum()
-            if extra is not None:
-                value = extra(batch["img"])
-                loss = loss + value * len(batch["img"])  # Ultralytics' losses are sums over images
-                items = {**items, extra.name: value.detach()}
+        with computing_in(self.plan.dtype, self.device.type):
+            found = self.model(batch["img"])
+            value = None if extra is None else extra(batch["img"])
+        losses, items = self.model.loss(batch, as_float32(found))
+        loss = losses.sum()
+        if extra is not None and value is not None:
+            loss = loss + value * len(batch["img"])  # Ultralytics' losses are sums over images
+            items = {**items, extra.name: value.detach()}
         return loss, items
 
     def _warm_up(self, step: int, steps: int, epoch: int) -> None:
@@ -324,8 +327,8 @@ def _is_better(new: Metrics | None, old: dict[str, Any] | None) -> bool:
 def _settings(plan: FitPlan) -> dict[str, Any]:
     """Ultralytics' settings of this fit.
 
-    optimizer: "auto" would ignore lr0 and momentum. amp: the fp16 check downloads a model, bf16
-    needs none; the CPU gains nothing from either.
+    optimizer: "auto" would ignore lr0 and momentum. amp: its check downloads a model, and it knows
+    no bfloat16 on a CPU; ours is msip_core.detector.precision.
     """
     pool = plan.pool
     on_cuda = pool.device.startswith("cuda")
@@ -342,7 +345,7 @@ def _settings(plan: FitPlan) -> dict[str, Any]:
         "seed": plan.seed,
         "deterministic": on_cuda,  # the CPU's kernels are
         "optimizer": "SGD",
-        "amp": "bf16" if on_cuda and torch.cuda.is_bf16_supported() else False,
+        "amp": False,
         "plots": False,
         "save": False,
         "val": False,

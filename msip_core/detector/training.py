@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from msip_core.config import TrainingRecipe
+import torch
+
+from msip_core.config import Precision, TrainingRecipe
 from msip_core.data.dataset import Dataset
 from msip_core.detector.c2f import new_conv_names
 from msip_core.detector.checkpoints import normalise
@@ -22,6 +24,7 @@ from msip_core.detector.fit_state import (
 from msip_core.detector.library import DetectionModel, copy_model, threads_kept
 from msip_core.detector.memory import memory_errors_named
 from msip_core.detector.pool import DataPool
+from msip_core.detector.precision import laid_out, training_dtype
 from msip_core.detector.sparsity import share_near_zero
 from msip_core.detector.trainer import EpochReport, Fit, FitPlan
 from msip_core.errors import ConfigError, DatasetError
@@ -58,6 +61,7 @@ def fit(
     device: str,
     seed: int,
     workers: int = 0,
+    precision: Precision = "auto",
     phase: Phase,
     iteration: int,
     ctx: RunContext,
@@ -93,14 +97,15 @@ def fit(
         OutOfMemoryError: the batch does not fit.
     """
     _check(model, dataset)
-    trained = copy_model(model).float()
+    trained = laid_out(copy_model(model).float(), device)
     names = l1_modules or new_conv_names(model)
     _check_terms(recipe, names, terms)
+    dtype = training_dtype(device, precision)
     facts = {
         "recipe": recipe.model_dump(), "imgsz": imgsz, "batch": batch, "seed": seed,
         "phase": phase, "iteration": iteration, "validate_every": validate_every,
         "l1": names if recipe.l1_lambda else (), "data": dataset.content_hash,
-        "extra": extra.facts if extra else None,
+        "extra": extra.facts if extra else None, "precision": str(dtype or torch.float32),
     }  # fmt: skip
     path = workdir / "state.pt"
     key = fingerprint(trained, facts)
@@ -129,6 +134,7 @@ def fit(
                 after_epoch=_reporter(ctx, phase, iteration, recipe.epochs),
                 extra=extra,
                 terms=terms,
+                dtype=dtype,
             )
             _train(plan, state)
             if pool is None:

@@ -133,9 +133,11 @@ class Distillation:
 
     def __call__(self, images: Tensor) -> Tensor:
         wide = self._taught(images)
+        # In float32: a softmax over hundreds of positions is lost in 8 bits.
         parts = [
-            self._divergence(self._adapter(i)(self._seen[i]), wide[i]) for i in self._layers
-        ]  # fmt: skip
+            self._divergence(self._adapter(i)(self._seen[i]).float(), wide[i].float())
+            for i in self._layers
+        ]
         self._seen.clear()
         return torch.stack(parts).sum() * self._options.weight
 

@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from msip_core import catalog
 from msip_core.config import DistillOptions, PruneConfig, TrainingRecipe
 from msip_core.detector.extras import ExtraLoss
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.detector.pool import DataPool
+from msip_core.detector.precision import laid_out
 from msip_core.detector.training import FitResult, Phase, fit, stop_or_beat
 from msip_core.events import RunContext
 from msip_core.importance.calibration import CalibrationSet
@@ -69,16 +68,12 @@ def finetune(
     The optimizer, the averaged weights and everything else that knew the old parameters are made
     anew, since surgery replaces the parameters.
     """
-    if pool.device == "cpu":
-        # The same numbers in the order that CPU kernels like: a quarter faster.
-        model = _laid_out(copy_model(model), torch.channels_last)
-    result = fit(
+    return fit(
         model, pool.dataset, recipe, workdir=workdir, imgsz=config.imgsz, batch=config.batch,
-        device=pool.device, seed=config.seed, workers=config.workers, phase=phase,
-        iteration=iteration, ctx=ctx, pool=pool, extra=extra,
-        terms=(GroupDecay(recipe.group_l2),) if recipe.group_l2 else (),
+        device=pool.device, seed=config.seed, workers=config.workers,
+        precision=config.precision, phase=phase, iteration=iteration, ctx=ctx, pool=pool,
+        extra=extra, terms=(GroupDecay(recipe.group_l2),) if recipe.group_l2 else (),
     )  # fmt: skip
-    return result._replace(model=_laid_out(result.model, torch.contiguous_format))
 
 
 def _distilling(method: str, divergence: Callable[[DistillOptions], Divergence]) -> Recovery:
@@ -95,9 +90,7 @@ def _distilling(method: str, divergence: Callable[[DistillOptions], Divergence])
         ctx: RunContext,
         aids: Aids,
     ) -> FitResult:
-        teacher = aids.teacher()
-        if pool.device == "cpu":
-            teacher = _laid_out(copy_model(teacher), torch.channels_last)
+        teacher = laid_out(copy_model(aids.teacher()), pool.device)
         extra = Distillation(
             teacher, model, method=method, divergence=divergence(config.distill),
             options=config.distill, calibration=aids.calibration, tick=stop_or_beat(ctx),
@@ -122,7 +115,3 @@ def check_recovery(config: PruneConfig, model: DetectionModel) -> None:
     """
     if catalog.find("recovery", config.recovery).needs_teacher:
         check_layers(model, config.distill)
-
-
-def _laid_out(model: DetectionModel, order: torch.memory_format) -> DetectionModel:
-    return model.to(memory_format=order)  # type: ignore[call-overload, no-any-return]

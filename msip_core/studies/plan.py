@@ -25,7 +25,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from msip_core.combinations import check_combination
-from msip_core.config import PruneConfig, explain
+from msip_core.config import Precision, PruneConfig, explain
 from msip_core.errors import ConfigError
 from msip_core.measures import MeasureOptions
 from msip_core.recipes import RECIPES, Frozen, TrainingRecipe
@@ -41,7 +41,10 @@ HONEST: dict[HonestRow, str] = {
     "random": "random channels",
 }
 # What one row may not change: it would no longer be the same protocol.
-_SHARED = ("dataset", "model", "imgsz", "batch", "device", "seed", "workers", "name", "measure")
+_SHARED = (
+    "dataset", "model", "imgsz", "batch", "device", "seed", "workers", "precision", "name",
+    "measure",
+)  # fmt: skip
 
 
 class Row(Frozen):
@@ -94,6 +97,7 @@ class StudyPlan(Frozen):
     batch: int = Field(default=16, ge=1)
     device: str = "auto"
     workers: int = Field(default=0, ge=0, le=64)
+    precision: Precision = "auto"
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     baseline: BaselinePlan = BaselinePlan()
     smaller: str = "yolov8n.yaml"
@@ -150,7 +154,8 @@ class StudyPlan(Frozen):
         """What every run of the study has in common."""
         return {
             "dataset": self.dataset, "imgsz": self.imgsz, "batch": self.batch,
-            "device": self.device, "workers": self.workers, "seed": seed,
+            "device": self.device, "workers": self.workers, "precision": self.precision,
+            "seed": seed,
         }  # fmt: skip
 
     def check(self) -> None:
