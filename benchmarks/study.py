@@ -4,8 +4,9 @@
     python benchmarks/study.py --preset table-3-1 --size standard --workspace W --data DATASET \\
         --set imgsz=256 --set "seeds=[0]" --out DIR
 
-Without a workspace, on the drawn example that MSIP Lab ships. Other words go into the plan by their
-names (`--set`), before it is checked. A study that was stopped goes on when this is repeated.
+Without a workspace, on the drawn example that MSIP Lab ships, with its baseline. Other words go into
+the plan by their names (`--set`), before it is checked. A study that was stopped goes on when this
+is repeated.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from msip_core.cli.main import main as command_line
 from msip_core.config import read_settings
 from msip_core.detector.devices import describe_device
 from msip_core.example import install_example
+from msip_core.models import list_models
 from msip_core.studies.library import list_studies, plan_here
 from msip_core.studies.plan import parse_plan, write_plan
 from msip_core.studies.presets import PRESETS, SIZES
@@ -61,11 +63,16 @@ def main() -> None:
 
 
 def _plan(options: argparse.Namespace, workspace: Workspace) -> Any:
+    model = options.model or (None if options.workspace else _example_baseline(workspace))
     plan = plan_here(
-        workspace, options.preset, options.size, options.data, model=options.model,
+        workspace, options.preset, options.size, options.data, model=model,
         weights=options.weights, smaller=options.smaller, device=options.device,
     )  # fmt: skip
     return parse_plan(_merged(plan.model_dump(mode="json"), read_settings(options.set)))
+
+
+def _example_baseline(workspace: Workspace) -> str:
+    return next(card.id for card in list_models(workspace) if card.kind == "baseline")
 
 
 def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

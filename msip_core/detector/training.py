@@ -29,6 +29,7 @@ from msip_core.detector.sparsity import share_near_zero
 from msip_core.detector.trainer import EpochReport, Fit, FitPlan
 from msip_core.errors import ConfigError, DatasetError
 from msip_core.events import EpochRecord, Metrics, MilestoneRecord, RunContext
+from msip_core.workspace import write_json
 
 Phase = Literal["train", "pretrain", "finetune"]
 _LITTLE = 0.01  # share of the factors
@@ -70,6 +71,7 @@ def fit(
     pool: DataPool | None = None,
     extra: ExtraLoss | None = None,
     terms: tuple[GradientTerm, ...] = (),
+    cache: Path | None = None,
 ) -> FitResult:
     """Train a copy of `model` on the train split; `model` itself is left as it is.
 
@@ -84,6 +86,8 @@ def fit(
         pool: images and loaders of the run; without one they are made for this fit alone.
         extra: a second loss beside the detection loss; its trainable parts end with the fit.
         terms: of the gradient; what they do must follow from `recipe`.
+        cache: folder in which finished fits are kept under all that decides how they end; an equal
+            one is taken from there instead of being done again.
 
     Returns:
         With `validate_every=1` the averaged weights of the epoch with the highest validation
@@ -109,7 +113,7 @@ def fit(
     }  # fmt: skip
     path = workdir / "state.pt"
     key = fingerprint(trained, facts)
-    state = read_state(path, key) or FitState(key)
+    state = read_state(path, key) or _from_cache(cache, key) or FitState(key)
     if not state.finished:
         if recipe.epochs:
             plan = FitPlan(
@@ -141,9 +145,30 @@ def fit(
                 plan.pool.close()
         state = _only_result(state)
         write_state(path, state)
+        _to_cache(cache, state)
         if recipe.epochs and recipe.bn_l1:
             _tell_sparsity(model, _result(copy_model(model), state).model, ctx)
     return _result(copy_model(model), state)
+
+
+def _from_cache(cache: Path | None, key: str) -> FitState | None:
+    if cache is None:
+        return None
+    state = read_state(_kept(cache, key) / "state.pt", key)
+    if state is not None:
+        write_json(_kept(cache, key) / "result.json", {"epochs": state.epochs_done})
+    return state
+
+
+def _to_cache(cache: Path | None, state: FitState) -> None:
+    if cache is not None:
+        write_state(_kept(cache, state.key) / "state.pt", state)
+        write_json(_kept(cache, state.key) / "result.json", {"epochs": state.epochs_done})
+
+
+def _kept(cache: Path, key: str) -> Path:
+    """Beside the state lies result.json, whose age decides what is cleared away first."""
+    return cache / f"fit-{key[:40]}"
 
 
 def stop_or_beat(ctx: RunContext) -> Callable[[], None]:

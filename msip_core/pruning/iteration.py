@@ -34,7 +34,8 @@ from msip_core.events import (
 )
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.importance.msip import MsipImportance, MsipLiteralImportance
-from msip_core.importance.statistics import gather
+from msip_core.importance.shared import gather_once
+from msip_core.importance.statistics import Statistics, gather
 from msip_core.pruning.block_scores import BlockScorer
 from msip_core.pruning.bn import recalibrated
 from msip_core.pruning.bottlenecks import Site, bottlenecks, remove_bottlenecks
@@ -160,7 +161,7 @@ class Iteration:
         options = self.config.msip.model_copy(update={"weights": weights} if weights else {})
         kind = catalog.find("criterion", self.config.method).load()
         with memory_errors_named(batch=self.parts.calibration.micro_batch, imgsz=self.config.imgsz):
-            statistics = gather(model, self.parts.calibration, kind.required(options), self.ctx)
+            statistics = self._gather(model, kind.required(options))
         seed = seed_from(self.config.seed, self.index, "score")
         criterion = kind(statistics, options, seed)
         scores = {name: criterion(group).numpy() for name, group in groups.items()}
@@ -173,6 +174,13 @@ class Iteration:
             {"weights": weights.model_dump() if weights else None, "term_map50": trials,
              "seconds": time.perf_counter() - started},
         )  # fmt: skip
+
+    def _gather(self, model: DetectionModel, needs: frozenset[str]) -> Statistics:
+        """Once for all runs that start from this network; later networks are this run's own."""
+        calibration = self.parts.calibration
+        if self.index == 1:
+            return gather_once(model, calibration, needs, self.ctx, self.ctx.workspace.cache)
+        return gather(model, calibration, needs, self.ctx)
 
     def _trials(self, model: DetectionModel, criterion: Any, groups: Any) -> dict[str, float]:
         """mAP50 on validation of a copy pruned by each term alone to this iteration's MACs,

@@ -66,13 +66,15 @@ def finetune(
     """Train a copy of `model` by `recipe`; called again on the same folder it goes on there.
 
     The optimizer, the averaged weights and everything else that knew the old parameters are made
-    anew, since surgery replaces the parameters.
+    anew, since surgery replaces the parameters. A pre-training is done once for all runs that
+    begin with it: those of a study, say.
     """
     return fit(
         model, pool.dataset, recipe, workdir=workdir, imgsz=config.imgsz, batch=config.batch,
         device=pool.device, seed=config.seed, workers=config.workers,
         precision=config.precision, phase=phase, iteration=iteration, ctx=ctx, pool=pool,
         extra=extra, terms=(GroupDecay(recipe.group_l2),) if recipe.group_l2 else (),
+        cache=ctx.workspace.cache if phase == "pretrain" else None,
     )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.detector.memory import memory_errors_named
 from msip_core.events import MilestoneRecord, Stage, StageRecord
 from msip_core.importance.calibration import CalibrationSet
-from msip_core.importance.statistics import gather
+from msip_core.importance.shared import gather_once
 from msip_core.pruning.bn import recalibrate
 from msip_core.pruning.clock import FIXED_COST, SEARCH, SPEED_EXPONENT, TRAIN_COST
 from msip_core.pruning.folder import IterationFolder
@@ -216,9 +216,10 @@ class NetworkProblem:
         if not files.has("scores.npz"):
             config = self.parts.config
             kind = catalog.find("criterion", config.method).load()
-            statistics = gather(
-                self._network, self.parts.calibration, kind.required(config.msip), self.ctx
-            )
+            statistics = gather_once(
+                self._network, self.parts.calibration, kind.required(config.msip), self.ctx,
+                self.ctx.workspace.cache,
+            )  # fmt: skip
             criterion = kind(statistics, config.msip, seed_from(config.seed, 1, "score"))
             scores = {name: criterion(group).numpy() for name, group in self._groups.items()}
             files.write_arrays("scores.npz", scores)

@@ -59,6 +59,29 @@ def assert_equal(a, b) -> None:
     assert different == []
 
 
+# --- done once ----------------------------------------------------------------
+
+
+def test_an_equal_fit_of_another_run_is_taken_and_not_repeated(train, story, tmp_path):
+    first, second = story(), story()
+    cache = tmp_path / "cache"
+    one = train(thin_model(), short(2), ctx=first, workdir=tmp_path / "a", cache=cache)
+    other = train(thin_model(), short(2), ctx=second, workdir=tmp_path / "b", cache=cache)
+
+    assert (len(first.epochs()), len(second.epochs())) == (2, 0)
+    assert_equal(one.model, other.model)
+    assert (one.best_map50, one.metrics) == (other.best_map50, other.metrics)
+
+
+def test_another_seed_is_another_fit(train, story, tmp_path):
+    second = story()
+    cache = tmp_path / "cache"
+    train(thin_model(), short(1), workdir=tmp_path / "a", cache=cache)
+    train(thin_model(), short(1), workdir=tmp_path / "b", cache=cache, seed=1, ctx=second)
+
+    assert len(second.epochs()) == 1
+
+
 # --- going on -----------------------------------------------------------------
 
 

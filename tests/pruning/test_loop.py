@@ -10,7 +10,9 @@ import torch
 from msip_core.config import AllocationOptions, MsipOptions, TrainingRecipe
 from msip_core.detector.checkpoints import load_model
 from msip_core.errors import ConfigError, GoalUnreachableError, NotFoundError, Stopped
-from msip_core.events import BaselineRecord, FinalRecord, Stage
+from msip_core.events import BaselineRecord, EpochRecord, FinalRecord, Stage
+from msip_core.importance import shared
+from msip_core.importance.statistics import gather
 from msip_core.models import open_card
 from msip_core.pruning.estimate import estimate
 from msip_core.pruning.folder import RunFolder
@@ -242,6 +244,30 @@ def test_pretraining_makes_iteration_zero(lab: Workspace):
     source = load_model(lab.model_dir(BASELINE) / "model.pt", trusted=True).state_dict()
     assert not torch.equal(start["model.0.conv.weight"], source["model.0.conv.weight"])
     assert (ctx.run_dir / "iterations/0/reference.json").is_file()
+
+
+def test_runs_that_begin_alike_are_prepared_and_looked_at_once(lab: Workspace, monkeypatch):
+    """As the rows of a study do: one pre-training and one calibration pass for all of them."""
+    recipe = TrainingRecipe(epochs=1, nbs=4, l1_lambda=1e-4, mixup=0, lr0=0.007)
+    looks, heard = [], []
+
+    def listening(model, calibration, needs, ctx):
+        looks.append(set(needs))
+        return gather(model, calibration, needs, ctx)
+
+    monkeypatch.setattr(shared, "gather", listening)
+    for name in ("alike-1", "alike-2"):
+        ctx = Listener(lab, name)
+        run(config(method="taylor", iterations=1, keep_macs=0.8, pretrain=recipe), ctx)
+        heard.append([r.phase for r in ctx.of(EpochRecord)])
+
+    assert heard == [["pretrain", "finetune", "finetune"], ["finetune", "finetune"]]
+    assert looks == [{"taylor"}, set()]
+    one, other = (
+        load_model(lab.run_dir(name) / "iterations/1/model.pt", trusted=True).state_dict()
+        for name in ("alike-1", "alike-2")
+    )
+    assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 def test_unknown_names_are_refused_in_words(lab: Workspace):

@@ -1,0 +1,85 @@
+"""Statistics of one network on one calibration set, gathered once for every run that needs them.
+
+    <cache>/statistics-<key>/<kind>.npz     key: network, images, labels, how they are batched
+                            /result.json    how many images; its age decides what is cleared away
+
+All rows of a study start from one baseline and the same calibration images, so the first of them
+looks at the images and the others read what it found; a row that needs a kind that nobody gathered
+yet adds just that. What is read equals what was gathered to the last bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from msip_core.detector.fit_state import fingerprint
+from msip_core.detector.library import DetectionModel
+from msip_core.importance.calibration import CalibrationSet
+from msip_core.importance.gradients import GRADIENT
+from msip_core.importance.statistics import Statistics, gather
+from msip_core.workspace import atomic_path, write_json
+
+
+def gather_once(
+    model: DetectionModel,
+    calibration: CalibrationSet,
+    needs: frozenset[str],
+    ctx: Any,
+    cache: Path,
+) -> Statistics:
+    """`gather`, except for the kinds that some run has gathered before on the same.
+
+    Args:
+        cache: folder of the workspace that holds what can be made again.
+    """
+    if ctx is not None:
+        ctx.check_stop()
+    folder = cache / f"statistics-{_key(model, calibration)}"
+    missing = frozenset(kind for kind in needs if not _file(folder, kind).is_file())
+    fresh = gather(model, calibration, missing, ctx)
+    for kind in missing:
+        _write(_file(folder, kind), _values(fresh, kind))
+    found = Statistics(gathered=needs, images=len(calibration))
+    for kind in needs:
+        _values(found, kind).update(
+            _values(fresh, kind) if kind in missing else _read(_file(folder, kind))
+        )
+    write_json(folder / "result.json", {"images": len(calibration)})
+    return found
+
+
+def _values(statistics: Statistics, kind: str) -> dict[str, torch.Tensor]:
+    place = statistics.gradient if kind in GRADIENT else statistics.response
+    return place.setdefault(kind, {})
+
+
+def _file(folder: Path, kind: str) -> Path:
+    return folder / f"{kind}.npz"
+
+
+def _write(path: Path, values: dict[str, torch.Tensor]) -> None:
+    arrays: dict[str, Any] = {name: value.cpu().numpy() for name, value in values.items()}
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    with np.load(path) as file:
+        return {name: torch.from_numpy(file[name]) for name in file.files}
+
+
+def _key(model: DetectionModel, calibration: CalibrationSet) -> str:
+    digest = hashlib.sha256(calibration.images.numpy().tobytes())
+    for rows in calibration.labels:
+        digest.update(rows.numpy().tobytes())
+    facts = {
+        "images": digest.hexdigest(), "ids": calibration.ids, "batch": calibration.batch,
+        "micro_batch": calibration.micro_batch, "seed": calibration.seed,
+        "device": str(next(model.parameters()).device),
+    }  # fmt: skip
+    return fingerprint(model, facts)[:40]

@@ -1,0 +1,84 @@
+"""Statistics are gathered once for all that need them, and read back to the last bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from msip_core.importance import shared
+from msip_core.importance.shared import gather_once
+from msip_core.importance.statistics import RESPONSE, gather
+from tests.importance.kit import drawn_calibration, thin_detector
+
+MSIP = frozenset({"taylor", "sparsity", "information"})
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the calibration pass was asked for, call by call."""
+    calls = []
+
+    def listening(model, calibration, needs, ctx=None):
+        calls.append(set(needs))
+        return gather(model, calibration, needs, ctx)
+
+    monkeypatch.setattr(shared, "gather", listening)
+    return calls
+
+
+def once(tmp_path, needs=MSIP, calibration=None, model=None):
+    return gather_once(
+        model or thin_detector(), calibration or drawn_calibration(), needs, None, tmp_path
+    )
+
+
+def test_a_second_run_reads_what_the_first_gathered(tmp_path, asked):
+    first, second = once(tmp_path), once(tmp_path)
+
+    assert asked == [MSIP, set()]
+    for kind in MSIP:
+        place = "response" if kind in RESPONSE else "gradient"
+        one, other = getattr(first, place)[kind], getattr(second, place)[kind]
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_what_is_read_is_what_a_pass_of_its_own_gives(tmp_path):
+    once(tmp_path)
+    read = once(tmp_path, frozenset({"taylor"}))
+    alone = gather(thin_detector(), drawn_calibration(), frozenset({"taylor"}))
+
+    assert read.gathered == alone.gathered
+    assert read.images == alone.images
+    for name, value in alone.gradient["taylor"].items():
+        torch.testing.assert_close(read.gradient["taylor"][name], value)
+
+
+def test_only_kinds_that_nobody_gathered_are_added(tmp_path, asked):
+    once(tmp_path)
+    found = once(tmp_path, MSIP | {"nisp"})
+
+    assert asked == [MSIP, {"nisp"}]
+    assert set(found.gradient) | set(found.response) == MSIP | {"nisp"}
+
+
+def test_another_network_or_other_images_share_nothing(tmp_path, asked):
+    calibration = drawn_calibration()
+    other = replace(calibration, images=calibration.images.flip(0))
+    once(tmp_path)
+    once(tmp_path, calibration=other)
+    model = thin_detector()
+    with torch.no_grad():
+        model.model[0].conv.weight[0, 0, 0, 0] += 1
+    once(tmp_path, model=model)
+
+    assert asked == [MSIP] * 3
+
+
+def test_a_method_without_data_looks_at_nothing(tmp_path, asked):
+    found = once(tmp_path, frozenset())
+
+    assert asked == [set()]
+    assert found.gathered == frozenset()
