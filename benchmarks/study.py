@@ -4,9 +4,9 @@
     python benchmarks/study.py --preset table-3-1 --size standard --workspace W --data DATASET \\
         --set imgsz=256 --set "seeds=[0]" --out DIR
 
-Without a workspace, on the drawn example that MSIP Lab ships, with its baseline. Other words go into
-the plan by their names (`--set`), before it is checked. A study that was stopped goes on when this
-is repeated.
+Without a workspace, on the drawn example that MSIP Lab ships, with its baseline. Other words go
+into the plan by their names (`--set`), before it is checked. A study that was stopped goes on when
+this is repeated.
 """
 
 from __future__ import annotations
