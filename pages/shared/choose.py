@@ -6,6 +6,7 @@ to page stays on the same run. An id in the address that does not exist is said,
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
@@ -70,9 +71,21 @@ def choose(
     def changed() -> None:
         remember(param, st.session_state[key])
 
-    st.selectbox(label, options, key=key, format_func=words, on_change=changed, help=help)
+    shown = _distinct(options, words)
+    st.selectbox(
+        label, options, key=key, format_func=shown.__getitem__, on_change=changed, help=help
+    )
     remember(param, wanted)
     return wanted
+
+
+def _distinct(options: Sequence[str], words: Callable[[str], str]) -> dict[str, str]:
+    """Id -> words, with the id behind words that several share: a browser knows options by them."""
+    said = {option: words(option) for option in options}
+    often = Counter(said.values())
+    return {
+        option: text if often[text] == 1 else f"{text} · {option}" for option, text in said.items()
+    }
 
 
 def choose_view(
