@@ -18,7 +18,7 @@ from pydantic import Field
 from msip_core.config import ImageRecipe
 from msip_core.errors import NotFoundError
 from msip_core.events import Cost, Metrics, Record
-from msip_core.workspace import Workspace, write_json
+from msip_core.workspace import Workspace, study_of, write_json
 
 
 class ModelCard(Record):
@@ -47,6 +47,11 @@ class ModelCard(Record):
     origin: dict[str, Any] = {}
     created: str = Field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S"))
     note: str = ""
+
+    @property
+    def study(self) -> str | None:
+        """The study that made this model; None for those that a person made or brought."""
+        return study_of(str(self.origin.get("run_id", "")))
 
 
 def list_models(workspace: Workspace) -> list[ModelCard]:

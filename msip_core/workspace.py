@@ -18,6 +18,8 @@ import psutil
 from msip_core.errors import InputError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+STUDY = "study"  # what ids of studies, and so of their runs, begin with
+_OF_STUDY = re.compile(rf"({STUDY}-\d{{12}}-[0-9a-f]{{4}})-.+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,12 @@ def check_name(name: str, what: str) -> str:
 def new_id(prefix: str) -> str:
     """A short id that sorts by time: prefix-yymmddhhmmss-xxxx."""
     return f"{prefix}-{time.strftime('%y%m%d%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def study_of(run_id: str) -> str | None:
+    """The study that a run belongs to, by its id `<study>-<row>-s<seed>`; None for other runs."""
+    found = _OF_STUDY.fullmatch(run_id)
+    return found[1] if found else None
 
 
 @contextmanager

@@ -6,11 +6,12 @@ import streamlit as st
 
 from msip_core.language import mark, t
 from msip_core.models import list_models
-from pages.shared.choose import choose, choose_view
+from pages.shared.choose import asked, choose, choose_view
 from pages.shared.lab import lab
 from pages.shared.layout import empty, header, next_step
 from pages.shared.model_card import card_details, cards_table
 from pages.shared.model_forms import train_form, upload_form
+from pages.shared.of_studies import models_switch, models_to_choose
 
 _VIEWS = {
     "look": mark("Your models"),
@@ -32,8 +33,10 @@ elif not cards:
     empty(t("No models yet."), ("pages/data.py", t("See the data")))
     st.caption(t("Train a baseline on a dataset, or upload the weights of a YOLOv8 detector."))
 else:
-    cards_table(list(cards.values()))
-    chosen = cards[choose(t("Model"), list(cards), "model", words=lambda i: cards[i].name)]
+    offered = models_to_choose(cards.values(), asked=asked("model"))
+    cards_table(list(offered.values()))
+    models_switch(list(cards.values()), "models")
+    chosen = cards[choose(t("Model"), list(offered), "model", words=lambda i: cards[i].name)]
     card_details(chosen)
     if chosen.kind == "pruned":
         next_step(

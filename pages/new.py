@@ -6,7 +6,7 @@ import streamlit as st
 
 from msip_core.language import t
 from msip_core.models import list_models
-from pages.shared.choose import choose
+from pages.shared.choose import asked, choose
 from pages.shared.command import show_command
 from pages.shared.data_report import what_is_missing
 from pages.shared.lab import datasets, lab
@@ -15,6 +15,7 @@ from pages.shared.new_run_checks import Refusal
 from pages.shared.new_run_form import Choice, prune_settings
 from pages.shared.new_run_preview import layers
 from pages.shared.new_run_start import start_panel
+from pages.shared.of_studies import models_switch, models_to_choose
 
 header(
     t("New run"),
@@ -24,7 +25,8 @@ header(
     ),
 )
 sets = {item.name: item for item in datasets() if item.ready}
-models = {card.id: card for card in list_models(lab().workspace) if card.kind != "pruned"}
+unpruned = [card for card in list_models(lab().workspace) if card.kind != "pruned"]
+models = models_to_choose(unpruned, asked=asked("model"))
 if not sets:
     empty(t("No dataset is ready."), ("pages/data.py", t("Bring in images")))
     what_is_missing(datasets())
@@ -37,6 +39,7 @@ else:
     left, right = st.columns(2)
     with left:
         model = models[choose(t("Detector"), list(models), "model", words=lambda i: models[i].name)]
+        models_switch(unpruned, "new")
     with right:
         dataset = choose(t("Dataset"), list(sets), "dataset", default=model.dataset)
     choice = Choice(model, sets[dataset])

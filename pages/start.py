@@ -82,7 +82,7 @@ def _begin(sets: Sequence[DatasetSummary], models: Sequence[ModelCard]) -> None:
 
 
 def _finished_example() -> None:
-    done = lab().runs.list(limit=1, states=(RunState.COMPLETED,), kind="prune")
+    done = lab().runs.list(limit=1, states=(RunState.COMPLETED,), kind="prune", of_studies=False)
     if done:
         st.page_link(
             "pages/runs.py",
@@ -128,7 +128,7 @@ facts(
         Fact(t("Runs"), str(lab().runs.count())),
     ]
 )
-latest = lab().runs.list(limit=5)
+latest = lab().runs.list(limit=5, of_studies=False)
 if latest:
     _lately(latest)
 _words()

@@ -114,14 +114,22 @@ class RunService:
         offset: int = 0,
         states: Collection[RunState] | None = None,
         kind: str | None = None,
+        of_studies: bool | None = None,
     ) -> builtins.list[RunRow]:
-        """A page of runs, newest first."""
+        """A page of runs, newest first; only those of studies (True), without them (False)."""
         self.store.sync_unfinished()
-        return self.store.rows(limit=limit, offset=offset, states=states, kind=kind)
+        return self.store.rows(
+            limit=limit, offset=offset, states=states, kind=kind, of_studies=of_studies
+        )
 
-    def count(self, states: Collection[RunState] | None = None, kind: str | None = None) -> int:
-        """How many runs there are (in these states, of this kind)."""
-        return self.store.count(states, kind)
+    def count(
+        self,
+        states: Collection[RunState] | None = None,
+        kind: str | None = None,
+        of_studies: bool | None = None,
+    ) -> int:
+        """How many runs there are (in these states, of this kind, of studies or not)."""
+        return self.store.count(states, kind, of_studies)
 
     def get(self, run_id: str) -> RunRow:
         """One run as it is now, or NotFoundError."""

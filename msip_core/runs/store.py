@@ -24,7 +24,7 @@ from msip_core.runs.events_log import Event, EventLog
 from msip_core.runs.folding import config_of, fold, new_row
 from msip_core.runs.migrations import migrate
 from msip_core.runs.state import RunState
-from msip_core.workspace import Workspace
+from msip_core.workspace import STUDY, Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -189,10 +189,11 @@ class RunStore:
         offset: int = 0,
         states: Collection[RunState] | None = None,
         kind: str | None = None,
+        of_studies: bool | None = None,
     ) -> list[RunRow]:
-        """A page of runs, newest first."""
+        """A page of runs, newest first; only those of studies (True), without them (False)."""
         query = (
-            _filtered(sa.select(_RUNS), states, kind)
+            _filtered(sa.select(_RUNS), states, kind, of_studies)
             .order_by(_RUNS.c.created.desc(), _RUNS.c.id.desc())
             .limit(limit)
             .offset(offset)
@@ -224,9 +225,14 @@ class RunStore:
             rows = connection.execute(query.order_by(_RUNS.c.queued, _RUNS.c.id)).all()
         return {row.id: row.slot for row in rows}
 
-    def count(self, states: Collection[RunState] | None = None, kind: str | None = None) -> int:
+    def count(
+        self,
+        states: Collection[RunState] | None = None,
+        kind: str | None = None,
+        of_studies: bool | None = None,
+    ) -> int:
+        query = _filtered(sa.select(sa.func.count()).select_from(_RUNS), states, kind, of_studies)
         with self._engine.connect() as connection:
-            query = _filtered(sa.select(sa.func.count()).select_from(_RUNS), states, kind)
             return int(connection.execute(query).scalar_one())
 
     def records(self, run_id: str, *kinds: str) -> list[Event]:
@@ -285,9 +291,17 @@ def _unknown(run_id: str) -> NotFoundError:
     return NotFoundError(f"There is no run '{run_id}': see 'runs list' for what is there.")
 
 
-def _filtered(query: Any, states: Collection[RunState] | None, kind: str | None) -> Any:
+def _filtered(
+    query: Any,
+    states: Collection[RunState] | None,
+    kind: str | None,
+    of_studies: bool | None = None,
+) -> Any:
     if states is not None:
         query = query.where(_RUNS.c.state.in_([s.value for s in states]))
+    if of_studies is not None:
+        made = _RUNS.c.id.like(f"{STUDY}-%")
+        query = query.where(made if of_studies else ~made)
     return query if kind is None else query.where(_RUNS.c.kind == kind)
 
 

@@ -20,7 +20,7 @@ from msip_core.events import Record
 from msip_core.models import open_card
 from msip_core.studies.plan import Row, StudyPlan, parse_plan, read_plan, write_plan
 from msip_core.studies.presets import Size, next_smaller, preset_plan
-from msip_core.workspace import Workspace, new_id, write_json, write_text
+from msip_core.workspace import STUDY, Workspace, new_id, write_json, write_text
 
 PLAN_FILE, STUDY_FILE = "plan.yaml", "study.json"
 
@@ -41,7 +41,7 @@ def create(workspace: Workspace, plan: StudyPlan) -> Study:
         DatasetError, ConfigError, NotFoundError: dataset, model or row cannot be used.
     """
     check_plan(workspace, plan)
-    study = Study(id=new_id("study"), name=plan.name, created=time.time())
+    study = Study(id=new_id(STUDY), name=plan.name, created=time.time())
     folder = workspace.study_dir(study.id)
     folder.mkdir(parents=True)
     write_text(folder / PLAN_FILE, write_plan(plan))

@@ -15,6 +15,7 @@ from msip_core.runs.store import RunRow
 from msip_core.views import wording
 from pages.shared.lab import example_runs, lab
 from pages.shared.navigation import was_visited
+from pages.shared.of_studies import own_or_all
 
 _LOOKED_THROUGH = 200  # newest runs among which one's own is looked for
 
@@ -39,9 +40,9 @@ class Step:
 
 
 def own_run() -> RunRow | None:
-    """The newest pruning run that did not come with the example."""
+    """The newest pruning run that neither came with the example nor belongs to a study."""
     came_along = example_runs()
-    runs = lab().runs.list(limit=_LOOKED_THROUGH, kind="prune")
+    runs = lab().runs.list(limit=_LOOKED_THROUGH, kind="prune", of_studies=False)
     return next((run for run in runs if run.id not in came_along), None)
 
 
@@ -50,7 +51,7 @@ def first_steps(
 ) -> list[Step]:
     """The five stops in order; the first that is not done is the next."""
     ready = [item for item in sets if item.ready]
-    baselines = [card for card in models if card.kind != "pruned"]
+    baselines = own_or_all([card for card in models if card.kind != "pruned"])
     return [
         _data(ready, sets),
         _model(baselines, ready),
@@ -70,7 +71,7 @@ def first_run_link(
     None where no baseline has its dataset here.
     """
     ready = {item.name for item in sets if item.ready}
-    usable = [c for c in models if c.kind != "pruned" and c.dataset in ready]
+    usable = own_or_all([c for c in models if c.kind != "pruned" and c.dataset in ready])
     if not usable:
         return None
     lightest = min(usable, key=lambda card: card.cost.macs)

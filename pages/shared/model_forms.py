@@ -20,6 +20,7 @@ from pages.shared.jobs import start_task, task_begun, task_panel
 from pages.shared.lab import datasets, lab
 from pages.shared.layout import empty
 from pages.shared.machine import find_machine
+from pages.shared.of_studies import models_switch, models_to_choose
 from pages.shared.upload import keep_upload
 from pages.shared.words import termed
 
@@ -115,9 +116,10 @@ def _room() -> None:
 
 
 def _weights(cards: Sequence[ModelCard]) -> str:
-    options = [*SCRATCH, *(card.id for card in cards if card.kind != "pruned")]
+    unpruned = [card for card in cards if card.kind != "pruned"]
+    options = [*SCRATCH, *models_to_choose(unpruned)]
     names = {card.id: t("Go on from: {name}", name=card.name) for card in cards}
-    return st.selectbox(
+    chosen: str = st.selectbox(
         t("Start from"),
         options,
         format_func=lambda key: t(SCRATCH[key]) if key in SCRATCH else names[key],
@@ -125,6 +127,8 @@ def _weights(cards: Sequence[ModelCard]) -> str:
         help=t("A network without knowledge, or a model of this lab (its classes are adapted)."),
         persist_state="session",
     )
+    models_switch(unpruned, "train")
+    return chosen
 
 
 def image_size(default: int, place: str) -> int:

@@ -14,16 +14,16 @@ from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
 from msip_core.views.marks import Side, mark_id, read_mark_id
 from msip_core.views.wording import percent
-from pages.shared.choose import choose, remember
+from pages.shared.choose import asked, choose, remember
 from pages.shared.lab import dataset, lab
 from pages.shared.layout import empty
+from pages.shared.of_studies import runs_switch, runs_to_choose
 
 _PARTS = {
     "test": mark("Test part (kept aside)"),
     "val": mark("Validation part"),
     "train": mark("Training part"),
 }
-_LATEST = 200  # runs offered in the chooser, newest first
 
 # Which list a chosen object is counted in, as the page "Where it looks" names it in the address.
 OBJECTS_OF: dict[Side, str] = {"baseline": "found", "pruned": "lighter"}
@@ -55,11 +55,7 @@ class ModelPair:
 
 def choose_pair() -> ModelPair | None:
     """Run and step; None (with what to do) where no run has a pruned model yet."""
-    runs = [
-        row
-        for row in lab().runs.list(limit=_LATEST, kind="prune")
-        if row.iteration > 0 or row.state is RunState.COMPLETED
-    ]
+    runs = runs_to_choose(_has_lighter_model, asked=asked("run"))
     if not runs:
         empty(
             t("No pruned model yet: it takes one finished step of a run."),
@@ -80,6 +76,7 @@ def choose_pair() -> ModelPair | None:
                 default=done[0] if done else None,
             )
         ]
+        runs_switch("pair", kind="prune")
     steps = lab().runs.iterations(run.id)
     if not steps or not isinstance(run.config, PruneConfig):
         st.info(t("The first step of this run is not finished yet."), icon=":material/hourglass:")
@@ -107,19 +104,23 @@ def choose_pair() -> ModelPair | None:
     return ModelPair(baseline, pruned, run, run.config, step, words_of_pair)
 
 
+def _has_lighter_model(row: RunRow) -> bool:
+    return row.iteration > 0 or row.state is RunState.COMPLETED
+
+
 def choose_image(data: Dataset, *, split: str = "test") -> ImageRecord:
     """A micrograph of the dataset: the part first, then the image."""
     parts = [name for name in ("test", "val", "train") if data.split(name)]
-    asked = st.query_params.get("image")
+    wanted = st.query_params.get("image")
     found = {record.id: record for record in data.images}
-    default = found[asked].split if asked in found else split
+    default = found[wanted].split if wanted in found else split
     left, right = st.columns([1, 2])
     with left:
         part = choose(
             t("Part of the images"), parts, "part", words=lambda p: t(_PARTS[p]), default=default
         )
     records = {record.id: record for record in data.split(part)}
-    if asked in found and asked not in records:
+    if wanted in found and wanted not in records:
         st.query_params.pop("image")  # the part was changed: begin with its first image
     with right:
         label = t("Micrograph")

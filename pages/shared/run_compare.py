@@ -10,10 +10,9 @@ from msip_core.runs.store import RunRow
 from msip_core.views.several_runs import LOOKS, ToldRun, lines_figure, lines_info, run_rows
 from pages.shared.lab import lab
 from pages.shared.live_chart import live_chart
+from pages.shared.of_studies import runs_to_choose
 from pages.shared.run_story import Story, read_story
 from pages.shared.words import when
-
-_LATEST = 200  # runs that are offered, newest first; a link may name older ones
 
 
 def compare_runs(story: Story) -> None:
@@ -49,9 +48,8 @@ def _told(story: Story) -> ToldRun:
 def _choose(run: RunRow) -> list[RunRow]:
     """The other runs, by the parameter `with` of the address."""
     runs = lab().runs
-    offered = {
-        row.id: row for row in runs.list(limit=_LATEST, kind="prune") if row.id != run.id
-    }  # fmt: skip
+    others = runs_to_choose(lambda row: row.id != run.id, beside=run.id)
+    offered = {row.id: row for row in others}
     asked = [part for part in st.query_params.get("with", "").split(",") if part]
     for run_id in asked:
         if run_id not in offered and run_id != run.id:

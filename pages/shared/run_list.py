@@ -15,6 +15,7 @@ from msip_core.views.wording import accuracy, duration, percent
 from pages.shared.choose import choose_view, not_in_this_lab, remember
 from pages.shared.guard import guarded
 from pages.shared.lab import lab
+from pages.shared.of_studies import runs_switch, studies_shown
 from pages.shared.run_words import stage_words
 from pages.shared.words import STATE_WORDS, known, when
 
@@ -34,24 +35,34 @@ _OF_ONE_RUN = ("step", "image", "object", "with")
 def run_table() -> None:
     """Filter, page and table; the table follows the queue by itself while something moves."""
     runs = lab().runs
-    left, right = st.columns([5, 1], vertical_alignment="bottom")
+    left, middle, right = st.columns([6, 2, 1], vertical_alignment="bottom")
     with left:
         words = {name: t(word) for name, (word, _) in _FILTERS.items()}
         chosen = choose_view(words, "all", "runs", param="show", label=t("Which runs"))
-    states = _FILTERS[chosen][1]
-    pages = max(1, -(-runs.count(states) // _PER_PAGE))
+    with middle:
+        runs_switch("runs")
+    states, of_studies = _FILTERS[chosen][1], _which(chosen)
+    pages = max(1, -(-runs.count(states, of_studies=of_studies) // _PER_PAGE))
     page = 1
     if pages > 1:
         page = right.number_input(
             t("Page of {n}", n=pages), min_value=1, max_value=pages, key="page", bind="query-params"
         )
     moving = runs.count(_ALIVE) > 0
-    st.fragment(_table, run_every=2 if moving else None)(states, page)
+    st.fragment(_table, run_every=2 if moving else None)(states, of_studies, page)
+
+
+def _which(chosen: str) -> bool | None:
+    """The queue is always shown whole; elsewhere runs of studies are left out until asked for."""
+    own = lab().runs.count(of_studies=False) > 0
+    return None if chosen == "active" or studies_shown(own) else False
 
 
 @guarded
-def _table(states: tuple[RunState, ...] | None, page: int) -> None:
-    rows = lab().runs.list(limit=_PER_PAGE, offset=(page - 1) * _PER_PAGE, states=states)
+def _table(states: tuple[RunState, ...] | None, of_studies: bool | None, page: int) -> None:
+    rows = lab().runs.list(
+        limit=_PER_PAGE, offset=(page - 1) * _PER_PAGE, states=states, of_studies=of_studies
+    )
     if not rows:
         st.caption(t("No run of this kind."))
         return
@@ -110,7 +121,7 @@ def _state(row: RunRow) -> str:
 
 
 def pick_run(wanted: str | None) -> str:
-    """The run of the address, else the one that runs, else the newest.
+    """The run of the address, else the one that runs, else the newest that is of no study.
 
     Raises:
         NotFoundError: the address names a run that is not there.
@@ -124,6 +135,10 @@ def pick_run(wanted: str | None) -> str:
             raise not_in_this_lab(t("Run"), wanted) from None
         remember("run", wanted)
         return wanted
-    newest = runs.list(limit=1, states=_ALIVE) or runs.list(limit=1)
+    newest = (
+        runs.list(limit=1, states=_ALIVE)
+        or runs.list(limit=1, of_studies=False)
+        or runs.list(limit=1)
+    )
     remember("run", newest[0].id)
     return newest[0].id

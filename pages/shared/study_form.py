@@ -17,6 +17,7 @@ from msip_core.studies.tasks import epochs_of, tasks
 from pages.shared.choose import remember
 from pages.shared.guard import guarded, show_error
 from pages.shared.lab import datasets, lab
+from pages.shared.of_studies import models_switch, models_to_choose
 
 # preset: name, what it asks
 _PRESETS = {
@@ -85,11 +86,13 @@ def study_form() -> None:
 
 
 def _baseline() -> str:
-    cards = {card.id: card for card in list_models(lab().workspace) if card.kind != "pruned"}
+    unpruned = [card for card in list_models(lab().workspace) if card.kind != "pruned"]
+    cards = models_to_choose(unpruned)
     chosen: str = st.selectbox(
         t("Unpruned detector"), [_TRAIN, *cards], key="study:model", persist_state="session",
         format_func=lambda i: cards[i].name if i else t("Train one first, by the same protocol"),
     )  # fmt: skip
+    models_switch(unpruned, "study")
     return chosen
 
 

@@ -61,21 +61,30 @@ def train_config(**changes: Any) -> TrainConfig:
     return TrainConfig(**{**fields, **changes})
 
 
-def begin(service: RunService, config: PruneConfig | TrainConfig) -> tuple[str, EventLog]:
+def begin(
+    service: RunService, config: PruneConfig | TrainConfig, run_id: str | None = None
+) -> tuple[str, EventLog]:
     """A run whose worker has just started."""
-    run_id = service.submit(config)
+    run_id = service.submit(config, run_id=run_id)
     log = EventLog(service.run_dir(run_id))
     log.transition(RunState.RUNNING)
     return run_id, log
 
 
-def prune_run(workspace: Workspace, state: RunState, steps: int = 5, **changes: Any) -> str:
+def prune_run(
+    workspace: Workspace,
+    state: RunState,
+    steps: int = 5,
+    *,
+    run_id: str | None = None,
+    **changes: Any,
+) -> str:
     """A pruning run in any state, with `steps` finished steps of five."""
     service = RunService(workspace)
     config = prune_config(**changes)
     if state is RunState.QUEUED:
-        return service.submit(config)
-    run_id, log = begin(service, config)
+        return service.submit(config, run_id=run_id)
+    run_id, log = begin(service, config, run_id)
     log.emit(samples.baseline_record())
     epochs = samples.epoch_records()
     for record in samples.iteration_records()[:steps]:

@@ -49,6 +49,16 @@ def test_lists_are_paged_and_filtered(service: RunService) -> None:
     assert service.count(kind="prune") == 5
 
 
+def test_runs_of_studies_can_be_listed_alone_or_left_out(service: RunService) -> None:
+    config = make_config(service.workspace)
+    own = service.submit(config)
+    theirs = [service.submit(config, run_id=f"study-261122085501-865a-l2-s{n}") for n in range(2)]
+    assert [row.id for row in service.list(of_studies=False)] == [own]
+    assert {row.id for row in service.list(of_studies=True)} == set(theirs)
+    assert [service.count(of_studies=which) for which in (None, False, True)] == [3, 1, 2]
+    assert service.count([RunState.CANCELLED], of_studies=True) == 0
+
+
 def test_the_row_follows_the_story(service: RunService) -> None:
     run_id = service.submit(make_config(service.workspace))
     log = EventLog(service.run_dir(run_id))

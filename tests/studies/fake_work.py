@@ -36,6 +36,7 @@ def run(config: TrainConfig | PruneConfig, ctx: RunContext) -> None:
         ModelCard(
             id=model_id, name=config.name, kind="baseline", architecture="yolov8n",
             classes=("crypt", "no_crypt"), imgsz=config.imgsz, cost=cost,
+            origin={"run_id": ctx.run_id},
         ),
     )  # fmt: skip
     ctx.emit(
