@@ -23,8 +23,8 @@ header(
 studies = {study.id: study for study in list_studies(lab().workspace)}
 if studies:
     chosen = choose(t("Study"), list(studies), "study", words=lambda i: studies[i].name)
-    study_head(chosen)
-    study_results(chosen)
+    now = study_head(chosen)
+    study_results(chosen, now)
 with st.expander(t("Start a study"), icon=":material/add:", expanded=not studies):
     if any(item.ready for item in datasets()):
         study_form()

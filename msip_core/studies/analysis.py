@@ -11,12 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from msip_core.pairs import PairedDifference, mean_defined, paired_bootstrap
-from msip_core.runs.service import RunService
-from msip_core.studies.engine import standing
-from msip_core.studies.library import plan_of
 from msip_core.studies.plan import BASELINE
 from msip_core.studies.statistics import Interval, difference, interval
-from msip_core.studies.table import Measured, measured_rows, sample
+from msip_core.studies.table import Measured, StudyTable, measured_rows, sample
 from msip_core.studies.tasks import labels
 from msip_core.workspace import Workspace
 
@@ -46,10 +43,9 @@ class Analysed(NamedTuple):
     left_out: int = 0
 
 
-def analyse(workspace: Workspace, study_id: str) -> list[Analysed]:
+def analyse(workspace: Workspace, table: StudyTable) -> list[Analysed]:
     """Every analysis that the study asked for and has measured, question by question."""
-    plan = plan_of(workspace, study_id)
-    runs = measured_rows(workspace, standing(RunService(workspace), study_id))
+    plan, runs = table.plan, measured_rows(workspace, table.standing)
     whole = runs.get(BASELINE)
     found: list[Analysed] = []
     parts = {f"noise {sigma:g}": f"mAP50 under noise of {sigma:g}" for sigma in plan.measure.noise}

@@ -61,7 +61,7 @@ def render_report(workspace: Workspace, study_id: str, table: StudyTable) -> str
         rows=printed_rows(table),
         caption=_caption(table),
         figures=_figures(workspace, table),
-        analysis=analysis_rows(analyse(workspace, study_id)),
+        analysis=analysis_rows(analyse(workspace, table)),
         pictures=_pictures(workspace, table),
         honesty=style.HONESTY,
         protocol=_protocol(plan),

@@ -104,10 +104,14 @@ class StudyTable:
         return next(line for line in self.lines if line.key == key)
 
 
-def read_table(workspace: Workspace, study_id: str) -> StudyTable:
-    """The table as it is now; rows that are not done have their reason in place of numbers."""
-    service = RunService(workspace)
-    plan, now = plan_of(workspace, study_id), standing(service, study_id)
+def read_table(workspace: Workspace, study_id: str, now: Standing | None = None) -> StudyTable:
+    """The table as it is now; rows that are not done have their reason in place of numbers.
+
+    Args:
+        now: the state of its runs, where the caller has just read it.
+    """
+    plan = plan_of(workspace, study_id)
+    now = now or standing(RunService(workspace), study_id)
     done = measured_rows(workspace, now)
     main = next((key for key in MAIN if any(row.key == key for row in plan.rows)), None)
     lines = tuple(

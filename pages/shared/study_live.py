@@ -18,11 +18,17 @@ from pages.shared.words import STATE_WORDS, time_left
 EVERY_SECONDS = 3
 
 
-def study_head(study_id: str) -> None:
-    """Progress and buttons; a timed fragment only while something can still change."""
+def study_head(study_id: str) -> Standing:
+    """Progress and buttons; a timed fragment only while something can still change.
+
+    Returns:
+        The state of its runs: the rest of the page is made from the same reading.
+    """
     now = engine.standing(lab().runs, study_id)
     moving = not (now.is_over or now.paused)
-    st.fragment(_head, run_every=EVERY_SECONDS if moving else None)(study_id, _signature(now))
+    head = st.fragment(_head, run_every=EVERY_SECONDS if moving else None)
+    head(study_id, _signature(now), [now])
+    return now
 
 
 def _signature(now: Standing) -> tuple[object, ...]:
@@ -31,8 +37,9 @@ def _signature(now: Standing) -> tuple[object, ...]:
 
 
 @guarded
-def _head(study_id: str, seen: tuple[object, ...]) -> None:
-    now = engine.standing(lab().runs, study_id)
+def _head(study_id: str, seen: tuple[object, ...], just_read: list[Standing]) -> None:
+    # Used up by the run of the whole page; when the timer comes back, it is to look again.
+    now = just_read.pop() if just_read else engine.standing(lab().runs, study_id)
     if _signature(now) != seen:
         st.rerun()
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -8,6 +8,7 @@ import streamlit as st
 
 from msip_core.language import mark, say, t
 from msip_core.studies.analysis import analyse, analysis_rows
+from msip_core.studies.engine import Standing
 from msip_core.studies.outputs import all_numbers, markdown, printed_rows
 from msip_core.studies.pareto import Axis, pareto_of
 from msip_core.studies.table import Line, StudyTable, read_table
@@ -23,9 +24,9 @@ from pages.shared.words import known
 _AXES: dict[Axis, str] = {"macs": mark("Over work (MACs)"), "ms": mark("Over measured time")}
 
 
-def study_results(study_id: str) -> None:
+def study_results(study_id: str, now: Standing) -> None:
     """The table and everything that is made from it."""
-    table = read_table(lab().workspace, study_id)
+    table = read_table(lab().workspace, study_id, now)
     st.subheader(t("Table"), anchor=False)
     rows = [_row(line) for line in table.lines]
     wide = {t("Model"): st.column_config.Column(width="large", pinned=True)}
@@ -41,7 +42,7 @@ def study_results(study_id: str) -> None:
     if measured:
         _said(table)
         _charts(table)
-        _analysis(study_id)
+        _analysis(table)
     _files(study_id, table)
 
 
@@ -79,8 +80,8 @@ def _charts(table: StudyTable) -> None:
     chart(figure, f"pareto-{axis}", t("Each model's mAP50 with its interval over what it costs"))
 
 
-def _analysis(study_id: str) -> None:
-    rows = analysis_rows(analyse(lab().workspace, study_id))
+def _analysis(table: StudyTable) -> None:
+    rows = analysis_rows(analyse(lab().workspace, table))
     if rows:
         st.subheader(t("Attention, noise, other images"), anchor=False)
         st.dataframe(rows, hide_index=True, width="stretch")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from msip_core.data.synthetic import import_example
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
+from msip_core.runs.store import RunRow
 from msip_core.studies import engine, library
 from msip_core.workspace import Workspace
 from tests.pages.conftest import Open, no_crash, words
@@ -85,6 +88,23 @@ def test_a_finished_study_shows_table_sentences_and_charts(
     no_crash(test)
     states = engine.standing(RunService(drawn), study).states
     assert states[-1].row.state is RunState.QUEUED
+
+
+def test_one_view_reads_the_state_of_each_run_once(
+    open_page: Open, study: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: Counter[str] = Counter()
+    get = RunService.get
+
+    def counted(service: RunService, run_id: str) -> RunRow:
+        read[run_id] += 1
+        return get(service, run_id)
+
+    test = open_page("studies", study=study)
+    monkeypatch.setattr(RunService, "get", counted)
+    no_crash(test.run())
+    assert len(test.dataframe) == 1
+    assert read == {f"{study}-{row}-s0": 1 for row in ("baseline", "random", "l2", "msip")}
 
 
 def test_a_study_that_is_not_there_is_said(open_page: Open, study: str) -> None:
