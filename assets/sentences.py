@@ -21,7 +21,7 @@ from pathlib import Path
 # Terminal, figures and pictures stay English (not their errors); SQL and pickles are no language.
 SILENT = (
     "cli", "views", "demo.py", "data/preview.py", "runs/migrations.py", "runs/store.py",
-    "detector/pickles.py", "studies/outputs.py", "studies/report.py", "studies/pareto.py",
+    "detector/pickles.py", "studies/outputs.py", "studies/report.py",
 )  # fmt: skip
 # Calls whose texts no reader of the screen sees: logs, patterns, looking up, the terminal.
 MUTE = frozenset((
@@ -34,7 +34,8 @@ LABELS = {"Entry": 2, "_criterion": 1}  # calls of the catalog, and where their 
 # Words that the code puts into sentences from elsewhere, or in front of them.
 WORDS = (
     "Failed. {0}", "Interrupted. {0}", "Cancelled. {0}", "baseline: {0}", "pruned: {0}",
-    "{0}.pt: {1}", "Train", "Pretrain", "train", "val", "test", "dataset", "model", "run",
+    "{0}.pt: {1}", "failed: {0}", "interrupted: {0}", "cancelled: {0}",
+    "Train", "Pretrain", "train", "val", "test", "dataset", "model", "run",
     "donor", "series", "plate", "well", "channels", "pages",
     # pydantic's, in the sentence on settings that cannot be used
     "Value error, {0}", "Field required", "Extra inputs are not permitted",

@@ -11,7 +11,7 @@ from msip_core.views.pareto import Kind, ParetoInfo, Point, pareto_info
 Axis = Literal["macs", "ms"]
 UNITS: dict[Axis, str] = {
     "macs": "GMACs per image",
-    "ms": "milliseconds per image, measured (share of the baseline's time x its time)",
+    "ms": "milliseconds per image, measured",
 }
 
 

@@ -215,11 +215,18 @@ def _reason(states: Sequence[TaskState]) -> str:
     for state in states:
         row = state.row
         if row and row.state in (RunState.FAILED, RunState.INTERRUPTED, RunState.CANCELLED):
-            return f"{row.state.value}: {row.error or 'by hand'}"
+            return _lost(row.state, row.error or "by hand")
     for state in states:
         if state.row and state.row.state is not RunState.COMPLETED:
             return state.row.state.value
-    return "waiting"
+    return "not started"
+
+
+def _lost(state: RunState, why: str) -> str:
+    # Written out, so that each can be found and translated.
+    if state is RunState.FAILED:
+        return f"failed: {why}"
+    return f"interrupted: {why}" if state is RunState.INTERRUPTED else f"cancelled: {why}"
 
 
 def _ms(numbers: Json, side: str) -> float | None:

@@ -32,12 +32,15 @@ def change_words(change: Interval) -> str:
 def _standing(table: StudyTable) -> list[str]:
     missing = [line for line in table.lines if line.seeds < line.asked]
     found = [
-        f"The row '{line.label}' is not complete: {line.reason.rstrip('.')}."
+        f"The row “{line.label}” is not complete: {line.reason.rstrip('.')}."
         for line in missing
         if line.reason.startswith(_LOST)
     ]
-    if coming := len(missing) - len(found):
-        found.append(f"{coming} of {len(table.lines)} rows are still to come.")
+    rest, every = len(missing) - len(found), len(table.lines)
+    if rest and table.standing.reason:
+        found.append(f"{rest} of {every} rows were not started.")
+    elif rest:
+        found.append(f"{rest} of {every} rows are still to come.")
     if table.plan.size == "smoke":
         found.append(
             "This is the smoke size: it shows that every row works. The models are trained for "
@@ -69,10 +72,10 @@ def _comparison(name: str, line: Line) -> str:
         return ""
     words = change_words(gap)
     if gap.is_clear and gap.value < 0:
-        return f"{_capital(line.label)} beats {name}: mAP50 of {name} is {words} beside it."
+        return f"“{line.label}” beats {name}: mAP50 of {name} is {words} beside it."
     if gap.is_clear:
-        return f"{name} keeps more mAP50 than the row '{line.label}': {words}."
-    return f"Between {name} and '{line.label}' there is no clear difference of mAP50: {words}."
+        return f"{name} keeps more mAP50 than the row “{line.label}”: {words}."
+    return f"Between {name} and “{line.label}” there is no clear difference of mAP50: {words}."
 
 
 def _methods(table: StudyTable) -> list[str]:
@@ -83,18 +86,24 @@ def _methods(table: StudyTable) -> list[str]:
         for line in table.lines
         if not line.is_honest and line.key not in (BASELINE, table.main) and line.against_main
     ]
-    groups: dict[str, list[str]] = {"ahead of": [], "behind": [], "not clearly different from": []}
+    ahead: list[str] = []
+    behind: list[str] = []
+    unclear: list[str] = []
     for line in others:
         gap = line.against_main
         if gap is None:
             continue
-        kind = "not clearly different from"
+        group = unclear
         if gap.is_clear:
-            kind = "ahead of" if gap.value > 0 else "behind"
-        groups[kind].append(f"{line.label} {change_words(gap)}")
-    return [
-        f"In mAP50 {name} is {kind}: {', '.join(lines)}." for kind, lines in groups.items() if lines
-    ]
+            group = ahead if gap.value > 0 else behind
+        group.append(f"{line.label} {change_words(gap)}")
+    ahead_of, behind_of, other = ", ".join(ahead), ", ".join(behind), ", ".join(unclear)
+    said = (
+        (ahead, f"Measured by mAP50, {name} is ahead of: {ahead_of}."),
+        (behind, f"Measured by mAP50, {name} is behind: {behind_of}."),
+        (unclear, f"Measured by mAP50, {name} is not clearly different from: {other}."),
+    )
+    return [text for group, text in said if group]
 
 
 def _published(table: StudyTable) -> list[str]:
@@ -130,7 +139,3 @@ def _programs(table: StudyTable) -> list[str]:
     return [
         f"COCO's own arithmetic (faster-coco-eval) differs from these mAP50 by {gap:.3f} at most."
     ]
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from msip_core.language import mark, t
 from msip_core.views import style, wording
 from msip_core.views.channels import PARTS, part_of, position_of, short_label
-from msip_core.views.screen import new_figure, reference_line
+from msip_core.views.screen import new_figure
 
 ZONES = (mark("shallow backbone"), mark("deep backbone"), mark("neck"), mark("head"))
 _DEEP = 5  # first layer of the deep half of YOLOv8's backbone (0-9)
@@ -93,11 +93,10 @@ def most_sensitive(info: SensitivityInfo, limit: int = 5) -> tuple[LayerDrop, ..
 
 
 def sensitivity_figure(
-    info: SensitivityInfo, *, revision: str = "sensitivity", height: int = 340
+    info: SensitivityInfo, *, revision: str = "sensitivity", height: int = 420
 ) -> go.Figure:
     """A bar a layer, as tall as what halving it costs; its whole curve is in the hover."""
-    figure = new_figure("", t("mAP50 lost when half of it is gone"), revision=revision,
-                        height=height)  # fmt: skip
+    figure = new_figure("", t("mAP50 lost"), revision=revision, height=height)
     for part in PARTS:
         layers = [layer for layer in info.layers if layer.part == part]
         figure.add_bar(
@@ -107,11 +106,18 @@ def sensitivity_figure(
                     "pattern": {"shape": _SHAPES[part], "solidity": 0.25}},
             hovertemplate="<b>%{x}</b><br>%{customdata}<extra></extra>",
         )  # fmt: skip
-    allowed = t("allowed: {drop}", drop=wording.accuracy(info.delta))
-    reference_line(figure, info.delta, allowed, style.TARGET, "dash", place="top right")
+    _allowed(figure, info.delta)
     figure.update_layout(hovermode="closest", bargap=0.15)
     figure.update_xaxes(type="category", tickangle=-60, tickfont={"size": 10})
     return figure
+
+
+def _allowed(figure: go.Figure, delta: float) -> None:
+    """The level that the search took, named in the legend: a name on the line would lie on bars."""
+    line = {"color": style.TARGET, "dash": "dash", "width": 1.5}
+    name = t("allowed: {drop}", drop=wording.accuracy(delta))
+    figure.add_scatter(x=[None], y=[None], mode="lines", line=line, name=name)
+    figure.add_hline(y=delta, line=line)
 
 
 def _curve_text(curve: Sequence[tuple[float, float]]) -> str:

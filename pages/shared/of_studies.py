@@ -68,14 +68,11 @@ def runs_to_choose(
     return [*found, *_one(asked, fits)]
 
 
-def runs_switch(place: str, *, kind: str | None = None) -> None:
+def runs_switch(place: str, *, kind: str | None = None, help: str | None = None) -> None:
     """The switch beside a menu or table of runs; drawn only where it changes something."""
     runs = lab().runs
     if runs.count(kind=kind, of_studies=True) and runs.count(kind=kind, of_studies=False):
-        _switch(
-            t("Show runs of studies"), place,
-            help=t("Those that run or wait now are always under “Running and waiting”."),
-        )  # fmt: skip
+        _switch(t("Show runs of studies"), place, help=help)
 
 
 def studies_shown(own: bool) -> bool:

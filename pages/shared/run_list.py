@@ -40,7 +40,8 @@ def run_table() -> None:
         words = {name: t(word) for name, (word, _) in _FILTERS.items()}
         chosen = choose_view(words, "all", "runs", param="show", label=t("Which runs"))
     with middle:
-        runs_switch("runs")
+        queue = t("Those that run or wait now are always under “Running and waiting”.")
+        runs_switch("runs", help=queue)
     states, of_studies = _FILTERS[chosen][1], _which(chosen)
     pages = max(1, -(-runs.count(states, of_studies=of_studies) // _PER_PAGE))
     page = 1

@@ -18,7 +18,8 @@ _CURVES = ("search", "sensitivity.json")
 
 def sensitivity_chart(story: Story) -> None:
     """The chart, and the layers that cost most in words."""
-    st.markdown(heading(t("Which layers hurt"), t("mAP50 lost when a layer alone is pruned")))
+    what = t("mAP50 lost when half of one layer is gone")
+    st.markdown(heading(t("Which layers hurt"), what))
     path = lab().runs.run_dir(story.run.id).joinpath(*_CURVES)
     if not path.is_file():
         st.caption(t("The search has not finished yet."))

@@ -47,6 +47,7 @@ _SIZES: dict[Size, tuple[str, str]] = {
     "standard": (mark("Standard"), mark("3 repeats, 8 steps each: for a GPU.")),
     "paper": (mark("Paper"), mark("3 repeats of the published schedule: for a GPU, and long.")),
 }
+_RUN = "python -m msip_core study run plan.yaml"
 _TRAIN = ""  # no baseline chosen: train one
 
 
@@ -110,8 +111,13 @@ def _summary(plan: StudyPlan) -> None:
     st.download_button(
         t("The plan as a file (YAML)"), write_plan(plan), file_name=f"{plan.preset}.yaml",
         mime="application/yaml", on_click="ignore", icon=":material/download:", type="tertiary",
-        help=t("To change it, and start it with: python -m msip_core study run plan.yaml"),
+        help=start_by_hand(),
     )  # fmt: skip
+
+
+def start_by_hand() -> str:
+    """What a plan that was taken home is good for."""
+    return t("The plan can be changed, and started with: {command}", command=f"`{_RUN}`")
 
 
 @guarded

@@ -55,8 +55,12 @@ def _head(study_id: str, seen: tuple[object, ...], just_read: list[Standing]) ->
 
 
 def _state(now: Standing) -> tuple[str, str, str]:
+    if now.reason:
+        return t("Stopped"), "red", ":material/error:"
+    if now.is_over and now.count(RunState.FAILED, RunState.INTERRUPTED):
+        return t("Over, with gaps"), "orange", ":material/warning:"
     if now.is_over:
-        return t("Over"), "green" if not now.reason else "red", ":material/check:"
+        return t("Over"), "green", ":material/check:"
     if now.paused:
         return t("Paused"), "orange", ":material/pause:"
     return t("Going on"), "blue", ":material/play_arrow:"
@@ -78,10 +82,15 @@ def _buttons(study_id: str, now: Standing) -> None:
         if not now.is_over and not now.paused:
             _button(study_id, "pause", t("Pause"), ":material/pause:", engine.pause)
         if now.paused or failed:
-            word = t("Resume") if now.paused else t("Try the failed rows again")
-            _button(study_id, "resume", word, ":material/play_arrow:", engine.resume)
+            _button(study_id, "resume", _again(now), ":material/play_arrow:", engine.resume)
         if not now.is_over:
             _button(study_id, "cancel", t("Cancel"), ":material/stop:", engine.cancel)
+
+
+def _again(now: Standing) -> str:
+    if now.paused:
+        return t("Resume")
+    return t("Try the baseline again") if now.reason else t("Try the failed rows again")
 
 
 def _button(

@@ -6,11 +6,13 @@ from typing import Any
 
 import streamlit as st
 
-from msip_core.language import mark, say, t
-from msip_core.studies.analysis import analyse, analysis_rows
+from msip_core.language import mark, say, t, tn
+from msip_core.runs.state import RunState
+from msip_core.studies.analysis import Analysed, analyse, analysis_rows
 from msip_core.studies.engine import Standing
 from msip_core.studies.outputs import all_numbers, markdown, printed_rows
 from msip_core.studies.pareto import Axis, pareto_of
+from msip_core.studies.plan import write_plan
 from msip_core.studies.table import Line, StudyTable, read_table
 from msip_core.studies.verdicts import change_words, verdicts
 from msip_core.views import tables, wording
@@ -19,8 +21,17 @@ from pages.shared.choose import choose_view
 from pages.shared.guard import escape
 from pages.shared.lab import lab
 from pages.shared.layout import chart
-from pages.shared.words import known
+from pages.shared.study_form import start_by_hand
+from pages.shared.words import STATE_WORDS, known
 
+_NAME_PX = 200  # beside it a telephone still shows the first numbers
+# The table's own names of rows that are called by a whole phrase elsewhere.
+_SHORT = {
+    "more-epochs": mark("unpruned, more epochs"),
+    "smaller-model": mark("next smaller model"),
+    "smaller-image": mark("unpruned, smaller images"),
+    "int8": mark("unpruned, int8"),
+}
 _AXES: dict[Axis, str] = {"macs": mark("Over work (MACs)"), "ms": mark("Over measured time")}
 
 
@@ -28,47 +39,76 @@ def study_results(study_id: str, now: Standing) -> None:
     """The table and everything that is made from it."""
     table = read_table(lab().workspace, study_id, now)
     st.subheader(t("Table"), anchor=False)
-    rows = [_row(line) for line in table.lines]
-    wide = {t("Model"): st.column_config.Column(width="large", pinned=True)}
-    st.dataframe(rows, hide_index=True, width="stretch", height="content", column_config=wide)
-    st.caption(
-        t(
-            "mAP50 on {n} test images with its 95 % interval (bootstrap over images, paired "
-            "between models). MACs are not speed; the speed-up is measured.",
-            n=table.test_images or 0,
-        )
-    )
+    _rows(_lines(table), pinned=t("Model"))
     measured = any(line.map50 for line in table.lines)
     if measured:
-        _said(table)
+        _how(table.test_images or 0)
+    _said(table)
+    if measured:
         _charts(table)
         _analysis(table)
     _files(study_id, table)
 
 
+def _rows(rows: list[dict[str, Any]], *, pinned: str) -> None:
+    """A table whose names stay in sight when it is moved sideways, on a narrow screen too."""
+    names = {pinned: st.column_config.Column(width=_NAME_PX, pinned=True)}
+    st.dataframe(
+        rows, hide_index=True, width="stretch", height="content", column_config=names
+    )  # fmt: skip
+
+
+def _how(images: int) -> None:
+    st.caption(
+        t(
+            "mAP50 on {n} test images with its 95 % interval (bootstrap over images, paired "
+            "between models). MACs are not speed; the speed-up is measured.",
+            n=images,
+        )
+    )
+
+
+def _lines(table: StudyTable) -> list[dict[str, Any]]:
+    rows = [_row(line) for line in table.lines]
+    if any(line.differs for line in table.lines):
+        for row, line in zip(rows, table.lines):
+            row[t("Differs on purpose")] = say(line.differs)
+    return rows
+
+
 def _row(line: Line) -> dict[str, Any]:
-    name = f"{say(line.label)} ({say(line.differs)})" if line.differs else say(line.label)
     value = line.map50
-    reason = say(line.reason) if value is None else ""
     return {
-        t("Model"): name,
-        "mAP50 [95 %]": reason
+        t("Model"): _short(line.key, line.label),
+        "mAP50 [95 %]": _missing(line.reason)
         if value is None
         else f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]",
         t("Change"): known(line.change, change_words),
         t("MACs kept"): known(line.macs_ratio, lambda share: wording.percent(share, 1)),
+        t("Speed-up"): known(line.speedup, lambda ratio: f"{ratio:.2f} ×"),
+        t("Time"): known(line.ms, wording.milliseconds),
+        t("Repeats"): f"{line.seeds} / {line.asked}",
+        t("Paper's mAP50"): known(line.published, lambda paper: f"{paper.map50:.2f}"),
         t("Parameters"): known(line.params, wording.params),
         t("Size"): known(line.size_mb, wording.megabytes),
-        t("Time"): known(line.ms, wording.milliseconds),
-        t("Speed-up"): known(line.speedup, lambda ratio: f"{ratio:.2f} ×"),
-        t("Paper's mAP50"): known(line.published, lambda paper: f"{paper.map50:.2f}"),
-        t("Repeats"): f"{line.seeds} / {line.asked}",
     }
 
 
+def _short(key: str, label: str) -> str:
+    return t(_SHORT[key]) if key in _SHORT else say(label)
+
+
+def _missing(reason: str) -> str:
+    """The state in one word: why a row failed takes a sentence, which stands below the table."""
+    state = reason.partition(":")[0]
+    return t(STATE_WORDS[RunState(state)][0]) if state in set(RunState) else say(reason)
+
+
 def _said(table: StudyTable) -> None:
-    st.subheader(t("What it says"), anchor=False)
-    st.markdown("\n".join(f"- {escape(say(text))}" for text in verdicts(table)))
+    sentences = verdicts(table)
+    if sentences:
+        st.subheader(t("What it says"), anchor=False)
+        st.markdown("\n".join(f"- {escape(say(text))}" for text in sentences))
 
 
 def _charts(table: StudyTable) -> None:
@@ -81,20 +121,37 @@ def _charts(table: StudyTable) -> None:
 
 
 def _analysis(table: StudyTable) -> None:
-    rows = analysis_rows(analyse(lab().workspace, table))
-    if rows:
-        st.subheader(t("Attention, noise, other images"), anchor=False)
-        st.dataframe(rows, hide_index=True, width="stretch")
+    """One question at a time: all in one table would be dozens of rows that do not compare."""
+    found = analyse(lab().workspace, table)
+    if not found:
+        return
+    st.subheader(t("Attention, noise, other images"), anchor=False)
+    questions = list(dict.fromkeys(one.what for one in found))
+    question = st.selectbox(t("Question"), questions, format_func=say, key="study:asked")
+    about = [one for one in found if one.what == question]
+    _rows([_answer(*pair) for pair in zip(about, analysis_rows(about))], pinned=t("Model"))
+    out = max(one.left_out for one in about)
+    if out:
+        st.caption(tn("{n} image has no defined value.", "{n} images have no defined value.", out))
+
+
+def _answer(one: Analysed, printed: dict[str, Any]) -> dict[str, Any]:
+    change = printed["vs baseline"].replace("not clear", t("not clear"))
+    return {
+        t("Model"): _short(one.key, one.label), t("Value"): printed["value"], t("Change"): change,
+    }  # fmt: skip
 
 
 def _files(study_id: str, table: StudyTable) -> None:
     st.subheader(t("Take home"), anchor=False)
+    st.caption(start_by_hand())
     printed = printed_rows(table)
     files = {
         "table.csv": ("text/csv", lambda: tables.to_csv(all_numbers(table))),
         "table.tex": ("application/x-tex", lambda: tables.to_latex(printed)),
         "table.md": ("text/markdown", lambda: markdown(table)),
         "report.html": ("text/html", lambda: _report(study_id, table)),
+        "plan.yaml": ("application/yaml", lambda: write_plan(table.plan)),
     }
     with st.container(horizontal=True):
         for name, (mime, make) in files.items():

@@ -11,7 +11,8 @@ from streamlit.testing.v1 import AppTest
 
 from tests.pages.conftest import Open, no_crash
 
-PAGES = ["start", "data", "models", "new", "runs", "compare", "look", "share"]
+PAGES = ["start", "data", "models", "new", "runs", "studies", "compare", "look",
+         "share"]  # fmt: skip
 VIEWS = [("data", "add"), ("models", "train"), ("models", "upload"), ("share", "model"),
          ("share", "run")]  # fmt: skip
 # Names stay as they are: of programs, formats, methods, measures, and what the person has named.

@@ -10,13 +10,14 @@ from tests.fresh import run_fresh
 from tests.pages.conftest import Open, no_crash, words
 from tests.pages.fake_compute import FakeCompute
 
-PAGES = ["start", "data", "models", "new", "runs", "compare", "look", "share"]
+PAGES = ["start", "data", "models", "new", "runs", "studies", "compare", "look", "share"]
 EMPTY = {
     "start": "Use my images",
     "data": "Where are the images?",
     "models": "No dataset is ready to train on.",
     "new": "No dataset is ready.",
     "runs": "No runs yet.",
+    "studies": "No dataset is ready.",
     "compare": "No pruned model yet",
     "look": "No pruned model yet",
     "share": "No pruned model yet",

@@ -81,8 +81,8 @@ def test_a_finished_study_shows_table_sentences_and_charts(
     table = test.dataframe[0].value
     assert table["Model"].iloc[0] == "unpruned baseline"
     assert table["mAP50 [95 %]"].iloc[0].startswith("0.850 [")
-    assert table["mAP50 [95 %]"].iloc[-1] == "failed: The disk is full."
-    assert "The row 'MSIP' is not complete: failed: The disk is full." in words(test)
+    assert table["mAP50 [95 %]"].iloc[-1] == "Failed"
+    assert "The row “MSIP” is not complete: failed: The disk is full." in words(test)
     assert "3 Done, 1 Failed" in words(test)
     next(b for b in test.button if b.label == "Try the failed rows again").click().run()
     no_crash(test)

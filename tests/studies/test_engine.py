@@ -42,7 +42,7 @@ def test_a_study_runs_to_its_table_and_a_row_can_be_added(
     assert table.line("baseline").change is None
     assert table.coco_gap == pytest.approx(0.004)
     said = "\n".join(verdicts(table))
-    assert "Unpruned, quantised to int8 beats MSIP: mAP50 of MSIP is -0.0" in said
+    assert "“unpruned, quantised to int8” beats MSIP: mAP50 of MSIP is -0.0" in said
     assert "MSIP is ahead of: L2 norm +0.100" in said
 
     before = {state.run_id: state.row.finished for state in table.standing.states}
@@ -74,7 +74,7 @@ def test_a_row_that_fails_stands_in_the_table_with_its_reason(
     assert table.line("l1").map50 is None
     assert table.line("l1").reason == "failed: The disk is full."
     assert table.line("msip").seeds == 1
-    assert verdicts(table)[0] == "The row 'L1 norm' is not complete: failed: The disk is full."
+    assert verdicts(table)[0] == "The row “L1 norm” is not complete: failed: The disk is full."
 
 
 def test_a_run_that_dies_while_it_measures_does_not_train_again(

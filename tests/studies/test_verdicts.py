@@ -11,7 +11,7 @@ from msip_core.studies.published import PUBLISHED
 from msip_core.studies.statistics import Interval
 from msip_core.studies.table import Line, StudyTable
 from msip_core.studies.verdicts import verdicts
-from msip_core.views.pareto import Point, pareto_figure, pareto_info
+from msip_core.views.pareto import Point, pareto_figure, pareto_info, spread
 from msip_core.views.pareto_paper import pareto_paper
 from msip_core.views.widths import widths_info, widths_paper
 from tests.studies.conftest import make_plan
@@ -47,13 +47,13 @@ def test_an_honest_row_that_wins_is_named_first() -> None:
         line("more-epochs", "more epochs", against_main=Interval(0.01, 0.005, 0.02)),
         line("smaller-model", "next smaller model", against_main=gap),
     )
-    assert "Next smaller model beats MSIP: mAP50 of MSIP is -0.030 (-0.050 to -0.010)" in words
-    assert words.index("beats MSIP") < words.index("MSIP keeps more mAP50 than the row 'more ep")
+    assert "“next smaller model” beats MSIP: mAP50 of MSIP is -0.030 (-0.050 to -0.010)" in words
+    assert words.index("beats MSIP") < words.index("MSIP keeps more mAP50 than the row “more ep")
 
 
 def test_a_difference_whose_interval_holds_zero_is_not_called_better() -> None:
     words = said(line("random", "random channels", against_main=Interval(0.02, -0.01, 0.05)))
-    assert "Between MSIP and 'random channels' there is no clear difference" in words
+    assert "Between MSIP and “random channels” there is no clear difference" in words
     assert "ahead" not in words
 
 
@@ -82,7 +82,7 @@ def test_the_published_change_is_reproduced_only_inside_our_interval() -> None:
 
 def test_missing_rows_and_small_sizes_are_said() -> None:
     words = said(line("l2", "L2 norm", None), seeds=[0])
-    assert "The row 'L2 norm' is not complete: failed: no disk." in words
+    assert "The row “L2 norm” is not complete: failed: no disk." in words
     later = line("l1", "L1 norm", None, reason="queued")
     assert "1 of 3 rows are still to come." in said(later)
     assert "1 seed(s)" in words
@@ -119,9 +119,18 @@ def test_measured_time_is_the_baselines_over_the_speed_up() -> None:
     assert [point.kind for point in info.points] == ["baseline", "main", "method"]
 
 
+def test_names_in_the_chart_do_not_lie_on_each_other() -> None:
+    assert spread([5.0, 1.0], [1.0, 1.0], (0, 10)) == [5.0, 1.0]  # far apart: as wanted
+    assert spread([5.0, 5.2], [1.0, 2.0], (0, 10)) == [5.0, 6.5]  # the upper one moves up
+    assert spread([9.5, 9.5], [2.0, 2.0], (0, 10)) == [7.0, 9.0]  # pushed down from the edge
+
+
 def test_charts_are_drawn_for_full_and_empty_tables() -> None:
     info = pareto_of(table(line("int8", "int8")), "macs")
-    assert len(pareto_figure(info).data) == 1 + len(info.points)
+    figure = pareto_figure(info)
+    assert len(figure.data) == 1 + len(info.points)
+    legend = [trace.name for trace in figure.data if trace.showlegend]
+    assert legend == ["best at its cost", "unpruned", "MSIP", "simple rivals"]
     assert pareto_paper(info).axes
     empty = pareto_info([], "GMACs")
     assert "No row" in pareto_figure(empty).layout.annotations[0].text
