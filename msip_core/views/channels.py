@@ -159,6 +159,5 @@ def _name_parts(figure: go.Figure, info: ChannelsInfo, places: list[float], tall
         removed = wording.percent(1 - after / original if original else 0)
         figure.add_annotation(
             x=(inside[0] + inside[-1]) / 2, y=tallest * 0.6, showarrow=False,
-            text=f"<b>{t(part)}</b>  " + t("{share} removed", share=removed),
-            font={"size": 13},
+            text=f"<b>{t(part)}</b><br>−{removed}", font={"size": 13},
         )  # fmt: skip

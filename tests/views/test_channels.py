@@ -98,7 +98,7 @@ def test_parts_of_the_picture_are_named_with_what_they_lost_and_stand_apart():
     figure = channels.network_figure(info)
 
     assert [note.text for note in figure.layout.annotations] == [
-        "<b>backbone</b>  17 % removed", "<b>neck</b>  25 % removed",
+        "<b>backbone</b><br>−17 %", "<b>neck</b><br>−25 %",
     ]  # fmt: skip
     first, second, third = figure.data[0].x
     assert second - first == 1
