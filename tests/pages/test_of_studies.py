@@ -153,3 +153,21 @@ def test_models_of_the_same_name_can_be_told_apart(
     assert menu(open_page("new"), "Detector") == [
         "Example baseline · baseline-2", "Example baseline · baseline-1",
     ]  # fmt: skip
+
+
+def test_a_page_that_is_no_longer_there_is_left(
+    workspace: Workspace, with_study: str, open_page: Open
+) -> None:
+    for seed in range(2, 30):
+        lab_samples.prune_run(
+            workspace, RunState.QUEUED, run_id=run_id(STUDY, Task("msip", seed)), name="more"
+        )
+    for number in range(10):
+        lab_samples.prune_run(workspace, RunState.QUEUED, name=f"own {number}")
+    test = switch(open_page("runs"), RUNS)
+    test.number_input("page").set_value(5).run()
+    assert len(test.dataframe[0].value) == 2
+    next(s for s in test.toggle if s.label == RUNS).set_value(False).run()
+    no_crash(test)
+    assert test.number_input("page").label == "Page of 2"
+    assert "No run of this kind." not in words(test)
