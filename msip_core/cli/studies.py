@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,21 +31,31 @@ PROGRAM = "python -m msip_core"
 _LOOK = 1.0
 
 Id = Annotated[str, typer.Argument(metavar="ID")]
-SizeOption = Annotated[Size, typer.Option(help="Of a preset.")]
-Data = Annotated[str | None, typer.Option("--data", help="Dataset of the workspace.")]
-Model = Annotated[
-    str | None, typer.Option(help="Baseline of the workspace.", show_default="one is trained")
-]
-Weights = Annotated[
-    str | None,
-    typer.Option(help="What the baseline starts from: a .pt file or a yaml name."),
-]
-Smaller = Annotated[str | None, typer.Option(help="What the next smaller model starts from.")]
-ImageSize = Annotated[int | None, typer.Option("--imgsz", show_default="the size's")]
-Seeds = Annotated[int | None, typer.Option(min=1, help="How many.", show_default="the size's")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda:0, mps.")]
-Batch = Annotated[int | None, typer.Option(min=1)]
 Detach = Annotated[bool, typer.Option("--detach", help="Leave it to the app and return at once.")]
+
+
+@dataclass(frozen=True, slots=True)
+class OfPreset:
+    """What may be asked of a preset, by `plan` and by `run`; None leaves it as it is."""
+
+    size: Annotated[Size, typer.Option(help="Of a preset.")] = "smoke"
+    data: Annotated[str | None, typer.Option("--data", help="Dataset of the workspace.")] = None
+    model: Annotated[
+        str | None, typer.Option(help="Baseline of the workspace.", show_default="one is trained")
+    ] = None
+    weights: Annotated[
+        str | None,
+        typer.Option(help="What the baseline starts from: a .pt file or a yaml name."),
+    ] = None
+    smaller: Annotated[
+        str | None, typer.Option(help="What the next smaller model starts from.")
+    ] = None
+    imgsz: Annotated[int | None, typer.Option("--imgsz", show_default="the size's")] = None
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many.", show_default="the size's")
+    ] = None
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0, mps.")] = None
+    batch: Annotated[int | None, typer.Option(min=1)] = None
 
 
 @verb(app, "presets")
@@ -64,21 +75,10 @@ def plan(
     *,
     preset: Annotated[str, typer.Argument(help=", ".join(PRESETS))],
     out: Annotated[Path, typer.Option(help="YAML file to write.")],
-    size: SizeOption = "smoke",
-    data: Data = None,
-    model: Model = None,
-    weights: Weights = None,
-    smaller: Smaller = None,
-    imgsz: ImageSize = None,
-    seeds: Seeds = None,
-    device: Device = None,
-    batch: Batch = None,
+    asked: OfPreset,
 ) -> Answer:
     """Write the plan of a preset, to change it before it is run."""
-    made = _from_preset(
-        session.workspace, preset, size, data, model=model, weights=weights, smaller=smaller,
-        imgsz=imgsz, seeds=seeds, device=device, batch=batch,
-    )  # fmt: skip
+    made = _from_preset(session.workspace, preset, asked)
     write_text(out.expanduser(), write_plan(made))
     return Answer({"plan": str(out)}, f"{out}: {plural(len(tasks(made)), 'run')}.")
 
@@ -90,15 +90,7 @@ def run(
     what: Annotated[
         str, typer.Argument(metavar="PLAN", help=f"A YAML file, or {', '.join(PRESETS)}.")
     ],
-    size: SizeOption = "smoke",
-    data: Data = None,
-    model: Model = None,
-    weights: Weights = None,
-    smaller: Smaller = None,
-    imgsz: ImageSize = None,
-    seeds: Seeds = None,
-    device: Device = None,
-    batch: Batch = None,
+    asked: OfPreset,
     detach: Detach = False,
 ) -> Answer:
     """Start a study and follow it to its table; Ctrl-C pauses it."""
@@ -106,10 +98,7 @@ def run(
     if Path(what).suffix in (".yaml", ".yml"):
         made = read_plan(Path(what).expanduser())
     else:
-        made = _from_preset(
-            workspace, what, size, data, model=model, weights=weights, smaller=smaller, imgsz=imgsz,
-            seeds=seeds, device=device, batch=batch,
-        )  # fmt: skip
+        made = _from_preset(workspace, what, asked)
     study = library.create(workspace, made)
     say(f"Study {study.id}: {plural(len(tasks(made)), 'run')}.")
     return _begin(workspace, study.id, detach)
@@ -180,21 +169,19 @@ def add(
     return _begin(workspace, study, detach)
 
 
-def _from_preset(
-    workspace: Workspace,
-    name: str, size: Size, data: str | None, *, seeds: int | None, weights: str | None,
-    smaller: str | None, **changes: Any,
-) -> StudyPlan:  # fmt: skip
-    given = {key: value for key, value in changes.items() if value is not None}
-    if seeds:
-        given["seeds"] = tuple(range(seeds))
+def _from_preset(workspace: Workspace, name: str, asked: OfPreset) -> StudyPlan:
+    changes = {
+        "model": asked.model, "imgsz": asked.imgsz, "device": asked.device, "batch": asked.batch,
+        "seeds": tuple(range(asked.seeds)) if asked.seeds else None,
+    }  # fmt: skip
+    given: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
     return library.plan_here(
         workspace,
         name,
-        size,
-        data or "example",
-        weights=_file(weights),
-        smaller=_file(smaller),
+        asked.size,
+        asked.data or "example",
+        weights=_file(asked.weights),
+        smaller=_file(asked.smaller),
         **given,
     )
 

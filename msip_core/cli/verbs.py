@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -68,13 +68,17 @@ class Answer:
 def verb(app: typer.Typer, name: str | None = None) -> Callable[..., Callable[..., Answer]]:
     """Register `function(session, …) -> Answer` as a verb of `app`.
 
-    The parameters after `session` are the verb's own, declared as Typer wants them.
+    The parameters after `session` are the verb's own, declared as Typer wants them. One whose type
+    is a dataclass stands for its fields: options that several verbs share.
     """
 
     def register(function: Callable[..., Answer]) -> Callable[..., Answer]:
-        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-        parameters = [_parameter("context", typer.Context), *own]
+        asked = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        shared = {p.name: p.annotation for p in asked if _is_group(p.annotation)}
+        parameters = [_parameter("context", typer.Context)]
+        for p in asked:
+            own = _options(p.annotation) if p.name in shared else [p]
+            parameters += [o.replace(kind=inspect.Parameter.KEYWORD_ONLY) for o in own]
         parameters += [
             _parameter("json", JsonOption, False),
             _parameter("workspace", WorkspaceOption, None),
@@ -85,6 +89,8 @@ def verb(app: typer.Typer, name: str | None = None) -> Callable[..., Callable[..
             before_the_verb: Path | None = given.pop("context").obj
             given.pop("json")  # `main` asks the words themselves: it must know before they parse
             root = given.pop("workspace") or before_the_verb
+            for group, kind in shared.items():
+                given[group] = kind(**{option: given.pop(option) for option in _names(kind)})
             with clean_stdout():
                 return function(Session(root), **given)
 
@@ -95,6 +101,19 @@ def verb(app: typer.Typer, name: str | None = None) -> Callable[..., Callable[..
         return function
 
     return register
+
+
+def _is_group(annotation: Any) -> bool:
+    return is_dataclass(annotation)
+
+
+def _options(kind: type) -> list[inspect.Parameter]:
+    """The fields of a dataclass, as parameters."""
+    return list(inspect.signature(kind, eval_str=True).parameters.values())
+
+
+def _names(kind: type) -> list[str]:
+    return [option.name for option in _options(kind)]
 
 
 def _parameter(
