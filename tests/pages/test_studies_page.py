@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pytest
@@ -13,6 +14,7 @@ from msip_core.runs.store import RunRow
 from msip_core.studies import engine, library
 from msip_core.workspace import Workspace
 from tests.pages.conftest import Open, no_crash, words
+from tests.pages.test_chinese import english_of
 from tests.studies.conftest import make_plan
 from tests.studies.fake_work import measure, run
 
@@ -105,6 +107,39 @@ def test_one_view_reads_the_state_of_each_run_once(
     no_crash(test.run())
     assert len(test.dataframe) == 1
     assert read == {f"{study}-{row}-s0": 1 for row in ("baseline", "random", "l2", "msip")}
+
+
+def test_without_its_baseline_a_study_says_why_it_stopped(
+    open_page: Open, drawn: Workspace
+) -> None:
+    study = library.create(drawn, make_plan(seeds=[0], honest=["random"])).id
+    service = RunService(drawn)
+    first = engine.advance(service, study).states[0].run_id
+    service.store.transition(first, RunState.RUNNING, expected=[RunState.QUEUED])
+    service.store.transition(
+        first, RunState.FAILED, expected=[RunState.RUNNING], reason="The disk is full."
+    )
+    test = open_page("studies", study=study)
+    no_crash(test)
+    assert test.error[0].value == "The baseline failed: The disk is full."
+    assert ":material/error: Stopped" in words(test)
+    table = test.dataframe[0].value
+    assert list(table["mAP50 [95 %]"]) == ["Failed", *["not started"] * 3]
+    assert "3 of 4 rows were not started." in words(test)
+    assert "on 0 test images" not in words(test)
+    assert not test.get("plotly_chart")
+    assert "plan.yaml" in [button.label for button in test.get("download_button")]
+    next(b for b in test.button if b.label == "Try the baseline again").click().run()
+    assert service.get(first).state is RunState.QUEUED
+
+
+def test_a_finished_study_is_chinese(open_page: Open, study: str) -> None:
+    test = open_page("studies", study=study, lang="zh_CN")
+    no_crash(test)
+    # The reason of the failure is made up here, and runs are called after the plan.
+    made_up = re.compile("^'trial: |The disk is full$")
+    assert [text for text in english_of(test) if not made_up.search(text)] == []
+    assert "“MSIP”这一行不完整：失败：" in words(test)
 
 
 def test_a_study_that_is_not_there_is_said(open_page: Open, study: str) -> None:
