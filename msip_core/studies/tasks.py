@@ -141,11 +141,13 @@ def _smaller_recipe(plan: StudyPlan) -> TrainingRecipe:
 def equal_size(plan: StudyPlan) -> int:
     """Image side whose square holds the kept share of the pixels: MACs go with them.
 
-    The multiple of 32 nearest below or at sqrt(keep) * side, at least 32; a little below the
-    goal is what widths in multiples of 8 have too.
+    The multiple of 32 whose MACs differ from the goal by the smallest factor, at least 32. It may
+    cost more than the goal, in favour of the row that MSIP has to beat.
     """
     keep = plan.pruning(RANDOM, model=BASELINE, seed=plan.seeds[0]).keep_macs
-    return max(32, math.floor(plan.imgsz * math.sqrt(keep) / 32 + 0.25) * 32)
+    exact = plan.imgsz * math.sqrt(keep) / 32
+    low = max(1, math.floor(exact))
+    return 32 * (low + 1 if exact**2 > low * (low + 1) else low)
 
 
 def epochs_of(plan: StudyPlan) -> Iterator[tuple[Task, int]]:

@@ -87,7 +87,7 @@ def test_honest_rows_are_what_they_say() -> None:
     assert made["baseline"].weights == "yolov8s.yaml"
     assert made["more-epochs"].weights == "the-baseline"
     assert made["smaller-model"].weights == "yolov8n.yaml"
-    assert made["smaller-image"].imgsz == 352  # (352 / 640)^2 = .30 of the pixels, below .335
+    assert made["smaller-image"].imgsz == 384  # .36 of the pixels; 352 px would be .30
     assert made["int8"].recipe.epochs == 0
     assert made["int8"].measure.int8
     assert isinstance(made["random"], PruneConfig)
@@ -99,7 +99,7 @@ def test_honest_rows_are_what_they_say() -> None:
 
 @pytest.mark.parametrize(
     ("side", "keep", "expected"),
-    [(640, 0.335, 352), (128, 0.335, 64), (640, 0.25, 320), (64, 0.05, 32)],
+    [(640, 0.335, 384), (256, 0.335, 160), (128, 0.335, 64), (640, 0.25, 320), (64, 0.05, 32)],
 )
 def test_the_small_image_costs_about_as_much_as_the_pruned_model(side, keep, expected) -> None:
     assert equal_size(make_plan(imgsz=side, budget={"keep_macs": keep})) == expected
