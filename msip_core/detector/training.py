@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -30,6 +31,8 @@ from msip_core.detector.trainer import EpochReport, Fit, FitPlan
 from msip_core.errors import ConfigError, DatasetError
 from msip_core.events import EpochRecord, Metrics, MilestoneRecord, RunContext
 from msip_core.workspace import write_json
+
+logger = logging.getLogger(__name__)
 
 Phase = Literal["train", "pretrain", "finetune"]
 _LITTLE = 0.01  # share of the factors
@@ -224,6 +227,7 @@ def _tell_sparsity(before: DetectionModel, after: DetectionModel, ctx: RunContex
 def _train(plan: FitPlan, state: FitState) -> None:
     plan.workdir.mkdir(parents=True, exist_ok=True)
     pool = plan.pool
+    logger.info("Training on %s in %s", pool.device, plan.dtype or torch.float32)
     with random_state_kept(), memory_errors_named(batch=pool.batch, imgsz=pool.imgsz):
         with threads_kept():
             trainer = Fit(plan, state)

@@ -13,6 +13,7 @@ from msip_core.config import (
     TRAIN_PRESETS,
     AllocationOptions,
     MsipOptions,
+    Precision,
     PruneConfig,
     TrainConfig,
     TrainingRecipe,
@@ -28,12 +29,18 @@ class Setting(NamedTuple):
     detail: str = ""
 
 
+_PRECISIONS: dict[Precision, str] = {
+    "auto": "convolutions are trained in bfloat16 where the device multiplies in it",
+    "fp32": "trained in float32",
+}
+
+
 def protocol(config: TrainConfig | PruneConfig) -> list[Setting]:
     """What was set, in the order of the work."""
     common = [
         Setting("Data", config.dataset, f"{config.imgsz} px, batch {config.batch}"),
         Setting("Seed", str(config.seed), "the same seed repeats the run"),
-        Setting("Device", config.device),
+        Setting("Device", config.device, _PRECISIONS[config.precision]),
     ]
     if isinstance(config, TrainConfig):
         lines = [Setting("Start from", config.weights), *_schedule("Training", config.recipe)]
