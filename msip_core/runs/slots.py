@@ -1,4 +1,5 @@
-"""One run per device: the name of the device that a run will occupy, told without torch."""
+"""Which device a run will occupy, told without torch: one run a device, and on a processor as many
+as the engineer allows."""
 
 from __future__ import annotations
 
@@ -19,6 +20,11 @@ def slot_of(device: str) -> str:
     if name.isdigit():  # Ultralytics' way to name a GPU
         return f"cuda:{name}"
     return "cuda:0" if name in ("cuda", "gpu") else name
+
+
+def room_of(slot: str) -> int:
+    """How many runs a device takes at a time."""
+    return get_settings().cpu_runs if slot == "cpu" else 1
 
 
 def _best_device() -> str:

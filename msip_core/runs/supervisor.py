@@ -11,6 +11,7 @@ import logging
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from msip_core.runs.executors import (
     LocalExecutor,
 )
 from msip_core.runs.processes import describe_exit
+from msip_core.runs.slots import room_of
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunStore
 from msip_core.runs.tail import last_lines
@@ -214,10 +216,10 @@ class Supervisor:
     # --- the queue ------------------------------------------------------------
 
     def _start_queued(self) -> None:
-        busy = set(self._watched.values())
+        busy = Counter(self._watched.values())
         for run_id, slot in self.store.slots([RunState.QUEUED]).items():
-            if slot not in busy and self._start(run_id):
-                busy.add(slot)
+            if busy[slot] < room_of(slot) and self._start(run_id):
+                busy[slot] += 1
                 self._watched[run_id] = slot
 
     def _start(self, run_id: str) -> bool:

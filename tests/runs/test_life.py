@@ -11,15 +11,18 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
+from msip_core import workspace
 from msip_core.config import PruneConfig
 from msip_core.errors import IllegalTransitionError, InputError, WorkError
 from msip_core.events import EpochRecord, IterationRecord
+from msip_core.runs import slots
 from msip_core.runs.executors import LocalExecutor
 from msip_core.runs.foreground import run_foreground
 from msip_core.runs.processes import ProcessIdentity
 from msip_core.runs.service import RunService
 from msip_core.runs.state import Action, RunState
 from msip_core.runs.supervisor import Supervisor
+from msip_core.settings import Settings
 from tests.runs.conftest import FAKE, QUICK, make_config, story, wait_for, wait_until
 
 Submit = Callable[..., str]
@@ -54,6 +57,31 @@ def test_a_queued_run_is_worked_on_to_completion(
     assert provenance["seed"] == 0
     assert len(provenance["attempts"]) == 1
     assert provenance["versions"]["torch"]
+
+
+def test_a_processor_takes_as_many_runs_as_the_engineer_allows(
+    monkeypatch: pytest.MonkeyPatch, supervisor: Supervisor, service: RunService, submit: Submit
+) -> None:
+    monkeypatch.setattr(slots, "get_settings", lambda: Settings(cpu_runs=2))
+    first, second, third = (submit(**SLOW) for _ in range(3))
+    for run_id in (first, second):
+        wait_for(service, run_id, RunState.RUNNING)
+
+    assert service.get(third).state is RunState.QUEUED
+    for run_id in (first, second, third):
+        service.act(run_id, Action.CANCEL)
+    for run_id in (first, second, third):
+        wait_for(service, run_id, RunState.CANCELLED)
+
+
+def test_runs_at_a_time_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workspace, "_cores", lambda: 8)
+    found = []
+    for runs in (1, 3, 20):
+        monkeypatch.setattr(workspace, "get_settings", lambda n=runs: Settings(cpu_runs=n))
+        found.append(workspace.threads_of_a_run())
+
+    assert found == [8, 2, 1]
 
 
 def test_a_paused_run_gives_the_device_back_and_goes_on_where_it_was(
