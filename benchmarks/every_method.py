@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -105,6 +106,8 @@ def one_run(
     """One whole run; what came out."""
     from msip_core.pruning.loop import run
 
+    for shared in workspace.cache.glob("statistics-*"):  # else only the first run would score
+        shutil.rmtree(shared)
     usual: dict[str, Any] = {
         "name": run_id, "dataset": options.data, "model": options.model,
         "imgsz": options.imgsz, "batch": 4, "device": "cpu", "iterations": 4,

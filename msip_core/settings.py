@@ -17,6 +17,7 @@ class Settings(BaseSettings):
         device: "auto" (first GPU, else CPU), "cpu", "cuda:0", "mps".
         cpu_runs: runs at a time on the processor, which share its cores: small networks use many
             cores badly, so that two runs on one core each end sooner than one after the other.
+            Milliseconds are then measured beside other work; leave 1 where they are the goal.
         upload_limit_mb: largest upload in the browser; it is held in the server's memory.
         import_roots: folders of the server's disk that the Data page may read from.
         login_required: ask for Streamlit's own OIDC login on every page.

@@ -16,7 +16,6 @@ from typing import Any
 import psutil
 
 from msip_core.errors import InputError
-from msip_core.settings import get_settings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 STUDY = "study"  # what ids of studies, and so of their runs, begin with
@@ -91,16 +90,11 @@ class Workspace:
         os.environ["YOLO_OFFLINE"] = "true"  # else it asks a name server at every import
         os.environ["YOLO_VERBOSE"] = "false"
         # Ultralytics would set 1 for this process and all that it starts.
-        os.environ.setdefault("OMP_NUM_THREADS", str(threads_of_a_run()))
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime reports to its maker otherwise
 
 
-def threads_of_a_run() -> int:
-    """Cores of this computer, divided among the runs that it may do at a time."""
-    return max(1, _cores() // get_settings().cpu_runs)
-
-
-def _cores() -> int:
+def cores() -> int:
     """Processor cores that this process may use, without their second threads."""
     cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only

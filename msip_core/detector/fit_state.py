@@ -16,12 +16,14 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+import msip_core
 from msip_core.detector.library import DetectionModel
 from msip_core.workspace import atomic_path
 
@@ -76,6 +78,14 @@ def fingerprint(model: DetectionModel, facts: dict[str, Any]) -> str:
         digest.update(f"{name}{tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def made_with() -> dict[str, str]:
+    """Versions that decide what equal work gives: part of the key of whatever runs share."""
+    return {
+        "msip_lab": msip_core.__version__, "torch": torch.__version__,
+        "ultralytics": version("ultralytics"),
+    }  # fmt: skip
 
 
 def seed_from(*parts: object) -> int:

@@ -99,10 +99,13 @@ class LayerTimes:
     def __init__(self, cache: Path, format: LatencyFormat, timer: Timer | None = None) -> None:
         self.path = cache / f"layer-times-{_key(format)}.json"
         self._timer = timer or (lambda layers, tick: time_layers(layers, format, tick))
-        self.times: dict[Layer, float] = {}
-        if self.path.is_file():
-            rows = json.loads(self.path.read_text(encoding="utf-8"))
-            self.times = {Layer(*row["layer"]): float(row["ms"]) for row in rows}
+        self.times = self._stored()
+
+    def _stored(self) -> dict[Layer, float]:
+        if not self.path.is_file():
+            return {}
+        rows = json.loads(self.path.read_text(encoding="utf-8"))
+        return {Layer(*row["layer"]): float(row["ms"]) for row in rows}
 
     def lacks(self, geometries: Iterable[Geometry]) -> list[Layer]:
         """Layers that were not timed yet."""
@@ -116,7 +119,8 @@ class LayerTimes:
             part = missing[start : start + _AT_ONCE]
             done, share = start / len(missing), len(part) / len(missing)
             found = self._timer(part, _within(tick, done, share))
-            self.times.update(zip(part, found, strict=True))
+            # Another run may have timed layers meanwhile.
+            self.times = self._stored() | self.times | dict(zip(part, found, strict=True))
             rows = [{"layer": list(layer), "ms": ms} for layer, ms in self.times.items()]
             write_json(self.path, rows)
 

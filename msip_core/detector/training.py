@@ -22,6 +22,7 @@ from msip_core.detector.fit_state import (
     read_state,
     write_state,
 )
+from msip_core.detector.kept_fits import KeptFit
 from msip_core.detector.library import DetectionModel, copy_model, threads_kept
 from msip_core.detector.memory import memory_errors_named
 from msip_core.detector.pool import DataPool
@@ -30,7 +31,6 @@ from msip_core.detector.sparsity import share_near_zero
 from msip_core.detector.trainer import EpochReport, Fit, FitPlan
 from msip_core.errors import ConfigError, DatasetError
 from msip_core.events import EpochRecord, Metrics, MilestoneRecord, RunContext
-from msip_core.workspace import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class FitResult(NamedTuple):
         best_map50: validation mAP50 of `model`, None where it was not validated.
         seconds: of training and validating, over all sittings.
         metrics: all validation metrics of `model`.
+        taken: from an equal fit of another run; nothing was trained here.
     """
 
     model: DetectionModel
@@ -52,6 +53,7 @@ class FitResult(NamedTuple):
     epochs_done: int
     seconds: float
     metrics: Metrics | None
+    taken: bool = False
 
 
 def fit(
@@ -116,7 +118,16 @@ def fit(
     }  # fmt: skip
     path = workdir / "state.pt"
     key = fingerprint(trained, facts)
-    state = read_state(path, key) or _from_cache(cache, key) or FitState(key)
+    state = read_state(path, key) or FitState(key)
+    kept = None if cache is None else KeptFit(cache, key, device, workers)
+    taken = kept.read() if kept and not state.finished else None
+    if taken is not None:
+        state = taken
+        write_state(path, state)
+        ctx.emit(
+            MilestoneRecord(message="This training was done before, by a run that began alike.")
+        )
+        _tell_sparsity(recipe, model, state, ctx)
     if not state.finished:
         if recipe.epochs:
             plan = FitPlan(
@@ -148,30 +159,10 @@ def fit(
                 plan.pool.close()
         state = _only_result(state)
         write_state(path, state)
-        _to_cache(cache, state)
-        if recipe.epochs and recipe.bn_l1:
-            _tell_sparsity(model, _result(copy_model(model), state).model, ctx)
-    return _result(copy_model(model), state)
-
-
-def _from_cache(cache: Path | None, key: str) -> FitState | None:
-    if cache is None:
-        return None
-    state = read_state(_kept(cache, key) / "state.pt", key)
-    if state is not None:
-        write_json(_kept(cache, key) / "result.json", {"epochs": state.epochs_done})
-    return state
-
-
-def _to_cache(cache: Path | None, state: FitState) -> None:
-    if cache is not None:
-        write_state(_kept(cache, state.key) / "state.pt", state)
-        write_json(_kept(cache, state.key) / "result.json", {"epochs": state.epochs_done})
-
-
-def _kept(cache: Path, key: str) -> Path:
-    """Beside the state lies result.json, whose age decides what is cleared away first."""
-    return cache / f"fit-{key[:40]}"
+        if kept is not None:
+            kept.write(state)
+        _tell_sparsity(recipe, model, state, ctx)
+    return _result(copy_model(model), state)._replace(taken=taken is not None)
 
 
 def stop_or_beat(ctx: RunContext) -> Callable[[], None]:
@@ -206,7 +197,12 @@ def _check_terms(
         )
 
 
-def _tell_sparsity(before: DetectionModel, after: DetectionModel, ctx: RunContext) -> None:
+def _tell_sparsity(
+    recipe: TrainingRecipe, before: DetectionModel, state: FitState, ctx: RunContext
+) -> None:
+    if not recipe.epochs or not recipe.bn_l1:
+        return
+    after = _result(copy_model(before), state).model
     old, new = share_near_zero(before), share_near_zero(after)
     ctx.emit(
         MilestoneRecord(

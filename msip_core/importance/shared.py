@@ -4,20 +4,22 @@
                             /result.json    how many images; its age decides what is cleared away
 
 All rows of a study start from one baseline and the same calibration images, so the first of them
-looks at the images and the others read what it found; a row that needs a kind that nobody gathered
-yet adds just that. What is read equals what was gathered to the last bit.
+looks at the images and later ones read what it found; a row that needs a kind that nobody gathered
+yet adds just that. (Two that start in the same moment both look.) What is read equals what was
+gathered to the last bit.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from msip_core.detector.fit_state import fingerprint
+from msip_core.detector.fit_state import fingerprint, made_with
 from msip_core.detector.library import DetectionModel
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.importance.gradients import GRADIENT
@@ -40,15 +42,16 @@ def gather_once(
     if ctx is not None:
         ctx.check_stop()
     folder = cache / f"statistics-{_key(model, calibration)}"
-    missing = frozenset(kind for kind in needs if not _file(folder, kind).is_file())
-    fresh = gather(model, calibration, missing, ctx)
-    for kind in missing:
-        _write(_file(folder, kind), _values(fresh, kind))
     found = Statistics(gathered=needs, images=len(calibration))
     for kind in needs:
-        _values(found, kind).update(
-            _values(fresh, kind) if kind in missing else _read(_file(folder, kind))
-        )
+        if _file(folder, kind).is_file():
+            _values(found, kind).update(_read(_file(folder, kind)))
+    missing = frozenset(kind for kind in needs if not _values(found, kind))
+    fresh = gather(model, calibration, missing, ctx)
+    for kind in missing:
+        _values(found, kind).update(_values(fresh, kind))
+        _write(_file(folder, kind), _values(fresh, kind))
+    # Its age decides what is cleared away first.
     write_json(folder / "result.json", {"images": len(calibration)})
     return found
 
@@ -66,6 +69,8 @@ def _write(path: Path, values: dict[str, torch.Tensor]) -> None:
     arrays: dict[str, Any] = {name: value.cpu().numpy() for name, value in values.items()}
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
@@ -80,6 +85,6 @@ def _key(model: DetectionModel, calibration: CalibrationSet) -> str:
     facts = {
         "images": digest.hexdigest(), "ids": calibration.ids, "batch": calibration.batch,
         "micro_batch": calibration.micro_batch, "seed": calibration.seed,
-        "device": str(next(model.parameters()).device),
+        "device": str(next(model.parameters()).device), **made_with(),
     }  # fmt: skip
     return fingerprint(model, facts)[:40]

@@ -159,6 +159,8 @@ class PruneRun:
                 network, self.config, recipe, workdir=files.fit_dir, pool=self.pool,
                 iteration=0, ctx=self.ctx, phase="pretrain",
             )  # fmt: skip
+            if result.taken:  # says nothing about how long training takes
+                self.ctx.skip(("fit", 0))
             metrics = result.metrics or self.pool.evaluator("val")(result.model)
             files.save("model.pt", result.model)
             files.write_json("reference.json", metrics.model_dump(mode="json"))

@@ -3,11 +3,13 @@ as the engineer allows."""
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 from pathlib import Path
 
 from msip_core.settings import get_settings
+from msip_core.workspace import cores
 
 
 def slot_of(device: str) -> str:
@@ -25,6 +27,17 @@ def slot_of(device: str) -> str:
 def room_of(slot: str) -> int:
     """How many runs a device takes at a time."""
     return get_settings().cpu_runs if slot == "cpu" else 1
+
+
+def share_cores(device: str) -> None:
+    """Take no more threads than this run's part of the cores; before torch is imported.
+
+    Runs on a GPU are alone there and keep all cores.
+    """
+    runs = room_of(slot_of(device))
+    if runs > 1:
+        allowed = int(os.environ.get("OMP_NUM_THREADS") or cores())
+        os.environ["OMP_NUM_THREADS"] = str(min(allowed, max(1, cores() // runs)))
 
 
 def _best_device() -> str:

@@ -1,4 +1,5 @@
-"""The background thread that gives queued runs a worker, one per device, first come first served.
+"""The background thread that gives queued runs a worker, first come first served: one per
+device, on a processor as many as the engineer allows.
 
 One supervisor per workspace, in whichever process holds `supervisor.lock` (the server, or a
 command line run in the foreground); when that process goes, the next one takes over and adopts

@@ -29,6 +29,7 @@ from msip_core.runs.executors import WORKER_FILE
 from msip_core.runs.failures import explain_failure
 from msip_core.runs.processes import ProcessIdentity
 from msip_core.runs.provenance import record_provenance
+from msip_core.runs.slots import share_cores
 from msip_core.runs.state import RunState
 from msip_core.settings import get_settings
 from msip_core.workspace import Workspace
@@ -78,6 +79,7 @@ def _live(context: WorkerContext, options: argparse.Namespace) -> int:
     config: TrainConfig | PruneConfig | None = None
     try:
         config = read_config(context.run_dir)
+        share_cores(config.device)
         _work(config, context, _chosen_work(config, options))
     except Stopped as stop:
         _stopped(context, stop)

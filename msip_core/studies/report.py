@@ -25,6 +25,7 @@ from msip_core.studies.tasks import epochs_of, labels, one_schedule
 from msip_core.studies.verdicts import verdicts
 from msip_core.views import inline, style, widths
 from msip_core.views.pareto_paper import pareto_paper
+from msip_core.views.protocol import PRECISIONS
 from msip_core.views.report import Figure
 from msip_core.views.wording import plural
 from msip_core.workspace import Workspace, write_text
@@ -148,6 +149,7 @@ def _protocol(plan: StudyPlan) -> list[tuple[str, str]]:
         ("Dataset", plan.dataset),
         ("Image size", f"{plan.imgsz} px"),
         ("Batch", str(plan.batch)),
+        ("Training precision", PRECISIONS[plan.precision]),
         ("Seeds", ", ".join(str(seed) for seed in plan.seeds)),
         ("Baseline", trained),
         ("Next smaller model", f"{plan.smaller}, {epochs.get('smaller-model', 0)} epochs"),

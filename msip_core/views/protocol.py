@@ -29,7 +29,7 @@ class Setting(NamedTuple):
     detail: str = ""
 
 
-_PRECISIONS: dict[Precision, str] = {
+PRECISIONS: dict[Precision, str] = {
     "auto": "convolutions are trained in bfloat16 where the device multiplies in it",
     "fp32": "trained in float32",
 }
@@ -40,7 +40,7 @@ def protocol(config: TrainConfig | PruneConfig) -> list[Setting]:
     common = [
         Setting("Data", config.dataset, f"{config.imgsz} px, batch {config.batch}"),
         Setting("Seed", str(config.seed), "the same seed repeats the run"),
-        Setting("Device", config.device, _PRECISIONS[config.precision]),
+        Setting("Device", config.device, PRECISIONS[config.precision]),
     ]
     if isinstance(config, TrainConfig):
         lines = [Setting("Start from", config.weights), *_schedule("Training", config.recipe)]

@@ -71,7 +71,7 @@ def choose(
     def changed() -> None:
         remember(param, st.session_state[key])
 
-    shown = _distinct(options, words)
+    shown = distinct(options, words)
     st.selectbox(
         label, options, key=key, format_func=shown.__getitem__, on_change=changed, help=help
     )
@@ -79,7 +79,7 @@ def choose(
     return wanted
 
 
-def _distinct(options: Sequence[str], words: Callable[[str], str]) -> dict[str, str]:
+def distinct(options: Sequence[str], words: Callable[[str], str]) -> dict[str, str]:
     """Id -> words, with the id behind words that several share: a browser knows options by them."""
     said = {option: words(option) for option in options}
     often = Counter(said.values())

@@ -12,7 +12,7 @@ from msip_core.language import mark, t
 from msip_core.models import ModelCard
 from msip_core.runs.slots import slot_of
 from msip_core.settings import get_settings
-from pages.shared.choose import choose, remember
+from pages.shared.choose import choose, distinct, remember
 from pages.shared.command import show_command
 from pages.shared.data_report import what_is_missing
 from pages.shared.guard import guarded
@@ -117,8 +117,9 @@ def _room() -> None:
 
 def _weights(cards: Sequence[ModelCard]) -> str:
     unpruned = [card for card in cards if card.kind != "pruned"]
-    options = [*SCRATCH, *models_to_choose(unpruned)]
-    names = {card.id: t("Go on from: {name}", name=card.name) for card in cards}
+    own = models_to_choose(unpruned, asked=st.session_state.get("train:weights"))
+    options = [*SCRATCH, *own]
+    names = distinct(list(own), lambda i: t("Go on from: {name}", name=own[i].name))
     chosen: str = st.selectbox(
         t("Start from"),
         options,

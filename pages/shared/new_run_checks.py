@@ -156,7 +156,7 @@ def runs_before(config: PruneConfig) -> list[RunRow]:
     return [run for run in lab().runs.list(limit=100, states=_ALIVE) if run.slot == slot]
 
 
-def queue_sentence(before: list[RunRow]) -> str:
+def queue_sentence(before: list[RunRow], room: int = 1) -> str:
     """The place in the queue, and how long until the device is free where that is known."""
     text = tn(
         "The device is busy: {n} run is before yours, which would wait for it.",
@@ -166,7 +166,7 @@ def queue_sentence(before: list[RunRow]) -> str:
     times = [run.seconds_left for run in before]
     known = [seconds for seconds in times if seconds is not None]
     if known and len(known) == len(times):
-        return text + " " + t("That takes about {time}.", time=wording.duration(sum(known)))
+        return text + " " + t("That takes about {time}.", time=wording.duration(sum(known) / room))
     if known:
         more = t("The one at work takes {time} more.", time=wording.duration(known[0]))
         return f"{text} {more}"

@@ -8,6 +8,7 @@ import streamlit as st
 
 from msip_core.config import PruneConfig
 from msip_core.language import t
+from msip_core.runs.slots import room_of, slot_of
 from pages.shared.choose import remember
 from pages.shared.lab import lab
 from pages.shared.machine import find_machine
@@ -44,11 +45,12 @@ def start_panel(choice: Choice, made: PruneConfig | Refusal) -> dict[str, Any] |
 
 
 def _needs_and_refusals(config: PruneConfig, found: dict[str, Any]) -> list[Refusal]:
-    before = runs_before(config)
+    before, room = runs_before(config), room_of(slot_of(config.device))
+    waits = len(before) >= room
     machine = find_machine(str(lab().workspace.root))
     checks = (
         goal_refusal(found),
-        memory_refusal(config, found, machine, waits=bool(before)),
+        memory_refusal(config, found, machine, waits=waits and room == 1),
         disk_refusal(found, machine),
     )
     refusals = [refusal for refusal in checks if refusal]
@@ -56,8 +58,8 @@ def _needs_and_refusals(config: PruneConfig, found: dict[str, Any]) -> list[Refu
         with st.container(border=True, key="new-needs"):
             st.subheader(t("What it takes"), anchor=False)
             needs(config, found)
-    if before:
-        st.info(queue_sentence(before), icon=":material/schedule:")
+    if waits:
+        st.info(queue_sentence(before, room), icon=":material/schedule:")
     return refusals
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from msip_core.config import PruneConfig, TrainConfig
 from msip_core.language import t
+from msip_core.runs.slots import room_of
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
 from msip_core.views.wording import duration
@@ -58,7 +59,10 @@ def waiting_time(run: RunRow, alive: Sequence[RunRow], done: Sequence[RunRow]) -
     ]  # fmt: skip
     known = [_seconds_of(other, done) for other in before]
     told = [seconds for seconds in known if seconds is not None]
-    return Wait(len(before), sum(told), len(told) == len(known))
+    room = room_of(run.slot)
+    if len(before) < room:
+        return Wait(0, 0.0, True)
+    return Wait(len(before), sum(told) / room, len(told) == len(known))
 
 
 def _seconds_of(run: RunRow, done: Sequence[RunRow]) -> float | None:

@@ -14,7 +14,7 @@ from msip_core.studies.library import check_plan, create, plan_here
 from msip_core.studies.plan import StudyPlan, write_plan
 from msip_core.studies.presets import PRESETS, SIZES, Size
 from msip_core.studies.tasks import epochs_of, tasks
-from pages.shared.choose import remember
+from pages.shared.choose import distinct, remember
 from pages.shared.guard import guarded, show_error
 from pages.shared.lab import datasets, lab
 from pages.shared.of_studies import models_switch, models_to_choose
@@ -88,10 +88,11 @@ def study_form() -> None:
 
 def _baseline() -> str:
     unpruned = [card for card in list_models(lab().workspace) if card.kind != "pruned"]
-    cards = models_to_choose(unpruned)
+    cards = models_to_choose(unpruned, asked=st.session_state.get("study:model"))
+    shown = distinct(list(cards), lambda i: cards[i].name)
     chosen: str = st.selectbox(
         t("Unpruned detector"), [_TRAIN, *cards], key="study:model", persist_state="session",
-        format_func=lambda i: cards[i].name if i else t("Train one first, by the same protocol"),
+        format_func=lambda i: shown[i] if i else t("Train one first, by the same protocol"),
     )  # fmt: skip
     models_switch(unpruned, "study")
     return chosen

@@ -42,7 +42,7 @@ print(json.dumps({
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path, str]:
     folder = tmp_path_factory.mktemp("quiet")
     (folder / "home").mkdir()
-    dropped = ("OMP_NUM_THREADS", "YOLO_", "MPLCONFIGDIR", "XDG_", "ORT_")
+    dropped = ("OMP_NUM_THREADS", "YOLO_", "MPLCONFIGDIR", "XDG_", "ORT_", "MSIP_")
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith(dropped)},
         "HOME": str(folder / "home"),

@@ -67,7 +67,10 @@ def test_the_order_of_weights_changes_no_number():
     with torch.no_grad():
         before = model(image)[0]
         after = laid_out(model, "cpu")(image)[0]
+    weight = model.model[1].conv.weight
 
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert not weight.is_contiguous()
     torch.testing.assert_close(before, after, rtol=1e-4, atol=1e-4)
 
 
