@@ -75,6 +75,7 @@ def _flat(line: Line) -> dict[str, Any]:
         "map50_highest_seed": line.spread[1] if line.spread else None,
         "ms": line.ms, "speedup": line.speedup,
         **_bounds("change", line.change), **_bounds("main_minus_this", line.against_main),
+        **_bounds("main_minus_this_95", line.against_main_95),
         "paper_map50": paper.map50 if paper else None,
         "paper_gmacs": paper.gmacs if paper else None,
         "paper_size_mb": paper.size_mb if paper else None,

@@ -53,7 +53,8 @@ class Line:
         ms: milliseconds per image, median, mean over seeds; speedup: the baseline's, measured in
             turn with it, over that.
         change: mAP50 minus the baseline's, paired over images.
-        against_main: mAP50 of MSIP minus this row's, paired over images.
+        against_main, against_main_95: mAP50 and mAP50-95 of MSIP minus this row's, paired over
+            images.
         published: what the paper prints for this row.
     """
 
@@ -74,6 +75,7 @@ class Line:
     speedup: float | None = None
     change: Interval | None = None
     against_main: Interval | None = None
+    against_main_95: Interval | None = None
     published: Published | None = None
 
     @property
@@ -199,11 +201,18 @@ def _line(
         ms=_mean([_ms(n, "model") for n in numbers]),
         speedup=_mean([_speedup(n) for n in numbers]),
         change=difference(sample(whole), here) if whole and key != BASELINE else None,
-        against_main=difference(here, sample(done[main]))
-        if main is not None and main in done and key not in (main, BASELINE)
-        else None,
+        against_main=_against(done, main, key, 0),
+        against_main_95=_against(done, main, key, 1),
         published=printed,
     )
+
+
+def _against(
+    done: Mapping[str, list[Measured]], main: str | None, key: str, column: int
+) -> Interval | None:
+    if main is None or main not in done or key in (main, BASELINE):
+        return None
+    return difference(sample(done[key], column=column), sample(done[main], column=column))
 
 
 def _with(line: Line, **values: Any) -> Line:

@@ -5,6 +5,8 @@ A model is called better only where the paired 95 % interval over test images ex
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msip_core.studies.plan import BASELINE, HONEST
 from msip_core.studies.published import PUBLISHED, SOURCES
 from msip_core.studies.statistics import Interval
@@ -20,7 +22,7 @@ def verdicts(table: StudyTable) -> list[str]:
         return _standing(table) + _programs(table)
     found = [*_standing(table), *_published(table)]
     if table.main is not None and table.line(table.main).map50 is not None:
-        found += _honest(table) + _methods(table)
+        found += _honest(table) + _methods(table) + _tight(table)
     return found + _programs(table)
 
 
@@ -80,28 +82,40 @@ def _comparison(name: str, line: Line) -> str:
 
 def _methods(table: StudyTable) -> list[str]:
     """MSIP against the other criteria of the table, in one sentence each way."""
-    name = table.line(table.main or "").label
     others = [
-        line
+        (line.label, line.against_main)
         for line in table.lines
-        if not line.is_honest and line.key not in (BASELINE, table.main) and line.against_main
+        if not line.is_honest and line.key not in (BASELINE, table.main)
     ]
+    return _sorted_out(table, "mAP50", others)
+
+
+def _tight(table: StudyTable) -> list[str]:
+    """The same for boxes that must fit closely, against every row: mAP50 forgives loose boxes."""
+    return _sorted_out(
+        table, "mAP50-95", [(line.label, line.against_main_95) for line in table.lines]
+    )
+
+
+def _sorted_out(
+    table: StudyTable, measure: str, rows: Sequence[tuple[str, Interval | None]]
+) -> list[str]:
+    name = table.line(table.main or "").label
     ahead: list[str] = []
     behind: list[str] = []
     unclear: list[str] = []
-    for line in others:
-        gap = line.against_main
+    for label, gap in rows:
         if gap is None:
             continue
         group = unclear
         if gap.is_clear:
             group = ahead if gap.value > 0 else behind
-        group.append(f"{line.label} {change_words(gap)}")
+        group.append(f"{label} {change_words(gap)}")
     ahead_of, behind_of, other = ", ".join(ahead), ", ".join(behind), ", ".join(unclear)
     said = (
-        (ahead, f"Measured by mAP50, {name} is ahead of: {ahead_of}."),
-        (behind, f"Measured by mAP50, {name} is behind: {behind_of}."),
-        (unclear, f"Measured by mAP50, {name} is not clearly different from: {other}."),
+        (ahead, f"Measured by {measure}, {name} is ahead of: {ahead_of}."),
+        (behind, f"Measured by {measure}, {name} is behind: {behind_of}."),
+        (unclear, f"Measured by {measure}, {name} is not clearly different from: {other}."),
     )
     return [text for group, text in said if group]
 

@@ -68,6 +68,17 @@ def test_other_criteria_are_sorted_into_ahead_behind_and_not_clear() -> None:
     assert "MSIP is not clearly different from: FPGM" in words
 
 
+def test_boxes_that_must_fit_closely_are_compared_with_every_row() -> None:
+    words = said(
+        line("l2", "L2 norm", against_main_95=Interval(0.1, 0.05, 0.15)),
+        line("smaller-image", "smaller images", against_main_95=Interval(0.02, 0.01, 0.03)),
+        line("more-epochs", "more epochs", against_main_95=Interval(-0.02, -0.03, -0.01)),
+    )
+    assert "Measured by mAP50-95, MSIP is ahead of: L2 norm +0.100 (+0.050 to +0.150), " \
+           "smaller images +0.020 (+0.010 to +0.030)." in words  # fmt: skip
+    assert "Measured by mAP50-95, MSIP is behind: more epochs -0.020 (-0.030 to -0.010)." in words
+
+
 def test_the_published_change_is_reproduced_only_inside_our_interval() -> None:
     assert "reports +0.03 mAP50" in said()
     assert "-0.050 (-0.060 to -0.040): not reproduced." in said()
