@@ -207,7 +207,7 @@ def test_the_preview_says_what_would_be_left_without_a_click(
     (picture,) = (json.loads(c.proto.spec) for c in test.get("plotly_chart"))
     assert picture["layout"]["uirevision"] == "preview"
     named = [note["text"] for note in picture["layout"]["annotations"]]
-    assert named[0] == "<b>backbone</b>  40 % removed"
+    assert named[0] == "<b>backbone</b><br>−40 %"
 
 
 def test_only_what_decides_the_cut_asks_for_a_new_preview(
