@@ -6,7 +6,7 @@ nothing else, everything is: no menu is empty for that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import streamlit as st
 
@@ -22,7 +22,7 @@ _LATEST = 200  # runs offered in a menu, newest first
 
 
 def models_to_choose(
-    cards: Iterable[ModelCard], *, asked: str | None = None
+    cards: Collection[ModelCard], *, asked: str | None = None
 ) -> dict[str, ModelCard]:
     """Own models by id, newest first; behind them those of studies, if they are shown.
 

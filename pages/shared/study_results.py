@@ -53,9 +53,7 @@ def study_results(study_id: str, now: Standing) -> None:
 def _rows(rows: list[dict[str, Any]], *, pinned: str) -> None:
     """A table whose names stay in sight when it is moved sideways, on a narrow screen too."""
     names = {pinned: st.column_config.Column(width=_NAME_PX, pinned=True)}
-    st.dataframe(
-        rows, hide_index=True, width="stretch", height="content", column_config=names
-    )  # fmt: skip
+    st.dataframe(rows, hide_index=True, width="stretch", height="content", column_config=names)
 
 
 def _how(images: int) -> None:

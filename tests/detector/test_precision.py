@@ -41,8 +41,9 @@ def test_torch_still_tells_what_a_processor_can():
     """The hook that we rely on, and the names that it uses on x86."""
     found = torch.cpu.get_capabilities()
 
-    if found.get("architecture") == "x86_64":
-        assert set(precision._NATIVE) <= set(found)
+    if found.get("architecture") != "x86_64":
+        pytest.skip("the names are those of x86")
+    assert set(precision._NATIVE) <= set(found)
 
 
 def test_a_nest_of_tensors_comes_back_in_float32_and_keeps_its_shape():
