@@ -3,7 +3,8 @@
 Mixed precision: weights, optimizer, batch-norm statistics and loss stay in float32; convolutions
 multiply in bfloat16 (8 bits of mantissa, the exponent of float32, so that no loss scaling is
 needed). On a processor with AVX-512 BF16 fine-tuning takes .6 of the time and ends as accurate
-(benchmarks/finetuning.py). Calibration passes, evaluation and everything that is reported stay in float32.
+(benchmarks/finetuning.py). Calibration passes, evaluation and everything that is reported stay in
+float32.
 """
 
 from __future__ import annotations

@@ -106,63 +106,61 @@ def fit(
         OutOfMemoryError: the batch does not fit.
     """
     _check(model, dataset)
-    trained = laid_out(copy_model(model).float(), device)
     names = l1_modules or new_conv_names(model)
     _check_terms(recipe, names, terms)
-    dtype = training_dtype(device, precision)
-    facts = {
-        "recipe": recipe.model_dump(), "imgsz": imgsz, "batch": batch, "seed": seed,
-        "phase": phase, "iteration": iteration, "validate_every": validate_every,
-        "l1": names if recipe.l1_lambda else (), "data": dataset.content_hash,
-        "extra": extra.facts if extra else None, "precision": str(dtype or torch.float32),
+    own_pool = None
+    if pool is None:
+        pool = own_pool = DataPool(
+            dataset, imgsz=imgsz, batch=batch, device=device, workers=workers,
+            tick=stop_or_beat(ctx),
+        )  # fmt: skip
+    plan = FitPlan(
+        model=laid_out(copy_model(model).float(), device), pool=pool, recipe=recipe,
+        workdir=workdir, seed=seed, phase=phase, iteration=iteration,
+        validate_every=validate_every, l1_names=names if recipe.l1_lambda else (),
+        before_batch=stop_or_beat(ctx),
+        after_epoch=_reporter(ctx, phase, iteration, recipe.epochs),
+        extra=extra, terms=terms, dtype=training_dtype(device, precision),
+    )  # fmt: skip
+    key = fingerprint(plan.model, _facts(plan))
+    state, taken = read_state(workdir / "state.pt", key) or FitState(key), False
+    if not state.finished:
+        kept = KeptFit(cache, key, device, workers) if cache else None
+        state, taken = _finished(plan, state, kept, ctx)
+        write_state(workdir / "state.pt", state)
+        _tell_sparsity(recipe, model, state, ctx)
+    if own_pool is not None:
+        own_pool.close()
+    return _result(copy_model(model), state)._replace(taken=taken)
+
+
+def _facts(plan: FitPlan) -> dict[str, object]:
+    """All but the start weights that decides how a fit ends."""
+    pool, extra = plan.pool, plan.extra
+    return {
+        "recipe": plan.recipe.model_dump(), "imgsz": pool.imgsz, "batch": pool.batch,
+        "seed": plan.seed, "phase": plan.phase, "iteration": plan.iteration,
+        "validate_every": plan.validate_every, "l1": plan.l1_names,
+        "data": pool.dataset.content_hash, "extra": extra.facts if extra else None,
+        "precision": str(plan.dtype or torch.float32),
     }  # fmt: skip
-    path = workdir / "state.pt"
-    key = fingerprint(trained, facts)
-    state = read_state(path, key) or FitState(key)
-    kept = None if cache is None else KeptFit(cache, key, device, workers)
-    taken = kept.read() if kept and not state.finished else None
-    if taken is not None:
-        state = taken
-        write_state(path, state)
+
+
+def _finished(
+    plan: FitPlan, state: FitState, kept: KeptFit | None, ctx: RunContext
+) -> tuple[FitState, bool]:
+    """The result of the fit, and whether an equal one of another run gave it."""
+    if kept and (done := kept.read()):
         ctx.emit(
             MilestoneRecord(message="This training was done before, by a run that began alike.")
         )
-        _tell_sparsity(recipe, model, state, ctx)
-    if not state.finished:
-        if recipe.epochs:
-            plan = FitPlan(
-                model=trained,
-                pool=pool
-                or DataPool(
-                    dataset,
-                    imgsz=imgsz,
-                    batch=batch,
-                    device=device,
-                    workers=workers,
-                    tick=stop_or_beat(ctx),
-                ),
-                recipe=recipe,
-                workdir=workdir,
-                seed=seed,
-                phase=phase,
-                iteration=iteration,
-                validate_every=validate_every,
-                l1_names=names if recipe.l1_lambda else (),
-                before_batch=stop_or_beat(ctx),
-                after_epoch=_reporter(ctx, phase, iteration, recipe.epochs),
-                extra=extra,
-                terms=terms,
-                dtype=dtype,
-            )
-            _train(plan, state)
-            if pool is None:
-                plan.pool.close()
-        state = _only_result(state)
-        write_state(path, state)
-        if kept is not None:
-            kept.write(state)
-        _tell_sparsity(recipe, model, state, ctx)
-    return _result(copy_model(model), state)._replace(taken=taken is not None)
+        return done, True
+    if plan.recipe.epochs:
+        _train(plan, state)
+    result = _only_result(state)
+    if kept:
+        kept.write(result)
+    return result, False
 
 
 def stop_or_beat(ctx: RunContext) -> Callable[[], None]:
