@@ -221,9 +221,17 @@ class Compute:
                     break
                 entry = self._queue.popleft()
                 entry.state, entry.began = "running", time.monotonic()
-            self._finish(entry, *self._do(entry))
+            self._finish(entry, *self._outcome(entry))
         if self._child is not None:
             self._child.close()
+
+    def _outcome(self, entry: _Entry) -> tuple[State, str | None]:
+        """What became of the job. The thread outlives whatever happens to one."""
+        try:
+            return self._do(entry)
+        except Exception as error:
+            logger.exception("The job %s could not be done", entry.job)
+            return "failed", f"This work could not be done ({type(error).__name__}: {error})."
 
     def _do(self, entry: _Entry) -> tuple[State, str | None]:
         """Hand the job to the process and listen until it is over."""
@@ -231,6 +239,8 @@ class Compute:
         order = {"key": entry.key, "job": entry.job, "target": self._jobs[entry.job],
                  "params": entry.params, "threads": self._threads()}  # fmt: skip
         if not child.send(order):
+            if self._closed:
+                return "cancelled", None
             child.end()  # it had died while nobody was listening
             child = self._ready_child()
             child.send(order)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from msip_core.runs.compute_process import LOG_NAME
@@ -72,5 +73,6 @@ class Child:
     def close(self) -> None:
         """End the process and give its pipes back; nobody listens any more."""
         self.end()
-        with self._process:
+        # An order that a dying process did not take is still in the buffer, and closing flushes.
+        with suppress(BrokenPipeError), self._process:
             pass

@@ -188,13 +188,8 @@ def _import_form(source: Path, found: dict[str, Any], taken: set[str]) -> None:
         recipe=recipe,
         split=split,
     )
-    st.button(
-        _import_words(found),
-        type="primary",
-        icon=":material/download:",
-        on_click=start_task,
-        args=("data-import", config.model_dump(mode="json")),
-    )
+    if st.button(_import_words(found), type="primary", icon=":material/download:"):
+        start_task("data-import", config.model_dump(mode="json"))
     st.caption(t("Every image is read, checked and scaled once; the source stays as it is."))
 
 
@@ -315,13 +310,9 @@ def _draw(taken: set[str]) -> None:
     seed = right.number_input(t("Seed"), min_value=0, value=0, key="draw:seed")
     name = _free_name("drawn", taken)
     params = {"name": name, "images": count, "size": size, "seed": seed}
-    st.button(
-        tn("Draw {n} image", "Draw {n} images", count),
-        type="primary",
-        icon=":material/draw:",
-        on_click=start_task,
-        args=("data-draw", params),
-    )
+    words = tn("Draw {n} image", "Draw {n} images", count)
+    if st.button(words, type="primary", icon=":material/draw:", key="draw:start"):
+        start_task("data-draw", params)
 
 
 def _open_when_done(result: dict[str, Any] | None) -> None:

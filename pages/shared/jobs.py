@@ -49,6 +49,8 @@ def job_panel(
     """
     compute = lab().compute
     key = compute.key(job, params)
+    if st.session_state.pop(f"job:{place}:asked", False):
+        compute.submit(job, params)
     state = job_state(job, params)
     if state == "new" and auto:
         compute.submit(job, params)
@@ -69,17 +71,17 @@ def job_panel(
             key=f"job:{place}:start",
             type="secondary" if quiet else "primary",
             icon=":material/play_arrow:",
-            on_click=_submit,
-            args=(job, params),
+            on_click=_ask,
+            args=(place,),
         )
         if note:
             st.caption(note, width="content")
     return None
 
 
-@guarded
-def _submit(job: str, params: dict[str, Any]) -> None:
-    lab().compute.submit(job, params)
+def _ask(place: str) -> None:
+    """Remember the click; the panel's next run asks with what the page's fields hold then."""
+    st.session_state[f"job:{place}:asked"] = True
 
 
 def job_state(job: str, params: dict[str, Any]) -> str:
@@ -99,11 +101,16 @@ def job_folder(job: str, params: dict[str, Any]) -> Path:
     return compute.folder(compute.key(job, params))
 
 
-@guarded
 def start_task(job: str, params: dict[str, Any]) -> None:
-    """Begin a deed and put its key into the address. For `on_click`."""
+    """Begin a deed, put its key into the address, and draw the page anew.
+
+    For the page's own run (`if st.button(...)`), never for `on_click`: the arguments of a
+    callback are those of the last whole run of the page, and a person who types a name and
+    clicks at once would get the old one.
+    """
     # The ticket makes each click a deed of its own: an import after a deletion is done again.
     st.query_params["task"] = lab().compute.submit(job, {**params, "ticket": secrets.token_hex(4)})
+    st.rerun()
 
 
 def task_begun() -> bool:

@@ -15,7 +15,6 @@ from msip_core.settings import get_settings
 from pages.shared.choose import choose, distinct, remember
 from pages.shared.command import show_command
 from pages.shared.data_report import what_is_missing
-from pages.shared.guard import guarded
 from pages.shared.jobs import start_task, task_begun, task_panel
 from pages.shared.lab import datasets, lab
 from pages.shared.layout import empty
@@ -185,20 +184,10 @@ def upload_form() -> None:
         return
     name = st.text_input(t("Name"), value=file.name.removesuffix(".pt"), max_chars=80)
     path = keep_upload(lab().workspace, [file])  # type: ignore[list-item]
-    st.button(
-        t("Check and add"),
-        type="primary",
-        icon=":material/verified_user:",
-        on_click=_begin_upload,
-        args=(str(path), name),
-    )
-
-
-@guarded
-def _begin_upload(path: str, name: str) -> None:
-    if not name.strip():
-        raise InputError(t("The model needs a name."))
-    start_task("upload", {"path": path, "name": name.strip()})
+    if st.button(t("Check and add"), type="primary", icon=":material/verified_user:"):
+        if not name.strip():
+            raise InputError(t("The model needs a name."))
+        start_task("upload", {"path": str(path), "name": name.strip()})
 
 
 def _open_card(model_id: str) -> None:

@@ -15,7 +15,7 @@ from msip_core.studies.plan import StudyPlan, write_plan
 from msip_core.studies.presets import PRESETS, SIZES, Size
 from msip_core.studies.tasks import epochs_of, tasks
 from pages.shared.choose import distinct, remember
-from pages.shared.guard import guarded, show_error
+from pages.shared.guard import show_error
 from pages.shared.lab import datasets, lab
 from pages.shared.of_studies import models_switch, models_to_choose
 
@@ -80,10 +80,8 @@ def study_form() -> None:
         show_error(error)
         return
     _summary(plan)
-    st.button(
-        t("Start the study"), type="primary", icon=":material/play_arrow:", on_click=_start,
-        args=(plan,),
-    )  # fmt: skip
+    if st.button(t("Start the study"), type="primary", icon=":material/play_arrow:"):
+        _start(plan)
 
 
 def _baseline() -> str:
@@ -121,8 +119,8 @@ def start_by_hand() -> str:
     return t("The plan can be changed, and started with: {command}", command=f"`{_RUN}`")
 
 
-@guarded
 def _start(plan: StudyPlan) -> None:
     study = create(lab().workspace, plan)
     advance(lab().runs, study.id)
     remember("study", study.id)
+    st.rerun()

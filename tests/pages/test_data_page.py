@@ -135,6 +135,32 @@ def test_the_example_is_drawn(workspace: Workspace, open_page: Open) -> None:
     assert "Drawn by computer" in words(test)
 
 
+def test_a_number_that_is_set_and_started_at_once_is_the_one_that_counts(
+    workspace: Workspace, open_page: Open
+) -> None:
+    test = open_page("data", view="add", way="drawn")
+    test.select_slider[0].set_value(128)
+    test.slider[0].set_value(12)
+    _button(test, "Draw 24 images").click()  # the page has not been drawn since
+    test.run()
+
+    assert len(open_dataset(workspace, "drawn").images) == 12
+
+
+def test_a_name_that_is_typed_and_imported_at_once_is_the_one_that_counts(
+    workspace: Workspace, folder: Path, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MSIP_IMPORT_ROOTS", f'["{folder}"]')
+    get_settings.cache_clear()
+    test = open_page("data", view="add", way="server")
+    test.text_input[0].input(str(folder)).run()
+    next(field for field in test.text_input if field.label == "Name of the dataset").input("mine")
+    _button(test, "Import").click()
+    test.run()
+
+    assert [dataset.name for dataset in list_datasets(workspace)] == ["mine"]
+
+
 def test_an_import_that_runs_is_found_after_a_reload_and_can_be_cancelled(
     open_page: Open, compute: FakeCompute
 ) -> None:

@@ -211,6 +211,17 @@ def test_heat_maps_come_at_once_and_shap_on_demand(
     assert "31 %" in words(test)
 
 
+def test_evaluations_that_are_set_and_asked_for_at_once_are_the_ones_that_count(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    test = open_page("look", run=full, objects="labelled")
+    test.select_slider(key="samples").set_value(256)
+    test.button("job:shap:baseline:start").click().run()
+
+    asked = [params for job, params in compute.asked if job == "shap" and "samples" in params]
+    assert [params["samples"] for params in asked] == [256]
+
+
 def test_a_chosen_object_is_in_the_address(full: str, open_page: Open) -> None:
     test = open_page("look", run=full, objects="labelled", object="3")
 

@@ -55,6 +55,18 @@ def test_weights_from_elsewhere_become_a_model(
     assert test.query_params["model"] == "uploaded-1"
 
 
+def test_a_name_that_is_typed_and_added_at_once_is_the_one_that_counts(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    test = open_page("models", view="upload")
+    test.file_uploader[0].upload("mine.pt", b"weights", "application/octet-stream").run()
+    next(field for field in test.text_input if field.label == "Name").input("plate detector")
+    next(b for b in test.button if b.label == "Check and add").click()
+    test.run()
+
+    assert dict(compute.asked)["upload"]["name"] == "plate detector"
+
+
 def test_weights_that_want_to_run_code_are_refused_by_name(
     full: str, open_page: Open, compute: FakeCompute
 ) -> None:

@@ -57,6 +57,19 @@ def test_without_data_the_page_says_what_is_missing(open_page: Open) -> None:
     assert "No dataset is ready." in words(test)
 
 
+def test_a_question_that_is_chosen_and_started_at_once_is_the_one_that_counts(
+    open_page: Open, drawn: Workspace
+) -> None:
+    test = open_page("studies")
+    chosen = next(choice for choice in test.radio if choice.label == "Question")
+    assert chosen.value != "table-3-2"
+    chosen.set_value("table-3-2")
+    next(b for b in test.button if b.label == "Start the study").click().run()
+    no_crash(test)
+    (study,) = library.list_studies(drawn)
+    assert library.plan_of(drawn, study.id).preset == "table-3-2"
+
+
 def test_a_click_keeps_the_plan_and_queues_the_baseline(open_page: Open, drawn: Workspace) -> None:
     test = open_page("studies")
     no_crash(test)

@@ -13,6 +13,7 @@ import pytest
 from msip_core.errors import ConfigError, NotFoundError
 from msip_core.runs.cache import trim_cache
 from msip_core.runs.compute import Compute
+from msip_core.runs.compute_child import Child
 from msip_core.runs.content_key import content_key
 from msip_core.runs.jobs import JOBS
 from msip_core.workspace import Workspace, write_json
@@ -120,6 +121,27 @@ def test_a_crash_of_the_process_fails_one_job_and_the_next_one_works(compute: Co
     assert status.state == "failed"
     assert "ended in the middle of this work (it was ended by signal SIGKILL" in str(status.error)
     assert compute.wait(after, SECONDS).state == "done"
+
+
+def test_a_job_that_cannot_even_be_handed_over_fails_alone(
+    compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(compute, "_threads", lambda: 1 // 0)
+        key = compute.submit("count", {"to": 1})
+        status = compute.wait(key, SECONDS)
+    assert status.state == "failed"
+    assert "ZeroDivisionError" in str(status.error)
+    after = compute.submit("count", {"to": 2})
+    assert compute.wait(after, SECONDS).state == "done"
+
+
+def test_a_process_that_died_with_an_order_under_way_is_cleared_away(workspace: Workspace) -> None:
+    child = Child(workspace)
+    child.end()
+    assert not child.send({"key": "k"})
+    child.close()
+    assert not child.is_alive()
 
 
 def test_a_failed_job_says_why_leaves_nothing_half_made_and_can_be_tried_again(
