@@ -2,12 +2,15 @@
 
     python benchmarks/latency_goal.py --workspace W --data DATASET --model BASELINE --out DIR
 
-Runs by the same recipe and seeds. The first of each seed has a goal in milliseconds and weighs
-channels by them. The second has the goal in multiply-adds whose network takes as long: which share
-that is, is found by cutting and measuring, before it runs, and corrected by running it again until
-both take the same time to 2 %. All models are then measured beside the baseline, in turn, in the
-format that was asked for, with the mAP50 of each on validation and test, and the paired interval of
-their difference over test images.
+Runs by the same recipe and seeds. The first of each seed has a goal in milliseconds: it weighs
+channels by them, and leaves channels in the multiple that this computer is fast with. The second
+has the goal in multiply-adds whose network takes as long, all else as it is when nobody asks: which
+share that is, is found by cutting and measuring, before it runs, and corrected by running it again
+until both take the same time to 2 %. Where the first found another multiple than 8, a third is told
+that multiple and the multiply-adds of the first, which shows what of the difference the multiple
+makes. All models are then measured beside the baseline, in turn, in the format that was asked for,
+with the mAP50 of each on validation and test, and the paired interval of the differences over test
+images.
 
 A run that is done is not run again, so the command can be stopped and repeated. Use a computer with
 nothing else to do.
@@ -62,6 +65,9 @@ def _pair(options: argparse.Namespace, workspace: Workspace) -> dict[str, Row]:
             "milliseconds": dict(by_ms),
             "MACs": _run(workspace, _config(options, "macs", share)),
         }
+        if by_ms["channel_multiple"] != 8:
+            told = _config(options, "macs, told", round(by_ms["macs_ratio"], 3), by_ms)
+            rows["MACs, told the multiple"] = _run(workspace, told)
         _measure(options, workspace, rows)
         slower = _ms(rows["MACs"]) / _ms(rows["milliseconds"])
         print(f"{share:.1%} of the MACs, seed {options.seed}: {slower:.3f} times the time.")
@@ -82,14 +88,20 @@ def _ms(row: Row) -> float:
     return float(row["latency"]["median_ms"])
 
 
-def _config(options: argparse.Namespace, name: str, keep_macs: float | None = None) -> PruneConfig:
+def _config(
+    options: argparse.Namespace, name: str, keep_macs: float | None = None, told: Row | None = None
+) -> PruneConfig:
+    """Settings of a run; `told` is the one whose multiple it is given."""
     goal: dict[str, Any] = {"keep_macs": keep_macs} if keep_macs else {"keep_latency": options.keep}
-    cost = "macs" if keep_macs else "latency"
+    limits = {
+        "cost": "macs" if keep_macs else "latency",
+        "round_to": told["channel_multiple"] if told else "auto",
+    }
     settings = preset("prune", options.preset) | {
         "name": f"latency goal: {name}", "dataset": options.data, "model": options.model,
         "imgsz": options.imgsz, "batch": options.batch, "device": options.device,
         "seed": options.seed, "latency_format": options.format, "max_map50_drop": None,
-        "limits": AllocationOptions(cost=cost),  # type: ignore[arg-type]
+        "limits": AllocationOptions.model_validate(limits),
         "msip": MsipOptions(dynamic_weights=False),
     }  # fmt: skip
     return PruneConfig.model_validate(settings | goal)
@@ -122,7 +134,8 @@ def _run(workspace: Workspace, config: PruneConfig) -> dict[str, Any]:
     from msip_core.pruning.loop import run
 
     kind, keep = config.goal
-    name = f"latency-goal-{kind}-{keep:.3f}-{config.latency_format}-{config.imgsz}-s{config.seed}"
+    name = f"latency-goal-{kind}-{keep:.3f}-{config.latency_format}-{config.imgsz}"
+    name += f"-{config.limits.round_to}-s{config.seed}"
     ctx = _Context(workspace, name)
     write_json(ctx.run_dir / "config.json", config.model_dump(mode="json"))
     run(config, ctx)
@@ -177,7 +190,10 @@ def _measure(
 def _paired(
     options: argparse.Namespace, workspace: Workspace, pairs: list[dict[str, Row]]
 ) -> dict[str, Any]:
-    """Mean over seeds of mAP50 by milliseconds minus by MACs, paired over test images."""
+    """Mean over seeds of mAP50 by milliseconds minus by MACs, paired over test images.
+
+    Rows that not every seed has are left out.
+    """
     from msip_core.data.dataset import open_dataset
     from msip_core.detector.checkpoints import load_model
     from msip_core.detector.evaluation import Evaluator
@@ -186,7 +202,7 @@ def _paired(
 
     evaluator = Evaluator(open_dataset(workspace, options.data), "test", options.imgsz)
     samples = {}
-    for name in ("MACs", "milliseconds"):
+    for name in [n for n in pairs[0] if n != "baseline" and all(n in pair for pair in pairs)]:
         values, draws = [], []
         for pair in pairs:
             model = load_model(weights_path(workspace, pair[name]["model_id"]), trusted=True)
@@ -194,31 +210,35 @@ def _paired(
             values.append(found.metrics.map50)
             draws.append(Precision(found.matches).draws()[:, 0])
         samples[name] = mean_over_seeds(values, draws)
-    gap = difference(samples["MACs"], samples["milliseconds"])
-    return {"map50": {name: one[0] for name, one in samples.items()}, "gap": gap.as_dict()}
+    gaps = {
+        name: difference(other, samples["milliseconds"]).as_dict()
+        for name, other in samples.items() if name != "milliseconds"
+    }  # fmt: skip
+    return {"map50": {name: one[0] for name, one in samples.items()}, "gaps": gaps}
 
 
 def _table(options: argparse.Namespace, pairs: list[dict[str, Row]], mean: dict[str, Any]) -> str:
     lines = [
         f"{options.format}, {options.imgsz} px; asked: {options.keep:.0%} of the milliseconds.", "",
-        "| seed | goal | ms | share of the time | MACs | mAP50 val | mAP50 test |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| seed | goal | multiples of | ms | share of the time | MACs | mAP50 val | mAP50 test |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]  # fmt: skip
     for seed, pair in zip(options.seeds, pairs, strict=True):
         whole = _ms(pair["baseline"])
-        lines.append(f"| {seed} | none | {whole:.1f} | 100 % | 100 % | | |")
-        for name in ("milliseconds", "MACs"):
-            row = pair[name]
+        lines.append(f"| {seed} | none | | {whole:.1f} | 100 % | 100 % | | |")
+        for name, row in pair.items():
+            if name == "baseline":
+                continue
             test = f"{row['test']['map50']:.3f}" if row["test"] else ""
             lines.append(
-                f"| {seed} | {name} | {_ms(row):.1f} | {_ms(row) / whole:.1%} | "
-                f"{row['macs_ratio']:.1%} | {row['metrics']['map50']:.3f} | {test} |"
+                f"| {seed} | {name} | {row['channel_multiple']} | {_ms(row):.1f} | "
+                f"{_ms(row) / whole:.1%} | {row['macs_ratio']:.1%} | {row['metrics']['map50']:.3f} "
+                f"| {test} |"
             )
-    gap = mean["gap"]
+    lines += ["", f"mAP50 on test by milliseconds minus, mean of {len(pairs)} seed(s) (95 %):", ""]
     lines += [
-        "",
-        f"mAP50 on test by milliseconds minus by MACs, mean of {len(pairs)} seed(s): "
-        f"{gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f}; 95 %, paired over images).",
+        f"- by {name}: {gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})"
+        for name, gap in mean["gaps"].items()
     ]
     return "\n".join(lines) + "\n"
 

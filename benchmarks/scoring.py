@@ -171,7 +171,7 @@ class Timing:
         from msip_core.pruning.schedule import final_window
 
         budget = Budget(self.model, list(self.groups.values()), self.options.imgsz)
-        window = final_window(KEEP * budget.macs_now, allocation.limits.round_to)
+        window = final_window(KEEP * budget.macs_now, allocation.limits.multiple)
         table = GroupTable(budget, scores, widths_of(budget))
         return dict(allocation.allocate(table, window, iterations=STEPS).removed)
 

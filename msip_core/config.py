@@ -197,17 +197,24 @@ class AllocationOptions(Frozen):
     """Limits that every allocation keeps.
 
     Attributes:
-        round_to: kept channels per coupled group are multiples of this (1, 4, 8, 16).
+        round_to: kept channels per coupled group are multiples of this. "auto" is 8, unless the
+            goal is milliseconds: then a run measures which of 8 and 16 this computer is faster
+            with (pruning.multiples).
         max_removed_per_iteration: largest share of a group's channels one iteration takes.
         min_kept: smallest share of a group's original channels that is left at the end.
         cost: what a channel is weighed against (kappa): "macs", "params", or "latency", the
             milliseconds that a step of eight channels frees on this computer.
     """
 
-    round_to: Literal[1, 4, 8, 16] = 8
+    round_to: Literal["auto", 1, 4, 8, 16] = "auto"
     max_removed_per_iteration: float = Field(default=0.35, gt=0, lt=1)
     min_kept: float = Field(default=0.1, gt=0, le=1)
     cost: GoalKind = "macs"
+
+    @property
+    def multiple(self) -> int:
+        """What counts: `round_to`, or 8 while nothing was measured."""
+        return 8 if self.round_to == "auto" else self.round_to
 
 
 ModuleType = Literal["C2f", "SPPF", "Detect", "Conv"]

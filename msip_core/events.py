@@ -133,6 +133,7 @@ class FinalRecord(Record):
     cost: Cost
     macs_ratio: float
     goal_ratio: float | None = None  # what is left of what the goal counts, measured at the end
+    channel_multiple: int | None = None  # of the widths; None in runs before it was recorded
     stopped_by: str | None = None
     model_id: str
     artifacts: dict[str, str]  # name -> path below the workspace

@@ -70,7 +70,7 @@ class AmcAllocation(SearchedAllocation):
         return Work(options.episodes)
 
     def search(self, problem: SearchProblem) -> Found:
-        options, road = problem.options, Road(problem, self.floor(problem), self.limits.round_to)
+        options, road = problem.options, Road(problem, self.floor(problem), self.limits.multiple)
         groups = len(problem.table.names)
         agent = Agent(road.features, LEAST, 1.0, REMEMBERED * groups, problem.seed)
         tried: list[float] = []

@@ -71,7 +71,7 @@ class Allocation(ABC):
         rounded = self._round(widths(x), low, table.budget.widths)
         kept = settle(
             table.budget, rounded, low, corridor,
-            step=self.limits.round_to, worth=lambda steps: self.worth(table, x, steps),
+            step=self.limits.multiple, worth=lambda steps: self.worth(table, x, steps),
             count=table.count,
         )  # fmt: skip
         count = float(table.count(kept))
@@ -113,7 +113,7 @@ class Allocation(ABC):
         self, wanted: NDArray[np.float64], low: NDArray[np.int64], now: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """Nearest multiple inside [low, now]; a group that loses nothing stays as it is."""
-        step = self.limits.round_to
+        step = self.limits.multiple
         rounded = np.rint(wanted / step) * step
         # Limits are multiples themselves, or the group's present width.
         rounded = np.where(wanted >= now, now, np.clip(rounded, low, now))

@@ -102,7 +102,7 @@ class _Walk:
         goal: float, start: float,
     ) -> None:  # fmt: skip
         self.problem, self.resource, self.goal, self.start = problem, resource, goal, start
-        self.multiple = allocation.limits.round_to
+        self.multiple = allocation.limits.multiple
         self.journal = Journal(problem.folder / "netadapt.jsonl")
         self.tried = {(e["step"], e["group"]): float(e["map50"]) for e in self.journal.entries()}
         self.loss: dict[int, tuple[float, float]] = {}  # group -> when last tried: how it paid

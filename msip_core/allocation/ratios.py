@@ -37,7 +37,7 @@ class RatioAllocation(Allocation):
         """Widths at x; `upper` stands for the x at which every group with a ratio is at .8."""
         removed = np.clip(x * self._scaled(table), 0, MAX_RATIO)
         kept = table.original * (1 - removed)
-        return np.rint(kept) if self.limits.round_to == 1 else kept
+        return np.rint(kept) if self.limits.multiple == 1 else kept
 
     def worth(self, table: GroupTable, x: float, steps: Steps) -> NDArray[np.float64]:
         middle = (steps.few + steps.many) / 2

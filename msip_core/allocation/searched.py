@@ -142,7 +142,7 @@ class SearchedAllocation(RatioAllocation):
     def floor(self, problem: SearchProblem) -> Widths:
         """(g,) fewest channels that a trial leaves: a fifth of the original ones, or what the
         limits of the run ask for; only the limits where the goal cannot be reached otherwise."""
-        table, step = problem.table, self.limits.round_to
+        table, step = problem.table, self.limits.multiple
         low = table.lowest(self.limits, problem.iterations)
         share = np.ceil(table.original * (1 - MAX_RATIO) / step - 1e-9) * step
         bound = np.minimum(np.maximum(low, share), table.budget.widths).astype(np.int64)

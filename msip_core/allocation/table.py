@@ -156,7 +156,7 @@ def _lowest(original: Widths, current: Widths, limits: AllocationOptions) -> Wid
     ones stay. With multiples, the first limit is rounded to the nearest one, a single step is
     always allowed (else a group of 16 could never lose one), and no group falls below 8.
     """
-    step = limits.round_to
+    step = limits.multiple
     floor = np.maximum(np.ceil(limits.min_kept * original - 1e-9), 1)
     capped = current - np.floor(limits.max_removed_per_iteration * current + 1e-9)
     if step > 1:

@@ -21,7 +21,7 @@ class UniformAllocation(Allocation):
 
     def wanted(self, table: GroupTable, x: float) -> NDArray[np.float64]:
         kept = table.original.astype(np.float64) * (1 - x)
-        return np.rint(kept) if self.limits.round_to == 1 else kept
+        return np.rint(kept) if self.limits.multiple == 1 else kept
 
     def worth(self, table: GroupTable, x: float, steps: Steps) -> NDArray[np.float64]:
         # What lies furthest above the common share goes first.

@@ -111,7 +111,7 @@ class Granularity(ABC):
 
     def _require(self, least: float, goal: Goal, limits: str, advice: str) -> None:
         """Raise unless the goal is at least `least`."""
-        if least <= final_window(goal.amount, self.config.limits.round_to).high:
+        if least <= final_window(goal.amount, self.config.limits.multiple).high:
             return
         raise GoalUnreachableError(
             f"{goal.keep:.1%} of the {goal.noun} cannot be reached: {limits} come down to "

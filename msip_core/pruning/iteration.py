@@ -322,7 +322,7 @@ class Iteration:
         goal = self.parts.goal
         return corridor(
             self.index, self.config.iterations, baseline=goal.baseline, now=now, keep=goal.keep,
-            round_to=self.config.limits.round_to,
+            round_to=self.config.limits.multiple,
         )  # fmt: skip
 
     def _evaluate(self, model: DetectionModel) -> Metrics:

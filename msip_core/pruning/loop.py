@@ -47,6 +47,7 @@ from msip_core.pruning.clock import LAYERS, Clock, Part, plan
 from msip_core.pruning.folder import RunFolder, read_record
 from msip_core.pruning.granularity import granularity_of
 from msip_core.pruning.iteration import Feedback, Iteration, RunParts, uses_weights, widths_of
+from msip_core.pruning.multiples import settled
 from msip_core.pruning.recovery import check_recovery, finetune
 from msip_core.pruning.schedule import next_alpha, next_weights
 from msip_core.pruning.search import search_units, settle_ratios
@@ -101,6 +102,8 @@ class PruneRun:
         groups = prunable_groups(network).groups
         budget = Budget(network, list(groups.values()), self.config.imgsz)
         granularity, stopwatch = granularity_of(self.config), self._stopwatch(budget)
+        if stopwatch and granularity.takes_channels:
+            self.config = settled(self.config, self.ctx, network, budget, stopwatch.medians)
         goal = goal_of(self.config, budget, stopwatch.meter if stopwatch else None)
         granularity.check(network, budget, goal)
         baseline = self._baseline()
@@ -279,7 +282,7 @@ class PruneRun:
         final = FinalRecord(
             iteration=good, metrics=metrics, test=test, baseline_test=before, cost=cost,
             macs_ratio=ratio, goal_ratio=_goal_ratio(model, cost, baseline, parts),
-            stopped_by=stopped_by, model_id=model_id,
+            channel_multiple=parts.config.limits.multiple, stopped_by=stopped_by, model_id=model_id,
             artifacts=self._artifacts(model_id, good),
         )  # fmt: skip
         self.folder.write_json("final.json", final.model_dump(mode="json"))

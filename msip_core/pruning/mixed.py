@@ -41,7 +41,7 @@ class Mixed(Channels):
                 "fewer."
             )
         most = sum(sorted(freed_by(goal, budget, sites).values())[-count:])
-        if goal.baseline - most < final_window(goal.amount, self.config.limits.round_to).low:
+        if goal.baseline - most < final_window(goal.amount, self.config.limits.multiple).low:
             raise GoalUnreachableError(
                 f"Removing {count} of the blocks can take the network down to "
                 f"{1 - most / goal.baseline:.1%} of the {goal.noun}, below the {goal.keep:.1%} "

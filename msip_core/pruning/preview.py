@@ -163,7 +163,7 @@ def one_cut(network: Network, scores: Scores, config: PruneConfig) -> OneCut:
         return OneCut(blocks, {}, rest, rest.widths)
     may_lose = granularity.open_groups(network.model, rest.names)
     table = GroupTable(rest, scores, widths_of(budget), may_lose, meter=goal.meter)
-    window = final_window(goal.amount, config.limits.round_to)
+    window = final_window(goal.amount, config.limits.multiple)
     found = allocation_of(config).allocate(table, window, iterations=config.iterations)
     return OneCut(blocks, found.removed, rest, rest.vector(found.widths))
 

@@ -121,7 +121,7 @@ class NetworkProblem:
         self.parts, self.ctx, self.options = parts, parts.ctx, config.search
         self.iterations, self.seed = config.iterations, seed_from(config.seed, 0, FOLDER)
         self.folder = parts.folder.root / FOLDER
-        self.window = final_window(parts.goal.amount, config.limits.round_to)
+        self.window = final_window(parts.goal.amount, config.limits.multiple)
         self._network = parts.folder.iteration(0).load("model.pt").to(parts.pool.device)
         self._groups = prunable_groups(self._network).groups
         self._journal = Journal(self.folder / "trials.jsonl")

@@ -97,7 +97,7 @@ class Stopwatch:
         folder = RunFolder(ctx.run_dir)
         stored = folder.read_json(_FILE)
         if stored is None:
-            stored = {"baseline_ms": self._medians({})["baseline"], "format": config.latency_format}
+            stored = {"baseline_ms": self.medians({})["baseline"], "format": config.latency_format}
             folder.write_json(_FILE, stored)
         self.baseline_ms: float = stored["baseline_ms"]
         grids = {name: times.grid(geometry) for name, geometry in geometries.items()}
@@ -105,10 +105,11 @@ class Stopwatch:
 
     def __call__(self, model: DetectionModel) -> float:
         """Milliseconds of `model`, at the speed that the computer had at the run's start."""
-        found = self._medians({"model": model})
+        found = self.medians({"model": model})
         return self.baseline_ms * found["model"] / found["baseline"]
 
-    def _medians(self, models: Mapping[str, DetectionModel]) -> dict[str, float]:
+    def medians(self, models: Mapping[str, DetectionModel]) -> dict[str, float]:
+        """Milliseconds of the models and of the unpruned one ("baseline"), timed in turn."""
         measured = self._measure(
             {"baseline": self._baseline, **models}, self._config.imgsz, runs=_RUNS,
             formats=[self._config.latency_format], tick=self._tick,

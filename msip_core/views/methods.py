@@ -121,7 +121,7 @@ def _pruning(story: RunStory, config: PruneConfig, works: Sequence[Citation]) ->
         _granularity(config, works),
         _calibration(config) if method and method.needs_data else "",
         f"The goal was to keep {_goal(config)} in "
-        f"{wording.plural(config.iterations, 'iteration')}; {_limits(config)}.",
+        f"{wording.plural(config.iterations, 'iteration')}; {_limits(config, story.multiple)}.",
         _guard(config),
         _reached(story),
     ]
@@ -181,11 +181,11 @@ def _calibration(config: PruneConfig) -> str:
     return f"Scores came from a fixed list of up to {images} training images."
 
 
-def _limits(config: PruneConfig) -> str:
-    limits = config.limits
+def _limits(config: PruneConfig, multiple: int | None) -> str:
+    limits, multiple = config.limits, multiple or config.limits.multiple
     widths = (
-        f"the widths left are multiples of {limits.round_to}"
-        if limits.round_to > 1
+        f"the widths left are multiples of {multiple}"
+        if multiple > 1
         else "the widths left are free"
     )
     return (

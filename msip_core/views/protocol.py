@@ -35,8 +35,12 @@ PRECISIONS: dict[Precision, str] = {
 }
 
 
-def protocol(config: TrainConfig | PruneConfig) -> list[Setting]:
-    """What was set, in the order of the work."""
+def protocol(config: TrainConfig | PruneConfig, multiple: int | None = None) -> list[Setting]:
+    """What was set, in the order of the work.
+
+    Args:
+        multiple: of the channels of a layer, where the run measured it.
+    """
     common = [
         Setting("Data", config.dataset, f"{config.imgsz} px, batch {config.batch}"),
         Setting("Seed", str(config.seed), "the same seed repeats the run"),
@@ -69,7 +73,7 @@ def protocol(config: TrainConfig | PruneConfig) -> list[Setting]:
         *_schedule("Fine-tuning", config.finetune),
         _strategy("How it learns again", RECOVERIES.get(config.recovery), config.recovery),
         _guard(config),
-        _limits(config.limits),
+        _limits(config, multiple),
         Setting(
             "Images for scoring",
             f"{config.calibration.batches} batches of {config.calibration.batch}",
@@ -120,10 +124,11 @@ def _guard(config: PruneConfig) -> Setting:
     )
 
 
-def _limits(limits: AllocationOptions) -> Setting:
+def _limits(config: PruneConfig, measured: int | None) -> Setting:
+    limits, multiple = config.limits, measured or config.limits.multiple
     return Setting(
         "Limits",
-        f"channels in multiples of {limits.round_to}" if limits.round_to > 1 else "widths free",
+        f"channels in multiples of {multiple}" if multiple > 1 else "widths free",
         f"at most {wording.percent(limits.max_removed_per_iteration)} of a layer in one "
         f"iteration; at least {wording.percent(limits.min_kept)} of it stays",
     )

@@ -126,7 +126,7 @@ def render_report(
         methods=methods.methods_paragraphs(story, explained=asked, latency=latency),
         references=[work.plain() for work in works_of(story.config, asked)],
         iterations=tables.iteration_rows(story.iterations, story.baseline),
-        settings=protocol.protocol(story.config),
+        settings=protocol.protocol(story.config, story.multiple),
         facts=_facts(story),
         versions=_versions(story),
         command=protocol.command_line(story.config),

@@ -87,6 +87,11 @@ class RunStory:
         """The run's own result on validation: of the pruned or trained model, else None."""
         return self.final.metrics if self.final else None
 
+    @property
+    def multiple(self) -> int | None:
+        """What the channels of a layer came in multiples of, once the run has ended and said so."""
+        return self.final.channel_multiple if self.final else None
+
 
 def read_story(workspace: Workspace, reader: RunReader, run_id: str) -> RunStory:
     """Gather one run from its records and the files beside them.

@@ -175,11 +175,14 @@ def _goal(model: ModelCard) -> dict[str, Any]:
     )
     widths: Any = right.segmented_control(
         termed(t("Channels in multiples of"), t("per layer")),
-        [1, 4, 8, 16],
-        default=8,
+        ["auto", 1, 4, 8, 16],
+        default="auto",
         key="new:round",
         required=True,
-        help=t("Hardware likes 8: the same work then takes less time."),
+        help=t(
+            "Hardware likes 8: the same work then takes less time. “auto” is 8; where the goal is "
+            "milliseconds, the run measures whether this computer is faster with 16."
+        ),
         persist_state="session",
     )
     return {

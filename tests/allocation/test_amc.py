@@ -20,7 +20,7 @@ LIMITS = AllocationOptions()
 
 
 def road_of(problem: ToyProblem) -> Road:
-    return Road(problem, AmcAllocation(LIMITS).floor(problem), LIMITS.round_to)
+    return Road(problem, AmcAllocation(LIMITS).floor(problem), LIMITS.multiple)
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def test_start_makes_the_run_that_was_set(workspace: Workspace, full: str, open_
     assert config.model == "baseline-1"
     assert config.imgsz == 128  # the model's own
     assert config.finetune == PRUNE_PRESETS["quick"]["finetune"]
-    assert config.limits.round_to == 8
+    assert (config.limits.round_to, config.limits.multiple) == ("auto", 8)
     # ... and the page is now that of the run
     assert test.title[0].value == "Runs"
 

@@ -29,6 +29,16 @@ def test_methods_without_weights_show_none():
     assert "Weights" not in lines
 
 
+def test_the_multiple_of_the_channels_is_the_one_that_was_measured():
+    config = samples.prune_config(keep_latency=0.5)
+
+    said = {s.what: s.value for s in protocol.protocol(config, 16)}
+    unknown = {s.what: s.value for s in protocol.protocol(config)}
+
+    assert said["Limits"] == "channels in multiples of 16"
+    assert unknown["Limits"] == "channels in multiples of 8"
+
+
 def test_a_training_run_shows_its_schedules_in_order():
     config = TrainConfig(
         dataset="d", weights="yolov8n.yaml", pretrain=TRAIN_PRESETS["quick"]["recipe"]
