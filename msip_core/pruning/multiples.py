@@ -4,7 +4,7 @@
 
 Convolution kernels keep maps in blocks of as many channels as a vector register holds; ONNX Runtime
 takes 16 of them with AVX-512 and 8 with AVX2. A width between two blocks is padded, or laid out
-anew where maps are joined, so two networks of equal MACs can differ by a sixth in time. No table
+anew where maps are joined, so two networks of equal MACs can differ by an eighth in time. No table
 of single layers shows that: it is measured on whole networks, the same share of every layer cut
 by L2 norm, in either multiple, timed in turn. The finer multiple stays unless the coarser one is
 clearly faster, since it leaves the allocation more to choose from.
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from msip_core.allocation.base import Allocation
 from msip_core.allocation.budget import Budget
 from msip_core.allocation.table import GroupTable, Scores
 from msip_core.allocation.uniform import UniformAllocation
@@ -25,6 +24,7 @@ from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.events import MilestoneRecord, RunContext
 from msip_core.importance.magnitude import L2Importance
 from msip_core.pruning.folder import RunFolder
+from msip_core.pruning.iteration import widths_of
 from msip_core.pruning.schedule import final_window
 from msip_core.pruning.surgery import prunable_groups, prune_channels
 
@@ -84,11 +84,9 @@ def _cut(
 ) -> tuple[DetectionModel, float]:  # fmt: skip
     """The network with the same share of every layer gone, and its MACs."""
     limits = config.limits.model_copy(update={"round_to": multiple, "cost": "macs"})
-    allocation: Allocation = UniformAllocation(limits)
-    original = {name: int(n) for name, n in zip(budget.names, budget.widths, strict=True)}
     amount = config.goal[1] ** _MACS_EXPONENT * budget.macs_now
-    found = allocation.allocate(
-        GroupTable(budget, scores, original), final_window(amount, multiple),
+    found = UniformAllocation(limits).allocate(
+        GroupTable(budget, scores, widths_of(budget)), final_window(amount, multiple),
         iterations=config.iterations,
     )  # fmt: skip
     model = copy_model(network)
