@@ -34,9 +34,9 @@ from msip_core.config import AllocationOptions, MsipWeights
 ALPHA_RANGE = (0.1, 2.0)
 ALPHA_RATE, ALPHA_LOSS = 5.0, 0.02
 WEIGHT_RATE, WEIGHT_FLOOR, WEIGHT_RANGE = 0.3, 0.05, 0.01
-# How near the last iteration must come: any width hits it to half a percent; multiples of 8 take
-# steps of up to a few percent of a small network, so they stop at most 2 % below, never above.
-FREE_TOLERANCE, STEP_TOLERANCE = 0.005, 0.02
+# How near the last iteration must come: any width hits it to half a percent; multiples of 8 and 16
+# find a combination of steps at most 1 % below, never above.
+FREE_TOLERANCE, STEP_TOLERANCE = 0.005, 0.01
 
 
 def corridor(

@@ -41,7 +41,7 @@ def test_the_last_iteration_lands_on_the_goal():
     eights = corridor(4, 4, baseline=100.0, now=50.0, keep=0.335, round_to=8)
 
     assert (free.low, free.high) == pytest.approx((33.3325, 33.6675))
-    assert (eights.low, eights.high) == pytest.approx((32.83, 33.5))
+    assert (eights.low, eights.high) == pytest.approx((33.165, 33.5))
 
 
 def test_more_loss_lowers_alpha_and_unchanged_loss_raises_it():
@@ -108,7 +108,7 @@ def test_iterations_fall_strictly_inside_their_corridors_to_the_goal(kind, step:
         prune_channels(model, found.removed)
         now = found.macs
 
-    assert now / first.macs_now == pytest.approx(0.335, rel=0.02 if step > 1 else 0.005)
+    assert now / first.macs_now == pytest.approx(0.335, rel=0.01 if step > 1 else 0.005)
     assert step == 1 or now / first.macs_now <= 0.335
 
 

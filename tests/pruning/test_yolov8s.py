@@ -40,7 +40,7 @@ def test_a_third_of_the_macs_is_4_78_giga(step: int):
         assert giga == pytest.approx(4.78, abs=0.05)
     else:
         goal = KEEP * first.macs_now / 1e9
-        assert 0.98 * goal <= giga <= goal
+        assert 0.99 * goal <= giga <= goal
         assert all(w % 8 == 0 for w in budget_of(model, IMGSZ).widths)
     with torch.no_grad():
         assert model(torch.zeros(1, 3, 64, 64))[0].shape == (1, 6, 84)
