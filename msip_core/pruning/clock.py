@@ -17,7 +17,7 @@ from msip_core import catalog
 from msip_core.config import PruneConfig
 from msip_core.events import EpochRecord, Payload, ProgressRecord, RunContext
 from msip_core.pruning.granularity import granularity_of
-from msip_core.pruning.stopwatch import needs_milliseconds
+from msip_core.pruning.stopwatch import finds_multiple, needs_milliseconds
 from msip_core.workspace import Workspace
 
 TRAIN_COST = 3.0  # forward and backward, in forwards
@@ -25,6 +25,7 @@ SPEED_EXPONENT = 0.5  # a third of the MACs takes .6 of the time, not .33 (measu
 FIXED_COST = 20.0  # building graphs, cutting, reading and writing, in forwards
 SEARCH = ("search", 0)  # key of the part before the iterations, where ratios are searched
 LAYERS = ("layers", 0)  # and of the one in which single layers are timed
+MULTIPLE = ("multiple", 0)  # and of the one in which two multiples of channels are
 # 20 runs of each layer at 25 pairs of widths, of which the mean is .28 of the layer; in forwards.
 _TABLE = 140.0
 _TIMED = 45.0  # forwards in which one network is timed, beside the unpruned one
@@ -47,6 +48,8 @@ def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: i
     granularity, (_, keep) = granularity_of(config), config.goal
     try_blocks = {"map50": (blocks + 1) * val, "gamma": 0, "cosine": calibration}
     parts = [Part(LAYERS, _TABLE)] if table and needs_milliseconds(config) else []
+    if finds_multiple(config):
+        parts.append(Part(MULTIPLE, _TIMED * (1 + 2 * keep)))
     parts.append(Part(("baseline", 0), val + FIXED_COST))
     if config.preparation:
         parts.append(Part(("fit", 0), config.preparation.epochs * (TRAIN_COST * train + val)))

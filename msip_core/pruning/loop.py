@@ -43,15 +43,20 @@ from msip_core.events import (
 from msip_core.importance.calibration import CalibrationSet, choose_images, load_calibration
 from msip_core.models import open_card
 from msip_core.pruning.bottlenecks import bottlenecks, count_bottlenecks
-from msip_core.pruning.clock import LAYERS, Clock, Part, plan
+from msip_core.pruning.clock import LAYERS, MULTIPLE, Clock, Part, plan
 from msip_core.pruning.folder import RunFolder, read_record
 from msip_core.pruning.granularity import granularity_of
 from msip_core.pruning.iteration import Feedback, Iteration, RunParts, uses_weights, widths_of
-from msip_core.pruning.multiples import settled
+from msip_core.pruning.multiples import is_settled, settled
 from msip_core.pruning.recovery import check_recovery, finetune
 from msip_core.pruning.schedule import next_alpha, next_weights
 from msip_core.pruning.search import search_units, settle_ratios
-from msip_core.pruning.stopwatch import Stopwatch, layers_to_time, needs_milliseconds
+from msip_core.pruning.stopwatch import (
+    Stopwatch,
+    finds_multiple,
+    layers_to_time,
+    needs_milliseconds,
+)
 from msip_core.pruning.surgery import channel_counts, prunable_groups
 from msip_core.workspace import Workspace
 
@@ -102,7 +107,8 @@ class PruneRun:
         groups = prunable_groups(network).groups
         budget = Budget(network, list(groups.values()), self.config.imgsz)
         granularity, stopwatch = granularity_of(self.config), self._stopwatch(budget)
-        if stopwatch and granularity.takes_channels:
+        if stopwatch and finds_multiple(self.config):
+            (self.ctx.skip if is_settled(self.folder) else self.ctx.begin)(MULTIPLE)
             self.config = settled(self.config, self.ctx, network, budget, stopwatch.medians)
         goal = goal_of(self.config, budget, stopwatch.meter if stopwatch else None)
         granularity.check(network, budget, goal)

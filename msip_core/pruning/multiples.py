@@ -26,6 +26,7 @@ from msip_core.importance.magnitude import L2Importance
 from msip_core.pruning.folder import RunFolder
 from msip_core.pruning.iteration import widths_of
 from msip_core.pruning.schedule import final_window
+from msip_core.pruning.stopwatch import finds_multiple
 from msip_core.pruning.surgery import prunable_groups, prune_channels
 
 MULTIPLES = (8, 16)  # finest first
@@ -46,7 +47,7 @@ def settled(
         network: the unpruned network, which is not changed.
         clock: milliseconds of networks, measured in turn.
     """
-    if config.limits.round_to != "auto" or config.goal[0] != "latency":
+    if not finds_multiple(config):
         return config
     folder = RunFolder(ctx.run_dir)
     found = folder.read_json(_FILE)
@@ -58,6 +59,11 @@ def settled(
         ctx.emit(MilestoneRecord(message=_sentence(per_mac, found["multiple"])))
     limits = config.limits.model_copy(update={"round_to": found["multiple"]})
     return config.model_copy(update={"limits": limits})
+
+
+def is_settled(folder: RunFolder) -> bool:
+    """Whether an earlier sitting has measured it."""
+    return folder.read_json(_FILE) is not None
 
 
 def choose(per_mac: Mapping[int, float]) -> int:

@@ -24,6 +24,7 @@ from msip_core.detector.layer_times import LayerTimes, Timer
 from msip_core.detector.library import DetectionModel
 from msip_core.events import MilestoneRecord, RunContext
 from msip_core.pruning.folder import RunFolder
+from msip_core.pruning.granularity import granularity_of
 
 NEAR = 0.02  # of the goal: where the last iteration stops trying
 FAR = 0.05  # beyond it the goal was missed
@@ -59,6 +60,12 @@ def in_macs(config: PruneConfig) -> PruneConfig:
 def needs_milliseconds(config: PruneConfig) -> bool:
     """Whether a run counts milliseconds: as its goal, or as the cost of a channel."""
     return config.goal[0] == "latency" or config.limits.cost == "latency"
+
+
+def finds_multiple(config: PruneConfig) -> bool:
+    """Whether a run measures which multiple to leave channels in, before its first cut."""
+    takes_channels = granularity_of(config).takes_channels
+    return config.goal[0] == "latency" and config.limits.round_to == "auto" and takes_channels
 
 
 def layers_to_time(config: PruneConfig, whole: Budget, cache: Path) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from msip_core.pruning import loop
+from msip_core.pruning.clock import MULTIPLE, plan
 from msip_core.pruning.loop import run
 from msip_core.pruning.multiples import choose
 from msip_core.pruning.stopwatch import Stopwatch
@@ -86,6 +88,20 @@ def test_a_run_takes_the_multiple_that_its_computer_is_fast_with(
     ]
     assert lost
     assert all(width % multiple == 0 for width in lost)
+    done = [record.done for record in ctx.progress]
+    assert done == sorted(done)
+    assert done[-1] == 1
+
+
+def test_timing_two_multiples_is_part_of_what_a_run_expects_to_do() -> None:
+    counts = {"train": 40, "val": 20, "test": 20, "calibration": 16, "trials": False}
+
+    def keys(**settings: Any) -> list[tuple[str, int]]:
+        return [part.key for part in plan(config(**settings), **counts)]
+
+    assert MULTIPLE in keys(**AUTO)
+    assert MULTIPLE not in keys(**QUICK)  # a number was asked for
+    assert MULTIPLE not in keys(**{**AUTO, "keep_latency": None, "keep_macs": 0.5})
 
 
 def test_a_resumed_run_keeps_what_was_measured_and_a_number_is_not_measured(
