@@ -22,7 +22,7 @@ from msip_core.pruning.loop import allocation_of
 from msip_core.pruning.network import Network, open_network
 from msip_core.pruning.recovery import check_recovery
 from msip_core.pruning.search import search_units
-from msip_core.pruning.stopwatch import layers_to_time, needs_milliseconds
+from msip_core.pruning.stopwatch import layers_to_time, needs_milliseconds, predicted
 from msip_core.workspace import Workspace
 
 _STEPS, _IMAGES = 3, 4  # measured steps after one to warm up, images in each
@@ -52,8 +52,9 @@ def estimate(config: PruneConfig, workspace: Workspace) -> Estimate:
     dataset = open_dataset(workspace, config.dataset)
     network = open_network(workspace, config.model, config.imgsz)
     check_recovery(config, network.model)
-    if not needs_milliseconds(config):  # what those can come down to is measured by the run
-        goal = goal_of(config, network.budget)
+    meter = predicted(config, network.budget, workspace.cache)
+    if meter or config.goal[0] != "latency":  # else the run times its layers first
+        goal = goal_of(config, network.budget, meter)
         granularity_of(config).check(network.model, network.budget, goal)
     counts = {split: len(dataset.split(split)) for split in ("train", "val", "test")}
     images = min(config.calibration.batches * config.calibration.batch, counts["train"])

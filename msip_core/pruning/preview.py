@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 import msip_core
 from msip_core import catalog
 from msip_core.allocation.budget import Budget, Widths
-from msip_core.allocation.goal import goal_of
+from msip_core.allocation.goal import Goal, goal_of
+from msip_core.allocation.latency import LatencyMeter
 from msip_core.allocation.searched import SearchedAllocation
 from msip_core.allocation.table import GroupTable
 from msip_core.config import BATCHES, CalibrationConfig, PruneConfig
@@ -45,7 +46,7 @@ from msip_core.pruning.loop import allocation_of
 from msip_core.pruning.network import Network, open_network
 from msip_core.pruning.recovery import check_recovery
 from msip_core.pruning.schedule import final_window
-from msip_core.pruning.stopwatch import in_macs, needs_milliseconds
+from msip_core.pruning.stopwatch import in_macs, needs_milliseconds, predicted
 from msip_core.pruning.surgery import prunable_groups
 from msip_core.workspace import Workspace, write_json
 
@@ -90,18 +91,19 @@ def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Pr
     Raises:
         InputError: model or dataset cannot be used, or they do not fit.
     """
-    asked, config = config, in_macs(config)
     progress(0.0, "Opening the detector")
     network = open_network(workspace, config.model, config.imgsz)
+    meter = predicted(config, network.budget, workspace.cache)
+    asked, config = config, config if meter else in_macs(config)
     dataset = open_dataset(workspace, config.dataset)
     check_classes(network.model, dataset.classes)
     check_recovery(config, network.model)
     scores, images = _scores(config, workspace, network, dataset, progress)
     progress(_CALIBRATING, "Choosing the channels")
-    cut = one_cut(network, scores, config)
+    cut = one_cut(network, scores, config, meter)
     budget, rest, kept = network.budget, cut.budget, cut.widths
     after = rest.layer_widths(kept)
-    granularity, goal = granularity_of(config), goal_of(config, budget)
+    granularity, goal = granularity_of(config), goal_of(config, budget, meter)
     halves_freed = budget.halves(budget.widths) - rest.halves(kept)
     images_to_learn = len(dataset.split("train"))
     return Preview(
@@ -112,10 +114,10 @@ def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Pr
             LayerChannels(name=name, before=width, after=after[name], original=width)
             for name, width in network.layers.items()
         ),
-        # What milliseconds can come down to is only known once they are measured.
-        refused=None if asked.goal[0] == "latency" else _refusal(network, config),
+        # What milliseconds can come down to is only known once layers are timed.
+        refused=None if asked.goal[0] != goal.kind else _refusal(network, config, goal),
         blocks=cut.blocks,
-        note=_note(asked, by_score=granularity.scores_blocks(1)),
+        note=_note(asked, by_score=granularity.scores_blocks(1), timed=meter is not None),
         least=granularity.least(network.model, budget, goal) / goal.baseline,
         images=images,
         memory_gb={
@@ -141,12 +143,18 @@ class OneCut(NamedTuple):
     widths: Widths
 
 
-def one_cut(network: Network, scores: Scores, config: PruneConfig) -> OneCut:
+def one_cut(
+    network: Network, scores: Scores, config: PruneConfig, latency: LatencyMeter | None = None
+) -> OneCut:
     """The blocks and channels that go if the whole way is done at once, within what all steps
-    together may take of a layer."""
+    together may take of a layer.
+
+    Args:
+        latency: how milliseconds are told, where the config counts them.
+    """
     granularity, budget = granularity_of(config), network.budget
     sites = {site.name: site for site in bottlenecks(network.model)}
-    goal = goal_of(config, budget)
+    goal = goal_of(config, budget, latency)
     blocks: tuple[str, ...] = ()
     if granularity.takes_blocks(1):
         # Neither data nor trials: what the run measures, batch-norm scales stand for.
@@ -162,28 +170,33 @@ def one_cut(network: Network, scores: Scores, config: PruneConfig) -> OneCut:
     if not granularity.takes_channels:
         return OneCut(blocks, {}, rest, rest.widths)
     may_lose = granularity.open_groups(network.model, rest.names)
-    table = GroupTable(rest, scores, widths_of(budget), may_lose, meter=goal.meter)
+    table = GroupTable(rest, scores, widths_of(budget), may_lose, meter=goal.meter, latency=latency)
     window = final_window(goal.amount, config.limits.multiple)
     found = allocation_of(config).allocate(table, window, iterations=config.iterations)
     return OneCut(blocks, found.removed, rest, rest.vector(found.widths))
 
 
-def _refusal(network: Network, config: PruneConfig) -> str | None:
+def _refusal(network: Network, config: PruneConfig, goal: Goal) -> str | None:
     try:
-        granularity_of(config).check(network.model, network.budget, goal_of(config, network.budget))
+        granularity_of(config).check(network.model, network.budget, goal)
     except (GoalUnreachableError, ConfigError) as error:
         return error.message
     return None
 
 
-def _note(config: PruneConfig, *, by_score: bool) -> str:
+def _note(config: PruneConfig, *, by_score: bool, timed: bool) -> str:
     notes = []
     if isinstance(allocation_of(config), SearchedAllocation):
         notes.append(
             "The run first searches how much each layer loses; this shows where the search starts, "
             "the same share for every layer."
         )
-    if needs_milliseconds(config):
+    if timed:
+        notes.append(
+            "This preview adds up the milliseconds of single layers, timed on this computer; the "
+            "run measures whole networks, so it may keep more or less."
+        )
+    elif needs_milliseconds(config):
         notes.append(
             "This preview counts multiply-adds; the run measures milliseconds on this computer "
             "before its first cut."

@@ -74,6 +74,19 @@ def layers_to_time(config: PruneConfig, whole: Budget, cache: Path) -> int:
     return len(times.lacks(whole.geometries().values()))
 
 
+def predicted(config: PruneConfig, whole: Budget, cache: Path) -> LatencyMeter | None:
+    """Milliseconds up to a factor, where the run counts them and this computer has timed all layers
+    that it must know; else None."""
+    if not needs_milliseconds(config) or layers_to_time(config, whole, cache):
+        return None
+    return _table(LayerTimes(cache, config.latency_format), whole)
+
+
+def _table(times: LayerTimes, whole: Budget) -> LatencyMeter:
+    geometries = whole.geometries()
+    return LatencyMeter({name: times.grid(geometry) for name, geometry in geometries.items()})
+
+
 class Stopwatch:
     """Times networks of one run.
 
@@ -107,8 +120,7 @@ class Stopwatch:
             stored = {"baseline_ms": self.medians({})["baseline"], "format": config.latency_format}
             folder.write_json(_FILE, stored)
         self.baseline_ms: float = stored["baseline_ms"]
-        grids = {name: times.grid(geometry) for name, geometry in geometries.items()}
-        self.meter = LatencyMeter(grids).anchored(whole, self.baseline_ms)
+        self.meter = _table(times, whole).anchored(whole, self.baseline_ms)
 
     def __call__(self, model: DetectionModel) -> float:
         """Milliseconds of `model`, at the speed that the computer had at the run's start."""

@@ -14,12 +14,13 @@ from torch import nn
 
 from msip_core.config import PruneConfig, TrainingRecipe
 from msip_core.detector.latency import Latency
-from msip_core.detector.layer_times import Layer
+from msip_core.detector.layer_times import Layer, LayerTimes
 from msip_core.detector.library import DetectionModel
 from msip_core.errors import GoalUnreachableError
 from msip_core.pruning import loop
+from msip_core.pruning.estimate import estimate
 from msip_core.pruning.loop import run
-from msip_core.pruning.network import Network
+from msip_core.pruning.network import Network, open_network
 from msip_core.pruning.preview import preview
 from msip_core.pruning.stopwatch import FAR, NEAR, ON_THE_WAY, Stopwatch, cut_by_the_clock
 from msip_core.workspace import Workspace
@@ -151,12 +152,44 @@ def test_milliseconds_out_of_reach_are_refused_before_any_training(
     assert ctx.stages == []
 
 
-def test_the_preview_says_that_it_counts_multiply_adds_instead(lab: Workspace):
-    found = preview(config(**QUICK), lab, lambda *_: None)
+def test_the_preview_counts_multiply_adds_as_long_as_no_layer_was_timed(lab: Workspace):
+    found = preview(config(**QUICK, latency_format="pytorch"), lab, lambda *_: None)
 
     assert found.macs[1] / found.macs[0] == pytest.approx(0.6, rel=0.006)
     assert found.refused is None
     assert "counts multiply-adds" in found.note
+
+
+def test_the_preview_adds_up_layers_that_this_computer_has_timed(lab: Workspace):
+    network = open_network(lab, config().model, config().imgsz)
+    geometries = network.budget.geometries()
+
+    def by_area(layers: list[Layer], tick) -> list[float]:
+        tick(1.0)
+        return [1e-3 * layer.outputs * layer.side**2 for layer in layers]
+
+    LayerTimes(lab.cache, "openvino", by_area).measure(geometries.values(), lambda _: None)
+    asked = {**QUICK, "latency_format": "openvino", "keep_latency": 0.8}
+
+    found = preview(config(**asked), lab, lambda *_: None)
+
+    kept = {layer.name: layer.after for layer in found.layers}
+    after = before = 0.0
+    for name, layer in geometries.items():
+        fewest = int(layer.knots()[1][0])  # of the widths that are timed
+        before += layer.side**2 * layer.outputs
+        after += layer.side**2 * max(fewest, kept.get(name, layer.outputs))
+    assert after / before == pytest.approx(0.8, abs=0.005)
+    assert found.macs[1] / found.macs[0] < 0.7
+    assert found.refused is None
+    assert "milliseconds of single layers" in found.note
+    limits = {"round_to": 1, "max_removed_per_iteration": 0.1}
+    hard = config(**{**asked, "limits": limits})
+    assert "of the milliseconds cannot be reached" in str(
+        preview(hard, lab, lambda *_: None).refused
+    )
+    with pytest.raises(GoalUnreachableError, match="of the milliseconds cannot be reached"):
+        estimate(hard, lab)
 
 
 def test_a_run_has_one_goal_and_says_which():
