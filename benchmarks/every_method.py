@@ -121,7 +121,7 @@ def one_run(
         "name": run_id, "dataset": options.data, "model": options.model,
         "imgsz": options.imgsz, "batch": 16 if trained else 4, "device": "cpu", "iterations": 4,
         "keep_macs": 0.335, "max_map50_drop": None, "calibration": calibration, "search": search,
-        "finetune": RECIPES["quick"].model_copy(update={"epochs": options.epochs}),
+        "finetune": RECIPES["quick-finetune"].model_copy(update={"epochs": options.epochs}),
     }  # fmt: skip
     config = PruneConfig(**{**usual, **changes})
     context = Context(workspace, run_id)

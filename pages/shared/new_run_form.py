@@ -173,12 +173,11 @@ def _goal(model: ModelCard) -> dict[str, Any]:
         help=t("The last good model is kept. 0 turns the guard off."),
         persist_state="session",
     )
-    widths: Any = right.segmented_control(
+    # Five buttons are wider than half a card.
+    widths: Any = right.selectbox(
         termed(t("Channels in multiples of"), t("per layer")),
         ["auto", 1, 4, 8, 16],
-        default="auto",
         key="new:round",
-        required=True,
         help=t(
             "Hardware likes 8: the same work then takes less time. “auto” is 8; where the goal is "
             "milliseconds, the run measures whether this computer is faster with 16."
