@@ -6,8 +6,7 @@ Runs by the same recipe and seeds. The first of each seed has a goal in millisec
 channels by them, and leaves channels in the multiple that this computer is fast with. The second
 has the goal in multiply-adds whose network takes as long, all else as it is when nobody asks: which
 share that is, is found by cutting and measuring, before it runs, and corrected by running it again
-until both take the same time to 2 %, four times at most; of those that are not slower, the one with
-the best validation mAP50 counts. Where the first found another multiple than 8, a third is told
+until both take the same time to 2 %, four times at most; the one whose time is nearest counts. Where the first found another multiple than 8, a third is told
 that multiple and the multiply-adds of the first, which shows what of the difference the multiple
 makes. All models are then measured beside the baseline, in turn, in the format that was asked for,
 with the mAP50 of each on validation and test, and the paired interval of the differences over test
@@ -45,9 +44,10 @@ def main() -> None:
     workspace.isolate_libraries()
     options.out.mkdir(parents=True, exist_ok=True)
     pairs = []
-    for seed in options.seeds:
+    shares = options.share or [None] * len(options.seeds)
+    for seed, share in zip(options.seeds, shares, strict=True):
         options.seed = seed
-        pairs.append(_pair(options, workspace))
+        pairs.append(_pair(options, workspace, share))
     found = {
         "seeds": pairs, "mean": _paired(options, workspace, pairs), "machine": _machine(),
         "format": options.format, "imgsz": options.imgsz, "preset": options.preset,
@@ -57,12 +57,12 @@ def main() -> None:
     print(_table(options, pairs, found["mean"]))
 
 
-def _pair(options: argparse.Namespace, workspace: Workspace) -> dict[str, Row]:
-    """One run by milliseconds, and the run by MACs of the same speed."""
+def _pair(options: argparse.Namespace, workspace: Workspace, known: float | None) -> dict[str, Row]:
+    """One run by milliseconds, and the run by MACs of the same speed; `known` is its share."""
     by_ms = _run(workspace, _config(options, "milliseconds"))
-    share = options.share or _equal_share(options, workspace, by_ms["goal_ratio"])
+    share = known or _equal_share(options, workspace, by_ms["goal_ratio"])
     tries = []
-    for _ in range(_ROUNDS):
+    for _ in range(1 if known else _ROUNDS):
         rows = {
             "milliseconds": dict(by_ms),
             "MACs": _run(workspace, _config(options, "macs", share)),
@@ -73,21 +73,11 @@ def _pair(options: argparse.Namespace, workspace: Workspace) -> dict[str, Row]:
         _measure(options, workspace, rows)
         slower = _ms(rows["MACs"]) / _ms(rows["milliseconds"])
         print(f"{share:.1%} of the MACs, seed {options.seed}: {slower:.3f} times the time.")
-        tries.append((slower, rows))
+        tries.append((abs(slower - 1), rows))
         if abs(slower - 1) <= _SAME:
             break
         share = round(share / slower**_EXPONENT, 3)
-    return _strongest(tries)
-
-
-def _strongest(tries: list[tuple[float, dict[str, Row]]]) -> dict[str, Row]:
-    """The try that speaks most for multiply-adds: the best of those that are no slower. Times of
-    neighbouring widths are not in the order of their MACs, so the nearest time may be bad luck."""
-    fast = [one for one in tries if one[0] <= 1 + _SAME]
-    if not fast:
-        return min(tries, key=lambda one: one[0])[1]
-    # As printed; where that is the same, the one whose time is nearer.
-    return max(fast, key=lambda one: (round(one[1]["MACs"]["metrics"]["map50"], 3), one[0]))[1]
+    return min(tries, key=lambda one: one[0])[1]
 
 
 def _machine() -> dict[str, Any]:
@@ -264,7 +254,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="baseline of the workspace")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--keep", type=float, default=0.5)
-    parser.add_argument("--share", type=float, help="of the MACs, where it was found before")
+    parser.add_argument(
+        "--share", type=float, nargs="+",
+        help="of the MACs, one for each seed, where it was found before: run once, not corrected",
+    )  # fmt: skip
     parser.add_argument("--format", default="onnx", choices=("pytorch", "onnx", "openvino"))
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--imgsz", type=int, default=640)

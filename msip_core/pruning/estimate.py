@@ -22,7 +22,7 @@ from msip_core.pruning.loop import allocation_of
 from msip_core.pruning.network import Network, open_network
 from msip_core.pruning.recovery import check_recovery
 from msip_core.pruning.search import search_units
-from msip_core.pruning.stopwatch import layers_to_time, needs_milliseconds, predicted
+from msip_core.pruning.stopwatch import predicted
 from msip_core.workspace import Workspace
 
 _STEPS, _IMAGES = 3, 4  # measured steps after one to warm up, images in each
@@ -65,8 +65,7 @@ def estimate(config: PruneConfig, workspace: Workspace) -> Estimate:
     parts = plan(
         config, **counts, calibration=images, trials=trials, search=search,
         blocks=len(bottlenecks(network.model)),
-        table=needs_milliseconds(config)
-        and layers_to_time(config, network.budget, workspace.cache) > 0,
+        table=meter is None,
     )  # fmt: skip
     units = sum(part.units for part in parts)
     step = train_seconds(

@@ -77,9 +77,10 @@ def layers_to_time(config: PruneConfig, whole: Budget, cache: Path) -> int:
 def predicted(config: PruneConfig, whole: Budget, cache: Path) -> LatencyMeter | None:
     """Milliseconds up to a factor, where the run counts them and this computer has timed all layers
     that it must know; else None."""
-    if not needs_milliseconds(config) or layers_to_time(config, whole, cache):
+    if not needs_milliseconds(config):
         return None
-    return _table(LayerTimes(cache, config.latency_format), whole)
+    times = LayerTimes(cache, config.latency_format)
+    return None if times.lacks(whole.geometries().values()) else _table(times, whole)
 
 
 def _table(times: LayerTimes, whole: Budget) -> LatencyMeter:
