@@ -6,11 +6,11 @@ Runs by the same recipe and seeds. The first of each seed has a goal in millisec
 channels by them, and leaves channels in the multiple that this computer is fast with. The second
 has the goal in multiply-adds whose network takes as long, all else as it is when nobody asks: which
 share that is, is found by cutting and measuring, before it runs, and corrected by running it again
-until both take the same time to 2 %, four times at most; the one whose time is nearest counts. Where the first found another multiple than 8, a third is told
-that multiple and the multiply-adds of the first, which shows what of the difference the multiple
-makes. All models are then measured beside the baseline, in turn, in the format that was asked for,
-with the mAP50 of each on validation and test, and the paired interval of the differences over test
-images.
+until both take the same time to 2 %, four times at most; the one whose time is nearest counts.
+Where the first found another multiple than 8, a third is told that multiple and the multiply-adds
+of the first, which shows what of the difference the multiple makes. All models are then measured
+beside the baseline, in turn, in the format that was asked for, with the mAP50 of each on validation
+and test, and the paired interval of the differences over test images.
 
 A run that is done is not run again, so the command can be stopped and repeated. Use a computer with
 nothing else to do.
