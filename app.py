@@ -9,7 +9,7 @@ from pages.shared.guard import guard
 from pages.shared.language import language_switch, speak
 from pages.shared.layout import style
 from pages.shared.login import require_login
-from pages.shared.navigation import note_visit, route
+from pages.shared.navigation import route
 from pages.shared.sidebar import active_run_chip
 
 st.set_page_config(page_title="MSIP Lab", page_icon="assets/icon.png", layout="wide")
@@ -23,4 +23,3 @@ with guard():
         active_run_chip()
         language_switch()
     page.run()
-    note_visit(page)

@@ -9,6 +9,7 @@ from pages.shared.compare_all import all_images
 from pages.shared.compare_image import side_by_side
 from pages.shared.compare_numbers import numbers, speed
 from pages.shared.layout import header, next_step
+from pages.shared.navigation import note_visit
 from pages.shared.pair import choose_image, choose_pair, pair_dataset
 
 header(
@@ -22,6 +23,7 @@ pair = choose_pair()
 if pair is not None:
     data = pair_dataset(pair)
     record = choose_image(data)
+    note_visit("compare", pair.run.id)
     side_by_side(pair, data, record)
     st.subheader(t("All test images"), anchor=False)
     all_images(pair, data, record)

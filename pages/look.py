@@ -7,6 +7,7 @@ from pages.shared.explain import Subject
 from pages.shared.layout import header, next_step
 from pages.shared.look_maps import grad_maps, shap_maps
 from pages.shared.look_object import choose_object
+from pages.shared.navigation import note_visit
 from pages.shared.pair import choose_image, choose_pair, pair_dataset
 
 header(
@@ -20,6 +21,7 @@ pair = choose_pair()
 if pair is not None:
     data = pair_dataset(pair)
     record = choose_image(data)
+    note_visit("look", pair.run.id)
     box = choose_object(pair, data, record)
     if box is not None:
         subject = Subject(data, record, box, pair.config.imgsz)

@@ -42,11 +42,13 @@ def route() -> Page:
     return st.navigation(all_pages())
 
 
-def note_visit(page: Page) -> None:
-    """Remember which run was looked at on which page, for the way on Start. This tab only."""
-    run = st.query_params.get("run")
-    if run:
-        st.session_state.setdefault("visits", set()).add((page.url_path, run))
+def note_visit(page: str, run: str) -> None:
+    """Remember which run was looked at on which page, for the way on Start. This tab only.
+
+    To be called before what is looked at is drawn: who has seen enough leaves while the rest of
+    the page is still on its way, and Streamlit then ends the page where it stands.
+    """
+    st.session_state.setdefault("visits", set()).add((page, run))
 
 
 def was_visited(page: str, run: str) -> bool:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import pages.shared.lab as lab_module
@@ -80,6 +81,21 @@ def test_after_the_run_comparing_and_looking_are_next_until_they_were_seen(
     test.switch_page("pages/start.py").run()
     assert _badges(test) == ["done", "done", "done", "done", "next"]
     assert _links(test)["Next: see where it looks"] == f"look?run={own}"
+
+
+@pytest.mark.parametrize(
+    ("page", "last_part"),
+    [("compare", "compare_numbers.speed"), ("look", "look_maps.shap_maps")],
+)
+def test_who_leaves_before_the_last_part_has_come_has_looked_all_the_same(
+    page: str, last_part: str, full: str, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Streamlit ends a page that is left where it stands, just as st.stop does.
+    monkeypatch.setattr(f"pages.shared.{last_part}", lambda *_: st.stop())
+
+    test = open_page(page, run=full)
+
+    assert (page, full) in test.session_state["visits"]
 
 
 def test_images_without_a_detector_lead_to_training(workspace: Workspace, open_page: Open) -> None:
