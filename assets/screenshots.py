@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.browser.install import find_chromium  # noqa: E402
 
-PAGES = ("", "data", "models", "new", "runs", "compare", "look", "share")
+PAGES = ("", "data", "models", "new", "runs", "studies", "compare", "look", "share")
 JOBS = 120  # seconds for what a page computes when it is opened
 SETTLE = 1500  # milliseconds for charts and pictures after the script has run
 

@@ -6,6 +6,7 @@ anywhere under a stem that occurs once.
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 from collections import defaultdict
@@ -70,7 +71,8 @@ class YoloReader:
                 try:
                     labels.objects += self._objects([values] if values else [], width, height)
                 except ValueError as error:
-                    labels.problems.append(f"label line {number} left out: {error}")
+                    reason = _reason(values) or str(error)
+                    labels.problems.append(f"label line {number} left out: {reason}")
         return labels
 
     def _objects(self, lines: list[list[str]], width: float, height: float) -> list[LabelledObject]:
@@ -92,6 +94,21 @@ class YoloReader:
 
     def _name(self, index: int) -> str:
         return self.classes[index] if 0 <= index < len(self.classes) else f"class_{index}"
+
+
+def _reason(values: list[str]) -> str | None:
+    """What is wrong with a line, in words that say what to look for; None if its form is right."""
+    if len(values) < 5:
+        return f"it has {len(values)} of the 5 values (class, centre x and y, width, height)"
+    odd = next((value for value in values if not _is_finite(value)), None)
+    return None if odd is None else f"'{odd}' is not a number"
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _outline(values: list[str]) -> NDArray[np.float64]:

@@ -79,8 +79,8 @@ def names_in(path: Path) -> frozenset[str]:
         return _names(path.read_bytes())
     except (ValueError, zipfile.BadZipFile, EOFError, UnicodeDecodeError) as error:
         raise CheckpointError(
-            f"{path.name} is not a readable weights file ({error}): it may be cut off, or not a "
-            ".pt file at all."
+            f"{path.name} is not a readable weights file: it may be cut off, or not a .pt file at "
+            "all."
         ) from error
 
 

@@ -13,6 +13,7 @@ from msip_core.errors import InputError
 from msip_core.language import mark, say, t, tn
 from msip_core.settings import get_settings
 from pages.shared.choose import choose_view, remember
+from pages.shared.data_report import reasons_table
 from pages.shared.jobs import job_panel, start_task, task_begun, task_panel
 from pages.shared.lab import lab
 from pages.shared.upload import keep_upload, server_path
@@ -85,11 +86,11 @@ def _from_browser() -> Path | None:
     if files:
         given = files if isinstance(files, list) else [files]
         kept = keep_upload(lab().workspace, given)  # type: ignore[arg-type]
-        st.query_params["source"] = kept.name
+        st.query_params["source"] = kept.relative_to(lab().workspace.uploads).as_posix()
         return kept
     # After a reload the browser's copy is gone, but the one on disk is not.
     name = st.query_params.get("source")
-    if name and re.fullmatch(r"upload-[0-9a-f]{16}(\.zip)?", name):
+    if name and re.fullmatch(r"upload-[0-9a-f]{16}(/[^/\\]+\.zip)?", name, re.IGNORECASE):
         kept = lab().workspace.uploads / name
         return kept if kept.exists() else None
     return None
@@ -144,9 +145,8 @@ def _describe(found: dict[str, Any]) -> None:
         len(found["problems"]),
     )
     with st.expander(title, icon=":material/rule:", expanded=True):
-        st.dataframe(
+        reasons_table(
             [{t("File"): p["file"], t("Why"): say(p["what"])} for p in found["problems"]],
-            hide_index=True,
             alt=t("Files with problems and why"),
         )
         st.caption(t("Go on with the others below, or mend these first and upload again."))
@@ -157,8 +157,8 @@ def _import_form(source: Path, found: dict[str, Any], taken: set[str]) -> None:
     with left:
         name = st.text_input(
             t("Name of the dataset"),
-            value=_free_name(source.stem if "upload-" not in source.name else "organoids", taken),
-            key=f"name:{source.name}",
+            value=_free_name(_usual_name(source), taken),
+            key=f"name:{source}",
             max_chars=64,
             help=t("Letters, digits, '.', '_' and '-'."),
         )
@@ -167,13 +167,13 @@ def _import_form(source: Path, found: dict[str, Any], taken: set[str]) -> None:
             min_value=0.0,
             value=0.0,
             format="%.4f",
-            key=f"pixel:{source.name}",
+            key=f"pixel:{source}",
             help=t(
                 "0: taken from the files where they say it (OME-TIFF), else sizes are in pixels."
             ),
         )
     with right:
-        mapping = _class_table(found["classes"], source.name)
+        mapping = _class_table(found["classes"], str(source))
     with st.expander(t("Brightness and contrast"), icon=":material/contrast:"):
         recipe = _recipe()
     with st.expander(t("Parts for learning and testing"), icon=":material/splitscreen:"):
@@ -323,6 +323,11 @@ def _open_when_done(result: dict[str, Any] | None) -> None:
     st.query_params["view"] = "look"
     remember("dataset", str(result["dataset"]))
     st.rerun()
+
+
+def _usual_name(source: Path) -> str:
+    """What its owner calls it; a folder that was uploaded lies in one with a generated name."""
+    return "organoids" if source.name.startswith("upload-") else source.stem
 
 
 def _free_name(wanted: str, taken: set[str]) -> str:

@@ -14,6 +14,7 @@ from pages.shared.guard import escape, guarded
 from pages.shared.lab import lab
 from pages.shared.layout import Fact, facts
 
+_READ = 30  # rows; more are searched, not read
 _SPLIT_WORDS = {
     "train": mark("To learn from"),
     "val": mark("To check progress"),
@@ -164,11 +165,22 @@ def report(dataset: Dataset) -> None:
         parts.append(tn("{n} file mended", "{n} files mended", len(repaired)))
     title = ", ".join(parts)
     with st.expander(title, icon=":material/rule:", expanded=bool(skipped)):
-        st.dataframe(
+        reasons_table(
             [*_rows(skipped, t("left out")), *_rows(repaired, t("mended"))],
-            hide_index=True,
             alt=t("Files that were left out or mended, with the reason"),
         )
+
+
+def reasons_table(rows: list[dict[str, str]], alt: str) -> None:
+    """Files with reasons: to be read while they are few, to be sorted and searched when many.
+
+    A grid cuts a long reason off at its edge; a table breaks it into lines, but draws every row.
+    """
+    if len(rows) <= _READ:
+        columns = {head: [escape(row[head]) for row in rows] for head in rows[0]}
+        st.table(columns, border="horizontal", hide_index=True, alt=alt)
+    else:
+        st.dataframe(rows, hide_index=True, alt=alt)
 
 
 def _rows(problems: tuple[Problem, ...], what: str) -> list[dict[str, str]]:

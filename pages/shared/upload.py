@@ -1,4 +1,4 @@
-"""Uploads go to the workspace's disk at once, in pieces, under a generated name."""
+"""Uploads go to the workspace's disk at once, in pieces, each into a folder of its own."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ def keep_upload(workspace: Workspace, files: Sequence[Upload]) -> Path:
     The place depends on Streamlit's ids of the files, so a rerun finds what is already written.
 
     Returns:
-        The file (a single one), or the folder that holds the files under their own names: labels
-        are matched to images by name.
+        The file (a single one), or the folder that holds the files. They keep their own names:
+        labels are matched to images by name, and whatever is said of a file names it as its owner
+        knows it.
 
     Raises:
         InputError: two files of a folder have the same name.
@@ -56,14 +57,12 @@ def keep_upload(workspace: Workspace, files: Sequence[Upload]) -> Path:
             )
         )
     ids = "|".join(sorted(file.file_id for file in files))
-    stem = "upload-" + hashlib.sha256(ids.encode()).hexdigest()[:16]
+    folder = workspace.uploads / ("upload-" + hashlib.sha256(ids.encode()).hexdigest()[:16])
     if len(files) == 1:
-        suffix = PurePosixPath(files[0].name).suffix.lower()
-        target = workspace.uploads / (stem + _UNSAFE.sub("", suffix))
+        target = folder / safe_relative(files[0].name).name
         if not target.is_file():
             _write(files[0], target)
         return target
-    folder = workspace.uploads / stem
     seen: set[str] = set()
     for file in files:
         relative = safe_relative(file.name)

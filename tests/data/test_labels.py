@@ -120,16 +120,19 @@ def test_coco_polygons_become_outlines(tmp_path: Path, bring_in: Importer) -> No
 
 
 def test_one_bad_line_costs_one_box_and_is_named(tmp_path: Path, bring_in: Importer) -> None:
-    text = "0 0.5 0.5 0.2 0.2\n0 0.5 nan 0.2 0.2\ncrypt here\n0 300 200 40 40\n0 0.2 0.2 0.1 0.1\n"
+    bad = ["0 0.5 nan 0.2 0.2", "crypt here", "0 300 200 40 40", "0 0.5 apple 0.2 0.2"]
+    text = "\n".join(["0 0.5 0.5 0.2 0.2", *bad, "0 0.2 0.2 0.1 0.1"])
     yolo_folder(tmp_path / "s", {"a": text}, ["crypt"])
 
     dataset = bring_in(tmp_path / "s")
 
     assert dataset.report.boxes == {"crypt": 2}
-    assert [(p.file, p.what[:12]) for p in dataset.report.repaired] == [
-        ("images/a.png", "label line 2"),
-        ("images/a.png", "label line 3"),
-        ("images/a.png", "label line 4"),
+    assert {p.file for p in dataset.report.repaired} == {"images/a.png"}
+    assert [p.what for p in dataset.report.repaired] == [
+        "label line 2 left out: 'nan' is not a number",
+        "label line 3 left out: it has 2 of the 5 values (class, centre x and y, width, height)",
+        "label line 4 left out: coordinates are not fractions of the image",
+        "label line 5 left out: 'apple' is not a number",
     ]
 
 

@@ -48,8 +48,9 @@ def test_a_zip_is_looked_into_imported_and_shown(
     test.file_uploader[0].upload("plate.zip", archive, "application/zip").run()
     assert "Found 10 images, 10 with labels" in words(test)
     # The file is on disk at once, and the address finds it again after a reload.
-    kept = [path.name for path in workspace.uploads.iterdir()]
-    assert test.query_params["source"] == kept[0]
+    (kept,) = workspace.uploads.rglob("plate.zip")
+    assert test.query_params["source"] == kept.relative_to(workspace.uploads).as_posix()
+    assert test.text_input[0].value == "plate"
 
     test.text_input[0].input("plate7").run()
     _button(test, "Import 10 images").click()
@@ -64,14 +65,25 @@ def test_a_zip_is_looked_into_imported_and_shown(
 def test_a_reload_finds_the_upload_again(
     workspace: Workspace, open_page: Open, archive: bytes
 ) -> None:
-    (workspace.uploads / "upload-0123456789abcdef.zip").write_bytes(archive)
+    kept = workspace.uploads / "upload-0123456789abcdef" / "plate 7.zip"
+    kept.parent.mkdir()
+    kept.write_bytes(archive)
 
-    test = open_page("data", view="add", source="upload-0123456789abcdef.zip")
+    test = open_page("data", view="add", source="upload-0123456789abcdef/plate 7.zip")
 
     assert "Found 10 images" in words(test)
 
 
-@pytest.mark.parametrize("name", ["../lab.sqlite", "upload-0123456789abcdef.zip/../../x", "x.zip"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../lab.sqlite",
+        "upload-0123456789abcdef.zip/../../x",
+        "upload-0123456789abcdef/../x.zip",
+        "upload-0123456789abcdef/..\\x.zip",
+        "x.zip",
+    ],
+)
 def test_the_address_opens_nothing_but_uploads(open_page: Open, name: str) -> None:
     test = open_page("data", view="add", source=name)
 
@@ -85,6 +97,7 @@ def test_a_file_that_is_no_zip_is_refused_in_words(open_page: Open) -> None:
 
     no_crash(test)
     assert len(test.error) == 1
+    assert test.error[0].value.startswith("plate.zip is neither a folder nor a complete zip")
 
 
 def test_a_name_that_is_taken_is_said_before_the_import(
@@ -217,6 +230,27 @@ def _first(folder: Path, suffix: str) -> str:
     return sorted(found)[0].name
 
 
+def _reasons(test: AppTest) -> dict[str, list[str]]:
+    """The table of files and reasons as it is read: without what keeps Markdown away."""
+    table = test.table[0].value
+    return {head: [cell.replace("\\", "") for cell in table[head]] for head in table}
+
+
+def test_a_few_reasons_are_read_and_many_are_searched(workspace: Workspace, app: None) -> None:
+    def page(rows: int) -> None:
+        from pages.shared.data_report import reasons_table
+
+        reasons_table([{"File": f"plate_7_{i}.png", "Why": "[cut] *off*"} for i in range(rows)], "")
+
+    few = AppTest.from_function(page, kwargs={"rows": 30}).run()
+    many = AppTest.from_function(page, kwargs={"rows": 31}).run()
+
+    assert (len(few.table), len(few.dataframe)) == (1, 0)
+    assert list(few.table[0].value.iloc[0]) == ["plate\\_7\\_0.png", "\\[cut\\] \\*off\\*"]
+    assert (len(many.table), len(many.dataframe)) == (0, 1)
+    assert list(many.dataframe[0].value.iloc[0]) == ["plate_7_0.png", "[cut] *off*"]
+
+
 def _import(test: AppTest, data: bytes) -> AppTest:
     test.file_uploader[0].upload("plate.zip", data, "application/zip").run()
     _button(test, "Import").click()
@@ -231,9 +265,9 @@ def test_an_unreadable_image_is_listed_and_the_others_go_on(
     test = _import(open_page("data", view="add"), _zip(folder, broken=broken))
 
     no_crash(test)
-    table = test.dataframe[0].value
+    table = _reasons(test)
     assert [Path(name).name for name in table["File"]] == [broken]
-    assert list(table["What became of it"]) == ["left out"]
+    assert table["What became of it"] == ["left out"]
     assert "1 file left out" in next(e.label for e in test.expander)
     assert "9 of 10 images" in words(test)
 
@@ -246,8 +280,8 @@ def test_images_without_labels_are_named_and_the_pairs_offered(
     test.file_uploader[0].upload("plate.zip", _zip(folder, without=label)).run()
 
     assert "Found 10 images, 9 with labels" in words(test)
-    assert [Path(name).stem for name in test.dataframe[0].value["File"]] == [Path(label).stem]
-    assert "image without a label" in test.dataframe[0].value["Why"][0]
+    assert [Path(name).stem for name in _reasons(test)["File"]] == [Path(label).stem]
+    assert "image without a label" in _reasons(test)["Why"][0]
     assert _button(test, "Import the 9 images that have labels")
 
 
@@ -257,7 +291,7 @@ def test_labels_without_images_are_named(open_page: Open, folder: Path) -> None:
     test.file_uploader[0].upload("plate.zip", _zip(folder, without=image)).run()
 
     assert "Found 9 images, 9 with labels" in words(test)
-    assert "label without an image of that name" in list(test.dataframe[0].value["Why"])
+    assert "label without an image of that name" in _reasons(test)["Why"]
 
 
 def test_voc_boxes_are_found_by_themselves(open_page: Open) -> None:

@@ -1,4 +1,4 @@
-"""Uploads lie on disk under generated names and cannot leave their folder."""
+"""Uploads keep their names, each in a folder of its own that they cannot leave."""
 
 from __future__ import annotations
 
@@ -21,16 +21,23 @@ class Dropped(io.BytesIO):
         self.name, self.size, self.file_id = name, len(content), file_id or name
 
 
-def test_a_zip_gets_a_generated_name_and_is_written_once(workspace: Workspace) -> None:
+def test_a_zip_keeps_its_name_and_is_written_once(workspace: Workspace) -> None:
     first = keep_upload(workspace, [Dropped("../My plate.ZIP", b"zip" * 5_000_000, "id-1")])
     again = keep_upload(workspace, [Dropped("../My plate.ZIP", b"other", "id-1")])
 
     assert first == again
-    assert first.parent == workspace.uploads
-    assert first.name.startswith("upload-")
-    assert first.suffix == ".zip"
+    assert first.name == "My plate.ZIP"
+    assert first.parent.parent == workspace.uploads
+    assert first.parent.name.startswith("upload-")
     assert first.stat().st_size == 15_000_000
-    assert [path.name for path in workspace.uploads.iterdir()] == [first.name]
+    assert list(workspace.uploads.rglob("*")) == [first.parent, first]
+
+
+def test_two_zips_of_one_name_do_not_meet(workspace: Workspace) -> None:
+    first = keep_upload(workspace, [Dropped("plate.zip", b"monday", "id-1")])
+    second = keep_upload(workspace, [Dropped("plate.zip", b"tuesday", "id-2")])
+
+    assert (first.read_bytes(), second.read_bytes()) == (b"monday", b"tuesday")
 
 
 def test_a_folder_keeps_its_names_so_that_labels_find_their_images(workspace: Workspace) -> None:
