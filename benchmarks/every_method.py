@@ -39,6 +39,7 @@ from msip_core.config import (
 from msip_core.workspace import Workspace, write_json, write_text
 
 CLASSES = ("crypt", "no_crypt")
+CUTS = 4  # iterations of a run
 # Whole blocks and single modules cannot come down to .335 of the MACs: what each is asked instead.
 GOALS = {"modules": 0.8, "blocks": 0.85, "layerdrop": 0.93}
 # Enough to show that a search works and goes on; a real one takes the defaults.
@@ -79,6 +80,9 @@ def plan(epochs: int) -> list[tuple[str, str, dict[str, Any]]]:
     for name in RECOVERIES:
         more = {"pretrain": sparse} if name == "sparse" else {}
         rows.append(("recovery", name, {"recovery": name, **tuned, **more}))
+    if epochs:  # a composition cuts once: as much training as the others have in all
+        recipe = RECIPES["quick-finetune"].model_copy(update={"epochs": CUTS * epochs})
+        tuned = {"finetune": recipe}
     for name, whole in COMPOSITIONS.items():
         rows.append(("composition", name, {**whole.settings, "pretrain": sparse, **tuned}))
     return rows
@@ -119,7 +123,7 @@ def one_run(
         calibration = CalibrationConfig(batches=4, batch=8, micro_batch=8)
     usual: dict[str, Any] = {
         "name": run_id, "dataset": options.data, "model": options.model,
-        "imgsz": options.imgsz, "batch": 16 if trained else 4, "device": "cpu", "iterations": 4,
+        "imgsz": options.imgsz, "batch": 16 if trained else 4, "device": "cpu", "iterations": CUTS,
         "keep_macs": 0.335, "max_map50_drop": None, "calibration": calibration, "search": search,
         "finetune": RECIPES["quick-finetune"].model_copy(update={"epochs": options.epochs}),
     }  # fmt: skip
