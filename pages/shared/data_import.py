@@ -90,7 +90,7 @@ def _from_browser() -> Path | None:
         return kept
     # After a reload the browser's copy is gone, but the one on disk is not.
     name = st.query_params.get("source")
-    if name and re.fullmatch(r"upload-[0-9a-f]{16}(/[^/\\]+\.zip)?", name, re.IGNORECASE):
+    if name and re.fullmatch(r"upload-[0-9a-f]{16}(/[^/\\]+\.zip)?", name):
         kept = lab().workspace.uploads / name
         return kept if kept.exists() else None
     return None

@@ -14,7 +14,8 @@ from msip_core.language import t
 from msip_core.workspace import Workspace, atomic_path
 
 _PIECE = 4 * 1024 * 1024
-_UNSAFE = re.compile(r"[^A-Za-z0-9._ ()+=-]")
+_UNSAFE = re.compile(r"[^\w. ()+=-]")  # letters of every script are safe
+_LONGEST = 150  # bytes of a name without its suffix: disks take 255, temporary names are longer
 
 
 class Upload(Protocol):
@@ -59,7 +60,8 @@ def keep_upload(workspace: Workspace, files: Sequence[Upload]) -> Path:
     ids = "|".join(sorted(file.file_id for file in files))
     folder = workspace.uploads / ("upload-" + hashlib.sha256(ids.encode()).hexdigest()[:16])
     if len(files) == 1:
-        target = folder / safe_relative(files[0].name).name
+        name = safe_relative(files[0].name)
+        target = folder / (name.stem + name.suffix.lower())  # "mine.PT" is a weights file too
         if not target.is_file():
             _write(files[0], target)
         return target
@@ -85,8 +87,16 @@ def safe_relative(name: str) -> PurePosixPath:
     parts = [
         part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..")
     ]
-    cleaned = [_UNSAFE.sub("_", part).lstrip(".") or "_" for part in parts]
+    cleaned = [_shortened(_UNSAFE.sub("_", part).lstrip(".") or "_") for part in parts]
     return PurePosixPath(*(cleaned[-3:] or ["_"]))
+
+
+def _shortened(name: str) -> str:
+    """A name that a disk can take; image and label keep the same stem."""
+    path = PurePosixPath(name)
+    suffix = path.suffix if len(path.suffix) <= 10 else ""
+    stem = name.removesuffix(suffix).encode()[:_LONGEST].decode(errors="ignore")
+    return stem + suffix
 
 
 def _write(file: Upload, target: Path) -> None:

@@ -26,7 +26,7 @@ def test_a_zip_keeps_its_name_and_is_written_once(workspace: Workspace) -> None:
     again = keep_upload(workspace, [Dropped("../My plate.ZIP", b"other", "id-1")])
 
     assert first == again
-    assert first.name == "My plate.ZIP"
+    assert first.name == "My plate.zip"
     assert first.parent.parent == workspace.uploads
     assert first.parent.name.startswith("upload-")
     assert first.stat().st_size == 15_000_000
@@ -64,6 +64,9 @@ def test_two_files_of_one_name_are_refused(workspace: Workspace) -> None:
         (".hidden", "hidden"),
         ("..", "_"),
         ("well<1>.tif", "well_1_.tif"),
+        ("plates/类器官_é.tif", "plates/类器官_é.tif"),
+        ("官" * 85 + ".png", "官" * 50 + ".png"),
+        ("a" * 140 + "." + "b" * 110, "a" * 140 + "." + "b" * 9),
     ],
 )
 def test_a_name_cannot_leave_its_folder(name: str, safe: str) -> None:
