@@ -7,6 +7,7 @@ bad line costs one box and not the file.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -146,6 +147,19 @@ def read_text(tree: FileTree, name: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return data.decode("latin-1")
+
+
+def no_number(texts: Iterable[str]) -> str | None:
+    """A sentence about the first of some texts that is no finite number; None if all are."""
+    odd = next((text for text in texts if not _is_finite(text)), None)
+    return None if odd is None else f"'{odd}' is not a number"
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def split_of_path(name: str) -> SplitName | None:

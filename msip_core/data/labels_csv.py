@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -18,6 +17,7 @@ from msip_core.data.labels import (
     ImageIndex,
     ImageLabels,
     LabelledObject,
+    no_number,
     read_text,
     split_of_path,
 )
@@ -65,14 +65,10 @@ class CsvReader:
         for line, name, texts in self.rows[image]:
             if not any(texts):
                 continue  # the image is labelled as empty
-            try:
-                x1, y1, x2, y2 = (float(text) for text in texts)
-            except ValueError:
-                labels.problems.append(f"row {line} left out: {', '.join(texts)} are not numbers")
+            if reason := no_number(texts):
+                labels.problems.append(f"row {line} left out: {reason}")
                 continue
-            if not all(map(math.isfinite, (x1, y1, x2, y2))):
-                labels.problems.append(f"row {line} left out: a coordinate is not finite")
-                continue
+            x1, y1, x2, y2 = map(float, texts)
             if self.sized:
                 x2, y2 = x1 + x2, y1 + y2
             box = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))

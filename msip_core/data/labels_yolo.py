@@ -6,7 +6,6 @@ anywhere under a stem that occurs once.
 
 from __future__ import annotations
 
-import math
 import posixpath
 import re
 from collections import defaultdict
@@ -23,6 +22,7 @@ from msip_core.data.labels import (
     ImageIndex,
     ImageLabels,
     LabelledObject,
+    no_number,
     read_text,
     split_of_path,
 )
@@ -100,15 +100,7 @@ def _reason(values: list[str]) -> str | None:
     """What is wrong with a line, in words that say what to look for; None if its form is right."""
     if len(values) < 5:
         return f"it has {len(values)} of the 5 values (class, centre x and y, width, height)"
-    odd = next((value for value in values if not _is_finite(value)), None)
-    return None if odd is None else f"'{odd}' is not a number"
-
-
-def _is_finite(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+    return no_number(values)
 
 
 def _outline(values: list[str]) -> NDArray[np.float64]:

@@ -54,8 +54,8 @@ from msip_core.pruning.search import search_units, settle_ratios
 from msip_core.pruning.stopwatch import (
     Stopwatch,
     finds_multiple,
-    layers_to_time,
     needs_milliseconds,
+    predicted,
 )
 from msip_core.pruning.surgery import channel_counts, prunable_groups
 from msip_core.workspace import Workspace
@@ -129,10 +129,10 @@ class PruneRun:
         """Measures milliseconds, if the run counts them; the table of layers is filled first."""
         if not needs_milliseconds(self.config):
             return None
-        if layers_to_time(self.config, budget, self.ctx.workspace.cache):
-            self.ctx.begin(LAYERS)
-        else:
+        if predicted(self.config, budget, self.ctx.workspace.cache):
             self.ctx.skip(LAYERS)
+        else:
+            self.ctx.begin(LAYERS)
         return Stopwatch(self.config, self.ctx, self.source, budget, progress=self.ctx.advance)
 
     # --- before the iterations ---------------------------------------------------

@@ -68,12 +68,6 @@ def finds_multiple(config: PruneConfig) -> bool:
     return config.goal[0] == "latency" and config.limits.round_to == "auto" and takes_channels
 
 
-def layers_to_time(config: PruneConfig, whole: Budget, cache: Path) -> int:
-    """How many single layers this computer has not timed yet, of those that a run must know."""
-    times = LayerTimes(cache, config.latency_format)
-    return len(times.lacks(whole.geometries().values()))
-
-
 def predicted(config: PruneConfig, whole: Budget, cache: Path) -> LatencyMeter | None:
     """Milliseconds up to a factor, where the run counts them and this computer has timed all layers
     that it must know; else None."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
@@ -14,7 +15,7 @@ from msip_core.language import t
 from msip_core.workspace import Workspace, atomic_path
 
 _PIECE = 4 * 1024 * 1024
-_UNSAFE = re.compile(r"[^\w. ()+=-]")  # letters of every script are safe
+_UNSAFE = re.compile(r"[^\w. ()+=-]")  # letters and digits of every script stay
 _LONGEST = 150  # bytes of a name without its suffix: disks take 255, temporary names are longer
 
 
@@ -84,9 +85,8 @@ def keep_upload(workspace: Workspace, files: Sequence[Upload]) -> Path:
 
 def safe_relative(name: str) -> PurePosixPath:
     """A browser's file name as a path that cannot leave its folder, at most three levels deep."""
-    parts = [
-        part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..")
-    ]
+    whole = PurePosixPath(unicodedata.normalize("NFC", name).replace("\\", "/"))
+    parts = [part for part in whole.parts if part not in ("/", "..")]
     cleaned = [_shortened(_UNSAFE.sub("_", part).lstrip(".") or "_") for part in parts]
     return PurePosixPath(*(cleaned[-3:] or ["_"]))
 

@@ -65,6 +65,7 @@ def test_two_files_of_one_name_are_refused(workspace: Workspace) -> None:
         ("..", "_"),
         ("well<1>.tif", "well_1_.tif"),
         ("plates/类器官_é.tif", "plates/类器官_é.tif"),
+        ("cafe\u0301.png", "caf\u00e9.png"),
         ("官" * 85 + ".png", "官" * 50 + ".png"),
         ("a" * 140 + "." + "b" * 110, "a" * 140 + "." + "b" * 9),
     ],
