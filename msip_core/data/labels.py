@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from msip_core.bounded import MAX_CHARACTERS
 from msip_core.data.archive import FileTree
 from msip_core.data.manifest import Problem, SplitName
 from msip_core.errors import DatasetError
@@ -138,8 +139,16 @@ def find_labels(tree: FileTree, images: Sequence[str]) -> tuple[LabelReader | No
     return best, notes if others else []
 
 
-def read_text(tree: FileTree, name: str) -> str:
-    """A text file in UTF-8 (with or without mark), UTF-16 with mark, or Latin-1."""
+def read_text(tree: FileTree, name: str, most: int = MAX_CHARACTERS) -> str:
+    """A text file in UTF-8 (with or without mark), UTF-16 with mark, or Latin-1.
+
+    Raises:
+        DatasetError: it cannot be read, or is larger than `most` bytes.
+    """
+    if tree.size(name) > most:
+        raise DatasetError(
+            f"{name} is larger than {most // 1024**2} MB: give labels in smaller files"
+        )
     data = tree.read(name)
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", errors="replace")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from msip_core.bounded import load_json
 from msip_core.data.archive import FileTree
 from msip_core.data.labels import (
     ImageIndex,
@@ -20,10 +20,10 @@ from msip_core.data.labels import (
 )
 from msip_core.data.manifest import Problem, SplitName
 from msip_core.data.outlines import in_mask_folder
-from msip_core.errors import DatasetError
+from msip_core.errors import InputError
 
 # The whole file is held in memory, at about ten times its size.
-MAX_BYTES = 256 * 1024**2
+MAX_BYTES = 64 * 1024**2
 
 
 @dataclass
@@ -47,7 +47,8 @@ class CocoReader:
         for name, annotation in self.annotations[image]:
             try:
                 labels.objects.append(_object(name, annotation))
-            except (ValueError, KeyError, TypeError, IndexError) as error:
+            # What supervision and NumPy raise on values of any kind.
+            except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
                 number = annotation.get("id", "?")
                 labels.problems.append(f"annotation {number} left out: {_reason(error)}")
         return labels
@@ -105,20 +106,30 @@ def _add(reader: CocoReader, tree: FileTree, name: str, index: ImageIndex) -> bo
         reader.orphans.append(Problem(file=name, what=what))
         return False
     try:
-        value = json.loads(read_text(tree, name))
-    except (json.JSONDecodeError, DatasetError, RecursionError) as error:
+        value = load_json(read_text(tree, name))
+    except InputError as error:
         reader.orphans.append(Problem(file=name, what=f"is not readable JSON ({error})"))
         return False
     if not _is_coco(value):
         return False
-    categories = {c["id"]: str(c["name"]) for c in value["categories"] if "id" in c and "name" in c}
-    for category in sorted(categories):
-        if categories[category] not in reader.classes:
+    categories = {
+        c["id"]: str(c["name"])
+        for c in _entries(reader, name, value, "categories")
+        if _is_id(c.get("id")) and "name" in c
+    }
+    listed = set(reader.classes)
+    for category in sorted(categories, key=_order_of_ids):
+        if categories[category] not in listed:
+            listed.add(categories[category])
             reader.classes.append(categories[category])
     images: dict[Any, str] = {}
     split = split_of_path(name)
-    for entry in value["images"]:
+    for entry in _entries(reader, name, value, "images"):
         reference = str(entry.get("file_name", ""))
+        if not _is_id(entry.get("id")):
+            what = f"lists '{reference}' without an id that is a number or a text: left out"
+            reader.orphans.append(Problem(file=name, what=what))
+            continue
         image = index.find(reference, name)
         if image is None:
             what = f"lists '{reference}', which is not there"
@@ -129,7 +140,8 @@ def _add(reader: CocoReader, tree: FileTree, name: str, index: ImageIndex) -> bo
         part = split_of_path(str(image).rpartition("/")[0]) or split
         if part:
             reader.splits.setdefault(image, part)
-    _distribute(reader, name, value["annotations"], images, categories)
+    annotations = _entries(reader, name, value, "annotations")
+    _distribute(reader, name, annotations, images, categories)
     return True
 
 
@@ -142,11 +154,14 @@ def _distribute(
 ) -> None:
     lost = 0
     for annotation in annotations:
-        image = images.get(annotation.get("image_id"))
+        number = annotation.get("image_id")
+        image = images.get(number) if _is_id(number) else None
         if image is None:
             lost += 1
             continue
         category = annotation.get("category_id")
+        if not _is_id(category):
+            category = "unknown"
         reader.annotations[image].append(
             (categories.get(category, f"class_{category}"), annotation)
         )
@@ -157,7 +172,28 @@ def _distribute(
 
 def _is_coco(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(value.get(key), list)
-        and all(isinstance(entry, dict) for entry in value[key][:100])
-        for key in ("images", "annotations", "categories")
+        isinstance(value.get(key), list) for key in ("images", "annotations", "categories")
     )
+
+
+def _entries(
+    reader: CocoReader, name: str, value: dict[str, Any], key: str
+) -> list[dict[str, Any]]:
+    """The entries of a list that are objects; how many others there are is named."""
+    found = [entry for entry in value[key] if isinstance(entry, dict)]
+    if odd := len(value[key]) - len(found):
+        reader.orphans.append(
+            Problem(file=name, what=f"entries of '{key}' that are no objects: {odd}")
+        )
+    return found
+
+
+def _is_id(value: Any) -> bool:
+    """Ids are numbers or texts; others cannot be looked up."""
+    return isinstance(value, int | float | str) and not isinstance(value, bool)
+
+
+def _order_of_ids(value: float | str) -> tuple[bool, float, str]:
+    """Numbers first, by size; then texts."""
+    is_text = isinstance(value, str)
+    return (is_text, 0.0, str(value)) if isinstance(value, str) else (is_text, value, "")

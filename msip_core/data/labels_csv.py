@@ -7,11 +7,11 @@ numbers says that the image is empty.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import chain
 
+from msip_core.bounded import UnreadableError, read_csv
 from msip_core.data.archive import FileTree
 from msip_core.data.labels import (
     ImageIndex,
@@ -22,7 +22,7 @@ from msip_core.data.labels import (
     split_of_path,
 )
 from msip_core.data.manifest import Problem, SplitName
-from msip_core.errors import DatasetError
+from msip_core.errors import InputError
 
 _COLUMNS = {
     "image": ("image", "filename", "file", "filepath", "path", "imagepath", "imagename", "img",
@@ -84,7 +84,7 @@ def find_csv(tree: FileTree, index: ImageIndex) -> CsvReader | None:
         if name.lower().endswith((".csv", ".tsv")):
             try:
                 found = _add(reader, read_text(tree, name), name, index) or found
-            except (csv.Error, DatasetError) as error:
+            except InputError as error:
                 reader.orphans.append(Problem(file=name, what=f"is not readable ({error})"))
     reader.rows = dict(reader.rows)
     return reader if found else None
@@ -92,30 +92,22 @@ def find_csv(tree: FileTree, index: ImageIndex) -> CsvReader | None:
 
 def _add(reader: CsvReader, text: str, name: str, index: ImageIndex) -> bool:
     delimiter = max(",;\t", key=text[:10_000].count)
-    rows = list(csv.reader(io.StringIO(text), delimiter=delimiter))
-    columns = _columns(rows)
+    rows = read_csv(text, delimiter)
+    number, first = next(rows, (0, []))
+    columns = _columns(first)
     if columns is None:
         return False
-    header = columns is not _BARE
+    if columns is _BARE:
+        rows = chain([(number, first)], rows)
     reader.sized = "width" in columns
-    places = ("x", "y", "width", "height") if reader.sized else ("x1", "y1", "x2", "y2")
-    split = split_of_path(name)
     missing: set[str] = set()
-    for line, row in enumerate(rows[header:], 1 + header):
-        cells = [cell.strip() for cell in row] + [""] * (1 + max(columns.values()) - len(row))
-        reference = cells[columns["image"]]
-        if not reference:
-            continue
-        image = index.find(reference, name)
-        if image is None:
-            missing.add(reference)
-            continue
-        label = cells[columns["class"]] if "class" in columns else ""
-        x1, y1, x2, y2 = (cells[columns[place]] for place in places)
-        reader.rows[image].append((line, label or NAMELESS, (x1, y1, x2, y2)))
-        part = split_of_path(image.rpartition("/")[0]) or split
-        if part:
-            reader.splits.setdefault(image, part)
+    try:
+        for line, row in rows:
+            reference = _add_row(reader, name, index, columns, (line, row))
+            if reference is not None:
+                missing.add(reference)
+    except UnreadableError as error:  # rows before the fault are good
+        reader.orphans.append(Problem(file=name, what=f"was read up to a fault: {error}"))
     reader.orphans += [
         Problem(file=name, what=f"lists '{reference}', which is not there")
         for reference in sorted(missing)
@@ -123,11 +115,34 @@ def _add(reader: CsvReader, text: str, name: str, index: ImageIndex) -> bool:
     return True
 
 
-def _columns(rows: list[list[str]]) -> dict[str, int] | None:
-    """Column number per meaning, or None if these are not boxes."""
-    first = next((row for row in rows if any(cell.strip() for cell in row)), None)
-    if first is None:
+def _add_row(
+    reader: CsvReader,
+    name: str,
+    index: ImageIndex,
+    columns: dict[str, int],
+    numbered: tuple[int, list[str]],
+) -> str | None:
+    """Take one row in; the reference of its image if there is no such image."""
+    line, row = numbered
+    cells = [cell.strip() for cell in row] + [""] * (1 + max(columns.values()) - len(row))
+    reference = cells[columns["image"]]
+    if not reference:
         return None
+    image = index.find(reference, name)
+    if image is None:
+        return reference
+    label = cells[columns["class"]] if "class" in columns else ""
+    places = ("x", "y", "width", "height") if reader.sized else ("x1", "y1", "x2", "y2")
+    x1, y1, x2, y2 = (cells[columns[place]] for place in places)
+    reader.rows[image].append((line, label or NAMELESS, (x1, y1, x2, y2)))
+    part = split_of_path(image.rpartition("/")[0]) or split_of_path(name)
+    if part:
+        reader.splits.setdefault(image, part)
+    return None
+
+
+def _columns(first: list[str]) -> dict[str, int] | None:
+    """Column number per meaning by the first filled row, or None if these are not boxes."""
     words = ["".join(c for c in cell.lower() if c.isalnum()) for cell in first]
     columns = {
         key: next(words.index(word) for word in known if word in words)

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from msip_core.bounded import UnreadableError, load_xml
 from msip_core.data.archive import FileTree
 from msip_core.data.labels import (
     ImageIndex,
@@ -43,7 +44,8 @@ class VocReader:
         for number, element in enumerate(root.findall("object"), 1):
             try:
                 labels.objects.append(_object(element))
-            except ValueError as error:
+            # What supervision and NumPy raise on texts of any kind.
+            except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
                 labels.problems.append(f"object {number} left out: {error}")
         return labels
 
@@ -85,7 +87,7 @@ def find_voc(tree: FileTree, index: ImageIndex) -> VocReader | None:
             reader.files[image] = name
     if not reader.files and not reader.orphans:
         return None
-    reader.splits = _splits(tree, index)
+    reader.splits = _splits(tree, index, reader.notes)
     return reader
 
 
@@ -96,23 +98,24 @@ def _image_of(root: ElementTree.Element, name: str, index: ImageIndex) -> str | 
 
 
 def _parse(tree: FileTree, name: str) -> ElementTree.Element:
-    text = read_text(tree, name)
-    # ElementTree expands entities, and nested ones grow without bound; labels never have any.
-    if "<!ENTITY" in text:
-        raise DatasetError("declares XML entities, which label files never need; left out")
     try:
-        return ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
-        raise DatasetError(f"is not readable XML ({error})") from error
+        return load_xml(read_text(tree, name))
+    except UnreadableError as error:
+        raise DatasetError(f"is not readable XML ({error}); left out") from error
 
 
-def _splits(tree: FileTree, index: ImageIndex) -> dict[str, SplitName]:
+def _splits(tree: FileTree, index: ImageIndex, notes: list[str]) -> dict[str, SplitName]:
     splits: dict[str, SplitName] = {}
     for name in tree.names:
         path = PurePosixPath(name)
         part = split_of_path(path.name)
         if path.suffix == ".txt" and part and "ImageSets" in path.parts and "_" not in path.stem:
-            for line in read_text(tree, name).split():
+            try:
+                listed = read_text(tree, name).split()
+            except DatasetError as error:
+                notes.append(f"The list {name} could not be read ({error}).")
+                continue
+            for line in listed:
                 image = index.find(line, name)
                 if image:
                     splits.setdefault(image, part)

@@ -14,9 +14,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from msip_core.bounded import load_yaml
 from msip_core.data.archive import FileTree
 from msip_core.data.labels import (
     ImageIndex,
@@ -27,7 +27,7 @@ from msip_core.data.labels import (
     split_of_path,
 )
 from msip_core.data.manifest import Problem, SplitName
-from msip_core.errors import DatasetError
+from msip_core.errors import DatasetError, InputError
 
 _LISTS = (
     "classes.txt",
@@ -37,6 +37,10 @@ _LISTS = (
     "_darknet.labels",
     "predefined_classes.txt",
 )
+# Bounds the time that one label file takes; dense fields have some thousands.
+MAX_OBJECTS = 20_000
+MAX_BYTES = 32 * 1024**2
+_LOOKED_AT = 1_000_000  # characters that tell whether a text is a label
 DRAWN = "drawn by computer"
 _LINE = re.compile(r"\s*\d+(?:\.0*)?(?:e[+-]?0+)?(?:\s+[-+]?[\d.]+(?:e[-+]?\d+)?){4,}\s*", re.I)
 
@@ -60,17 +64,17 @@ class YoloReader:
         return set(self.files)
 
     def read(self, image: str, width: float, height: float) -> ImageLabels:
-        lines = [line.split() for line in read_text(self.tree, self.files[image]).splitlines()]
+        lines = [line.split() for line in _lines_of(self.tree, self.files[image])]
         if self.pose_values:
             lines = [v[:5] if len(v) == 5 + self.pose_values else v for v in lines]
         labels = ImageLabels()
         try:
             labels.objects = self._objects([values for values in lines if values], width, height)
-        except ValueError:  # look at each line alone: one bad line costs one box
+        except (ValueError, ArithmeticError):  # look at each line alone: one bad line costs one box
             for number, values in enumerate(lines, 1):
                 try:
                     labels.objects += self._objects([values] if values else [], width, height)
-                except ValueError as error:
+                except (ValueError, ArithmeticError) as error:
                     reason = _reason(values) or str(error)
                     labels.problems.append(f"label line {number} left out: {reason}")
         return labels
@@ -96,6 +100,17 @@ class YoloReader:
         return self.classes[index] if 0 <= index < len(self.classes) else f"class_{index}"
 
 
+def _lines_of(tree: FileTree, name: str) -> list[str]:
+    """The lines of a label file, which has one for each object."""
+    lines = read_text(tree, name, MAX_BYTES).splitlines()
+    if len(lines) > MAX_OBJECTS:
+        raise DatasetError(
+            f"its label {name} has {len(lines):,} lines, and no image has that many objects (up to "
+            f"{MAX_OBJECTS:,} are read): check that it belongs to this image"
+        )
+    return lines
+
+
 def _reason(values: list[str]) -> str | None:
     """What is wrong with a line, in words that say what to look for; None if its form is right."""
     if len(values) < 5:
@@ -118,7 +133,7 @@ def find_yolo(tree: FileTree, index: ImageIndex) -> YoloReader | None:
     files, lost = _pair(index, texts)
     notes: list[str] = []
     config = _read_config(tree, notes)
-    splits = _splits(tree, config, index)
+    splits = _splits(tree, config, index, notes)
     orphans = [
         Problem(file=name, what="label without an image of that name")
         for name in lost
@@ -159,18 +174,19 @@ def _pair(index: ImageIndex, texts: list[str]) -> tuple[dict[str, str], list[str
 
 
 def _first_lines(tree: FileTree, name: str) -> list[str] | None:
-    if tree.size(name) > 64 * 1024**2:
+    if tree.size(name) > 2 * MAX_BYTES:
         return None
     try:
-        return [line for line in read_text(tree, name).splitlines() if line.strip()][:5]
+        start = read_text(tree, name)[:_LOOKED_AT]
+        return [line for line in start.splitlines() if line.strip()][:5]
     except DatasetError:
         return None
 
 
 def _may_be_labels(tree: FileTree, name: str) -> bool:
-    """A paired text file is a label unless it is plainly prose; bad lines are named later."""
+    """A paired text file is a label unless it is plainly prose; what is wrong is named later."""
     lines = _first_lines(tree, name)
-    return lines is not None and (not lines or any(line.strip()[0].isdigit() for line in lines))
+    return not lines or any(line.strip()[0].isdigit() for line in lines)
 
 
 def _looks_like_labels(tree: FileTree, name: str) -> bool:
@@ -187,9 +203,10 @@ def _read_config(tree: FileTree, notes: list[str]) -> dict[str, Any]:
     names = [n for n in tree.names if n.lower().endswith((".yaml", ".yml"))]
     for name in sorted(names, key=lambda n: (n.count("/"), n)):
         try:
-            config = yaml.safe_load(read_text(tree, name))
-        except (yaml.YAMLError, DatasetError) as error:
-            notes.append(f"{name} could not be read ({str(error).splitlines()[0]}).")
+            # As text: a class may be called `no`, and an odd value elsewhere costs no names.
+            config = load_yaml(read_text(tree, name), as_text=True)
+        except InputError as error:
+            notes.append(f"{name} could not be read ({error}).")
             continue
         if isinstance(config, dict) and ("names" in config or "nc" in config):
             config["__folder__"] = str(PurePosixPath(name).parent)
@@ -198,19 +215,15 @@ def _read_config(tree: FileTree, notes: list[str]) -> dict[str, Any]:
 
 
 def _class_names(tree: FileTree, config: dict[str, Any], notes: list[str]) -> list[str]:
-    names = config.get("names")
-    values = list(names.values()) if isinstance(names, dict) else names
-    # Only plain names: nested aliases of a hostile YAML grow without bound when printed.
-    if isinstance(values, list) and not all(isinstance(v, (str, int, float)) for v in values):
-        names = None
-    if isinstance(names, list):
-        return [str(name) for name in names]
-    if isinstance(names, dict) and all(str(key).isdigit() for key in names):
-        numbered = {int(key): str(name) for key, name in names.items()}
-        return [numbered.get(i, f"class_{i}") for i in range(max(numbered, default=-1) + 1)]
+    if names := _names_in_config(config.get("names"), notes):
+        return names
     for name in sorted(tree.names, key=lambda n: (n.count("/"), n)):
         if PurePosixPath(name).name.lower() in _LISTS:
-            lines = [line.strip() for line in read_text(tree, name).splitlines()]
+            try:
+                lines = [line.strip() for line in read_text(tree, name).splitlines()]
+            except DatasetError as error:
+                notes.append(f"The class names in {name} could not be read ({error}).")
+                continue
             return [line for line in lines if line]
     notes.append(
         "No data.yaml or classes.txt names the classes: they are called class_0, class_1, ...; "
@@ -219,15 +232,37 @@ def _class_names(tree: FileTree, config: dict[str, Any], notes: list[str]) -> li
     return []
 
 
+def _names_in_config(names: Any, notes: list[str]) -> list[str]:
+    """`[a, b]` or `{0: a, 1: b}`; [] for anything else."""
+    if isinstance(names, list):
+        return names if all(isinstance(name, str) for name in names) else []
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        return []
+    # Digits of other scripts count as digits for str.isdigit, and int() takes some of them.
+    numbered = {int(key): name for key, name in names.items() if re.fullmatch("[0-9]{1,5}", key)}
+    if odd := [key for key in names if not re.fullmatch("[0-9]{1,5}", key)]:
+        notes.append(
+            f"The class numbers of data.yaml are whole numbers from 0 to 99999; these are not, and "
+            f"were left out: {', '.join(key[:40] for key in odd[:5])}."
+        )
+    return [numbered.get(i, f"class_{i}") for i in range(max(numbered, default=-1) + 1)]
+
+
 def _pose_values(config: dict[str, Any]) -> int:
     shape = config.get("kpt_shape")
-    numbers = isinstance(shape, list) and len(shape) == 2 and all(isinstance(n, int) for n in shape)
-    return shape[0] * shape[1] if numbers and isinstance(shape, list) else 0
+    if not isinstance(shape, list) or len(shape) != 2:
+        return 0
+    if not all(isinstance(n, str) and re.fullmatch("[0-9]{1,4}", n) for n in shape):
+        return 0
+    return int(shape[0]) * int(shape[1])
 
 
-def _splits(tree: FileTree, config: dict[str, Any], index: ImageIndex) -> dict[str, SplitName]:
+def _splits(
+    tree: FileTree, config: dict[str, Any], index: ImageIndex, notes: list[str]
+) -> dict[str, SplitName]:
     """The part of each image, by data.yaml's own folders and lists, else by folder names."""
     splits: dict[str, SplitName] = {}
+    config = {key: value for key, value in config.items() if value not in ("", "~", "null")}
     folder = str(config.get("__folder__", "."))
     base = str(config.get("path") or "")
     keys: tuple[tuple[str, SplitName], ...] = (
@@ -235,12 +270,12 @@ def _splits(tree: FileTree, config: dict[str, Any], index: ImageIndex) -> dict[s
     )  # fmt: skip
     for key, split in keys:
         places = config.get(key) or []
-        for place in [places] if isinstance(places, str) else places:
+        for place in [places] if isinstance(places, str) else dict.fromkeys(map(str, places)):
             # Roboflow writes "../train/images" where it means "train/images".
             for top in (folder, posixpath.join(folder, base)):
                 path = posixpath.normpath(posixpath.join(top, str(place).lstrip("/")))
                 path = re.sub(r"^(\.\./)+", "", path)
-                for image in _images_at(tree, path, index):
+                for image in _images_at(tree, path, index, notes):
                     splits.setdefault(image, split)
     for image in index.images:
         guess = split_of_path(str(PurePosixPath(image).parent))
@@ -249,11 +284,15 @@ def _splits(tree: FileTree, config: dict[str, Any], index: ImageIndex) -> dict[s
     return splits
 
 
-def _images_at(tree: FileTree, path: str, index: ImageIndex) -> list[str]:
+def _images_at(tree: FileTree, path: str, index: ImageIndex, notes: list[str]) -> list[str]:
     if path.endswith(".txt"):
         if path not in tree.names:
             return []
-        lines = [line.strip() for line in read_text(tree, path).splitlines() if line.strip()]
+        try:
+            lines = [line.strip() for line in read_text(tree, path).splitlines() if line.strip()]
+        except DatasetError as error:
+            notes.append(f"The list {path} could not be read ({error}).")
+            return []
         return [image for line in lines if (image := index.find(line, path))]
     prefix = path.rstrip("/") + "/"
     return [image for image in index.images if image.startswith(prefix)]

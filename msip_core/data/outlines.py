@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -12,11 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from msip_core.bounded import load_json
 from msip_core.boxes import iou_matrix
 from msip_core.data.archive import FileTree
 from msip_core.data.labels import LabelledObject
 from msip_core.data.micrographs import SUFFIXES, decode
-from msip_core.errors import DatasetError
+from msip_core.errors import InputError
 
 _FOLDERS = ("masks", "mask", "segmentation", "segmentations", "segmentationobject", "outlines")
 # An instance of a mask belongs to the box that it fills: below this overlap, to none.
@@ -55,7 +55,10 @@ class MaskIndex:
             if name.endswith(".json"):
                 return _from_json(self._tree.read(name), objects), None
             return _from_instances(self._tree.read(name), name, objects, size)
-        except (DatasetError, ValueError, KeyError, TypeError) as error:
+        # A mask of any make: what JSON, NumPy and OpenCV raise on it.
+        except (
+            InputError, ValueError, LookupError, TypeError, ArithmeticError, cv2.error,
+        ) as error:  # fmt: skip
             return list(objects), f"its mask {name} was not used ({error})"
 
     def _mask_of(self, image: str) -> str | None:
@@ -76,8 +79,12 @@ def in_mask_folder(name: str) -> bool:
 
 def _from_json(data: bytes, objects: Sequence[LabelledObject]) -> list[LabelledObject]:
     """Our own format, in the order of the boxes."""
-    value: dict[str, Any] = json.loads(data)
+    value: Any = load_json(data)
+    if not isinstance(value, dict) or not isinstance(value.get("outlines"), list):
+        raise ValueError("it holds no list 'outlines'")
     outlines, crypts = value["outlines"], value.get("crypts")
+    if crypts is not None and (not isinstance(crypts, list) or len(crypts) != len(outlines)):
+        raise ValueError("its 'crypts' are not one list for each outline")
     if len(outlines) != len(objects):
         raise ValueError(f"{len(outlines)} outlines for {len(objects)} boxes")
     full = []
@@ -88,7 +95,10 @@ def _from_json(data: bytes, objects: Sequence[LabelledObject]) -> list[LabelledO
 
 
 def _points(points: list[list[float]]) -> NDArray[np.float64]:
-    return np.array(points, dtype=np.float64).reshape(-1, 2)
+    found = np.array(points, dtype=np.float64).reshape(-1, 2)
+    if not np.isfinite(found).all():
+        raise ValueError("a point is not two finite numbers")
+    return found
 
 
 def _from_instances(
