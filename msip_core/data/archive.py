@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from msip_core import confined
 from msip_core.data.manifest import Problem
 from msip_core.errors import DatasetError, NotFoundError
 
@@ -104,6 +105,7 @@ class _Folder:
             return 0  # gone meanwhile; `read` says so
 
     def read(self, name: str) -> bytes:
+        confined.at_hand(name)
         path = self.root / name
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
@@ -171,6 +173,7 @@ class _Zip:
         return self.entries[name].file_size
 
     def read(self, name: str) -> bytes:
+        confined.at_hand(name)
         try:
             # zipfile stops at the declared size and checks the CRC, so the bounds that were
             # checked on the directory hold for the content too.

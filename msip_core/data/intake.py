@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
+from msip_core import confined
 from msip_core.config import ImageRecipe, ImportConfig
 from msip_core.data.archive import FileTree
 from msip_core.data.enhance import apply_recipe, needs_scaling
@@ -83,7 +84,7 @@ class Intake:
 
     def take_all(self, images: list[str], progress: Callable[[float, str], None]) -> None:
         """Bring in every image; bad ones are named and the others go on."""
-        for number, name in enumerate(images):
+        for number, name in enumerate(confined.one_by_one(images)):
             progress(number / len(images), f"Image {number + 1} of {len(images)}")
             try:
                 self._take(name)
@@ -110,6 +111,7 @@ class Intake:
                 )
         self._pixels_seen[digest] = name
         objects, warning = self.masks.outlines(name, labels.objects, (height, width))
+        confined.at_hand(name)  # the last file read was its label or mask
         self.repaired += [Problem(file=name, what=what) for what in labels.problems]
         if warning:
             self.repaired.append(Problem(file=name, what=warning))

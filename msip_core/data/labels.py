@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from msip_core import confined
 from msip_core.bounded import MAX_CHARACTERS
 from msip_core.data.archive import FileTree
 from msip_core.data.manifest import Problem, SplitName
@@ -189,6 +190,7 @@ def count_classes(reader: LabelReader) -> tuple[dict[str, int], list[Problem]]:
     problems: list[Problem] = []
     for image in sorted(reader.labelled):
         try:
+            confined.at_hand(image)
             labels = reader.read(image, 1.0, 1.0)
         except DatasetError as error:
             problems.append(Problem(file=image, what=error.message))
