@@ -190,7 +190,7 @@ class _Zip:
 
 
 def _zip_tree(archive: zipfile.ZipFile, path: Path) -> _Zip:
-    infos = [info for info in archive.infolist() if not info.is_dir()]
+    infos = [info for info in archive.infolist() if not info.filename.endswith("/")]
     if len(infos) > MAX_FILES:
         raise DatasetError(f"{path.name} holds more than {MAX_FILES:,} files.")
     total = sum(info.file_size for info in infos)

@@ -7,6 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
+
+import re2
 
 from msip_core.errors import ConfigError
 
@@ -93,12 +96,7 @@ def find_groups(sources: Sequence[str], pattern: str | None = None) -> Grouping:
 
 
 def _by_pattern(sources: Sequence[str], pattern: str) -> Grouping:
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise ConfigError(
-            f"The group pattern '{pattern}' is not a regular expression ({error})."
-        ) from error
+    compiled = _compile(pattern)
     if compiled.groups < 1:
         raise ConfigError(
             f"The group pattern '{pattern}' needs one pair of brackets around the part that names "
@@ -113,6 +111,27 @@ def _by_pattern(sources: Sequence[str], pattern: str) -> Grouping:
     note = f"The group pattern matches {len(sources) - lone} of {len(sources)} names; "
     notes = (note + "the others are groups of their own.",) if lone else ()
     return Grouping(groups, sentence, notes)
+
+
+def _compile(pattern: str) -> Any:
+    """The pattern for RE2, whose time grows with the length of a name and not exponentially."""
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(pattern, options=options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else ""
+        text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+        try:
+            re.compile(pattern)
+        except (re.error, RecursionError, OverflowError):
+            what = f"is not a regular expression ({text})"
+        else:
+            what = (
+                f"uses what group patterns do not have ({text}): write it without looking ahead or "
+                "behind ('(?=', '(?!', '(?<') and without '\\1'"
+            )
+        raise ConfigError(f"The group pattern '{pattern[:100]}' {what}.") from error
 
 
 def _by_names(sources: Sequence[str]) -> Grouping:
