@@ -7,10 +7,14 @@ whatever the library below would have raised.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
+import re
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -20,6 +24,8 @@ from msip_core.errors import InputError
 
 # Text of labels and plans. A million boxes of COCO are about 150 MB.
 MAX_CHARACTERS = 160 * 1024**2
+MAX_SETTINGS_BYTES = 4 * 1024**2
+MAX_WORD = 4096
 # Parsed by Python objects of about 100 bytes each.
 MAX_YAML_CHARACTERS = 4 * 1024**2
 MAX_YAML_VALUES = 200_000
@@ -35,6 +41,47 @@ class UnreadableError(InputError):
     """A text is not what its format asks for, or larger than it may be; the reason in words."""
 
 
+def read_text_file(path: Path, most: int = MAX_SETTINGS_BYTES) -> str:
+    """The text of a file that a person named: UTF-8 with or without mark, or UTF-16 with mark.
+
+    Raises:
+        UnreadableError: not there, a folder or a device, too large, or not text.
+    """
+    try:
+        path = path.expanduser()
+        kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
+            raise UnreadableError("it is a folder: name a file")
+        if not stat.S_ISREG(kind):
+            raise UnreadableError("it is a device or a pipe, not a file")
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from error
+    except (ValueError, RuntimeError) as error:  # a name that no file can have; no such home
+        raise UnreadableError(_first_line(error)) from error
+    if len(data) > most:
+        raise UnreadableError(f"it is larger than {most / 1024**2:g} MB")
+    encoding = "utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise UnreadableError(f"it is not text in UTF-8 (byte {error.start})") from error
+
+
+def plain_text(text: str) -> str:
+    """`text`, unless it holds what no name, table or database can: NUL or half a character.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):
+        raise ValueError("it holds characters that are no text (NUL, or half a character)")
+    if len(text) > MAX_WORD:
+        raise ValueError(f"it is longer than {MAX_WORD} characters")
+    return text
+
+
 def load_json(text: str | bytes) -> Any:
     """The value of a JSON text.
 
@@ -48,7 +95,8 @@ def load_json(text: str | bytes) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode(json.detect_encoding(text))
-        return json.loads(text.removeprefix("\ufeff"), parse_int=_whole_number)
+        value = json.loads(text.removeprefix("\ufeff"), parse_int=_whole_number)
+        return _without_halves(value) if _HALF.search(text) else value
     except RecursionError as error:
         raise UnreadableError("it is nested too deeply") from error
     except ValueError as error:  # what JSON and its encoding raise
@@ -130,6 +178,14 @@ def read_csv(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 # --- JSON ---------------------------------------------------------------------
+
+
+# Half a character as JSON may spell it: no file, table or database takes the string.
+_HALF = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+
+
+def _without_halves(value: Any) -> Any:
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def _whole_number(digits: str) -> int | float:

@@ -5,13 +5,13 @@ A run is one of these configs in and a stream of events (msip_core.events) out.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
+from msip_core.bounded import UnreadableError, load_json, plain_text, read_text_file
 from msip_core.errors import ConfigError
 from msip_core.measures import MeasureOptions
 from msip_core.recipes import RECIPES, Frozen, TrainingRecipe
@@ -75,6 +75,10 @@ class ImportConfig(Frozen):
 
 # --- runs -------------------------------------------------------------------
 
+# Words that become names, ids and paths.
+Word = Annotated[str, AfterValidator(plain_text)]
+MAX_SEED = 2**32 - 1  # what NumPy takes
+
 BATCHES = (1, 2, 4, 8, 16, 32, 64)  # that the pages offer; any number can be typed
 
 
@@ -88,13 +92,13 @@ class RunBase(Frozen):
         precision: of training; "auto" takes bfloat16 where the device multiplies in it.
     """
 
-    name: str = ""
-    dataset: str
+    name: Word = ""
+    dataset: Word
     imgsz: int = Field(default=640, ge=32, le=4096, multiple_of=32)
     batch: int = Field(default=16, ge=1, le=1024)
     workers: int = Field(default=0, ge=0, le=64, description="data-loading processes")
-    device: str = "auto"
-    seed: int = Field(default=0, ge=0)
+    device: Word = "auto"
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
     precision: Precision = "auto"
     measure: MeasureOptions | None = Field(
         default=None, description="what a study measures of the finished model"
@@ -110,7 +114,7 @@ class TrainConfig(RunBase):
     """
 
     kind: Literal["train"] = "train"
-    weights: str
+    weights: Word
     recipe: TrainingRecipe = RECIPES["quick-baseline"]
     pretrain: TrainingRecipe | None = None
 
@@ -323,15 +327,15 @@ class PruneConfig(RunBase):
     """
 
     kind: Literal["prune"] = "prune"
-    model: str
-    method: str = "msip"
-    allocation: str | None = None
-    granularity: str = "channels"
+    model: Word
+    method: Word = "msip"
+    allocation: Word | None = None
+    granularity: Word = "channels"
     modules: tuple[ModuleType, ...] = Field(default=("C2f",), min_length=1)
     blocks: int = Field(default=2, ge=1, le=100)
     block_score: Literal["map50", "gamma", "cosine"] = "map50"
     layerdrop_rule: Literal["every-other", "score"] = "every-other"
-    recovery: str = "finetune"
+    recovery: Word = "finetune"
     msip: MsipOptions = MsipOptions()
     limits: AllocationOptions = AllocationOptions()
     search: SearchOptions = SearchOptions()
@@ -401,6 +405,21 @@ def parse_run_config(value: dict[str, Any]) -> TrainConfig | PruneConfig:
         raise ConfigError(explain(error)) from error
 
 
+def read_run_config(path: Path) -> TrainConfig | PruneConfig:
+    """The settings in a config.json, checked.
+
+    Raises:
+        ConfigError: it cannot be read, is no JSON, or holds a setting that no run can have.
+    """
+    try:
+        value = load_json(read_text_file(path))
+    except UnreadableError as error:
+        raise ConfigError(f"The settings in {path} cannot be read: {error}.") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} holds no settings: give the config.json of a run.")
+    return parse_run_config(value)
+
+
 def with_settings(
     config: TrainConfig | PruneConfig, changes: Sequence[str]
 ) -> TrainConfig | PruneConfig:
@@ -416,7 +435,7 @@ def with_settings(
         name, sign, text = change.partition("=")
         if not sign:
             raise ConfigError(
-                f"'{change}' is no setting: write its name, '=' and a value, such as "
+                f"'{_short(change)}' is no setting: write its name, '=' and a value, such as "
                 "msip.fusion=pool."
             )
         *path, last = name.strip().split(".")
@@ -425,7 +444,8 @@ def with_settings(
             place = place.get(part) if isinstance(place, dict) else None
         if not isinstance(place, dict) or last not in place:
             raise ConfigError(
-                f"There is no setting '{name}': `runs show` lists all settings of a run by name."
+                f"There is no setting '{_short(name)}': `runs show` lists all settings of a run by "
+                "name."
             )
         place[last] = _read(text)
     return parse_run_config(value)
@@ -440,32 +460,57 @@ def read_settings(changes: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for change in changes:
         name, sign, text = change.partition("=")
-        if not sign or not name.strip():
-            raise ConfigError(
-                f"'{change}' is no setting: write its name, '=' and a value, such as method=l2."
-            )
         *path, last = name.strip().split(".")
-        place = found
+        if not sign or not all((*path, last)) or len(path) > _DEEPEST:
+            raise ConfigError(
+                f"'{_short(change)}' is no setting: write its name, '=' and a value, such as "
+                "method=l2."
+            )
+        place: Any = found
         for part in path:
             place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"'{_short(name)}' lies in a setting that was given a value.")
         place[last] = _read(text)
     return found
 
 
 def _read(text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError:
+        return load_json(text)
+    except UnreadableError:
         return text
 
 
 def explain(error: ValidationError) -> str:
     """Turn pydantic's report into one sentence that names each setting, value and limit."""
     parts = []
-    for item in error.errors():
+    for item in error.errors()[:_MOST_NAMED]:
         place = ".".join(str(p) for p in item["loc"] if p not in ("train", "prune")) or "settings"
-        parts.append(f"{place}: {item['msg']} (got {item.get('input')!r})")
+        parts.append(f"{_short(place)}: {_short(item['msg'], 300)} (got {_got(item.get('input'))})")
+    if error.error_count() > _MOST_NAMED:
+        parts.append(f"and {error.error_count() - _MOST_NAMED} more")
     return "These settings cannot be used: " + "; ".join(parts) + "."
+
+
+_MOST_NAMED = 8
+_DEEPEST = 5  # names in a setting's name
+
+
+def _got(value: Any) -> str:
+    """A value that was given, as a person recognises it."""
+    if isinstance(value, dict | list | tuple) and len(value) > _MOST_NAMED:
+        return f"{len(value)} values"
+    try:
+        return _short(repr(value))
+    except (RecursionError, ValueError):  # too deep, or a number of thousands of digits
+        return f"a value of type {type(value).__name__}"
+
+
+def _short(text: str, most: int = 80) -> str:
+    """One line of what was given, however long it was."""
+    line = " ".join(text.split()) or text.strip()
+    return line if len(line) <= most else f"{line[:most]}…"
 
 
 # --- presets ------------------------------------------------------------------

@@ -48,6 +48,13 @@ def test_numbers_of_json_beyond_any_measure_are_infinite_and_not_an_error() -> N
     assert math.isinf(found["y"])
 
 
+def test_half_a_character_in_json_becomes_one_that_can_be_written() -> None:
+    found = load_json('{"name": "a\\ud83d", "whole": "\\ud83d\\ude00", "n": [1, NaN]}')
+    assert found["name"].encode() == b"a?"
+    assert found["whole"] == "\U0001f600"
+    assert math.isnan(found["n"][1])
+
+
 def test_json_is_read_in_the_encodings_that_programs_write() -> None:
     for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"):
         assert load_json('{"a": "µ"}'.encode(encoding)) == {"a": "µ"}

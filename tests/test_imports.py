@@ -13,8 +13,8 @@ from tests.fresh import ROOT, run_fresh
 CORE = ROOT / "msip_core"
 LIGHT = (
     "catalog", "combinations", "config", "events", "models", "boxes", "settings", "workspace",
-    "errors", "language", "recipes", "measures", "matches", "pairs", "doctor", "demo", "data",
-    "runs", "views", "studies", "cli",
+    "errors", "language", "bounded", "confined", "spreadsheet", "recipes", "measures", "matches",
+    "pairs", "doctor", "demo", "data", "runs", "views", "studies", "cli",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
 HEAVY_PACKAGES = (
@@ -46,6 +46,9 @@ BASE = {
     "models",
     "boxes",
     "language",
+    "bounded",
+    "confined",
+    "spreadsheet",
 }
 MAY = {
     "data": {"data", "runs"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -41,7 +42,7 @@ def model_source(workspace: Workspace, words: str) -> Json:
         return {"model": str(path)}
     run, slash, step = words.partition("/")
     if slash:
-        if not step.isdigit():
+        if not re.fullmatch("[0-9]{1,6}", step):  # digits of other scripts are no numbers here
             raise ConfigError(f"'{words}' is no RUN/STEP: the step must be a number.")
         return {"run": run, "iteration": int(step)}
     return {"model": open_card(workspace, words).id}

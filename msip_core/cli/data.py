@@ -10,7 +10,7 @@ import typer
 
 from msip_core.cli.console import ProgressLines, table
 from msip_core.cli.verbs import Answer, Session, verb
-from msip_core.config import ImageRecipe, ImportConfig, SplitConfig
+from msip_core.config import MAX_SEED, ImageRecipe, ImportConfig, SplitConfig
 from msip_core.data.dataset import Dataset, list_datasets, open_dataset
 from msip_core.data.manifest import Problem
 from msip_core.errors import ConfigError
@@ -63,7 +63,7 @@ def import_(
     clahe: Annotated[bool, typer.Option(help="Adaptive histogram equalisation.")] = False,
     test_fraction: Annotated[float, typer.Option(help="Share of images kept for the test.")] = 0.2,
     val_fraction: Annotated[float, typer.Option(help="Share of train kept for validation.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the split.")] = 0,
     group: Annotated[
         str | None,
         typer.Option(
@@ -103,7 +103,7 @@ def example(
     name: Annotated[str, typer.Option(help="Name of the dataset in the workspace.")] = "example",
     images: Annotated[int, typer.Option(min=4, max=100_000)] = 24,
     size: Annotated[int, typer.Option(min=64, max=4096, help="Side of an image in pixels.")] = 256,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED)] = 0,
 ) -> Answer:
     """Draw organoids by computer, with boxes, outlines and crypts known."""
     from msip_core.data.synthetic import import_example

@@ -21,6 +21,7 @@ from msip_core.cli.asking import (
     short_names,
 )
 from msip_core.cli.console import table
+from msip_core.cli.targets import file_target, folder_target
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.data.grouping import find_groups
@@ -33,9 +34,13 @@ from msip_core.workspace import atomic_path, write_json, write_text
 
 Model = Annotated[str, typer.Option(help="A model of the workspace, a .pt file, or RUN/STEP.")]
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
-ImageSize = Annotated[int | None, typer.Option("--imgsz", show_default="the model's")]
-Conf = Annotated[float, typer.Option(help="Lowest score of a box.")]
-Iou = Annotated[float, typer.Option(help="Of two boxes that overlap more, the better stays.")]
+ImageSize = Annotated[
+    int | None, typer.Option("--imgsz", min=32, max=4096, show_default="the model's")
+]
+Conf = Annotated[float, typer.Option(min=0, max=1, help="Lowest score of a box.")]
+Iou = Annotated[
+    float, typer.Option(min=0, max=1, help="Of two boxes that overlap more, the better stays.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -55,7 +60,8 @@ def predict(
     iou: Iou = 0.7,
     imgsz: ImageSize = None,
     pixel_size: Annotated[
-        float | None, typer.Option(metavar="UM", help="Micrometres per pixel: sizes in both.")
+        float | None,
+        typer.Option(metavar="UM", min=1e-6, help="Micrometres per pixel: sizes in both."),
     ] = None,
     group: Annotated[
         str | None,
@@ -63,6 +69,7 @@ def predict(
     ] = None,
 ) -> Answer:
     """Boxes, overlays, and counts per image and well (CSV)."""
+    out = folder_target(out)
     workspace, files = session.isolated_workspace(), image_files(paths)
     params: dict[str, Any] = {
         **model_source(workspace, model),
@@ -71,7 +78,6 @@ def predict(
         "iou": iou,
         "imgsz": imgsz,
     }
-    out = out.expanduser().resolve()
     result = do_job(workspace, "predict", params, out)
     names = short_names(files)
     counted = [
@@ -136,6 +142,7 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Folder for CSV files.")] = None,
 ) -> Answer:
     """Metrics, cost, latency on this computer, and agreement image by image."""
+    out = folder_target(out) if out is not None else None
     workspace = session.isolated_workspace()
     dataset = open_dataset(workspace, data)
     params: dict[str, Any] = {
@@ -168,7 +175,7 @@ def compare(
     ]
     document = dict(result)
     if out is not None:
-        document["artifacts"] = _write_comparison(result, dataset, out.expanduser().resolve())
+        document["artifacts"] = _write_comparison(result, dataset, out)
         lines.append(f"CSV files are in {out}")
     return Answer(document, "\n".join(line for line in lines if line))
 
@@ -204,9 +211,9 @@ def export(
     imgsz: ImageSize = None,
 ) -> Answer:
     """A file that runs without MSIP Lab."""
+    out = folder_target(out)
     workspace = session.isolated_workspace()
     source = model_source(workspace, model)
-    out = out.expanduser().resolve()
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as scratch:
         params = {**source, "format": format, "imgsz": imgsz}
@@ -214,6 +221,8 @@ def export(
         made = Path(scratch) / result["path"]
         stem = Path(model).stem if model.endswith(".pt") else model.replace("/", "-step-")
         target = out / f"{stem}{made.name.removeprefix('model')}"
+        if made.is_file():
+            file_target(target)
         shutil.move(made, target)
     document = {**result, "path": str(target)}
     return Answer(document, f"{target} ({result['format']}, {result['imgsz']} px)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import math
+import struct
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -46,10 +47,14 @@ def read_tiff(data: bytes, name: str, max_pixels: int) -> TiffPlane:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as tiff:
             return _read(tiff, name, max_pixels)
+    except MemoryError as error:
+        raise DatasetError(
+            f"{name} needs more memory than one image may take: cut it into tiles or planes."
+        ) from error
     # tifffile and its codecs report damage through all of these.
     except (
         tifffile.TiffFileError, OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError,
-        ImportError, MemoryError, OverflowError,
+        ImportError, OverflowError, ArithmeticError, AttributeError, struct.error,
     ) as error:  # fmt: skip
         raise DatasetError(
             f"{name} is a TIFF that cannot be read ({_first_line(error)}): export it again, "
@@ -139,7 +144,7 @@ def _select(series: Any, axes: str, index: list[slice]) -> Raw | None:
 def _significant_bits(tiff: tifffile.TiffFile) -> int | None:
     pixels = _ome_pixels(tiff)
     bits = pixels.get("SignificantBits") if pixels is not None else None
-    if bits and bits.isdigit() and tiff.series[0].dtype == np.uint16 and 8 < int(bits) <= 16:
+    if bits and bits.isdecimal() and tiff.series[0].dtype == np.uint16 and 8 < int(bits) <= 16:
         return int(bits)
     return None
 

@@ -5,8 +5,6 @@ A table is a list of rows (dict: column -> value), all with the same columns in 
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
@@ -15,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from msip_core.boxes import Box, Detection, Pair
 from msip_core.events import BaselineRecord, Cost, IterationRecord, LayerChannels, Metrics
+from msip_core.spreadsheet import write_rows
 from msip_core.views import wording
 from msip_core.views.channels import part_of
 
@@ -335,11 +334,7 @@ def columns_of(rows: Sequence[Row]) -> list[str]:
 
 def to_csv(rows: Sequence[Row]) -> str:
     """Comma-separated, one header line, empty cells for None; UTF-8 when written."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns_of(rows), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
+    return write_rows(columns_of(rows), rows)
 
 
 def to_markdown(rows: Sequence[Row]) -> str:

@@ -244,7 +244,7 @@ def _schedule() -> dict[str, Any]:
     settings = dict(PRUNE_PRESETS[preset])
     key = f"new:iterations:{preset}"
     linked = st.query_params.pop("steps", "")  # once: afterwards the field says how many
-    if linked.isdigit() and 1 <= int(linked) <= _MOST_STEPS:
+    if linked.isdecimal() and 1 <= int(linked) <= _MOST_STEPS:
         st.session_state[key] = int(linked)
     st.session_state.setdefault(key, settings["iterations"])
     left, right = st.columns(2, gap="large")

@@ -75,7 +75,7 @@ def chosen_step(story: Story) -> int:
     wanted = st.query_params.get("step")
     if wanted is None:
         return story.default
-    if wanted.isdigit() and int(wanted) in story.steps:
+    if wanted.isdecimal() and int(wanted) in story.steps:
         return int(wanted)
     st.query_params.pop("step")
     st.info(
