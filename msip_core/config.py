@@ -31,6 +31,8 @@ class ImageRecipe(Frozen):
             images deeper than 8 bit, unless `normalise` is set).
         normalise: stretch 8-bit images too.
         clahe: contrast-limited adaptive histogram equalisation on lightness.
+        channel: number (from 1) or name, in files of several; None takes the one whose name says
+            brightfield, phase contrast or DIC.
     """
 
     scope: Literal["dataset", "image"] = "dataset"
@@ -42,6 +44,7 @@ class ImageRecipe(Frozen):
     clahe: bool = False
     clahe_clip: float = Field(default=2.0, gt=0, le=40)
     clahe_tiles: int = Field(default=8, ge=1, le=64)
+    channel: str | None = Field(default=None, min_length=1, max_length=100)
 
 
 class SplitConfig(Frozen):

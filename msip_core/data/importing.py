@@ -26,6 +26,7 @@ from msip_core.data.intake import UNLABELLED, Intake, TakenImage
 from msip_core.data.labels import LabelReader, count_classes, find_labels
 from msip_core.data.manifest import ImportReport, Problem
 from msip_core.data.outlines import MaskIndex, is_image
+from msip_core.data.previews import without_previews
 from msip_core.data.scaling import measure_recipe
 from msip_core.data.splitting import SplitItem, SplitPlan, plan_split
 from msip_core.data.writing import write_dataset
@@ -69,9 +70,10 @@ class _Source:
 
 
 def _look(tree: FileTree) -> _Source:
-    masks = MaskIndex(tree, [name for name in tree.names if is_image(name)])
+    images, previews = without_previews(tree, [name for name in tree.names if is_image(name)])
+    masks = MaskIndex(tree, images)
     reader, notes = find_labels(tree, masks.images)
-    source = _Source(tree, masks, reader, notes, list(tree.refused))
+    source = _Source(tree, masks, reader, notes, [*tree.refused, *previews])
     source.problems += [
         Problem(file=name, what="this kind of file is not read: export it as TIFF")
         for name in tree.names

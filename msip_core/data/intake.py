@@ -96,7 +96,7 @@ class Intake:
         if self.reader and self.reader.labelled and name not in self.reader.labelled:
             raise DatasetError(UNLABELLED)
         data = self.tree.read(name)
-        raw = decode(data, name)
+        raw = decode(data, name, self.recipe.channel)
         digest = hashlib.sha256(repr(raw.pixels.shape).encode() + raw.pixels.tobytes()).digest()
         if digest in self._pixels_seen:
             raise DatasetError(f"the same image as {self._pixels_seen[digest]}, which was kept")
@@ -113,6 +113,8 @@ class Intake:
         objects, warning = self.masks.outlines(name, labels.objects, (height, width))
         confined.at_hand(name)  # the last file read was its label or mask
         self.repaired += [Problem(file=name, what=what) for what in labels.problems]
+        if raw.doubt:
+            self.repaired.append(Problem(file=name, what=raw.doubt))
         if warning:
             self.repaired.append(Problem(file=name, what=warning))
         kept = self._check(name, objects, width, height)

@@ -144,8 +144,8 @@ _PLANES = re.compile(rf"(?<![A-Za-z0-9])(?:(?:{_PART}|[cz]\d+)+)(?![A-Za-z0-9])"
 _ONE = re.compile(r"(z|plane|slice|zpos|t|time|tp|timepoint|ch|channel|c)[-_ ]?(\d+)", re.I)
 _SURE_CHANNEL = re.compile(r"(?<![a-z0-9])ch(?:annel)?[-_ ]?\d", re.I)
 _STEP = re.compile(r"(zstep)[-_ ]?(\d+)", re.I)
-_KIND = {"zstep": "z", "z": "z", "plane": "z", "slice": "z", "zpos": "z", "ch": "channel", "channel": "channel",
-         "c": "channel"}  # fmt: skip
+_KIND = {"z": "z", "plane": "z", "slice": "z", "zpos": "z", "zstep": "z",
+         "ch": "channel", "channel": "channel", "c": "channel"}  # fmt: skip
 # Copies of one original that Roboflow writes.
 _ROBOFLOW = re.compile(r"[._](?:jpe?g|png|bmp|tiff?)\.rf\.[0-9a-f]{8,}$", re.I)
 

@@ -45,7 +45,7 @@ def measure_recipe(
     for number, name in enumerate(confined.one_by_one(suspects)):
         progress(number / len(suspects), f"Measuring grey values: {number + 1}/{len(suspects)}")
         try:
-            pixels = decode(tree.read(name), name).pixels
+            pixels = decode(tree.read(name), name, recipe.channel).pixels
         except DatasetError:
             continue  # named with its reason when the images come in
         if needs_scaling(pixels, recipe):

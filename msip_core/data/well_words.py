@@ -82,7 +82,7 @@ def _are_wells(words: dict[str, _Word], of: int) -> bool:
 
 
 def _rank(words: dict[str, _Word]) -> tuple[bool, bool, bool, bool, int]:
-    """Of several places with such words: wells fill a plate, fields and days count up one letter."""
+    """Wells fill a plate; fields and days, with which they are mixed up, count up one letter."""
     rows = {word.row for word in words.values()}
     return (
         len(rows) > 1,
