@@ -21,12 +21,34 @@ from msip_core.events import Cost, Metrics, Record
 from msip_core.workspace import Workspace, study_of, write_json
 
 
+class TrainedSizes(Record):
+    """How large the objects were that a model learned from, and their images.
+
+    Attributes:
+        object_px: median side of the square as large as a box, in pixels of the images.
+        share_low, share, share_high: that side over the image's longer one: 5th, 50th and 95th
+            percentile over all boxes.
+        image_low, image, image_high: longer side of the images: least, median, most; pixels.
+        pixel_size_um: micrometres per pixel (median), None unless all images state it.
+    """
+
+    object_px: float
+    share_low: float
+    share: float
+    share_high: float
+    image_low: float
+    image: float
+    image_high: float
+    pixel_size_um: float | None = None
+
+
 class ModelCard(Record):
     """One model.
 
     Attributes:
         architecture: "yolov8n", "yolov8s", ... (of the unpruned model).
         recipe: how pixels must be scaled before this model sees them; None for foreign weights.
+        trained: sizes of the objects it learned from, None if unknown.
         origin: free facts: run_id, iteration, source file, sha256, command.
     """
 
@@ -39,6 +61,7 @@ class ModelCard(Record):
     dataset: str | None = None
     dataset_hash: str | None = None
     recipe: ImageRecipe | None = None
+    trained: TrainedSizes | None = None
     val: Metrics | None = None
     test: Metrics | None = None
     cost: Cost

@@ -61,6 +61,14 @@ def import_(
         bool, typer.Option(help="Stretch the contrast of 8-bit images too.")
     ] = False,
     clahe: Annotated[bool, typer.Option(help="Adaptive histogram equalisation.")] = False,
+    channel: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|NAME",
+            help="Of files with several channels: its number (from 1) or name.",
+            show_default="the one in transmitted light, if names tell",
+        ),
+    ] = None,
     test_fraction: Annotated[float, typer.Option(help="Share of images kept for the test.")] = 0.2,
     val_fraction: Annotated[float, typer.Option(help="Share of train kept for validation.")] = 0.1,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the split.")] = 0,
@@ -85,7 +93,12 @@ def import_(
         name=name,
         class_map=parse_class_map(map_ or []),
         pixel_size_um=pixel_size,
-        recipe=ImageRecipe(scope=scale, normalise=normalise, clahe=clahe),
+        recipe=ImageRecipe(
+            scope=scale,
+            normalise=normalise,
+            clahe=clahe,
+            channel=(channel or "").strip() or None,
+        ),
         split=SplitConfig(
             test_fraction=test_fraction,
             val_fraction=val_fraction,

@@ -1,4 +1,4 @@
-"""`predict`, `compare`, `export`: what models find and cost, and files that run elsewhere."""
+"""`compare`, `export`: what models cost and find, and files that run elsewhere."""
 
 from __future__ import annotations
 
@@ -7,30 +7,21 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
-import cv2
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
-from msip_core.boxes import Detection
 from msip_core.cli.asking import (
     do_job,
-    image_files,
     model_source,
     prefixed,
-    short_names,
 )
 from msip_core.cli.console import table
+from msip_core.cli.predicting import predict
 from msip_core.cli.targets import file_target, folder_target
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.data.dataset import Dataset, open_dataset
-from msip_core.data.grouping import find_groups
-from msip_core.data.micrographs import read_micrograph
 from msip_core.events import Cost, Metrics
-from msip_core.models import open_card
 from msip_core.views import sentences, tables
-from msip_core.views.pictures import draw_boxes
-from msip_core.workspace import atomic_path, write_json, write_text
+from msip_core.workspace import write_json, write_text
 
 Model = Annotated[str, typer.Option(help="A model of the workspace, a .pt file, or RUN/STEP.")]
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
@@ -48,77 +39,6 @@ def register(app: typer.Typer) -> None:
     verb(app, "predict")(predict)
     verb(app, "compare")(compare)
     verb(app, "export")(export)
-
-
-def predict(
-    session: Session,
-    *,
-    paths: Annotated[list[Path], typer.Argument(help="Micrographs, or folders of them.")],
-    model: Model,
-    out: Out,
-    conf: Conf = 0.25,
-    iou: Iou = 0.7,
-    imgsz: ImageSize = None,
-    pixel_size: Annotated[
-        float | None,
-        typer.Option(metavar="UM", min=1e-6, help="Micrometres per pixel: sizes in both."),
-    ] = None,
-    group: Annotated[
-        str | None,
-        typer.Option(metavar="REGEX", help="Its first group names the well in a file name."),
-    ] = None,
-) -> Answer:
-    """Boxes, overlays, and counts per image and well (CSV)."""
-    out = folder_target(out)
-    workspace, files = session.isolated_workspace(), image_files(paths)
-    params: dict[str, Any] = {
-        **model_source(workspace, model),
-        "images": [{"path": str(file)} for file in files],
-        "conf": conf,
-        "iou": iou,
-        "imgsz": imgsz,
-    }
-    result = do_job(workspace, "predict", params, out)
-    names = short_names(files)
-    counted = [
-        tables.CountedImage(name, well, [Detection.model_validate(d) for d in item["detections"]])
-        for name, well, item in zip(
-            names, find_groups([str(file) for file in files], group).groups, result["images"]
-        )
-    ]
-    classes = result["classes"]
-    written = {
-        "boxes": (out / "boxes.csv", tables.detection_rows(counted, classes, pixel_size)),
-        "counts": (out / "counts.csv", tables.count_rows(counted, classes)),
-        "wells": (out / "wells.csv", tables.group_rows(counted, classes)),
-    }
-    for path, rows in written.values():
-        write_text(path, tables.to_csv(rows))
-    recipe = None if model.endswith(".pt") or "/" in model else open_card(workspace, model).recipe
-    for file, item in zip(files, counted):
-        # Scaled as the model saw it, with the numbers of the CSV.
-        drawn = draw_boxes(read_micrograph(file, recipe).pixels, item.detections, classes)
-        _write_png(out / "overlays" / f"{item.image}.png", drawn)
-    counts = tables.count_rows(counted, classes)
-    document = {
-        "model": model,
-        "classes": classes,
-        "imgsz": result["imgsz"],
-        "images": [
-            {"id": name, "file": str(file), "width": i["width"], "height": i["height"],
-             "detections": i["detections"]}
-            for name, file, i in zip(names, files, result["images"])
-        ],
-        "artifacts": {name: str(path) for name, (path, _) in written.items()}
-        | {"overlays": str(out / "overlays")},
-    }  # fmt: skip
-    text = table(tuple(counts[0]), [tuple(row.values()) for row in counts])
-    return Answer(document, f"{text}\nOverlays and CSV files are in {out}")
-
-
-def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    with atomic_path(path) as temporary:
-        cv2.imwrite(str(temporary), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
 
 
 def compare(

@@ -36,7 +36,19 @@ from msip_core.workspace import Workspace
 
 Progress = Callable[[float, str], None]
 # Read by vendor readers that are not part of this version; named in the report, not passed over.
-_VENDOR = (".czi", ".lif", ".nd2", ".oib", ".oif", ".lsm", ".vsi", ".svs", ".ndpi", ".webp", ".gif")
+VENDOR_SUFFIXES = (
+    ".czi",
+    ".lif",
+    ".nd2",
+    ".oib",
+    ".oif",
+    ".lsm",
+    ".vsi",
+    ".svs",
+    ".ndpi",
+    ".webp",
+    ".gif",
+)
 
 
 class SourceInfo(Record):
@@ -77,7 +89,7 @@ def _look(tree: FileTree) -> _Source:
     source.problems += [
         Problem(file=name, what="this kind of file is not read: export it as TIFF")
         for name in tree.names
-        if name.lower().endswith(_VENDOR)
+        if name.lower().endswith(VENDOR_SUFFIXES)
     ]
     if reader:
         source.notes += reader.notes

@@ -146,6 +146,12 @@ _SURE_CHANNEL = re.compile(r"(?<![a-z0-9])ch(?:annel)?[-_ ]?\d", re.I)
 _STEP = re.compile(r"(zstep)[-_ ]?(\d+)", re.I)
 _KIND = {"z": "z", "plane": "z", "slice": "z", "zpos": "z", "zstep": "z",
          "ch": "channel", "channel": "channel", "c": "channel"}  # fmt: skip
+# Channels by their names, as words of a name or as folders.
+_STAIN = (
+    r"bf|bright[-_ ]?field|phase(?:[-_ ]?contrast)?|dic|tl|trans|gfp|egfp|rfp|yfp|cfp|dapi"
+    r"|hoechst|fitc|tritc|mcherry|tdtomato|texas[-_ ]?red|cy[357]|calcein"
+)
+_STAINS = re.compile(rf"(?<![A-Za-z0-9])(?:{_STAIN})(?![A-Za-z0-9])", re.I)
 # Copies of one original that Roboflow writes.
 _ROBOFLOW = re.compile(r"[._](?:jpe?g|png|bmp|tiff?)\.rf\.[0-9a-f]{8,}$", re.I)
 
@@ -153,8 +159,7 @@ _ROBOFLOW = re.compile(r"[._](?:jpe?g|png|bmp|tiff?)\.rf\.[0-9a-f]{8,}$", re.I)
 _SORTING = re.compile(
     r"(?:train|val|valid|validation|test|images?|imgs?|labels?|raw|data|dataset|tiffs?|pngs?|jpe?gs?"
     r"|fields?|wells?|plates?|export(?:ed)?|timepoint[-_ ]?\d+|zstep[-_ ]?\d+|t\d+|z\d+"
-    r"|d(?:ay)?[-_ ]?\d+|week[-_ ]?\d+|h?\d+h|ch(?:annel)?[-_ ]?\d+|bf|bright[-_ ]?field|phase|dic"
-    r"|gfp|rfp|yfp|dapi|mcherry|tl)",
+    rf"|d(?:ay)?[-_ ]?\d+|week[-_ ]?\d+|h?\d+h|ch(?:annel)?[-_ ]?\d+|{_STAIN})",
     re.I,
 )
 # `plate3`, `plate-3`, `Plate_A`, `plateB`; never `plates`.
@@ -230,7 +235,11 @@ def _by_words(source: str, found: tuple[str, str] | None) -> ImageName:
         for word, number in _ONE.findall(match.group()):
             parts.setdefault(_KIND.get(word.lower(), "time"), _number(number) or "0")
         cuts.append(match.span())
-    if set(parts) == {"channel"} and not _SURE_CHANNEL.search(stem):
+    stain = _STAINS.search(stem)
+    if stain and "channel" not in parts and not (found and stain.start() <= at < stain.end()):
+        parts["channel"] = stain.group()
+        cuts.append(stain.span())
+    elif set(parts) == {"channel"} and not _SURE_CHANNEL.search(stem):
         parts, cuts = {}, []  # c1 alone may be a clone, a crypt or a copy
     if not found and not _cut(stem, cuts) and "z" not in parts:
         parts, cuts = {}, []  # t1.png, t2.png: treatments, tiles, takes
@@ -256,6 +265,8 @@ def _with_folders(source: str, name: ImageName, word: tuple[str, str] | None) ->
             kind = _KIND.get(match.group(1).lower(), "time")
             if getattr(name, kind) is None:
                 name = replace(name, **{kind: _number(match.group(2))})
+        elif name.channel is None and _STAINS.fullmatch(part):
+            name = replace(name, channel=part)
     texts = [*reversed(folders), name.lead] if name.well else [*reversed(folders), name.rest]
     plate = next((p for p in map(_plate, reversed(texts)) if p), None)
     well_folder = word is not None and name.well is not None and word[1] in folders

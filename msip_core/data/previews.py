@@ -32,7 +32,7 @@ def without_previews(tree: FileTree, images: list[str]) -> tuple[list[str], list
     A file is a preview by its name (or its folder's), or since it is the same picture as another
     file at most half as wide. If all are named so, the name says nothing.
     """
-    named = {name for name in images if _is_named(name)}
+    named = {name for name in images if is_named_preview(name)}
     if len(named) == len(images):
         named = set()
     problems = [Problem(file=n, what=_BY_NAME) for n in images if n in named]
@@ -45,7 +45,8 @@ def without_previews(tree: FileTree, images: list[str]) -> tuple[list[str], list
 _BY_NAME = "is named as a preview or thumbnail: left out; rename it if it is a micrograph"
 
 
-def _is_named(name: str) -> bool:
+def is_named_preview(name: str) -> bool:
+    """Whether a file, or a folder on its way (POSIX), is called a preview or thumbnail."""
     path = PurePosixPath(name)
     return bool(_NAMED.search(path.stem) or any(_NAMED.fullmatch(p) for p in path.parts[:-1]))
 

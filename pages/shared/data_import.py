@@ -253,7 +253,14 @@ def _recipe() -> ImageRecipe:
     )
     normalise = left.checkbox(t("Stretch 8-bit images too"))
     clahe = right.checkbox(termed(t("Even out local contrast"), "CLAHE"))
+    channel = left.text_input(
+        t("Channel, in files of several"),
+        max_chars=100,
+        placeholder=t("brightfield, where names tell"),
+        help=t("Its number (from 1) or name, such as 2 or Brightfield. The report says which."),
+    )
     return ImageRecipe(
+        channel=channel.strip() or None,
         scope=scope,
         low_percentile=min(low, 49.9),
         high_percentile=max(high, 50.1),
