@@ -20,7 +20,7 @@ from msip_core.data.names import ImageName
 from msip_core.data.tiff_channels import is_transmitted
 from msip_core.errors import ConfigError
 
-_ASKED = re.compile(r"(z|t|)[-_ ]?(\d{1,6})", re.I)
+_ASKED = re.compile(r"(?:(z|t)[-_]?)?(\d{1,6})", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def parse_plane(words: str | None) -> PlaneWish:
         if not word or word.lower() == "sharpest":
             continue
         match = _ASKED.fullmatch(word)
-        key = "time" if match and match.group(1).lower() == "t" else "z"
+        key = "time" if match and (match.group(1) or "z").lower() == "t" else "z"
         if match is None or key in found:
             raise ConfigError(
                 f"'{words}' names no plane: write its number, such as 3 or z3, t2 for a time "
@@ -140,7 +140,7 @@ def _best(
     """The image that counts and how it was chosen; None and what is missing."""
     how: list[str] = []
     channels = sorted({name.channel or "" for _, name, _ in members}, key=_numeric)
-    if len(channels) > 1:
+    if len(channels) > 1 or (channel and channels != [""]):
         wanted, word = _channel(channels, channel)
         if wanted is None:
             return None, f"channel {channel}"

@@ -150,7 +150,8 @@ def _imagej_names(metadata: dict[str, Any]) -> list[str]:
     count = metadata.get("channels", 1)
     if not isinstance(labels, list) or not isinstance(count, int) or len(labels) < count:
         return []
-    return [_without_place(str(label)) for label in labels[:count]]
+    names = [_without_place(str(label)) for label in labels[:count]]
+    return names if len(set(names)) == len(names) else []  # the file's name, again and again
 
 
 def _without_place(label: str) -> str:

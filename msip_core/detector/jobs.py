@@ -41,7 +41,8 @@ def predict_job(workspace: Workspace, params: Json, out: Path, progress: Progres
 
     Returns:
         classes, imgsz, recipe (how pixels were scaled), sizes_known (whether sizes could be
-        compared with the training's), images [{id, width, height, detections, size_warning, note, doubt, sharpness}] in the order asked.
+        compared with the training's), images [{id, width, height, detections, size_warning,
+        note, doubt, sharpness}] in the order asked.
     """
     progress(0.0, "Opening the model")
     model, facts = load_source_model(workspace, params)
