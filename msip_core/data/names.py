@@ -264,7 +264,13 @@ def _with_folders(source: str, name: ImageName, word: tuple[str, str] | None) ->
         if (match := _ONE.fullmatch(part)) or (match := _STEP.fullmatch(part)):
             kind = _KIND.get(match.group(1).lower(), "time")
             if getattr(name, kind) is None:
-                name = replace(name, **{kind: _number(match.group(2))})
+                number = _number(match.group(2))
+                if kind == "z":
+                    name = replace(name, z=number)
+                elif kind == "channel":
+                    name = replace(name, channel=number)
+                else:
+                    name = replace(name, time=number)
         elif name.channel is None and _STAINS.fullmatch(part):
             name = replace(name, channel=part)
     texts = [*reversed(folders), name.lead] if name.well else [*reversed(folders), name.rest]

@@ -49,7 +49,7 @@ class OwnPlanes(NamedTuple):
                 raise DatasetError(f"{file} was left out: it holds channel {there}, not {channel}.")
         elif len(held) > 1 or (channel is not None and any(names)):
             choice = choose_channel(names, len(held), channel, file)
-            wanted, doubt = held[choice.index], choice.doubt
+            wanted, doubt = held[choice.at], choice.doubt
         else:
             wanted = held[0]
         planes = sorted({p.z for p in self.places if p.channel == wanted})
@@ -96,7 +96,7 @@ def ome_pixels(tiff: tifffile.TiffFile, series: Any) -> ElementTree.Element | No
         numbered = [s for s in tiff.series if s is series or series in s.levels]
         index = tiff.series.index(numbered[0]) if numbered else 0
         return found[index]
-    return (fitting or found or [None])[0]
+    return next(iter(fitting or found), None)
 
 
 def own_planes(tiff: tifffile.TiffFile, pixels: ElementTree.Element | None) -> OwnPlanes | None:

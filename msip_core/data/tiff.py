@@ -148,9 +148,10 @@ def _read(
 def _turned(pixels: Raw) -> Raw:
     """White is zero -> black is zero."""
     if pixels.dtype == np.bool_:
-        return np.asarray(~pixels)
+        return np.logical_not(pixels)
     if pixels.dtype.kind == "f":
-        return np.asarray(np.nanmax(pixels) + np.nanmin(pixels) - pixels)
+        values = pixels.astype(np.float32)
+        return np.asarray(np.nanmax(values) + np.nanmin(values) - values)
     return np.asarray(np.iinfo(str(pixels.dtype)).max - pixels)
 
 
@@ -169,12 +170,12 @@ def _siblings(tiff: tifffile.TiffFile, taken: Any) -> list[str]:
 
 def _plane(series: Any, axes: str, picked: Picked, name: str, max_pixels: int) -> Raw:
     """The picked plane; (H, W) or (H, W, 3)."""
-    values = _select(series, axes, picked.index)
+    values = _select(series, axes, picked.slices)
     if values is None:
         if math.prod(series.shape) > 4 * max_pixels:
             how = " x ".join(map(str, series.shape)) + " values in one block"
             raise DatasetError(_too_large(name, how, max_pixels))
-        values = np.asarray(series.asarray())[tuple(picked.index)]
+        values = np.asarray(series.asarray())[tuple(picked.slices)]
     if picked.samples is None:
         return np.ascontiguousarray(values.reshape(_image_shape(axes, series.shape)))
     # Bring colours last and drop the picked axes.

@@ -24,12 +24,12 @@ class Choice(NamedTuple):
     """One channel of several.
 
     Attributes:
-        index: counts from 0.
+        at: counts from 0.
         note: what was taken and why, for the report.
         doubt: why nobody knows that this is the right one; None if it is known.
     """
 
-    index: int
+    at: int
     note: str
     doubt: str | None = None
 

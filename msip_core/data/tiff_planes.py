@@ -26,7 +26,7 @@ class Picked(NamedTuple):
         samples: the axis that holds the colours of the picture; None for grey.
     """
 
-    index: list[slice]
+    slices: list[slice]
     samples: int | None
     sample: int | None
     notes: list[str]
@@ -47,10 +47,10 @@ def pick(
     composite = composite and channel is None and says_colour(names)
     notes: list[str] = []
     doubt = None
-    index = []
+    slices = []
     for axis, length in zip(axes, shape):
         if axis in "YXS" or (axis == "C" and composite):
-            index.append(slice(None))
+            slices.append(slice(None))
             continue
         number, choice = 0, None
         if axis not in "CZT" and own is not None and length == len(own.places):
@@ -65,9 +65,9 @@ def pick(
         elif length > 1:
             choice = _page(length, channel if sizes.get("C", 1) == 1 else None, file)
         if choice is not None:
-            number, doubt = choice.index, choice.doubt or doubt
+            number, doubt = choice.at, choice.doubt or doubt
             notes.append(choice.note)
-        index.append(slice(number, number + 1))
+        slices.append(slice(number, number + 1))
     if own is not None and len(own.places) == 1:  # the only page has no axis of its own
         notes.append(own.choose(channel, z, file)[1].note)
     samples = axes.index("S") if "S" in axes else axes.index("C") if composite else None
@@ -76,13 +76,13 @@ def pick(
         sample = choose_colour(channel) if sizes["S"] >= 3 else None
         if sample is not None:
             notes.append(f"colour {('red', 'green', 'blue')[sample]}, as asked")
-    return Picked(index, samples, sample, notes, doubt)
+    return Picked(slices, samples, sample, notes, doubt)
 
 
 def _page(length: int, channel: str | None, file: str) -> Choice:
     """One of several pages without a meaning: the channel of that number, or the first."""
     if channel is not None:
-        chosen = choose_channel([], length, channel, file).index
+        chosen = choose_channel([], length, channel, file).at
         return Choice(chosen, f"number {chosen + 1} of {length} pages")
     return Choice(
         0,
