@@ -15,6 +15,7 @@ A fork starts nothing: no program, no second import of the caller. Where there i
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import json
 import mmap
@@ -112,7 +113,7 @@ class _Worker:
     def _reason(self, code: int) -> str:
         error = _noted(self._error_note)
         if -code in _SLOW:
-            return f"took more than {CPU_SECONDS:.0f} seconds to read: left out"
+            return f"took more than {CPU_SECONDS:g} seconds to read: left out"
         if code == -signal.SIGKILL or error.startswith("MemoryError"):
             return (
                 f"needs more memory than one file may take ({MEMORY_BYTES // 1024**2} MB): left out"
@@ -204,6 +205,7 @@ def _serve(work: Callable[[Progress], str], pipe: int) -> NoReturn:
         os.setpgid(0, 0)
         for number in (*_SLOW, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
+        faulthandler.disable()  # an end is told in the report, not as a dump of the stack
         gc.freeze()  # a collection would touch, and so copy, what is shared with the caller
         _limit_memory()
         worker = _worker = _Worker(pipe)

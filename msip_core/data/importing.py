@@ -117,6 +117,8 @@ def _inspect(tree: FileTree) -> SourceInfo:
 
 def _bring_in(folder: Path, tree: FileTree, config: ImportConfig, tell: Progress) -> str:
     """All that opens files of the source; the dataset is whole in `folder` afterwards."""
+    for begun in folder.iterdir():  # by a worker that a file ended
+        shutil.rmtree(begun)
     tell(0.0, "Looking through the files")
     source = _look(tree)
     _check_class_map(source, config)
