@@ -8,11 +8,11 @@ bad line costs one box and not the file.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from msip_core import confined
 from msip_core.bounded import MAX_CHARACTERS
 from msip_core.data.archive import FileTree
 from msip_core.data.manifest import Problem, SplitName
+from msip_core.data.references import ImageIndex
 from msip_core.errors import DatasetError
 
 
@@ -36,10 +37,23 @@ class LabelledObject:
 
 @dataclass(slots=True)
 class ImageLabels:
-    """Objects of one image, and what could not be read of them (one sentence each)."""
+    """Objects of one image in the units of their label file; `fitting` brings them onto the image.
+
+    Attributes:
+        problems: what could not be read, one sentence for each object that is lost.
+        notes: what was read in a way that a person should know of; nothing is lost by it.
+        picture: width and height in pixels of the picture that the corners are for, as the label
+            file states them; None if it does not.
+        unit: of the corners; "yolo pixels" are pixels where YOLO's fractions belong.
+        one_based: pixels are counted from 1, both corners inside (Pascal VOC).
+    """
 
     objects: list[LabelledObject] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    picture: tuple[float, float] | None = None
+    unit: Literal["pixels", "fractions", "yolo pixels"] = "pixels"
+    one_based: bool = False
 
 
 class LabelReader(Protocol):
@@ -50,6 +64,7 @@ class LabelReader(Protocol):
         classes: names in the order of the source, if it lists them.
         orphans: labels without an image, and label files that cannot be read.
         notes: what the reader had to assume.
+        used: label files and lists that were read; others of their kind were passed over.
         splits: the part that each image lies in, where the label files say so.
         drawn: the labels say that the images were drawn by computer.
     """
@@ -58,6 +73,7 @@ class LabelReader(Protocol):
     classes: list[str]
     orphans: list[Problem]
     notes: list[str]
+    used: set[str]
     splits: dict[str, SplitName]
     drawn: bool
 
@@ -65,54 +81,8 @@ class LabelReader(Protocol):
     def labelled(self) -> set[str]:
         """Images that have a label, an empty one included."""
 
-    def read(self, image: str, width: float, height: float) -> ImageLabels:
-        """Labels of one image of the given size in pixels."""
-
-
-class ImageIndex:
-    """Finds the image that a label file means by a path, a bare name, or a stem."""
-
-    def __init__(self, images: Iterable[str]) -> None:
-        self.images = sorted(images)
-        self._names: dict[str, list[str]] = defaultdict(list)
-        for image in self.images:
-            path = PurePosixPath(image)
-            for key in {path.name.lower(), path.stem.lower()}:
-                self._names[key].append(image)
-        self._all = set(self.images)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def find(self, reference: str, label: str = "") -> str | None:
-        """The image meant by `reference` in the file `label`.
-
-        Tries the path as written, beside the label file, the longest common ending, then the
-        image nearest to the label file. None if there is none, or if two are equally good.
-        """
-        path = PurePosixPath(reference.replace("\\", "/").strip())
-        beside = str(PurePosixPath(label).parent / path)
-        for exact in (str(path), beside):
-            if exact in self._all:
-                return exact
-        stem = PurePosixPath(path.name).stem if path.suffix else path.name
-        candidates = self._names.get(path.name.lower()) or self._names.get(stem.lower()) or []
-        if len(candidates) <= 1:
-            return candidates[0] if candidates else None
-        scored = sorted(
-            ((_common_end(c, path), _common_start(c, label), c) for c in candidates), reverse=True
-        )
-        return scored[0][2] if scored[0][:2] > scored[1][:2] else None
-
-
-def _common_end(image: str, path: PurePosixPath) -> int:
-    parts = list(zip(reversed(PurePosixPath(image).parts[:-1]), reversed(path.parts[:-1])))
-    return next((i for i, (a, b) in enumerate(parts) if a != b), len(parts))
-
-
-def _common_start(image: str, label: str) -> int:
-    """How many folder names an image shares with its label file, wherever they stand."""
-    return len(set(PurePosixPath(image).parts[:-1]) & set(PurePosixPath(label).parts[:-1]))
+    def read(self, image: str) -> ImageLabels:
+        """Labels of one image, in the units that the label file states."""
 
 
 Finder = Callable[[FileTree, ImageIndex], LabelReader | None]
@@ -191,7 +161,7 @@ def count_classes(reader: LabelReader) -> tuple[dict[str, int], list[Problem]]:
     for image in sorted(reader.labelled):
         try:
             confined.at_hand(image)
-            labels = reader.read(image, 1.0, 1.0)
+            labels = reader.read(image)
         except DatasetError as error:
             problems.append(Problem(file=image, what=error.message))
             continue
