@@ -30,9 +30,7 @@ _UNSURE_TURN = (
 )
 
 
-def fit_labels(
-    labels: ImageLabels, width: int, height: int, orientation: int = 1
-) -> ImageLabels:
+def fit_labels(labels: ImageLabels, width: int, height: int, orientation: int = 1) -> ImageLabels:
     """The labels of one image in pixels of the stored image.
 
     Args:
@@ -81,10 +79,9 @@ def same_shape(stated: tuple[float, float], width: float, height: float) -> bool
     """
     other_width, other_height = stated
     across, along = width / other_width, height / other_height
-    return (
-        abs(other_height * across - height) <= max(1.0, across)
-        or abs(other_width * along - width) <= max(1.0, along)
-    )
+    return abs(other_height * across - height) <= max(1.0, across) or abs(
+        other_width * along - width
+    ) <= max(1.0, along)
 
 
 # --- pixels -------------------------------------------------------------------
@@ -168,9 +165,7 @@ def _is_fraction(obj: LabelledObject) -> bool:
     return all(0 <= v <= 1 for v in obj.xyxy) and any(v != int(v) for v in obj.xyxy)
 
 
-def _yolo_pixels(
-    labels: ImageLabels, width: int, height: int
-) -> tuple[Move, str | None]:
+def _yolo_pixels(labels: ImageLabels, width: int, height: int) -> tuple[Move, str | None]:
     """YOLO lines with pixels where fractions belong.
 
     Programs that write pixels there write other orders of the four numbers too. YOLO's own (centre
@@ -271,4 +266,6 @@ def _size(size: tuple[float, float]) -> str:
 def _turned_note(orientation: int) -> str | None:
     if orientation == 1:
         return None
-    return "the camera's tag turns it; fractions were taken of the upright image, as Ultralytics does"
+    return (
+        "the camera's tag turns it; fractions were taken of the upright image, as Ultralytics does"
+    )

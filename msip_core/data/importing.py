@@ -26,6 +26,7 @@ from msip_core.data.intake import UNLABELLED, Intake, TakenImage
 from msip_core.data.labels import LabelReader, count_classes, find_labels
 from msip_core.data.manifest import ImportReport, Problem
 from msip_core.data.outlines import MaskIndex, is_image
+from msip_core.data.passed_over import passed_over
 from msip_core.data.scaling import measure_recipe
 from msip_core.data.splitting import SplitItem, SplitPlan, plan_split
 from msip_core.data.writing import write_dataset
@@ -70,8 +71,9 @@ class _Source:
 
 def _look(tree: FileTree) -> _Source:
     masks = MaskIndex(tree, [name for name in tree.names if is_image(name)])
-    reader, notes = find_labels(tree, masks.images)
-    source = _Source(tree, masks, reader, notes, list(tree.refused))
+    reader, notes, used = find_labels(tree, masks)
+    source = _Source(tree, masks, reader, [*tree.notes, *notes], list(tree.refused))
+    source.problems += masks.problems
     source.problems += [
         Problem(file=name, what="this kind of file is not read: export it as TIFF")
         for name in tree.names
@@ -80,6 +82,9 @@ def _look(tree: FileTree) -> _Source:
     if reader:
         source.notes += reader.notes
         source.problems += reader.orphans
+    problems, note = passed_over(tree.names, used | masks.used)
+    source.problems += problems
+    source.notes += [note] if note else []
     if not source.images:
         raise DatasetError(
             f"{tree.label} holds no PNG, JPEG, BMP or TIFF image ({len(tree.names)} other files): "

@@ -1,4 +1,4 @@
-"""Boxes in any of the formats people have, read image by image: YOLO, COCO, Pascal VOC, CSV.
+"""Boxes in any of the formats people have, read image by image.
 
 `find_labels` looks at a tree of files and returns the reader that labels most of its images.
 Parsing of YOLO, COCO and VOC objects is supervision's, called one object at a time, so that one
@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,13 @@ from numpy.typing import NDArray
 from msip_core import confined
 from msip_core.bounded import MAX_CHARACTERS
 from msip_core.data.archive import FileTree
+from msip_core.data.encodings import decode_text
 from msip_core.data.manifest import Problem, SplitName
 from msip_core.data.references import ImageIndex
 from msip_core.errors import DatasetError
+
+if TYPE_CHECKING:
+    from msip_core.data.outlines import MaskIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,30 +92,64 @@ class LabelReader(Protocol):
 Finder = Callable[[FileTree, ImageIndex], LabelReader | None]
 
 
-def find_labels(tree: FileTree, images: Sequence[str]) -> tuple[LabelReader | None, list[str]]:
-    """The reader that labels most images, and a note if other formats lie there too.
+class FoundLabels(NamedTuple):
+    """The labels of a tree.
 
-    A format is added by writing a finder and listing it here.
+    Attributes:
+        reader: the one that labels most images; None if there are no labels.
+        notes: that other formats lie there too.
+        used: all label files that a reader knew, whether it was the one that was taken or not.
+    """
+
+    reader: LabelReader | None
+    notes: list[str]
+    used: set[str]
+
+
+def find_labels(tree: FileTree, masks: MaskIndex) -> FoundLabels:
+    """The reader that labels most images, with most boxes.
+
+    A format is added by writing a finder and listing it here, or a parser in `labels_records`.
+    Masks count where nothing else has boxes.
     """
     from msip_core.data.labels_coco import find_coco
     from msip_core.data.labels_csv import find_csv
+    from msip_core.data.labels_masks import MaskReader
+    from msip_core.data.labels_records import find_records
     from msip_core.data.labels_voc import find_voc
     from msip_core.data.labels_yolo import find_yolo
 
-    index = ImageIndex(images)
+    index = ImageIndex(masks.images)
     finders: tuple[Finder, ...] = (find_yolo, find_coco, find_voc, find_csv)
     readers = [reader for finder in finders if (reader := finder(tree, index)) is not None]
+    readers += find_records(tree, index)
+    used = {name for reader in readers for name in reader.used}
+    used |= {problem.file for reader in readers for problem in reader.orphans}
     readers = [reader for reader in readers if reader.labelled or reader.orphans]
+    if masks.masks and not any(reader.labelled for reader in readers):
+        lost = [problem for reader in readers for problem in reader.orphans]
+        readers = [MaskReader(tree, masks.masks, masks.ambiguous, orphans=lost)]
     if not readers:
-        return None, []
-    best = max(readers, key=lambda reader: len(reader.labelled))
+        return FoundLabels(None, [], used)
+    best = max(readers, key=_images_with_boxes) if len(readers) > 1 else readers[0]
     others = [f"{r.format} ({len(r.labelled)} images)" for r in readers if r is not best]
     notes = [f"Labels were read as {best.format}; also found: {', '.join(others)}."]
-    return best, notes if others else []
+    return FoundLabels(best, notes if others else [], used)
+
+
+def _images_with_boxes(reader: LabelReader) -> tuple[int, int]:
+    """How many images a reader finds a box for, then how many it lists at all."""
+    found = 0
+    for image in reader.labelled:
+        try:
+            found += bool(reader.read(image).objects)
+        except DatasetError:
+            continue  # named when the image comes in
+    return found, len(reader.labelled)
 
 
 def read_text(tree: FileTree, name: str, most: int = MAX_CHARACTERS) -> str:
-    """A text file in UTF-8 (with or without mark), UTF-16 with mark, or Latin-1.
+    """A text file in UTF-8, UTF-16, or what else it is most likely in (see `encodings`).
 
     Raises:
         DatasetError: it cannot be read, or is larger than `most` bytes.
@@ -120,13 +158,7 @@ def read_text(tree: FileTree, name: str, most: int = MAX_CHARACTERS) -> str:
         raise DatasetError(
             f"{name} is larger than {most // 1024**2} MB: give labels in smaller files"
         )
-    data = tree.read(name)
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", errors="replace")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
+    return decode_text(tree.read(name))
 
 
 def no_number(texts: Iterable[str]) -> str | None:
