@@ -113,7 +113,7 @@ def _is_maybe_mask(name: str) -> bool:
 
 
 def _leads_through(name: str, words: frozenset[str]) -> bool:
-    """Whether a folder of the path is one of the words, or `cp_masks`, `label-masks`, `masks_png`."""
+    """Whether a folder of the path is one of the words, or `cp_masks`, `masks_png` and the like."""
     for part in PurePosixPath(name).parts[:-1]:
         pieces = _WORDS.split(part.lower())
         if part.lower() in words or (

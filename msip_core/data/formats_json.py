@@ -135,17 +135,19 @@ def _via_class(attributes: dict[str, Any]) -> Any:
 
 def geojson(value: Any) -> list[Record] | None:
     """One file an image: a FeatureCollection, or a list of Features, as QuPath exports them."""
-    features = value.get("features") if isinstance(value, dict) else value
-    if isinstance(value, dict) and value.get("type") == "Feature":
-        features = [value]
-    if not isinstance(features, list):
-        return None
-    if not isinstance(value, dict) or value.get("type") != "FeatureCollection":
-        if not features or not all(
-            isinstance(f, dict) and f.get("type") == "Feature" for f in features
-        ):
+    if isinstance(value, dict) and value.get("type") == "FeatureCollection":
+        features = value.get("features")
+    else:
+        features = [value] if isinstance(value, dict) else value
+        if not features or not isinstance(features, list) or not all(map(_is_feature, features)):
             return None
+    if not isinstance(features, list):
+        raise ValueError("its 'features' are no list")
     return [Record([], labels_of(features, _feature), own=True)]
+
+
+def _is_feature(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("type") == "Feature"
 
 
 def _feature(feature: dict[str, Any]) -> LabelledObject:

@@ -246,8 +246,8 @@ class Intake:
         notes = [f"Boxes of class '{c}' dropped, as asked: {n}." for c, n in self._dropped.items()]
         if self._emptied:
             notes.append(
-                f"Images whose boxes are all of dropped classes: {self._emptied}. They were kept as "
-                "background, as asked: a model learns that nothing is there."
+                f"Images whose boxes are all of dropped classes: {self._emptied}. They were kept "
+                "as background, as asked: a model learns that nothing is there."
             )
         notes += [
             f"Files with several planes: {n} ({what})." for what, n in self._plane_notes.items()

@@ -91,9 +91,9 @@ def find_coco(tree: FileTree, index: ImageIndex) -> CocoReader | None:
     """All COCO files of a tree together, or None."""
     reader = CocoReader(defaultdict(list), [])
     for name in tree.names:
-        if name.lower().endswith(".json") and not is_outline_file(tree, name):
-            if _add(reader, tree, name, index):
-                reader.used.add(name)
+        is_candidate = name.lower().endswith(".json") and not is_outline_file(tree, name)
+        if is_candidate and _add(reader, tree, name, index):
+            reader.used.add(name)
     reader.annotations = dict(reader.annotations)
     return reader if reader.used else None
 
@@ -203,7 +203,11 @@ def _distribute(
         reader.orphans.append(Problem(file=name, what=what))
     if lost[False]:
         empty = [i for i in images.values() if i is not None and not reader.annotations[i]]
-        reader.unsure |= dict.fromkeys(empty, f"{name} lists it without boxes, but also has {lost[False]} annotations whose " "image is not in its list: left out, since they may be its own")
+        what = (
+            f"{name} lists it without boxes, but also has {lost[False]} annotations whose image is "
+            "not in its list: left out, since they may be its own"
+        )
+        reader.unsure |= dict.fromkeys(empty, what)
     if categories is None and annotations:
         note = (
             f"{name} names no classes: they are called class_1, class_2, ... by their numbers; "

@@ -62,7 +62,7 @@ def _object(element: ElementTree.Element) -> LabelledObject:
     found, names = detections_from_xml_obj(holder, [], (1, 1))
     if not np.isfinite(found.xyxy).all():
         raise ValueError("its box is not four finite numbers")
-    # supervision shifts the lower corners to count from 0; whether these are pixels is not sure yet.
+    # supervision shifts the lower corners to count from 0; `fitting` does, if these are pixels.
     x1, y1, x2, y2 = (float(value) for value in found.xyxy[0] + np.array([1, 1, 0, 0]))
     return LabelledObject(names[0], (x1, y1, x2, y2), max(polygons, key=len) if polygons else None)
 

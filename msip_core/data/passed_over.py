@@ -1,4 +1,7 @@
-"""Files of a source that may hold labels and were not read: known ones with what to export instead."""
+"""Files of a source that may hold labels and were not read.
+
+Known kinds are named with what to export instead, others in one note.
+"""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ class ImageIndex:
         for image, claim in sorted(claims.items()):
             claim.sort(key=lambda pair: (*(-n for n in pair[0]), pair[1]))
             if len(claim) > 1 and claim[0][0] == claim[1][0] and claim[0][0].kind == 0:
-                pairing.unsure += [label for _, label in claim]
+                pairing.unsure.extend(label for _, label in claim)
                 continue
             pairing.files[image] = claim[0][1]
             pairing.second.update({label: image for _, label in claim[1:]})
