@@ -24,6 +24,8 @@ Move = Callable[[Points], Points]
 # Boxes that are drawn by hand reach a little over the border.
 _SLACK_PIXELS = 2.0
 _SLACK_SHARE = 0.02
+# Single boxes outside are slips, and are named; more of them belong to another picture.
+_MOST_OUTSIDE = 0.2
 _UNSURE_TURN = (
     "the camera's tag turns it, and its labels do not say whether they are for the turned image: "
     "export the image upright, without the camera's tag, and label that"
@@ -92,6 +94,11 @@ def _from_pixels(
 ) -> tuple[ImageLabels, Move, str | None]:
     """Corners in pixels of the picture that the labels state, or fractions in their place."""
     small = [_is_fraction(obj) for obj in labels.objects]
+    if any(small) and any(obj.xyxy == (0, 0, 1, 1) for obj in labels.objects):
+        raise DatasetError(
+            "a box from 0, 0 to 1, 1 is one pixel or the whole image: left out, since it is not "
+            "sure which is meant"
+        )
     if all(small):
         note = "corners between 0 and 1 were taken as fractions of the image"
         return labels, _scale(width, height), note
@@ -161,8 +168,9 @@ def _zero_based(obj: LabelledObject) -> LabelledObject:
 
 
 def _is_fraction(obj: LabelledObject) -> bool:
-    """Whether these can be no pixels: all within the first pixel, and not whole numbers."""
-    return all(0 <= v <= 1 for v in obj.xyxy) and any(v != int(v) for v in obj.xyxy)
+    """Whether these can be no pixels: all corners lie within the first pixel."""
+    x1, y1, x2, y2 = obj.xyxy
+    return min(x1, y1) >= 0 and max(x2, y2) <= 1 and x2 > x1 and y2 > y1
 
 
 def _yolo_pixels(labels: ImageLabels, width: int, height: int) -> tuple[Move, str | None]:
@@ -232,7 +240,7 @@ def _moved(obj: LabelledObject, move: Move) -> LabelledObject:
 def _check_inside(objects: list[LabelledObject], width: int, height: int) -> None:
     """Boxes that lie mostly outside are of another picture; clipping would make slivers of them."""
     outside = sum(_share_inside(obj, width, height) < 0.5 for obj in objects)
-    if 2 * outside > len(objects):
+    if outside > _MOST_OUTSIDE * len(objects):
         raise DatasetError(
             f"{outside} of its {len(objects)} boxes lie mostly outside the image "
             f"({_size((width, height))} pixels): left out; check that these labels belong to it"

@@ -126,12 +126,13 @@ def find_labels(tree: FileTree, masks: MaskIndex) -> FoundLabels:
     used = {name for reader in readers for name in reader.used}
     used |= {problem.file for reader in readers for problem in reader.orphans}
     readers = [reader for reader in readers if reader.labelled or reader.orphans]
-    if masks.masks and not any(reader.labelled for reader in readers):
+    best = max(readers, key=_images_with_boxes) if len(readers) > 1 else next(iter(readers), None)
+    with_boxes = _images_with_boxes(best)[0] if best and masks.masks else 0
+    if len(masks.masks) > 2 * with_boxes:
         lost = [problem for reader in readers for problem in reader.orphans]
-        readers = [MaskReader(tree, masks.masks, masks.ambiguous, orphans=lost)]
-    if not readers:
+        best = MaskReader(tree, masks.masks, masks.ambiguous, orphans=lost)
+    if best is None:
         return FoundLabels(None, [], used)
-    best = max(readers, key=_images_with_boxes) if len(readers) > 1 else readers[0]
     others = [f"{r.format} ({len(r.labelled)} images)" for r in readers if r is not best]
     notes = [f"Labels were read as {best.format}; also found: {', '.join(others)}."]
     return FoundLabels(best, notes if others else [], used)

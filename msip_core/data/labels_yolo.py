@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -198,7 +199,9 @@ def find_yolo(tree: FileTree, index: ImageIndex) -> YoloReader | None:
 
 def _pair(index: ImageIndex, texts: list[str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
     """image -> label file, and (text file, why it belongs to no image)."""
-    there = {plain(name): name for name in texts}
+    there: dict[str, list[str]] = defaultdict(list)
+    for name in texts:
+        there[plain(name)].append(name)
     pairs = {}
     for image in index.images:
         path = PurePosixPath(image)
@@ -208,7 +211,7 @@ def _pair(index: ImageIndex, texts: list[str]) -> tuple[dict[str, str], list[tup
                 parts = (*path.parts[:i], "labels", *path.parts[i + 1 :])
                 places.insert(0, str(PurePosixPath(*parts).with_suffix(".txt")))
                 break
-        found = next((there[key] for place in places if (key := plain(place)) in there), None)
+        found = next((f for place in places if (f := _at(place, there))), None)
         if found:
             pairs[image] = found
     used = set(pairs.values())
@@ -219,6 +222,12 @@ def _pair(index: ImageIndex, texts: list[str]) -> tuple[dict[str, str], list[tup
         else:
             pairs[image] = name
     return pairs, rest._replace(files=pairs).problems()
+
+
+def _at(place: str, there: dict[str, list[str]]) -> str | None:
+    """The file at a path, written so or, if there is only one, with other cases or accents."""
+    names = there.get(plain(place), [])
+    return place if place in names else names[0] if len(names) == 1 else None
 
 
 def _first_lines(tree: FileTree, name: str) -> list[str] | None:

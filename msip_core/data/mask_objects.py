@@ -18,8 +18,9 @@ from msip_core.errors import DatasetError
 MOST_OBJECTS = 5000
 # Parts with fewer pixels are specks of a brush or a threshold.
 SPECK_PIXELS = 9
-# An edge that was smoothed or compressed has grey values between the two of a binary mask.
-_PURE_SHARE = 0.9
+# Of what is drawn in a binary mask, so much is white; the rest are smoothed edges.
+_PURE_SHARE = 0.8
+_NOISE = 40  # grey values that JPEG's compression adds or takes
 _SIZABLE = 0.25  # of an object's largest part
 
 
@@ -71,7 +72,7 @@ def read_mask(data: bytes, name: str) -> NDArray[Any]:
             raise DatasetError(f"{name} holds fractions: save the mask with whole numbers")
         mask = mask.astype(np.int64)
     mask = mask.astype(np.uint8) if mask.dtype == np.bool_ else mask
-    return _without_soft_edges(mask)
+    return _without_soft_edges(mask, lossy=data.startswith(b"\xff\xd8\xff"))
 
 
 def objects_in(mask: NDArray[Any]) -> MaskObjects:
@@ -153,19 +154,21 @@ def _one_channel(mask: NDArray[Any]) -> NDArray[Any]:
     return np.asarray((red << 32) | (green << 16) | blue)
 
 
-def _without_soft_edges(mask: NDArray[Any]) -> NDArray[Any]:
-    """Two values where nearly all pixels have the lowest or the highest of 8 bits."""
-    if mask.dtype != np.uint8 or mask.max(initial=0) < 250:
+def _without_soft_edges(mask: NDArray[Any], lossy: bool) -> NDArray[Any]:
+    """Two values for a binary mask whose edges were smoothed, or that was saved as JPEG.
+
+    Raises:
+        DatasetError: a JPEG of several values: its compression has changed the numbers.
+    """
+    if mask.dtype != np.uint8:
         return mask
     counts = np.bincount(mask.ravel(), minlength=256)
-    bright, between = counts[216:].sum(), counts[40:216].sum()
-    if (
-        counts[1:255].sum()
-        and bright > _PURE_SHARE * (bright + between)
-        and (np.count_nonzero(counts[40:216]) != between)
-    ):
+    drawn = counts[_NOISE if lossy else 1 :].sum()
+    if counts[256 - _NOISE if lossy else 250 :].sum() > _PURE_SHARE * drawn:
         return np.asarray(mask >= 128).astype(np.uint8)
-    return mask
+    if lossy and drawn:
+        raise DatasetError("its mask is a JPEG, which changes the numbers: save it as PNG or TIFF")
+    return np.where(mask < _NOISE, 0, mask) if lossy else mask
 
 
 def _extents(mask: NDArray[Any]) -> list[tuple[int, tuple[int, int, int, int]]]:
