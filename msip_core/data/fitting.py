@@ -26,10 +26,6 @@ _SLACK_PIXELS = 2.0
 _SLACK_SHARE = 0.02
 # Single boxes outside are slips, and are named; more of them belong to another picture.
 _MOST_OUTSIDE = 0.2
-_UNSURE_TURN = (
-    "the camera's tag turns it, and its labels do not say whether they are for the turned image: "
-    "export the image upright, without the camera's tag, and label that"
-)
 
 
 def fit_labels(labels: ImageLabels, width: int, height: int, orientation: int = 1) -> ImageLabels:
@@ -47,7 +43,7 @@ def fit_labels(labels: ImageLabels, width: int, height: int, orientation: int = 
         return labels
     if labels.unit == "fractions":
         move, note = _scale(width, height), _turned_note(orientation)
-    elif labels.unit == "yolo pixels":
+    elif labels.unit == "yolo_pixels":
         move, note = _yolo_pixels(labels, width, height)
     else:
         labels, move, note = _from_pixels(labels, width, height, orientation)
@@ -124,7 +120,7 @@ def _from_pixels(
             )
             return labels, lambda points: turn(scale(points)), note
         if orientation < 5 or turned:
-            raise DatasetError(_UNSURE_TURN)
+            raise _unsure_turn()
     if max(abs(stated[0] - width), abs(stated[1] - height)) < 0.5:
         return labels, _same, None
     if same_shape(stated, width, height):
@@ -151,12 +147,19 @@ def _without_size(
             note = "boxes turned into the upright image: they fit the sensor's only"
             return _turn(orientation, height, width), note
     if orientation != 1 and fits:
-        raise DatasetError(_UNSURE_TURN)
+        raise _unsure_turn()
     reach = np.array([obj.xyxy for obj in labels.objects], dtype=np.float64)
     raise DatasetError(
         f"its boxes reach from {reach.min():.0f} to {reach[:, 2].max():.0f}, "
         f"{reach[:, 3].max():.0f}, and the image has {_size((width, height))} pixels: left out, "
         "since the labels do not say for which size they are"
+    )
+
+
+def _unsure_turn() -> DatasetError:
+    return DatasetError(
+        "the camera's tag turns it, and its labels do not say whether they are for the turned "
+        "image: export the image upright, without the camera's tag, and label that"
     )
 
 

@@ -48,7 +48,7 @@ class ImageLabels:
         notes: what was read in a way that a person should know of; nothing is lost by it.
         picture: width and height in pixels of the picture that the corners are for, as the label
             file states them; None if it does not.
-        unit: of the corners; "yolo pixels" are pixels where YOLO's fractions belong.
+        unit: of the corners; "yolo_pixels" are pixels where YOLO's fractions belong.
         one_based: pixels are counted from 1, both corners inside (Pascal VOC).
     """
 
@@ -56,7 +56,7 @@ class ImageLabels:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     picture: tuple[float, float] | None = None
-    unit: Literal["pixels", "fractions", "yolo pixels"] = "pixels"
+    unit: Literal["pixels", "fractions", "yolo_pixels"] = "pixels"
     one_based: bool = False
 
 

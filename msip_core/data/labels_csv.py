@@ -37,8 +37,8 @@ _COLUMNS = {
     "x": ("x", "bboxx"), "y": ("y", "bboxy"),
     "cx": ("xcenter", "xcentre", "centerx", "centrex", "cx", "xc", "bboxxcenter"),
     "cy": ("ycenter", "ycentre", "centery", "centrey", "cy", "yc", "bboxycenter"),
-    "picture width": ("imagewidth", "imgwidth", "imagew", "imgw", "originalwidth"),
-    "picture height": ("imageheight", "imgheight", "imageh", "imgh", "originalheight"),
+    "picture_width": ("imagewidth", "imgwidth", "imagew", "imgw", "originalwidth"),
+    "picture_height": ("imageheight", "imgheight", "imageh", "imgh", "originalheight"),
     "width": ("width", "w", "bboxwidth", "bboxw", "boxwidth"),
     "height": ("height", "h", "bboxheight", "bboxh", "boxheight"),
 }  # fmt: skip
@@ -179,7 +179,7 @@ def _take(found: dict[str, list[Row]], layout: Layout, line: int, row: list[str]
         a, b, c, d = (layout.number(cells[columns[place]]) for place in layout.places)
         across, along = (
             layout.number(cells[columns[side]]) if side in columns else ""
-            for side in ("picture width", "picture height")
+            for side in ("picture_width", "picture_height")
         )
         found[reference].append(Row(line, label or NAMELESS, (a, b, c, d), (across, along), layout))
 
@@ -213,8 +213,8 @@ def _columns(first: list[str], delimiter: str) -> Layout | None:
     if "image" in columns and set(_CORNERS) <= set(columns):
         # "width" and "height" beside corners are the image's.
         if {"width", "height"} <= set(columns):
-            columns.setdefault("picture width", columns["width"])
-            columns.setdefault("picture height", columns["height"])
+            columns.setdefault("picture_width", columns["width"])
+            columns.setdefault("picture_height", columns["height"])
         return Layout(delimiter, columns, _CORNERS)
     if "image" in columns and {"width", "height"} <= set(columns):
         if {"cx", "cy"} <= set(columns):

@@ -47,8 +47,9 @@ class MaskReader:
         labels = ImageLabels(picture=(float(width), float(height)))
         labels.objects = [LabelledObject(CLASS, o.xyxy, o.outline) for o in found.objects]
         if found.specks:
-            what = f"parts of its mask with fewer than {SPECK_PIXELS} pixels left out"
-            labels.problems.append(f"{what}: {found.specks}")
+            labels.problems.append(
+                f"parts of its mask with fewer than {SPECK_PIXELS} pixels left out: {found.specks}"
+            )
         if found.binary:
             labels.notes.append(
                 "its mask has two values: separate parts were taken as objects, so objects that "

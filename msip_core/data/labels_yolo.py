@@ -82,7 +82,7 @@ class YoloReader:
         if self.pose_values:
             lines = [v[:5] if len(v) == 5 + self.pose_values else v for v in lines]
         large = [_is_large(values) for values in lines if values and _reason(values) is None]
-        labels = ImageLabels(unit="yolo pixels" if large and all(large) else "fractions")
+        labels = ImageLabels(unit="yolo_pixels" if large and all(large) else "fractions")
         try:
             labels.objects = _objects([v for v in lines if v], names, labels.unit)
         except (ValueError, ArithmeticError):  # look at each line alone: one bad line costs one box
