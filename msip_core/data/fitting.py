@@ -24,6 +24,7 @@ Move = Callable[[Points], Points]
 # Boxes that are drawn by hand reach a little over the border.
 _SLACK_PIXELS = 2.0
 _SLACK_SHARE = 0.02
+_FARTHEST = 1e9  # pixels
 # Single boxes outside are slips, and are named; more of them belong to another picture.
 _MOST_OUTSIDE = 0.2
 
@@ -41,6 +42,7 @@ def fit_labels(labels: ImageLabels, width: int, height: int, orientation: int = 
     """
     if not labels.objects:
         return labels
+    labels = replace(labels, objects=[_moved(obj, _within_reach) for obj in labels.objects])
     if labels.unit == "fractions":
         move, note = _scale(width, height), _turned_note(orientation)
     elif labels.unit == "yolo_pixels":
@@ -205,6 +207,11 @@ def _yolo_pixels(labels: ImageLabels, width: int, height: int) -> tuple[Move, st
 
 
 # --- moving -------------------------------------------------------------------
+
+
+def _within_reach(points: Points) -> Points:
+    """Corners of any size as such that can be calculated with; they stay outside the image."""
+    return np.clip(points, -_FARTHEST, _FARTHEST)
 
 
 def _same(points: Points) -> Points:

@@ -14,7 +14,7 @@ import numpy as np
 
 from msip_core import confined
 from msip_core.config import ImageRecipe, ImportConfig
-from msip_core.data.archive import FileTree
+from msip_core.data.archive import FileTree, printable
 from msip_core.data.enhance import apply_recipe, needs_scaling
 from msip_core.data.fitting import fit_labels, orientation_of
 from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader
@@ -82,7 +82,8 @@ class Intake:
         return self.reader.classes if self.reader else []
 
     def _map(self, name: str) -> str | None:
-        return self.config.class_map.get(name, name) or None  # an empty name drops too
+        # Names go into lists, tables and figures: a line break in one would break these.
+        return self.config.class_map.get(name, printable(name)) or None  # an empty name drops too
 
     def take_all(self, images: list[str], progress: Callable[[float, str], None]) -> None:
         """Bring in every image; bad ones are named and the others go on."""
