@@ -59,6 +59,7 @@ class Layout:
     delimiter: str
     columns: dict[str, int]
     places: tuple[str, str, str, str]
+    cells: int = 0  # of the header; 0 if there is none
 
     def number(self, text: str) -> str:
         """A cell with a decimal point. `40,5` is one where the comma cannot be anything else."""
@@ -152,8 +153,17 @@ def _add(reader: CsvReader, text: str, name: str, index: ImageIndex) -> bool:
         next(rows)  # the header
     found: dict[str, list[Row]] = defaultdict(list)
     try:
+        bare = Layout(layout.delimiter, _BARE, _CORNERS)
+        strays = 0
         for line, cells in rows:
-            _take(found, layout, line, cells)
+            is_stray = layout.cells not in (0, len(cells)) and _is_bare(cells, bare)
+            _take(found, bare if is_stray else layout, line, cells)
+            strays += is_stray
+        if strays:
+            reader.notes.append(
+                f"{name}: {strays} rows do not have as many columns as the header and were read as "
+                "path, x1, y1, x2, y2, class."
+            )
     except UnreadableError as error:  # rows before the fault are good
         reader.orphans.append(Problem(file=name, what=f"was read up to a fault: {error}"))
     images = index.match(found, name)
@@ -189,7 +199,7 @@ def _layout(text: str) -> tuple[Layout | None, str]:
     start, _, rest = text.partition("\n")
     told = re.fullmatch(r"\s*\"?sep=(.)\"?\s*", start, re.IGNORECASE)
     if told:
-        text = rest
+        text = "\n" + rest  # so that lines keep their numbers
     found = []
     for delimiter in told[1] if told else ";\t,|":
         try:
@@ -215,20 +225,22 @@ def _columns(first: list[str], delimiter: str) -> Layout | None:
         if {"width", "height"} <= set(columns):
             columns.setdefault("picture_width", columns["width"])
             columns.setdefault("picture_height", columns["height"])
-        return Layout(delimiter, columns, _CORNERS)
+        return Layout(delimiter, columns, _CORNERS, len(first))
     if "image" in columns and {"width", "height"} <= set(columns):
         if {"cx", "cy"} <= set(columns):
-            return Layout(delimiter, columns, _CENTRED)
+            return Layout(delimiter, columns, _CENTRED, len(first))
         for letter in "xy":
             place = columns.get(letter, columns.get(f"{letter}1"))
             if place is None:
                 return None
             columns[letter] = place
-        return Layout(delimiter, columns, _SIZED)
+        return Layout(delimiter, columns, _SIZED, len(first))
     bare = Layout(delimiter, _BARE, _CORNERS)
-    return bare if len(first) in (5, 6) and _is_bare(first, bare) else None
+    return bare if _is_bare(first, bare) else None
 
 
 def _is_bare(row: list[str], layout: Layout) -> bool:
     cells = [layout.number(cell.strip()) for cell in row[1:5]]
+    if len(row) not in (5, 6):
+        return False
     return "." in row[0] and (not any(cells) or no_number(cells) is None)

@@ -198,6 +198,20 @@ def test_two_tables_of_different_columns_are_read_each_in_its_own_way(
     assert boxes(bring_in(tmp_path / "s")) == {"a.png": rows, "b.png": rows}
 
 
+def test_rows_of_another_length_than_their_header_are_read_by_their_own_form(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    field(tmp_path / "s" / "a.png")
+    (tmp_path / "s" / "x.csv").write_text(
+        "image,image,xmin,ymin,xmax,ymax,class\na.png,40,30,80,70,crypt\n"
+    )
+
+    dataset = bring_in(tmp_path / "s")
+
+    assert boxes(dataset) == {"a.png": [(40, 30, 80, 70)]}
+    assert dataset.report.notes[0].startswith("x.csv: 1 rows do not have as many columns")
+
+
 # --- COCO's masks and crowds ----------------------------------------------------------------
 
 

@@ -216,7 +216,7 @@ def test_masks_and_previews_never_get_the_labels_of_their_image(
     assert dataset.report.found == 1
     reasons = left_out(dataset)
     assert reasons["masks/lost.png"] == "mask without an image of that name"
-    assert all("not a micrograph" in reasons[name] for name in others[1:])
+    assert all("rename it if it is" in reasons[name] for name in others[1:])
 
 
 def test_micrographs_are_kept_where_no_other_image_is_their_original() -> None:
