@@ -15,11 +15,13 @@ A fork starts nothing: no program, no second import of the caller. Where there i
 
 from __future__ import annotations
 
+import faulthandler
+import gc
 import json
-import math
 import mmap
 import os
 import signal
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -44,8 +46,10 @@ WALL_SECONDS = 180.0
 _BLAME = 77  # exit code: the file at hand could not be read
 _LOST = 78  # exit code: no file is to blame
 _MOST_LOST = 200  # files; then something else is wrong
-_MOST_STAND_INS = 16
-_FEWEST_ITEMS = 32  # between two stand-ins
+# A stand-in costs some hundredths of a second, so work of this length, or of this share of all
+# that was done, is what an end can lose.
+_STAND_IN_SECONDS = 20.0
+_STAND_IN_SHARE = 1 / 8
 _NOTE_BYTES = 16 * 1024
 _SLOW = (signal.SIGALRM, signal.SIGPROF) if hasattr(signal, "SIGPROF") else ()
 
@@ -60,6 +64,7 @@ class _Worker:
         self._error_note = mmap.mmap(-1, _NOTE_BYTES)
         self._trace_note = mmap.mmap(-1, _NOTE_BYTES)
         self.lost: dict[str, str] = {}
+        self._began = self._stood_by = time.monotonic()
 
     def at_hand(self, name: str) -> None:
         """Note the file and start its time anew; "" is for work that no file is to blame for."""
@@ -74,6 +79,7 @@ class _Worker:
             self.at_hand("")
             pid = _fork()
             if pid == 0:
+                self._stood_by = time.monotonic()
                 return
             _, status = os.waitpid(pid, 0)
             code = os.waitstatus_to_exitcode(status)
@@ -83,6 +89,12 @@ class _Worker:
             if not name or name in self.lost or len(self.lost) >= _MOST_LOST:
                 self._give_up(code, name)
             self.lost[name] = self._reason(code)
+
+    def stand_by_if_due(self) -> None:
+        now = time.monotonic()
+        pause = max(_STAND_IN_SECONDS, _STAND_IN_SHARE * (now - self._began))
+        if now - self._stood_by >= pause:
+            self.stand_by()
 
     def blame(self, error: BaseException) -> NoReturn:
         """End here: the file at hand raised what no reader expects."""
@@ -101,7 +113,7 @@ class _Worker:
     def _reason(self, code: int) -> str:
         error = _noted(self._error_note)
         if -code in _SLOW:
-            return f"took more than {CPU_SECONDS:.0f} seconds to read: left out"
+            return f"took more than {CPU_SECONDS:g} seconds to read: left out"
         if code == -signal.SIGKILL or error.startswith("MemoryError"):
             return (
                 f"needs more memory than one file may take ({MEMORY_BYTES // 1024**2} MB): left out"
@@ -145,11 +157,14 @@ def run(work: Callable[[Progress], str], progress: Progress | None = None) -> st
     with suppress(OSError):  # it may have done so itself, or be over
         os.setpgid(pid, pid)
     try:
-        return _answer(reading, tell)
-    finally:
+        message = _last_message(reading, tell)
+    except BaseException:  # asked to stop: end all of them at once
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
+        raise
+    finally:
         os.waitpid(pid, 0)
+    return _answer(message)
 
 
 def at_hand(name: str) -> None:
@@ -172,11 +187,9 @@ def on_the_whole() -> None:
 
 def one_by_one(names: Sequence[str]) -> Iterator[str]:
     """Files to go through; where one ends the worker, what was done before is not done again."""
-    size = max(_FEWEST_ITEMS, math.ceil(len(names) / _MOST_STAND_INS))
-    for place, name in enumerate(names):
+    for name in names:
         if _worker is not None:
-            if place % size == 0:
-                _worker.stand_by()
+            _worker.stand_by_if_due()
             _worker.at_hand(name)
         yield name
     on_the_whole()
@@ -192,6 +205,8 @@ def _serve(work: Callable[[Progress], str], pipe: int) -> NoReturn:
         os.setpgid(0, 0)
         for number in (*_SLOW, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
+        faulthandler.disable()  # an end is told in the report, not as a dump of the stack
+        gc.freeze()  # a collection would touch, and so copy, what is shared with the caller
         _limit_memory()
         worker = _worker = _Worker(pipe)
         worker.stand_by()
@@ -242,7 +257,9 @@ def _fork() -> int:
 # --- the caller's side --------------------------------------------------------
 
 
-def _answer(pipe: int, tell: Progress) -> str:
+def _last_message(pipe: int, tell: Progress) -> dict[str, Any]:
+    """Hand progress on until all processes have closed the pipe; what was said at the end."""
+    last: dict[str, Any] = {}
     with os.fdopen(pipe, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             try:
@@ -251,16 +268,23 @@ def _answer(pipe: int, tell: Progress) -> str:
                 continue
             if "done" in message:
                 tell(message["done"], message["message"])
-            elif "answer" in message:
-                return str(message["answer"])
-            elif "errno" in message:
-                raise OSError(message["errno"], message["message"], message["file"])
-            elif "error" in message:
-                raise getattr(errors, message["error"])(message["message"])
-            elif "unexpected" in message:
-                failure = RuntimeError(message["unexpected"])
-                failure.add_note(message["trace"])
-                raise failure
+            else:
+                last = message
+    return last
+
+
+def _answer(message: dict[str, Any]) -> str:
+    match message:
+        case {"answer": str(text)}:
+            return text
+        case {"errno": number, "message": text, "file": file}:
+            raise OSError(number, text, file)
+        case {"error": kind, "message": text}:
+            raise getattr(errors, kind)(text)
+        case {"unexpected": text, "trace": trace}:
+            failure = RuntimeError(text)
+            failure.add_note(trace)
+            raise failure
     raise WorkError("Reading the files ended without an answer: try again with fewer files.")
 
 

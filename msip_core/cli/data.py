@@ -40,15 +40,41 @@ def parse_class_map(words: list[str]) -> dict[str, str | None]:
     return pairs
 
 
+def sort_words(words: list[str], maps: list[str]) -> tuple[Path, list[str]]:
+    """The source and all pairs of the class map, from the words that belong to no option.
+
+    `--map` takes one word; those that follow it (`--map cyst=no_crypt late=crypt`) are pairs too.
+
+    Raises:
+        ConfigError: no source is left, or two.
+    """
+    pairs = [w for w in words if maps and "=" in w and not Path(w).exists()]
+    sources = [w for w in words if w not in pairs]
+    if len(sources) != 1:
+        found = ", ".join(f"'{word}'" for word in sources) or "none"
+        raise ConfigError(
+            f"One folder or zip is imported at a time, and these were given: {found}. Pairs of "
+            "classes go behind --map (old=new); names with spaces go in quotation marks."
+        )
+    return Path(sources[0]), [*maps, *pairs]
+
+
 @verb(app, "import")
 def import_(
     session: Session,
     *,
-    path: Annotated[Path, typer.Argument(help="Folder or zip with YOLO, COCO, VOC or CSV labels.")],
+    path: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH",
+            help="Folder or zip with micrographs and labels: YOLO, COCO, VOC, CSV, labelme, CVAT, "
+            "VIA, QuPath, Label Studio, or masks.",
+        ),
+    ],
     name: Annotated[str, typer.Option(help="Name of the dataset in the workspace.")],
     map_: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="OLD=NEW", help="Rename or merge classes; OLD= drops one."),
+        typer.Option("--map", metavar="OLD=NEW …", help="Rename or merge classes; OLD= drops one."),
     ] = None,
     pixel_size: Annotated[
         float | None, typer.Option(metavar="UM", help="Micrometres per pixel, if files do not say.")
@@ -85,13 +111,14 @@ def import_(
         bool, typer.Option(help="Use the train/val/test folders of the source.")
     ] = False,
 ) -> Answer:
-    """Bring in a folder or zip: images with YOLO, COCO, VOC or CSV labels."""
+    """Bring in a folder or zip of micrographs with their labels."""
     from msip_core.data.importing import import_dataset
 
+    source, maps = sort_words(path, map_ or [])
     config = ImportConfig(
-        source=path,
+        source=source,
         name=name,
-        class_map=parse_class_map(map_ or []),
+        class_map=parse_class_map(maps),
         pixel_size_um=pixel_size,
         recipe=ImageRecipe(
             scope=scale,

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from msip_core import confined
+from msip_core.data.encodings import decode_zip_names
 from msip_core.data.manifest import Problem
 from msip_core.errors import DatasetError, NotFoundError
 
@@ -48,11 +49,13 @@ class FileTree(Protocol):
         label: name of the folder or zip, for the report.
         names: every file that may be read.
         refused: what was left out, and why.
+        notes: what had to be decided, one sentence each.
     """
 
     label: str
     names: list[str]
     refused: list[Problem]
+    notes: list[str]
 
     def size(self, name: str) -> int:
         """Bytes of one file."""
@@ -97,6 +100,7 @@ class _Folder:
     label: str
     names: list[str] = field(default_factory=list)
     refused: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def size(self, name: str) -> int:
         try:
@@ -168,6 +172,7 @@ class _Zip:
     entries: dict[str, zipfile.ZipInfo] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
     refused: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def size(self, name: str) -> int:
         return self.entries[name].file_size
@@ -200,8 +205,10 @@ def _zip_tree(archive: zipfile.ZipFile, path: Path) -> _Zip:
             f"{path.stat().st_size / 1024**2:,.0f} MiB: it looks like a zip bomb and was refused."
         )
     tree = _Zip(archive, path.name)
-    for info in sorted(infos, key=lambda info: info.filename):
-        name = info.filename.replace("\\", "/")
+    renamed, note = decode_zip_names(infos, lambda info: _content(tree, info))
+    tree.notes += [note] if note else []
+    names = [(renamed.get(i.filename, i.filename).replace("\\", "/"), i) for i in infos]
+    for name, info in sorted(names, key=lambda pair: pair[0]):
         if _is_noise(name):
             continue
         reason = _refusal(name, info)
@@ -213,6 +220,18 @@ def _zip_tree(archive: zipfile.ZipFile, path: Path) -> _Zip:
             tree.entries[name] = info
             tree.names.append(name)
     return tree
+
+
+def _content(tree: _Zip, info: zipfile.ZipInfo) -> bytes | None:
+    """An entry by its directory record, before names are settled; None if it cannot be read."""
+    key = f"\0{info.filename}"  # no entry's name
+    tree.entries[key] = info
+    try:
+        return tree.read(key)
+    except DatasetError:
+        return None  # named when the entry itself is read
+    finally:
+        del tree.entries[key]
 
 
 def _refusal(name: str, info: zipfile.ZipInfo) -> str | None:

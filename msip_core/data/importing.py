@@ -26,6 +26,7 @@ from msip_core.data.intake import UNLABELLED, Intake, TakenImage
 from msip_core.data.labels import LabelReader, count_classes, find_labels
 from msip_core.data.manifest import ImportReport, Problem
 from msip_core.data.outlines import MaskIndex, is_image
+from msip_core.data.passed_over import passed_over
 from msip_core.data.previews import without_previews
 from msip_core.data.scaling import measure_recipe
 from msip_core.data.splitting import SplitItem, SplitPlan, plan_split
@@ -84,8 +85,9 @@ class _Source:
 def _look(tree: FileTree) -> _Source:
     images, previews = without_previews(tree, [name for name in tree.names if is_image(name)])
     masks = MaskIndex(tree, images)
-    reader, notes = find_labels(tree, masks.images)
-    source = _Source(tree, masks, reader, notes, [*tree.refused, *previews])
+    reader, notes, used = find_labels(tree, masks)
+    source = _Source(tree, masks, reader, [*tree.notes, *notes], [*tree.refused, *previews])
+    source.problems += masks.problems
     source.problems += [
         Problem(file=name, what="this kind of file is not read: export it as TIFF")
         for name in tree.names
@@ -94,6 +96,9 @@ def _look(tree: FileTree) -> _Source:
     if reader:
         source.notes += reader.notes
         source.problems += reader.orphans
+    problems, note = passed_over(tree.names, used | masks.used)
+    source.problems += problems
+    source.notes += [note] if note else []
     if not source.images:
         raise DatasetError(
             f"{tree.label} holds no PNG, JPEG, BMP or TIFF image ({len(tree.names)} other files): "
@@ -131,6 +136,8 @@ def _inspect(tree: FileTree) -> SourceInfo:
 
 def _bring_in(folder: Path, tree: FileTree, config: ImportConfig, tell: Progress) -> str:
     """All that opens files of the source; the dataset is whole in `folder` afterwards."""
+    for begun in folder.iterdir():  # by a worker that a file ended
+        shutil.rmtree(begun)
     tell(0.0, "Looking through the files")
     source = _look(tree)
     _check_class_map(source, config)

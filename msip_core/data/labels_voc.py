@@ -14,6 +14,7 @@ from msip_core.data.labels import (
     ImageIndex,
     ImageLabels,
     LabelledObject,
+    no_number,
     read_text,
     split_of_path,
 )
@@ -31,6 +32,7 @@ class VocReader:
     format: str = "Pascal VOC"
     orphans: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
     splits: dict[str, SplitName] = field(default_factory=dict)
     drawn: bool = False
 
@@ -38,9 +40,9 @@ class VocReader:
     def labelled(self) -> set[str]:
         return set(self.files)
 
-    def read(self, image: str, width: float, height: float) -> ImageLabels:
-        labels = ImageLabels()
+    def read(self, image: str) -> ImageLabels:
         root = _parse(self.tree, self.files[image])
+        labels = ImageLabels(picture=_picture(root), one_based=True)
         for number, element in enumerate(root.findall("object"), 1):
             try:
                 labels.objects.append(_object(element))
@@ -51,22 +53,33 @@ class VocReader:
 
 
 def _object(element: ElementTree.Element) -> LabelledObject:
-    """One <object>; supervision turns VOC's 1-based inclusive pixels into corners."""
+    """One <object> with its corners as they are written (see `ImageLabels.one_based`)."""
     from supervision.dataset.formats.pascal_voc import detections_from_xml_obj, parse_polygon_points
 
-    polygons = [parse_polygon_points(p).astype(np.float64) - 1 for p in element.findall("polygon")]
+    polygons = [parse_polygon_points(p).astype(np.float64) for p in element.findall("polygon")]
     holder = ElementTree.Element("annotation")
     holder.append(element)
     found, names = detections_from_xml_obj(holder, [], (1, 1))
     if not np.isfinite(found.xyxy).all():
         raise ValueError("its box is not four finite numbers")
-    x1, y1, x2, y2 = (float(value) for value in found.xyxy[0])
+    # supervision shifts the lower corners to count from 0; `fitting` does, if these are pixels.
+    x1, y1, x2, y2 = (float(value) for value in found.xyxy[0] + np.array([1, 1, 0, 0]))
     return LabelledObject(names[0], (x1, y1, x2, y2), max(polygons, key=len) if polygons else None)
+
+
+def _picture(root: ElementTree.Element) -> tuple[float, float] | None:
+    """<size> of the labelled picture; None if it is missing or 0, as some programs write it."""
+    texts = [root.findtext(f"size/{side}") or "" for side in ("width", "height")]
+    if no_number(texts):
+        return None
+    width, height = map(float, texts)
+    return (width, height) if width > 0 and height > 0 else None
 
 
 def find_voc(tree: FileTree, index: ImageIndex) -> VocReader | None:
     """VOC labels of a tree, or None."""
     reader = VocReader(tree, {})
+    labels: dict[str, list[str]] = {}
     for name in tree.names:
         if not name.lower().endswith(".xml"):
             continue
@@ -75,26 +88,17 @@ def find_voc(tree: FileTree, index: ImageIndex) -> VocReader | None:
         except DatasetError as error:
             reader.orphans.append(Problem(file=name, what=error.message))
             continue
-        if root.tag != "annotation":
-            continue
-        image = _image_of(root, name, index)
-        if image is None:
-            reader.orphans.append(Problem(file=name, what="label without an image of that name"))
-        elif image in reader.files:
-            what = f"second label of {image}; {reader.files[image]} was taken"
-            reader.orphans.append(Problem(file=name, what=what))
-        else:
-            reader.files[image] = name
+        if root.tag == "annotation":
+            # The label's own file name first: programs rename files and leave <filename>.
+            labels[name] = [PurePosixPath(name).stem, root.findtext("filename") or ""]
+    pairing = index.pair(labels)
+    reader.files = pairing.files
+    reader.orphans += [Problem(file=name, what=what) for name, what in pairing.problems()]
+    reader.used = {*labels, *(problem.file for problem in reader.orphans)}
     if not reader.files and not reader.orphans:
         return None
     reader.splits = _splits(tree, index, reader.notes)
     return reader
-
-
-def _image_of(root: ElementTree.Element, name: str, index: ImageIndex) -> str | None:
-    """The image by the label's own file name, else by <filename> (programs rename files)."""
-    by_stem = index.find(PurePosixPath(name).stem, name)
-    return by_stem or index.find(root.findtext("filename") or "", name)
 
 
 def _parse(tree: FileTree, name: str) -> ElementTree.Element:

@@ -1,7 +1,7 @@
 """YOLO text labels: boxes, segmentation polygons, class names from data.yaml or a list.
 
 A label lies where Ultralytics looks (`images` -> `labels`, same stem), beside its image, or
-anywhere under a stem that occurs once.
+anywhere under a stem that occurs once or whose folders tell which is meant.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from msip_core.data.labels import (
     split_of_path,
 )
 from msip_core.data.manifest import Problem, SplitName
+from msip_core.data.references import plain
 from msip_core.errors import DatasetError, InputError
 
 _LISTS = (
@@ -42,20 +43,31 @@ MAX_OBJECTS = 20_000
 MAX_BYTES = 32 * 1024**2
 _LOOKED_AT = 1_000_000  # characters that tell whether a text is a label
 DRAWN = "drawn by computer"
+# Beyond this multiple of the image a coordinate is no fraction of it.
+_FAR_OUTSIDE = 10
+_DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+")
+_NUMBERED = re.compile(r"(\d+)\s*[\s:,;=]\s*(\S.*)")
 _LINE = re.compile(r"\s*\d+(?:\.0*)?(?:e[+-]?0+)?(?:\s+[-+]?[\d.]+(?:e[-+]?\d+)?){4,}\s*", re.I)
 
 
 @dataclass
 class YoloReader:
-    """See `labels.LabelReader`."""
+    """See `labels.LabelReader`.
+
+    Attributes:
+        names: how the classes are numbered, by the folder of the list that says so; the one of
+            data.yaml is under "" and holds for all. Empty if nothing names them.
+    """
 
     tree: FileTree
     files: dict[str, str]
     classes: list[str]
+    names: dict[str, list[str]] = field(default_factory=dict)
     pose_values: int = 0
     format: str = "YOLO"
     orphans: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
     splits: dict[str, SplitName] = field(default_factory=dict)
     drawn: bool = False
 
@@ -63,41 +75,77 @@ class YoloReader:
     def labelled(self) -> set[str]:
         return set(self.files)
 
-    def read(self, image: str, width: float, height: float) -> ImageLabels:
-        lines = [line.split() for line in _lines_of(self.tree, self.files[image])]
+    def read(self, image: str) -> ImageLabels:
+        file = self.files[image]
+        names = self._names_for(file)
+        lines = [_values(line, names) for line in _lines_of(self.tree, file)]
         if self.pose_values:
             lines = [v[:5] if len(v) == 5 + self.pose_values else v for v in lines]
-        labels = ImageLabels()
+        large = [_is_large(values) for values in lines if values and _reason(values) is None]
+        labels = ImageLabels(unit="yolo_pixels" if large and all(large) else "fractions")
         try:
-            labels.objects = self._objects([values for values in lines if values], width, height)
+            labels.objects = _objects([v for v in lines if v], names, labels.unit)
         except (ValueError, ArithmeticError):  # look at each line alone: one bad line costs one box
             for number, values in enumerate(lines, 1):
                 try:
-                    labels.objects += self._objects([values] if values else [], width, height)
+                    labels.objects += _objects([values] if values else [], names, labels.unit)
                 except (ValueError, ArithmeticError) as error:
                     reason = _reason(values) or str(error)
                     labels.problems.append(f"label line {number} left out: {reason}")
         return labels
 
-    def _objects(self, lines: list[list[str]], width: float, height: float) -> list[LabelledObject]:
-        from supervision.dataset.formats.yolo import yolo_annotations_to_detections
+    def _names_for(self, file: str) -> list[str]:
+        """The class names that hold for a label file: those of the list nearest above it."""
+        for folder in ("", *(str(parent) for parent in PurePosixPath(file).parents)):
+            if folder in self.names:
+                return self.names[folder]
+        return next(iter(self.names.values()), [])
 
-        texts = [" ".join(values) for values in lines]
-        found = yolo_annotations_to_detections(texts, (1, 1), with_masks=False)
-        fractions = found.xyxy.astype(np.float64)
-        if not np.isfinite(fractions).all() or np.abs(fractions).max(initial=0) > 10:
+
+def _objects(lines: list[list[str]], names: list[str], unit: str) -> list[LabelledObject]:
+    from supervision.dataset.formats.yolo import yolo_annotations_to_detections
+
+    texts = [" ".join(values) for values in lines]
+    found = yolo_annotations_to_detections(texts, (1, 1), with_masks=False)
+    boxes = found.xyxy.astype(np.float64)
+    if not np.isfinite(boxes).all():
+        raise ValueError("its box is not four finite numbers")
+    objects = []
+    for values, box in zip(lines, boxes):
+        if unit == "fractions" and _is_large(values):
             raise ValueError("coordinates are not fractions of the image")
-        scale = np.array([width, height])
-        objects = []
-        for values, box in zip(lines, fractions * np.tile(scale, 2)):
-            x1, y1, x2, y2 = box.tolist()
-            outline = _outline(values) * scale if len(values) > 6 else None
-            name = self._name(int(float(values[0])))
-            objects.append(LabelledObject(name, (x1, y1, x2, y2), outline))
-        return objects
+        x1, y1, x2, y2 = box.tolist()
+        outline = _outline(values) if len(values) > 6 else None
+        objects.append(LabelledObject(_name(values[0], names), (x1, y1, x2, y2), outline))
+    return objects
 
-    def _name(self, index: int) -> str:
-        return self.classes[index] if 0 <= index < len(self.classes) else f"class_{index}"
+
+def _name(number: str, names: list[str]) -> str:
+    index = int(float(number))
+    if index < 0 or (names and (index >= len(names) or not names[index])):
+        there = f"; the names are numbered 0 to {len(names) - 1}" if names else ""
+        raise ValueError(f"class number {index} has no name{there}")
+    return names[index] if names else f"class_{index}"
+
+
+def _is_large(values: list[str]) -> bool:
+    """Whether the coordinates are pixels: fractions of boxes far outside do not go beyond 10."""
+    coordinates = values[1:5] if len(values) <= 6 else values[1:]
+    return max(abs(float(value)) for value in coordinates) > _FAR_OUTSIDE
+
+
+def _values(line: str, names: list[str]) -> list[str]:
+    """The values of a line. Some programs put commas between them, or into the numbers."""
+    values = line.split()
+    if len(values) == 1 or ";" in line:
+        values = re.split(r"[\s;]+" if ";" in line else r"[\s,]+", line.strip())
+    if any(_DECIMAL_COMMA.fullmatch(value) for value in values[1:]):
+        values = [value.replace(",", ".") for value in values]
+    elif any(value.endswith(",") for value in values):
+        values = [value.removesuffix(",") for value in values]
+    if len(values) >= 5 and no_number(values[:1]) and values[0] in names:
+        values[0] = str(names.index(values[0]))
+    return values
 
 
 def _lines_of(tree: FileTree, name: str) -> list[str]:
@@ -130,30 +178,30 @@ def find_yolo(tree: FileTree, index: ImageIndex) -> YoloReader | None:
         for name in tree.names
         if name.lower().endswith(".txt") and PurePosixPath(name).name.lower() not in _LISTS
     ]
-    files, lost = _pair(index, texts)
+    files, problems = _pair(index, texts)
     notes: list[str] = []
     config = _read_config(tree, notes)
     splits = _splits(tree, config, index, notes)
     orphans = [
-        Problem(file=name, what="label without an image of that name")
-        for name in lost
-        if _looks_like_labels(tree, name)
+        Problem(file=name, what=what) for name, what in problems if _looks_like_labels(tree, name)
     ]
+    files = {image: name for image, name in files.items() if _may_be_labels(tree, name)}
     if not files and not orphans:
         return None
-    files = {image: name for image, name in files.items() if _may_be_labels(tree, name)}
-    reader = YoloReader(tree, files, _class_names(tree, config, notes), _pose_values(config))
+    reader = YoloReader(tree, files, [], pose_values=_pose_values(config))
+    reader.names = _class_names(tree, config, notes)
+    reader.classes = list(dict.fromkeys(n for names in reader.names.values() for n in names if n))
     reader.orphans, reader.notes, reader.splits = orphans, notes, splits
+    reader.used = {*files.values(), *(problem.file for problem in orphans)}
     reader.drawn = config.get("origin") == DRAWN
     return reader
 
 
-def _pair(index: ImageIndex, texts: list[str]) -> tuple[dict[str, str], list[str]]:
-    """image -> label file, and the text files that belong to no image."""
-    there = set(texts)
-    stems: dict[str, list[str]] = defaultdict(list)
+def _pair(index: ImageIndex, texts: list[str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """image -> label file, and (text file, why it belongs to no image)."""
+    there: dict[str, list[str]] = defaultdict(list)
     for name in texts:
-        stems[PurePosixPath(name).stem].append(name)
+        there[plain(name)].append(name)
     pairs = {}
     for image in index.images:
         path = PurePosixPath(image)
@@ -163,14 +211,23 @@ def _pair(index: ImageIndex, texts: list[str]) -> tuple[dict[str, str], list[str
                 parts = (*path.parts[:i], "labels", *path.parts[i + 1 :])
                 places.insert(0, str(PurePosixPath(*parts).with_suffix(".txt")))
                 break
-        found = next((place for place in places if place in there), None)
-        same = stems.get(path.stem, [])
-        if found is None and len(same) == 1 and index.find(path.stem) == image:
-            found = same[0]
+        found = next((f for place in places if (f := _at(place, there))), None)
         if found:
             pairs[image] = found
     used = set(pairs.values())
-    return pairs, [name for name in texts if name not in used]
+    rest = index.pair({t: [PurePosixPath(t).stem] for t in texts if t not in used})
+    for image, name in list(rest.files.items()):
+        if image in pairs:
+            rest.second[name] = image
+        else:
+            pairs[image] = name
+    return pairs, rest._replace(files=pairs).problems()
+
+
+def _at(place: str, there: dict[str, list[str]]) -> str | None:
+    """The file at a path, written so or, if there is only one, with other cases or accents."""
+    names = there.get(plain(place), [])
+    return place if place in names else names[0] if len(names) == 1 else None
 
 
 def _first_lines(tree: FileTree, name: str) -> list[str] | None:
@@ -186,7 +243,13 @@ def _first_lines(tree: FileTree, name: str) -> list[str] | None:
 def _may_be_labels(tree: FileTree, name: str) -> bool:
     """A paired text file is a label unless it is plainly prose; what is wrong is named later."""
     lines = _first_lines(tree, name)
-    return not lines or any(line.strip()[0].isdigit() for line in lines)
+    return not lines or any(line.strip()[0].isdigit() or _is_named(line) for line in lines)
+
+
+def _is_named(line: str) -> bool:
+    """A name or a negative number, and four numbers."""
+    values = line.split()
+    return len(values) >= 5 and no_number(values[-4:]) is None
 
 
 def _looks_like_labels(tree: FileTree, name: str) -> bool:
@@ -214,9 +277,11 @@ def _read_config(tree: FileTree, notes: list[str]) -> dict[str, Any]:
     return {}
 
 
-def _class_names(tree: FileTree, config: dict[str, Any], notes: list[str]) -> list[str]:
+def _class_names(tree: FileTree, config: dict[str, Any], notes: list[str]) -> dict[str, list[str]]:
+    """Folder of a list -> names by number; see `YoloReader.names`."""
     if names := _names_in_config(config.get("names"), notes):
-        return names
+        return {"": names}
+    lists: dict[str, list[str]] = {}
     for name in sorted(tree.names, key=lambda n: (n.count("/"), n)):
         if PurePosixPath(name).name.lower() in _LISTS:
             try:
@@ -224,20 +289,38 @@ def _class_names(tree: FileTree, config: dict[str, Any], notes: list[str]) -> li
             except DatasetError as error:
                 notes.append(f"The class names in {name} could not be read ({error}).")
                 continue
-            return [line for line in lines if line]
-    notes.append(
-        "No data.yaml or classes.txt names the classes: they are called class_0, class_1, ...; "
-        "give them names in the class map."
-    )
-    return []
+            lists.setdefault(str(PurePosixPath(name).parent), _without_numbers(lines))
+    lists = {folder: names for folder, names in lists.items() if names}
+    if len({tuple(names) for names in lists.values()}) > 1:
+        notes.append(
+            "The lists of class names in several folders differ: each holds for the labels beside "
+            f"and below it ({', '.join(list(lists)[:5])})."
+        )
+    if not lists:
+        notes.append(
+            "No data.yaml or classes.txt names the classes: they are called class_0, class_1, ...; "
+            "give them names in the class map."
+        )
+    return lists
+
+
+def _without_numbers(lines: list[str]) -> list[str]:
+    """`["0 crypt", "1 cyst"]` -> `["crypt", "cyst"]`; other lists as they are, without gaps."""
+    lines = [line for line in lines if line]
+    found = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
+    if found and [int(m[1]) for m in found] == list(range(len(lines))):
+        return [m[2] for m in found]
+    return lines
 
 
 def _names_in_config(names: Any, notes: list[str]) -> list[str]:
-    """`[a, b]` or `{0: a, 1: b}`; [] for anything else."""
+    """`[a, b]`, `{0: a, 1: b}` or `{a: 0, b: 1}`; [] for anything else. "" is no name."""
     if isinstance(names, list):
-        return names if all(isinstance(name, str) for name in names) else []
+        return [n.strip() for n in names] if all(isinstance(name, str) for name in names) else []
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         return []
+    if not any(key.isdecimal() for key in names) and all(v.isdecimal() for v in names.values()):
+        names = {number: name for name, number in names.items()}
     # Digits of other scripts count as digits for str.isdigit, and int() takes some of them.
     numbered = {int(key): name for key, name in names.items() if re.fullmatch("[0-9]{1,5}", key)}
     if odd := [key for key in names if not re.fullmatch("[0-9]{1,5}", key)]:
@@ -245,7 +328,7 @@ def _names_in_config(names: Any, notes: list[str]) -> list[str]:
             f"The class numbers of data.yaml are whole numbers from 0 to 99999; these are not, and "
             f"were left out: {', '.join(key[:40] for key in odd[:5])}."
         )
-    return [numbered.get(i, f"class_{i}") for i in range(max(numbered, default=-1) + 1)]
+    return [numbered.get(i, "").strip() for i in range(max(numbered, default=-1) + 1)]
 
 
 def _pose_values(config: dict[str, Any]) -> int:
