@@ -61,78 +61,108 @@ class ImageName:
 
 # One row a microscope or its program. Groups: row, col or number (the well), z, time, channel.
 # What z, time and channel match is cut out of the name to give the field.
-SCHEMES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (name, re.compile(pattern, re.I))
-    for name, pattern in (
-        # r01c02f03p01-ch1sk1fk1fl1.tiff
-        (
-            "Operetta or Opera Phenix",
+SCHEMES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    # r01c02f03p01-ch1sk1fk1fl1.tiff
+    (
+        "Operetta or Opera Phenix",
+        re.compile(
             rf"{_START}r(?P<row>\d\d)c(?P<col>\d\d)f\d+(?:p(?P<z>\d+))?(?:rc\d+)?"
             r"(?:-?ch(?P<channel>\d+))?(?:sk(?P<time>\d+))?(?:fk\d+)?(?:fl\d+)?(?![a-z0-9])",
+            re.I,
         ),
-        # 002003-1-001001001.tif: row 2, column 3, field 1, plane, time, channel
-        (
-            "Operetta",
+    ),
+    # 002003-1-001001001.tif: row 2, column 3, field 1, plane, time, channel
+    (
+        "Operetta",
+        re.compile(
             r"^(?P<row>\d{3})(?P<col>\d{3})-\d+-(?P<z>\d{3})(?P<time>\d{3})(?P<channel>\d{3})$",
+            re.I,
         ),
-        # A - 01(fld 1 wv Green - dsRed z 3).tif, also with _ for blanks and brackets
-        (
-            "IN Cell",
+    ),
+    # A - 01(fld 1 wv Green - dsRed z 3).tif, also with _ for blanks and brackets
+    (
+        "IN Cell",
+        re.compile(
             rf"{_START}(?P<row>{ROW}){_GAP}-{_GAP}(?P<col>{COLUMN})(?!\d){_GAP}\(?{_GAP}"
             rf"fld{_GAP}\d+(?:{_GAP}time{_GAP}(?P<time>\d+)(?: - \d+ ms)?)?"
             rf"(?:{_GAP}wv{_GAP}(?P<channel>[^()]*?))?(?:{_GAP}z{_GAP}(?P<z>\d+))?"
             rf"(?:{_GAP}time{_GAP}(?P<time2>\d+)[^()]*)?{_GAP}\)?$",
+            re.I,
         ),
-        # plate_A01_T0001F001L01A01Z01C01.tif
-        (
-            "CellVoyager",
-            rf"{_START}{_WELL}_T(?P<time>\d+)F\d+L\d+A\d+Z(?P<z>\d+)C(?P<channel>\d+)",
+    ),
+    # plate_A01_T0001F001L01A01Z01C01.tif
+    (
+        "CellVoyager",
+        re.compile(
+            rf"{_START}{_WELL}_T(?P<time>\d+)F\d+L\d+A\d+Z(?P<z>\d+)C(?P<channel>\d+)", re.I
         ),
-        # W0001F0001T0001Z01C1.tif
-        (
-            "CellVoyager",
-            rf"{_START}W(?P<number>\d+)F\d+T(?P<time>\d+)Z(?P<z>\d+)C(?P<channel>\d+)",
+    ),
+    # W0001F0001T0001Z01C1.tif
+    (
+        "CellVoyager",
+        re.compile(
+            rf"{_START}W(?P<number>\d+)F\d+T(?P<time>\d+)Z(?P<z>\d+)C(?P<channel>\d+)", re.I
         ),
-        # VID123_A1_1_2020y05m01d_10h00m.tif, Exp_Phase_A1_1_00d04h00m.tif
-        (
-            "Incucyte",
+    ),
+    # VID123_A1_1_2020y05m01d_10h00m.tif, Exp_Phase_A1_1_00d04h00m.tif
+    (
+        "Incucyte",
+        re.compile(
             rf"{_START}{_WELL}_\d+_(?P<time>(?:\d{{4}}y\d\dm\d\dd_\d\dh\d\dm)|(?:\d+d\d+h\d+m))",
+            re.I,
         ),
-        # scan_Plate_R_p00_z03_0_A01f00d0.TIF (EVOS), MFGTMP_A01f00d0.TIF (Cellomics)
-        (
-            "EVOS or Cellomics",
+    ),
+    # scan_Plate_R_p00_z03_0_A01f00d0.TIF (EVOS), MFGTMP_A01f00d0.TIF (Cellomics)
+    (
+        "EVOS or Cellomics",
+        re.compile(
             rf"(?:_z(?P<z>\d+))?(?:_(?P<time>\d{{1,2}}))?(?:_|{_START}){_WELL}"
             r"f\d+d(?P<channel>\d+)",
+            re.I,
         ),
-        # exp_A01_s1_w1UUID.tif, exp_A01_w2.tif
-        (
-            "ImageXpress",
+    ),
+    # exp_A01_s1_w1UUID.tif, exp_A01_w2.tif
+    (
+        "ImageXpress",
+        re.compile(
             rf"{_START}{_WELL}(?=_[sw]\d)(?:_s\d+)?(?:_w(?P<channel>\d))?"
             r"(?P<gone>[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12})?(?![a-z0-9])",
+            re.I,
         ),
-        # A1_02_1_1_Bright Field_001_02.tif: well, read, channel, field, name, time, z
-        (
-            "Gen5",
+    ),
+    # A1_02_1_1_Bright Field_001_02.tif: well, read, channel, field, name, time, z
+    (
+        "Gen5",
+        re.compile(
             rf"^{_WELL}_-?\d+_(?P<channel>\d+)_\d+(?:_(?P<also>[^_\d][^_]*))?"
             r"(?:_(?P<time>\d{3}))?(?:_(?P<z>\d{2,3}))?$",
+            re.I,
         ),
-        # 2021--W00001--P00001--Z00000--T00000--DAPI.tif
-        (
-            "ScanR",
+    ),
+    # 2021--W00001--P00001--Z00000--T00000--DAPI.tif
+    (
+        "ScanR",
+        re.compile(
             r"W(?P<number>\d{5})--P\d{5}--Z(?P<z>\d{5})--T(?P<time>\d{5})--(?P<channel>[^.]+)$",
+            re.I,
         ),
-        # Image_XY01_00001_Z001_CH1.tif, Image_T0001_XY01_Z003_CH4.tif
-        (
-            "Keyence",
+    ),
+    # Image_XY01_00001_Z001_CH1.tif, Image_T0001_XY01_Z003_CH4.tif
+    (
+        "Keyence",
+        re.compile(
             rf"(?:{_START}T(?P<time>\d{{4}})_)?(?:(?<=_)|{_START})XY(?P<number>\d+)(?:_\d{{5}})?"
             r"(?:_Z(?P<z>\d{3}))?(?:_CH(?P<channel>\d+))?(?![a-z0-9])",
+            re.I,
         ),
-        # WellB03_PointB03_0001_ChannelBF_Seq0012.tif
-        (
-            "NIS-Elements",
-            rf"{_START}Well{_WELL}_Point\w+?_\d+_Channel(?P<channel>[^_]+)(?:_Seq\d+)?",
+    ),
+    # WellB03_PointB03_0001_ChannelBF_Seq0012.tif
+    (
+        "NIS-Elements",
+        re.compile(
+            rf"{_START}Well{_WELL}_Point\w+?_\d+_Channel(?P<channel>[^_]+)(?:_Seq\d+)?", re.I
         ),
-    )
+    ),
 )
 _CUT = ("z", "time", "time2", "channel", "also", "gone")
 _COUNTED = {"Keyence": "position"}  # else "well": the microscope counts them

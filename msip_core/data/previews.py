@@ -35,14 +35,12 @@ def without_previews(tree: FileTree, images: list[str]) -> tuple[list[str], list
     named = {name for name in images if is_named_preview(name)}
     if len(named) == len(images):
         named = set()
-    problems = [Problem(file=n, what=_BY_NAME) for n in images if n in named]
+    by_name = "is named as a preview or thumbnail: left out; rename it if it is a micrograph"
+    problems = [Problem(file=n, what=by_name) for n in images if n in named]
     rest = [name for name in images if name not in named]
     copies = _copies(tree, rest)
     problems += [Problem(file=n, what=f"is a small copy of {copies[n]}") for n in copies]
     return [name for name in rest if name not in copies], problems
-
-
-_BY_NAME = "is named as a preview or thumbnail: left out; rename it if it is a micrograph"
 
 
 def is_named_preview(name: str) -> bool:
