@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import overload
 
 _JOINER = "\N{WORD JOINER}"
 _LINES = re.compile(r"\s*[\r\n\v\f\x85\u2028\u2029]\s*")
@@ -49,9 +50,6 @@ class Text(str):
         self.markdown = markdown
         return self
 
-    def __getnewargs__(self) -> tuple[str, str]:
-        return str(self), self.markdown
-
     def __reduce__(self) -> tuple[type[Text], tuple[str, str]]:
         return Text, (str(self), self.markdown)
 
@@ -75,8 +73,14 @@ def plain(value: object) -> str:
     return _NUMBERED.sub(r"\1\\\2", text)
 
 
-def md(text: str) -> str:
+@overload
+def md(text: str) -> str: ...
+@overload
+def md(text: None) -> None: ...
+def md(text: str | None) -> str | None:
     """What to give to a call that reads Markdown: our own markup, everything else escaped."""
+    if text is None:
+        return None
     return text.markdown if isinstance(text, Text) else plain(text)
 
 
@@ -93,6 +97,15 @@ def fill(template: str, values: Mapping[str, object]) -> Text:
         name: md(value) if isinstance(value, str) else value for name, value in values.items()
     }
     return Text(template.format(**values), template.format(**escaped))
+
+
+def code(value: object) -> Text:
+    """The value's own characters as a piece of code, also in the cell of a table."""
+    text = _LINES.sub(" ", str(value)) or " "
+    ticks = max((len(run) for run in re.findall(r"`+", text)), default=0) + 1
+    space = " " if "`" in text else ""
+    inside = text.replace("|", r"\|")
+    return Text(text, f"{'`' * ticks}{space}{inside}{space}{'`' * ticks}")
 
 
 def joined(separator: str, texts: Iterable[str]) -> Text:

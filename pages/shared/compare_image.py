@@ -9,6 +9,7 @@ import streamlit as st
 from msip_core.boxes import Detection, match_detections
 from msip_core.data.dataset import Dataset, ImageRecord
 from msip_core.language import t, tn
+from msip_core.markdown import md
 from msip_core.views import style
 from msip_core.views.marks import Mark, Side, labelled_marks, legend_of, pair_marks
 from msip_core.views.pictures import draw_boxes, draw_pairs
@@ -28,7 +29,7 @@ def side_by_side(pair: ModelPair, data: Dataset, record: ImageRecord) -> None:
     """The pictures with the same numbers as the table beside them."""
     left, right = st.columns(2, vertical_alignment="bottom")
     confidence = left.slider(
-        t("Show boxes from this score on {term}", term=small(t("confidence"))),
+        md(t("Show boxes from this score on {term}", term=small(t("confidence")))),
         0.05,
         0.95,
         0.25,
@@ -97,7 +98,7 @@ def _kinds() -> list[str]:
     return st.pills(
         t("Show"),
         list(style.PAIR_KINDS),
-        format_func=lambda kind: t(style.PAIR_WORDS[kind]),
+        format_func=lambda kind: md(t(style.PAIR_WORDS[kind])),
         selection_mode="multi",
         default=list(style.PAIR_KINDS),
         key="kinds",

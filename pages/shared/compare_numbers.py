@@ -10,6 +10,7 @@ import streamlit as st
 from msip_core.data.dataset import Dataset
 from msip_core.events import Cost, Metrics
 from msip_core.language import mark, t, tn
+from msip_core.markdown import joined, md, rich
 from msip_core.views import comparison, sentences, tables
 from msip_core.views.wording import format_name, milliseconds
 from pages.shared.jobs import job_panel
@@ -45,7 +46,7 @@ def numbers(pair: ModelPair) -> None:
         if measured[1][0].precision or row["quantity"] not in ("precision", "recall")
     ]
     st.dataframe(rows, hide_index=True, alt=t("Accuracy and cost of both models and the change"))
-    st.caption(_measured_on(measured[0][0]))
+    st.caption(md(_measured_on(measured[0][0])))
 
 
 def _measured_on(metrics: Metrics) -> str:
@@ -89,13 +90,17 @@ def speed(pair: ModelPair) -> None:
     formats = left.pills(
         t("File formats"),
         list(_FORMATS),
-        format_func=_FORMATS.__getitem__,
+        format_func=lambda name: md(_FORMATS[name]),
         selection_mode="multi",
         default=["pytorch", "onnx"],
         key="speed:formats",
     )
     batch = right.segmented_control(
-        t("Images at a time"), [1, 8], default=1, key="speed:batch", required=True
+        t("Images at a time"),
+        [1, 8],
+        default=1,
+        key="speed:batch",
+        required=True,
     )
     if not formats:
         st.caption(t("Choose at least one file format."))
@@ -117,7 +122,7 @@ def speed(pair: ModelPair) -> None:
     if result is None:
         return
     latency = result["latency"]
-    st.markdown(_speed_words(latency))
+    st.markdown(md(_speed_words(latency)))
     chart(
         comparison.latency_figure(comparison.latency_info(latency)),
         "latency",
@@ -144,10 +149,10 @@ def _speed_words(latency: Sequence[Mapping[str, Any]]) -> str:
         where = format_name(form)
         if batch != 1:
             where = t("{format}, {n} images at a time", format=where, n=batch)
-        lines.append(f"- {where}: {words}")
+        lines.append(rich("- {where}: {words}", where=where, words=words))
     if not lines:
         return t("Speed was not measured on this computer.")
-    return "\n".join([t("On this computer:"), *lines])
+    return joined("\n", [t("On this computer:"), *lines])
 
 
 def compare_question(pair: ModelPair, data: Dataset) -> dict[str, Any]:

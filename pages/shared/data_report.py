@@ -10,7 +10,8 @@ from msip_core.data.dataset import Dataset, DatasetSummary
 from msip_core.data.manifest import SPLITS, ImportReport, Problem
 from msip_core.data.writing import set_pixel_size
 from msip_core.language import mark, say, t, tn
-from pages.shared.guard import escape, guarded
+from msip_core.markdown import md, rich
+from pages.shared.guard import guarded
 from pages.shared.lab import lab
 from pages.shared.layout import Fact, facts
 
@@ -32,7 +33,7 @@ def readiness(dataset: Dataset) -> bool:
             st.badge(t("Not ready"), icon=":material/error:", color="orange")
         if dataset.drawn:
             st.badge(t("Drawn by computer"), icon=":material/draw:", color="blue")
-        st.caption(say(missing) if missing else _headline(dataset.report), width="content")
+        st.caption(md(say(missing) if missing else _headline(dataset.report)), width="content")
     return ready
 
 
@@ -40,7 +41,7 @@ def what_is_missing(sets: Sequence[DatasetSummary]) -> None:
     """The one thing that each dataset lacks, by name."""
     for item in sets:
         if item.missing:
-            st.caption(f"**{escape(item.name)}**: {escape(say(item.missing))}")
+            st.caption(md(rich("**{name}**: {missing}", name=item.name, missing=say(item.missing))))
 
 
 def summary(dataset: Dataset) -> None:
@@ -54,7 +55,7 @@ def summary(dataset: Dataset) -> None:
             *(Fact(t(_SPLIT_WORDS[name]), f"{count:,}", name) for name, count in splits.items()),
         ]
     )
-    lines = []
+    lines: list[str] = []
     if report.width and report.height:
         lines.append(
             t(
@@ -76,7 +77,7 @@ def summary(dataset: Dataset) -> None:
     if dataset.pixel_size_um:
         lines.append(t("One pixel is {size} µm.", size=f"{dataset.pixel_size_um:.4g}"))
     lines += [say(_sentence(line)) for line in (report.grouping, *report.notes) if line]
-    st.caption(" ".join(line for line in lines if line))
+    st.caption(md(" ".join(line for line in lines if line)))
 
 
 def pixel_size(dataset: Dataset) -> None:
@@ -84,7 +85,7 @@ def pixel_size(dataset: Dataset) -> None:
     known = dataset.pixel_size_um
     correcting = t("Correct the pixel size")
     with (
-        st.expander(correcting, icon=":material/straighten:")
+        st.expander(md(correcting), icon=":material/straighten:")
         if known
         else st.container(border=True)
     ):
@@ -149,7 +150,7 @@ def class_map(dataset: Dataset) -> None:
     changed = {old: new for old, new in dataset.report.class_map.items() if old != new}
     if changed:
         words = [f"{old} → {new or t('left out')}" for old, new in changed.items()]
-        st.caption(t("Classes on the way in: {changes}.", changes=", ".join(words)))
+        st.caption(md(t("Classes on the way in: {changes}.", changes=", ".join(words))))
 
 
 def report(dataset: Dataset) -> None:
@@ -164,7 +165,7 @@ def report(dataset: Dataset) -> None:
     if repaired:
         parts.append(tn("{n} file mended", "{n} files mended", len(repaired)))
     title = ", ".join(parts)
-    with st.expander(title, icon=":material/rule:", expanded=bool(skipped)):
+    with st.expander(md(title), icon=":material/rule:", expanded=bool(skipped)):
         reasons_table(
             [*_rows(skipped, t("left out")), *_rows(repaired, t("mended"))],
             alt=t("Files that were left out or mended, with the reason"),
@@ -177,7 +178,7 @@ def reasons_table(rows: list[dict[str, str]], alt: str) -> None:
     A grid cuts a long reason off at its edge; a table breaks it into lines, but draws every row.
     """
     if len(rows) <= _READ:
-        columns = {head: [escape(row[head]) for row in rows] for head in rows[0]}
+        columns = {head: [md(row[head]) for row in rows] for head in rows[0]}
         st.table(columns, border="horizontal", hide_index=True, alt=alt)
     else:
         st.dataframe(rows, hide_index=True, alt=alt)

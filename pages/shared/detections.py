@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from msip_core.boxes import Detection
 from msip_core.data.dataset import Dataset, ImageRecord
 from msip_core.language import t
+from msip_core.markdown import md
 from msip_core.views.pictures import shrink
 from msip_core.views.tables import Scale
 from pages.shared.components.media import address, png
@@ -55,7 +56,7 @@ def nothing_found(everything: Sequence[Detection], confidence: float) -> None:
         if best is not None
         else t("Nothing scores {floor} or more.", floor=FLOOR)
     )
-    st.info(f"{sentence} {highest}", icon=":material/search_off:")
+    st.info(md(f"{sentence} {highest}"), icon=":material/search_off:")
 
 
 @st.cache_data(max_entries=32, show_spinner=False)

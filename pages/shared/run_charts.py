@@ -9,6 +9,7 @@ import streamlit as st
 from msip_core.config import PruneConfig
 from msip_core.events import IterationRecord
 from msip_core.language import t
+from msip_core.markdown import md
 from msip_core.runs.store import RunRow
 from msip_core.views import channels, progress, wording
 from pages.shared.choose import choose_view
@@ -19,8 +20,7 @@ from pages.shared.live_chart import live_chart
 from pages.shared.run_live import EVERY_SECONDS, is_moving
 from pages.shared.run_sensitivity import sensitivity_chart
 from pages.shared.run_story import Story, pick_step
-from pages.shared.run_words import heading
-from pages.shared.words import TERM_WORDS, known
+from pages.shared.words import TERM_WORDS, known, strong
 
 
 def step_facts(story: Story, step: int) -> None:
@@ -114,7 +114,7 @@ def _accuracy_and_work(story: Story, step: int) -> None:
     with st.container(key="beside"):
         left, right = st.columns(2, gap="medium")
     with left:
-        st.markdown(heading(t("Accuracy"), t("mAP50 before and after fine-tuning")))
+        st.markdown(md(strong(t("Accuracy"), t("mAP50 before and after fine-tuning"))))
         info = progress.map_info(story.baseline, story.iterations, story.config.max_map50_drop)
         live_chart(
             lambda: progress.map_figure(info, chosen=step, revision=story.run.id),
@@ -124,7 +124,7 @@ def _accuracy_and_work(story: Story, step: int) -> None:
             on_pick=pick,
         )
     with right:
-        st.markdown(heading(t("Work per image"), "MACs"))
+        st.markdown(md(strong(t("Work per image"), "MACs")))
         work = progress.macs_info(story.baseline, story.iterations, story.config.macs_goal)
         live_chart(
             lambda: progress.macs_figure(work, chosen=step, revision=story.run.id),
@@ -155,9 +155,11 @@ def _weights(story: Story, step: int) -> None:
     info = progress.weights_info(story.iterations)
     if not info.iterations:
         st.caption(
-            t("Weights and threshold appear after the first step.")
-            if story.config.method.startswith("msip")
-            else t("The method {name} has no weights.", name=story.config.method)
+            md(
+                t("Weights and threshold appear after the first step.")
+                if story.config.method.startswith("msip")
+                else t("The method {name} has no weights.", name=story.config.method)
+            )
         )
         return
     record = story.at(step)
@@ -166,8 +168,10 @@ def _weights(story: Story, step: int) -> None:
         f"{t(TERM_WORDS[term][0])} {wording.percent(share)}" for term, share in weights.items()
     )
     st.caption(
-        t("How validation moved the four weights, and the threshold factor alpha.")
-        + (" " + t("Step {n}: {weights}.", n=step, weights=now) if now else "")
+        md(
+            t("How validation moved the four weights, and the threshold factor alpha.")
+            + (" " + t("Step {n}: {weights}.", n=step, weights=now) if now else "")
+        )
     )
     live_chart(
         lambda: progress.weights_figure(info, chosen=step, revision=story.run.id),
@@ -181,7 +185,7 @@ def _weights(story: Story, step: int) -> None:
 def network(story: Story, step: int) -> None:
     """The network as a picture that thins out with the steps, and the same as a table."""
     title = t("The network at step {n}", n=step) if step else t("The network before pruning")
-    st.markdown(heading(title, t("channels of every convolution")))
+    st.markdown(md(strong(title, t("channels of every convolution"))))
     layers = _layers_at(story, step)
     info = channels.channels_info(layers)
     live_chart(

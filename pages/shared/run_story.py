@@ -10,6 +10,7 @@ import streamlit as st
 from msip_core.config import PruneConfig
 from msip_core.events import BaselineRecord, FinalRecord, IterationRecord
 from msip_core.language import t
+from msip_core.markdown import md
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.store import RunRow
 from msip_core.views.wording import percent
@@ -79,7 +80,12 @@ def chosen_step(story: Story) -> int:
         return int(wanted)
     st.query_params.pop("step")
     st.info(
-        t("Step {step} of this link is not there (yet): the page follows the newest.", step=wanted),
+        md(
+            t(
+                "Step {step} of this link is not there (yet): the page follows the newest.",
+                step=wanted,
+            )
+        ),
         icon=":material/info:",
     )
     return story.default
