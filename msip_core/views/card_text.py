@@ -108,6 +108,11 @@ def warnings(facts: CardFacts) -> list[str]:
         found.append("Its accuracy was not measured here.")
     else:
         found.append(sentences.sample_sentence(shown) or "")
+    if shown is not None and not sentences.has_learned(shown):
+        found.append(
+            f"It has not learned its task: its mAP50 is {shown.map50:.3f}, below "
+            f"{sentences.LEARNED:.2f}. Most of what it marks is wrong or missed."
+        )
     if facts.dataset.get("drawn"):
         found.append("The images were drawn by computer: the numbers say nothing about tissue.")
     return [text for text in found if text]

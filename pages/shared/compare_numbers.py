@@ -17,6 +17,7 @@ from pages.shared.jobs import job_panel
 from pages.shared.lab import lab
 from pages.shared.layout import chart
 from pages.shared.pair import ModelPair, prefixed
+from pages.shared.run_outcome import unlearned
 
 _FORMATS = {"pytorch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 _SPLITS = {
@@ -30,10 +31,11 @@ _QUANTITIES = (mark("precision"), mark("recall"), mark("parameters"), mark("size
 
 def numbers(pair: ModelPair) -> None:
     """Accuracy and cost from the run's own records: on test where it was measured, else val."""
-    measured = _measured(pair)
+    measured = measured_pair(pair)
     if measured is None:
         st.caption(t("The baseline of this run has not been measured yet."))
         return
+    unlearned(measured[0][0])
     rows = [
         {
             t("Quantity"): t(row["quantity"]),
@@ -62,7 +64,7 @@ def _measured_on(metrics: Metrics) -> str:
     return text
 
 
-def _measured(pair: ModelPair) -> tuple[tuple[Metrics, Cost], tuple[Metrics, Cost]] | None:
+def measured_pair(pair: ModelPair) -> tuple[tuple[Metrics, Cost], tuple[Metrics, Cost]] | None:
     runs = lab().runs
     baseline, final = runs.baseline(pair.run.id), runs.final(pair.run.id)
     if baseline is None:

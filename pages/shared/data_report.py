@@ -8,9 +8,10 @@ import streamlit as st
 
 from msip_core.data.dataset import Dataset, DatasetSummary
 from msip_core.data.manifest import SPLITS, ImportReport, Problem
+from msip_core.data.readiness import PARTS, is_few
 from msip_core.data.writing import set_pixel_size
 from msip_core.language import mark, say, t, tn
-from msip_core.markdown import md, rich
+from msip_core.markdown import joined, md, rich
 from pages.shared.guard import guarded
 from pages.shared.lab import lab
 from pages.shared.layout import Fact, facts
@@ -27,14 +28,44 @@ def readiness(dataset: Dataset) -> bool:
     """The badge: ready to train on, or the one thing that is missing."""
     ready, missing = dataset.readiness()
     with st.container(horizontal=True, vertical_alignment="center"):
-        if ready:
+        concerns = dataset.concerns() if ready else ()
+        if ready and not concerns:
             st.badge(t("Ready"), icon=":material/check:", color="green")
+        elif ready:
+            st.badge(t("Can be trained on, too few to rely on"), icon=":material/warning:",
+                     color="orange")  # fmt: skip
         else:
             st.badge(t("Not ready"), icon=":material/error:", color="orange")
         if dataset.drawn:
             st.badge(t("Drawn by computer"), icon=":material/draw:", color="blue")
         st.caption(md(say(missing) if missing else _headline(dataset.report)), width="content")
+    careful(concerns)
     return ready
+
+
+def careful(concerns: Sequence[str]) -> None:
+    """What is too few or too rare to be learned or judged."""
+    if concerns:
+        lines = joined("\n", (rich("- {text}", text=say(text)) for text in concerns))
+        st.warning(md(lines), icon=":material/warning:")
+
+
+def objects_by_part(dataset: Dataset) -> None:
+    """Boxes of each class in each part; a number that is too small is marked."""
+    objects = dataset.objects()
+    if not objects:
+        return
+
+    def words(part: str, number: int) -> str:
+        if not is_few(part, number):
+            return f"{number:,}"
+        return t("{n} (too few, at least {least})", n=number, least=PARTS[part][1])
+
+    rows = [
+        {t("Class"): name, **{t(_SPLIT_WORDS[part]): words(part, n[part]) for part in PARTS}}
+        for name, n in objects.items()
+    ]
+    st.dataframe(rows, hide_index=True, alt=t("Boxes of each class in each part"))
 
 
 def what_is_missing(sets: Sequence[DatasetSummary]) -> None:

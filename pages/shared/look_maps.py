@@ -10,6 +10,7 @@ import streamlit as st
 
 from msip_core.language import mark, say, t, tn
 from msip_core.markdown import md, rich
+from msip_core.views.evidence import border_sentence
 from msip_core.views.wording import duration, percent
 from pages.shared.choose import choose_view
 from pages.shared.components.media import png
@@ -179,7 +180,7 @@ def _draw_heat(
     if left_out:
         st.caption(md(" ".join(left_out)))
     if result["layers"]:
-        _verdict(result.get("randomised"))
+        _verdict(result.get("randomised"), result["scores"])
 
 
 def _note(result: Mapping[str, Any]) -> str:
@@ -198,7 +199,7 @@ def _show(drawn: bytes, caption: str, alt: str) -> None:
     st.image(drawn, caption=md(caption), alt=alt, output_format="PNG", width="stretch")
 
 
-def _verdict(check: Mapping[str, Any] | None) -> None:
+def _verdict(check: Mapping[str, Any] | None, scores: Mapping[str, Any]) -> None:
     """The randomised-weights check in plain words, with its number beside them."""
     if not check:
         return
@@ -220,10 +221,20 @@ def _verdict(check: Mapping[str, Any] | None) -> None:
         words = t(
             "The map changes when the weights are shuffled: it depends on what the model learned."
         )
-        st.markdown(md(rich(":material/check_circle: {words} {term}", words=words, term=term)))
+        _trusted(words, term, scores)
     else:
         words = t("The map does not change when the weights are shuffled: do not trust it.")
         st.warning(md(rich("{words} {term}", words=words, term=term)), icon=":material/warning:")
+
+
+def _trusted(words: str, term: str, scores: Mapping[str, Any]) -> None:
+    """A tick only where the map also lies on the border more than an even map would."""
+    about = border_sentence(scores)
+    if about is None:
+        st.markdown(md(rich(":material/check_circle: {words} {term}", words=words, term=term)))
+        return
+    st.markdown(md(rich("{words} {term}", words=words, term=term)))
+    st.warning(md(say(about)), icon=":material/blur_on:")
 
 
 def _compared(scores: Mapping[str, Mapping[str, Any]]) -> str:

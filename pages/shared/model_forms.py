@@ -15,7 +15,7 @@ from msip_core.runs.slots import slot_of
 from msip_core.settings import get_settings
 from pages.shared.choose import choose, distinct, remember
 from pages.shared.command import show_command
-from pages.shared.data_report import what_is_missing
+from pages.shared.data_report import careful, what_is_missing
 from pages.shared.jobs import start_task, task_begun, task_panel
 from pages.shared.lab import datasets, lab
 from pages.shared.layout import empty
@@ -48,6 +48,7 @@ def train_form(cards: Sequence[ModelCard]) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         dataset = choose(t("Dataset"), list(ready), "dataset")
+        careful(ready[dataset].concerns)
         weights = _weights(cards)
         presets = list(reversed(TRAIN_PRESETS))
         fallback = "quick" if slot_of(get_settings().device) == "cpu" else "paper"
@@ -56,7 +57,7 @@ def train_form(cards: Sequence[ModelCard]) -> None:
             presets,
             index=presets.index(fallback),
             format_func=lambda name: md(t(_PRESETS[name][0]) if name in _PRESETS else name),
-            captions=[t(_PRESETS[name][1]) if name in _PRESETS else "" for name in presets],
+            captions=[md(t(_PRESETS[name][1])) if name in _PRESETS else "" for name in presets],
             key="train:preset",
             persist_state="session",
         )

@@ -286,7 +286,7 @@ def _preset() -> str:
         t("Schedule"),
         presets,
         format_func=lambda name: md(t(_PRESETS[name][0]) if name in _PRESETS else name),
-        captions=[t(_PRESETS[name][1]) if name in _PRESETS else "" for name in presets],
+        captions=[md(t(_PRESETS[name][1])) if name in _PRESETS else "" for name in presets],
         key=key,
         on_change=changed,
     )

@@ -11,6 +11,7 @@ from msip_core.language import t
 from msip_core.markdown import md
 from msip_core.runs.slots import room_of, slot_of
 from pages.shared.choose import remember
+from pages.shared.data_report import careful
 from pages.shared.lab import lab
 from pages.shared.machine import find_machine
 from pages.shared.new_run_checks import (
@@ -65,6 +66,7 @@ def _needs_and_refusals(config: PruneConfig, found: dict[str, Any]) -> list[Refu
 
 
 def _warn(choice: Choice) -> None:
+    careful(choice.dataset.concerns)
     blind = unchecked_classes(choice.dataset)
     if blind:
         st.warning(

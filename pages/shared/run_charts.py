@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import streamlit as st
 
@@ -11,7 +12,7 @@ from msip_core.events import IterationRecord
 from msip_core.language import t
 from msip_core.markdown import md
 from msip_core.runs.store import RunRow
-from msip_core.views import channels, progress, wording
+from msip_core.views import channels, progress, sentences, wording
 from pages.shared.choose import choose_view
 from pages.shared.guard import guarded
 from pages.shared.lab import lab
@@ -28,7 +29,9 @@ def step_facts(story: Story, step: int) -> None:
     record, first = story.at(step), story.baseline
     start = first.metrics.map50 if first else None
     now = record.map50_after if record else start
+    learned = first is not None and sentences.has_learned(first.metrics)
     change = wording.signed(now - start) if record and now is not None and start else None
+    better: Literal["normal", "off"] = "normal" if learned else "off"
     kept = record.macs_ratio if record else 1.0 if first else None
     params = record.params if record else first.cost.params if first else None
     size = record.size_mb if record else first.cost.size_mb if first else None
@@ -39,7 +42,7 @@ def step_facts(story: Story, step: int) -> None:
         facts(
             [
                 Fact(t("Accuracy, baseline"), known(start, wording.accuracy), "mAP50 val"),
-                Fact(_at(step), known(now, wording.accuracy), "mAP50 val", change, "normal"),
+                Fact(_at(step), known(now, wording.accuracy), "mAP50 val", change, better),
                 Fact(t("Work kept"), known(kept, lambda x: wording.percent(x, 1)), sub["macs"]),
                 Fact(t("Parameters"), known(params, wording.params), sub["params"] or file),
                 *_time(story, record, sub["latency"]),
@@ -82,10 +85,11 @@ def train_facts(run: RunRow) -> None:
     epochs, final = lab().runs.epochs(run.id), lab().runs.final(run.id)
     measured = [record.map50 for record in epochs if record.map50 is not None]
     best = max(measured, default=None)
-    row = [
-        Fact(t("Passes done"), f"{len(epochs)}", t("epochs")),
-        Fact(t("Best accuracy"), known(best, wording.accuracy), "mAP50 val"),
-    ]
+    row = [Fact(t("Passes done"), f"{len(epochs)}", t("epochs"))]
+    if final:  # the saved model, measured once more: the number of its card
+        row.append(Fact(t("Accuracy"), wording.accuracy(final.metrics.map50), "mAP50 val"))
+    else:
+        row.append(Fact(t("Best accuracy"), known(best, wording.accuracy), "mAP50 val"))
     if final and final.test:
         row.append(
             Fact(t("Accuracy, final test"), wording.accuracy(final.test.map50), "mAP50 test")
@@ -148,6 +152,12 @@ def _epochs(run_id: str) -> None:
         (info.position, tuple(info.losses.items()), info.map50, run_id),
         "epochs",
         t("Accuracy and training losses for each epoch"),
+    )
+    st.caption(
+        t(
+            "Accuracy of the weights in training; the model that is kept is measured once more "
+            "from its file, so its number may differ by a little."
+        )
     )
 
 

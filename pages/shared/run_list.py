@@ -110,7 +110,7 @@ def _cells(rows: Sequence[RunRow]) -> list[dict[str, Any]]:
             t("Time left"): duration(row.seconds_left)
             if row.state.has_worker and row.seconds_left is not None
             else "",
-            "mAP50": known(row.map50, accuracy),
+            "mAP50 val": known(row.map50, accuracy),
             t("MACs kept"): known(row.macs_ratio, lambda share: percent(share, 1)),
             t("Started"): when(row.started or row.created),
             t("Device"): row.slot or row.device,

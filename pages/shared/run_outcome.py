@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from msip_core.config import PruneConfig, TrainConfig
+from msip_core.events import Metrics
 from msip_core.language import say, t
 from msip_core.markdown import md
 from msip_core.runs.state import RunState
@@ -84,6 +85,7 @@ def _result(story: Story) -> None:
     if baseline is None or final is None:
         return
     before, after = sentences.best_pair(baseline, final)
+    unlearned(before)
     split = t("final test") if after.split == "test" else t("validation")
     st.markdown(
         md(
@@ -101,6 +103,12 @@ def _result(story: Story) -> None:
             )
         )
     )
+
+
+def unlearned(baseline: Metrics) -> None:
+    """Before any comparison with it: a baseline that has not learned yet."""
+    if sentence := sentences.unlearned_sentence(baseline):
+        st.warning(md(say(sentence)), icon=":material/school:")
 
 
 def _guard_rail(story: Story) -> None:

@@ -13,6 +13,7 @@ from msip_core.language import t
 from msip_core.markdown import md
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.store import RunRow
+from msip_core.views.story import settled
 from msip_core.views.wording import percent
 from pages.shared.choose import remember
 from pages.shared.lab import lab
@@ -68,7 +69,8 @@ def _measured(
 ) -> tuple[BaselineRecord | None, tuple[IterationRecord, ...], FinalRecord | None]:
     # Path, size and time of change are not used here: they make a story that went on a new entry.
     runs = lab().runs
-    return runs.baseline(run_id), tuple(runs.iterations(run_id)), runs.final(run_id)
+    final = runs.final(run_id)
+    return runs.baseline(run_id), settled(runs.iterations(run_id), final), final
 
 
 def chosen_step(story: Story) -> int:

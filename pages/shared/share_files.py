@@ -16,9 +16,9 @@ from msip_core.runs.state import RunState
 from msip_core.views.card_text import CardFacts, below_headings, card_text, read_card_facts
 from msip_core.views.citations import bibliography
 from msip_core.views.methods import methods_text
-from msip_core.views.sentences import SMALL_SAMPLE
+from msip_core.views.sentences import LEARNED, SMALL_SAMPLE, has_learned
 from msip_core.views.story import read_story
-from msip_core.views.wording import megabytes
+from msip_core.views.wording import accuracy, megabytes
 from msip_core.views.works import works_of
 from pages.shared.choose import choose
 from pages.shared.jobs import job_folder, job_panel
@@ -99,6 +99,15 @@ def _careful(known: CardFacts) -> list[str]:
                 "Its accuracy was measured on only {n} image: small differences may be chance.",
                 "Its accuracy was measured on only {n} images: small differences may be chance.",
                 shown.images,
+            )
+        )
+    if shown is not None and not has_learned(shown):
+        found.append(
+            t(
+                "It has not learned its task (mAP50 {value}, below {level}): most of what it marks "
+                "is wrong or missed.",
+                value=accuracy(shown.map50),
+                level=f"{LEARNED:.2f}",
             )
         )
     if known.dataset.get("drawn"):

@@ -59,14 +59,14 @@ def study_form() -> None:
         preset = st.radio(
             t("Question"), list(PRESETS), key="study:preset", persist_state="session",
             format_func=lambda name: md(t(_PRESETS[name][0])),
-            captions=[t(_PRESETS[name][1]) for name in PRESETS],
+            captions=[md(t(_PRESETS[name][1])) for name in PRESETS],
         )  # fmt: skip
     with right:
         sizes: list[Size] = list(reversed(SIZES))
         size = st.radio(
             t("Size"), sizes, key="study:size", persist_state="session",
             format_func=lambda name: md(t(_SIZES[name][0])),
-            captions=[t(_SIZES[name][1]) for name in sizes],
+            captions=[md(t(_SIZES[name][1])) for name in sizes],
         )  # fmt: skip
         ready = [item.name for item in datasets() if item.ready]
         dataset = st.selectbox(t("Dataset"), ready, key="study:dataset", persist_state="session")

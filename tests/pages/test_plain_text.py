@@ -58,6 +58,10 @@ def _markdown_of(call: ast.Call) -> Iterator[ast.expr]:
         yield from (v for key, v in given.items() if key in {"label", "value", "delta", "help"})
     elif name in {"image", "page_link", "progress"}:
         yield from (v for key, v in given.items() if key in {"caption", "label", "text", "help"})
+    if isinstance(captions := given.get("captions"), ast.ListComp):
+        yield captions.elt
+    elif captions is not None:
+        yield captions
     if name in _CHOICES:
         options = given.get("options") or (call.args[1] if len(call.args) > 1 else None)
         words = given.get("format_func")
@@ -121,6 +125,7 @@ def test_no_page_draws_markdown_past_the_helper() -> None:
         "st.pills(t('Class'), classes)",
         "st.radio(t('Class'), classes, format_func=str)",
         "st.radio(t('Class'), classes, format_func=lambda name: f'{name}!')",
+        "st.radio(t('Class'), ['a'], captions=[note for note in notes])",
         "st.write(run.name)",
         "st.markdown(md(x), unsafe_allow_html=True)",
         "st.caption(t(run.name))",
