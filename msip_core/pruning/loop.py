@@ -282,7 +282,10 @@ class PruneRun:
             dataset_hash=self.dataset.content_hash, recipe=self.dataset.recipe, val=metrics,
             test=test, baseline_id=_card_id(self.config.model, self.ctx.workspace),
             macs_ratio=ratio,
-            origin={"run_id": self.ctx.run_id, "iteration": good, "method": self.config.method},
+            origin={
+                "run_id": self.ctx.run_id, "iteration": good, "method": self.config.method,
+                "baseline": Path(self.config.model).name,
+            },
             note=stopped_by or "",
         )  # fmt: skip
         final = FinalRecord(

@@ -259,11 +259,13 @@ def _limits(facts: CardFacts) -> list[str]:
 
 def _origin(card: ModelCard) -> list[tuple[str, str]]:
     words = {
-        "run_id": "Run", "iteration": "Iteration", "method": "Method", "weights": "Began from",
+        "baseline": "Pruned from", "run_id": "Run", "iteration": "Iteration", "method": "Method",
+        "weights": "Began from",
         "source": "File", "sha256": "SHA-256", "command": "Command",
     }  # fmt: skip
     rows = [("Model", code(card.id)), ("Made", card.created)]
     if card.baseline_id:
         rows.append(("Pruned from", code(card.baseline_id)))
+        del words["baseline"]  # the same model, by the name that its run was given
     rows += [(words[key], code(value)) for key, value in card.origin.items() if key in words]
     return rows

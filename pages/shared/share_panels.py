@@ -30,7 +30,7 @@ _SIDES = ("Baseline", "Pruned")  # words of the figure, which stays English
 SAMPLES, FEATURES = 512, 100  # of SHAP, where the address names no others
 
 
-def _steps(run_id: str) -> tuple[IterationRecord, ...]:
+def _records(run_id: str) -> tuple[IterationRecord, ...]:
     runs = lab().runs
     return settled(runs.iterations(run_id), runs.final(run_id))
 
@@ -94,7 +94,7 @@ _MAPS = MappingProxyType(
 
 def _steps(scene: Scene) -> Made | Left:
     runs, config = lab().runs, scene.pair.config
-    baseline, records = runs.baseline(scene.pair.run.id), _steps(scene.pair.run.id)
+    baseline, records = runs.baseline(scene.pair.run.id), _records(scene.pair.run.id)
     maps = progress.map_info(baseline, records, config.max_map50_drop)
     macs = progress.macs_info(baseline, records, config.macs_goal)
     return Made(paper_runs.iterations_panel(maps, macs), (maps, macs))
@@ -103,7 +103,7 @@ def _steps(scene: Scene) -> Made | Left:
 def _tradeoff(scene: Scene) -> Made | Left:
     runs, run_id = lab().runs, scene.pair.run.id
     info = progress.tradeoff_info(
-        runs.baseline(run_id), _steps(run_id), scene.pair.config.macs_goal
+        runs.baseline(run_id), _records(run_id), scene.pair.config.macs_goal
     )
     return Made(paper_runs.tradeoff_panel(info), (info,))
 
@@ -124,7 +124,7 @@ def _channels(scene: Scene) -> Made | Left:
 
 
 def _weights(scene: Scene) -> Made | Left:
-    info = progress.weights_info(_steps(scene.pair.run.id))
+    info = progress.weights_info(_records(scene.pair.run.id))
     if not info.iterations:
         return Left(t("The method {name} has no weights.", name=scene.pair.config.method))
     return Made(paper_runs.weights_panel(info), (info,))
