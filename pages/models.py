@@ -27,8 +27,11 @@ header(
 cards = {card.id: card for card in list_models(lab().workspace)}
 for name in damaged_models(lab().workspace):
     show_failure(
-        f"The card of the model '{name}' is damaged: train or upload it again, or remove its "
-        "folder."
+        t(
+            "The card of the model '{name}' is damaged: train or upload it again, or remove its "
+            "folder.",
+            name=name,
+        )
     )
 view = choose_view(_VIEWS, "look" if cards else "train", "models")
 if view == "train":

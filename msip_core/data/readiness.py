@@ -11,22 +11,21 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from msip_core.errors import DatasetError
-from msip_core.language import mark
 
 if TYPE_CHECKING:
     from msip_core.data.dataset import Dataset
     from msip_core.data.manifest import ImageRecord
 
-PARTS: dict[str, tuple[str, int]] = {
-    # part: what it is for, fewest objects of a class.
+# Part -> fewest objects of a class that it needs.
+PARTS: dict[str, int] = {
     # Fine-tuned detectors of organoids begin to find a class from about a hundred drawn boxes;
     # below, they remember the images.
-    "train": (mark("to learn from"), 100),
+    "train": 100,
     # With 10 objects one that is lost moves recall by .1, three times what the guard rail allows.
-    "val": (mark("to check progress on"), 10),
+    "val": 10,
     # A share of .9 measured on 25 objects has a 95 % interval of ±.12 (Wald); on fewer, methods
     # that differ cannot be told apart.
-    "test": (mark("for the final test"), 25),
+    "test": 25,
 }
 RARE = 20  # times: a class that is rarer beside another hardly moves the loss of the whole
 
@@ -90,7 +89,7 @@ def objects_of(images: Sequence[ImageRecord], classes: Sequence[str]) -> dict[st
 
 def is_few(part: str, number: int) -> bool:
     """Whether so many objects of a class are too few in that part."""
-    return number < PARTS[part][1]
+    return number < PARTS[part]
 
 
 def concerns_of(objects: Counts) -> tuple[str, ...]:
@@ -104,7 +103,7 @@ def concerns_of(objects: Counts) -> tuple[str, ...]:
             for name, number in totals.items()
             if 0 < number * RARE < totals[most]
         ]
-    for part, (_, least) in PARTS.items():
+    for part, least in PARTS.items():
         few = [f"{n[part]} {name}" for name, n in objects.items() if n[part] < least]
         if few:
             found.append(_few(part, ", ".join(few), least))

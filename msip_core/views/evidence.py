@@ -137,13 +137,18 @@ def score_words(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 ENRICHED = 1.5
 
 
+def is_hardly_on_border(scores: Mapping[str, Any]) -> bool:
+    """Whether a map lies on the border hardly more than an even one would."""
+    enrichment = scores.get("enrichment")
+    return enrichment is not None and float(enrichment) < ENRICHED
+
+
 def border_sentence(scores: Mapping[str, Any]) -> str | None:
     """The warning where a map lies on the border hardly more than an even one would."""
-    enrichment = scores.get("enrichment")
-    if enrichment is None or enrichment >= ENRICHED:
+    if not is_hardly_on_border(scores):
         return None
     return (
-        f"The map has {enrichment:.2f} times the heat of an even map on the border, below "
+        f"The map has {scores['enrichment']:.2f} times the heat of an even map on the border, below "
         f"{ENRICHED:.1f}: it does not show that the model looks at the border."
     )
 

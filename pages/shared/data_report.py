@@ -59,7 +59,7 @@ def objects_by_part(dataset: Dataset) -> None:
     def words(part: str, number: int) -> str:
         if not is_few(part, number):
             return f"{number:,}"
-        return t("{n} (too few, at least {least})", n=number, least=PARTS[part][1])
+        return t("{n} (too few, at least {least})", n=number, least=PARTS[part])
 
     rows = [
         {t("Class"): name, **{t(_SPLIT_WORDS[part]): words(part, n[part]) for part in PARTS}}

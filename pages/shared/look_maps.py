@@ -10,7 +10,7 @@ import streamlit as st
 
 from msip_core.language import mark, say, t, tn
 from msip_core.markdown import md, rich
-from msip_core.views.evidence import border_sentence
+from msip_core.views.evidence import ENRICHED, is_hardly_on_border
 from msip_core.views.wording import duration, percent
 from pages.shared.choose import choose_view
 from pages.shared.components.media import png
@@ -229,12 +229,21 @@ def _verdict(check: Mapping[str, Any] | None, scores: Mapping[str, Any]) -> None
 
 def _trusted(words: str, term: str, scores: Mapping[str, Any]) -> None:
     """A tick only where the map also lies on the border more than an even map would."""
-    about = border_sentence(scores)
-    if about is None:
+    if not is_hardly_on_border(scores):
         st.markdown(md(rich(":material/check_circle: {words} {term}", words=words, term=term)))
         return
     st.markdown(md(rich("{words} {term}", words=words, term=term)))
-    st.warning(md(say(about)), icon=":material/blur_on:")
+    st.warning(
+        md(
+            t(
+                "The map has {times:.2f} times the heat of an even map on the border, below "
+                "{level}: it does not show that the model looks at the border.",
+                times=scores["enrichment"],
+                level=ENRICHED,
+            )
+        ),
+        icon=":material/blur_on:",
+    )
 
 
 def _compared(scores: Mapping[str, Mapping[str, Any]]) -> str:

@@ -107,8 +107,22 @@ def _result(story: Story) -> None:
 
 def unlearned(baseline: Metrics) -> None:
     """Before any comparison with it: a baseline that has not learned yet."""
-    if sentence := sentences.unlearned_sentence(baseline):
-        st.warning(md(say(sentence)), icon=":material/school:")
+    if sentences.has_learned(baseline):
+        return
+    split = t("final test") if baseline.split == "test" else t("validation")
+    st.warning(
+        md(
+            t(
+                "The baseline has not learned its task yet: its mAP50 ({split}) is {value}, below "
+                "{level}. What is better or worse than it says nothing: train the baseline longer "
+                "or on more images first.",
+                split=split,
+                value=wording.accuracy(baseline.map50),
+                level=f"{sentences.LEARNED:.2f}",
+            )
+        ),
+        icon=":material/school:",
+    )
 
 
 def _guard_rail(story: Story) -> None:

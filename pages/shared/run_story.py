@@ -59,8 +59,10 @@ class Story:
 def read_story(run: RunRow, config: PruneConfig) -> Story:
     """All that the run has measured until now; read again only after its story went on."""
     path = EventLog(lab().runs.run_dir(run.id)).path
-    state = path.stat()
-    return Story(run, config, *_measured(str(path), run.id, state.st_size, state.st_mtime_ns))
+    # A run folder that was emptied from outside has no diary any more: the page says so little.
+    state = path.stat() if path.is_file() else None
+    size, changed = (state.st_size, state.st_mtime_ns) if state else (0, 0)
+    return Story(run, config, *_measured(str(path), run.id, size, changed))
 
 
 @lru_cache(maxsize=64)
