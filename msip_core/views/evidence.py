@@ -148,8 +148,8 @@ def border_sentence(scores: Mapping[str, Any]) -> str | None:
     if not is_hardly_on_border(scores):
         return None
     return (
-        f"The map has {scores['enrichment']:.2f} times the heat of an even map on the border, below "
-        f"{ENRICHED:.1f}: it does not show that the model looks at the border."
+        f"The map has {scores['enrichment']:.2f} times the heat of an even map on the border, "
+        f"below {ENRICHED:.1f}: it does not show that the model looks at the border."
     )
 
 

@@ -16,7 +16,14 @@ from msip_core.views.pictures import draw_boxes, draw_pairs
 from pages.shared.compare_numbers import compare_question
 from pages.shared.compare_objects import Matched, chosen_card, counts, objects_table
 from pages.shared.components.compare_slider import Pane, compare_slider
-from pages.shared.detections import above, find, micrograph_url, nothing_found, pixels_of
+from pages.shared.detections import (
+    above,
+    find,
+    micrograph_url,
+    nothing_found,
+    pixels_of,
+    size_warnings,
+)
 from pages.shared.jobs import finished
 from pages.shared.layout import picture
 from pages.shared.pair import ModelPair, chosen_object, forget_object, remember_object
@@ -51,6 +58,8 @@ def side_by_side(pair: ModelPair, data: Dataset, record: ImageRecord) -> None:
             _waiting(data, record)
             return
         found = counted
+    sources = (pair.baseline, pair.pruned)
+    size_warnings(sources, data, record, imgsz=pair.config.imgsz)
     first, second = (side or [] for side in found)
     before, after = above(first, confidence), above(second, confidence)
     matched = Matched(data, record, before, after, match_detections(before, after))
