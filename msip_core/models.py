@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from msip_core.config import ImageRecipe
-from msip_core.errors import NotFoundError
+from msip_core.errors import CheckpointError, NotFoundError
 from msip_core.events import Cost, Metrics, Record
 from msip_core.workspace import Workspace, study_of, write_json
 
@@ -76,15 +76,47 @@ class ModelCard(Record):
         """The study that made this model; None for those that a person made or brought."""
         return study_of(str(self.origin.get("run_id", "")))
 
+    @property
+    def pruned_from(self) -> str:
+        """What it was pruned from: a model of the workspace, or the name of a file."""
+        return str(self.baseline_id or self.origin.get("baseline") or "the model it began with")
+
 
 def list_models(workspace: Workspace) -> list[ModelCard]:
-    """All models, newest first."""
-    cards = [read_card(path) for path in workspace.models.glob("*/model.json")]
+    """All models whose cards can be read, newest first; the others: `damaged_models`."""
+    cards = [card for card in map(_readable, _cards(workspace)) if card is not None]
     return sorted(cards, key=lambda card: (card.created, card.id), reverse=True)
 
 
+def damaged_models(workspace: Workspace) -> list[str]:
+    """Folders of models whose model.json cannot be read, by name."""
+    return [path.parent.name for path in _cards(workspace) if _readable(path) is None]
+
+
+def _cards(workspace: Workspace) -> list[Path]:
+    return sorted(workspace.models.glob("*/model.json"))
+
+
+def _readable(path: Path) -> ModelCard | None:
+    try:
+        return read_card(path)
+    except CheckpointError:
+        return None
+
+
 def read_card(path: Path) -> ModelCard:
-    return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
+    """One card from its file.
+
+    Raises:
+        CheckpointError: it is no model card.
+    """
+    try:
+        return ModelCard.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error.error_count()} errors): train or upload this model again, "
+            "or remove its folder."
+        ) from error
 
 
 def open_card(workspace: Workspace, model_id: str) -> ModelCard:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +13,7 @@ from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.config import MAX_SEED, ImageRecipe, ImportConfig, SplitConfig
 from msip_core.data.dataset import Dataset, list_datasets, open_dataset
 from msip_core.data.manifest import Problem
+from msip_core.data.readiness import PARTS, Readiness, is_few
 from msip_core.errors import ConfigError
 
 app = typer.Typer(name="data", help="Images and labels.", no_args_is_help=True)
@@ -161,7 +162,7 @@ def list_(session: Session) -> Answer:
             d.images,
             sum(d.boxes.values()),
             ", ".join(d.classes),
-            "yes" if d.ready else d.missing,
+            d.missing if not d.ready else "yes, but too few" if d.concerns else "yes",
         )
         for d in found
     ]
@@ -181,6 +182,7 @@ def describe(dataset: Dataset) -> Answer:
     """One dataset as a document and as text."""
     ready = dataset.readiness()
     report = dataset.report
+    objects, concerns = dataset.objects(), dataset.concerns()
     split = {name: len(dataset.split(name)) for name in ("train", "val", "test")}
     document: dict[str, Any] = {
         "name": dataset.name,
@@ -191,6 +193,8 @@ def describe(dataset: Dataset) -> Answer:
         "pixel_size_um": dataset.pixel_size_um,
         "ready": ready.ready,
         "missing": ready.missing,
+        "objects": objects,
+        "concerns": list(concerns),
         "content_hash": dataset.content_hash,
         "report": report.model_dump(mode="json"),
         "path": str(dataset.root),
@@ -205,9 +209,30 @@ def describe(dataset: Dataset) -> Answer:
         *report.notes,
         *_named("left out", report.skipped),
         *_named("mended", report.repaired),
-        "Ready to train on." if ready.ready else f"Not ready: {ready.missing}",
+        *_by_part(objects),
+        *(f"  careful: {concern}" for concern in concerns if ready.ready),
+        _verdict(ready, concerns),
     ]
     return Answer(document, "\n".join(lines))
+
+
+def _by_part(objects: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Boxes of each class in each part; those that are too few are marked."""
+    if not objects:
+        return []
+    rows = [
+        (name, *(f"{n[part]}{' (too few)' if is_few(part, n[part]) else ''}" for part in PARTS))
+        for name, n in objects.items()
+    ]
+    return table(("boxes of class", *PARTS), rows).splitlines()
+
+
+def _verdict(ready: Readiness, concerns: Sequence[str]) -> str:
+    if not ready.ready:
+        return f"Not ready: {ready.missing}"
+    if concerns:
+        return "Can be trained on, but too few or too uneven to rely on: see above."
+    return "Ready to train on."
 
 
 def _named(what: str, problems: Sequence[Problem]) -> list[str]:

@@ -89,6 +89,7 @@ def compare(
     rows = tables.metrics_rows(sides["baseline"], sides["pruned"], result["latency"])
     lines = [
         table(tuple(rows[0]), [tuple(row.values()) for row in rows]),
+        sentences.unlearned_sentence(sides["baseline"][0]) or "",
         sentences.agreement_sentence(result["agreement"]),
         sentences.latency_sentence(result["latency"]),
         sentences.sample_sentence(sides["pruned"][0]) or "",
