@@ -25,7 +25,11 @@ from msip_core.errors import DatasetError, InputError
 
 # An instance of a mask belongs to the box that it fills: below this overlap, to none.
 MIN_IOU = 0.5
-_OWN = re.compile(rb'\s*\{\s*"(?:outlines|crypts)"')
+# What label files of programs hold; others in a folder of masks are taken for our own.
+_LABELS = re.compile(
+    rb'"(?:shapes|images|annotations|categories|features|geometry|regions|classTitle|_via_[a-z_]+)"'
+)
+_LOOKED_AT = 4096
 
 
 class MaskIndex:
@@ -75,11 +79,11 @@ def is_image(name: str) -> bool:
 
 
 def is_outline_file(tree: FileTree, name: str) -> bool:
-    """Whether a file is one of our own masks/*.json."""
+    """Whether a file is one of our own masks/*.json, and no label of a program that lies there."""
     if not name.lower().endswith(".json") or not in_mask_folder(name):
         return False
     try:
-        return _OWN.match(tree.read(name)[:64]) is not None
+        return _LABELS.search(tree.read(name)[:_LOOKED_AT]) is None
     except DatasetError:
         return False  # named by whoever reads it as a label
 

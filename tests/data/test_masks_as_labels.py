@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -228,6 +229,21 @@ def test_micrographs_are_kept_where_no_other_image_is_their_original() -> None:
         ["flow-chip/a.png", "target_1/a.png", "plain/b.png"],
     ):
         assert sort_images(names).images == names
+
+
+def test_labels_of_programs_are_read_in_a_folder_of_masks_too(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    field(tmp_path / "s" / "images" / "a.png")
+    shape = {"label": "crypt", "points": [[20, 10], [60, 40]], "shape_type": "rectangle"}
+    path = tmp_path / "s" / "segmentations" / "a.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"version": "5.4.1", "flags": {}, "shapes": [shape]}))
+
+    dataset = bring_in(tmp_path / "s")
+
+    assert dataset.report.format == "labelme"
+    assert boxes(dataset) == {"images/a.png": ROWS[:1]}
 
 
 def test_specks_are_no_objects_and_are_counted(tmp_path: Path, bring_in: Importer) -> None:
