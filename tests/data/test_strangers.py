@@ -304,7 +304,7 @@ def _spin() -> None:
         (os.abort, "SIGABRT"),
         (_spin, "seconds to read"),
         (lambda: np.ones(2 * confined.MEMORY_BYTES, np.uint8), "more memory"),
-        (lambda: {}[b"x"], "KeyError"),
+        (lambda: dict[bytes, int]()[b"x"], "KeyError"),
     ],
     ids=["abort", "loop", "memory", "fault"],
 )
