@@ -5,13 +5,12 @@ A run is one of these configs in and a stream of events (msip_core.events) out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
-from msip_core.bounded import UnreadableError, load_json, plain_text, read_text_file
+from msip_core.bounded import plain_text
 from msip_core.errors import ConfigError
 from msip_core.measures import MeasureOptions
 from msip_core.recipes import RECIPES, Frozen, TrainingRecipe
@@ -408,96 +407,18 @@ def parse_run_config(value: dict[str, Any]) -> TrainConfig | PruneConfig:
         raise ConfigError(explain(error)) from error
 
 
-def read_run_config(path: Path) -> TrainConfig | PruneConfig:
-    """The settings in a config.json, checked.
-
-    Raises:
-        ConfigError: it cannot be read, is no JSON, or holds a setting that no run can have.
-    """
-    try:
-        value = load_json(read_text_file(path))
-    except UnreadableError as error:
-        raise ConfigError(f"The settings in {path} cannot be read: {error}.") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path} holds no settings: give the config.json of a run.")
-    return parse_run_config(value)
-
-
-def with_settings(
-    config: TrainConfig | PruneConfig, changes: Sequence[str]
-) -> TrainConfig | PruneConfig:
-    """The config with some settings changed by their dotted names, as `msip.fusion=pool`.
-
-    Values are JSON where they can be read as such, else text.
-
-    Raises:
-        ConfigError: a name that is no setting, or a value that it cannot have.
-    """
-    value = config.model_dump(mode="json")
-    for change in changes:
-        name, sign, text = change.partition("=")
-        if not sign:
-            raise ConfigError(
-                f"'{_short(change)}' is no setting: write its name, '=' and a value, such as "
-                "msip.fusion=pool."
-            )
-        *path, last = name.strip().split(".")
-        place: Any = value
-        for part in path:
-            place = place.get(part) if isinstance(place, dict) else None
-        if not isinstance(place, dict) or last not in place:
-            raise ConfigError(
-                f"There is no setting '{_short(name)}': `runs show` lists all settings of a run by "
-                "name."
-            )
-        place[last] = _read(text)
-    return parse_run_config(value)
-
-
-def read_settings(changes: Sequence[str]) -> dict[str, Any]:
-    """`("method=hrank", "msip.fusion=pool")` as nested settings, unchecked.
-
-    Raises:
-        ConfigError: one without a name or a value.
-    """
-    found: dict[str, Any] = {}
-    for change in changes:
-        name, sign, text = change.partition("=")
-        *path, last = name.strip().split(".")
-        if not sign or not all((*path, last)) or len(path) > _DEEPEST:
-            raise ConfigError(
-                f"'{_short(change)}' is no setting: write its name, '=' and a value, such as "
-                "method=l2."
-            )
-        place: Any = found
-        for part in path:
-            place = place.setdefault(part, {})
-            if not isinstance(place, dict):
-                raise ConfigError(f"'{_short(name)}' lies in a setting that was given a value.")
-        place[last] = _read(text)
-    return found
-
-
-def _read(text: str) -> Any:
-    try:
-        return load_json(text)
-    except UnreadableError:
-        return text
-
-
 def explain(error: ValidationError) -> str:
     """Turn pydantic's report into one sentence that names each setting, value and limit."""
     parts = []
     for item in error.errors()[:_MOST_NAMED]:
         place = ".".join(str(p) for p in item["loc"] if p not in ("train", "prune")) or "settings"
-        parts.append(f"{_short(place)}: {_short(item['msg'], 300)} (got {_got(item.get('input'))})")
+        parts.append(f"{short(place)}: {short(item['msg'], 300)} (got {_got(item.get('input'))})")
     if error.error_count() > _MOST_NAMED:
         parts.append(f"and {error.error_count() - _MOST_NAMED} more")
     return "These settings cannot be used: " + "; ".join(parts) + "."
 
 
 _MOST_NAMED = 8
-_DEEPEST = 5  # names in a setting's name
 
 
 def _got(value: Any) -> str:
@@ -505,12 +426,12 @@ def _got(value: Any) -> str:
     if isinstance(value, dict | list | tuple) and len(value) > _MOST_NAMED:
         return f"{len(value)} values"
     try:
-        return _short(repr(value))
+        return short(repr(value))
     except (RecursionError, ValueError):  # too deep, or a number of thousands of digits
         return f"a value of type {type(value).__name__}"
 
 
-def _short(text: str, most: int = 80) -> str:
+def short(text: str, most: int = 80) -> str:
     """One line of what was given, however long it was."""
     line = " ".join(text.split()) or text.strip()
     return line if len(line) <= most else f"{line[:most]}…"

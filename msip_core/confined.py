@@ -37,7 +37,7 @@ Progress = Callable[[float, str], None]
 
 # What one process may hold beyond what its caller held: the largest image that is read, a few
 # times over. Together with the libraries it stays below 1.5 GB.
-MEMORY_BYTES = 1024**3
+MEMORY_BYTES = 1280 * 1024**2
 # For one file. Processor time, since a busy computer makes no file worse; the other for a disk or
 # network that does not answer.
 CPU_SECONDS = 15.0

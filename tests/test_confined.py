@@ -121,7 +121,7 @@ def test_nothing_to_blame_is_an_error_and_no_endless_try() -> None:
 def test_a_fault_of_ours_comes_with_its_place() -> None:
     def work(tell: confined.Progress) -> str:
         confined.on_the_whole()
-        return str({}["nothing"])
+        return str(dict[str, int]()["nothing"])
 
     with pytest.raises(RuntimeError, match="KeyError") as caught:
         confined.run(work)

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from msip_core.changes import read_settings
 from msip_core.cli.console import say, table
 from msip_core.cli.targets import file_target
 from msip_core.cli.verbs import Answer, Session, verb
-from msip_core.config import read_settings
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.runs.supervisor import Supervisor

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from msip_core.catalog import COMPOSITIONS, find_composition
+from msip_core.changes import read_run_config, with_settings
 from msip_core.cli.console import say
 from msip_core.cli.foreground import hand_over, in_foreground
 from msip_core.cli.verbs import Answer, Session, verb
@@ -22,8 +23,6 @@ from msip_core.config import (
     TrainConfig,
     parse_run_config,
     preset,
-    read_run_config,
-    with_settings,
 )
 from msip_core.data.dataset import open_dataset
 from msip_core.errors import ConfigError

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import psutil
@@ -114,6 +115,7 @@ def inspect_source(path: Path) -> SourceInfo:
         NotFoundError, DatasetError: no such path, not a readable zip, or no image in it.
     """
     with open_tree(Path(path)) as tree:
+        _load_readers()
         text = confined.run(lambda _: _inspect(tree).model_dump_json())
     return SourceInfo.model_validate_json(text)
 
@@ -132,6 +134,12 @@ def _inspect(tree: FileTree) -> SourceInfo:
         problems=tuple(source.problems + problems),
         notes=tuple(source.notes),
     )
+
+
+def _load_readers() -> None:
+    """Import here what readers import when they need it, so that no fork does so once more."""
+    for name in ("coco", "pascal_voc", "yolo"):
+        import_module(f"supervision.dataset.formats.{name}")
 
 
 def _bring_in(folder: Path, tree: FileTree, config: ImportConfig, tell: Progress) -> str:
@@ -172,6 +180,7 @@ def import_dataset(
             f"There already is a dataset '{config.name}': choose another name, or delete that one."
         )
     with open_tree(config.source) as tree, _building(workspace, config.name) as folder:
+        _load_readers()
         confined.run(partial(_bring_in, folder, tree, config), tell)
         tell(0.98, "Moving into place")
         if target.exists():

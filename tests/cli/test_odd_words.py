@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from msip_core.changes import read_run_config, read_settings
 from msip_core.cli.targets import file_target, folder_target
-from msip_core.config import MAX_SEED, parse_run_config, read_run_config, read_settings
+from msip_core.config import MAX_SEED, parse_run_config
 from msip_core.errors import ConfigError, InputError
 from msip_core.studies.plan import MAX_RUNS, parse_plan, read_plan
 from tests.cli.conftest import Verb

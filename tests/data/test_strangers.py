@@ -261,6 +261,26 @@ def test_an_odd_mask_costs_itself_alone(tmp_path: Path, bring_in: Importer, valu
     assert "its mask masks/g0.json was not used" in _reasons(dataset)
 
 
+def test_a_column_of_a_table_that_is_named_twice_and_written_once_is_one(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    root = tmp_path / "s"
+    write_image(root / "a.png", 1)
+    (root / "l.csv").write_text("file,file,xmin,ymin,xmax,ymax,class\na.png,1,2,11,12,crypt\n")
+    assert bring_in(root).report.boxes == {"crypt": 1}
+
+
+def test_rows_of_a_table_before_its_fault_are_kept_and_the_fault_is_named(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    root = tmp_path / "s"
+    write_image(root / "a.png", 1)
+    (root / "l.csv").write_text('a.png,1,2,11,12,crypt\n"a.png,1,2,3,4,x\na.png,5,5,9,9,x\n')
+    dataset = bring_in(root)
+    assert dataset.report.boxes == {"crypt": 1}
+    assert "a quotation mark is not closed" in _reasons(dataset)
+
+
 # --- files that end their reader -------------------------------------------------
 
 
@@ -284,7 +304,7 @@ def _spin() -> None:
         (os.abort, "SIGABRT"),
         (_spin, "seconds to read"),
         (lambda: np.ones(2 * confined.MEMORY_BYTES, np.uint8), "more memory"),
-        (lambda: {}[b"x"], "KeyError"),
+        (lambda: dict[bytes, int]()[b"x"], "KeyError"),
     ],
     ids=["abort", "loop", "memory", "fault"],
 )
