@@ -13,8 +13,8 @@ from tests.fresh import ROOT, run_fresh
 CORE = ROOT / "msip_core"
 LIGHT = (
     "catalog", "combinations", "config", "events", "models", "boxes", "settings", "workspace",
-    "errors", "language", "bounded", "confined", "spreadsheet", "recipes", "measures", "matches",
-    "pairs", "doctor", "demo", "data", "runs", "views", "studies", "cli",
+    "errors", "language", "markdown", "bounded", "confined", "spreadsheet", "recipes", "measures",
+    "matches", "pairs", "doctor", "demo", "data", "runs", "views", "studies", "cli",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
 HEAVY_PACKAGES = (
@@ -49,6 +49,7 @@ BASE = {
     "bounded",
     "confined",
     "spreadsheet",
+    "markdown",
 }
 MAY = {
     "data": {"data", "runs"},
