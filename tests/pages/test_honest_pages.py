@@ -113,7 +113,8 @@ def test_a_set_that_cannot_teach_is_not_called_ready(workspace: Workspace, open_
     assert "Too few boxes to learn from:" in text
     assert "Too few boxes for the final test:" in text
     badges = [item.value for item in test.markdown if "badge" in item.value]
-    assert any("too few to rely on" in badge for badge in badges)
+    assert any(":orange-badge[" in badge and "Too few to rely on" in badge for badge in badges)
+    assert not any(":green-badge[" in badge for badge in badges)
     table = next(f.value for f in test.dataframe if "Class" in f.value.columns)
     counts = dataset.objects()
     assert list(table["Class"]) == list(counts)
