@@ -13,8 +13,8 @@ from tests.fresh import ROOT, run_fresh
 CORE = ROOT / "msip_core"
 LIGHT = (
     "catalog", "combinations", "config", "events", "models", "boxes", "settings", "workspace",
-    "errors", "language", "bounded", "confined", "spreadsheet", "changes", "recipes",
-    "measures", "matches", "pairs", "doctor", "demo", "data", "runs", "views", "studies", "cli",
+    "errors", "language", "bounded", "confined", "spreadsheet", "changes", "recipes", "measures",
+    "matches", "pairs", "doctor", "demo", "data", "runs", "views", "studies", "cli", "markdown",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
 HEAVY_PACKAGES = (
@@ -50,6 +50,7 @@ BASE = {
     "confined",
     "spreadsheet",
     "changes",
+    "markdown",
 }
 MAY = {
     "data": {"data", "runs"},

@@ -32,7 +32,8 @@ def readiness(dataset: Dataset) -> bool:
         if ready and not concerns:
             st.badge(t("Ready"), icon=":material/check:", color="green")
         elif ready:
-            st.badge(t("Can be trained on, too few to rely on"), icon=":material/warning:",
+            st.badge(t("Ready"), icon=":material/play_arrow:", color="gray")
+            st.badge(t("Too few to rely on"), icon=":material/warning:",
                      color="orange")  # fmt: skip
         else:
             st.badge(t("Not ready"), icon=":material/error:", color="orange")
