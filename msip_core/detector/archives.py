@@ -40,6 +40,7 @@ from msip_core.errors import (
 _MAX_PICKLE = 32 * 2**20  # bytes; that of a YOLOv8x with its optimizer is below 2 MB
 _MAX_PICKLES = 16  # one after the other in a file that is no zip; PyTorch wrote five
 _MAX_ENTRIES = 50_000
+_OUR_NAMES = frozenset({"model.pt", "work.pt", "cut.pt", "pruned.pt", "state.pt"})
 _MAX_DEPTH = 40  # of containers in containers
 _DTYPES = {
     "torch.FloatStorage": torch.float32, "torch.HalfStorage": torch.float16,
@@ -178,15 +179,16 @@ class Archive:
         try:
             value, _ = machine.run(data)
         except BrokenPickleError as error:
-            self._refuse(machine.names - allowed)
+            self._refuse(machine, allowed)
             raise self._damaged() from error
         except HiddenNameError as error:
             raise self._hidden() from error
-        self._refuse(machine.names - allowed)
+        self._refuse(machine, allowed)
         return value
 
     def _refuse_bare(self, allowed: frozenset[str]) -> None:
         """Raise: a file that is no zip. Its names are read first, to say what is dangerous."""
+        self._file.seek(0)
         data = self._file.read(_MAX_PICKLE)
         machine, place = Machine(), 0
         try:
@@ -197,7 +199,7 @@ class Archive:
             pass  # not a pickle, or one that ends in numbers: what was named so far is known
         except HiddenNameError as error:
             raise self._hidden() from error
-        self._refuse(machine.names - allowed)
+        self._refuse(machine, allowed)
         if not data:
             raise CheckpointError(f"{self.name} is empty: copy or download it again.")
         if machine.names and place:
@@ -210,9 +212,11 @@ class Archive:
             "all."
         )
 
-    def _refuse(self, strangers: frozenset[str] | set[str]) -> None:
-        """Raise unless there are no names beyond those that are allowed."""
+    def _refuse(self, machine: Machine, allowed: frozenset[str]) -> None:
+        """Raise if there are names beyond those that are allowed, or models to be constructed."""
+        strangers = machine.names - allowed
         dangerous = sorted(name for name in strangers if not is_foreign_model(name))
+        dangerous += sorted(machine.constructed & allowed)
         if dangerous:
             raise UnsafeCheckpointError(
                 f"{self.name} was refused: loading it would run '{dangerous[0][:80]}', which no "
@@ -259,7 +263,12 @@ def opened(path: Path, allowed: frozenset[str] = ALLOWED) -> Iterator[Archive]:
     except OSError as error:
         raise CheckpointError(f"{path.name} cannot be opened: {error.strerror}.") from error
     with file:
-        yield Archive(file, path.name, allowed)
+        yield Archive(file, _shown(path), allowed)
+
+
+def _shown(path: Path) -> str:
+    """Its name; of files that are many by the same name, also the folders."""
+    return "/".join(path.parts[-3:]) if path.name in _OUR_NAMES else path.name
 
 
 def read_plain(path: Path) -> Any:

@@ -65,6 +65,7 @@ ALLOWED = PLAIN | frozenset(
 
 # Other people's models: refused as the wrong model, not as an attack.
 _OTHER_MODELS = ("ultralytics.", "torch.nn.modules.", "models.", "torchvision.")
+_CLASSES = ("ultralytics.", "torch.nn.", "msip_core.")
 _KNOWN_HELPERS = frozenset({"builtins.getattr", "__builtin__.getattr"})  # fused or other tasks
 
 
@@ -120,10 +121,13 @@ class Machine:
 
     Attributes:
         names: every name met, also when the pickle breaks off later.
+        constructed: classes of models that it has made with arguments. Weights restore a module's
+            state and never have it built, which may do anything its arguments say.
     """
 
     def __init__(self) -> None:
         self.names: set[str] = set()
+        self.constructed: set[str] = set()
         self._stack: list[Any] = []
         self._below: list[list[Any]] = []  # stacks that marks have put aside
         self._memo: dict[int, Any] = {}
@@ -174,6 +178,8 @@ class Machine:
             raise HiddenNameError
         if not isinstance(args, tuple):
             raise BrokenPickleError("arguments that are no tuple")
+        if args and what.text.startswith(_CLASSES):
+            self.constructed.add(what.text)
         return _value(what.text, args)
 
     # --- opcodes that do more than push ---

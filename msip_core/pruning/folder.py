@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from msip_core.arrays import read_arrays
 from msip_core.detector.checkpoints import load_model, save_work
 from msip_core.detector.library import DetectionModel
 from msip_core.events import BaselineRecord, IterationRecord, Record
@@ -92,15 +93,14 @@ class IterationFolder:
         write_json(self.root / name, value)
 
     def load(self, name: str) -> DetectionModel:
-        return load_model(self.root / name, trusted=True)
+        return load_model(self.root / name)
 
     def save(self, name: str, model: DetectionModel) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         save_work(model, self.root / name)
 
     def read_arrays(self, name: str) -> dict[str, NDArray[np.float64]]:
-        with np.load(self.root / name) as file:
-            return {key: file[key] for key in file.files}
+        return read_arrays(self.root / name)
 
     def write_arrays(self, name: str, arrays: Mapping[str, NDArray[np.float64]]) -> None:
         # A file object, since to a name without .npz the suffix would be added.
