@@ -148,14 +148,14 @@ def _check_routing(layers: Any) -> list[int]:
     """Every layer reads earlier ones; returns the numbers of those that must be kept."""
     save: set[int] = set()
     for index, layer in enumerate(layers):
-        source = getattr(layer, "f", None)
-        sources = source if isinstance(source, list) else [source]
+        source: Any = getattr(layer, "f", None)
+        sources: list[Any] = source if isinstance(source, list) else [source]
         many = isinstance(layer, Concat | Detect)
-        if layer.i != index or many != isinstance(source, list) or not sources:
+        if getattr(layer, "i", None) != index or many != isinstance(source, list) or not sources:
             raise UnfitError("its layers are not in order")
         if any(s is None or not -1 <= s < index for s in sources):
             raise UnfitError("a layer reads from one that does not exist")
-        save.update(s for s in sources if s != -1)
+        save |= {s for s in sources if s != -1}
         layer.type = f"{type(layer).__module__}.{type(layer).__qualname__}"
         layer.np = sum(p.numel() for p in layer.parameters())
     return sorted(save)

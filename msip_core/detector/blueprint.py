@@ -67,8 +67,8 @@ class Kind(NamedTuple):
     """
 
     make: Callable[[dict[str, Any], dict[str, Tensor]], nn.Module]
-    facts: dict[str, tuple[Fact, Any]] = {}
-    parts: dict[str, tuple[str, ...]] | None = {}
+    facts: Mapping[str, tuple[Fact, Any]] = {}
+    parts: Mapping[str, tuple[str, ...]] | None = {}
     tensors: tuple[str, ...] = ()
 
 
@@ -150,7 +150,8 @@ def _bare(cls: type[nn.Module]) -> Callable[[dict[str, Any], dict[str, Tensor]],
         module = cls.__new__(cls)
         nn.Module.__init__(module)
         for name, value in facts.items():
-            setattr(module, name, value)
+            if value is not None:
+                setattr(module, name, value)
         return module
 
     return make

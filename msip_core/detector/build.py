@@ -15,6 +15,7 @@ from msip_core.data.dataset import open_dataset
 from msip_core.data.object_sizes import trained_sizes
 from msip_core.detector.checkpoints import (
     architecture_of,
+    is_pruned,
     normalise,
     read_weights,
     save_stock,
@@ -28,6 +29,7 @@ from msip_core.models import ModelCard, TrainedSizes, write_card
 from msip_core.workspace import Workspace, new_id
 
 _DEFAULT_IMGSZ = 640
+_FURTHER = "Trained on from a pruned model."
 
 
 class Adapted(NamedTuple):
@@ -145,7 +147,7 @@ def register_model(
         baseline_id=baseline_id,
         macs_ratio=macs_ratio,
         origin=origin or {},
-        note=note,
+        note=note or (_FURTHER if kind == "baseline" and is_pruned(model) else ""),
     )
     write_card(workspace, card)
     return card

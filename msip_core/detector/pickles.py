@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-# A YOLOv8x with its optimizer needs a tenth of this; each opcode costs about 100 bytes of memory.
-MAX_OPCODES = 2_000_000
+# A YOLOv8x with its optimizer needs 104,000; each costs about 100 bytes of memory.
+MAX_OPCODES = 500_000
 
 PLAIN = frozenset(
     {
@@ -91,7 +91,8 @@ class Made:
     items: list[Any] = field(default_factory=list)
 
 
-class Stored(NamedTuple):
+@dataclass(frozen=True)
+class Stored:
     """Numbers that lie in an entry of the archive of their own."""
 
     dtype: str
