@@ -205,7 +205,7 @@ class Archive:
             raise CheckpointError(f"{self.name} is empty: copy or download it again.")
         if machine.names and place:
             raise CheckpointError(
-                f"{self.name} is in PyTorch's format of before 2020 or a plain pickle: open and "
+                f"{self.name} is in PyTorch's old format, or a plain pickle: open and "
                 "save it with a newer Ultralytics."
             )
         raise CheckpointError(

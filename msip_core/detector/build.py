@@ -29,7 +29,6 @@ from msip_core.models import ModelCard, TrainedSizes, write_card
 from msip_core.workspace import Workspace, new_id
 
 _DEFAULT_IMGSZ = 640
-_FURTHER = "Trained on from a pruned model."
 
 
 class Adapted(NamedTuple):
@@ -147,7 +146,7 @@ def register_model(
         baseline_id=baseline_id,
         macs_ratio=macs_ratio,
         origin=origin or {},
-        note=note or (_FURTHER if kind == "baseline" and is_pruned(model) else ""),
+        note=note or _note(model, kind),
     )
     write_card(workspace, card)
     return card
@@ -158,6 +157,11 @@ def _trained(workspace: Workspace, dataset: str | None) -> TrainedSizes | None:
     if dataset is None or not (workspace.dataset_dir(dataset) / "dataset.json").is_file():
         return None
     return trained_sizes(open_dataset(workspace, dataset))
+
+
+def _note(model: DetectionModel, kind: str) -> str:
+    further = kind == "baseline" and is_pruned(model)
+    return "Trained on from a pruned model." if further else ""
 
 
 def add_upload(workspace: Workspace, path: Path, name: str = "") -> ModelCard:

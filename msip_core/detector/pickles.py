@@ -146,12 +146,12 @@ class Machine:
                 if opcode.name == "STOP":
                     return self._stack.pop(), start + (place or 0) + 1
                 if count > MAX_OPCODES:
-                    raise BrokenPickleError("more steps than any detector needs")
+                    raise BrokenPickleError
                 self._step(opcode.name, argument)
         except (ValueError, IndexError, KeyError, TypeError, AttributeError, EOFError,
                 OverflowError) as error:  # fmt: skip
-            raise BrokenPickleError(str(error)) from error
-        raise BrokenPickleError("no end")
+            raise BrokenPickleError from error
+        raise BrokenPickleError
 
     def _step(self, opcode: str, argument: Any) -> None:
         if opcode in _LITERALS:
@@ -178,7 +178,7 @@ class Machine:
         if not isinstance(what, Name):
             raise HiddenNameError
         if not isinstance(args, tuple):
-            raise BrokenPickleError("arguments that are no tuple")
+            raise BrokenPickleError
         if args and what.text.startswith(_CLASSES):
             self.constructed.add(what.text)
         return _value(what.text, args)
@@ -220,14 +220,14 @@ class Machine:
         if isinstance(target, Made) and target.state is None:
             target.state = state
         elif not (isinstance(target, dict) and isinstance(state, dict)):  # a dict's own attributes
-            raise BrokenPickleError("a state for what has none")
+            raise BrokenPickleError
 
     def persistent(self, _: Any) -> None:
         match self._stack.pop():
             case ("storage", Name(text=text), str(key), str(), int(count)) if count >= 0:
                 self._stack.append(Stored(text, key, count))
             case _:
-                raise BrokenPickleError("a reference that is no tensor's")
+                raise BrokenPickleError
 
     def mark(self, _: None) -> None:
         self._below.append(self._stack)
@@ -290,7 +290,7 @@ def _tuple_of(count: int) -> Callable[[Machine, Any], None]:
     def action(machine: Machine, _: Any) -> None:
         stack = machine._stack
         if len(stack) < count:
-            raise BrokenPickleError("an empty stack")
+            raise BrokenPickleError
         stack[-count:] = [tuple(stack[-count:])]
 
     return action
@@ -350,5 +350,5 @@ def _value(name: str, args: tuple[Any, ...]) -> Any:
 
 def _naturals(values: Any) -> tuple[int, ...]:
     if not (isinstance(values, tuple) and all(type(v) is int and v >= 0 for v in values)):
-        raise BrokenPickleError("a shape that is none")
+        raise BrokenPickleError
     return values
