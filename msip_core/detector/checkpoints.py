@@ -45,7 +45,6 @@ from msip_core.workspace import atomic_path
 
 _FORMAT = "msip-detector-1"
 _LARGEST_IMGSZ = 10_000
-_HINT = "Give a .pt file of YOLOv8 n, s, m, l or x, trained to detect boxes."
 
 
 class CheckpointInfo(NamedTuple):
@@ -214,7 +213,8 @@ def _model_of(archive: Archive) -> DetectionModel:
         raise UnsafeCheckpointError(f"{name} carries hooks, which weights never need.") from error
     except UnfitError as error:
         raise WrongModelError(
-            f"{name} cannot be used as a YOLOv8 detector: {error}. {_HINT}"
+            f"{name} cannot be used as a YOLOv8 detector: {error}. Give a .pt file of YOLOv8 n, s, "
+            "m, l or x, trained to detect boxes."
         ) from error
 
 
@@ -229,7 +229,8 @@ def _plan_in(archive: Archive) -> Plan:
     model = content.get("ema") if content.get("ema") is not None else content.get("model")
     if not (isinstance(model, Made) and model.name == "ultralytics.nn.tasks.DetectionModel"):
         raise WrongModelError(
-            f"{archive.name} holds {_held(model)}, not a YOLOv8 detector. {_HINT}"
+            f"{archive.name} holds {_held(model)}, not a YOLOv8 detector. Give a .pt file of "
+            "YOLOv8 n, s, m, l or x, trained to detect boxes."
         )
     train_args = content.get("train_args")
     if train_args is not None and not isinstance(train_args, Mapping):

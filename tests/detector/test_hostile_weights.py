@@ -17,10 +17,11 @@ from msip_core.detector.archives import opened, read_plain
 from msip_core.detector.build import add_upload
 from msip_core.detector.c2f import to_c2f_v2
 from msip_core.detector.checkpoints import load_model, read_weights, save_work, sha256_of
+from msip_core.detector.export import export_model
 from msip_core.detector.fit_state import FitState, read_state, write_state
 from msip_core.detector.library import copy_model
 from msip_core.detector.pickles import PLAIN
-from msip_core.errors import CheckpointError, UnsafeCheckpointError
+from msip_core.errors import CheckpointError, ConfigError, UnsafeCheckpointError
 from tests.detector.conftest import outputs, pruned_model, thin_model
 from tests.detector.hostile import Runs, archive, call, text
 
@@ -244,6 +245,30 @@ def test_a_path_with_an_apostrophe_does_not_open_the_file_beside_it(tmp_path):
 
     assert len(load_model(tmp_path / "it's.pt").names) == 2
     assert not proof.exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_exports_are_made_from_and_into_such_a_folder(tmp_path):
+    place = tmp_path / "Anna's lab? #1"
+    model = thin_model()
+    save_work(model, place / "it's.pt")
+
+    made = export_model(place / "it's.pt", "torchscript", place / "it's.torchscript", 64)
+
+    images = torch.rand(1, 3, 64, 64)
+    found = torch.jit.load(made)(images)
+    torch.testing.assert_close(found, outputs(model, images), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("side", "near"), [(100, 96), (1, 32), (0, 32), (-64, 32), (650, 640)])
+@pytest.mark.parametrize("form", ["ultralytics", "onnx", "torchscript"])
+def test_a_size_that_cannot_be_built_in_is_refused_with_the_nearest(tmp_path, form, side, near):
+    save_work(thin_model(), tmp_path / "a.pt")
+
+    with pytest.raises(ConfigError, match=f"{side} px.*multiple of 32 px. {near} px is the near"):
+        export_model(tmp_path / "a.pt", form, tmp_path / "b", side)
+
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pt"]
 
 
 # --- the sources -------------------------------------------------------------------------
