@@ -13,8 +13,8 @@ from tests.fresh import ROOT, run_fresh
 CORE = ROOT / "msip_core"
 LIGHT = (
     "catalog", "combinations", "config", "events", "models", "boxes", "settings", "workspace",
-    "errors", "language", "bounded", "confined", "spreadsheet", "recipes", "measures", "matches",
-    "pairs", "doctor", "demo", "data", "runs", "views", "studies", "cli",
+    "errors", "language", "bounded", "confined", "spreadsheet", "recipes", "measures", "arrays",
+    "matches", "pairs", "doctor", "demo", "data", "runs", "views", "studies", "cli",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
 HEAVY_PACKAGES = (
@@ -38,6 +38,7 @@ BASE = {
     "combinations",
     "recipes",
     "measures",
+    "arrays",
     "matches",
     "pairs",
     "settings",

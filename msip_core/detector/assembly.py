@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from ultralytics.nn.modules import Bottleneck, C2f, Concat, Conv, Detect
 
-from msip_core.detector.blueprint import Part, UnfitError, build, is_finite, sketch
+from msip_core.detector.blueprint import Part, build, is_finite, sketch
 from msip_core.detector.c2f import C2fV2
+from msip_core.detector.kinds import UnfitError
 from msip_core.detector.library import DetectionModel, hyperparameters, reset
 from msip_core.detector.pickles import Made, TensorRef
 

@@ -29,8 +29,9 @@ from msip_core.detector.assembly import (
     plan_of,
     plan_to_json,
 )
-from msip_core.detector.blueprint import FusedError, HookedError, UnfitError, from_json, to_json
+from msip_core.detector.blueprint import from_json, to_json
 from msip_core.detector.c2f import to_stock
+from msip_core.detector.kinds import FusedError, HookedError, UnfitError
 from msip_core.detector.library import (
     DetectionModel,
     copy_model,
