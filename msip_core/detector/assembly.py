@@ -194,8 +194,8 @@ def _check_widths(layers: Any) -> None:
         first = _first(layer)
         if index == 0 and first is not None and first.in_channels != 3:
             raise UnfitError(
-                f"it takes images of {first.in_channels} channels, and every image here has three "
-                "(grey images are shown as three equal ones): train it on three"
+                f"it takes {first.in_channels}-channel images, and every image here has three "
+                "channels (a grey one has three equal ones): train it on three"
             )
         width = sum(given)
         if first is not None and first.in_channels != width:

@@ -308,7 +308,7 @@ def test_one_channel_is_refused_at_every_door(tmp_path, workspace):
         lambda: export_job(workspace, {**named, "format": "onnx", "imgsz": 64}, tmp_path, silent),
     ]  # fmt: skip
     for door in doors:
-        with pytest.raises(CheckpointError, match=r"grey\.pt.*images of 1 channels.*three"):
+        with pytest.raises(CheckpointError, match=r"grey\.pt.*1-channel images.*three"):
             door()
 
     assert list_models(workspace) == []
