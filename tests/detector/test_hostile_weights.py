@@ -19,6 +19,7 @@ from msip_core.detector.c2f import to_c2f_v2
 from msip_core.detector.checkpoints import load_model, read_weights, save_work, sha256_of
 from msip_core.detector.export import export_model
 from msip_core.detector.fit_state import FitState, read_state, write_state
+from msip_core.detector.kept_fits import KeptFit
 from msip_core.detector.library import copy_model
 from msip_core.detector.pickles import PLAIN
 from msip_core.errors import CheckpointError, ConfigError, UnsafeCheckpointError
@@ -54,6 +55,18 @@ def test_a_state_of_training_runs_nothing_either(tmp_path, way):
         read_state(path, "key")
 
     assert not proof.exists()
+
+
+def test_a_kept_fit_that_holds_a_pickle_counts_as_none(tmp_path):
+    kept = KeptFit(tmp_path / "cache", "key", "cpu", 0)
+    kept.write(FitState("key", 2))
+    before = kept.read()
+    (kept.folder / "state.pt").write_bytes(archive(call(tmp_path / "proof")["GLOBAL"]))
+
+    assert before is not None
+    assert before.epochs_done == 2
+    assert kept.read() is None
+    assert not (tmp_path / "proof").exists()
 
 
 def test_a_model_is_never_constructed_from_what_a_file_says(tmp_path):
