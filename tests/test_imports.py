@@ -15,6 +15,7 @@ LIGHT = (
     "catalog", "combinations", "config", "events", "models", "boxes", "settings", "workspace",
     "errors", "language", "bounded", "confined", "spreadsheet", "changes", "recipes", "measures",
     "matches", "pairs", "doctor", "demo", "data", "runs", "views", "studies", "cli", "markdown",
+    "arrays",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
 HEAVY_PACKAGES = (
@@ -38,6 +39,7 @@ BASE = {
     "combinations",
     "recipes",
     "measures",
+    "arrays",
     "matches",
     "pairs",
     "settings",
