@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from msip_core.cli.console import table
-from msip_core.cli.foreground import describe, follow, hand_over, in_foreground, records_so_far
+from msip_core.cli.foreground import (
+    UNSUPERVISED,
+    describe,
+    follow,
+    hand_over,
+    in_foreground,
+    records_so_far,
+)
 from msip_core.cli.targets import file_target
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.runs.service import RunService
@@ -32,9 +39,8 @@ def list_(
     offset: Annotated[int, typer.Option(min=0)] = 0,
 ) -> Answer:
     """Runs, newest first."""
-    found = RunService(session.workspace).list(
-        limit=limit, offset=offset, states=state or None, kind=kind
-    )
+    service = RunService(session.workspace)
+    found = service.list(limit=limit, offset=offset, states=state or None, kind=kind)
     rows = [
         (r.id, r.name, r.kind, r.state.value, percent(r.done), _left(r.seconds_left), r.stage)
         for r in found
@@ -46,9 +52,12 @@ def list_(
         }
         for r in found
     ]  # fmt: skip
-    return Answer(
-        {"runs": documents}, table(("id", "name", "kind", "state", "done", "left", "stage"), rows)
-    )
+    text = table(("id", "name", "kind", "state", "done", "left", "stage"), rows)
+    notes = [f"Left out: {s}" for s in service.left_out()]
+    queued = sum(r.state is RunState.QUEUED for r in found)
+    if queued and not service.is_supervised():
+        notes.append(f"{plural(queued, 'queued run')} {UNSUPERVISED}")
+    return Answer({"runs": documents, "notes": notes}, "\n".join([text, *notes]))
 
 
 @verb(app, "show")
@@ -111,7 +120,10 @@ def reindex(session: Session) -> Answer:
         f"{plural(found.runs, 'run')} in the index.",
         *(f"Left out: {s}" for s in found.skipped),
     ]
-    return Answer({"runs": found.runs, "skipped": list(found.skipped)}, "\n".join(lines))
+    if found.moved_to:
+        lines.append(f"The old index was broken: it lies in {found.moved_to}.")
+    document = {"runs": found.runs, "skipped": list(found.skipped), "moved_to": found.moved_to}
+    return Answer(document, "\n".join(lines))
 
 
 def _act(session: Session, run: str, action: Action) -> Answer:

@@ -54,9 +54,18 @@ def run_foreground(
 
 
 def follow(
-    service: RunService, run_id: str, on_event: Callable[[Record], None], after_seq: int = 0
+    service: RunService,
+    run_id: str,
+    on_event: Callable[[Record], None],
+    after_seq: int = 0,
+    *,
+    on_waiting: Callable[[], None] | None = None,
 ) -> RunRow:
-    """Report each record from now on (those so far included) until the run rests."""
+    """Report each record from now on (those so far included) until the run rests.
+
+    Args:
+        on_waiting: called once if the run is queued and nothing works on the workspace.
+    """
     log = service.run_dir(run_id)
     offset = 0
     while True:
@@ -68,6 +77,9 @@ def follow(
                 on_event(record)
         if row.state in _RESTING:
             return row
+        if on_waiting and row.state is RunState.QUEUED and not service.is_supervised():
+            on_waiting()
+            on_waiting = None
         if not log.is_dir():
             raise WorkError(f"The folder {log} of the run was removed.")
         time.sleep(_LOOK)

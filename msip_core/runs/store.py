@@ -194,6 +194,10 @@ class RunStore:
         self.sync(run_id)
         return before
 
+    def why_left_out(self, run_id: str) -> str | None:
+        """Why `adopt_folders` could not take a folder in, or None."""
+        return self._left_out[run_id][1] if run_id in self._left_out else None
+
     def reindex(self) -> Found:
         """Forget the index and build it from the run folders; a broken one is moved aside."""
         moved, (runs, skipped) = self._file.rebuild()
