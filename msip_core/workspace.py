@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import json
 import os
 import re
 import secrets
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,6 +97,9 @@ class Workspace:
         Must run before ultralytics or matplotlib is imported: both read these once.
         """
         home = self.root / "libraries"
+        if not os.access(self.root, os.W_OK):  # to look only: a folder that ends with us
+            home = Path(tempfile.mkdtemp(prefix="msip-libraries-"))
+            atexit.register(shutil.rmtree, home, ignore_errors=True)
         (home / "ultralytics").mkdir(parents=True, exist_ok=True)
         (home / "matplotlib").mkdir(parents=True, exist_ok=True)
         os.environ["YOLO_CONFIG_DIR"] = str(home / "ultralytics")

@@ -30,11 +30,24 @@ def register(app: typer.Typer) -> None:
     verb(app, "methods")(methods)
 
 
-def doctor(session: Session) -> Answer:
+def doctor(
+    session: Session,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Build the index anew, settle and take in runs, sweep what crashes left, and "
+            "compare models and datasets with their checksums.",
+        ),
+    ] = False,
+) -> Answer:
     """Device, versions, free memory and disk, and whether each optional part is there."""
-    from msip_core.doctor import examine
+    from msip_core.doctor import Health, examine
+    from msip_core.repair import repair as repair_workspace
 
-    health = examine(session.isolated_workspace())
+    workspace = session.isolated_workspace()
+    mended = repair_workspace(workspace) if repair else ()
+    health = Health(findings=(*examine(workspace).findings, *mended))
     lines = [f"{MARKS[f.level]}  {f.what:24} {f.found}" for f in health.findings]
     lines.append("Ready." if health.ready else "Not ready: mend the lines marked MEND.")
     return Answer(
