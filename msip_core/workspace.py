@@ -114,6 +114,8 @@ class Workspace:
 
 def _no_workspace(root: Path | str, error: Exception) -> MsipError:
     number = error.errno if isinstance(error, OSError) else None
+    if number == errno.ENOTDIR and Path(root).expanduser().is_file():
+        number = errno.EEXIST
     shown = str(root) if len(str(root)) <= 200 else f"{str(root)[:200]}…"
     if number in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(

@@ -57,7 +57,8 @@ def list_(
     queued = sum(r.state is RunState.QUEUED for r in found)
     if queued and not service.is_supervised():
         notes.append(f"{plural(queued, 'queued run')} {UNSUPERVISED}")
-    return Answer({"runs": documents, "notes": notes}, "\n".join([text, *notes]))
+    document = {"runs": documents, **({"notes": notes} if notes else {})}
+    return Answer(document, "\n".join([text, *notes]))
 
 
 @verb(app, "show")
@@ -115,7 +116,7 @@ def export(
 @verb(app, "reindex")
 def reindex(session: Session) -> Answer:
     """Rebuild the index from the run folders."""
-    found = RunService(session.workspace).reindex()
+    found = RunService.rebuild_index(session.workspace)
     lines = [
         f"{plural(found.runs, 'run')} in the index.",
         *(f"Left out: {s}" for s in found.skipped),

@@ -277,7 +277,7 @@ def _is_whole(event: Event) -> bool:
 def _is_state(event: Event) -> bool:
     code, reason = event.get("exit_code"), event.get("reason")
     return (
-        event.get("state") in set(RunState)
+        event.get("state") in list(RunState)
         and (code is None or type(code) is int)
         and (reason is None or isinstance(reason, str))
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -42,14 +44,14 @@ class Healing:
     """The index file of one workspace, whatever state it is in."""
 
     def __init__(self, workspace: Workspace, tables: sa.MetaData, fill: Fill) -> None:
+        """Opens nothing yet: `rebuild` must work where nothing can be opened."""
         self.path = workspace.index_path
         self._workspace, self._tables, self._fill = workspace, tables, fill
         self._guard = threading.RLock()
         self._engine: sa.Engine | None = None
         self._identity: tuple[int, int] | None = None
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._temporary: Callable[[], object] | None = None  # removes the folder
         self._tried = 0.0
-        self.engine()
 
     def engine(self) -> sa.Engine:
         """Where to read and write now; another file under the name (built anew by another
@@ -154,8 +156,9 @@ class Healing:
         logger.warning("%s cannot be written: the index is built elsewhere", self.path)
         self._close()
         self._tried = time.monotonic()
-        self._temporary = tempfile.TemporaryDirectory(prefix="msip-index-")
-        self._engine = open_index(Path(self._temporary.name) / self.path.name)
+        folder = tempfile.mkdtemp(prefix="msip-index-")
+        self._temporary = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._engine = open_index(Path(folder) / self.path.name)
         return self._fill(self._engine)
 
     def _can_write(self) -> bool:
@@ -169,7 +172,7 @@ class Healing:
             self._engine.dispose()
             self._engine = None
         if self._temporary is not None:
-            self._temporary.cleanup()
+            self._temporary()
             self._temporary = None
 
 

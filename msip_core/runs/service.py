@@ -45,6 +45,11 @@ class RunService:
         self.workspace = workspace
         self.store = RunStore(workspace)
 
+    @classmethod
+    def rebuild_index(cls, workspace: Workspace) -> Found:
+        """Build the index from the run folders, whatever state it is in."""
+        return RunStore(workspace, opened=False).reindex()
+
     # --- asking for work ------------------------------------------------------
 
     def submit(

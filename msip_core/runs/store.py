@@ -104,10 +104,18 @@ _UNREADABLE = (MsipError, OSError, ValueError, KeyError, TypeError)
 class RunStore:
     """The index of one workspace. Safe to use from several threads and processes."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, *, opened: bool = True) -> None:
+        """Open the index, built anew where it is missing or broken.
+
+        Args:
+            opened: False for `reindex`, which must also do its work where the index belongs to a
+                newer version.
+        """
         self.workspace = workspace
         self._left_out: dict[str, tuple[float, str]] = {}  # folder -> when changed, why
         self._file = Healing(workspace, _META, self._fill)
+        if opened:
+            self._file.engine()
 
     # --- taking in ------------------------------------------------------------
 
