@@ -49,6 +49,7 @@ class Timing:
         start_grace: a worker process must be seen this soon after `running` was written.
         heartbeat_timeout: a worker whose heartbeat stands still this long is ended.
         errand: pause between two rounds of errands.
+        stumble: pause after a full disk or a busy index got in the way.
         cancel_grace: a cancelled worker stops by itself in this time, or is asked to end
             (SIGTERM), and after as long again is killed.
     """
@@ -58,6 +59,7 @@ class Timing:
     heartbeat_timeout: float = 180.0
     cancel_grace: float = 20.0
     errand: float = 2.0
+    stumble: float = 5.0
 
 
 # What else is to be looked after while the runs are, such as studies that start the next run.
@@ -80,6 +82,7 @@ class Supervisor:
         self.timing = timing or Timing()
         self.store = RunStore(workspace)
         self._clocks = _Clocks()
+        self._trouble: tuple[float, Exception] | None = None  # since when (monotonic), what
         self._watched: dict[str, str] = {}  # run id -> device, until the process is really gone
         self._closing = threading.Event()
         # Not thread-local: `close` may release what the thread acquired.
@@ -89,6 +92,11 @@ class Supervisor:
     def start(self) -> Supervisor:
         self._thread.start()
         return self
+
+    def stuck_for(self) -> tuple[float, Exception] | None:
+        """Seconds since when nothing could be written or read, and why; None if all is well."""
+        trouble = self._trouble
+        return None if trouble is None else (time.monotonic() - trouble[0], trouble[1])
 
     @property
     def is_in_charge(self) -> bool:
@@ -125,6 +133,9 @@ class Supervisor:
             except Timeout:
                 self._closing.wait(max(1.0, self.timing.tick))
                 continue
+            except OSError as error:  # a full or read-only disk: it may be mended meanwhile
+                self._stumble(error)
+                continue
             try:
                 self._serve()
             finally:
@@ -135,11 +146,19 @@ class Supervisor:
             try:
                 self.tick()
                 self._run_errands()
-            except (MsipError, OSError, ValueError, SQLAlchemyError):
+                self._trouble = None
+            except (MsipError, OSError, ValueError, SQLAlchemyError) as error:
                 # A full disk or a busy index must not end the watch: the next tick tries again.
-                logger.exception("The supervisor of %s stumbled", self.workspace.root)
-                self._closing.wait(5.0)
+                self._stumble(error)
             self._closing.wait(self.timing.tick)
+
+    def _stumble(self, error: Exception) -> None:
+        if self._trouble is None:  # once, not every five seconds
+            logger.error("The supervisor of %s stumbled", self.workspace.root, exc_info=error)
+            self._trouble = (time.monotonic(), error)
+        else:
+            self._trouble = (self._trouble[0], error)
+        self._closing.wait(self.timing.stumble)
 
     def _run_errands(self) -> None:
         if time.monotonic() - self._errands_done < self.timing.errand:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
+import socket
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -12,14 +14,17 @@ from pathlib import Path
 import pytest
 
 from msip_core.cli.main import main
-from msip_core.errors import InputError, WorkError
+from msip_core.errors import DiskFullError, InputError, WorkError
 from msip_core.events import MilestoneRecord
 from msip_core.repair import repair
-from msip_core.runs import index_file
+from msip_core.runs import foreground, index_file
 from msip_core.runs.events_log import LINE_LIMIT, EventLog
+from msip_core.runs.executors import LocalExecutor
+from msip_core.runs.foreground import run_foreground
 from msip_core.runs.service import RunService
-from msip_core.runs.state import RunState
+from msip_core.runs.state import Action, RunState
 from msip_core.runs.store import RunStore
+from msip_core.runs.supervisor import Supervisor, Timing
 from msip_core.workspace import Workspace
 from tests.runs.conftest import make_config
 
@@ -243,3 +248,29 @@ def test_repair_says_what_it_did_and_keeps_what_lives(service: RunService, runs:
     assert found["models"].found == "m/model.pt is not whole; do not use it"
     assert found["datasets"].level == "problem", "the drawn manifest of these tests is no dataset"
     assert [row.id for row in service.list()] == runs
+
+
+def test_a_command_whose_disk_is_full_ends_and_the_run_can_be_resumed(
+    service: RunService, runs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = runs[1]
+    log = EventLog(service.run_dir(run_id))
+    log.transition(RunState.RUNNING)
+    identity = {"pid": 999999999, "born": "gone", "host": socket.gethostname()}
+    log.path.with_name("worker.json").write_text(json.dumps(identity))
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(foreground, "_STUCK", 0.2)
+    quick = Timing(tick=0.01, start_grace=0.0, stumble=0.05)
+    with monkeypatch.context() as patch:
+        patch.setattr(EventLog, "_append", full)
+        supervisor = Supervisor(service.workspace, LocalExecutor(), quick).start()
+        try:
+            with pytest.raises(DiskFullError, match="Make room there and try again"):
+                run_foreground(service.workspace, run_id, lambda _: None, supervisor=supervisor)
+        finally:
+            supervisor.close()
+    assert service.get(run_id).state is RunState.INTERRUPTED
+    assert service.act(run_id, Action.RESUME) is RunState.QUEUED
