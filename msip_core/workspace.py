@@ -52,6 +52,11 @@ class Workspace:
         return workspace
 
     @property
+    def is_writable(self) -> bool:
+        """False for a read-only disk or another person's folder: it can only be looked at."""
+        return os.access(self.root, os.W_OK)
+
+    @property
     def index_path(self) -> Path:
         return self.root / "lab.sqlite"
 
@@ -97,7 +102,7 @@ class Workspace:
         Must run before ultralytics or matplotlib is imported: both read these once.
         """
         home = self.root / "libraries"
-        if not os.access(self.root, os.W_OK):  # to look only: a folder that ends with us
+        if not self.is_writable:  # to look only: a folder that ends with us
             home = Path(tempfile.mkdtemp(prefix="msip-libraries-"))
             atexit.register(shutil.rmtree, home, ignore_errors=True)
         (home / "ultralytics").mkdir(parents=True, exist_ok=True)

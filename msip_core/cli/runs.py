@@ -18,6 +18,7 @@ from msip_core.cli.foreground import (
 )
 from msip_core.cli.targets import file_target
 from msip_core.cli.verbs import Answer, Session, verb
+from msip_core.errors import InputError
 from msip_core.runs.service import RunService
 from msip_core.runs.state import Action, RunState
 from msip_core.views.wording import duration, percent, plural
@@ -116,7 +117,13 @@ def export(
 @verb(app, "reindex")
 def reindex(session: Session) -> Answer:
     """Rebuild the index from the run folders."""
-    found = RunService.rebuild_index(session.workspace)
+    workspace = session.workspace
+    if not workspace.is_writable:
+        raise InputError(
+            f"{workspace.root} cannot be written, so its index cannot be built there; runs can be "
+            "looked at all the same."
+        )
+    found = RunService.rebuild_index(workspace)
     lines = [
         f"{plural(found.runs, 'run')} in the index.",
         *(f"Left out: {s}" for s in found.skipped),

@@ -4,7 +4,6 @@ where nothing can be written, it is built in a temporary folder, for looking."""
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import tempfile
 import threading
@@ -162,7 +161,7 @@ class Healing:
         return self._fill(self._engine)
 
     def _can_write(self) -> bool:
-        return os.access(self._workspace.root, os.W_OK)
+        return self._workspace.is_writable
 
     def _use(self, engine: sa.Engine) -> None:
         self._engine, self._identity = engine, file_identity(self.path)

@@ -39,7 +39,7 @@ _ENDING_WAIT = 2.0
 
 def is_supervised(workspace: Workspace) -> bool:
     """Some process, here or on another computer, takes up the queued runs of the workspace."""
-    if not os.access(workspace.root, os.W_OK):
+    if not workspace.is_writable:
         return False  # nobody can work in it
     with _in_charge(workspace) as alone:
         return not alone
@@ -51,7 +51,7 @@ def settle(workspace: Workspace, run_ids: list[str]) -> list[str]:
     Args:
         run_ids: runs whose story says running, pausing or cancelling.
     """
-    if not run_ids or not os.access(workspace.root, os.W_OK):
+    if not run_ids or not workspace.is_writable:
         return []
     with _in_charge(workspace) as alone:
         if not alone:
