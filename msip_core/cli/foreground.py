@@ -43,6 +43,10 @@ def in_foreground(workspace: Workspace, run_id: str, *, told: int = 0) -> Answer
         with suppress(Stopped):  # paused by Ctrl-C: told below by the state it is in
             run_foreground(workspace, run_id, teller, supervisor=supervisor)
     except MsipError as error:
+        if not workspace.run_dir(run_id).is_dir():
+            raise WorkError(
+                f"The folder of the run {run_id} was removed: it cannot go on."
+            ) from error
         kind = InputError if error.exit_code == InputError.exit_code else WorkError
         raise kind(f"{error.message} Try again with: {PROGRAM} runs resume {run_id}") from error
     finally:

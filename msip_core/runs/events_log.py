@@ -263,7 +263,7 @@ def _is_whole(event: Event) -> bool:
     seq, when, kind = event.get("seq"), event.get("time"), event.get("kind")
     if type(seq) is not int or seq < 1 or not isinstance(kind, str):
         return False
-    if type(when) not in (int, float) or not math.isfinite(when):
+    if not isinstance(when, int | float) or isinstance(when, bool) or not math.isfinite(when):
         return False
     if kind == "state":
         return _is_state(event)

@@ -32,10 +32,11 @@ def explain_failure(
             f"The disk that holds the workspace cannot be written ({error.strerror}). Mend that "
             "and try again: a run goes on from its last finished step."
         )
-    if isinstance(error, FileNotFoundError) and error.filename is not None:
+    if isinstance(error, FileNotFoundError):
+        gone = error.filename if error.filename is not None else error
         return WorkError(
-            f"The file {error.filename} is gone: it was moved or deleted while the run worked. "
-            "Put it back and resume the run."
+            f"A file that the run needs is gone ({gone}): it was moved or deleted meanwhile. Put "
+            "it back and resume the run."
         )
     what = f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]
     return WorkError(f"Something went wrong in the program ({what}). The details are in {log}.")

@@ -31,7 +31,8 @@ from msip_core.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-_P, _R = ParamSpec("_P"), TypeVar("_R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 _REPAIR_WAIT = 60.0
 _TRY_AGAIN = 5.0  # seconds until a place that could not be written is tried again
 

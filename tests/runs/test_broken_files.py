@@ -20,6 +20,7 @@ from msip_core.repair import repair
 from msip_core.runs import foreground, index_file
 from msip_core.runs.events_log import LINE_LIMIT, EventLog
 from msip_core.runs.executors import LocalExecutor
+from msip_core.runs.failures import explain_failure
 from msip_core.runs.foreground import run_foreground
 from msip_core.runs.service import RunService
 from msip_core.runs.state import Action, RunState
@@ -274,3 +275,14 @@ def test_a_command_whose_disk_is_full_ends_and_the_run_can_be_resumed(
             supervisor.close()
     assert service.get(run_id).state is RunState.INTERRUPTED
     assert service.act(run_id, Action.RESUME) is RunState.QUEUED
+
+
+@pytest.mark.parametrize(
+    "error",
+    [FileNotFoundError(errno.ENOENT, "No such file", "images/a.png"),
+     FileNotFoundError("Image Not Found images/a.png")],
+)  # fmt: skip
+def test_a_file_that_was_deleted_under_a_run_is_named(error: OSError) -> None:
+    sentence = explain_failure(error).message
+    assert "A file that the run needs is gone" in sentence
+    assert "images/a.png" in sentence
