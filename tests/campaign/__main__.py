@@ -32,11 +32,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="campaign-") as made:
         place = Path(made)
         lab = Lab(options.lab) if options.lab else make_lab(place / "lab")
-        cases = [c for c in all_cases(lab, options.mutants) if options.only in (None, c.kind)]
+        # Words of the command line queue runs; those that are killed start from a clean lab.
+        attacked = lab.copy(place / "attacked")
+        cases = [c for c in all_cases(attacked, options.mutants) if options.only in (None, c.kind)]
         if options.inputs is not None:
             chance = random.Random(options.seed)
             cases = chance.sample(cases, min(options.inputs, len(cases)))
-        report = attack(lab, cases, place / "inputs", options.seed)
+        report = attack(attacked, cases, place / "inputs", options.seed)
         kills = kill_at_random(lab, place, options.kills, options.kills_each, options.seed)
     text, document = _table(report, kills), _document(report, kills, options.seed)
     document["minutes"] = round((time.monotonic() - begun) / 60, 1)

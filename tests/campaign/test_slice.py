@@ -19,7 +19,7 @@ pytestmark = [
 
 
 def test_a_slice_of_the_campaign_finds_nothing_wrong(tmp_path: Path) -> None:
-    words = ["--inputs", "110", "--kills", "3", "--kills-each", "3", "--out", str(tmp_path)]
+    words = ["--inputs", "110", "--kills", "3", "--kills-each", "2", "--out", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, "-m", "tests.campaign", *words],
         cwd=ROOT, capture_output=True, text=True, timeout=500, check=False,
