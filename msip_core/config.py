@@ -162,19 +162,25 @@ class MsipOptions(Frozen):
     Attributes:
         weights: start weights of the four terms.
         dynamic_weights: let the weights follow validation feedback.
-        fusion: "product" (default of `msip`), "pool" or "share"; `msip-literal` ignores it.
+        fusion: of `msip` alone: "product" (shares of the variance of the log score) or "rank".
         gradient: "taylor" (w*g)^2, or "grad2" (g)^2.
-        geometry: "distance" (geometric median), or "lp" (norm of the filter).
+        geometry: distances to the layer's other channels: between "response"s, or between filters
+            ("distance"); or "lp", the norm of the filter.
         sparsity: "activation", or "weight".
         information: "label" (mutual information with the class at each cell), or "loss".
+        reach: geometry, sparsity and information count as what arrives at the layers that read
+            the channel.
+
+    What is None is as the scheme has it (importance/msip.py); `msip-published` has no switches.
     """
 
     weights: MsipWeights = MsipWeights()
     dynamic_weights: bool = True
-    fusion: Literal["product", "pool", "share"] = "product"
-    gradient: Literal["taylor", "grad2"] = "taylor"
-    geometry: Literal["distance", "lp"] = "distance"
-    sparsity: Literal["activation", "weight"] = "activation"
+    fusion: Literal["product", "rank"] = "product"
+    gradient: Literal["taylor", "grad2"] | None = None
+    geometry: Literal["response", "distance", "lp"] | None = None
+    sparsity: Literal["activation", "weight"] | None = None
+    reach: bool | None = None
     information: Literal["label", "loss"] = "label"
 
 

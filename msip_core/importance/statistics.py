@@ -29,9 +29,17 @@ from msip_core.importance.inffs import Pooled
 from msip_core.importance.msip import SPARSITY_EPS
 from msip_core.importance.nisp import column_sums, last_convolutions, propagate
 from msip_core.importance.ready import ready
-from msip_core.importance.responses import CellSampler, LayerResponse, watched
+from msip_core.importance.responses import (
+    NULLS,
+    CellSampler,
+    Labelled,
+    LayerResponse,
+    watched,
+)
 
 COUNTED = frozenset({"sparsity", "information", "loss-information"})
+# What the look at the responses finds beside the share of active ones, whoever asks for that.
+ALONGSIDE = ("energy", "spread", "distance")
 POOLED = frozenset({"nisp-inffs"})
 RESPONSE = COUNTED | POOLED | frozenset({"rank", "nisp"})
 LOSS_QUARTILES = 4
@@ -46,6 +54,7 @@ class Statistics:
             (c,) for batch norms. Kinds: "taylor" (w*g)^2, "taylor-abs" |w*g|, "grad2" g^2,
             "taylor-2" (w*g)^2 / 2 of single images.
         response: kind -> name of the convolution -> (c,). Kinds: "sparsity" in [0, 1],
+            "energy", "spread" and "distance" of responses in their own unit (with "sparsity"),
             "information" and "loss-information" in bits, "rank" in [0, 1] (the tie-break may
             lift a full rank above 1 by a millionth), "nisp" and "nisp-inffs" without unit.
         gathered: which kinds are there.
@@ -134,7 +143,10 @@ class _Pass:
         if self.needs & COUNTED:
             watching.enter_context(
                 watched(
-                    self.model, lambda name, a: self.layers[name].count(a, *self._cells(a, part))
+                    self.model,
+                    lambda name, a: self.layers[name].count(
+                        a, self._cells(a, part), self._other_cells(a, part)
+                    ),
                 )
             )
         if self.needs & POOLED:
@@ -175,14 +187,21 @@ class _Pass:
         layer = self.layers.setdefault(name, LayerResponse(self._labels, SPARSITY_EPS))
         layer.look(a, self._cells(a, part)[0])
 
-    def _cells(self, a: Tensor, part: range) -> tuple[list[Tensor], Tensor]:
+    def _cells(self, a: Tensor, part: range, ahead: int = 0) -> Labelled:
+        """Cells of the images of `part` and their labels; with `ahead`, as if each image had the
+        labels of the image that lies so many further on."""
         height, width = a.shape[-2:]
-        picked = [self.cells(i, self.calibration.labels[i], height, width) for i in part]
+        images = [(i + ahead) % len(self.calibration) for i in part]
+        picked = [self.cells(i, self.calibration.labels[i], height, width) for i in images]
         if self.by_loss:
-            labels = [self.quartile[i].expand(len(c)) for i, (c, _) in zip(part, picked)]
+            labels = [self.quartile[i].expand(len(c)) for i, (c, _) in zip(images, picked)]
         else:
             labels = [label for _, label in picked]
         return [cells for cells, _ in picked], torch.cat(labels)
+
+    def _other_cells(self, a: Tensor, part: range) -> list[Labelled]:
+        count = len(self.calibration)
+        return [self._cells(a, part, round(share * count)) for share in NULLS]
 
     def _rank_losses(self) -> None:
         """Quartile of each image's own loss, for the switch information="loss"."""
@@ -232,6 +251,8 @@ class _Pass:
                 name: layer.sparsity() if kind == "sparsity" else layer.information()
                 for name, layer in self.layers.items()
             }
+        for kind in ALONGSIDE if "sparsity" in self.needs else ():
+            found[kind] = {name: getattr(layer, kind)() for name, layer in self.layers.items()}
         if "rank" in self.needs:
             found["rank"] = self._ranks()
         if "nisp" in self.needs:
