@@ -12,7 +12,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Literal
 
-from msip_core.config import RECIPES
+from msip_core.config import RECIPES, TERMS
 from msip_core.errors import ConfigError
 
 Family = Literal["criterion", "allocation", "granularity", "recovery", "explainer"]
@@ -32,6 +32,8 @@ class Entry:
         needs_teacher: the unpruned network runs along while training (recoveries only).
         searches: it tries out networks before the first cut (allocations only).
         least_images: fewest calibration images that it can score from (criteria only).
+        adapted: of a criterion with MSIP's four weights, those that follow validation; empty for
+            a criterion without weights.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Entry:
     needs_teacher: bool = False
     searches: bool = False
     least_images: int = 1
+    adapted: tuple[str, ...] = ()
 
     def load(self) -> Any:
         """Import the strategy's class or function."""
@@ -67,19 +70,32 @@ _ENTRIES = (
         "msip",
         "MSIP, loss per MAC",
         "Four signals in one score, weighed against what a channel costs.",
-        "Fang, multi-strategy importance pruning; fusion ours",
+        "Fang, multi-strategy importance pruning; terms and fusion ours",
         "msip:MsipImportance",
         needs_data=True,
         default_allocation="msip",
+        adapted=TERMS,
     ),
     _criterion(
         "msip-literal",
-        "MSIP as published",
-        "Four signals, each compared within its own layer, as the paper writes it.",
-        "Fang, multi-strategy importance pruning",
+        "MSIP, the paper's sum",
+        "Our reading of the four signals, added up within each layer as the paper adds them.",
+        "Fang, multi-strategy importance pruning; terms ours",
         "msip:MsipLiteralImportance",
         needs_data=True,
         default_allocation="msip-literal",
+        adapted=TERMS,
+    ),
+    _criterion(
+        "msip-published",
+        "MSIP as published",
+        "The four printed formulas and nothing else: squared gradient, norm, share of weights "
+        "that are not zero, bits about the label.",
+        "Fang, multi-strategy importance pruning",
+        "msip:MsipPublishedImportance",
+        needs_data=True,
+        default_allocation="msip-literal",
+        adapted=("gradient",),
     ),
     _criterion(
         "l1", "L1 norm", "Removes the filters with the smallest sum of weights.",

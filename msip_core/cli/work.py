@@ -58,7 +58,7 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Any other setting by its name in config.json, such as msip.fusion=pool; repeatable.",
+        help="Any other setting by its name in config.json, such as msip.fusion=rank; repeatable.",
     ),
 ]
 Detach = Annotated[bool, typer.Option("--detach", help="Queue it for the app and return at once.")]

@@ -1,4 +1,4 @@
-"""Terms of different units in one score, so that a weight is a share of what decides.
+"""Terms of different units in one score, so that every weight decides something.
 
 Inside one group of coupled channels each term x (n,) is put on a common scale,
 
@@ -8,8 +8,8 @@ which does not change when the term is scaled, and has about the same spread whe
 differ by percents or by powers of ten. (x / (x + median), which stood here before, makes .5 of
 every term that differs by percents: then only the gradient, which differs by powers, decided.)
 
-The terms are then added with factors f_k > 0 such that term k's part of the variance of the sum is
-its weight w_k:
+`mixed` adds the terms times their weights. `weighted_sum` takes factors f_k > 0 instead, such that
+term k's part of the variance of the sum is its weight w_k:
 
     f_k * cov(f_k z_k + sum of the others) / var = w_k          (risk budgets)
 
@@ -55,6 +55,22 @@ def log_scale(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _log(x: Tensor) -> Tensor:
     return x.clamp_min(max(_FLOOR * float(x.median()), _TINY)).log()
+
+
+def mixed(parts: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Sum of the parts times their weights, with the mean variance of the parts that count: (n,).
+
+    A weight acts more sharply than as a share of the variance (which grows with its square).
+    """
+    stacked = torch.stack(list(parts))
+    weight = torch.tensor(list(weights), dtype=stacked.dtype)
+    variances = stacked.var(1, correction=0)
+    used = (weight > 0) & (variances > 0)
+    total = weight @ stacked
+    variance = total.var(correction=0)
+    if not bool(used.any()) or variance == 0:
+        return torch.zeros_like(stacked[0])
+    return (variances[used].mean() / variance).sqrt() * total
 
 
 def weighted_sum(parts: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

@@ -12,7 +12,7 @@ What a term is in each scheme:
                  msip-published        msip-literal             msip
     gradient     sum (dL/dW)^2         sum (w*g)^2              sum (w*g)^2
     geometry     ||W_c||_2             sum_j ||W_c - W_j||_2    r_c * sum_j ||a_c - a_j||
-    sparsity     1 - mean(W_c = 0)     share of active cells    r_c * rms(a_c) * that share
+    sparsity     1 - mean(W_c = 0)     share of active cells    r_c * that share
     information  H(W) - H(W|L), bits   the same                 r_c * std(a_c) * the same
 
 with a_c the response of a channel, and r_c the norm of the weights that read it, each times its
@@ -35,7 +35,7 @@ from torch import Tensor
 
 from msip_core.config import TERMS, MsipOptions, MsipWeights
 from msip_core.importance.fpgm import distance_sums
-from msip_core.importance.fusion import log_scale, standard, weighted_sum
+from msip_core.importance.fusion import log_scale, mixed, standard, weighted_sum
 from msip_core.importance.members import (
     GroupImportance,
     Member,
@@ -66,11 +66,9 @@ class _Msip(GroupImportance):
     """What the schemes share: the four terms of a group.
 
     Attributes:
-        adapted: the weights that follow validation.
         own: switches that this scheme sets where the person has not.
     """
 
-    adapted: ClassVar[tuple[str, ...]] = TERMS
     own: ClassVar[dict[str, Any]] = {}
 
     def __init__(
@@ -94,7 +92,7 @@ class _Msip(GroupImportance):
             used.gradient or "taylor",
             "loss-information" if used.information == "loss" else "information",
         }
-        # One look at the responses finds activity, strength and distances.
+        # One look at the responses finds activity, spreads and distances.
         if used.sparsity == "activation" or used.geometry == "response" or used.reach:
             needs.add("sparsity")
         return frozenset(needs)
@@ -113,8 +111,7 @@ class _Msip(GroupImportance):
         information = self._mean(group, lambda m: _of(response[label], m))
         if used.reach:
             strength = reading_strength(group)
-            geometry = geometry * strength
-            activity = activity * self._mean(group, lambda m: _of(response["energy"], m)) * strength
+            geometry, activity = geometry * strength, activity * strength
             spread = self._mean(group, lambda m: _of(response["spread"], m))
             information = information * spread * strength
         return Terms(self._gradient(group), geometry, activity, information)
@@ -168,10 +165,10 @@ class _Msip(GroupImportance):
 class MsipImportance(_Msip):
     """`msip`, loss per MAC: scores keep the loss's unit, so all groups compare.
 
-    product  log I = median(log G) + sd(log G) * S,   S = sum f_k z_k   (fusion.weighted_sum)
-             so a group keeps the level and the spread of its sensitivity, and the weights decide
-             which of its channels stand where. w_g = 1 is G itself, Taylor; with w_g = 0 nothing
-             of G is left in the order of a group's channels.
+    product  log I = median(log G) + sd(log G) * S,   S = sum w_k z_k, spread as one z
+             so I goes with a product of powers of the terms; a group keeps the level and the
+             spread of its sensitivity, and the weights decide which of its channels stand where.
+             w_g = 1 is G itself, Taylor; with w_g = 0 nothing of G is left in their order.
     rank     I = the sorted values of G, given out in the order of sum w_k * rank(x_k): no channel
              can stand out further than the gradient's own channels do.
     """
@@ -207,10 +204,8 @@ class MsipPublishedImportance(_Msip):
     I_g = sum (dL/dW)^2 and I_m = ||W||_2 over a channel's filters, I_s = 1 - mean(W = 0), which is
     1 for a dense network, I_i = H(W) - H(W|L) in bits, W observed through its response and L the
     label. Each is divided by its mean over the network (a group on its own is its own network),
-    since a weighted sum of different units says nothing. Only w_g follows validation.
+    since a weighted sum of different units says nothing. Only w_g follows validation (catalog).
     """
-
-    adapted: ClassVar[tuple[str, ...]] = ("gradient",)
 
     @classmethod
     def _switches(cls, options: MsipOptions) -> MsipOptions:
@@ -248,7 +243,7 @@ def fuse(terms: Terms, weights: MsipWeights, fusion: str) -> Tensor:
         return loss.clone()
     if fusion == "rank":
         return _by_rank(terms, weights)
-    total = weighted_sum([standard(x) for x in terms.as_tuple()], weights.as_tuple())
+    total = mixed([standard(x) for x in terms.as_tuple()], weights.as_tuple())
     level, spread = log_scale(loss)
     return (level + spread * total).exp()
 

@@ -193,14 +193,11 @@ class LayerResponse:
         """(c,) share of positions with |a| above the threshold; a dead channel has 0."""
         return 1 - self.quiet / max(1, self.positions)
 
-    def energy(self) -> Tensor:
-        """(c,) root of the mean square of each response."""
-        return (self.products.diagonal() / max(1, self.seen)).clamp_min(0).sqrt()
-
     def spread(self) -> Tensor:
         """(c,) standard deviation of each response: a constant one says nothing."""
         mean = self.sums / max(1, self.seen)
-        return (self.energy() ** 2 - mean**2).clamp_min(0).sqrt()
+        square = self.products.diagonal() / max(1, self.seen)
+        return (square - mean**2).clamp_min(0).sqrt()
 
     def distance(self) -> Tensor:
         """(c,) mean over the layer's channels j of the root mean square of a_c - a_j."""

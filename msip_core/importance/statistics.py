@@ -37,9 +37,9 @@ from msip_core.importance.responses import (
     watched,
 )
 
-COUNTED = frozenset({"sparsity", "information", "loss-information"})
 # What the look at the responses finds beside the share of active ones, whoever asks for that.
-ALONGSIDE = ("energy", "spread", "distance")
+ALONGSIDE = frozenset({"spread", "distance"})
+COUNTED = frozenset({"sparsity", "information", "loss-information"}) | ALONGSIDE
 POOLED = frozenset({"nisp-inffs"})
 RESPONSE = COUNTED | POOLED | frozenset({"rank", "nisp"})
 LOSS_QUARTILES = 4
@@ -54,7 +54,7 @@ class Statistics:
             (c,) for batch norms. Kinds: "taylor" (w*g)^2, "taylor-abs" |w*g|, "grad2" g^2,
             "taylor-2" (w*g)^2 / 2 of single images.
         response: kind -> name of the convolution -> (c,). Kinds: "sparsity" in [0, 1],
-            "energy", "spread" and "distance" of responses in their own unit (with "sparsity"),
+            "spread" and "distance" of responses in their own unit (always with "sparsity"),
             "information" and "loss-information" in bits, "rank" in [0, 1] (the tie-break may
             lift a full rank above 1 by a millionth), "nisp" and "nisp-inffs" without unit.
         gathered: which kinds are there.
@@ -65,6 +65,11 @@ class Statistics:
     response: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     gathered: frozenset[str] = frozenset()
     images: int = 0
+
+
+def complete(needs: frozenset[str]) -> frozenset[str]:
+    """What is asked for, with what is found alongside it."""
+    return needs | ALONGSIDE if "sparsity" in needs else needs
 
 
 def gather(
@@ -83,7 +88,7 @@ def gather(
     if not needs:
         return Statistics()
     with ready(model):
-        return _Pass(model, calibration, needs, ctx).run()
+        return _Pass(model, calibration, complete(needs), ctx).run()
 
 
 class _Pass:
@@ -247,12 +252,8 @@ class _Pass:
     def _responses(self) -> dict[str, dict[str, Tensor]]:
         found: dict[str, dict[str, Tensor]] = {}
         for kind in self.needs & COUNTED:
-            found[kind] = {
-                name: layer.sparsity() if kind == "sparsity" else layer.information()
-                for name, layer in self.layers.items()
-            }
-        for kind in ALONGSIDE if "sparsity" in self.needs else ():
-            found[kind] = {name: getattr(layer, kind)() for name, layer in self.layers.items()}
+            what = "information" if kind == "loss-information" else kind
+            found[kind] = {name: getattr(layer, what)() for name, layer in self.layers.items()}
         if "rank" in self.needs:
             found["rank"] = self._ranks()
         if "nisp" in self.needs:

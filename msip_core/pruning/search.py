@@ -221,7 +221,7 @@ class NetworkProblem:
                 self.ctx.workspace.cache,
             )  # fmt: skip
             criterion = kind(statistics, config.msip, seed_from(config.seed, 1, "score"))
-            scores = {name: criterion(group).numpy() for name, group in self._groups.items()}
+            scores = {name: s.numpy() for name, s in criterion.scores(self._groups).items()}
             files.write_arrays("scores.npz", scores)
         return files.read_arrays("scores.npz")
 

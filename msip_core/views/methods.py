@@ -142,10 +142,15 @@ _SHARED = ("fang2023depgraph", "selvaraju2017gradcam", "lundberg2017shap")
 
 
 def _variant(config: PruneConfig) -> str:
-    """What our `msip` does differently from the paper it cites; `msip-literal` follows it."""
-    if config.method != "msip":
-        return ""
-    return ", in a variant that compares the scores of all layers, per multiply-add,"
+    """What a scheme of ours does differently from the paper it cites."""
+    if config.method == "msip":
+        return (
+            ", in a variant that compares the scores of all layers, per multiply-add, and measures "
+            "geometry, sparsity and information on the responses that reach the next layers,"
+        )
+    if config.method == "msip-literal":
+        return ", with the paper's weighted sum over our reading of its terms,"
+    return ""
 
 
 def _granularity(config: PruneConfig, works: Sequence[Citation]) -> str:
@@ -165,7 +170,8 @@ def _lower(sentence: str) -> str:
 
 
 def _weights(config: PruneConfig) -> str:
-    if not config.method.startswith("msip"):
+    entry = CRITERIA.get(config.method)
+    if entry is None or not entry.adapted:
         return ""
     values = " / ".join(f"{value:g}" for value in config.msip.weights.as_tuple())
     follow = (

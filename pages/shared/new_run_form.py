@@ -227,7 +227,7 @@ def _method() -> tuple[str, MsipOptions]:
         st.caption(t("Source: {paper}. Looks at training images first.", paper=say(entry.paper)))
     else:
         st.caption(t("Source: {paper}. Looks at weights only.", paper=say(entry.paper)))
-    if not method.startswith("msip"):
+    if not entry.adapted:
         return method, MsipOptions()
     weights = weight_sliders()
     dynamic = st.toggle(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from msip_core.catalog import CRITERIA
 from msip_core.config import PruneConfig
 from msip_core.events import IterationRecord
 from msip_core.language import t
@@ -156,7 +157,7 @@ def _weights(story: Story, step: int) -> None:
     if not info.iterations:
         st.caption(
             t("Weights and threshold appear after the first step.")
-            if story.config.method.startswith("msip")
+            if (entry := CRITERIA.get(story.config.method)) and entry.adapted
             else t("The method {name} has no weights.", name=story.config.method)
         )
         return
