@@ -13,8 +13,9 @@ from tests.fresh import ROOT, run_fresh
 CORE = ROOT / "msip_core"
 LIGHT = (
     "catalog", "combinations", "config", "events", "models", "boxes", "settings", "workspace",
-    "errors", "language", "recipes", "measures", "matches", "pairs", "doctor", "demo", "data",
-    "runs", "views", "studies", "cli",
+    "errors", "language", "bounded", "confined", "spreadsheet", "changes", "recipes", "measures",
+    "matches", "pairs", "doctor", "demo", "data", "runs", "views", "studies", "cli", "markdown",
+    "arrays",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
 HEAVY_PACKAGES = (
@@ -38,6 +39,7 @@ BASE = {
     "combinations",
     "recipes",
     "measures",
+    "arrays",
     "matches",
     "pairs",
     "settings",
@@ -46,6 +48,11 @@ BASE = {
     "models",
     "boxes",
     "language",
+    "bounded",
+    "confined",
+    "spreadsheet",
+    "changes",
+    "markdown",
 }
 MAY = {
     "data": {"data", "runs"},

@@ -12,9 +12,11 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from msip_core.arrays import read_arrays
 from msip_core.boxes import Box, match_detections
 from msip_core.data.dataset import Dataset, ImageRecord
 from msip_core.language import t
+from msip_core.markdown import md
 from msip_core.views import pictures
 from msip_core.views.evidence import score_words
 from pages.shared.detections import pixels_of
@@ -75,8 +77,7 @@ class Subject:
 
 def load_map(path: Path, name: str) -> NDArray[np.float32]:
     """One array of a result's npz file."""
-    with np.load(path) as arrays:
-        return np.asarray(arrays[name])
+    return np.asarray(read_arrays(path)[name])
 
 
 def shap_map(folder: Path, result: Mapping[str, Any]) -> NDArray[np.float64]:
@@ -110,4 +111,4 @@ def honesty(scores: Mapping[str, Any]) -> None:
         "It cannot show why, it is no outline of the object, and a hot place is no proof that the "
         "model understood it."
     )
-    st.caption(f"{can} {cannot} {border}")
+    st.caption(md(f"{can} {cannot} {border}"))

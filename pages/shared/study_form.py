@@ -6,6 +6,7 @@ import streamlit as st
 
 from msip_core.errors import InputError
 from msip_core.language import mark, t, tn
+from msip_core.markdown import md, rich
 from msip_core.models import list_models
 from msip_core.runs.slots import slot_of
 from msip_core.settings import get_settings
@@ -57,15 +58,15 @@ def study_form() -> None:
     with left:
         preset = st.radio(
             t("Question"), list(PRESETS), key="study:preset", persist_state="session",
-            format_func=lambda name: t(_PRESETS[name][0]),
-            captions=[t(_PRESETS[name][1]) for name in PRESETS],
+            format_func=lambda name: md(t(_PRESETS[name][0])),
+            captions=[md(t(_PRESETS[name][1])) for name in PRESETS],
         )  # fmt: skip
     with right:
         sizes: list[Size] = list(reversed(SIZES))
         size = st.radio(
             t("Size"), sizes, key="study:size", persist_state="session",
-            format_func=lambda name: t(_SIZES[name][0]),
-            captions=[t(_SIZES[name][1]) for name in sizes],
+            format_func=lambda name: md(t(_SIZES[name][0])),
+            captions=[md(t(_SIZES[name][1])) for name in sizes],
         )  # fmt: skip
         ready = [item.name for item in datasets() if item.ready]
         dataset = st.selectbox(t("Dataset"), ready, key="study:dataset", persist_state="session")
@@ -101,7 +102,7 @@ def _summary(plan: StudyPlan) -> None:
     epochs = sum(number for _, number in epochs_of(plan))
     runs = tn("{n} run", "{n} runs", count)
     passes = tn("{n} pass over the images in all.", "{n} passes over the images in all.", epochs)
-    st.caption(f"{runs}, {passes} " + t("Image size {imgsz} px.", imgsz=plan.imgsz))
+    st.caption(md(f"{runs}, {passes} " + t("Image size {imgsz} px.", imgsz=plan.imgsz)))
     if plan.size != "smoke" and slot_of(plan.device) == "cpu":
         st.warning(
             t("This computer has no GPU, and a study of this size is meant for one."),
@@ -110,13 +111,15 @@ def _summary(plan: StudyPlan) -> None:
     st.download_button(
         t("The plan as a file (YAML)"), write_plan(plan), file_name=f"{plan.preset}.yaml",
         mime="application/yaml", on_click="ignore", icon=":material/download:", type="tertiary",
-        help=start_by_hand(),
+        help=md(start_by_hand()),
     )  # fmt: skip
 
 
 def start_by_hand() -> str:
     """What a plan that was taken home is good for."""
-    return t("The plan can be changed, and started with: {command}", command=f"`{_RUN}`")
+    return t(
+        "The plan can be changed, and started with: {command}", command=rich("`{run}`", run=_RUN)
+    )
 
 
 def _start(plan: StudyPlan) -> None:
