@@ -17,7 +17,7 @@ from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.studies.analysis import analyse, analysis_rows
 from msip_core.studies.engine import TaskState
-from msip_core.studies.outputs import printed_rows
+from msip_core.studies.outputs import printed_rows, resampling_words
 from msip_core.studies.pareto import UNITS, Axis, pareto_of
 from msip_core.studies.plan import BASELINE, StudyPlan, write_plan
 from msip_core.studies.table import StudyTable
@@ -75,17 +75,17 @@ def render_report(workspace: Workspace, study_id: str, table: StudyTable) -> str
 def _summary(table: StudyTable) -> str:
     done = sum(line.seeds for line in table.lines)
     asked = sum(line.asked for line in table.lines)
+    groups = f" of {plural(table.test_groups, 'group')}" if table.test_groups else ""
     return (
         f"{plural(len(table.lines), 'model')} under one protocol, {done} of {asked} runs done, "
-        f"measured on {plural(table.test_images or 0, 'test image')}."
+        f"measured on {plural(table.test_images or 0, 'test image')}{groups}."
     )
 
 
 def _caption(table: StudyTable) -> str:
     return (
-        "mAP50 with its 95 % interval (bootstrap over test images, paired between models, "
-        f"{table.plan.measure.resamples} resamples). MACs count multiply-adds; they are not speed. "
-        "ms: median of one image in ONNX Runtime; speed-up: the baseline's time, measured in turn, "
+        f"mAP50 with its 95 % interval: {resampling_words(table)}. MACs count multiply-adds; they "
+        "are not speed. ms: median of one image in ONNX Runtime; speed-up: the baseline's time, measured in turn, "
         "over that."
     )
 
