@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from msip_core import catalog
 from msip_core.allocation.budget import Budget, Widths
 from msip_core.allocation.journal import Journal
+from msip_core.allocation.layout import layer_of
 from msip_core.allocation.ratios import RatioAllocation, unscaled_sentence, unscaled_share
 from msip_core.allocation.searched import LayerFacts, SearchedAllocation, named
-from msip_core.allocation.stages import layer_of
 from msip_core.allocation.table import GroupTable
 from msip_core.config import PruneConfig
 from msip_core.detector.checkpoints import load_model, save_work

@@ -41,6 +41,7 @@ def _weights(name: str) -> dict[str, Any]:
     return {"msip": {"weights": WEIGHT_PRESETS[name].model_dump(), "dynamic_weights": False}}
 
 
+_HALF = "half-epochs"
 _LITERAL = Row(key="msip-literal", label="MSIP as published", settings={"method": "msip-literal"})
 _TABLE_3_1 = (
     Row(key="l2", label="L2 norm", settings={"method": "l2"}),
@@ -62,7 +63,7 @@ _TABLE_3_2 = (
     _msip("equal-weights", "equal weights", **_weights("equal")),
     _msip("no-threshold", "without adaptive threshold", adaptive_threshold=False),
     _msip("no-finetune", "without fine-tuning", differs="no fine-tuning"),
-    _msip("half-epochs", "half the fine-tuning epochs", differs="half the fine-tuning"),
+    _msip(_HALF, "half the fine-tuning epochs", differs="half the fine-tuning"),
     _LITERAL,
     _msip("msip", "MSIP"),
 )
@@ -230,6 +231,10 @@ def preset_plan(
     if size not in SIZES:
         raise ConfigError(f"There is no size '{size}'; known: {', '.join(SIZES)}.")
     chosen, protocol = PRESETS[name], _PROTOCOLS[size]
+    if any(row.key == _HALF for row in chosen.rows) and protocol.finetune.epochs < 2:
+        # One epoch has no half that could be trained.
+        two = protocol.finetune.model_copy(update={"epochs": 2})
+        protocol = protocol._replace(finetune=two)
     baseline = BaselinePlan(
         model=model, weights=weights or protocol.weights, recipe=protocol.baseline
     )
@@ -259,7 +264,7 @@ def _in_budget(row: Row, protocol: _Protocol) -> Row:
             update={"epochs": protocol.baseline.epochs, "close_mosaic": 1}
         )
         return row.model_copy(update={"settings": {**row.settings, "pretrain": sparse}})
-    less = {"no-finetune": 0, "half-epochs": protocol.finetune.epochs // 2}
+    less = {"no-finetune": 0, _HALF: max(1, protocol.finetune.epochs // 2)}
     if row.key not in less:
         return row
     finetune = protocol.finetune.model_copy(update={"epochs": less[row.key]})

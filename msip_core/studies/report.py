@@ -85,8 +85,8 @@ def _summary(table: StudyTable) -> str:
 def _caption(table: StudyTable) -> str:
     return (
         f"mAP50 with its 95 % interval: {resampling_words(table)}. MACs count multiply-adds; they "
-        "are not speed. ms: median of one image in ONNX Runtime; speed-up: the baseline's time, measured in turn, "
-        "over that."
+        "are not speed. ms: median of one image in ONNX Runtime; speed-up: the baseline's time, "
+        "measured in turn, over that."
     )
 
 

@@ -117,3 +117,15 @@ def test_a_run_of_a_study_has_the_same_id_whenever_it_is_asked_for() -> None:
     long = [run_id("study-" + "x" * 40, t) for t in tasks(preset_plan("field", "smoke", "d"))]
     assert len(set(long)) == len(long)
     assert max(map(len, long)) <= 56
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_half_the_fine_tuning_is_half_of_it_in_every_size(size) -> None:
+    plan = preset_plan("table-3-2", size, "d", model="m")
+    epochs = {
+        row.key: plan.pruning(row, model="m", seed=0).finetune.epochs
+        for row in plan.rows
+        if row.key in ("msip", "half-epochs", "no-finetune")
+    }
+    assert epochs["no-finetune"] == 0
+    assert 0 < epochs["half-epochs"] == epochs["msip"] // 2
