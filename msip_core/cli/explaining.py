@@ -74,8 +74,8 @@ def explain(
         Literal["gradcam", "layercam", "eigencam"], typer.Option(help="Kind of heat map.")
     ] = "gradcam",
     shap: Annotated[bool, typer.Option(help="SHAP is slow: leave it out with --no-shap.")] = True,
-    samples: Annotated[int, typer.Option(help="Evaluations of the model for SHAP.")] = 512,
-    features: Annotated[int, typer.Option(help="Patches for SHAP.")] = 100,
+    samples: Annotated[int, typer.Option(help="Most evaluations of the model for SHAP.")] = 1024,
+    features: Annotated[int, typer.Option(help="Patches for SHAP.")] = 50,
     imgsz: Annotated[int | None, typer.Option("--imgsz", show_default="the model's")] = None,
 ) -> Answer:
     """Grad-CAM, SHAP, boundary scores and figures, one object a micrograph.

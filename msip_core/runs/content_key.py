@@ -12,6 +12,9 @@ from typing import Any
 import msip_core
 from msip_core.workspace import Workspace
 
+# Jobs whose answer now means something else: older answers are not given again.
+_MEANING = {"shap": 2, "gradcam": 2, "attention": 2}
+
 # Folders below a folder that is looked through are noticed to this depth.
 _DEPTH = 2
 
@@ -24,9 +27,15 @@ def content_key(workspace: Workspace, job: str, params: dict[str, Any]) -> str:
     computer; a file named by path, which may be very large, with size and time of change.
     """
     named = {place: _state(file, workspace) for place, file in _named_files(workspace, params, "")}
-    parts = [msip_core.__version__, job, params, named]
+    parts = [msip_core.__version__, meant(job), params, named]
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def meant(job: str) -> str:
+    """The job's name, with the number of its meaning from the second on."""
+    number = _MEANING.get(job, 1)
+    return job if number == 1 else f"{job} {number}"
 
 
 def _named_files(

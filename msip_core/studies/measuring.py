@@ -190,6 +190,7 @@ class _Measuring:
         if not self.asked.shap or self.asked.int8:
             return None
         values: dict[str, float | None] = {}
+        spent: dict[str, int] = {}
         for name in self._looked_at(self.asked.shap):
             out = self.folder / "shap" / name
             out.mkdir(parents=True, exist_ok=True)
@@ -197,8 +198,9 @@ class _Measuring:
                 **self._question(), "image": name, "samples": self.asked.shap_samples,
                 "features": self.asked.shap_features,
             }  # fmt: skip
-            values[name] = shap(self.ctx.workspace, question, out, self._progress)["c_at_10"]
-        return {"c_at_10": values, "groups": self._groups(values)}
+            found = shap(self.ctx.workspace, question, out, self._progress)
+            values[name], spent[name] = found["c_at_10"], found["evaluations"]
+        return {"c_at_10": values, "evaluations": spent, "groups": self._groups(values)}
 
     def _groups(self, images: Iterable[str]) -> dict[str, str]:
         """Which of the explained images belong together."""

@@ -178,14 +178,15 @@ _PROTOCOLS: dict[Size, _Protocol] = {
     "paper": _Protocol(
         "yolov8s.yaml", 640, (0, 1, 2), RECIPES["paper-baseline"], RECIPES["paper-pretrain"],
         16, RECIPES["paper-finetune"], {}, {}, MeasureOptions(),
-        MeasureOptions(noise=_NOISE, attention=100, shap=50, shap_samples=2048),
+        MeasureOptions(noise=_NOISE, attention=100, shap=50, shap_features=100,
+                       shap_samples=8192),
     ),
     "standard": _Protocol(
         "yolov8s.yaml", 640, (0, 1, 2),
         RECIPES["paper-baseline"].model_copy(update={"epochs": 40}),
         RECIPES["paper-pretrain"].model_copy(update={"epochs": 10}),
         8, RECIPES["standard-finetune"], {}, {}, MeasureOptions(),
-        MeasureOptions(noise=_NOISE, attention=50, shap=50, shap_samples=512),
+        MeasureOptions(noise=_NOISE, attention=50, shap=50, shap_samples=2048),
     ),
     "smoke": _Protocol(
         "yolov8s.yaml", 128, (0,),
@@ -195,7 +196,7 @@ _PROTOCOLS: dict[Size, _Protocol] = {
         MeasureOptions(latency_runs=10, resamples=200),
         MeasureOptions(
             latency_runs=10, resamples=200, noise=(0.05,), attention=4, shap=2, shap_features=25,
-            shap_samples=80,
+            shap_samples=125,
         ),
     ),
 }  # fmt: skip

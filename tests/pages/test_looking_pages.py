@@ -202,7 +202,7 @@ def test_heat_maps_come_at_once_and_shap_on_demand(
     assert [job for job, _ in compute.asked].count("gradcam") == 2
     boxes = [params["box"] for job, params in compute.asked if job == "gradcam"]
     assert boxes[0] == boxes[1]
-    assert "About 5.1 s for 512 evaluations" in words(test)
+    assert "About 10.2 s for 1024 evaluations, at most" in words(test)
     pictures = len(test.image)
 
     test.button("job:shap:baseline:start").click().run()
@@ -215,11 +215,11 @@ def test_evaluations_that_are_set_and_asked_for_at_once_are_the_ones_that_count(
     full: str, open_page: Open, compute: FakeCompute
 ) -> None:
     test = open_page("look", run=full, objects="labelled")
-    test.select_slider(key="samples").set_value(256)
+    test.select_slider(key="samples").set_value(512)
     test.button("job:shap:baseline:start").click().run()
 
     asked = [params for job, params in compute.asked if job == "shap" and "samples" in params]
-    assert [params["samples"] for params in asked] == [256]
+    assert [params["samples"] for params in asked] == [512]
 
 
 def test_a_chosen_object_is_in_the_address(full: str, open_page: Open) -> None:
@@ -299,11 +299,11 @@ def test_a_slow_shap_offers_fewer_evaluations(
 ) -> None:
     compute.answers = changed("shap", per_evaluation=0.5)
     test = open_page("look", run=full)
-    assert "About 4 min 16 s for 512 evaluations." in words(test)
+    assert "About 8 min 32 s for 1024 evaluations, at most." in words(test)
 
     test.button("shap:fewer").click().run()
 
-    assert "About 1 min 4 s for 128 evaluations." in words(test)
+    assert "About 2 min 8 s for 256 evaluations, at most." in words(test)
 
 
 def test_a_shap_that_fails_says_what_was_asked(

@@ -63,7 +63,7 @@ def test_everything_that_was_asked_is_measured_and_found_again(lab: Workspace) -
         attention=2,
         shap=1,
         shap_features=9,
-        shap_samples=40,
+        shap_samples=64,
     )
     measuring.run(asked, "one", ctx)
     found = read_measured(lab, "whole")
