@@ -116,8 +116,12 @@ class TrainConfig(RunBase):
 
     @model_validator(mode="after")
     def _no_group_term(self) -> TrainConfig:
-        if self.recipe.group_l2 or (self.pretrain and self.pretrain.group_l2):
-            raise ValueError("group_l2 needs coupled channels: use it to pre-train a pruning run")
+        for recipe in filter(None, (self.recipe, self.pretrain)):
+            for name in ("group_l2", "soft_mask"):
+                if getattr(recipe, name):
+                    raise ValueError(
+                        f"{name} needs coupled channels: use it to pre-train a pruning run"
+                    )
         return self
 
 
@@ -240,6 +244,10 @@ class DistillOptions(Frozen):
         return self
 
 
+Ratio = Annotated[float, Field(ge=0, le=0.8)]
+Bounds = tuple[Ratio, Ratio]
+
+
 class SearchOptions(Frozen):
     """How allocations that search for their ratios do it (METHODS section 4); others ignore it.
 
@@ -252,6 +260,8 @@ class SearchOptions(Frozen):
         grid: `sensitivity` removes these shares of each group.
         trials: `search` tries so many sets of ratios.
         space: `search` looks for one ratio a stage (3), or one a module (22 in YOLOv8).
+        stage_bounds: `search` looks for the ratios of backbone, neck and head between these, and
+            nowhere else; needs the space "stages". None leaves them free.
         sampler: `search` proposes ratios by a tree-structured Parzen estimator, or breeds them.
         finalists: `search` tunes so many of its best trials shortly and keeps the best of them.
         episodes, random_episodes: `amc` walks over the network so often, first by lot.
@@ -271,6 +281,7 @@ class SearchOptions(Frozen):
     )
     trials: int = Field(default=60, ge=1, le=10_000)
     space: Literal["stages", "modules"] = "stages"
+    stage_bounds: tuple[Bounds, Bounds, Bounds] | None = None
     sampler: Literal["tpe", "evolution"] = "tpe"
     finalists: int = Field(default=3, ge=0, le=20)
     episodes: int = Field(default=300, ge=1, le=10_000)
@@ -282,6 +293,16 @@ class SearchOptions(Frozen):
     accept: Literal["loss-per-saving", "accuracy"] = "loss-per-saving"
     short_steps: int = Field(default=10, ge=0, le=10_000)
     short_lr: float = Field(default=1e-3, gt=0)
+
+    @model_validator(mode="after")
+    def _bounds_are_of_stages(self) -> SearchOptions:
+        if self.stage_bounds is None:
+            return self
+        if self.space != "stages":
+            raise ValueError("stage_bounds are those of backbone, neck and head: search in stages")
+        if any(low >= high for low, high in self.stage_bounds):
+            raise ValueError("each of the stage_bounds is a lower and a higher ratio")
+        return self
 
     @model_validator(mode="after")
     def _some_episodes_are_learned(self) -> SearchOptions:
@@ -320,6 +341,7 @@ class PruneConfig(RunBase):
             this below the baseline, and keep the last good model. None turns it off.
         bn_recalibration: "auto" measures both on validation and keeps the better.
         search: how an allocation that searches does it.
+        finetune_after: train after every cut, or only after the last one.
     """
 
     kind: Literal["prune"] = "prune"
@@ -347,6 +369,7 @@ class PruneConfig(RunBase):
     adaptive_threshold: bool = True
     max_map50_drop: float | None = Field(default=0.03, gt=0, lt=1)
     bn_recalibration: Literal["auto", "always", "never"] = "auto"
+    finetune_after: Literal["every-cut", "last-cut"] = "every-cut"
 
     @model_validator(mode="after")
     def _one_goal(self) -> PruneConfig:
@@ -356,6 +379,25 @@ class PruneConfig(RunBase):
                 "both"
             )
         return self
+
+    @model_validator(mode="after")
+    def _no_guard_between_untuned_cuts(self) -> PruneConfig:
+        if self.finetune_after == "last-cut" and self.max_map50_drop is not None:
+            raise ValueError(
+                "a run that trains only after the last cut falls deeply before it: turn the guard "
+                "off (max_map50_drop)"
+            )
+        return self
+
+    def epochs_after(self, iteration: int) -> int:
+        """Epochs of fine-tuning after the cut of this iteration (from 1)."""
+        waits = self.finetune_after == "last-cut" and iteration < self.iterations
+        return 0 if waits else self.finetune.epochs
+
+    @property
+    def finetune_epochs(self) -> int:
+        """Epochs of fine-tuning of the whole run."""
+        return sum(self.epochs_after(t) for t in range(1, self.iterations + 1))
 
     @property
     def goal(self) -> tuple[GoalKind, float]:

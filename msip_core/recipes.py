@@ -19,7 +19,7 @@ class TrainingRecipe(Frozen):
     warm-up (its bias learning rate of .1 would destroy a trained model).
 
     Ours, all off by default: what makes a network sparse before it is cut (`l1_lambda`, `bn_l1`,
-    `group_l2`) and `layerdrop`, which prepares it for losing whole blocks.
+    `group_l2`, `soft_mask`) and `layerdrop`, which prepares it for losing whole blocks.
     """
 
     epochs: int = Field(default=30, ge=0, le=10_000)
@@ -56,6 +56,13 @@ class TrainingRecipe(Frozen):
         le=1,
         description="shrinks coupled channels, the weakest 16 times as much; pruning runs only",
     )
+    soft_mask: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of each group's channels, the weakest by BN × weight, that is silenced "
+        "at the start of every epoch and may come back; pruning runs only",
+    )
     layerdrop: float = Field(
         default=0.0,
         ge=0,
@@ -66,7 +73,7 @@ class TrainingRecipe(Frozen):
     @property
     def is_sparse(self) -> bool:
         """Whether factors or whole channels are pushed to zero."""
-        return self.bn_l1 > 0 or self.group_l2 > 0
+        return self.bn_l1 > 0 or self.group_l2 > 0 or self.soft_mask > 0
 
 
 RECIPES: dict[str, TrainingRecipe] = {
@@ -89,6 +96,15 @@ RECIPES: dict[str, TrainingRecipe] = {
     # thousand it would move nothing (.004), so lambda is 1e-2 here (.45).
     "sparse-pretrain": TrainingRecipe(
         epochs=50, lr0=0.01, momentum=0.937, cos_lr=False, mixup=0.0, bn_l1=1e-2, bn_l1_decay=True
+    ),
+    # Before pruning by group norm (DepGraph): coupled channels shrink together, the weakest most.
+    "depgraph-pretrain": TrainingRecipe(
+        epochs=50, lr0=0.01, momentum=0.937, cos_lr=False, mixup=0.0, group_l2=5e-4
+    ),
+    # Before pruning by BN x weight (Pruned-YOLO): a sparsity term that decays, and soft masks.
+    "pruned-yolo-pretrain": TrainingRecipe(
+        epochs=50, lr0=0.01, momentum=0.937, cos_lr=False, mixup=0.0, bn_l1=1e-2,
+        bn_l1_decay=True, soft_mask=0.3,
     ),
     # Before whole bottlenecks are taken out (LayerDrop): METHODS section 5.
     "layerdrop-pretrain": TrainingRecipe(

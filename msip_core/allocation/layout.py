@@ -34,21 +34,21 @@ YOLOV8 = Layout(10, 22)
 
 
 class GroupName(str):
-    """Name of a group's root convolution, which knows the stage of its network that it lies in.
+    """Name of a group's root convolution, which knows how its network is laid out.
 
     Equal to the plain text in every other way, so that it can be looked up and written down as
     such.
     """
 
-    stage: int
+    layout: Layout
 
-    def __new__(cls, name: str, stage: int) -> GroupName:
+    def __new__(cls, name: str, layout: Layout) -> GroupName:
         made = super().__new__(cls, name)
-        made.stage = stage
+        made.layout = layout
         return made
 
-    def __getnewargs__(self) -> tuple[str, int]:  # type: ignore[override]
-        return str(self), self.stage
+    def __getnewargs__(self) -> tuple[str, Layout]:  # type: ignore[override]
+        return str(self), self.layout
 
 
 def layer_of(name: str) -> int:
@@ -81,7 +81,9 @@ def in_network(model: nn.Module, names: Iterable[str]) -> tuple[str, ...]:
     layout = layout_of(model)
     if layout is None:
         return tuple(names)
-    return tuple(
-        GroupName(name, layout.stage(layer_of(name))) if _LAYER.match(name) else name
-        for name in names
-    )
+    return tuple(GroupName(name, layout) if _LAYER.match(name) else name for name in names)
+
+
+def layout_for(name: str) -> Layout:
+    """Of the network that the name comes from; YOLOv8 as published for a plain text."""
+    return name.layout if isinstance(name, GroupName) else YOLOV8

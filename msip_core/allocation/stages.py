@@ -2,12 +2,14 @@
 
     stages         .30, .20, .10
     stages-strong  .35, .25, .125
+    stages-order   head .1, shallow backbone .2, neck .3, deep backbone .4
 
 A group belongs to the stage in which its root convolution lies, as its network is laid out
 (`allocation.layout`): in YOLOv8 layers 0-9 are the backbone, 10-21 the neck, 22 the head. The
 presets as published leave far more MACs than the usual goal, so they are scaled by one factor to
 it, which keeps their proportions; what they leave by themselves is said in the run. They are
-presets: no source was found that measured them.
+presets: no source was found that measured them. The third is an order turned into ratios: what
+Pruned-YOLO finds most sensitive loses least (head > shallow backbone > neck > deep backbone).
 Source: method sheet, section 4.
 """
 
@@ -18,7 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from msip_core.allocation.layout import YOLOV8, GroupName, layer_of
+from msip_core.allocation.layout import layer_of, layout_for
 from msip_core.allocation.ratios import RatioAllocation
 from msip_core.allocation.table import GroupTable
 
@@ -27,7 +29,7 @@ STAGES = ("backbone", "neck", "head")
 
 def stage_of(name: str) -> int:
     """0 backbone, 1 neck, 2 head; a plain text is read as a name in YOLOv8 as published."""
-    return name.stage if isinstance(name, GroupName) else YOLOV8.stage(layer_of(name))
+    return layout_for(name).stage(layer_of(name))
 
 
 def stage_ratios(names: Sequence[str], ratios: Sequence[float]) -> NDArray[np.float64]:
@@ -48,3 +50,21 @@ class StrongStageAllocation(StageAllocation):
     """35, 25 and 12.5 %."""
 
     preset = (0.35, 0.25, 0.125)
+
+
+class OrderAllocation(RatioAllocation):
+    """What is most sensitive by Pruned-YOLO's order loses least; scaled together."""
+
+    def ratios(self, table: GroupTable) -> NDArray[np.float64]:
+        return np.array([_ORDER[_place(name)] for name in table.names], np.float64)
+
+
+_ORDER = {"head": 0.1, "shallow": 0.2, "neck": 0.3, "deep": 0.4}
+
+
+def _place(name: str) -> str:
+    """The backbone is deep from the middle of its layers on."""
+    stage = stage_of(name)
+    if stage:
+        return STAGES[stage]
+    return "deep" if 2 * layer_of(name) >= layout_for(name).neck else "shallow"

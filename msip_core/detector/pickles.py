@@ -14,7 +14,7 @@ from typing import Any
 from msip_core.errors import CheckpointError
 
 # Everything a YOLOv8 detector's file needs, beside tensors and plain containers.
-_BLOCKS = ("Conv", "C2f", "Bottleneck", "SPPF", "Concat", "Detect", "DFL")
+_BLOCKS = ("Conv", "DWConv", "C2f", "Bottleneck", "SPPF", "Concat", "Detect", "DFL")
 _ACTIVATIONS = ("SiLU", "ReLU", "ReLU6", "LeakyReLU", "Hardswish", "Mish", "GELU", "ELU", "PReLU")
 ALLOWED = frozenset(
     {

@@ -52,7 +52,9 @@ _WARMUP_BIAS_LR = 0.1
 _MIN_STEPS = 8  # optimizer steps of an epoch, where it has as many batches
 _BAD_SHARE = 0.1  # of an epoch's batches may have gradients that are not finite
 # What a recipe asks of us, not of Ultralytics.
-_OURS = {"l1_lambda", "bn_l1", "bn_l1_decay", "bn_l1_shortcuts", "group_l2", "layerdrop"}
+_OURS = {
+    "l1_lambda", "bn_l1", "bn_l1_decay", "bn_l1_shortcuts", "group_l2", "layerdrop", "soft_mask",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

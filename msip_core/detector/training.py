@@ -193,6 +193,11 @@ def _check_terms(
             "Group sparsity (group_l2) needs the coupled channels that a pruning run finds: set "
             "group_l2 to 0 here, and use it in the pre-training of a pruning run."
         )
+    if recipe.soft_mask and not terms:
+        raise ConfigError(
+            "Soft masks (soft_mask) need the coupled channels that a pruning run finds: set "
+            "soft_mask to 0 here, and use it in the pre-training of a pruning run."
+        )
 
 
 def _tell_sparsity(

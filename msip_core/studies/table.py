@@ -232,6 +232,8 @@ def _line(
 ) -> Line:  # fmt: skip
     runs, label = done.get(key, []), labels(plan)[key]
     differs = next((row.differs for row in plan.rows if row.key == key), "")
+    if key == "smaller-model":
+        differs = plan.smaller_differs
     reason = "" if len(runs) == len(states) else _reason(states)
     empty = Line(key, label, differs, len(runs), len(states), reason)
     printed = PUBLISHED.get(plan.published, {}).get(key)
