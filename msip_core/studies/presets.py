@@ -50,7 +50,7 @@ _LITERAL = Row(key="msip-literal", label="MSIP as published", settings={"method"
 # The strongest criteria of benchmarks/every_method beside MSIP: by the loss, per multiply-add.
 _RIVALS = tuple(
     Row(
-        key=name, label=f"{CRITERIA[name].label}, per MAC",
+        key=f"{name}-per-mac", label=f"{CRITERIA[name].label}, per MAC",
         settings={"method": name, "allocation": "msip"},
     )
     for name in ("taylor", "taylor-abs", "taylor-2")
@@ -137,7 +137,7 @@ def _field() -> tuple[Row, ...]:
         for name, entry in RECOVERIES.items()
         if name != "finetune"
     ]
-    return tuple(rows)
+    return (*rows, *_RIVALS)
 
 
 def _system(whole: Composition) -> Preset:
@@ -255,7 +255,8 @@ def next_smaller(name: str, of: str | None = None) -> str:
 
 def preset_plan(
     name: str, size: Size, dataset: str, *, model: str | None = None, weights: str | None = None,
-    smaller: str | None = None, pretrained: bool | None = None, speed_up: float | None = None, **changes: Any,
+    smaller: str | None = None, pretrained: bool | None = None, speed_up: float | None = None,
+    **changes: Any,
 ) -> StudyPlan:  # fmt: skip
     """The plan of a preset for a dataset of the workspace.
 
