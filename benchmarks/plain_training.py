@@ -42,7 +42,7 @@ def train(
     """
 
     class Trainer(DetectionTrainer):
-        best: tuple[tuple[float, float], nn.Module] | None = None
+        best_seen: tuple[tuple[float, float], nn.Module] | None = None
 
         def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
             return model
@@ -50,8 +50,8 @@ def train(
         def keep_best(self) -> None:
             average = copy.deepcopy(self.ema.ema).float()
             score = validate(average)
-            if self.best is None or score > self.best[0]:
-                self.best = score, average
+            if self.best_seen is None or score > self.best_seen[0]:
+                self.best_seen = score, average
 
         def validate(self) -> tuple[dict[str, float], float]:
             return {}, 0.0  # the table evaluates all rows in one way
@@ -76,9 +76,9 @@ def train(
     trainer.add_callback("on_train_start", lambda _: torch.set_num_threads(threads))
     trainer.add_callback("on_fit_epoch_end", lambda trainer: trainer.keep_best())
     trainer.train()
-    if trainer.best is None:
+    if trainer.best_seen is None:
         raise RuntimeError("Training ended before its first epoch did.")
-    trained = trainer.best[1].to(memory_format=torch.contiguous_format)
+    trained = trainer.best_seen[1].to(memory_format=torch.contiguous_format)
     after = sum(p.numel() for p in trained.parameters())
     if before != after:
         raise RuntimeError(f"Training changed the network: {before} -> {after} parameters.")
