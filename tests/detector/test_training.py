@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from ultralytics.utils.torch_utils import ModelEMA
 
-from msip_core.config import TrainingRecipe
+from msip_core.config import RECIPES, TrainingRecipe
 from msip_core.detector.c2f import new_conv_names, to_c2f_v2
 from msip_core.detector.evaluation import Evaluator
 from msip_core.detector.fit_state import FitState, read_state, seed_from, write_state
@@ -293,6 +294,55 @@ def test_learning_rate_momentum_and_loss_gains_are_the_recipes(plan):
     assert not trainer.amp
     gains = (trainer.model.args.box, trainer.model.args.cls, trainer.model.args.dfl)
     assert gains == (2.4, 5.6, 0.48)
+
+
+def _share(trainer: Fit) -> float:
+    """BCE's part of BCE and IoU loss on one pass over augmented training images."""
+    trainer.model.criterion = None  # it keeps the gains that it was made with
+    trainer.model.eval()
+    with torch.no_grad():
+        items = [trainer._forward(batch)[1] for batch in trainer.train_loader]
+    box, cls = (float(sum(one[name] for one in items)) for name in ("box_loss", "cls_loss"))
+    return cls / (box + cls)
+
+
+@pytest.mark.parametrize("ratio", [(0.7, 0.3), (0.2, 0.8)])
+def test_a_loss_ratio_is_what_the_losses_contribute_and_keeps_their_sum(plan, ratio):
+    recipe = short(1, box=7.5, cls=0.5, dfl=1.5, loss_ratio=ratio)
+    told = []
+    made = replace(plan(recipe=recipe), weighed=told.append)
+    trainer = Fit(made, FitState("k"))
+    trainer._setup_train()
+    trainer._weigh_losses()
+
+    (gains,) = told
+    assert (trainer.model.args.box, trainer.model.args.cls, trainer.model.args.dfl) == gains
+    assert _share(trainer) == pytest.approx(ratio[0], abs=0.1)  # other augmentation: near
+    trainer.args.box, trainer.args.cls = 7.5, 0.5
+    assert _share(trainer) != pytest.approx(ratio[0], abs=0.1)
+    assert gains.dfl / gains.box == pytest.approx(1.5 / 7.5)
+
+
+def test_gains_are_measured_once_and_a_resumed_fit_takes_the_same(train, story, tmp_path):
+    recipe = short(2, loss_ratio=(0.7, 0.3))
+    model, heard = thin_model(), story()
+    whole = train(model, recipe, workdir=tmp_path / "whole", ctx=heard)
+    with pytest.raises(Stopped):
+        train(model, recipe, ctx=story(6))  # in the second epoch
+    later = story()
+    resumed = train(model, recipe, ctx=later)
+
+    assert_equal(resumed.model, whole.model)
+    said = [r.message for r in heard.records if r.kind == "milestone"]
+    assert any(text.startswith("BCE and IoU loss contribute 0.7 : 0.3") for text in said)
+    assert not any(getattr(r, "message", "").startswith("BCE and") for r in later.records)
+
+
+def test_the_literal_gains_are_a_recipe_of_their_own():
+    literal, paper = RECIPES["paper-pretrain-gains"], RECIPES["paper-pretrain"]
+    assert (literal.box, literal.cls, literal.loss_ratio) == (2.4, 5.6, None)
+    assert paper.loss_ratio == (0.7, 0.3)
+    assert paper.box + paper.cls + paper.dfl == pytest.approx(8)
 
 
 def test_the_cosine_ends_at_a_hundredth_of_the_rate(train, story):
