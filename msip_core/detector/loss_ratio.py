@@ -24,7 +24,7 @@ from msip_core.config import TrainingRecipe
 from msip_core.detector.library import DetectionModel
 from msip_core.errors import WorkError
 
-BATCHES = 4
+BATCHES = 16
 
 
 class Gains(NamedTuple):
