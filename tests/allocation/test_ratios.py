@@ -13,7 +13,12 @@ from msip_core.allocation.budget import Budget
 from msip_core.allocation.layout import YOLOV8, Layout, layer_of, layout_of
 from msip_core.allocation.ratios import by_name, unscaled_sentence, unscaled_share
 from msip_core.allocation.searched import SearchedAllocation, named
-from msip_core.allocation.stages import StageAllocation, StrongStageAllocation, stage_of
+from msip_core.allocation.stages import (
+    OrderAllocation,
+    StageAllocation,
+    StrongStageAllocation,
+    stage_of,
+)
 from msip_core.allocation.table import lowest_widths
 from msip_core.catalog import ALLOCATIONS
 from msip_core.config import AllocationOptions
@@ -142,6 +147,14 @@ def test_the_preset_cuts_the_backbone_of_a_depthwise_network_as_a_backbone():
     deep = [r for name, r in zip(budget.names, ratios) if 10 <= layer_of(name) < 14]
     assert deep
     assert set(deep) == {0.3}  # not the neck's .2, as in the layers that YOLOv8 numbers so
+
+
+def test_by_sensitivity_the_head_loses_least_and_the_deep_backbone_most(budget: Budget):
+    ratios = OrderAllocation(AllocationOptions()).ratios(random_table(budget))
+    by_layer = {layer_of(name): r for name, r in zip(budget.names, ratios)}
+    assert by_layer[22] < by_layer[2] < by_layer[15] < by_layer[8]
+    assert by_layer[4] == by_layer[0]
+    assert by_layer[5] == by_layer[9]  # deep from the middle of the backbone on
 
 
 @pytest.mark.parametrize(
