@@ -84,6 +84,25 @@ def _corrected(found: Sequence[Analysed]) -> list[Analysed]:
     return done
 
 
+def shap_sentence(workspace: Workspace, table: StudyTable) -> str:
+    """How many SHAP values converged, and what that took; "" where none was asked for."""
+    found = [
+        (value, (run.numbers["shap"].get("evaluations") or {}).get(image))
+        for runs in measured_rows(workspace, table.standing).values()
+        for run in runs
+        if run.numbers.get("shap")
+        for image, value in run.numbers["shap"]["c_at_10"].items()
+    ]
+    spent = [count for value, count in found if value is not None and count is not None]
+    if not spent:
+        return ""
+    return (
+        f"C@10 is given for {len(spent)} of {len(found)} explanations: those of which two "
+        f"independent estimates agree, after {int(np.median(spent))} evaluations in the middle "
+        f"({min(spent)} to {max(spent)})."
+    )
+
+
 def _accuracy(
     part: str, runs: Sequence[Measured], whole: Sequence[Measured] | None
 ) -> tuple[Interval, Interval | None]:

@@ -15,7 +15,7 @@ from msip_core.events import LayerChannels
 from msip_core.measures import MEASURE_FOLDER
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
-from msip_core.studies.analysis import analyse, analysis_rows
+from msip_core.studies.analysis import analyse, analysis_rows, shap_sentence
 from msip_core.studies.engine import TaskState
 from msip_core.studies.outputs import printed_rows, resampling_words
 from msip_core.studies.pareto import UNITS, Axis, pareto_of
@@ -63,6 +63,7 @@ def render_report(workspace: Workspace, study_id: str, table: StudyTable) -> str
         caption=_caption(table),
         figures=_figures(workspace, table),
         analysis=analysis_rows(analyse(workspace, table)),
+        shap=shap_sentence(workspace, table),
         pictures=_pictures(workspace, table),
         honesty=style.HONESTY,
         protocol=_protocol(plan),
