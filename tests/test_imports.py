@@ -12,7 +12,7 @@ from tests.fresh import ROOT, run_fresh
 
 CORE = ROOT / "msip_core"
 LIGHT = (
-    "catalog", "combinations", "config", "events", "models", "boxes", "settings", "workspace",
+    "answers", "catalog", "combinations", "compositions", "config", "searching", "events", "models", "boxes", "settings", "workspace",
     "errors", "language", "recipes", "measures", "matches", "pairs", "doctor", "demo", "data",
     "runs", "views", "studies", "cli",
 )  # fmt: skip
@@ -35,7 +35,10 @@ BASE = {
     "errors",
     "config",
     "catalog",
+    "answers",
     "combinations",
+    "compositions",
+    "searching",
     "recipes",
     "measures",
     "matches",

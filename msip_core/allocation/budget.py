@@ -22,8 +22,8 @@ import torch_pruning as tp
 from numpy.typing import NDArray
 from torch import nn
 
-from msip_core.allocation.layout import in_network
 from msip_core.detector.layer_times import Geometry
+from msip_core.detector.layout import in_network
 from msip_core.errors import WrongModelError
 from msip_core.importance.members import group_name, group_structure, members
 

@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 
 from msip_core.allocation.budget import Widths
 from msip_core.allocation.journal import Journal
-from msip_core.allocation.layout import layer_of
 from msip_core.allocation.ratios import MAX_RATIO
 from msip_core.allocation.searched import (
     Found,
@@ -37,6 +36,7 @@ from msip_core.allocation.searched import (
 )
 from msip_core.allocation.stages import STAGES, StageAllocation, stage_of
 from msip_core.config import SearchOptions
+from msip_core.detector.layout import layer_of
 from msip_core.errors import ConfigError
 from msip_core.workspace import write_json
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import msip_core
-from msip_core.runs.content_key import meant
+from msip_core.answers import meant
 from msip_core.workspace import Workspace, write_json
 
 RESULT = "result.json"

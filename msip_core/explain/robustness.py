@@ -19,7 +19,7 @@ from scipy.stats import t as student
 from torch import nn
 from ultralytics.nn.modules.block import DFL
 
-from msip_core.allocation.layout import YOLOV8, layout_of
+from msip_core.detector.layout import YOLOV8, layout_of
 from msip_core.detector.library import DetectionModel
 from msip_core.errors import ConfigError, InputError
 from msip_core.explain.cam import CamResult, Method, explain_target

@@ -18,7 +18,7 @@ from torch import nn
 from ultralytics.nn.modules import C2f
 
 from msip_core.allocation.budget import PROBE_SIZE
-from msip_core.allocation.layout import in_network
+from msip_core.detector.layout import in_network
 from msip_core.errors import WrongModelError
 from msip_core.importance.members import group_name
 

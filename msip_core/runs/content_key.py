@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import msip_core
+from msip_core.answers import meant
 from msip_core.workspace import Workspace
-
-# Jobs whose answer now means something else: older answers are not given again.
-_MEANING = {"shap": 2, "gradcam": 2, "attention": 2}
 
 # Folders below a folder that is looked through are noticed to this depth.
 _DEPTH = 2
@@ -30,12 +28,6 @@ def content_key(workspace: Workspace, job: str, params: dict[str, Any]) -> str:
     parts = [msip_core.__version__, meant(job), params, named]
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:40]
-
-
-def meant(job: str) -> str:
-    """The job's name, with the number of its meaning from the second on."""
-    number = _MEANING.get(job, 1)
-    return job if number == 1 else f"{job} {number}"
 
 
 def _named_files(

@@ -158,7 +158,7 @@ def _corrected(lines: Sequence[Line]) -> tuple[Line, ...]:
     found = list(lines)
     for name in ("change", "against_main", "against_main_95"):
         corrected = holm([getattr(line, name) for line in found])
-        found = [replace(line, **{name: gap}) for line, gap in zip(found, corrected)]
+        found = [_with(line, **{name: gap}) for line, gap in zip(found, corrected)]
     return tuple(found)
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from msip_core.allocation.budget import Budget
-from msip_core.allocation.layout import YOLOV8, Layout, layer_of, layout_of
 from msip_core.allocation.ratios import by_name, unscaled_sentence, unscaled_share
 from msip_core.allocation.searched import SearchedAllocation, named
 from msip_core.allocation.stages import (
@@ -22,6 +21,7 @@ from msip_core.allocation.stages import (
 from msip_core.allocation.table import lowest_widths
 from msip_core.catalog import ALLOCATIONS
 from msip_core.config import AllocationOptions
+from msip_core.detector.layout import YOLOV8, Layout, layer_of, layout_of
 from msip_core.detector.library import DetectionModel
 from msip_core.errors import WrongModelError
 from msip_core.pruning.schedule import corridor, final_window
