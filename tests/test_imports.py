@@ -13,7 +13,8 @@ from tests.fresh import ROOT, run_fresh
 CORE = ROOT / "msip_core"
 LIGHT = (
     "answers", "catalog", "combinations", "compositions", "config", "searching", "events",
-    "models", "boxes", "settings", "workspace", "errors", "language", "recipes", "measures", "matches", "pairs", "doctor", "demo", "data",
+    "models", "boxes", "settings", "workspace", "errors", "language", "recipes", "measures",
+    "matches", "pairs", "doctor", "demo", "data",
     "runs", "views", "studies", "cli",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
