@@ -22,8 +22,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from msip_core.changes import read_settings
 from msip_core.cli.main import main as command_line
-from msip_core.config import read_settings
 from msip_core.detector.devices import describe_device
 from msip_core.example import install_example
 from msip_core.models import list_models

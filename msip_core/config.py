@@ -5,13 +5,12 @@ A run is one of these configs in and a stream of events (msip_core.events) out.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
+from msip_core.bounded import plain_text
 from msip_core.errors import ConfigError
 from msip_core.measures import MeasureOptions
 from msip_core.recipes import RECIPES, Frozen, TrainingRecipe
@@ -32,6 +31,8 @@ class ImageRecipe(Frozen):
             images deeper than 8 bit, unless `normalise` is set).
         normalise: stretch 8-bit images too.
         clahe: contrast-limited adaptive histogram equalisation on lightness.
+        channel: number (from 1) or name, in files of several; None takes the one whose name says
+            brightfield, phase contrast or DIC.
     """
 
     scope: Literal["dataset", "image"] = "dataset"
@@ -43,6 +44,7 @@ class ImageRecipe(Frozen):
     clahe: bool = False
     clahe_clip: float = Field(default=2.0, gt=0, le=40)
     clahe_tiles: int = Field(default=8, ge=1, le=64)
+    channel: str | None = Field(default=None, min_length=1, max_length=100)
 
 
 class SplitConfig(Frozen):
@@ -76,6 +78,10 @@ class ImportConfig(Frozen):
 
 # --- runs -------------------------------------------------------------------
 
+# Words that become names, ids and paths.
+Word = Annotated[str, AfterValidator(plain_text)]
+MAX_SEED = 2**32 - 1  # what NumPy takes
+
 BATCHES = (1, 2, 4, 8, 16, 32, 64)  # that the pages offer; any number can be typed
 
 
@@ -89,13 +95,13 @@ class RunBase(Frozen):
         precision: of training; "auto" takes bfloat16 where the device multiplies in it.
     """
 
-    name: str = ""
-    dataset: str
+    name: Word = ""
+    dataset: Word
     imgsz: int = Field(default=640, ge=32, le=4096, multiple_of=32)
     batch: int = Field(default=16, ge=1, le=1024)
     workers: int = Field(default=0, ge=0, le=64, description="data-loading processes")
-    device: str = "auto"
-    seed: int = Field(default=0, ge=0)
+    device: Word = "auto"
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
     precision: Precision = "auto"
     measure: MeasureOptions | None = Field(
         default=None, description="what a study measures of the finished model"
@@ -111,7 +117,7 @@ class TrainConfig(RunBase):
     """
 
     kind: Literal["train"] = "train"
-    weights: str
+    weights: Word
     recipe: TrainingRecipe = RECIPES["quick-baseline"]
     pretrain: TrainingRecipe | None = None
 
@@ -275,15 +281,15 @@ class PruneConfig(RunBase):
     """
 
     kind: Literal["prune"] = "prune"
-    model: str
-    method: str = "msip"
-    allocation: str | None = None
-    granularity: str = "channels"
+    model: Word
+    method: Word = "msip"
+    allocation: Word | None = None
+    granularity: Word = "channels"
     modules: tuple[ModuleType, ...] = Field(default=("C2f",), min_length=1)
     blocks: int = Field(default=2, ge=1, le=100)
     block_score: Literal["map50", "gamma", "cosine"] = "map50"
     layerdrop_rule: Literal["every-other", "score"] = "every-other"
-    recovery: str = "finetune"
+    recovery: Word = "finetune"
     msip: MsipOptions = MsipOptions()
     limits: AllocationOptions = AllocationOptions()
     search: SearchOptions = SearchOptions()
@@ -373,71 +379,34 @@ def parse_run_config(value: dict[str, Any]) -> TrainConfig | PruneConfig:
         raise ConfigError(explain(error)) from error
 
 
-def with_settings(
-    config: TrainConfig | PruneConfig, changes: Sequence[str]
-) -> TrainConfig | PruneConfig:
-    """The config with some settings changed by their dotted names, as `msip.fusion=pool`.
-
-    Values are JSON where they can be read as such, else text.
-
-    Raises:
-        ConfigError: a name that is no setting, or a value that it cannot have.
-    """
-    value = config.model_dump(mode="json")
-    for change in changes:
-        name, sign, text = change.partition("=")
-        if not sign:
-            raise ConfigError(
-                f"'{change}' is no setting: write its name, '=' and a value, such as "
-                "msip.fusion=pool."
-            )
-        *path, last = name.strip().split(".")
-        place: Any = value
-        for part in path:
-            place = place.get(part) if isinstance(place, dict) else None
-        if not isinstance(place, dict) or last not in place:
-            raise ConfigError(
-                f"There is no setting '{name}': `runs show` lists all settings of a run by name."
-            )
-        place[last] = _read(text)
-    return parse_run_config(value)
-
-
-def read_settings(changes: Sequence[str]) -> dict[str, Any]:
-    """`("method=hrank", "msip.fusion=pool")` as nested settings, unchecked.
-
-    Raises:
-        ConfigError: one without a name or a value.
-    """
-    found: dict[str, Any] = {}
-    for change in changes:
-        name, sign, text = change.partition("=")
-        if not sign or not name.strip():
-            raise ConfigError(
-                f"'{change}' is no setting: write its name, '=' and a value, such as method=l2."
-            )
-        *path, last = name.strip().split(".")
-        place = found
-        for part in path:
-            place = place.setdefault(part, {})
-        place[last] = _read(text)
-    return found
-
-
-def _read(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
 def explain(error: ValidationError) -> str:
     """Turn pydantic's report into one sentence that names each setting, value and limit."""
     parts = []
-    for item in error.errors():
+    for item in error.errors()[:_MOST_NAMED]:
         place = ".".join(str(p) for p in item["loc"] if p not in ("train", "prune")) or "settings"
-        parts.append(f"{place}: {item['msg']} (got {item.get('input')!r})")
+        parts.append(f"{short(place)}: {short(item['msg'], 300)} (got {_got(item.get('input'))})")
+    if error.error_count() > _MOST_NAMED:
+        parts.append(f"and {error.error_count() - _MOST_NAMED} more")
     return "These settings cannot be used: " + "; ".join(parts) + "."
+
+
+_MOST_NAMED = 8
+
+
+def _got(value: Any) -> str:
+    """A value that was given, as a person recognises it."""
+    if isinstance(value, dict | list | tuple) and len(value) > _MOST_NAMED:
+        return f"{len(value)} values"
+    try:
+        return short(repr(value))
+    except (RecursionError, ValueError):  # too deep, or a number of thousands of digits
+        return f"a value of type {type(value).__name__}"
+
+
+def short(text: str, most: int = 80) -> str:
+    """One line of what was given, however long it was."""
+    line = " ".join(text.split()) or text.strip()
+    return line if len(line) <= most else f"{line[:most]}…"
 
 
 # --- presets ------------------------------------------------------------------

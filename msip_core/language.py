@@ -26,6 +26,8 @@ from types import MappingProxyType
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po
 
+from msip_core.markdown import Text, fill
+
 ENGLISH = "en"
 LANGUAGES = MappingProxyType({ENGLISH: "English", "zh_CN": "简体中文"})
 LOCALE = Path(__file__).parent / "locale"
@@ -50,16 +52,20 @@ def current() -> str:
     return _Reader.resolve()
 
 
-def t(message: str, **values: object) -> str:
-    """The text in the reader's language, its {values} filled in; English where it is missing."""
+def t(message: str, **values: object) -> Text:
+    """The text in the reader's language, its {values} filled in; English where it is missing.
+
+    The values are somebody's names and files: the Markdown of the text has them escaped.
+    """
     text = _texts(current()).get(message) or message
-    return text.format(**values) if values else text
+    return fill(text, values)
 
 
-def tn(one: str, many: str, n: int, **values: object) -> str:
+def tn(one: str, many: str, n: int, **values: object) -> Text:
     """Like `t`, for a text that counts {n}."""
     text = _texts(current()).get(one) if current() != ENGLISH else None
-    return (text or (one if n == 1 else many)).format(n=n, **values)
+    text = text or (one if n == 1 else many)
+    return fill(text, {"n": n, **values})
 
 
 def mark(message: str) -> str:

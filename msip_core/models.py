@@ -13,12 +13,33 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from msip_core.config import ImageRecipe
-from msip_core.errors import NotFoundError
+from msip_core.errors import CheckpointError, NotFoundError
 from msip_core.events import Cost, Metrics, Record
 from msip_core.workspace import Workspace, study_of, write_json
+
+
+class TrainedSizes(Record):
+    """How large the objects were that a model learned from, and their images.
+
+    Attributes:
+        object_px: median side of the square as large as a box, in pixels of the images.
+        share_low, share, share_high: that side over the image's longer one: 5th, 50th and 95th
+            percentile over all boxes.
+        image_low, image, image_high: longer side of the images: least, median, most; pixels.
+        pixel_size_um: micrometres per pixel (median), None unless all images state it.
+    """
+
+    object_px: float
+    share_low: float
+    share: float
+    share_high: float
+    image_low: float
+    image: float
+    image_high: float
+    pixel_size_um: float | None = None
 
 
 class ModelCard(Record):
@@ -27,6 +48,7 @@ class ModelCard(Record):
     Attributes:
         architecture: "yolov8n", "yolov8s", ... (of the unpruned model).
         recipe: how pixels must be scaled before this model sees them; None for foreign weights.
+        trained: sizes of the objects it learned from, None if unknown.
         origin: free facts: run_id, iteration, source file, sha256, command.
     """
 
@@ -39,6 +61,7 @@ class ModelCard(Record):
     dataset: str | None = None
     dataset_hash: str | None = None
     recipe: ImageRecipe | None = None
+    trained: TrainedSizes | None = None
     val: Metrics | None = None
     test: Metrics | None = None
     cost: Cost
@@ -53,15 +76,47 @@ class ModelCard(Record):
         """The study that made this model; None for those that a person made or brought."""
         return study_of(str(self.origin.get("run_id", "")))
 
+    @property
+    def pruned_from(self) -> str:
+        """What it was pruned from: a model of the workspace, or the name of a file."""
+        return str(self.baseline_id or self.origin.get("baseline") or "the model it began with")
+
 
 def list_models(workspace: Workspace) -> list[ModelCard]:
-    """All models, newest first."""
-    cards = [read_card(path) for path in workspace.models.glob("*/model.json")]
+    """All models whose cards can be read, newest first; the others: `damaged_models`."""
+    cards = [card for card in map(_readable, _cards(workspace)) if card is not None]
     return sorted(cards, key=lambda card: (card.created, card.id), reverse=True)
 
 
+def damaged_models(workspace: Workspace) -> list[str]:
+    """Folders of models whose model.json cannot be read, by name."""
+    return [path.parent.name for path in _cards(workspace) if _readable(path) is None]
+
+
+def _cards(workspace: Workspace) -> list[Path]:
+    return sorted(workspace.models.glob("*/model.json"))
+
+
+def _readable(path: Path) -> ModelCard | None:
+    try:
+        return read_card(path)
+    except CheckpointError:
+        return None
+
+
 def read_card(path: Path) -> ModelCard:
-    return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
+    """One card from its file.
+
+    Raises:
+        CheckpointError: it is no model card.
+    """
+    try:
+        return ModelCard.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error.error_count()} errors): train or upload this model again, "
+            "or remove its folder."
+        ) from error
 
 
 def open_card(workspace: Workspace, model_id: str) -> ModelCard:

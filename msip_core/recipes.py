@@ -8,9 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Frozen(BaseModel):
-    """Base of every config: unknown keys are refused, nothing changes after checking."""
+    """Base of every config: unknown keys are refused, nothing changes after checking.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Numbers are finite: nothing that is set here means anything as NaN or infinity.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 Share = Annotated[float, Field(gt=0, le=1)]

@@ -8,7 +8,14 @@ from msip_core.language import mark, t, tn
 from pages.shared.choose import choose, choose_view
 from pages.shared.data_import import add_images
 from pages.shared.data_preview import preview
-from pages.shared.data_report import class_map, pixel_size, readiness, report, summary
+from pages.shared.data_report import (
+    class_map,
+    objects_by_part,
+    pixel_size,
+    readiness,
+    report,
+    summary,
+)
 from pages.shared.lab import dataset, datasets
 from pages.shared.layout import empty, header, next_step
 
@@ -37,6 +44,7 @@ else:
     chosen = dataset(name)
     ready = readiness(chosen)
     summary(chosen)
+    objects_by_part(chosen)
     pixel_size(chosen)
     class_map(chosen)
     report(chosen)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from msip_core.language import mark, t
-from msip_core.models import list_models
+from msip_core.models import damaged_models, list_models
 from pages.shared.choose import asked, choose, choose_view
+from pages.shared.guard import show_failure
 from pages.shared.lab import lab
 from pages.shared.layout import empty, header, next_step
 from pages.shared.model_card import card_details, cards_table
@@ -24,6 +25,14 @@ header(
     t("Detectors of this lab: what they find, what they cost, where they came from."),
 )
 cards = {card.id: card for card in list_models(lab().workspace)}
+for name in damaged_models(lab().workspace):
+    show_failure(
+        t(
+            "The card of the model '{name}' is damaged: train or upload it again, or remove its "
+            "folder.",
+            name=name,
+        )
+    )
 view = choose_view(_VIEWS, "look" if cards else "train", "models")
 if view == "train":
     train_form(list(cards.values()))

@@ -6,6 +6,7 @@ import streamlit as st
 
 from msip_core.config import PruneConfig
 from msip_core.language import t
+from msip_core.markdown import md
 from msip_core.runs.state import RunState
 from pages.shared.choose import asked
 from pages.shared.lab import lab
@@ -41,7 +42,7 @@ st.html(_CSS)
 plotly_library()
 run_table()
 run = lab().runs.get(pick_run(asked("run")))
-st.subheader(run.name, anchor=False)
+st.subheader(md(run.name), anchor=False)
 run_head(run)
 if isinstance(run.config, PruneConfig):
     story = read_story(run, run.config)

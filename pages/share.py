@@ -7,8 +7,10 @@ from types import MappingProxyType
 
 from msip_core.language import mark, t
 from pages.shared.choose import choose_view
+from pages.shared.compare_numbers import measured_pair
 from pages.shared.layout import header, next_step
 from pages.shared.pair import ModelPair, choose_pair
+from pages.shared.run_outcome import unlearned
 
 _VIEWS = MappingProxyType(
     {
@@ -53,6 +55,9 @@ header(
 )
 pair = choose_pair()
 if pair is not None:
+    measured = measured_pair(pair)
+    if measured is not None:
+        unlearned(measured[0][0])
     views = {name: t(word) for name, word in _VIEWS.items()}
     later = _show(choose_view(views, "figures", "share"), pair)
     next_step(

@@ -8,6 +8,7 @@ import streamlit as st
 
 from msip_core.data.dataset import DatasetSummary
 from msip_core.language import t
+from msip_core.markdown import md, rich
 from msip_core.models import ModelCard, list_models
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
@@ -28,7 +29,7 @@ from pages.shared.words import small, when
 def _machine() -> None:
     machine = find_machine(str(lab().workspace.root))
     icon = ":material/bolt:" if machine.gpu else ":material/memory:"
-    st.caption(f"{icon} {machine.sentence()}")
+    st.caption(md(rich("{icon} {words}", icon=icon, words=machine.sentence())))
 
 
 def _begin(sets: Sequence[DatasetSummary], models: Sequence[ModelCard]) -> None:
@@ -38,7 +39,7 @@ def _begin(sets: Sequence[DatasetSummary], models: Sequence[ModelCard]) -> None:
         st.subheader(t("Try with example images"), anchor=False)
         link = first_run_link(sets, models)
         if link:
-            st.write(
+            st.markdown(
                 t(
                     "A small run of your own, all settings filled in: the detector is made lighter "
                     "in 2 steps within a minute or two, also without a GPU."
@@ -52,7 +53,7 @@ def _begin(sets: Sequence[DatasetSummary], models: Sequence[ModelCard]) -> None:
                     query_params=link,
                 )
         else:
-            st.write(
+            st.markdown(
                 t(
                     "A few computer-drawn organoids, to learn the way with. Nothing to download: "
                     "the lab draws them."
@@ -67,7 +68,7 @@ def _begin(sets: Sequence[DatasetSummary], models: Sequence[ModelCard]) -> None:
         _finished_example()
     with right, st.container(border=True, height="stretch"):
         st.subheader(t("Use my images"), anchor=False)
-        st.write(
+        st.markdown(
             t(
                 "A folder or zip of micrographs (PNG, JPEG, BMP, TIFF with 8 or 16 bit, OME-TIFF) "
                 "with boxes in YOLO, COCO, Pascal VOC or CSV form. They stay on this computer."
@@ -97,17 +98,28 @@ def _lately(runs: Sequence[RunRow]) -> None:
     for run in runs:
         name, state, started = st.columns([5, 2, 2], vertical_alignment="center")
         with name:
-            st.page_link("pages/runs.py", label=run.name or run.id, query_params={"run": run.id})
+            st.page_link(
+                "pages/runs.py", label=md(run.name or run.id), query_params={"run": run.id}
+            )
         with state:
             state_badge(run.state)
-        started.caption(when(run.started or run.created))
+        started.caption(md(when(run.started or run.created)))
 
 
 def _words() -> None:
     with st.expander(t("Words used in this lab"), icon=":material/menu_book:"):
         for term in GLOSSARY.values():
-            precise = small(t(term.precise)) if term.precise else ""
-            st.markdown(f"**{t(term.word)}**: {t(term.plain)} {precise}")
+            precise = small(t(term.precise)) if term.precise else rich("")
+            st.markdown(
+                md(
+                    rich(
+                        "**{word}**: {plain} {precise}",
+                        word=t(term.word),
+                        plain=t(term.plain),
+                        precise=precise,
+                    )
+                )
+            )
 
 
 header(

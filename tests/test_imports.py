@@ -13,9 +13,9 @@ from tests.fresh import ROOT, run_fresh
 CORE = ROOT / "msip_core"
 LIGHT = (
     "answers", "catalog", "combinations", "compositions", "config", "searching", "events",
-    "models", "boxes", "settings", "workspace", "errors", "language", "recipes", "measures",
-    "matches", "pairs", "doctor", "demo", "data",
-    "runs", "views", "studies", "cli",
+    "models", "boxes", "settings", "workspace", "errors", "language", "bounded", "confined",
+    "spreadsheet", "changes", "recipes", "measures", "matches", "pairs", "doctor", "demo", "data",
+    "runs", "views", "studies", "cli", "markdown",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
 HEAVY_PACKAGES = (
@@ -50,6 +50,11 @@ BASE = {
     "models",
     "boxes",
     "language",
+    "bounded",
+    "confined",
+    "spreadsheet",
+    "changes",
+    "markdown",
 }
 MAY = {
     "data": {"data", "runs"},

@@ -13,8 +13,9 @@ from msip_core import catalog, language
 from msip_core.config import SplitConfig, parse_run_config
 from msip_core.data.dataset import open_dataset
 from msip_core.data.grouping import find_groups
-from msip_core.data.manifest import ImageRecord, ImportReport, Problem, readiness_of
+from msip_core.data.manifest import ImageRecord, ImportReport, Problem
 from msip_core.data.micrographs import decode
+from msip_core.data.readiness import readiness_of
 from msip_core.data.splitting import SplitItem, plan_split
 from msip_core.errors import MsipError
 from msip_core.events import Stage

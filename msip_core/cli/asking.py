@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +17,7 @@ from msip_core.runs.jobs import JOBS
 from msip_core.workspace import Workspace
 
 Json = dict[str, Any]
+_NAME_BYTES = 150  # of a file name; disks take 255, with suffix and number
 
 
 def do_job(workspace: Workspace, name: str, params: Json, out: Path) -> Json:
@@ -41,7 +44,7 @@ def model_source(workspace: Workspace, words: str) -> Json:
         return {"model": str(path)}
     run, slash, step = words.partition("/")
     if slash:
-        if not step.isdigit():
+        if not re.fullmatch("[0-9]{1,6}", step):  # digits of other scripts are no numbers here
             raise ConfigError(f"'{words}' is no RUN/STEP: the step must be a number.")
         return {"run": run, "iteration": int(step)}
     return {"model": open_card(workspace, words).id}
@@ -81,10 +84,20 @@ def image_source(workspace: Workspace, file: Path) -> Json:
 
 
 def short_names(files: Sequence[Path]) -> list[str]:
-    """File names for tables and pictures, made unique by a number where two are alike."""
-    seen: dict[str, int] = {}
+    """File names for tables and pictures: unique, also where letters' case and accents do not
+    count, and short enough for any disk."""
+    taken: set[str] = set()
     names = []
     for file in files:
-        seen[file.stem] = seen.get(file.stem, 0) + 1
-        names.append(file.stem if seen[file.stem] == 1 else f"{file.stem}-{seen[file.stem]}")
+        stem = file.stem.encode("utf-8", "replace")[:_NAME_BYTES].decode("utf-8", "ignore")
+        name, number = stem, 1
+        while _folded(name) in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(_folded(name))
+        names.append(name)
     return names
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

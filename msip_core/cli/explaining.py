@@ -22,6 +22,8 @@ from msip_core.cli.asking import (
     short_names,
 )
 from msip_core.cli.console import say, table
+from msip_core.cli.look import ImageSize
+from msip_core.cli.targets import folder_target
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.data.dataset import open_dataset
 from msip_core.errors import NotFoundError
@@ -74,17 +76,19 @@ def explain(
         Literal["gradcam", "layercam", "eigencam"], typer.Option(help="Kind of heat map.")
     ] = "gradcam",
     shap: Annotated[bool, typer.Option(help="SHAP is slow: leave it out with --no-shap.")] = True,
-    samples: Annotated[int, typer.Option(help="Most evaluations of the model for SHAP.")] = 1024,
-    features: Annotated[int, typer.Option(help="Patches for SHAP.")] = 50,
-    imgsz: Annotated[int | None, typer.Option("--imgsz", show_default="the model's")] = None,
+    samples: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Most evaluations of the model for SHAP.")
+    ] = 1024,
+    features: Annotated[int, typer.Option(min=2, max=10_000, help="Patches for SHAP.")] = 50,
+    imgsz: ImageSize = None,
 ) -> Answer:
     """Grad-CAM, SHAP, boundary scores and figures, one object a micrograph.
 
     The object is the largest labelled crypt of an image of a dataset, else the best detection of
     the baseline.
     """
+    out = folder_target(out)
     workspace, files = session.isolated_workspace(), image_files(paths)
-    out = out.expanduser().resolve()
     sides = {
         "baseline": model_source(workspace, baseline),
         "pruned": model_source(workspace, pruned),

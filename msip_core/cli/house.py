@@ -10,6 +10,7 @@ import typer
 from msip_core.catalog import FAMILIES
 from msip_core.cli.console import say, table
 from msip_core.cli.foreground import in_foreground
+from msip_core.cli.targets import folder_target
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.config import PruneConfig, TrainConfig
 from msip_core.errors import WorkError
@@ -50,6 +51,7 @@ def demo(
     from msip_core.demo import run_demo
 
     workspace = session.isolated_workspace()
+    target = folder_target(out or workspace.root / "demo")
 
     def work(config: TrainConfig | PruneConfig) -> str:
         run_id = RunService(workspace).submit(config)
@@ -58,7 +60,7 @@ def demo(
             raise WorkError(f"The demo stopped: {answer.text.splitlines()[-1]}")
         return run_id
 
-    result = run_demo(workspace, (out or workspace.root / "demo").expanduser().resolve(), work, say)
+    result = run_demo(workspace, target, work, say)
     text = "\n".join(
         [*result.sentences, f"Took {duration(result.seconds)}. Report: {result.report}"]
     )

@@ -1,4 +1,4 @@
-"""`predict`, `compare`, `export`: what models find and cost, and files that run elsewhere."""
+"""`compare`, `export`: what models cost and find, and files that run elsewhere."""
 
 from __future__ import annotations
 
@@ -7,35 +7,31 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
-import cv2
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
-from msip_core.boxes import Detection
 from msip_core.cli.asking import (
     do_job,
-    image_files,
     model_source,
     prefixed,
-    short_names,
 )
 from msip_core.cli.console import table
+from msip_core.cli.predicting import predict
+from msip_core.cli.targets import file_target, folder_target
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.data.dataset import Dataset, open_dataset
-from msip_core.data.grouping import find_groups
-from msip_core.data.micrographs import read_micrograph
 from msip_core.events import Cost, Metrics
-from msip_core.models import open_card
 from msip_core.views import sentences, tables
-from msip_core.views.pictures import draw_boxes
-from msip_core.workspace import atomic_path, write_json, write_text
+from msip_core.workspace import write_json, write_text
 
 Model = Annotated[str, typer.Option(help="A model of the workspace, a .pt file, or RUN/STEP.")]
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
-ImageSize = Annotated[int | None, typer.Option("--imgsz", show_default="the model's")]
-Conf = Annotated[float, typer.Option(help="Lowest score of a box.")]
-Iou = Annotated[float, typer.Option(help="Of two boxes that overlap more, the better stays.")]
+ImageSize = Annotated[
+    int | None, typer.Option("--imgsz", min=32, max=4096, show_default="the model's")
+]
+Conf = Annotated[float, typer.Option(min=0, max=1, help="Lowest score of a box.")]
+Iou = Annotated[
+    float, typer.Option(min=0, max=1, help="Of two boxes that overlap more, the better stays.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -43,76 +39,6 @@ def register(app: typer.Typer) -> None:
     verb(app, "predict")(predict)
     verb(app, "compare")(compare)
     verb(app, "export")(export)
-
-
-def predict(
-    session: Session,
-    *,
-    paths: Annotated[list[Path], typer.Argument(help="Micrographs, or folders of them.")],
-    model: Model,
-    out: Out,
-    conf: Conf = 0.25,
-    iou: Iou = 0.7,
-    imgsz: ImageSize = None,
-    pixel_size: Annotated[
-        float | None, typer.Option(metavar="UM", help="Micrometres per pixel: sizes in both.")
-    ] = None,
-    group: Annotated[
-        str | None,
-        typer.Option(metavar="REGEX", help="Its first group names the well in a file name."),
-    ] = None,
-) -> Answer:
-    """Boxes, overlays, and counts per image and well (CSV)."""
-    workspace, files = session.isolated_workspace(), image_files(paths)
-    params: dict[str, Any] = {
-        **model_source(workspace, model),
-        "images": [{"path": str(file)} for file in files],
-        "conf": conf,
-        "iou": iou,
-        "imgsz": imgsz,
-    }
-    out = out.expanduser().resolve()
-    result = do_job(workspace, "predict", params, out)
-    names = short_names(files)
-    counted = [
-        tables.CountedImage(name, well, [Detection.model_validate(d) for d in item["detections"]])
-        for name, well, item in zip(
-            names, find_groups([str(file) for file in files], group).groups, result["images"]
-        )
-    ]
-    classes = result["classes"]
-    written = {
-        "boxes": (out / "boxes.csv", tables.detection_rows(counted, classes, pixel_size)),
-        "counts": (out / "counts.csv", tables.count_rows(counted, classes)),
-        "wells": (out / "wells.csv", tables.group_rows(counted, classes)),
-    }
-    for path, rows in written.values():
-        write_text(path, tables.to_csv(rows))
-    recipe = None if model.endswith(".pt") or "/" in model else open_card(workspace, model).recipe
-    for file, item in zip(files, counted):
-        # Scaled as the model saw it, with the numbers of the CSV.
-        drawn = draw_boxes(read_micrograph(file, recipe).pixels, item.detections, classes)
-        _write_png(out / "overlays" / f"{item.image}.png", drawn)
-    counts = tables.count_rows(counted, classes)
-    document = {
-        "model": model,
-        "classes": classes,
-        "imgsz": result["imgsz"],
-        "images": [
-            {"id": name, "file": str(file), "width": i["width"], "height": i["height"],
-             "detections": i["detections"]}
-            for name, file, i in zip(names, files, result["images"])
-        ],
-        "artifacts": {name: str(path) for name, (path, _) in written.items()}
-        | {"overlays": str(out / "overlays")},
-    }  # fmt: skip
-    text = table(tuple(counts[0]), [tuple(row.values()) for row in counts])
-    return Answer(document, f"{text}\nOverlays and CSV files are in {out}")
-
-
-def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    with atomic_path(path) as temporary:
-        cv2.imwrite(str(temporary), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
 
 
 def compare(
@@ -136,6 +62,7 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Folder for CSV files.")] = None,
 ) -> Answer:
     """Metrics, cost, latency on this computer, and agreement image by image."""
+    out = folder_target(out) if out is not None else None
     workspace = session.isolated_workspace()
     dataset = open_dataset(workspace, data)
     params: dict[str, Any] = {
@@ -162,13 +89,14 @@ def compare(
     rows = tables.metrics_rows(sides["baseline"], sides["pruned"], result["latency"])
     lines = [
         table(tuple(rows[0]), [tuple(row.values()) for row in rows]),
+        sentences.unlearned_sentence(sides["baseline"][0]) or "",
         sentences.agreement_sentence(result["agreement"]),
         sentences.latency_sentence(result["latency"]),
         sentences.sample_sentence(sides["pruned"][0]) or "",
     ]
     document = dict(result)
     if out is not None:
-        document["artifacts"] = _write_comparison(result, dataset, out.expanduser().resolve())
+        document["artifacts"] = _write_comparison(result, dataset, out)
         lines.append(f"CSV files are in {out}")
     return Answer(document, "\n".join(line for line in lines if line))
 
@@ -204,9 +132,9 @@ def export(
     imgsz: ImageSize = None,
 ) -> Answer:
     """A file that runs without MSIP Lab."""
+    out = folder_target(out)
     workspace = session.isolated_workspace()
     source = model_source(workspace, model)
-    out = out.expanduser().resolve()
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as scratch:
         params = {**source, "format": format, "imgsz": imgsz}
@@ -214,6 +142,8 @@ def export(
         made = Path(scratch) / result["path"]
         stem = Path(model).stem if model.endswith(".pt") else model.replace("/", "-step-")
         target = out / f"{stem}{made.name.removeprefix('model')}"
+        if made.is_file():
+            file_target(target)
         shutil.move(made, target)
     document = {**result, "path": str(target)}
     return Answer(document, f"{target} ({result['format']}, {result['imgsz']} px)")

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Sequence
@@ -17,13 +19,21 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
+from msip_core.bounded import plain_text
 from msip_core.cli import data, explaining, house, look, models, runs, studies, work
 from msip_core.cli.verbs import Answer, JsonOption, WorkspaceOption
 from msip_core.config import explain
-from msip_core.errors import MsipError
+from msip_core.errors import InputError, MsipError
 from msip_core.settings import get_settings
 
 PROGRAM = "python -m msip_core"
+# What the place that a person named does not allow; other errors of files are faults of ours.
+_OF_PLACES = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR,
+    errno.ELOOP, errno.EEXIST, errno.EINVAL, errno.ENXIO,
+)  # fmt: skip
+_MOST_LINES = 10
+_MOST_SAID = 2000  # characters
 
 app = typer.Typer(
     name=PROGRAM,
@@ -61,9 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = "--json" in words
     command = typer.main.get_command(app)
     try:
+        _check_words(words)
         answer = command.main(args=words, prog_name=PROGRAM, standalone_mode=False)
     except Exception as error:  # noqa: BLE001 - outermost level: nobody is shown a traceback
         sentence, code = _in_words(error, words)
+        sentence = _plain(sentence)
         sys.stderr.write(sentence + "\n")
         if as_json:
             _print({"error": sentence, "kind": type(error).__name__, "exit_code": code})
@@ -72,6 +84,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if answer else 0
     _print(answer.document if as_json else answer.text)
     return answer.exit_code
+
+
+def _check_words(words: list[str]) -> None:
+    """Refuse what no name, path or setting can hold, before any of them meets it."""
+    for word in words:
+        try:
+            plain_text(word)
+        except ValueError as error:
+            raise InputError(f"The word {ascii(word)[:80]} cannot be used: {error}.") from error
+
+
+def _plain(sentence: str) -> str:
+    """What is said, without what would steer a terminal, and not by the page."""
+    lines = [line for line in sentence.splitlines() if line.strip()][:_MOST_LINES]
+    text = "\n".join(
+        "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines
+    )
+    return text if len(text) <= _MOST_SAID else f"{text[:_MOST_SAID]}…"
 
 
 def _in_words(error: Exception, words: list[str]) -> tuple[str, int]:
@@ -85,7 +115,21 @@ def _in_words(error: Exception, words: list[str]) -> tuple[str, int]:
             return error.format_message() or "Name a verb; --help lists them.", 2
         case typer.Abort():
             return "Stopped.", 1
+        case OSError() | MemoryError() if (known := _of_the_computer(error)) is not None:
+            return known
     return _unexpected(error, words), 1
+
+
+def _of_the_computer(error: OSError | MemoryError) -> tuple[str, int] | None:
+    """What disk, memory or rights do not allow; None for faults of ours."""
+    match error:
+        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"The disk is full{_at(error)}: delete old runs or files, then try again.", 1
+        case OSError() if error.errno in _OF_PLACES:
+            return f"Nothing can be done{_at(error)}: {error.strerror}. Choose another place.", 2
+        case MemoryError():
+            return "This needs more memory than there is: take smaller images or batches.", 1
+    return None
 
 
 def _print(value: dict[str, Any] | str) -> None:
@@ -99,13 +143,26 @@ def _unexpected(error: Exception, words: list[str]) -> str:
     report = "".join(traceback.format_exception(error))
     code = "E-" + hashlib.sha256(report.encode()).hexdigest()[:6]
     folder = (_workspace_of(words) or get_settings().workspace).expanduser() / "errors"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{time.strftime('%y%m%d-%H%M%S')}-{code}.txt"
-    path.write_text(f"{PROGRAM} {' '.join(words)}\n\n{report}", encoding="utf-8")
+    name = f"{time.strftime('%y%m%d-%H%M%S')}-{code}.txt"
+    text = f"{PROGRAM} {' '.join(words)}\n\n{report}"
+    try:
+        path = _kept(folder / name, text)
+    except OSError:  # the workspace may be what is wrong
+        path = _kept(Path(tempfile.gettempdir()) / name, text)
     return (
         f"Something went wrong that should not ({code}: {type(error).__name__}). Your data are "
         f"safe. Please send this file to whoever looks after MSIP Lab: {path.resolve()}"
     )
+
+
+def _kept(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    return path
+
+
+def _at(error: OSError) -> str:
+    return f" at {error.filename}" if error.filename is not None else ""
 
 
 def _workspace_of(words: list[str]) -> Path | None:

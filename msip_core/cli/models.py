@@ -51,7 +51,7 @@ def describe(card: ModelCard) -> str:
         f"{params(card.cost.params)} parameters, {card.cost.size_mb:.1f} MB",
     ]
     if card.macs_ratio is not None:
-        lines.append(f"{card.macs_ratio:.1%} of the MACs of {card.baseline_id}")
+        lines.append(f"{card.macs_ratio:.1%} of the MACs of {card.pruned_from}")
     for metrics in (card.val, card.test):
         if metrics:
             lines.append(

@@ -9,10 +9,12 @@ import typer
 
 from msip_core.cli.console import table
 from msip_core.cli.foreground import describe, follow, hand_over, in_foreground, records_so_far
+from msip_core.cli.targets import file_target
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.runs.service import RunService
 from msip_core.runs.state import Action, RunState
 from msip_core.views.wording import duration, percent, plural
+from msip_core.workspace import check_name
 
 app = typer.Typer(name="runs", help="The queue and its runs.", no_args_is_help=True)
 
@@ -96,7 +98,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="The zip file.", show_default="<ID>.zip")] = None,
 ) -> Answer:
     """One zip with everything needed to repeat the run."""
-    target = (out or Path(f"{run}.zip")).expanduser().resolve()
+    target = file_target(out or Path(f"{check_name(run, 'run')}.zip"), ".zip")
     path = RunService(session.workspace).export(run, target)
     return Answer({"id": run, "path": str(path)}, str(path))
 

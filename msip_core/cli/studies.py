@@ -9,15 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
+from msip_core.changes import read_settings
 from msip_core.cli.console import say, table
+from msip_core.cli.targets import file_target
 from msip_core.cli.verbs import Answer, Session, verb
-from msip_core.config import read_settings
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.runs.supervisor import Supervisor
 from msip_core.studies import engine, library
 from msip_core.studies.outputs import document, markdown, write_outputs
-from msip_core.studies.plan import StudyPlan, read_plan, write_plan
+from msip_core.studies.plan import MAX_RUNS, StudyPlan, read_plan, write_plan
 from msip_core.studies.presets import PRESETS, SIZES, Size
 from msip_core.studies.table import read_table
 from msip_core.studies.tasks import tasks
@@ -52,7 +53,7 @@ class OfPreset:
     ] = None
     imgsz: Annotated[int | None, typer.Option("--imgsz", show_default="the size's")] = None
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="How many.", show_default="the size's")
+        int | None, typer.Option(min=1, max=MAX_RUNS, help="How many.", show_default="the size's")
     ] = None
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0, mps.")] = None
     batch: Annotated[int | None, typer.Option(min=1)] = None
@@ -82,8 +83,9 @@ def plan(
     asked: OfPreset,
 ) -> Answer:
     """Write the plan of a preset, to change it before it is run."""
+    target = file_target(out, ".yaml", ".yml")
     made = _from_preset(session.workspace, preset, asked)
-    write_text(out.expanduser(), write_plan(made))
+    write_text(target, write_plan(made))
     return Answer({"plan": str(out)}, f"{out}: {plural(len(tasks(made)), 'run')}.")
 
 
@@ -241,9 +243,9 @@ def _tell(now: engine.Standing, told: set[str]) -> None:
 
 
 def _answer(workspace: Workspace, study: str) -> Answer:
+    found = read_table(workspace, study)
     from msip_core.studies.report import write_report  # brings matplotlib
 
-    found = read_table(workspace, study)
     files = write_outputs(workspace, study, found)
     files["report"] = write_report(workspace, study, found)
     now = found.standing

@@ -7,6 +7,7 @@ returns is printed once, by `main`: as one JSON document, or as text for a perso
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
 from functools import wraps
@@ -16,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from msip_core.cli.console import clean_stdout
+from msip_core.errors import ConfigError
 from msip_core.settings import get_settings
 from msip_core.workspace import Workspace
 
@@ -31,6 +33,9 @@ WorkspaceOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+_LARGEST = 2**63 - 1  # that databases and tables hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,7 @@ def verb(app: typer.Typer, name: str | None = None) -> Callable[..., Callable[..
         def call(**given: Any) -> Answer:
             before_the_verb: Path | None = given.pop("context").obj
             given.pop("json")  # `main` asks the words themselves: it must know before they parse
+            _check_numbers(given)
             root = given.pop("workspace") or before_the_verb
             for group, kind in shared.items():
                 given[group] = kind(**{option: given.pop(option) for option in _names(kind)})
@@ -101,6 +107,18 @@ def verb(app: typer.Typer, name: str | None = None) -> Callable[..., Callable[..
         return function
 
     return register
+
+
+def _check_numbers(given: dict[str, Any]) -> None:
+    """Refuse numbers that nothing can be set to; ranges of options let NaN pass."""
+    for name, value in given.items():
+        for number in value if isinstance(value, list | tuple) else (value,):
+            is_float, is_int = isinstance(number, float), isinstance(number, int)
+            if (is_float and not math.isfinite(number)) or (is_int and abs(number) > _LARGEST):
+                raise ConfigError(
+                    f"--{name.strip('_').replace('_', '-')} cannot be {str(number)[:40]}: give a "
+                    "finite number."
+                )
 
 
 def _is_group(annotation: Any) -> bool:

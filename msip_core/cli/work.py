@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from msip_core.changes import read_run_config, with_settings
 from msip_core.cli.console import say
 from msip_core.cli.foreground import hand_over, in_foreground
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.combinations import check_combination
 from msip_core.compositions import COMPOSITIONS, Composition, find_composition
 from msip_core.config import (
+    MAX_SEED,
     PRUNE_PRESETS,
     RECIPES,
     TRAIN_PRESETS,
@@ -22,7 +23,6 @@ from msip_core.config import (
     TrainConfig,
     parse_run_config,
     preset,
-    with_settings,
 )
 from msip_core.data.dataset import open_dataset
 from msip_core.errors import ConfigError
@@ -47,7 +47,7 @@ ImageSize = Annotated[
     typer.Option("--imgsz", help="Side in pixels, multiple of 32.", show_default="the model's"),
 ]
 Batch = Annotated[int | None, typer.Option(min=1, help="Images per step.", show_default="16")]
-Seed = Annotated[int | None, typer.Option(min=0, show_default="0")]
+Seed = Annotated[int | None, typer.Option(min=0, max=MAX_SEED, show_default="0")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda:0, mps.", show_default="auto")]
 Workers = Annotated[
     int | None, typer.Option(min=0, help="Extra processes that load images.", show_default="0")
@@ -268,13 +268,10 @@ def _from_file(
             f"--config holds all settings of the run: leave out {', '.join(settings)} "
             "(--name and --device may be given)."
         )
-    try:
-        found = parse_run_config(json.loads(path.expanduser().read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"The settings in {path} cannot be read: {error}.") from error
+    found = read_run_config(path)
     if found.kind != kind:
         raise ConfigError(f"{path} holds the settings of a '{found.kind}' run: use that verb.")
-    return found.model_copy(update=place)
+    return parse_run_config({**found.model_dump(mode="json"), **place})
 
 
 def _latency_goal(keep: float | None, speed_up: float | None) -> float | None:
@@ -336,7 +333,10 @@ def _set_strategy(settings: dict[str, Any], chosen: dict[str, Any]) -> None:
     settings["msip"] = msip
     if "round_to" in settings:
         limits, text = chosen.pop("limits", {}), settings.pop("round_to")
-        settings["limits"] = {**limits, "round_to": int(text) if text.isdecimal() else text}
+        settings["limits"] = {
+            **limits,
+            "round_to": int(text) if text in ("1", "4", "8", "16") else text,
+        }
     if "max_drop" in settings:
         settings["max_map50_drop"] = settings.pop("max_drop") or None
 

@@ -6,7 +6,11 @@ or a link in it has nowhere to go. What cannot be trusted is left out and named.
 
 from __future__ import annotations
 
+import lzma
+import os
 import stat
+import struct
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,16 +19,24 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from msip_core import confined
+from msip_core.data.encodings import decode_zip_names
 from msip_core.data.manifest import Problem
 from msip_core.errors import DatasetError, NotFoundError
 
 MAX_FILES = 1_000_000
-MAX_FILE_BYTES = 2 * 1024**3
+# A file is held in memory as a whole while it is read, beside what is made of it.
+MAX_FILE_BYTES = 640 * 1024**2
+# Deeper and longer names than any system makes by itself; beyond, no other program could open them.
+MAX_DEPTH = 64
+MAX_NAME_BYTES = 255
 MAX_TOTAL_BYTES = 1024**4
 # Micrographs hardly shrink in a zip; text shrinks ten- to twentyfold. A zip that grows more
 # than this, by more than a gibibyte, is a bomb.
 MAX_RATIO = 100
 FREE_BYTES = 1024**3
+# Read in pieces, because a compression may give far more than the zip declares.
+_PIECE = 64 * 1024
 
 _NOISE = ("__MACOSX", "@eaDir")
 _NOISE_FILES = ("thumbs.db", "desktop.ini")
@@ -37,11 +49,13 @@ class FileTree(Protocol):
         label: name of the folder or zip, for the report.
         names: every file that may be read.
         refused: what was left out, and why.
+        notes: what had to be decided, one sentence each.
     """
 
     label: str
     names: list[str]
     refused: list[Problem]
+    notes: list[str]
 
     def size(self, name: str) -> int:
         """Bytes of one file."""
@@ -63,10 +77,12 @@ def open_tree(path: Path) -> Iterator[FileTree]:
         yield _folder_tree(path)
         return
     if not path.is_file():
-        raise NotFoundError(f"There is no folder or zip at {path}: check the path.")
+        raise NotFoundError(f"There is no folder or zip at {printable(str(path))}: check the path.")
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    # A damaged directory of a zip raises all of these.
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, LookupError,
+            OverflowError, struct.error) as error:  # fmt: skip
         raise DatasetError(
             f"{path.name} is neither a folder nor a complete zip ({error}): pack the images and "
             "labels into a .zip and try again."
@@ -84,15 +100,20 @@ class _Folder:
     label: str
     names: list[str] = field(default_factory=list)
     refused: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def size(self, name: str) -> int:
-        return (self.root / name).stat().st_size
+        try:
+            return (self.root / name).stat().st_size
+        except OSError:
+            return 0  # gone meanwhile; `read` says so
 
     def read(self, name: str) -> bytes:
+        confined.at_hand(name)
         path = self.root / name
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
-                raise DatasetError(f"{name} is larger than {MAX_FILE_BYTES // 1024**3} GiB")
+                raise DatasetError(f"{name} {_TOO_LARGE}")
             return path.read_bytes()
         except OSError as error:
             raise DatasetError(f"{name} cannot be read ({error.strerror or error})") from error
@@ -100,25 +121,45 @@ class _Folder:
 
 def _folder_tree(root: Path) -> _Folder:
     tree = _Folder(root, root.resolve().name)
-    for path in sorted(_walk(root, tree), key=lambda p: p.relative_to(root).as_posix()):
-        tree.names.append(path.relative_to(root).as_posix())
+    folders = [""]
+    while folders:
+        for name, is_folder, reason in _entries(root, folders.pop()):
+            if reason:
+                tree.refused.append(Problem(file=printable(name), what=reason))
+            elif is_folder:
+                folders.append(name)
+            elif len(tree.names) >= MAX_FILES:
+                raise DatasetError(f"{tree.label} holds more than {MAX_FILES:,} files.")
+            else:
+                tree.names.append(name)
+    tree.names.sort()
+    tree.refused.sort(key=lambda problem: problem.file)
     return tree
 
 
-def _walk(folder: Path, tree: _Folder) -> Iterator[Path]:
-    """Files below `folder`; links are named and not followed: they may lead anywhere."""
-    for path in folder.iterdir():
-        relative = path.relative_to(tree.root).as_posix()
-        if _is_noise(relative):
+def _entries(root: Path, folder: str) -> Iterator[tuple[str, bool, str | None]]:
+    """(path, whether a folder, why it is not read) of what lies in a folder, noise left out.
+
+    Links are named and not followed: they may lead anywhere. Devices, sockets and pipes are no
+    files.
+    """
+    try:
+        entries = list(os.scandir(root / folder))
+    except OSError as error:
+        yield folder or ".", True, f"is a folder that cannot be read ({error.strerror})"
+        return
+    for entry in entries:
+        name = f"{folder}/{entry.name}" if folder else entry.name
+        if _is_noise(name):
             continue
-        if path.is_symlink():
-            tree.refused.append(Problem(file=relative, what="is a link; links are not followed"))
-        elif path.is_dir():
-            yield from _walk(path, tree)
-        elif path.is_file():
-            if len(tree.names) >= MAX_FILES:
-                raise DatasetError(f"{tree.label} holds more than {MAX_FILES:,} files.")
-            yield path
+        if entry.is_symlink():
+            yield name, False, "is a link; links are not followed"
+        elif entry.is_dir(follow_symlinks=False):
+            yield name, True, _odd_name(name)
+        elif entry.is_file(follow_symlinks=False):
+            yield name, False, _odd_name(name)
+        else:
+            yield name, False, "is a device or a pipe, not a file"
 
 
 # --- zip ----------------------------------------------------------------------
@@ -131,23 +172,30 @@ class _Zip:
     entries: dict[str, zipfile.ZipInfo] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
     refused: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def size(self, name: str) -> int:
         return self.entries[name].file_size
 
     def read(self, name: str) -> bytes:
+        confined.at_hand(name)
         try:
             # zipfile stops at the declared size and checks the CRC, so the bounds that were
             # checked on the directory hold for the content too.
-            return self.archive.read(self.entries[name])
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
-            raise DatasetError(f"{name} is damaged inside the zip ({error})") from error
+            with self.archive.open(self.entries[name]) as file:
+                return b"".join(iter(lambda: file.read(_PIECE), b""))
         except NotImplementedError as error:
-            raise DatasetError(f"{name} uses a zip compression that is not known here") from error
+            raise DatasetError(
+                f"{name} uses a zip compression that is not known here: pack it anew"
+            ) from error
+        # zipfile and the compressions report damage through all of these.
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError,
+                RuntimeError, ValueError, LookupError, OverflowError) as error:  # fmt: skip
+            raise DatasetError(f"{name} is damaged inside the zip ({error})") from error
 
 
 def _zip_tree(archive: zipfile.ZipFile, path: Path) -> _Zip:
-    infos = [info for info in archive.infolist() if not info.is_dir()]
+    infos = [info for info in archive.infolist() if not info.filename.endswith("/")]
     if len(infos) > MAX_FILES:
         raise DatasetError(f"{path.name} holds more than {MAX_FILES:,} files.")
     total = sum(info.file_size for info in infos)
@@ -157,33 +205,73 @@ def _zip_tree(archive: zipfile.ZipFile, path: Path) -> _Zip:
             f"{path.stat().st_size / 1024**2:,.0f} MiB: it looks like a zip bomb and was refused."
         )
     tree = _Zip(archive, path.name)
-    for info in sorted(infos, key=lambda info: info.filename):
-        name = info.filename.replace("\\", "/")
+    renamed, note = decode_zip_names(infos, lambda info: _content(tree, info))
+    tree.notes += [note] if note else []
+    names = [(renamed.get(i.filename, i.filename).replace("\\", "/"), i) for i in infos]
+    for name, info in sorted(names, key=lambda pair: pair[0]):
         if _is_noise(name):
             continue
         reason = _refusal(name, info)
         if reason is None and name in tree.entries:
             reason = "occurs twice in the zip; the first one was taken"
         if reason:
-            tree.refused.append(Problem(file=name, what=reason))
+            tree.refused.append(Problem(file=printable(name), what=reason))
         else:
             tree.entries[name] = info
             tree.names.append(name)
     return tree
 
 
+def _content(tree: _Zip, info: zipfile.ZipInfo) -> bytes | None:
+    """An entry by its directory record, before names are settled; None if it cannot be read."""
+    key = f"\0{info.filename}"  # no entry's name
+    tree.entries[key] = info
+    try:
+        return tree.read(key)
+    except DatasetError:
+        return None  # named when the entry itself is read
+    finally:
+        del tree.entries[key]
+
+
 def _refusal(name: str, info: zipfile.ZipInfo) -> str | None:
     """Why an entry of a zip is not read, or None."""
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+    if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
         return "its path leads out of the zip"
     if stat.S_ISLNK(info.external_attr >> 16):
         return "is a link; links are not followed"
     if info.flag_bits & 0x1:
         return "is encrypted; unpack it with its password first"
     if info.file_size > MAX_FILE_BYTES:
-        return f"is larger than {MAX_FILE_BYTES // 1024**3} GiB"
+        return _TOO_LARGE
+    return _odd_name(name)
+
+
+_TOO_LARGE = f"is larger than {MAX_FILE_BYTES // 1024**2} MB: export single planes or tiles"
+
+
+def _odd_name(name: str) -> str | None:
+    """Why a file of this name is not read, or None. Names go into reports, tables and lists."""
+    parts = name.split("/")
+    if not name.strip("/. "):
+        return "has no name"
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
+        return "its name is no plain text (control characters, or not UTF-8): rename it"
+    if len(parts) > MAX_DEPTH:
+        return f"lies more than {MAX_DEPTH} folders deep"
+    if any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
+        return f"its name is longer than {MAX_NAME_BYTES} bytes: rename it"
     return None
+
+
+def printable(name: str) -> str:
+    """A name of any bytes as one line of text, cut in the middle where it is very long."""
+    text = "".join(
+        c if unicodedata.category(c) not in ("Cc", "Cs", "Zl", "Zp", "Cf") else ascii(c)[1:-1]
+        for c in name
+    )
+    return text if len(text) <= 300 else f"{text[:150]} … {text[-100:]}"
 
 
 def _is_noise(name: str) -> bool:
@@ -191,5 +279,5 @@ def _is_noise(name: str) -> bool:
     parts = PurePosixPath(name).parts
     return (
         any(part in _NOISE or (part.startswith(".") and part not in ("..", ".")) for part in parts)
-        or parts[-1].lower() in _NOISE_FILES
+        or name.rpartition("/")[2].lower() in _NOISE_FILES
     )

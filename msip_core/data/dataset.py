@@ -31,9 +31,8 @@ from msip_core.data.manifest import (
     DatasetSummary,
     ImageRecord,
     ImportReport,
-    Readiness,
-    readiness_of,
 )
+from msip_core.data.readiness import Readiness, concerns_of, objects_of, readiness_of
 from msip_core.errors import DatasetError, NotFoundError
 from msip_core.workspace import Workspace
 
@@ -165,6 +164,14 @@ class Dataset:
     def readiness(self) -> Readiness:
         """Whether this dataset can be trained on, or the one thing that is missing."""
         return readiness_of(self.images, self.classes)
+
+    def objects(self) -> dict[str, dict[str, int]]:
+        """Labelled objects by class and part."""
+        return objects_of(self.images, self.classes)
+
+    def concerns(self) -> tuple[str, ...]:
+        """What is too few or too rare to be learned or judged, a sentence each."""
+        return concerns_of(self.objects())
 
     def _masks(self, record: ImageRecord) -> dict[str, Any]:
         path = self.root / "masks" / f"{record.id}.json"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from msip_core.config import ImageRecipe
 
 Raw = NDArray[np.generic]
+_VALUES_AT_ONCE = 2**22
 
 
 def needs_scaling(raw: Raw, recipe: ImageRecipe) -> bool:
@@ -60,10 +61,15 @@ def _scale(raw: Raw, recipe: ImageRecipe) -> NDArray[np.uint8]:
         low, high = recipe.low_value, recipe.high_value
     else:
         low, high = scaling_limits(raw, recipe)
-    scaled = np.nan_to_num(np.asarray(raw, dtype=np.float32), nan=low, posinf=high, neginf=low)
-    scaled -= np.float32(low)
-    scaled *= np.float32(255.0 / (high - low))
-    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+    image = np.empty(raw.shape, np.uint8)
+    rows = max(1, _VALUES_AT_ONCE // max(1, raw[:1].size))
+    for top in range(0, raw.shape[0], rows):  # as floats a large image would take a gigabyte
+        part = np.asarray(raw[top : top + rows], dtype=np.float32)
+        scaled = np.nan_to_num(part, nan=low, posinf=high, neginf=low)
+        scaled -= np.float32(low)
+        scaled *= np.float32(255.0 / (high - low))
+        image[top : top + rows] = np.rint(np.clip(scaled, 0, 255))
+    return image
 
 
 def _equalise(image: NDArray[np.uint8], recipe: ImageRecipe) -> NDArray[np.uint8]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from dataclasses import dataclass, replace
+from typing import Any
 
+import re2
+
+from msip_core.data.names import read_names
+from msip_core.data.wells import place_wells, wells_taken
 from msip_core.errors import ConfigError
 
 # A level is used as it is when it makes at least this many groups: enough for three parts.
@@ -26,50 +30,29 @@ class Grouping:
 
 
 def _word(*words: str) -> re.Pattern[str]:
-    """`donor3`, `donor-3`, `Donor_A`, as a token of its own."""
+    """`donor3`, `donor-3`, `Donor_A`, `donorA`, as a token of its own; never `donors`."""
     joined = "|".join(words)
-    return re.compile(rf"(?<![a-z0-9])(?:{joined})[-_ ]?([a-z]?\d+|[a-z])(?![a-z0-9])", re.I)
+    return re.compile(
+        rf"(?<![A-Za-z0-9])(?:(?i:{joined})(?:[-_ ]?([A-Za-z]?\d+)|[-_ ]([A-Za-z]))"
+        rf"|(?:[A-Z]?(?:{'|'.join(w[1:] for w in words)})|{joined})([A-Z]))(?![A-Za-z0-9])"
+    )
 
 
 _DONOR = _word("donor", "patient", "subject", "mouse", "animal", "line")
 _SERIES = _word("subset", "batch", "experiment", "exp", "series")
-_PLATE = _word("plate")
-# A01 ... P24, alone or before a field (A01f00); A1 too, but a two-digit one is preferred.
-_WELL = re.compile(r"(?<![a-z0-9])(?:well[-_ ]?)?([A-P])(0[1-9]|1\d|2[0-4])(?![0-9])", re.I)
-_SHORT_WELL = re.compile(r"(?<![a-z0-9])(?:well[-_ ]?)?([A-P])([1-9])(?![a-z0-9])", re.I)
-# Copies of one original: z planes, time points, and the augmented copies that Roboflow writes.
-_PLANE = re.compile(r"(?<![a-z0-9])[zt]\d+(?![a-z0-9])", re.I)
-_ROBOFLOW = re.compile(r"[._](?:jpe?g|png|bmp|tiff?)\.rf\.[0-9a-f]{8,}$", re.I)
 
 
 def _found(pattern: re.Pattern[str], label: str) -> Callable[[str], str | None]:
     def find(text: str) -> str | None:
         match = pattern.search(text)
-        return f"{label} {match.group(1).upper()}" if match else None
+        return f"{label} {next(filter(None, match.groups())).upper()}" if match else None
 
     return find
 
 
-def _well(text: str) -> str | None:
-    match = _WELL.search(text) or _SHORT_WELL.search(text)
-    return f"well {match.group(1).upper()}{int(match.group(2)):02d}" if match else None
-
-
 def original(source: str) -> str:
     """The name that all copies of one field share: z planes, time points, augmented copies."""
-    path = PurePosixPath(source)
-    stem = _ROBOFLOW.sub("", path.stem)
-    return _PLANE.sub("", stem).strip("_- .").replace("__", "_") or path.stem
-
-
-# Coarse to fine. A group of a finer level carries its coarser names along, so that well A01 of
-# two plates is two groups.
-_LEVELS: tuple[tuple[str, Callable[[str], str | None]], ...] = (
-    ("donor", _found(_DONOR, "donor")),
-    ("series", _found(_SERIES, "subset")),
-    ("plate", _found(_PLATE, "plate")),
-    ("well", _well),
-)
+    return read_names([source])[0].field
 
 
 def find_groups(sources: Sequence[str], pattern: str | None = None) -> Grouping:
@@ -93,12 +76,7 @@ def find_groups(sources: Sequence[str], pattern: str | None = None) -> Grouping:
 
 
 def _by_pattern(sources: Sequence[str], pattern: str) -> Grouping:
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise ConfigError(
-            f"The group pattern '{pattern}' is not a regular expression ({error})."
-        ) from error
+    compiled = _compile(pattern)
     if compiled.groups < 1:
         raise ConfigError(
             f"The group pattern '{pattern}' needs one pair of brackets around the part that names "
@@ -115,24 +93,59 @@ def _by_pattern(sources: Sequence[str], pattern: str) -> Grouping:
     return Grouping(groups, sentence, notes)
 
 
+def _compile(pattern: str) -> Any:
+    """The pattern for RE2, whose time grows with the length of a name and not exponentially."""
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(pattern, options=options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else ""
+        text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+        try:
+            re.compile(pattern)
+        except (re.error, RecursionError, OverflowError):
+            what = f"is not a regular expression ({text})"
+        else:
+            what = (
+                f"uses what group patterns do not have ({text}): write it without looking ahead or "
+                "behind ('(?=', '(?!', '(?<') and without '\\1'"
+            )
+        raise ConfigError(f"The group pattern '{pattern[:100]}' {what}.") from error
+
+
 def _by_names(sources: Sequence[str]) -> Grouping:
-    originals = tuple(original(source) for source in sources)
-    texts = [str(PurePosixPath(s).with_name(o)) for s, o in zip(sources, originals)]
+    """Coarse to fine: donor, subset, plate, well. A group of a finer level carries its coarser
+    names along, so that well A01 of two plates is two groups."""
+    names = read_names(sources)
+    originals = tuple(name.field for name in names)
+    wells = place_wells(names, sure=True)
+    levels = (
+        ("donor", [_found(_DONOR, "donor")(source) for source in sources]),
+        ("series", [_found(_SERIES, "subset")(source) for source in sources]),
+        ("plate", [f"plate {name.plate}" if name.plate else None for name in names]),
+        ("well", [well.label if well else None for well in wells]),
+    )
     keys: list[list[str]] = [[] for _ in sources]
     candidates: list[tuple[str, tuple[str, ...]]] = []
-    for level, find in _LEVELS:
-        found = [find(text) for text in texts]
+    for level, found in levels:
         if sum(name is not None for name in found) < COVERAGE * len(sources) or not sources:
             continue
         for key, name in zip(keys, found):
             key.append(name or "")
+        if level == "well":  # it says its plate itself
+            keys = [[part for part in key if not part.startswith("plate ") or part == key[-1]]
+                    for key in keys]  # fmt: skip
         groups = tuple(
             " ".join(filter(None, key)) if name else other
             for key, name, other in zip(keys, found, originals)
         )
         if len(set(groups)) > 1:
             candidates.append((level, groups))
-    return _choose(candidates, originals)
+    grouping = _choose(candidates, originals)
+    said = wells_taken(names)
+    used = grouping.sentence.startswith("Images of one well")
+    return replace(grouping, notes=(*grouping.notes, said)) if said and used else grouping
 
 
 def _choose(candidates: list[tuple[str, tuple[str, ...]]], originals: tuple[str, ...]) -> Grouping:

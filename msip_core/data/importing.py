@@ -13,10 +13,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import psutil
 
+from msip_core import confined
 from msip_core.config import ImageRecipe, ImportConfig
 from msip_core.data.archive import FileTree, open_tree
 from msip_core.data.dataset import Dataset, open_dataset
@@ -24,6 +27,8 @@ from msip_core.data.intake import UNLABELLED, Intake, TakenImage
 from msip_core.data.labels import LabelReader, count_classes, find_labels
 from msip_core.data.manifest import ImportReport, Problem
 from msip_core.data.outlines import MaskIndex, is_image
+from msip_core.data.passed_over import passed_over
+from msip_core.data.previews import without_previews
 from msip_core.data.scaling import measure_recipe
 from msip_core.data.splitting import SplitItem, SplitPlan, plan_split
 from msip_core.data.writing import write_dataset
@@ -33,7 +38,19 @@ from msip_core.workspace import Workspace
 
 Progress = Callable[[float, str], None]
 # Read by vendor readers that are not part of this version; named in the report, not passed over.
-_VENDOR = (".czi", ".lif", ".nd2", ".oib", ".oif", ".lsm", ".vsi", ".svs", ".ndpi", ".webp", ".gif")
+VENDOR_SUFFIXES = (
+    ".czi",
+    ".lif",
+    ".nd2",
+    ".oib",
+    ".oif",
+    ".lsm",
+    ".vsi",
+    ".svs",
+    ".ndpi",
+    ".webp",
+    ".gif",
+)
 
 
 class SourceInfo(Record):
@@ -67,17 +84,22 @@ class _Source:
 
 
 def _look(tree: FileTree) -> _Source:
-    masks = MaskIndex(tree, [name for name in tree.names if is_image(name)])
-    reader, notes = find_labels(tree, masks.images)
-    source = _Source(tree, masks, reader, notes, list(tree.refused))
+    images, previews = without_previews(tree, [name for name in tree.names if is_image(name)])
+    masks = MaskIndex(tree, images)
+    reader, notes, used = find_labels(tree, masks)
+    source = _Source(tree, masks, reader, [*tree.notes, *notes], [*tree.refused, *previews])
+    source.problems += masks.problems
     source.problems += [
         Problem(file=name, what="this kind of file is not read: export it as TIFF")
         for name in tree.names
-        if name.lower().endswith(_VENDOR)
+        if name.lower().endswith(VENDOR_SUFFIXES)
     ]
     if reader:
         source.notes += reader.notes
         source.problems += reader.orphans
+    problems, note = passed_over(tree.names, used | masks.used)
+    source.problems += problems
+    source.notes += [note] if note else []
     if not source.images:
         raise DatasetError(
             f"{tree.label} holds no PNG, JPEG, BMP or TIFF image ({len(tree.names)} other files): "
@@ -93,19 +115,48 @@ def inspect_source(path: Path) -> SourceInfo:
         NotFoundError, DatasetError: no such path, not a readable zip, or no image in it.
     """
     with open_tree(Path(path)) as tree:
-        source = _look(tree)
-        classes, problems = count_classes(source.reader) if source.reader else ({}, [])
-        if source.reader and source.reader.labelled:
-            alone = (name for name in source.images if name not in source.reader.labelled)
-            problems += [Problem(file=name, what=UNLABELLED) for name in alone]
-        return SourceInfo(
-            format=source.format,
-            images=len(source.images),
-            labelled=len(source.reader.labelled) if source.reader else 0,
-            classes=classes,
-            problems=tuple(source.problems + problems),
-            notes=tuple(source.notes),
-        )
+        _load_readers()
+        text = confined.run(lambda _: _inspect(tree).model_dump_json())
+    return SourceInfo.model_validate_json(text)
+
+
+def _inspect(tree: FileTree) -> SourceInfo:
+    source = _look(tree)
+    classes, problems = count_classes(source.reader) if source.reader else ({}, [])
+    if source.reader and source.reader.labelled:
+        alone = (name for name in source.images if name not in source.reader.labelled)
+        problems += [Problem(file=name, what=UNLABELLED) for name in alone]
+    return SourceInfo(
+        format=source.format,
+        images=len(source.images),
+        labelled=len(source.reader.labelled) if source.reader else 0,
+        classes=classes,
+        problems=tuple(source.problems + problems),
+        notes=tuple(source.notes),
+    )
+
+
+def _load_readers() -> None:
+    """Import here what readers import when they need it, so that no fork does so once more."""
+    for name in ("coco", "pascal_voc", "yolo"):
+        import_module(f"supervision.dataset.formats.{name}")
+
+
+def _bring_in(folder: Path, tree: FileTree, config: ImportConfig, tell: Progress) -> str:
+    """All that opens files of the source; the dataset is whole in `folder` afterwards."""
+    for begun in folder.iterdir():  # by a worker that a file ended
+        shutil.rmtree(begun)
+    tell(0.0, "Looking through the files")
+    source = _look(tree)
+    _check_class_map(source, config)
+    confined.on_the_whole()
+    _check_room(tree, source.images, folder)
+    recipe, notes = measure_recipe(tree, source.images, config.recipe, _part(tell, 0.0, 0.15))
+    source.notes += notes
+    intake = Intake(folder, tree, source.masks, source.reader, config, recipe)
+    intake.take_all(source.images, _part(tell, 0.15, 0.95))
+    _finish(folder, source, intake, config, recipe)
+    return ""
 
 
 def import_dataset(
@@ -129,15 +180,8 @@ def import_dataset(
             f"There already is a dataset '{config.name}': choose another name, or delete that one."
         )
     with open_tree(config.source) as tree, _building(workspace, config.name) as folder:
-        tell(0.0, "Looking through the files")
-        source = _look(tree)
-        _check_class_map(source, config)
-        _check_room(tree, source.images, workspace)
-        recipe, notes = measure_recipe(tree, source.images, config.recipe, _part(tell, 0.0, 0.15))
-        source.notes += notes
-        intake = Intake(folder, tree, source.masks, source.reader, config, recipe)
-        intake.take_all(source.images, _part(tell, 0.15, 0.95))
-        _finish(folder, source, intake, config, recipe)
+        _load_readers()
+        confined.run(partial(_bring_in, folder, tree, config), tell)
         tell(0.98, "Moving into place")
         if target.exists():
             raise DatasetError(f"A dataset '{config.name}' was made meanwhile: choose another.")
@@ -202,12 +246,12 @@ def _check_class_map(source: _Source, config: ImportConfig) -> None:
         )
 
 
-def _check_room(tree: FileTree, images: list[str], workspace: Workspace) -> None:
+def _check_room(tree: FileTree, images: list[str], folder: Path) -> None:
     needed = sum(tree.size(name) for name in images)
-    free = shutil.disk_usage(workspace.root).free
+    free = shutil.disk_usage(folder).free
     if needed > free:
         raise DiskFullError(
-            f"The images need {needed / 1024**3:.1f} GiB, but {workspace.root} has only "
+            f"The images need {needed / 1024**3:.1f} GiB, but {folder.parent.parent} has only "
             f"{free / 1024**3:.1f} GiB free: delete old runs or choose another workspace."
         )
 

@@ -12,9 +12,11 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
+from msip_core import confined
 from msip_core.config import ImageRecipe, ImportConfig
-from msip_core.data.archive import FileTree
+from msip_core.data.archive import FileTree, printable
 from msip_core.data.enhance import apply_recipe, needs_scaling
+from msip_core.data.fitting import fit_labels, orientation_of
 from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader
 from msip_core.data.manifest import ImportReport, Problem, Spread
 from msip_core.data.micrographs import RawImage, decode
@@ -68,6 +70,7 @@ class Intake:
         self._dropped: Counter[str] = Counter()
         self._plane_notes: Counter[str] = Counter()
         self._background = 0
+        self._emptied = 0  # background, because all their boxes were dropped as asked
         self._outlined = 0
         # Ids in label files are given by first appearance and put in order at the end.
         self._order = list(dict.fromkeys(self._map(name) for name in self._listed()))
@@ -79,11 +82,12 @@ class Intake:
         return self.reader.classes if self.reader else []
 
     def _map(self, name: str) -> str | None:
-        return self.config.class_map.get(name, name) or None  # an empty name drops too
+        # Names go into lists, tables and figures: a line break in one would break these.
+        return self.config.class_map.get(name, printable(name)) or None  # an empty name drops too
 
     def take_all(self, images: list[str], progress: Callable[[float, str], None]) -> None:
         """Bring in every image; bad ones are named and the others go on."""
-        for number, name in enumerate(images):
+        for number, name in enumerate(confined.one_by_one(images)):
             progress(number / len(images), f"Image {number + 1} of {len(images)}")
             try:
                 self._take(name)
@@ -95,39 +99,54 @@ class Intake:
         if self.reader and self.reader.labelled and name not in self.reader.labelled:
             raise DatasetError(UNLABELLED)
         data = self.tree.read(name)
-        raw = decode(data, name)
+        raw = decode(data, name, self.recipe.channel)
         digest = hashlib.sha256(repr(raw.pixels.shape).encode() + raw.pixels.tobytes()).digest()
         if digest in self._pixels_seen:
             raise DatasetError(f"the same image as {self._pixels_seen[digest]}, which was kept")
         height, width = raw.pixels.shape[:2]
         labels = ImageLabels()
         if self.reader and name in self.reader.labelled:
-            labels = self.reader.read(name, width, height)
+            labels = fit_labels(self.reader.read(name), width, height, orientation_of(data))
             if labels.problems and not labels.objects:
                 raise DatasetError(
                     f"none of its labels could be read ({labels.problems[0]}); as background it "
                     "would teach the wrong thing"
                 )
-        self._pixels_seen[digest] = name
         objects, warning = self.masks.outlines(name, labels.objects, (height, width))
-        self.repaired += [Problem(file=name, what=what) for what in labels.problems]
-        if warning:
-            self.repaired.append(Problem(file=name, what=warning))
-        kept = self._check(name, objects, width, height)
+        confined.at_hand(name)  # the last file read was its label or mask
+        kept, mended = self._check(objects, width, height)
+        dropped = Counter(obj.name for obj in objects if self._map(obj.name) is None)
+        if not kept and objects and (mended or labels.problems):
+            raise DatasetError(
+                f"none of its boxes could be used ({[*mended, *labels.problems][0]}); as "
+                "background it would teach the wrong thing"
+            )
+        self._pixels_seen[digest] = name
+        self._dropped += dropped
+        self._emptied += bool(dropped) and not kept
+        doubts = [raw.doubt] if raw.doubt else []
+        mended = [
+            *doubts,
+            *labels.problems,
+            *labels.notes,
+            *([warning] if warning else []),
+            *mended,
+        ]
+        self.repaired += [Problem(file=name, what=what) for what in mended]
         self._store(name, data, raw, kept)
 
     # --- labels -------------------------------------------------------------
 
     def _check(
-        self, name: str, objects: list[LabelledObject], width: int, height: int
-    ) -> list[tuple[str, LabelledObject]]:
+        self, objects: list[LabelledObject], width: int, height: int
+    ) -> tuple[list[tuple[str, LabelledObject]], list[str]]:
         """Map classes, clip boxes, leave out what is no box; every change is named."""
         kept: list[tuple[str, LabelledObject]] = []
+        mended: list[str] = []
         seen: set[tuple[str, tuple[float, ...]]] = set()
         for obj in objects:
             mapped = self._map(obj.name)
             if mapped is None:
-                self._dropped[obj.name] += 1
                 continue
             x1, y1, x2, y2 = obj.xyxy
             box = (max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2))
@@ -136,18 +155,15 @@ class Intake:
             if box[2] - box[0] < _MIN_SIDE or box[3] - box[1] < _MIN_SIDE:
                 outside = x2 - x1 >= _MIN_SIDE and y2 - y1 >= _MIN_SIDE
                 reason = "lies outside the image" if outside else "is smaller than a pixel"
-                self._mend(name, f"{where} {reason}: left out")
+                mended.append(f"{where} {reason}: left out")
             elif key in seen:
-                self._mend(name, f"{where} occurs twice: left out once")
+                mended.append(f"{where} occurs twice: left out once")
             else:
                 if max(abs(a - b) for a, b in zip(box, obj.xyxy)) > _ROUNDING:
-                    self._mend(name, f"{where} reaches outside the image: clipped")
+                    mended.append(f"{where} reaches outside the image: clipped")
                 seen.add(key)
                 kept.append((mapped, LabelledObject(obj.name, box, obj.outline, obj.crypts)))
-        return kept
-
-    def _mend(self, name: str, what: str) -> None:
-        self.repaired.append(Problem(file=name, what=what))
+        return kept, mended
 
     def _settle_classes(self) -> None:
         """Fix the class list: the source's order, names without any box left out."""
@@ -236,6 +252,11 @@ class Intake:
     def notes(self) -> list[str]:
         """What concerns more than one image."""
         notes = [f"Boxes of class '{c}' dropped, as asked: {n}." for c, n in self._dropped.items()]
+        if self._emptied:
+            notes.append(
+                f"Images whose boxes are all of dropped classes: {self._emptied}. They were kept "
+                "as background, as asked: a model learns that nothing is there."
+            )
         notes += [
             f"Files with several planes: {n} ({what})." for what, n in self._plane_notes.items()
         ]

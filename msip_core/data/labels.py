@@ -1,4 +1,4 @@
-"""Boxes in any of the formats people have, read image by image: YOLO, COCO, Pascal VOC, CSV.
+"""Boxes in any of the formats people have, read image by image.
 
 `find_labels` looks at a tree of files and returns the reader that labels most of its images.
 Parsing of YOLO, COCO and VOC objects is supervision's, called one object at a time, so that one
@@ -8,18 +8,25 @@ bad line costs one box and not the file.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from msip_core import confined
+from msip_core.bounded import MAX_CHARACTERS
 from msip_core.data.archive import FileTree
+from msip_core.data.encodings import decode_text
 from msip_core.data.manifest import Problem, SplitName
+from msip_core.data.references import ImageIndex
 from msip_core.errors import DatasetError
+
+if TYPE_CHECKING:
+    from msip_core.data.outlines import MaskIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +41,23 @@ class LabelledObject:
 
 @dataclass(slots=True)
 class ImageLabels:
-    """Objects of one image, and what could not be read of them (one sentence each)."""
+    """Objects of one image in the units of their label file; `fitting` brings them onto the image.
+
+    Attributes:
+        problems: what could not be read, one sentence for each object that is lost.
+        notes: what was read in a way that a person should know of; nothing is lost by it.
+        picture: width and height in pixels of the picture that the corners are for, as the label
+            file states them; None if it does not.
+        unit: of the corners; "yolo_pixels" are pixels where YOLO's fractions belong.
+        one_based: pixels are counted from 1, both corners inside (Pascal VOC).
+    """
 
     objects: list[LabelledObject] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    picture: tuple[float, float] | None = None
+    unit: Literal["pixels", "fractions", "yolo_pixels"] = "pixels"
+    one_based: bool = False
 
 
 class LabelReader(Protocol):
@@ -48,6 +68,7 @@ class LabelReader(Protocol):
         classes: names in the order of the source, if it lists them.
         orphans: labels without an image, and label files that cannot be read.
         notes: what the reader had to assume.
+        used: label files and lists that were read; others of their kind were passed over.
         splits: the part that each image lies in, where the label files say so.
         drawn: the labels say that the images were drawn by computer.
     """
@@ -56,6 +77,7 @@ class LabelReader(Protocol):
     classes: list[str]
     orphans: list[Problem]
     notes: list[str]
+    used: set[str]
     splits: dict[str, SplitName]
     drawn: bool
 
@@ -63,90 +85,81 @@ class LabelReader(Protocol):
     def labelled(self) -> set[str]:
         """Images that have a label, an empty one included."""
 
-    def read(self, image: str, width: float, height: float) -> ImageLabels:
-        """Labels of one image of the given size in pixels."""
-
-
-class ImageIndex:
-    """Finds the image that a label file means by a path, a bare name, or a stem."""
-
-    def __init__(self, images: Iterable[str]) -> None:
-        self.images = sorted(images)
-        self._names: dict[str, list[str]] = defaultdict(list)
-        for image in self.images:
-            path = PurePosixPath(image)
-            for key in {path.name.lower(), path.stem.lower()}:
-                self._names[key].append(image)
-        self._all = set(self.images)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def find(self, reference: str, label: str = "") -> str | None:
-        """The image meant by `reference` in the file `label`.
-
-        Tries the path as written, beside the label file, the longest common ending, then the
-        image nearest to the label file. None if there is none, or if two are equally good.
-        """
-        path = PurePosixPath(reference.replace("\\", "/").strip())
-        beside = str(PurePosixPath(label).parent / path)
-        for exact in (str(path), beside):
-            if exact in self._all:
-                return exact
-        stem = PurePosixPath(path.name).stem if path.suffix else path.name
-        candidates = self._names.get(path.name.lower()) or self._names.get(stem.lower()) or []
-        if len(candidates) <= 1:
-            return candidates[0] if candidates else None
-        scored = sorted(
-            ((_common_end(c, path), _common_start(c, label), c) for c in candidates), reverse=True
-        )
-        return scored[0][2] if scored[0][:2] > scored[1][:2] else None
-
-
-def _common_end(image: str, path: PurePosixPath) -> int:
-    parts = list(zip(reversed(PurePosixPath(image).parts[:-1]), reversed(path.parts[:-1])))
-    return next((i for i, (a, b) in enumerate(parts) if a != b), len(parts))
-
-
-def _common_start(image: str, label: str) -> int:
-    """How many folder names an image shares with its label file, wherever they stand."""
-    return len(set(PurePosixPath(image).parts[:-1]) & set(PurePosixPath(label).parts[:-1]))
+    def read(self, image: str) -> ImageLabels:
+        """Labels of one image, in the units that the label file states."""
 
 
 Finder = Callable[[FileTree, ImageIndex], LabelReader | None]
 
 
-def find_labels(tree: FileTree, images: Sequence[str]) -> tuple[LabelReader | None, list[str]]:
-    """The reader that labels most images, and a note if other formats lie there too.
+class FoundLabels(NamedTuple):
+    """The labels of a tree.
 
-    A format is added by writing a finder and listing it here.
+    Attributes:
+        reader: the one that labels most images; None if there are no labels.
+        notes: that other formats lie there too.
+        used: all label files that a reader knew, whether it was the one that was taken or not.
+    """
+
+    reader: LabelReader | None
+    notes: list[str]
+    used: set[str]
+
+
+def find_labels(tree: FileTree, masks: MaskIndex) -> FoundLabels:
+    """The reader that labels most images, with most boxes.
+
+    A format is added by writing a finder and listing it here, or a parser in `labels_records`.
+    Masks count where nothing else has boxes.
     """
     from msip_core.data.labels_coco import find_coco
     from msip_core.data.labels_csv import find_csv
+    from msip_core.data.labels_masks import MaskReader
+    from msip_core.data.labels_records import find_records
     from msip_core.data.labels_voc import find_voc
     from msip_core.data.labels_yolo import find_yolo
 
-    index = ImageIndex(images)
+    index = ImageIndex(masks.images)
     finders: tuple[Finder, ...] = (find_yolo, find_coco, find_voc, find_csv)
     readers = [reader for finder in finders if (reader := finder(tree, index)) is not None]
+    readers += find_records(tree, index)
+    used = {name for reader in readers for name in reader.used}
+    used |= {problem.file for reader in readers for problem in reader.orphans}
     readers = [reader for reader in readers if reader.labelled or reader.orphans]
-    if not readers:
-        return None, []
-    best = max(readers, key=lambda reader: len(reader.labelled))
+    best = max(readers, key=_images_with_boxes) if len(readers) > 1 else next(iter(readers), None)
+    with_boxes = _images_with_boxes(best)[0] if best and masks.masks else 0
+    if len(masks.masks) > 2 * with_boxes:
+        lost = [problem for reader in readers for problem in reader.orphans]
+        best = MaskReader(tree, masks.masks, masks.ambiguous, orphans=lost)
+    if best is None:
+        return FoundLabels(None, [], used)
     others = [f"{r.format} ({len(r.labelled)} images)" for r in readers if r is not best]
     notes = [f"Labels were read as {best.format}; also found: {', '.join(others)}."]
-    return best, notes if others else []
+    return FoundLabels(best, notes if others else [], used)
 
 
-def read_text(tree: FileTree, name: str) -> str:
-    """A text file in UTF-8 (with or without mark), UTF-16 with mark, or Latin-1."""
-    data = tree.read(name)
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", errors="replace")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
+def _images_with_boxes(reader: LabelReader) -> tuple[int, int]:
+    """How many images a reader finds a box for, then how many it lists at all."""
+    found = 0
+    for image in reader.labelled:
+        try:
+            found += bool(reader.read(image).objects)
+        except DatasetError:
+            continue  # named when the image comes in
+    return found, len(reader.labelled)
+
+
+def read_text(tree: FileTree, name: str, most: int = MAX_CHARACTERS) -> str:
+    """A text file in UTF-8, UTF-16, or what else it is most likely in (see `encodings`).
+
+    Raises:
+        DatasetError: it cannot be read, or is larger than `most` bytes.
+    """
+    if tree.size(name) > most:
+        raise DatasetError(
+            f"{name} is larger than {most // 1024**2} MB: give labels in smaller files"
+        )
+    return decode_text(tree.read(name))
 
 
 def no_number(texts: Iterable[str]) -> str | None:
@@ -180,7 +193,8 @@ def count_classes(reader: LabelReader) -> tuple[dict[str, int], list[Problem]]:
     problems: list[Problem] = []
     for image in sorted(reader.labelled):
         try:
-            labels = reader.read(image, 1.0, 1.0)
+            confined.at_hand(image)
+            labels = reader.read(image)
         except DatasetError as error:
             problems.append(Problem(file=image, what=error.message))
             continue

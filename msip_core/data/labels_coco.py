@@ -1,40 +1,50 @@
-"""COCO json: one or several files (one a part), boxes and polygons."""
+"""COCO json: one or several files (one a part), boxes, polygons and run-length masks."""
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from msip_core.bounded import load_json
 from msip_core.data.archive import FileTree
+from msip_core.data.coco_objects import crowd_regions, read_object
 from msip_core.data.labels import (
     ImageIndex,
     ImageLabels,
-    LabelledObject,
     read_text,
     split_of_path,
 )
 from msip_core.data.manifest import Problem, SplitName
-from msip_core.data.outlines import in_mask_folder
-from msip_core.errors import DatasetError
+from msip_core.data.outlines import is_outline_file
+from msip_core.errors import DatasetError, InputError
 
 # The whole file is held in memory, at about ten times its size.
-MAX_BYTES = 256 * 1024**2
+MAX_BYTES = 64 * 1024**2
+# What NumPy, OpenCV and our own checks raise on values of any kind.
+_ODD = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
 
 
 @dataclass
 class CocoReader:
-    """See `labels.LabelReader`. An image that is listed without annotations is background."""
+    """See `labels.LabelReader`. An image that is listed without annotations is background.
 
-    annotations: dict[str, list[tuple[str, dict[str, Any]]]]
+    Attributes:
+        annotations: image -> (class name or None if its number has none, annotation).
+        pictures: image -> width and height that the file states.
+        unsure: image -> why its annotations cannot be known.
+    """
+
+    annotations: dict[str, list[tuple[str | None, dict[str, Any]]]]
     classes: list[str]
+    pictures: dict[str, tuple[float, float]] = field(default_factory=dict)
+    unsure: dict[str, str] = field(default_factory=dict)
     format: str = "COCO"
     orphans: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
     splits: dict[str, SplitName] = field(default_factory=dict)
     drawn: bool = False
 
@@ -42,14 +52,34 @@ class CocoReader:
     def labelled(self) -> set[str]:
         return set(self.annotations)
 
-    def read(self, image: str, width: float, height: float) -> ImageLabels:
-        labels = ImageLabels()
+    def read(self, image: str) -> ImageLabels:
+        if image in self.unsure:
+            raise DatasetError(self.unsure[image])
+        labels = ImageLabels(picture=self.pictures.get(image))
+        found = []
         for name, annotation in self.annotations[image]:
+            number = annotation.get("id", "?")
             try:
-                labels.objects.append(_object(name, annotation))
-            except (ValueError, KeyError, TypeError, IndexError) as error:
-                number = annotation.get("id", "?")
+                if name is None:
+                    category = annotation.get("category_id")
+                    raise ValueError(f"class number {category!r} has no name")
+                found.append(read_object(name, annotation))
+                size = found[-1].size
+                labels.picture = labels.picture or size
+                if size and labels.picture != size:
+                    raise ValueError(f"its mask is for {size[0]:g} × {size[1]:g} pixels")
+            except _ODD as error:
                 labels.problems.append(f"annotation {number} left out: {_reason(error)}")
+        crowds = crowd_regions(found)
+        for place, item in enumerate(found):
+            if place in crowds:
+                what = f"annotation {item.number} left out: it marks a crowd, not one object"
+                labels.problems.append(what)
+            else:
+                labels.objects.append(item.object)
+        kept = sum(item.flagged for item in found) - len(crowds)
+        if kept:
+            labels.notes.append(f"marked as crowds, but single objects, and kept as boxes: {kept}")
         return labels
 
 
@@ -57,46 +87,15 @@ def _reason(error: Exception) -> str:
     return f"no {error}" if isinstance(error, KeyError) else str(error)
 
 
-def _object(name: str, annotation: dict[str, Any]) -> LabelledObject:
-    from supervision.dataset.formats.coco import coco_annotations_to_detections
-
-    if annotation.get("iscrowd"):
-        raise ValueError("it marks a crowd, not one object")
-    outline = _outline(annotation.get("segmentation"))
-    if not annotation.get("bbox") and outline is not None:
-        low, high = outline.min(axis=0), outline.max(axis=0)
-        return LabelledObject(name, (*low.tolist(), *high.tolist()), outline)
-    found = coco_annotations_to_detections([annotation], (1, 1), False, use_iscrowd=False)
-    if not np.isfinite(found.xyxy).all():
-        raise ValueError("its box is not four finite numbers")
-    x1, y1, x2, y2 = (float(value) for value in found.xyxy[0])
-    return LabelledObject(name, (x1, y1, x2, y2), outline)
-
-
-def _outline(segmentation: Any) -> NDArray[np.float64] | None:
-    """The largest polygon of an annotation; run-length masks give none."""
-    if not isinstance(segmentation, list) or not segmentation:
-        return None
-    parts = segmentation if isinstance(segmentation[0], list) else [segmentation]
-    polygons = [np.array(p[: len(p) // 2 * 2], dtype=np.float64).reshape(-1, 2) for p in parts]
-    polygons = [p for p in polygons if len(p) >= 3]
-    return max(polygons, key=_area) if polygons else None
-
-
-def _area(polygon: NDArray[np.float64]) -> float:
-    x, y = polygon.T
-    return float(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2)
-
-
 def find_coco(tree: FileTree, index: ImageIndex) -> CocoReader | None:
     """All COCO files of a tree together, or None."""
     reader = CocoReader(defaultdict(list), [])
-    found = False
     for name in tree.names:
-        if name.lower().endswith(".json") and not in_mask_folder(name):
-            found = _add(reader, tree, name, index) or found
+        is_candidate = name.lower().endswith(".json") and not is_outline_file(tree, name)
+        if is_candidate and _add(reader, tree, name, index):
+            reader.used.add(name)
     reader.annotations = dict(reader.annotations)
-    return reader if found else None
+    return reader if reader.used else None
 
 
 def _add(reader: CocoReader, tree: FileTree, name: str, index: ImageIndex) -> bool:
@@ -105,59 +104,158 @@ def _add(reader: CocoReader, tree: FileTree, name: str, index: ImageIndex) -> bo
         reader.orphans.append(Problem(file=name, what=what))
         return False
     try:
-        value = json.loads(read_text(tree, name))
-    except (json.JSONDecodeError, DatasetError, RecursionError) as error:
+        value = load_json(read_text(tree, name))
+    except InputError as error:
         reader.orphans.append(Problem(file=name, what=f"is not readable JSON ({error})"))
         return False
     if not _is_coco(value):
         return False
-    categories = {c["id"]: str(c["name"]) for c in value["categories"] if "id" in c and "name" in c}
-    for category in sorted(categories):
-        if categories[category] not in reader.classes:
-            reader.classes.append(categories[category])
-    images: dict[Any, str] = {}
+    categories = _categories(reader, name, value)
+    images = _images(reader, name, value, index)
+    annotations = _entries(reader, name, value, "annotations")
+    _distribute(reader, name, annotations, images, categories)
+    return True
+
+
+def _categories(reader: CocoReader, name: str, value: dict[str, Any]) -> dict[str, str] | None:
+    """Id -> class name; None if the file names no class at all."""
+    listed = [
+        (key, str(c["name"]).strip(), c["id"])
+        for c in _entries(reader, name, value, "categories")
+        if (key := _key(c.get("id"))) is not None and str(c.get("name", "")).strip()
+    ]
+    if not listed:
+        return None
+    categories = {key: label for key, label, _ in listed}
+    for key in {key for key, label, _ in listed if categories[key] != label}:
+        what = f"gives class number {key} to several names: boxes of it are left out"
+        reader.orphans.append(Problem(file=name, what=what))
+        del categories[key]
+    names = [
+        label
+        for key, label, _ in sorted(listed, key=lambda entry: _order_of_ids(entry[2]))
+        if key in categories
+    ]
+    reader.classes += [n for n in dict.fromkeys(names) if n not in set(reader.classes)]
+    # Some programs write the name where the number belongs.
+    by_name = {label: label for label in names if label not in categories}
+    return categories | by_name
+
+
+def _images(
+    reader: CocoReader, name: str, value: dict[str, Any], index: ImageIndex
+) -> dict[str, str | None]:
+    """Id (and file name, for files that use it as id) -> image, None if it is not there."""
+    entries = []
+    for entry in _entries(reader, name, value, "images"):
+        reference, key = str(entry.get("file_name", "")), _key(entry.get("id"))
+        if key is None:
+            what = f"lists '{reference}' without an id that is a number or a text: left out"
+            reader.orphans.append(Problem(file=name, what=what))
+        else:
+            entries.append((key, reference, entry))
+    found = index.match((reference for _, reference, _ in entries), name)
     split = split_of_path(name)
-    for entry in value["images"]:
-        reference = str(entry.get("file_name", ""))
-        image = index.find(reference, name)
+    images: dict[str, str | None] = {}
+    for key, reference, entry in entries:
+        image = found.get(reference)
         if image is None:
             what = f"lists '{reference}', which is not there"
             reader.orphans.append(Problem(file=name, what=what))
+            images.setdefault(key, None)
             continue
-        images[entry.get("id")] = image
+        if images.get(key, image) != image:
+            what = f"{name} gives the id {key} to several images: left out"
+            reader.unsure.update({image: what, str(images[key]): what})
+        images[key] = image
+        images.setdefault(reference, image)
         _ = reader.annotations[image]  # listed, even if empty
-        part = split_of_path(str(image).rpartition("/")[0]) or split
+        if picture := _picture(entry):
+            reader.pictures[image] = picture
+        part = split_of_path(image.rpartition("/")[0]) or split
         if part:
             reader.splits.setdefault(image, part)
-    _distribute(reader, name, value["annotations"], images, categories)
-    return True
+    return images
 
 
 def _distribute(
     reader: CocoReader,
     name: str,
     annotations: list[dict[str, Any]],
-    images: dict[Any, str],
-    categories: dict[Any, str],
+    images: dict[str, str | None],
+    categories: dict[str, str] | None,
 ) -> None:
-    lost = 0
+    lost: Counter[bool] = Counter()  # by whether the file lists the image
     for annotation in annotations:
-        image = images.get(annotation.get("image_id"))
+        number = _key(annotation.get("image_id"))
+        image = images.get(number) if number is not None else None
         if image is None:
-            lost += 1
+            lost[number in images] += 1
             continue
-        category = annotation.get("category_id")
-        reader.annotations[image].append(
-            (categories.get(category, f"class_{category}"), annotation)
-        )
-    if lost:
-        what = f"annotations of images that are not there: {lost}"
+        category = _key(annotation.get("category_id"))
+        if categories is None:
+            label = None if category is None else f"class_{category}"
+        else:
+            label = categories.get(category or "")
+        reader.annotations[image].append((label, annotation))
+    if lost.total():
+        what = f"annotations of images that are not there: {lost.total()}"
         reader.orphans.append(Problem(file=name, what=what))
+    if lost[False]:
+        empty = [i for i in images.values() if i is not None and not reader.annotations[i]]
+        what = (
+            f"{name} lists it without boxes, but also has {lost[False]} annotations whose image is "
+            "not in its list: left out, since they may be its own"
+        )
+        reader.unsure |= dict.fromkeys(empty, what)
+    if categories is None and annotations:
+        note = (
+            f"{name} names no classes: they are called class_1, class_2, ... by their numbers; "
+            "give them names in the class map."
+        )
+        reader.notes.append(note)
+
+
+def _picture(entry: dict[str, Any]) -> tuple[float, float] | None:
+    """Width and height that the file states; None if they are missing or 0."""
+    try:
+        size = float(entry.get("width", 0)), float(entry.get("height", 0))
+    except _ODD:
+        return None
+    return size if all(np.isfinite(size)) and min(size) > 0 else None
 
 
 def _is_coco(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(value.get(key), list)
-        and all(isinstance(entry, dict) for entry in value[key][:100])
-        for key in ("images", "annotations", "categories")
+        isinstance(value.get(key), list) for key in ("images", "annotations", "categories")
     )
+
+
+def _entries(
+    reader: CocoReader, name: str, value: dict[str, Any], key: str
+) -> list[dict[str, Any]]:
+    """The entries of a list that are objects; how many others there are is named."""
+    found = [entry for entry in value[key] if isinstance(entry, dict)]
+    if odd := len(value[key]) - len(found):
+        reader.orphans.append(
+            Problem(file=name, what=f"entries of '{key}' that are no objects: {odd}")
+        )
+    return found
+
+
+def _key(value: Any) -> str | None:
+    """An id in the form in which ids are compared (1, 1.0 and "1" are one); None if it is none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    return str(value).strip() or None
+
+
+def _order_of_ids(value: float | str) -> tuple[bool, float, str]:
+    """Numbers first, by size; then texts."""
+    text = str(value).strip()
+    try:
+        return (False, float(text), "")
+    except ValueError:
+        return (True, 0.0, text)

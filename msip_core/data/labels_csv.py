@@ -7,11 +7,12 @@ numbers says that the image is empty.
 
 from __future__ import annotations
 
-import csv
-import io
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from msip_core.bounded import UnreadableError, read_csv
 from msip_core.data.archive import FileTree
 from msip_core.data.labels import (
     ImageIndex,
@@ -22,7 +23,7 @@ from msip_core.data.labels import (
     split_of_path,
 )
 from msip_core.data.manifest import Problem, SplitName
-from msip_core.errors import DatasetError
+from msip_core.errors import InputError
 
 _COLUMNS = {
     "image": ("image", "filename", "file", "filepath", "path", "imagepath", "imagename", "img",
@@ -34,13 +35,49 @@ _COLUMNS = {
     "x2": ("x2", "xmax", "right", "bboxx2", "maxx", "xbottomright"),
     "y2": ("y2", "ymax", "bottom", "bboxy2", "maxy", "ybottomright"),
     "x": ("x", "bboxx"), "y": ("y", "bboxy"),
+    "cx": ("xcenter", "xcentre", "centerx", "centrex", "cx", "xc", "bboxxcenter"),
+    "cy": ("ycenter", "ycentre", "centery", "centrey", "cy", "yc", "bboxycenter"),
+    "picture_width": ("imagewidth", "imgwidth", "imagew", "imgw", "originalwidth"),
+    "picture_height": ("imageheight", "imgheight", "imageh", "imgh", "originalheight"),
     "width": ("width", "w", "bboxwidth", "bboxw", "boxwidth"),
     "height": ("height", "h", "bboxheight", "bboxh", "boxheight"),
 }  # fmt: skip
 _BARE = {"image": 0, "x1": 1, "y1": 2, "x2": 3, "y2": 4, "class": 5}
 NAMELESS = "object"
 
-Row = tuple[int, str, tuple[str, str, str, str]]
+_CORNERS, _SIZED, _CENTRED = ("x1", "y1", "x2", "y2"), ("x", "y", "width", "height"), (
+    "cx", "cy", "width", "height",
+)  # fmt: skip
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+_THOUSANDS = re.compile(r"[-+]?\d{1,3},\d{3}")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How one table is written: its delimiter, and the column of each meaning."""
+
+    delimiter: str
+    columns: dict[str, int]
+    places: tuple[str, str, str, str]
+    cells: int = 0  # of the header; 0 if there is none
+
+    def number(self, text: str) -> str:
+        """A cell with a decimal point. `40,5` is one where the comma cannot be anything else."""
+        if not _DECIMAL_COMMA.fullmatch(text):
+            return text
+        if self.delimiter == "," and _THOUSANDS.fullmatch(text):
+            return text  # 1,234 in quotation marks may be a thousand
+        return text.replace(",", ".")
+
+
+class Row(NamedTuple):
+    """One row, as text."""
+
+    line: int
+    name: str
+    texts: tuple[str, str, str, str]
+    picture: tuple[str, str]
+    layout: Layout
 
 
 @dataclass
@@ -52,107 +89,158 @@ class CsvReader:
     format: str = "CSV"
     orphans: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
     splits: dict[str, SplitName] = field(default_factory=dict)
     drawn: bool = False
-    sized: bool = False  # third and fourth number are width and height
 
     @property
     def labelled(self) -> set[str]:
         return set(self.rows)
 
-    def read(self, image: str, width: float, height: float) -> ImageLabels:
+    def read(self, image: str) -> ImageLabels:
         labels = ImageLabels()
-        for line, name, texts in self.rows[image]:
-            if not any(texts):
+        for row in self.rows[image]:
+            if not any(row.texts):
                 continue  # the image is labelled as empty
-            if reason := no_number(texts):
-                labels.problems.append(f"row {line} left out: {reason}")
+            if reason := no_number(row.texts):
+                labels.problems.append(f"row {row.line} left out: {reason}")
                 continue
-            x1, y1, x2, y2 = map(float, texts)
-            if self.sized:
-                x2, y2 = x1 + x2, y1 + y2
-            box = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
-            labels.objects.append(LabelledObject(name, box))
+            box = _corners(row)
+            labels.objects.append(LabelledObject(row.name, box))
+            labels.picture = labels.picture or _picture(row, box)
         return labels
+
+
+def _corners(row: Row) -> tuple[float, float, float, float]:
+    a, b, c, d = map(float, row.texts)
+    if row.layout.places is _SIZED:
+        c, d = a + c, b + d
+    elif row.layout.places is _CENTRED:
+        a, b, c, d = a - c / 2, b - d / 2, a + c / 2, b + d / 2
+    return (min(a, c), min(b, d), max(a, c), max(b, d))
+
+
+def _picture(row: Row, box: tuple[float, float, float, float]) -> tuple[float, float] | None:
+    """The size of the image that a row states; None if it does not, or if it is the box's."""
+    if no_number(row.picture):
+        return None
+    width, height = map(float, row.picture)
+    if abs(box[2] - box[0] - width) <= 1 and abs(box[3] - box[1] - height) <= 1:
+        return None
+    return (width, height) if width > 0 and height > 0 else None
 
 
 def find_csv(tree: FileTree, index: ImageIndex) -> CsvReader | None:
     """CSV boxes of a tree, or None."""
     reader = CsvReader(defaultdict(list))
-    found = False
     for name in tree.names:
         if name.lower().endswith((".csv", ".tsv")):
             try:
-                found = _add(reader, read_text(tree, name), name, index) or found
-            except (csv.Error, DatasetError) as error:
+                if _add(reader, read_text(tree, name), name, index):
+                    reader.used.add(name)
+            except InputError as error:
                 reader.orphans.append(Problem(file=name, what=f"is not readable ({error})"))
     reader.rows = dict(reader.rows)
-    return reader if found else None
+    return reader if reader.used else None
 
 
 def _add(reader: CsvReader, text: str, name: str, index: ImageIndex) -> bool:
-    delimiter = max(",;\t", key=text[:10_000].count)
-    rows = list(csv.reader(io.StringIO(text), delimiter=delimiter))
-    columns = _columns(rows)
-    if columns is None:
+    layout, text = _layout(text)
+    if layout is None:
         return False
-    header = columns is not _BARE
-    reader.sized = "width" in columns
-    places = ("x", "y", "width", "height") if reader.sized else ("x1", "y1", "x2", "y2")
-    split = split_of_path(name)
-    missing: set[str] = set()
-    for line, row in enumerate(rows[header:], 1 + header):
-        cells = [cell.strip() for cell in row] + [""] * (1 + max(columns.values()) - len(row))
-        reference = cells[columns["image"]]
-        if not reference:
-            continue
-        image = index.find(reference, name)
-        if image is None:
-            missing.add(reference)
-            continue
-        label = cells[columns["class"]] if "class" in columns else ""
-        x1, y1, x2, y2 = (cells[columns[place]] for place in places)
-        reader.rows[image].append((line, label or NAMELESS, (x1, y1, x2, y2)))
-        part = split_of_path(image.rpartition("/")[0]) or split
+    rows = read_csv(text, layout.delimiter)
+    if layout.columns is not _BARE:
+        next(rows)  # the header
+    found: dict[str, list[Row]] = defaultdict(list)
+    try:
+        bare = Layout(layout.delimiter, _BARE, _CORNERS)
+        strays = 0
+        for line, cells in rows:
+            is_stray = layout.cells not in (0, len(cells)) and _is_bare(cells, bare)
+            _take(found, bare if is_stray else layout, line, cells)
+            strays += is_stray
+        if strays:
+            reader.notes.append(
+                f"{name}: {strays} rows do not have as many columns as the header and were read as "
+                "path, x1, y1, x2, y2, class."
+            )
+    except UnreadableError as error:  # rows before the fault are good
+        reader.orphans.append(Problem(file=name, what=f"was read up to a fault: {error}"))
+    images = index.match(found, name)
+    for reference, image in images.items():
+        reader.rows[image] += found[reference]
+        part = split_of_path(image.rpartition("/")[0]) or split_of_path(name)
         if part:
             reader.splits.setdefault(image, part)
     reader.orphans += [
         Problem(file=name, what=f"lists '{reference}', which is not there")
-        for reference in sorted(missing)
+        for reference in sorted(set(found) - set(images))
     ]
     return True
 
 
-def _columns(rows: list[list[str]]) -> dict[str, int] | None:
-    """Column number per meaning, or None if these are not boxes."""
-    first = next((row for row in rows if any(cell.strip() for cell in row)), None)
-    if first is None:
-        return None
+def _take(found: dict[str, list[Row]], layout: Layout, line: int, row: list[str]) -> None:
+    """Add one row to those of the image that it names."""
+    columns = layout.columns
+    cells = [cell.strip() for cell in row] + [""] * (1 + max(columns.values()) - len(row))
+    reference = cells[columns["image"]]
+    if reference:
+        label = cells[columns["class"]] if "class" in columns else ""
+        a, b, c, d = (layout.number(cells[columns[place]]) for place in layout.places)
+        across, along = (
+            layout.number(cells[columns[side]]) if side in columns else ""
+            for side in ("picture_width", "picture_height")
+        )
+        found[reference].append(Row(line, label or NAMELESS, (a, b, c, d), (across, along), layout))
+
+
+def _layout(text: str) -> tuple[Layout | None, str]:
+    """How a table is written, None if it holds no boxes; and the text without Excel's own line."""
+    start, _, rest = text.partition("\n")
+    told = re.fullmatch(r"\s*\"?sep=(.)\"?\s*", start, re.IGNORECASE)
+    if told:
+        text = "\n" + rest  # so that lines keep their numbers
+    found = []
+    for delimiter in told[1] if told else ";\t,|":
+        try:
+            _, first = next(read_csv(text, delimiter), (0, []))
+        except UnreadableError:
+            continue  # with another delimiter it may be readable; else it is no table of boxes
+        layout = _columns(first, delimiter)
+        if layout:
+            found.append((len(first), layout))
+    return (max(found, key=lambda pair: pair[0])[1] if found else None), text
+
+
+def _columns(first: list[str], delimiter: str) -> Layout | None:
+    """Column number per meaning by the first filled row, or None if these are not boxes."""
     words = ["".join(c for c in cell.lower() if c.isalnum()) for cell in first]
     columns = {
         key: next(words.index(word) for word in known if word in words)
         for key, known in _COLUMNS.items()
         if any(word in words for word in known)
     }
-    if "image" in columns and {"x1", "y1", "x2", "y2"} <= set(columns):
+    if "image" in columns and set(_CORNERS) <= set(columns):
         # "width" and "height" beside corners are the image's.
-        return {k: v for k, v in columns.items() if k not in ("x", "y", "width", "height")}
+        if {"width", "height"} <= set(columns):
+            columns.setdefault("picture_width", columns["width"])
+            columns.setdefault("picture_height", columns["height"])
+        return Layout(delimiter, columns, _CORNERS, len(first))
     if "image" in columns and {"width", "height"} <= set(columns):
+        if {"cx", "cy"} <= set(columns):
+            return Layout(delimiter, columns, _CENTRED, len(first))
         for letter in "xy":
             place = columns.get(letter, columns.get(f"{letter}1"))
             if place is None:
                 return None
             columns[letter] = place
-        return {k: v for k, v in columns.items() if k not in ("x1", "y1")}
-    return _BARE if len(first) in (5, 6) and _is_bare(first) else None
+        return Layout(delimiter, columns, _SIZED, len(first))
+    bare = Layout(delimiter, _BARE, _CORNERS)
+    return bare if _is_bare(first, bare) else None
 
 
-def _is_bare(row: list[str]) -> bool:
-    cells = [cell.strip() for cell in row[1:5]]
-    if not any(cells):
-        return True
-    try:
-        [float(cell) for cell in cells]
-    except ValueError:
+def _is_bare(row: list[str], layout: Layout) -> bool:
+    cells = [layout.number(cell.strip()) for cell in row[1:5]]
+    if len(row) not in (5, 6):
         return False
-    return "." in row[0]
+    return "." in row[0] and (not any(cells) or no_number(cells) is None)

@@ -8,11 +8,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from msip_core.bounded import UnreadableError, load_xml
 from msip_core.data.archive import FileTree
 from msip_core.data.labels import (
     ImageIndex,
     ImageLabels,
     LabelledObject,
+    no_number,
     read_text,
     split_of_path,
 )
@@ -30,6 +32,7 @@ class VocReader:
     format: str = "Pascal VOC"
     orphans: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
     splits: dict[str, SplitName] = field(default_factory=dict)
     drawn: bool = False
 
@@ -37,34 +40,46 @@ class VocReader:
     def labelled(self) -> set[str]:
         return set(self.files)
 
-    def read(self, image: str, width: float, height: float) -> ImageLabels:
-        labels = ImageLabels()
+    def read(self, image: str) -> ImageLabels:
         root = _parse(self.tree, self.files[image])
+        labels = ImageLabels(picture=_picture(root), one_based=True)
         for number, element in enumerate(root.findall("object"), 1):
             try:
                 labels.objects.append(_object(element))
-            except ValueError as error:
+            # What supervision and NumPy raise on texts of any kind.
+            except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
                 labels.problems.append(f"object {number} left out: {error}")
         return labels
 
 
 def _object(element: ElementTree.Element) -> LabelledObject:
-    """One <object>; supervision turns VOC's 1-based inclusive pixels into corners."""
+    """One <object> with its corners as they are written (see `ImageLabels.one_based`)."""
     from supervision.dataset.formats.pascal_voc import detections_from_xml_obj, parse_polygon_points
 
-    polygons = [parse_polygon_points(p).astype(np.float64) - 1 for p in element.findall("polygon")]
+    polygons = [parse_polygon_points(p).astype(np.float64) for p in element.findall("polygon")]
     holder = ElementTree.Element("annotation")
     holder.append(element)
     found, names = detections_from_xml_obj(holder, [], (1, 1))
     if not np.isfinite(found.xyxy).all():
         raise ValueError("its box is not four finite numbers")
-    x1, y1, x2, y2 = (float(value) for value in found.xyxy[0])
+    # supervision shifts the lower corners to count from 0; `fitting` does, if these are pixels.
+    x1, y1, x2, y2 = (float(value) for value in found.xyxy[0] + np.array([1, 1, 0, 0]))
     return LabelledObject(names[0], (x1, y1, x2, y2), max(polygons, key=len) if polygons else None)
+
+
+def _picture(root: ElementTree.Element) -> tuple[float, float] | None:
+    """<size> of the labelled picture; None if it is missing or 0, as some programs write it."""
+    texts = [root.findtext(f"size/{side}") or "" for side in ("width", "height")]
+    if no_number(texts):
+        return None
+    width, height = map(float, texts)
+    return (width, height) if width > 0 and height > 0 else None
 
 
 def find_voc(tree: FileTree, index: ImageIndex) -> VocReader | None:
     """VOC labels of a tree, or None."""
     reader = VocReader(tree, {})
+    labels: dict[str, list[str]] = {}
     for name in tree.names:
         if not name.lower().endswith(".xml"):
             continue
@@ -73,46 +88,38 @@ def find_voc(tree: FileTree, index: ImageIndex) -> VocReader | None:
         except DatasetError as error:
             reader.orphans.append(Problem(file=name, what=error.message))
             continue
-        if root.tag != "annotation":
-            continue
-        image = _image_of(root, name, index)
-        if image is None:
-            reader.orphans.append(Problem(file=name, what="label without an image of that name"))
-        elif image in reader.files:
-            what = f"second label of {image}; {reader.files[image]} was taken"
-            reader.orphans.append(Problem(file=name, what=what))
-        else:
-            reader.files[image] = name
+        if root.tag == "annotation":
+            # The label's own file name first: programs rename files and leave <filename>.
+            labels[name] = [PurePosixPath(name).stem, root.findtext("filename") or ""]
+    pairing = index.pair(labels)
+    reader.files = pairing.files
+    reader.orphans += [Problem(file=name, what=what) for name, what in pairing.problems()]
+    reader.used = {*labels, *(problem.file for problem in reader.orphans)}
     if not reader.files and not reader.orphans:
         return None
-    reader.splits = _splits(tree, index)
+    reader.splits = _splits(tree, index, reader.notes)
     return reader
 
 
-def _image_of(root: ElementTree.Element, name: str, index: ImageIndex) -> str | None:
-    """The image by the label's own file name, else by <filename> (programs rename files)."""
-    by_stem = index.find(PurePosixPath(name).stem, name)
-    return by_stem or index.find(root.findtext("filename") or "", name)
-
-
 def _parse(tree: FileTree, name: str) -> ElementTree.Element:
-    text = read_text(tree, name)
-    # ElementTree expands entities, and nested ones grow without bound; labels never have any.
-    if "<!ENTITY" in text:
-        raise DatasetError("declares XML entities, which label files never need; left out")
     try:
-        return ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
-        raise DatasetError(f"is not readable XML ({error})") from error
+        return load_xml(read_text(tree, name))
+    except UnreadableError as error:
+        raise DatasetError(f"is not readable XML ({error}); left out") from error
 
 
-def _splits(tree: FileTree, index: ImageIndex) -> dict[str, SplitName]:
+def _splits(tree: FileTree, index: ImageIndex, notes: list[str]) -> dict[str, SplitName]:
     splits: dict[str, SplitName] = {}
     for name in tree.names:
         path = PurePosixPath(name)
         part = split_of_path(path.name)
         if path.suffix == ".txt" and part and "ImageSets" in path.parts and "_" not in path.stem:
-            for line in read_text(tree, name).split():
+            try:
+                listed = read_text(tree, name).split()
+            except DatasetError as error:
+                notes.append(f"The list {name} could not be read ({error}).")
+                continue
+            for line in listed:
                 image = index.find(line, name)
                 if image:
                     splits.setdefault(image, part)

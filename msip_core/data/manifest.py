@@ -6,11 +6,12 @@ summary.json   DatasetSummary: the few numbers that a list of datasets needs
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from pydantic import Field
 
 from msip_core.config import ImageRecipe
+from msip_core.data.readiness import concerns_of, objects_of, readiness_of
 from msip_core.events import Record
 
 SplitName = Literal["train", "val", "test"]
@@ -100,13 +101,6 @@ class ImportReport(Record):
         return text + "."
 
 
-class Readiness(NamedTuple):
-    """Whether a dataset can be trained on, or the one thing that is missing."""
-
-    ready: bool
-    missing: str | None
-
-
 class DatasetDocument(Record):
     """The whole of dataset.json."""
 
@@ -136,32 +130,7 @@ class DatasetSummary(Record):
     created: str
     drawn: bool = Field(default=False, description="drawn by computer")
     content_hash: str = ""
-
-
-def readiness_of(images: tuple[ImageRecord, ...], classes: tuple[str, ...]) -> Readiness:
-    """Name the first thing that training would miss, in the order a person would mend it."""
-    if not images:
-        return Readiness(False, "There are no images: import a folder or zip with micrographs.")
-    if not classes:
-        return Readiness(
-            False, "No image has a box: import the label files together with the images."
-        )
-    for split, purpose in (("train", "to learn from"), ("val", "to check progress on")):
-        if not any(image.counts for image in images if image.split == split):
-            return Readiness(
-                False,
-                f"No labelled image in the {split} part, so there is nothing {purpose}: "
-                "import more images, or choose another split.",
-            )
-    learned = {name for image in images if image.split == "train" for name in image.counts}
-    for name in classes:
-        if name not in learned:
-            return Readiness(
-                False,
-                f"No box of class '{name}' in the train part: add images of it, choose another "
-                "split seed, or map the class to another one.",
-            )
-    return Readiness(True, None)
+    concerns: tuple[str, ...] = ()
 
 
 def summarise(document: DatasetDocument) -> DatasetSummary:
@@ -180,4 +149,5 @@ def summarise(document: DatasetDocument) -> DatasetSummary:
         created=document.created,
         drawn=document.drawn,
         content_hash=document.content_hash,
+        concerns=concerns_of(objects_of(document.images, document.classes)),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -18,13 +18,15 @@ from PIL import BmpImagePlugin, ImageFile, ImageOps, JpegImagePlugin, PngImagePl
 
 from msip_core.config import ImageRecipe
 from msip_core.data.enhance import Raw, apply_recipe
-from msip_core.data.tiff import read_tiff
+from msip_core.data.tiff import read_tiff, tiff_size
+from msip_core.data.tiff_channels import choose_colour
 from msip_core.errors import DatasetError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 # 16-bit colour at this size is 600 MB of raw pixels: what a workstation still holds.
 MAX_PIXELS = 100_000_000
 
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _READERS: dict[bytes, type[ImageFile.ImageFile]] = {
     b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
     b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
@@ -41,6 +43,7 @@ class RawImage:
         bit_depth: significant bits per channel (12 for 12-bit camera data in 16-bit files).
         pixel_size_um: micrometres per pixel, None if the file does not say.
         note: what was chosen where the file holds more than one image, else None.
+        doubt: why that choice may be wrong (nobody said which channel), else None.
         plain: True if a detector may read the file itself: 8 bit, PNG, JPEG or BMP,
             no palette, no transparency, not rotated by a camera tag.
     """
@@ -50,59 +53,99 @@ class RawImage:
     pixel_size_um: float | None = None
     note: str | None = None
     plain: bool = False
+    doubt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Micrograph:
-    """One image as the detector sees it: (height, width, 3) uint8 RGB."""
+    """One image as the detector sees it: (height, width, 3) uint8 RGB; the rest as RawImage."""
 
     pixels: NDArray[np.uint8]
     pixel_size_um: float | None
     bit_depth: int
     note: str | None
+    doubt: str | None = None
 
 
-def read_micrograph(path: Path, recipe: ImageRecipe | None = None) -> Micrograph:
-    """Read a file and scale it by the recipe.
+def read_micrograph(
+    path: Path, recipe: ImageRecipe | None = None, *, z: int | None = None
+) -> Micrograph:
+    """Read a file, of several channels the one that the recipe names, and scale it.
+
+    Args:
+        z: which plane of a file that holds a z-stack, from 1; None takes the middle.
 
     Raises:
         DatasetError: missing, damaged, too large, or a kind of file that is not read.
     """
-    raw = read_raw(path)
+    recipe = recipe or ImageRecipe()
+    raw = read_raw(path, recipe.channel, z)
     return Micrograph(
-        pixels=apply_recipe(raw.pixels, recipe or ImageRecipe()),
+        pixels=apply_recipe(raw.pixels, recipe),
         pixel_size_um=raw.pixel_size_um,
         bit_depth=raw.bit_depth,
         note=raw.note,
+        doubt=raw.doubt,
     )
 
 
-def read_raw(path: Path) -> RawImage:
+def read_raw(path: Path, channel: str | None = None, z: int | None = None) -> RawImage:
     """Read a file without scaling it. Raises DatasetError."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise DatasetError(f"{path} cannot be read ({error.strerror or error}).") from error
-    return decode(data, Path(path).name)
+    return decode(data, Path(path).name, channel, z)
 
 
-def decode(data: bytes, name: str) -> RawImage:
+def decode(data: bytes, name: str, channel: str | None = None, z: int | None = None) -> RawImage:
     """Read the bytes of an image file; `name` is for messages and tells nothing of the format.
+
+    Args:
+        channel: number from 1 or name; of a colour picture red, green or blue. A file of one
+            channel that has no name is taken as it is.
+        z: which plane of a z-stack, from 1.
 
     Raises:
         DatasetError: with the reason, in words.
     """
     if not data:
         raise DatasetError(f"{name} is empty: copy it again.")
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        planes = read_tiff(data, name, MAX_PIXELS)
+    if data[:4] in _TIFF:
+        planes = read_tiff(data, name, MAX_PIXELS, channel, z)
         return RawImage(
             planes.pixels,
             planes.bit_depth or _depth(planes.pixels),
             planes.pixel_size_um,
             planes.note,
+            doubt=planes.doubt,
         )
-    return _decode_pillow(data, name)
+    return _colour_of(_decode_pillow(data, name), channel)
+
+
+def image_size(data: bytes, name: str) -> tuple[int, int]:
+    """Width and height of the image that `decode` would give, from headers. Raises DatasetError."""
+    if data[:4] in _TIFF:
+        return tiff_size(data)
+    reader = next((r for magic, r in _READERS.items() if data.startswith(magic)), None)
+    if reader is None:
+        raise DatasetError(f"{name} is not a PNG, JPEG, BMP or TIFF image.")
+    try:
+        with reader(io.BytesIO(data)) as image:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            return (image.height, image.width) if turned else (image.width, image.height)
+    except (OSError, SyntaxError, ValueError, IndexError, TypeError, struct.error) as error:
+        raise DatasetError(f"{name} is damaged or cut short ({error}).") from error
+
+
+def _colour_of(raw: RawImage, channel: str | None) -> RawImage:
+    """Red, green or blue of a colour picture, where that was asked for; else the picture."""
+    sample = choose_colour(channel) if channel and raw.pixels.ndim == 3 else None
+    if sample is None:
+        return raw
+    grey = np.ascontiguousarray(raw.pixels[..., sample])
+    note = f"colour {('red', 'green', 'blue')[sample]}, as asked"
+    return replace(raw, pixels=grey, note=note, plain=False)
 
 
 def _decode_pillow(data: bytes, name: str) -> RawImage:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from msip_core import confined
 from msip_core.config import ImageRecipe
 from msip_core.data.archive import FileTree
 from msip_core.data.enhance import needs_scaling, scaling_limits
@@ -41,10 +42,10 @@ def measure_recipe(
     share = max(_FEWEST_PER_IMAGE, min(_MOST_PER_IMAGE, BUDGET // len(suspects)))
     samples: list[NDArray[np.float32]] = []
     depths: set[str] = set()
-    for number, name in enumerate(suspects):
+    for number, name in enumerate(confined.one_by_one(suspects)):
         progress(number / len(suspects), f"Measuring grey values: {number + 1}/{len(suspects)}")
         try:
-            pixels = decode(tree.read(name), name).pixels
+            pixels = decode(tree.read(name), name, recipe.channel).pixels
         except DatasetError:
             continue  # named with its reason when the images come in
         if needs_scaling(pixels, recipe):

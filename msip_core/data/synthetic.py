@@ -21,8 +21,8 @@ from msip_core.data import optics
 from msip_core.data.dataset import Dataset
 from msip_core.data.importing import Progress, import_dataset
 from msip_core.data.intake import encode_png
+from msip_core.data.mask_objects import mask_outline
 from msip_core.data.optics import Scene, Texture
-from msip_core.data.outlines import mask_outline
 from msip_core.data.shapes import Points, Shape, budding_organoid, fill, smooth_organoid
 from msip_core.data.writing import data_yaml
 from msip_core.workspace import Workspace

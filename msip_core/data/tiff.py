@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import math
+import struct
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -12,6 +13,9 @@ import numpy as np
 import tifffile
 
 from msip_core.data.enhance import Raw
+from msip_core.data.ome import ome_pixels, own_planes
+from msip_core.data.tiff_channels import channel_names, check_only_channel
+from msip_core.data.tiff_planes import Asked, Picked, pick
 from msip_core.errors import DatasetError
 
 # tifffile logs every oddity it reads around, once a file; what matters is raised.
@@ -25,31 +29,48 @@ _MICROMETRES = {
 
 
 class TiffPlane(NamedTuple):
-    """One plane of a TIFF; `bit_depth` None where only the values can tell."""
+    """One plane of a TIFF; `bit_depth` None where only the values can tell.
+
+    Attributes:
+        note: what was taken where there was a choice.
+        doubt: why the choice may be wrong, for the person who knows.
+    """
 
     pixels: Raw
     bit_depth: int | None
     pixel_size_um: float | None
     note: str | None
+    doubt: str | None = None
 
 
-def read_tiff(data: bytes, name: str, max_pixels: int) -> TiffPlane:
+def read_tiff(
+    data: bytes, name: str, max_pixels: int, channel: str | None = None, z: int | None = None
+) -> TiffPlane:
     """Read one plane of a TIFF.
 
-    Of several z planes the middle one is taken (in brightfield a maximum over z would keep the
-    glow around an organoid and lose its dark wall), of time points and channels the first; three
-    8-bit channels of an ImageJ composite are colour. The note says what was taken.
+    The largest image of the file is read, never its thumbnail. Of several z planes the middle
+    one is taken (in brightfield a maximum over z would keep the glow around an organoid and lose
+    its dark wall), of channels the one in transmitted light if their names tell, of time points
+    the first; three 8-bit channels of an ImageJ composite are colour. The note says what was taken.
+
+    Args:
+        channel: number from 1, or name.
+        z: number of the z plane from 1; None takes the middle.
 
     Raises:
-        DatasetError: damaged, too large, or compressed in an unknown way.
+        DatasetError: damaged, too large, compressed in an unknown way, or without that channel.
     """
     try:
-        with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-            return _read(tiff, name, max_pixels)
+        with open_tiff(data) as tiff:
+            return _read(tiff, name, max_pixels, channel, z)
+    except MemoryError as error:
+        raise DatasetError(
+            f"{name} needs more memory than one image may take: cut it into tiles or planes."
+        ) from error
     # tifffile and its codecs report damage through all of these.
     except (
         tifffile.TiffFileError, OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError,
-        ImportError, MemoryError, OverflowError,
+        ImportError, OverflowError, ArithmeticError, AttributeError, struct.error,
     ) as error:  # fmt: skip
         raise DatasetError(
             f"{name} is a TIFF that cannot be read ({_first_line(error)}): export it again, "
@@ -57,10 +78,46 @@ def read_tiff(data: bytes, name: str, max_pixels: int) -> TiffPlane:
         ) from error
 
 
-def _read(tiff: tifffile.TiffFile, name: str, max_pixels: int) -> TiffPlane:
+def tiff_size(data: bytes) -> tuple[int, int]:
+    """Width and height of the image that `read_tiff` would take. Raises DatasetError."""
+    try:
+        with open_tiff(data) as tiff:
+            sizes = dict(zip(largest(tiff).axes, largest(tiff).shape))
+            return int(sizes["X"]), int(sizes["Y"])
+    except (
+        tifffile.TiffFileError, OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError,
+        ImportError, OverflowError, ArithmeticError, AttributeError, MemoryError, struct.error,
+    ) as error:  # fmt: skip
+        raise DatasetError(f"is a TIFF that cannot be read ({_first_line(error)})") from error
+
+
+def open_tiff(data: bytes) -> tifffile.TiffFile:
+    """Open bytes. A file of an OME-TIFF of many files is read alone: each holds its own planes,
+    and the others, which bytes cannot find, would be read as black."""
+    tiff = tifffile.TiffFile(io.BytesIO(data), _multifile=False)
+    if tiff.is_ome and any(page is None for series in tiff.series for page in series.pages):
+        tiff.close()  # its XML lists planes that it does not hold
+        return tifffile.TiffFile(io.BytesIO(data), _multifile=False, is_ome=False, is_shaped=False)
+    return tiff
+
+
+def largest(tiff: tifffile.TiffFile) -> Any:
+    """The series (or level of a pyramid) with the largest planes; of equal ones the first."""
+    levels = [level for series in tiff.series for level in series.levels]
+
+    def area(series: Any) -> int:
+        sizes = dict(zip(series.axes, series.shape))
+        return int(sizes.get("X", 0) * sizes.get("Y", 0))
+
+    return max(levels, key=area)
+
+
+def _read(
+    tiff: tifffile.TiffFile, name: str, max_pixels: int, channel: str | None, z: int | None
+) -> TiffPlane:
     if not tiff.series:
         raise DatasetError(f"{name} is a TIFF without an image: export it again.")
-    series = tiff.series[0]
+    series = largest(tiff)
     axes, shape = series.axes, series.shape
     sizes = dict(zip(axes, shape))
     width, height = sizes.get("X", 0), sizes.get("Y", 0)
@@ -68,54 +125,66 @@ def _read(tiff: tifffile.TiffFile, name: str, max_pixels: int) -> TiffPlane:
         raise DatasetError(f"{name} is a TIFF without an image plane (axes {axes}).")
     if width * height > max_pixels:
         raise DatasetError(_too_large(name, f"{width} x {height} pixels", max_pixels))
-    colour = sizes.get("C") == 3 and series.dtype == np.uint8 and "S" not in axes
-    pixels, taken = _plane(series, axes, colour, name, max_pixels)
+    ome = ome_pixels(tiff, series)
+    own = own_planes(tiff, ome)
+    picked = pick(series, channel_names(tiff, ome), own, Asked(name, channel, z))
+    if own is None and ome is not None and picked.samples is None and sizes.get("C", 1) == 1:
+        check_only_channel((channel_names(tiff, ome) or [""])[0], channel, name)
+    pixels = _plane(series, axes, picked, name, max_pixels)
     page = series.keyframe
     palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None
     if palette and pixels.ndim == 2:  # an ImageJ composite carries one palette a channel: not this
         pixels = (page.colormap[:, pixels].transpose(1, 2, 0) >> 8).astype(np.uint8)
     if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-        pixels = np.asarray(np.iinfo(str(pixels.dtype)).max - pixels)
+        pixels = _turned(pixels)
     if pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8) * np.uint8(255)
-    if len(tiff.series) > 1:
-        taken.append(f"first of {len(tiff.series)} images")
-    size, warning = _pixel_size(tiff)
-    note = ", ".join(taken + ([warning] if warning else [])) or None
-    return TiffPlane(pixels, _significant_bits(tiff), size, note)
+    notes = [*picked.notes, *_siblings(tiff, series)]
+    size, warning = _pixel_size(tiff, ome)
+    note = ", ".join(notes + ([warning] if warning else [])) or None
+    return TiffPlane(pixels, _significant_bits(ome, series), size, note, picked.doubt)
 
 
-def _plane(
-    series: Any, axes: str, colour: bool, name: str, max_pixels: int
-) -> tuple[Raw, list[str]]:
-    """Pick one index on every axis that is not an image axis; (H, W) or (H, W, 3)."""
-    taken, index = [], []
-    for axis, length in zip(axes, series.shape):
-        if axis in "YX" or (axis == "S") or (axis == "C" and colour):
-            index.append(slice(None))
-            continue
-        chosen = length // 2 if axis == "Z" else 0
-        index.append(slice(chosen, chosen + 1))
-        if length > 1:
-            word = {"Z": "z planes", "T": "time points", "C": "channels"}.get(axis, "pages")
-            taken.append(f"number {chosen + 1} of {length} {word}")
-    values = _select(series, axes, index)
+def _turned(pixels: Raw) -> Raw:
+    """White is zero -> black is zero."""
+    if pixels.dtype == np.bool_:
+        return np.logical_not(pixels)
+    if pixels.dtype.kind == "f":
+        values = pixels.astype(np.float32)
+        return np.asarray(np.nanmax(values) + np.nanmin(values) - values)
+    return np.asarray(np.iinfo(str(pixels.dtype)).max - pixels)
+
+
+def _siblings(tiff: tifffile.TiffFile, taken: Any) -> list[str]:
+    """What else is in the file: other images, or smaller copies of this one."""
+
+    def extent(series: Any) -> tuple[int, ...]:
+        return tuple(n for axis, n in zip(series.axes, series.shape) if axis in "YX")
+
+    count = len(tiff.series)
+    if count < 2:
+        return []
+    sizes = {extent(series) for series in tiff.series}
+    return [f"first of {count} images" if len(sizes) == 1 else f"largest of {count} images"]
+
+
+def _plane(series: Any, axes: str, picked: Picked, name: str, max_pixels: int) -> Raw:
+    """The picked plane; (H, W) or (H, W, 3)."""
+    values = _select(series, axes, picked.slices)
     if values is None:
         if math.prod(series.shape) > 4 * max_pixels:
             how = " x ".join(map(str, series.shape)) + " values in one block"
             raise DatasetError(_too_large(name, how, max_pixels))
-        values = np.asarray(series.asarray())[tuple(index)]
-    if "S" in axes and colour is False and values.shape[axes.index("S")] > 3:
-        values = np.take(values, range(3), axis=axes.index("S"))  # alpha says nothing here
-    # Bring channels last and drop the picked axes.
-    last = axes.index("S") if "S" in axes else axes.index("C") if colour else None
-    if last is not None:
-        values = np.moveaxis(values, last, -1)
-        values = values.reshape(*_image_shape(axes, series.shape), -1)
-        values = values[..., 0] if values.shape[-1] < 3 else values[..., :3]
-    else:
-        values = values.reshape(_image_shape(axes, series.shape))
-    return np.ascontiguousarray(values), taken
+        values = np.asarray(series.asarray())[tuple(picked.slices)]
+    if picked.samples is None:
+        return np.ascontiguousarray(values.reshape(_image_shape(axes, series.shape)))
+    # Bring colours last and drop the picked axes.
+    values = np.moveaxis(values, picked.samples, -1)
+    values = values.reshape(*_image_shape(axes, series.shape), -1)
+    if picked.sample is not None:
+        return np.ascontiguousarray(values[..., picked.sample])
+    # alpha says nothing here
+    return np.ascontiguousarray(values[..., 0] if values.shape[-1] < 3 else values[..., :3])
 
 
 def _image_shape(axes: str, shape: tuple[int, ...]) -> tuple[int, int]:
@@ -136,37 +205,24 @@ def _select(series: Any, axes: str, index: list[slice]) -> Raw | None:
     return None
 
 
-def _significant_bits(tiff: tifffile.TiffFile) -> int | None:
-    pixels = _ome_pixels(tiff)
-    bits = pixels.get("SignificantBits") if pixels is not None else None
-    if bits and bits.isdigit() and tiff.series[0].dtype == np.uint16 and 8 < int(bits) <= 16:
+def _significant_bits(ome: ElementTree.Element | None, series: Any) -> int | None:
+    bits = ome.get("SignificantBits") if ome is not None else None
+    if bits and bits.isdecimal() and series.dtype == np.uint16 and 8 < int(bits) <= 16:
         return int(bits)
     return None
 
 
-def _ome_pixels(tiff: tifffile.TiffFile) -> ElementTree.Element | None:
-    """The first <Pixels> of OME-XML, or None."""
-    text = tiff.ome_metadata
-    # ElementTree expands entities; OME-XML never declares any.
-    if not text or "<!ENTITY" in text:
-        return None
-    try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError:
-        return None
-    return root.find(".//{*}Pixels")
-
-
-def _pixel_size(tiff: tifffile.TiffFile) -> tuple[float | None, str | None]:
+def _pixel_size(
+    tiff: tifffile.TiffFile, ome: ElementTree.Element | None
+) -> tuple[float | None, str | None]:
     """Micrometres per pixel, and a warning where x and y differ.
 
     OME-XML states it; ImageJ states a unit of length beside TIFF's resolution. A resolution
     per inch or centimetre alone is mostly what a program prints at, so it is not believed.
     """
-    pixels = _ome_pixels(tiff)
-    if pixels is not None and pixels.get("PhysicalSizeX"):
-        x = _micrometres(pixels.get("PhysicalSizeX"), pixels.get("PhysicalSizeXUnit", "µm"))
-        y = _micrometres(pixels.get("PhysicalSizeY"), pixels.get("PhysicalSizeYUnit", "µm"))
+    if ome is not None and ome.get("PhysicalSizeX"):
+        x = _micrometres(ome.get("PhysicalSizeX"), ome.get("PhysicalSizeXUnit", "µm"))
+        y = _micrometres(ome.get("PhysicalSizeY"), ome.get("PhysicalSizeYUnit", "µm"))
         return _square(x, y)
     unit = str((tiff.imagej_metadata or {}).get("unit", ""))
     tags = tiff.pages[0].tags

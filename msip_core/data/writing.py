@@ -106,7 +106,10 @@ def content_hash(
         [image.id, image.split, image.sha256, label]
         for image, label in zip(images, labels, strict=True)
     )
-    text = json.dumps([list(classes), recipe.model_dump(mode="json"), rows])
+    how = recipe.model_dump(mode="json")
+    if recipe.channel is None:  # as it was hashed before a channel could be chosen
+        del how["channel"]
+    text = json.dumps([list(classes), how, rows])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from msip_core.config import ImageRecipe
+from msip_core.data.dataset import open_dataset
+from msip_core.data.object_sizes import trained_sizes
 from msip_core.detector.checkpoints import (
     architecture_of,
     inspect_checkpoint,
@@ -25,7 +27,7 @@ from msip_core.detector.cost import count_cost
 from msip_core.detector.library import DetectionModel, copy_model, is_yolov8_yaml, new_network
 from msip_core.errors import ConfigError
 from msip_core.events import Metrics
-from msip_core.models import ModelCard, write_card
+from msip_core.models import ModelCard, TrainedSizes, write_card
 from msip_core.workspace import Workspace, new_id
 
 _DEFAULT_IMGSZ = 640
@@ -139,6 +141,7 @@ def register_model(
         dataset=dataset,
         dataset_hash=dataset_hash,
         recipe=recipe,
+        trained=_trained(workspace, dataset),
         val=val,
         test=test,
         cost=count_cost(model, imgsz),
@@ -149,6 +152,13 @@ def register_model(
     )
     write_card(workspace, card)
     return card
+
+
+def _trained(workspace: Workspace, dataset: str | None) -> TrainedSizes | None:
+    """Sizes in the dataset that a model learned from, while it is there."""
+    if dataset is None or not (workspace.dataset_dir(dataset) / "dataset.json").is_file():
+        return None
+    return trained_sizes(open_dataset(workspace, dataset))
 
 
 def add_upload(workspace: Workspace, path: Path, name: str = "") -> ModelCard:

@@ -37,7 +37,7 @@ def resolve_device(wanted: str = "auto") -> str:
     if name == "cpu" or (name == "mps" and torch.backends.mps.is_available()):
         return name
     index = "0" if name == "cuda" else name.removeprefix("cuda:")
-    if index.isdigit() and torch.cuda.is_available() and int(index) < torch.cuda.device_count():
+    if index.isdecimal() and torch.cuda.is_available() and int(index) < torch.cuda.device_count():
         return f"cuda:{int(index)}"
     there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
     raise ConfigError(f"There is no device '{wanted}' on this computer; there is: {there}.")

@@ -12,6 +12,9 @@ from typing import Any
 
 from msip_core.boxes import Detection, match_detections
 from msip_core.data.dataset import open_dataset
+from msip_core.data.fields import sharpness
+from msip_core.data.micrographs import Micrograph
+from msip_core.data.object_sizes import SeenImage, size_warning
 from msip_core.detector.build import add_upload
 from msip_core.detector.cost import count_cost
 from msip_core.detector.devices import resolve_device
@@ -20,7 +23,8 @@ from msip_core.detector.export import check_format, export_module
 from msip_core.detector.latency import RUNTIMES, measure_latency
 from msip_core.detector.library import DetectionModel
 from msip_core.detector.prediction import Predictor
-from msip_core.detector.sources import ModelFacts, load_source_image, load_source_model
+from msip_core.detector.sources import ModelFacts, load_source_micrograph, load_source_model
+from msip_core.errors import DatasetError
 from msip_core.workspace import Workspace
 
 Progress = Callable[[float, str], None]
@@ -31,29 +35,66 @@ _SIDES = ("baseline", "pruned")
 def predict_job(workspace: Workspace, params: Json, out: Path, progress: Progress) -> Json:
     """Objects on images.
 
-    Params: a model; images (a list of image names); imgsz (default: the model's), conf, iou.
+    Params: a model; images (a list of image names); imgsz (default: the model's), conf, iou;
+    pixel_size_um (of images that do not say); keep_going (True: a file that cannot be read has a
+    `problem` instead of detections, as long as one can be read).
 
     Returns:
-        classes, imgsz, images [{id, width, height, detections}] in the order asked.
+        classes, imgsz, recipe (how pixels were scaled), sizes_known (whether sizes could be
+        compared with the training's), images [{id, width, height, detections, size_warning,
+        note, doubt, sharpness}] in the order asked.
     """
     progress(0.0, "Opening the model")
     model, facts = load_source_model(workspace, params)
     find = _finder(model, facts, params)
     asked = params["images"]
-    images = []
+    images: list[Json] = []
+    first_error: DatasetError | None = None
     for n, item in enumerate(asked):
-        pixels = load_source_image(workspace, item, facts.recipe)
         name = item.get("image") or Path(item["path"]).name
-        images.append(
-            {
-                "id": name,
-                "height": pixels.shape[0],
-                "width": pixels.shape[1],
-                "detections": [d.model_dump() for d in find(pixels)],
-            }
-        )
+        try:
+            micrograph = load_source_micrograph(workspace, item, facts.recipe)
+        except DatasetError as error:
+            if not params.get("keep_going"):
+                raise
+            first_error = first_error or error
+            images.append({"id": name, "problem": error.message})
+        else:
+            images.append({"id": name, **_predicted(micrograph, find, facts, params)})
         progress((n + 1) / len(asked), f"{n + 1} of {len(asked)} images")
-    return {"classes": list(facts.classes), "imgsz": _imgsz(facts, params), "images": images}
+    if first_error is not None and all("problem" in image for image in images):
+        raise first_error
+    return {
+        "classes": list(facts.classes),
+        "imgsz": _imgsz(facts, params),
+        "recipe": facts.recipe.model_dump(mode="json") if facts.recipe else None,
+        "sizes_known": facts.trained is not None,
+        "images": images,
+    }
+
+
+def _predicted(
+    micrograph: Micrograph,
+    find: Callable[[Any], list[Detection]],
+    facts: ModelFacts,
+    params: Json,
+) -> Json:
+    """One image: what was found, and what must be known of it."""
+    height, width = micrograph.pixels.shape[:2]
+    found = find(micrograph.pixels)
+    given = params.get("pixel_size_um")
+    size = float(given) if given else micrograph.pixel_size_um
+    seen = SeenImage(width, height, _imgsz(facts, params), size)
+    warning = size_warning(facts.trained, facts.imgsz, seen, found) if facts.trained else None
+    return {
+        "height": height,
+        "width": width,
+        "detections": [d.model_dump() for d in found],
+        "size_warning": warning,
+        "note": micrograph.note,
+        "doubt": micrograph.doubt,
+        "sharpness": sharpness(micrograph.pixels),
+    }
 
 
 def compare_job(workspace: Workspace, params: Json, out: Path, progress: Progress) -> Json:

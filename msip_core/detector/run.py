@@ -13,6 +13,7 @@ from pathlib import Path
 
 from msip_core.config import TrainConfig, TrainingRecipe
 from msip_core.data.dataset import Dataset, open_dataset
+from msip_core.data.readiness import ensure_ready
 from msip_core.detector.build import adapt_classes, build_model, register_model
 from msip_core.detector.c2f import to_c2f_v2, to_stock
 from msip_core.detector.checkpoints import architecture_of, load_model, round_to_half, sha256_of
@@ -21,7 +22,6 @@ from msip_core.detector.devices import resolve_device
 from msip_core.detector.library import DetectionModel, is_yolov8_yaml
 from msip_core.detector.pool import DataPool
 from msip_core.detector.training import Phase, fit, stop_or_beat
-from msip_core.errors import DatasetError
 from msip_core.events import (
     EpochRecord,
     FinalRecord,
@@ -43,10 +43,7 @@ def run(config: TrainConfig, ctx: RunContext) -> None:
         Stopped: a person asked for it.
         MsipError: the run failed; the message says what to do.
     """
-    dataset = open_dataset(ctx.workspace, config.dataset)
-    ready = dataset.readiness()
-    if not ready.ready:
-        raise DatasetError(f"Dataset '{dataset.name}' cannot be trained on. {ready.missing}")
+    dataset = ensure_ready(open_dataset(ctx.workspace, config.dataset))
     pool = DataPool(
         dataset,
         imgsz=config.imgsz,

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from msip_core.config import ImageRecipe, PruneConfig, TrainConfig, parse_run_config
 from msip_core.data.dataset import open_dataset
-from msip_core.data.micrographs import read_micrograph
+from msip_core.data.micrographs import Micrograph, read_micrograph
+from msip_core.data.object_sizes import trained_sizes
 from msip_core.detector.checkpoints import inspect_checkpoint, load_model
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.errors import ConfigError, NotFoundError
-from msip_core.models import open_card, weights_path
+from msip_core.models import TrainedSizes, open_card, weights_path
 from msip_core.workspace import Workspace
 
 _WARM_MODELS = 6  # kept in memory by a process that answers one question after another
@@ -38,6 +39,7 @@ class ModelFacts(NamedTuple):
         recipe: how pixels must be scaled; None for weights from elsewhere.
         dataset: name of the dataset it was trained on, None if unknown.
         path: the file it was loaded from.
+        trained: sizes of the objects it learned from, None if unknown.
     """
 
     name: str
@@ -46,6 +48,7 @@ class ModelFacts(NamedTuple):
     recipe: ImageRecipe | None
     dataset: str | None
     path: Path
+    trained: TrainedSizes | None = None
 
 
 def load_source_model(
@@ -72,16 +75,28 @@ def load_source_model(
 def load_source_image(
     workspace: Workspace, params: Mapping[str, Any], recipe: ImageRecipe | None = None
 ) -> NDArray[np.uint8]:
-    """The image that `params` name, (height, width, 3) uint8 RGB.
+    """The pixels of the image that `params` name, (height, width, 3) uint8 RGB."""
+    return load_source_micrograph(workspace, params, recipe).pixels
+
+
+def load_source_micrograph(
+    workspace: Workspace, params: Mapping[str, Any], recipe: ImageRecipe | None = None
+) -> Micrograph:
+    """The image that `params` name.
 
     Images of a dataset were scaled when they were imported; a file is scaled by `recipe`, the
-    model's own.
+    model's own. `z` in `params` picks a plane of a file that holds a z-stack, `channel` another
+    channel than the recipe's.
     """
     if "path" in params:
-        return read_micrograph(Path(str(params["path"])), recipe).pixels
+        if channel := params.get("channel"):
+            recipe = (recipe or ImageRecipe()).model_copy(update={"channel": str(channel)})
+        return read_micrograph(Path(str(params["path"])), recipe, z=params.get("z"))
     if "dataset" in params and "image" in params:
         dataset = open_dataset(workspace, str(params["dataset"]))
-        return dataset.pixels(dataset.image(str(params["image"])))
+        record = dataset.image(str(params["image"]))
+        size = record.pixel_size_um or dataset.pixel_size_um
+        return Micrograph(dataset.pixels(record), size, 8, None)
     raise ConfigError("No image was named: give 'path', or 'dataset' and 'image'.")
 
 
@@ -92,7 +107,16 @@ def _model_facts(workspace: Workspace, model: str) -> ModelFacts:
         return ModelFacts(path.stem, (), imgsz, None, None, path)
     card = open_card(workspace, model)
     path = weights_path(workspace, model)
-    return ModelFacts(card.name, card.classes, card.imgsz, card.recipe, card.dataset, path)
+    trained = card.trained or _sizes_in(workspace, card.dataset, card.dataset_hash)
+    return ModelFacts(card.name, card.classes, card.imgsz, card.recipe, card.dataset, path, trained)
+
+
+def _sizes_in(workspace: Workspace, name: str | None, hashed: str | None) -> TrainedSizes | None:
+    """For cards written before they kept these sizes: from the dataset, if it is still the same."""
+    if name is None or not (workspace.dataset_dir(name) / "dataset.json").is_file():
+        return None
+    dataset = open_dataset(workspace, name)
+    return trained_sizes(dataset) if hashed in (None, dataset.content_hash) else None
 
 
 def _run_facts(workspace: Workspace, run: str, iteration: int) -> ModelFacts:
@@ -106,7 +130,10 @@ def _run_facts(workspace: Workspace, run: str, iteration: int) -> ModelFacts:
         raise NotFoundError(f"Run '{run}' has no finished step {iteration} yet.")
     dataset = open_dataset(workspace, config.dataset)
     name = f"{config.name or run}, step {iteration}"
-    return ModelFacts(name, dataset.classes, config.imgsz, dataset.recipe, dataset.name, path)
+    return ModelFacts(
+        name, dataset.classes, config.imgsz, dataset.recipe, dataset.name, path,
+        trained_sizes(dataset),
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=_WARM_MODELS)

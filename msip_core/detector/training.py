@@ -11,6 +11,7 @@ import torch
 
 from msip_core.config import Precision, TrainingRecipe
 from msip_core.data.dataset import Dataset
+from msip_core.data.readiness import ensure_ready
 from msip_core.detector.c2f import new_conv_names
 from msip_core.detector.checkpoints import normalise
 from msip_core.detector.evaluation import check_classes
@@ -30,7 +31,7 @@ from msip_core.detector.pool import DataPool
 from msip_core.detector.precision import laid_out, training_dtype
 from msip_core.detector.sparsity import share_near_zero
 from msip_core.detector.trainer import EpochReport, Fit, FitPlan
-from msip_core.errors import ConfigError, DatasetError
+from msip_core.errors import ConfigError
 from msip_core.events import EpochRecord, Metrics, MilestoneRecord, RunContext
 
 logger = logging.getLogger(__name__)
@@ -189,9 +190,7 @@ def stop_or_beat(ctx: RunContext) -> Callable[[], None]:
 
 
 def _check(model: DetectionModel, dataset: Dataset) -> None:
-    ready = dataset.readiness()
-    if not ready.ready:
-        raise DatasetError(f"Dataset '{dataset.name}' cannot be trained on. {ready.missing}")
+    ensure_ready(dataset)
     check_classes(model, dataset.classes)
 
 

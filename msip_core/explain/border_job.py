@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from msip_core.errors import DatasetError
 from msip_core.explain import cam
 from msip_core.explain.subject import labelled_subjects
 from msip_core.pairs import mean_defined, paired_bootstrap
+from msip_core.spreadsheet import write_rows
 from msip_core.workspace import Workspace, write_text
 
 Progress = Callable[[float, str], None]
@@ -146,12 +145,11 @@ def _paired(images: list[Json]) -> Json:
 
 def _table(rows: list[Json], sides: Sequence[str]) -> str:
     """One line an object; an undefined score is an empty cell."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     facts = ("image", "object", "class", "contour")
-    writer.writerow([*facts, *(f"{side} {m}" for side in sides for m in METRICS)])
+    scores = {f"{side} {m}": (side, m) for side in sides for m in METRICS}
+    flat = []
     for row in rows:
-        cells = [row[side][m] for side in sides for m in METRICS]
-        values = ["" if v is None else round(float(v), 6) for v in cells]
-        writer.writerow([*(row[f] for f in facts), *values])
-    return text.getvalue()
+        cells = {column: row[side][m] for column, (side, m) in scores.items()}
+        values = {c: "" if v is None else round(float(v), 6) for c, v in cells.items()}
+        flat.append({**{fact: row[fact] for fact in facts}, **values})
+    return write_rows([*facts, *scores], flat)

@@ -154,7 +154,7 @@ def _best_detection(
     if not found:
         raise NotFoundError(
             f"The model '{facts.name}' finds no object on this micrograph: "
-            "choose another one, or give the box to explain."
+            "choose another one, or one of a dataset that has labelled objects."
         )
     best = found[0]
     words = f"detection with the highest score ({best.score:.2f}) of {facts.name}"

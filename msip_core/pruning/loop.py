@@ -18,7 +18,8 @@ from msip_core.allocation.budget import Budget
 from msip_core.allocation.goal import goal_of
 from msip_core.combinations import allocation_name, check_combination
 from msip_core.config import PruneConfig
-from msip_core.data.dataset import Dataset, open_dataset
+from msip_core.data.dataset import open_dataset
+from msip_core.data.readiness import ensure_ready
 from msip_core.detector.build import register_model
 from msip_core.detector.c2f import to_c2f_v2
 from msip_core.detector.cost import count_cost
@@ -28,7 +29,6 @@ from msip_core.detector.library import DetectionModel
 from msip_core.detector.pool import DataPool
 from msip_core.detector.sources import load_source_model
 from msip_core.detector.training import stop_or_beat
-from msip_core.errors import DatasetError
 from msip_core.events import (
     BaselineRecord,
     Cost,
@@ -79,7 +79,7 @@ class PruneRun:
         check_combination(config)
         self.config = config
         self.folder = RunFolder(ctx.run_dir)
-        self.dataset = _ready(open_dataset(ctx.workspace, config.dataset))
+        self.dataset = ensure_ready(open_dataset(ctx.workspace, config.dataset))
         self.source = load_source_model(ctx.workspace, {"model": config.model})[0]
         check_classes(self.source, self.dataset.classes)
         check_recovery(config, self.source)
@@ -282,7 +282,10 @@ class PruneRun:
             dataset_hash=self.dataset.content_hash, recipe=self.dataset.recipe, val=metrics,
             test=test, baseline_id=_card_id(self.config.model, self.ctx.workspace),
             macs_ratio=ratio,
-            origin={"run_id": self.ctx.run_id, "iteration": good, "method": self.config.method},
+            origin={
+                "run_id": self.ctx.run_id, "iteration": good, "method": self.config.method,
+                "baseline": Path(self.config.model).name,
+            },
             note=stopped_by or "",
         )  # fmt: skip
         final = FinalRecord(
@@ -352,10 +355,3 @@ def _goal_ratio(
 
 def _card_id(model: str, workspace: Workspace) -> str | None:
     return None if Path(model).suffix == ".pt" else open_card(workspace, model).id
-
-
-def _ready(dataset: Dataset) -> Dataset:
-    readiness = dataset.readiness()
-    if not readiness.ready:
-        raise DatasetError(f"Dataset '{dataset.name}' cannot be used yet. {readiness.missing}")
-    return dataset

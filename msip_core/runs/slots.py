@@ -19,7 +19,7 @@ def slot_of(device: str) -> str:
         name = get_settings().device.strip().lower()
     if name == "auto":
         return _best_device()
-    if name.isdigit():  # Ultralytics' way to name a GPU
+    if name.isdecimal():  # Ultralytics' way to name a GPU
         return f"cuda:{name}"
     return "cuda:0" if name in ("cuda", "gpu") else name
 

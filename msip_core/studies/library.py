@@ -16,6 +16,7 @@ from typing import Any
 from filelock import FileLock
 
 from msip_core.data.dataset import open_dataset
+from msip_core.data.readiness import ensure_ready
 from msip_core.errors import ConfigError, DatasetError, NotFoundError
 from msip_core.events import Record
 from msip_core.models import ModelCard, open_card
@@ -113,10 +114,7 @@ def _pretrained(workspace: Workspace, card: ModelCard) -> bool | None:
 def check_plan(workspace: Workspace, plan: StudyPlan) -> None:
     """Raise unless the plan's datasets, models and rows are all there and go together."""
     plan.check()
-    dataset = open_dataset(workspace, plan.dataset)
-    ready = dataset.readiness()
-    if not ready.ready:
-        raise DatasetError(f"Dataset '{dataset.name}' cannot be used yet. {ready.missing}")
+    dataset = ensure_ready(open_dataset(workspace, plan.dataset))
     if not dataset.split("test"):
         raise DatasetError(
             f"Dataset '{dataset.name}' has no test images, and a study reports on nothing else."

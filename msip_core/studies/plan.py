@@ -24,12 +24,15 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from msip_core.bounded import UnreadableError, load_yaml, read_text_file
 from msip_core.combinations import check_combination
-from msip_core.config import Precision, PruneConfig, explain
+from msip_core.config import MAX_SEED, Precision, PruneConfig, Word, explain
 from msip_core.errors import ConfigError
 from msip_core.measures import MeasureOptions
 from msip_core.recipes import RECIPES, Frozen, TrainingRecipe
 
+# A run takes minutes at least: a thousand of them are a week. More is a typing error.
+MAX_RUNS = 1000
 _KEY = r"^[a-z0-9][a-z0-9-]{0,29}$"
 BASELINE = "baseline"
 HonestRow = Literal["more-epochs", "smaller-model", "smaller-image", "int8", "random"]
@@ -57,9 +60,9 @@ class Row(Frozen):
     """
 
     key: str = Field(pattern=_KEY)
-    label: str
+    label: Word
     settings: dict[str, Any] = {}
-    differs: str = ""
+    differs: Word = ""
 
 
 class BaselinePlan(Frozen):
@@ -70,8 +73,8 @@ class BaselinePlan(Frozen):
             is not known.
     """
 
-    model: str | None = None
-    weights: str = "yolov8s.yaml"
+    model: Word | None = None
+    weights: Word = "yolov8s.yaml"
     recipe: TrainingRecipe = RECIPES["quick-baseline"]
     pretrain: TrainingRecipe | None = None
     pretrained: bool | None = None
@@ -100,31 +103,41 @@ class StudyPlan(Frozen):
         published: name of a published table whose numbers stand beside ours.
     """
 
-    name: str
-    preset: str = ""
-    size: str = ""
-    dataset: str
+    name: Word
+    preset: Word = ""
+    size: Word = ""
+    dataset: Word
     imgsz: int = Field(default=640, ge=32, le=4096, multiple_of=32)
     batch: int = Field(default=16, ge=1)
-    device: str = "auto"
+    device: Word = "auto"
     workers: int = Field(default=0, ge=0, le=64)
     precision: Precision = "auto"
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1, max_length=MAX_RUNS)
     baseline: BaselinePlan = BaselinePlan()
-    smaller: str = "yolov8n.yaml"
+    smaller: Word = "yolov8n.yaml"
     smaller_epochs: int | None = Field(default=None, ge=1)
     budget: dict[str, Any] = {}
-    rows: tuple[Row, ...] = Field(min_length=1)
+    rows: tuple[Row, ...] = Field(min_length=1, max_length=MAX_RUNS)
     honest: tuple[HonestRow, ...] = tuple(HONEST)
     measure: MeasureOptions = MeasureOptions()
-    published: str = ""
+    published: Word = ""
 
     @field_validator("seeds")
     @classmethod
     def _each_once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-            raise ValueError("each seed stands once and is not negative")
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) > MAX_SEED:
+            raise ValueError(f"each seed stands once and lies between 0 and {MAX_SEED}")
         return seeds
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> StudyPlan:
+        rows = len(self.rows) + len(self.honest) + 1
+        if rows * len(self.seeds) > MAX_RUNS:
+            raise ValueError(
+                f"{rows} rows with {len(self.seeds)} seeds are {rows * len(self.seeds)} runs, and "
+                f"a study has up to {MAX_RUNS}: take fewer rows or seeds"
+            )
+        return self
 
     @model_validator(mode="after")
     def _rows_differ_in_key(self) -> StudyPlan:
@@ -203,8 +216,8 @@ def read_plan(path: Path) -> StudyPlan:
         ConfigError: it cannot be read, or asks for something that cannot be done.
     """
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        value = load_yaml(read_text_file(path))
+    except UnreadableError as error:
         raise ConfigError(f"The plan {path} cannot be read: {error}.") from error
     if not isinstance(value, dict):
         raise ConfigError(f"The plan {path} holds no settings: begin with 'name:' and 'dataset:'.")

@@ -13,6 +13,7 @@ from msip_core.studies.plan import BASELINE, HONEST
 from msip_core.studies.published import PUBLISHED, SOURCES
 from msip_core.studies.statistics import LEAST_SEEDS, Interval
 from msip_core.studies.table import Line, StudyTable
+from msip_core.views.sentences import LEARNED
 
 _PROGRAMS_AGREE = 0.02
 _FEW_GROUPS = 5  # of test images: what they have in common cannot be told from chance
@@ -23,10 +24,24 @@ def verdicts(table: StudyTable) -> list[str]:
     """Sentences in the order in which a reader must know them."""
     if table.plan.size == "smoke":  # accuracies that mean nothing are not compared
         return _standing(table) + _programs(table)
+    if unlearned := _unlearned(table):
+        return [*_standing(table), unlearned, *_programs(table)]
     found = [*_standing(table), *_published(table)]
     if table.main is not None and table.line(table.main).map50 is not None:
         found += _unknown(table) + _honest(table) + _methods(table) + _tight(table)
     return found + _programs(table)
+
+
+def _unlearned(table: StudyTable) -> str | None:
+    """Nothing is compared with a baseline that has not learned its task."""
+    first = next((line.map50 for line in table.lines if line.key == BASELINE), None)
+    if first is None or first.value >= LEARNED:
+        return None
+    return (
+        f"The baseline has not learned its task yet: its mAP50 is {first.value:.3f}, below "
+        f"{LEARNED:.2f}. What is better or worse than it says nothing: train the baseline longer "
+        "or on more images first."
+    )
 
 
 def change_words(change: Interval) -> str:

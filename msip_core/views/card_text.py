@@ -7,12 +7,14 @@ what is known is said; what is not known is said to be unknown.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from msip_core.config import ImageRecipe
 from msip_core.events import Metrics
+from msip_core.markdown import Text, code, md, plain, rich
 from msip_core.models import ModelCard, open_card
 from msip_core.views import sentences, wording
 from msip_core.views.tables import latency_pairs
@@ -67,7 +69,7 @@ def read_card_facts(workspace: Workspace, model_id: str) -> CardFacts:
 
 def card_text(
     facts: CardFacts, *, file: str = "model.pt", latency: Sequence[Mapping[str, Any]] = ()
-) -> str:
+) -> Text:
     """The Markdown.
 
     Args:
@@ -76,10 +78,10 @@ def card_text(
     """
     card = facts.card
     parts = [
-        f"# {card.name}",
+        f"# {plain(card.name)}",
         _summary(facts),
         *(f"> **Careful.** {text}" for text in warnings(facts)),
-        "## What it finds\n\n" + "\n".join(f"- {name}" for name in card.classes),
+        "## What it finds\n\n" + "\n".join(f"- {plain(name)}" for name in card.classes),
         "## Made from\n\n" + _rows(_data(facts)),
         "## Accuracy\n\n" + _accuracy(card),
         "## Cost\n\n" + _rows(_cost(facts, latency)),
@@ -88,7 +90,14 @@ def card_text(
         "## Licence\n\nAGPL-3.0, as Ultralytics YOLOv8, which it was trained with.",
         "## Where it came from\n\n" + _rows(_origin(card)),
     ]
-    return "\n\n".join(parts) + "\n"
+    text = "\n\n".join(parts) + "\n"
+    return Text(text, text)
+
+
+def below_headings(card: Text) -> Text:
+    """The card to stand below the headings of a page."""
+    text = card.markdown.replace("\n## ", "\n#### ")
+    return Text(text, re.sub(r"^# ", "### ", text))
 
 
 def warnings(facts: CardFacts) -> list[str]:
@@ -99,6 +108,11 @@ def warnings(facts: CardFacts) -> list[str]:
         found.append("Its accuracy was not measured here.")
     else:
         found.append(sentences.sample_sentence(shown) or "")
+    if shown is not None and not sentences.has_learned(shown):
+        found.append(
+            f"It has not learned its task: its mAP50 is {shown.map50:.3f}, below "
+            f"{sentences.LEARNED:.2f}. Most of what it marks is wrong or missed."
+        )
     if facts.dataset.get("drawn"):
         found.append("The images were drawn by computer: the numbers say nothing about tissue.")
     return [text for text in found if text]
@@ -114,7 +128,7 @@ def _summary(facts: CardFacts) -> str:
     left = ""
     if card.macs_ratio is not None:
         left = f"; {wording.percent(card.macs_ratio, 1)} of the baseline's work per image is left"
-    return f"{kind}, for images of {card.imgsz} × {card.imgsz} px{left}. {card.note}".strip()
+    return plain(f"{kind}, for images of {card.imgsz} × {card.imgsz} px{left}. {card.note}".strip())
 
 
 def _network(card: ModelCard) -> str:
@@ -122,7 +136,9 @@ def _network(card: ModelCard) -> str:
 
 
 def _rows(rows: Sequence[tuple[str, str]]) -> str:
-    return "\n".join(["| | |", "| --- | --- |", *(f"| {what} | {value} |" for what, value in rows)])
+    return "\n".join(
+        ["| | |", "| --- | --- |", *(f"| {what} | {md(value)} |" for what, value in rows)]
+    )
 
 
 def _data(facts: CardFacts) -> list[tuple[str, str]]:
@@ -144,7 +160,10 @@ def _data(facts: CardFacts) -> list[tuple[str, str]]:
         ("Pixel size", f"{size:g} µm" if size else unknown),
         ("Bit depth of the originals", depths or unknown),
         ("Size of the boxes", _box_sizes(report.get("box_size"), size) or unknown),
-        ("Data and split", f"SHA-256 `{str(data.get('content_hash') or unknown)[:16]}` …"),
+        (
+            "Data and split",
+            rich("SHA-256 {hash} …", hash=code(str(data.get("content_hash") or unknown)[:16])),
+        ),
     ]
 
 
@@ -171,7 +190,9 @@ def _accuracy(card: ModelCard) -> str:
 
 
 def _measured(metrics: Metrics) -> str:
-    each = ", ".join(f"{n} {wording.accuracy(v)}" for n, v in metrics.per_class.items()) or "-"
+    each = (
+        ", ".join(f"{plain(n)} {wording.accuracy(v)}" for n, v in metrics.per_class.items()) or "-"
+    )
     name = {"val": "validation", "test": "test", "train": "training"}[metrics.split]
     where = f"{metrics.images} {name}" if metrics.images else name
     values = (metrics.map50, metrics.map50_95, metrics.precision, metrics.recall)
@@ -238,11 +259,13 @@ def _limits(facts: CardFacts) -> list[str]:
 
 def _origin(card: ModelCard) -> list[tuple[str, str]]:
     words = {
-        "run_id": "Run", "iteration": "Iteration", "method": "Method", "weights": "Began from",
+        "baseline": "Pruned from", "run_id": "Run", "iteration": "Iteration", "method": "Method",
+        "weights": "Began from",
         "source": "File", "sha256": "SHA-256", "command": "Command",
     }  # fmt: skip
-    rows = [("Model", f"`{card.id}`"), ("Made", card.created)]
+    rows = [("Model", code(card.id)), ("Made", card.created)]
     if card.baseline_id:
-        rows.append(("Pruned from", f"`{card.baseline_id}`"))
-    rows += [(words[key], f"`{value}`") for key, value in card.origin.items() if key in words]
+        rows.append(("Pruned from", code(card.baseline_id)))
+        del words["baseline"]  # the same model, by the name that its run was given
+    rows += [(words[key], code(value)) for key, value in card.origin.items() if key in words]
     return rows

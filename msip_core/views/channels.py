@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from msip_core.events import LayerChannels
 from msip_core.language import mark, t
 from msip_core.views import style, wording
-from msip_core.views.screen import new_figure
+from msip_core.views.screen import as_label, new_figure
 
 PARTS = (mark("backbone"), mark("neck"), mark("head"))
 _BACKBONE_END, _NECK_END = 10, 22  # YOLOv8's yaml: layers 0-9, 10-21, 22 is Detect
@@ -120,7 +120,7 @@ def network_figure(
     texts = [
         t(
             "{name}: {original} → {after} channels ({removed} removed; {before} before this step)",
-            name=bar.label, original=bar.original, after=bar.after, before=bar.before,
+            name=as_label(bar.label), original=bar.original, after=bar.after, before=bar.before,
             removed=wording.percent(bar.removed),
         )
         for bar in info.bars

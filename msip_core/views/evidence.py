@@ -132,6 +132,27 @@ def score_words(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+# Times the heat of an even map on the border. Bands of a few pixels vary by tens of percent with
+# the place of one patch of the coarsest layer, so less than half as much again is no finding.
+ENRICHED = 1.5
+
+
+def is_hardly_on_border(scores: Mapping[str, Any]) -> bool:
+    """Whether a map lies on the border hardly more than an even one would."""
+    enrichment = scores.get("enrichment")
+    return enrichment is not None and float(enrichment) < ENRICHED
+
+
+def border_sentence(scores: Mapping[str, Any]) -> str | None:
+    """The warning where a map lies on the border hardly more than an even one would."""
+    if not is_hardly_on_border(scores):
+        return None
+    return (
+        f"The map has {scores['enrichment']:.2f} times the heat of an even map on the border, "
+        f"below {ENRICHED:.1f}: it does not show that the model looks at the border."
+    )
+
+
 def notes(result: Mapping[str, Any]) -> list[str]:
     """What a reader must know about one explanation: layers, which border, its sanity check."""
     found: list[str] = []
@@ -145,4 +166,5 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         edge = "drawn outline" if contour == "mask" else "edge of the box, no outline is known"
         found.append(f"Border: {edge}.")
     verdict = (result.get("randomised") or {}).get("verdict")
-    return [*found, *(text for text in (verdict, result.get("note")) if text)]
+    about = border_sentence(result.get("scores") or {})
+    return [*found, *(text for text in (verdict, about, result.get("note")) if text)]

@@ -61,6 +61,7 @@ def drawing() -> Iterator[None]:
         "axes.grid": True, "axes.axisbelow": True, "grid.color": style.PAPER_GRID,
         "grid.linewidth": 0.5, "lines.linewidth": 1.2, "lines.markersize": 4,
         "hatch.linewidth": 0.6,
+        "text.parse_math": False,  # a class may be called "$x$"
         "svg.fonttype": "none", "svg.hashsalt": "msip-lab", "pdf.fonttype": 42,
     }  # fmt: skip
     with _RC_LOCK, matplotlib.rc_context(settings):

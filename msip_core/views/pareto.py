@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from msip_core.language import mark, say, t
 from msip_core.views import style
-from msip_core.views.screen import new_figure, say_empty, share_axis, share_range
+from msip_core.views.screen import as_label, new_figure, say_empty, share_axis, share_range
 
 Kind = Literal["baseline", "honest", "method", "main"]
 # Kind: colour, symbol on screen, marker on paper. Colour is never the only sign.
@@ -87,7 +87,7 @@ def pareto_figure(info: ParetoInfo, *, revision: str = "pareto", height: int = 4
 def _add(figure: go.Figure, point: Point, *, in_legend: bool) -> None:
     """One model with its interval; the first of its kind stands for all in the legend."""
     colour, symbol, _ = LOOKS[point.kind]
-    name = say(point.label)
+    name = as_label(say(point.label))
     figure.add_scatter(
         x=[point.cost], y=[point.map50], mode="markers", text=[name],
         name=name if point.kind == "main" else t(KINDS[point.kind]), legendgroup=point.kind,
@@ -116,7 +116,7 @@ def _name(
 ) -> None:
     """Names beside the cheap and beside the dear points, towards the middle, above all of them:
     the line of the front runs below."""
-    texts = [wrap(say(point.label), _NAME_WIDTH) for point in points]
+    texts = [[as_label(line) for line in wrap(say(point.label), _NAME_WIDTH)] for point in points]
     line = _LINE_PX / (height - _AROUND_PX) * (limits[1] - limits[0])
     sizes = [len(text) * line for text in texts]
     middle = max(point.cost for point in points) / 2

@@ -13,6 +13,7 @@ from msip_core.events import BaselineRecord, EpochRecord, IterationRecord
 from msip_core.language import mark, t
 from msip_core.views import style, wording
 from msip_core.views.screen import (
+    as_label,
     mark_step,
     new_figure,
     reference_line,
@@ -269,7 +270,7 @@ def epochs_figure(info: EpochsInfo, *, revision: str = "epochs") -> go.Figure:
     for number, (name, values) in enumerate(info.losses.items()):
         colour, dash = _LOSS_LOOK[number % len(_LOSS_LOOK)]
         figure.add_scatter(
-            x=info.position, y=values, mode="lines", name=t("{name} loss", name=name),
+            x=info.position, y=values, mode="lines", name=t("{name} loss", name=as_label(name)),
             line={"color": colour, "dash": dash, "width": 2}, hovertemplate="%{y:.3f}",
             row=2, col=1,
         )  # fmt: skip

@@ -162,6 +162,8 @@ def _summary(story: RunStory) -> str:
 def _remarks(story: RunStory, latency: Sequence[Mapping[str, Any]]) -> list[str]:
     remarks = [story.error] if story.error else []
     if story.baseline is not None and story.final is not None:
+        before, _ = sentences.best_pair(story.baseline, story.final)
+        remarks.append(sentences.unlearned_sentence(before) or "")
         remarks.append(sentences.latency_sentence(latency))
     if isinstance(story.config, PruneConfig) and story.final is not None:
         remarks.append(sentences.goal_sentence(story.config, story.final))

@@ -5,6 +5,7 @@ No template and no font colour is set, so Streamlit's light or dark theme fills 
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -108,6 +109,11 @@ def share_axis(figure: go.Figure, values: list[float], margin: float = 0.02, **w
     _include(figure.update_yaxes, figure, low, high, where)
     if values:
         figure.update_yaxes(tickformat=".2f", **where)
+
+
+def as_label(name: str) -> str:
+    """A name for a figure's text: Plotly reads a small HTML (links, line breaks) and `%{x}`."""
+    return html.escape(name, quote=False).replace("%{", "%&#123;")
 
 
 def reference_line(

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from msip_core.language import mark, t
 from msip_core.views import style, wording
 from msip_core.views.channels import PARTS, part_of, position_of, short_label
-from msip_core.views.screen import new_figure
+from msip_core.views.screen import as_label, new_figure
 
 ZONES = (mark("shallow backbone"), mark("deep backbone"), mark("neck"), mark("head"))
 _DEEP = 5  # first layer of the deep half of YOLOv8's backbone (0-9)
@@ -100,7 +100,8 @@ def sensitivity_figure(
     for part in PARTS:
         layers = [layer for layer in info.layers if layer.part == part]
         figure.add_bar(
-            x=[layer.label for layer in layers], y=[layer.drop for layer in layers], name=t(part),
+            x=[as_label(layer.label) for layer in layers], y=[layer.drop for layer in layers],
+            name=t(part),
             customdata=[_curve_text(layer.curve) for layer in layers],
             marker={"color": _COLOURS[part],
                     "pattern": {"shape": _SHAPES[part], "solidity": 0.25}},

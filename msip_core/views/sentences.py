@@ -14,6 +14,9 @@ from msip_core.views import wording
 from msip_core.views.tables import latency_pairs
 
 SMALL_SAMPLE = 100  # below this many images a result needs an interval (UX, honesty rules)
+# mAP50 below which a detector has not learned its task: most of what it marks is wrong or missed.
+# A network fresh from its first epochs reaches .1, published organoid detectors .7 to .9.
+LEARNED = 0.3
 _GOAL_TOLERANCE = 0.005  # 4.78 ± 0.05 of 14.27 GMACs
 _NEAR_MILLISECONDS = 0.05  # of the goal: measured twice, milliseconds never agree exactly
 
@@ -135,6 +138,23 @@ def attention_sentence(baseline: Mapping[str, Any], pruned: Mapping[str, Any]) -
     return (
         f"{wording.percent(second)} of the pruned model's heat lies on the {border} of this "
         f"object, {wording.percent(first)} of the baseline's."
+    )
+
+
+def has_learned(baseline: Metrics) -> bool:
+    """Whether a baseline is good enough for a comparison with it to say anything."""
+    return baseline.map50 >= LEARNED
+
+
+def unlearned_sentence(baseline: Metrics) -> str | None:
+    """The warning that stands before any comparison with a baseline that has not learned yet."""
+    if has_learned(baseline):
+        return None
+    split = {"val": "validation", "test": "test", "train": "training"}[baseline.split]
+    return (
+        f"The baseline has not learned its task yet: its mAP50 is {baseline.map50:.3f} on the "
+        f"{split} images, below {LEARNED:.2f}. What is better or worse than it says nothing: train "
+        "the baseline longer or on more images first."
     )
 
 

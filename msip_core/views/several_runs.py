@@ -12,7 +12,7 @@ from msip_core.config import PruneConfig
 from msip_core.events import BaselineRecord, FinalRecord, IterationRecord
 from msip_core.language import t
 from msip_core.views import style, wording
-from msip_core.views.screen import new_figure, say_empty, share_axis
+from msip_core.views.screen import as_label, new_figure, say_empty, share_axis
 
 # Each run has a colour, a dash and a symbol of its own: colour is never the only sign.
 LOOKS = (
@@ -69,7 +69,7 @@ def lines_figure(
     for number, line in enumerate(lines):
         colour, dash, symbol = LOOKS[number % len(LOOKS)]
         figure.add_scatter(
-            x=line.kept, y=line.map50, mode="lines+markers", name=line.name,
+            x=line.kept, y=line.map50, mode="lines+markers", name=as_label(line.name),
             customdata=line.steps, line={"color": colour, "dash": dash, "width": 2},
             marker={"symbol": symbol, "size": 9, "color": colour},
             hovertemplate=t("step %{customdata}: %{x:.1%} of the MACs, mAP50 %{y:.3f}"),

@@ -101,15 +101,16 @@ def read_story(workspace: Workspace, reader: RunReader, run_id: str) -> RunStory
     """
     facts = reader.get(run_id)
     ended = facts.finished is not None and facts.started is not None
+    final = reader.final(run_id)
     return RunStory(
         id=facts.id,
         name=facts.name or facts.id,
         state=str(facts.state),
         config=facts.config,
         baseline=reader.baseline(run_id),
-        iterations=tuple(reader.iterations(run_id)),
+        iterations=settled(reader.iterations(run_id), final),
         epochs=tuple(reader.epochs(run_id)),
-        final=reader.final(run_id),
+        final=final,
         provenance=_document(workspace.run_dir(run_id) / "provenance.json"),
         dataset=_document(workspace.dataset_dir(facts.config.dataset) / "summary.json"),
         source=_source(workspace, facts.config),
@@ -117,6 +118,24 @@ def read_story(workspace: Workspace, reader: RunReader, run_id: str) -> RunStory
         finished=facts.finished,
         error=facts.error,
         notes=tuple((m.message, m.level == "warning") for m in reader.milestones(run_id)),
+    )
+
+
+def settled(
+    iterations: Sequence[IterationRecord], final: FinalRecord | None
+) -> tuple[IterationRecord, ...]:
+    """The steps, the kept one with the validation of its saved model.
+
+    At its end a step is measured in memory; the model that a run keeps is loaded from its file
+    (half precision) and measured once more. The later number stands for the step everywhere, so
+    that one page does not show both.
+    """
+    if final is None:
+        return tuple(iterations)
+    again = {"map50_after": final.metrics.map50, "map50_95_after": final.metrics.map50_95}
+    return tuple(
+        record.model_copy(update=again) if record.index == final.iteration else record
+        for record in iterations
     )
 
 

@@ -5,29 +5,20 @@ A table is a list of rows (dict: column -> value), all with the same columns in 
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import median
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from msip_core.boxes import Box, Detection, Pair
 from msip_core.events import BaselineRecord, Cost, IterationRecord, LayerChannels, Metrics
+from msip_core.spreadsheet import write_rows
 from msip_core.views import wording
 from msip_core.views.channels import part_of
+from msip_core.views.counting import CountedImage, Row, per_class
 
-Row = dict[str, Any]
 CRYPT = "crypt"  # the class whose share is counted
-
-
-class CountedImage(NamedTuple):
-    """One micrograph and what a model found in it; `group` is the well, plate or donor."""
-
-    image: str
-    group: str
-    detections: Sequence[Detection]
 
 
 # --- counts -------------------------------------------------------------------
@@ -61,41 +52,6 @@ def detection_rows(
     return rows
 
 
-def _per_class(detections: Sequence[Detection], classes: Sequence[str]) -> dict[str, int]:
-    return {name: sum(d.cls == i for d in detections) for i, name in enumerate(classes)}
-
-
-def count_rows(images: Sequence[CountedImage], classes: Sequence[str]) -> list[Row]:
-    """Objects per image, also for images in which nothing was found."""
-    return [
-        {
-            "image": item.image,
-            "group": item.group,
-            **_per_class(item.detections, classes),
-            "total": len(item.detections),
-        }
-        for item in images
-    ]
-
-
-def group_rows(images: Sequence[CountedImage], classes: Sequence[str]) -> list[Row]:
-    """Objects per well, plate or donor: sums over its images, and the mean per image."""
-    rows: list[Row] = []
-    for group in dict.fromkeys(item.group for item in images):
-        members = [item for item in images if item.group == group]
-        found = [detection for item in members for detection in item.detections]
-        rows.append(
-            {
-                "group": group,
-                "images": len(members),
-                **_per_class(found, classes),
-                "total": len(found),
-                "mean_per_image": round(len(found) / len(members), 2),
-            }
-        )
-    return rows
-
-
 def compare_count_rows(
     compare: Mapping[str, Any],
     classes: Sequence[str],
@@ -118,7 +74,7 @@ def compare_count_rows(
         row = rows.setdefault(key, dict(zip(keys, key)))
         for side in ("baseline", "pruned"):
             found = [Detection.model_validate(d) for item in items for d in item[side]]
-            counts = _per_class(found, classes)
+            counts = per_class(found, classes)
             row |= {f"{side}_{name}": count for name, count in counts.items()}
             row[f"{side}_total"] = len(found)
             if scale is not None:
@@ -335,11 +291,7 @@ def columns_of(rows: Sequence[Row]) -> list[str]:
 
 def to_csv(rows: Sequence[Row]) -> str:
     """Comma-separated, one header line, empty cells for None; UTF-8 when written."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns_of(rows), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
+    return write_rows(columns_of(rows), rows)
 
 
 def to_markdown(rows: Sequence[Row]) -> str:

@@ -13,6 +13,7 @@ import streamlit as st
 
 from msip_core.errors import NotFoundError
 from msip_core.language import mark, t
+from msip_core.markdown import md
 
 
 def asked(param: str) -> str | None:
@@ -73,7 +74,7 @@ def choose(
 
     shown = distinct(options, words)
     st.selectbox(
-        label, options, key=key, format_func=shown.__getitem__, on_change=changed, help=help
+        md(label), options, key=key, format_func=shown.__getitem__, on_change=changed, help=md(help)
     )
     remember(param, wanted)
     return wanted
@@ -110,10 +111,10 @@ def choose_view(
         st.query_params[param] = st.session_state[key]
 
     st.segmented_control(
-        t(label),
+        md(t(label)),
         list(views),
         key=key,
-        format_func=lambda view: t(views[view]),
+        format_func=lambda view: md(t(views[view])),
         label_visibility="visible" if show_label else "collapsed",
         on_change=changed,
         required=True,

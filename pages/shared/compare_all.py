@@ -9,6 +9,7 @@ import streamlit as st
 
 from msip_core.data.dataset import Dataset, ImageRecord
 from msip_core.language import t, tn
+from msip_core.markdown import md
 from msip_core.views import comparison, tables
 from msip_core.views.evidence import fitted, micrograph_of
 from msip_core.views.pictures import draw_pairs
@@ -23,6 +24,7 @@ from pages.shared.lab import dataset as open_again
 from pages.shared.lab import lab
 from pages.shared.layout import chart
 from pages.shared.pair import ModelPair, forget_object
+from pages.shared.words import strong
 
 _THUMB = 300  # pixels of a small picture's longer side
 _MOST = 8  # small pictures
@@ -41,7 +43,7 @@ def all_images(pair: ModelPair, data: Dataset, record: ImageRecord) -> None:
     )
     if result is None:
         return
-    st.markdown(_agreement_words(result["agreement"]))
+    st.markdown(md(_agreement_words(result["agreement"])))
     chart(
         comparison.agreement_figure(comparison.agreement_info(result["agreement"])),
         "agreement",
@@ -76,7 +78,7 @@ def _gallery(data: Dataset, result: dict[str, Any], key: str, open_now: ImageRec
     if not found:
         st.caption(t("Both models agree on every object of the test part."))
         return
-    st.markdown(f"**{t('Where the two models disagree most')}**")
+    st.markdown(md(strong(t("Where the two models disagree most"))))
     items = {item["id"]: item for item in result["images"]}
     shown = []
     for place, item in enumerate(found):
@@ -149,7 +151,7 @@ def _tables(pair: ModelPair, data: Dataset, result: dict[str, Any], key: str) ->
     with st.container(horizontal=True):
         for kind, (label, name) in files.items():
             st.download_button(
-                label,
+                md(label),
                 _csv(key, kind, result, data.classes, scale),
                 file_name=f"{pair.run.id}-{name}.csv",
                 mime="text/csv",

@@ -9,13 +9,21 @@ import streamlit as st
 from msip_core.boxes import Detection, match_detections
 from msip_core.data.dataset import Dataset, ImageRecord
 from msip_core.language import t, tn
+from msip_core.markdown import md
 from msip_core.views import style
 from msip_core.views.marks import Mark, Side, labelled_marks, legend_of, pair_marks
 from msip_core.views.pictures import draw_boxes, draw_pairs
 from pages.shared.compare_numbers import compare_question
 from pages.shared.compare_objects import Matched, chosen_card, counts, objects_table
 from pages.shared.components.compare_slider import Pane, compare_slider
-from pages.shared.detections import above, find, micrograph_url, nothing_found, pixels_of
+from pages.shared.detections import (
+    above,
+    find,
+    micrograph_url,
+    nothing_found,
+    pixels_of,
+    size_warnings,
+)
 from pages.shared.jobs import finished
 from pages.shared.layout import picture
 from pages.shared.pair import ModelPair, chosen_object, forget_object, remember_object
@@ -28,7 +36,7 @@ def side_by_side(pair: ModelPair, data: Dataset, record: ImageRecord) -> None:
     """The pictures with the same numbers as the table beside them."""
     left, right = st.columns(2, vertical_alignment="bottom")
     confidence = left.slider(
-        t("Show boxes from this score on {term}", term=small(t("confidence"))),
+        md(t("Show boxes from this score on {term}", term=small(t("confidence")))),
         0.05,
         0.95,
         0.25,
@@ -50,6 +58,8 @@ def side_by_side(pair: ModelPair, data: Dataset, record: ImageRecord) -> None:
             _waiting(data, record)
             return
         found = counted
+    sources = (pair.baseline, pair.pruned)
+    size_warnings(sources, data, record, imgsz=pair.config.imgsz)
     first, second = (side or [] for side in found)
     before, after = above(first, confidence), above(second, confidence)
     matched = Matched(data, record, before, after, match_detections(before, after))
@@ -97,7 +107,7 @@ def _kinds() -> list[str]:
     return st.pills(
         t("Show"),
         list(style.PAIR_KINDS),
-        format_func=lambda kind: t(style.PAIR_WORDS[kind]),
+        format_func=lambda kind: md(t(style.PAIR_WORDS[kind])),
         selection_mode="multi",
         default=list(style.PAIR_KINDS),
         key="kinds",

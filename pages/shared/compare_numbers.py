@@ -10,12 +10,14 @@ import streamlit as st
 from msip_core.data.dataset import Dataset
 from msip_core.events import Cost, Metrics
 from msip_core.language import mark, t, tn
+from msip_core.markdown import joined, md, rich
 from msip_core.views import comparison, sentences, tables
 from msip_core.views.wording import format_name, milliseconds
 from pages.shared.jobs import job_panel
 from pages.shared.lab import lab
 from pages.shared.layout import chart
 from pages.shared.pair import ModelPair, prefixed
+from pages.shared.run_outcome import unlearned
 
 _FORMATS = {"pytorch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 _SPLITS = {
@@ -29,10 +31,11 @@ _QUANTITIES = (mark("precision"), mark("recall"), mark("parameters"), mark("size
 
 def numbers(pair: ModelPair) -> None:
     """Accuracy and cost from the run's own records: on test where it was measured, else val."""
-    measured = _measured(pair)
+    measured = measured_pair(pair)
     if measured is None:
         st.caption(t("The baseline of this run has not been measured yet."))
         return
+    unlearned(measured[0][0])
     rows = [
         {
             t("Quantity"): t(row["quantity"]),
@@ -45,7 +48,7 @@ def numbers(pair: ModelPair) -> None:
         if measured[1][0].precision or row["quantity"] not in ("precision", "recall")
     ]
     st.dataframe(rows, hide_index=True, alt=t("Accuracy and cost of both models and the change"))
-    st.caption(_measured_on(measured[0][0]))
+    st.caption(md(_measured_on(measured[0][0])))
 
 
 def _measured_on(metrics: Metrics) -> str:
@@ -61,7 +64,7 @@ def _measured_on(metrics: Metrics) -> str:
     return text
 
 
-def _measured(pair: ModelPair) -> tuple[tuple[Metrics, Cost], tuple[Metrics, Cost]] | None:
+def measured_pair(pair: ModelPair) -> tuple[tuple[Metrics, Cost], tuple[Metrics, Cost]] | None:
     runs = lab().runs
     baseline, final = runs.baseline(pair.run.id), runs.final(pair.run.id)
     if baseline is None:
@@ -89,13 +92,17 @@ def speed(pair: ModelPair) -> None:
     formats = left.pills(
         t("File formats"),
         list(_FORMATS),
-        format_func=_FORMATS.__getitem__,
+        format_func=lambda name: md(_FORMATS[name]),
         selection_mode="multi",
         default=["pytorch", "onnx"],
         key="speed:formats",
     )
     batch = right.segmented_control(
-        t("Images at a time"), [1, 8], default=1, key="speed:batch", required=True
+        t("Images at a time"),
+        [1, 8],
+        default=1,
+        key="speed:batch",
+        required=True,
     )
     if not formats:
         st.caption(t("Choose at least one file format."))
@@ -117,7 +124,7 @@ def speed(pair: ModelPair) -> None:
     if result is None:
         return
     latency = result["latency"]
-    st.markdown(_speed_words(latency))
+    st.markdown(md(_speed_words(latency)))
     chart(
         comparison.latency_figure(comparison.latency_info(latency)),
         "latency",
@@ -144,10 +151,10 @@ def _speed_words(latency: Sequence[Mapping[str, Any]]) -> str:
         where = format_name(form)
         if batch != 1:
             where = t("{format}, {n} images at a time", format=where, n=batch)
-        lines.append(f"- {where}: {words}")
+        lines.append(rich("- {where}: {words}", where=where, words=words))
     if not lines:
         return t("Speed was not measured on this computer.")
-    return "\n".join([t("On this computer:"), *lines])
+    return joined("\n", [t("On this computer:"), *lines])
 
 
 def compare_question(pair: ModelPair, data: Dataset) -> dict[str, Any]:

@@ -14,13 +14,14 @@ import streamlit as st
 from msip_core.boxes import Detection, Pair
 from msip_core.data.dataset import Dataset, ImageRecord
 from msip_core.language import t
+from msip_core.markdown import joined, md, rich
 from msip_core.views import style, tables
 from msip_core.views.marks import Side, read_mark_id
 from msip_core.views.wording import percent
 from pages.shared.detections import scale_of
 from pages.shared.layout import Fact, facts
 from pages.shared.pair import OBJECTS_OF, ModelPair, chosen_object
-from pages.shared.words import known, small
+from pages.shared.words import known, small, strong
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def counts(matched: Matched) -> None:
         note += " " + t(
             "In pixels, since no pixel size is known: it can be given on the Data page."
         )
-    st.caption(t("Counts of the lighter model; all from the chosen score on.") + " " + note)
+    st.caption(md(t("Counts of the lighter model; all from the chosen score on.") + " " + note))
 
 
 def chosen_card(pair: ModelPair, matched: Matched) -> None:
@@ -82,8 +83,8 @@ def chosen_card(pair: ModelPair, matched: Matched) -> None:
         return
     side, number = read_mark_id(box)
     with st.container(border=True):
-        st.markdown(f"**{t('Object {number}', number=_number_words(matched, item))}**")
-        st.markdown(_pair_sentence(matched, item))
+        st.markdown(md(strong(t("Object {number}", number=_number_words(matched, item)))))
+        st.markdown(md(_pair_sentence(matched, item)))
         st.page_link(
             "pages/look.py",
             label=t("See where both models look"),
@@ -118,8 +119,15 @@ def _pair_sentence(matched: Matched, pair: Pair) -> str:
             name = matched.data.classes[found[index].cls]
             words.append(f"{name} {found[index].score:.2f}")
     if pair.iou:
-        words.append(f"{t('overlap')} {percent(pair.iou)} {small('IoU')}")
-    return " · ".join(words)
+        words.append(
+            rich(
+                "{word} {share} {term}",
+                word=t("overlap"),
+                share=percent(pair.iou),
+                term=small("IoU"),
+            )
+        )
+    return joined(" · ", words)
 
 
 def _address(pair: ModelPair, matched: Matched, side: Side, number: int) -> dict[str, str]:

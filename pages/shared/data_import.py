@@ -11,6 +11,7 @@ import streamlit as st
 from msip_core.config import ImageRecipe, ImportConfig, SplitConfig
 from msip_core.errors import InputError
 from msip_core.language import mark, say, t, tn
+from msip_core.markdown import md, rich
 from msip_core.settings import get_settings
 from pages.shared.choose import choose_view, remember
 from pages.shared.data_report import reasons_table
@@ -23,6 +24,11 @@ _WAYS = {
     "browser": mark("Upload from my computer"),
     "server": mark("Folder on the server"),
     "drawn": mark("Drawn example"),
+}
+_GROUPINGS = {
+    "auto": mark("Found from the file names"),
+    "off": mark("No grouping"),
+    "pattern": mark("By my own pattern"),
 }
 _KINDS = ["zip", "png", "jpg", "jpeg", "bmp", "tif", "tiff", "txt", "json", "xml", "csv", "yaml"]
 
@@ -69,18 +75,22 @@ def _from_browser() -> Path | None:
         accept_multiple_files="directory" if as_folder else False,
         max_upload_size=limit,
         key=f"upload:{as_folder}",
-        help=t(
-            "Up to {limit} MB in the browser. Larger sets: use a folder on the server.",
-            limit=f"{limit:,}",
+        help=md(
+            t(
+                "Up to {limit} MB in the browser. Larger sets: use a folder on the server.",
+                limit=f"{limit:,}",
+            )
         ),
     )
     st.caption(
-        t(
-            "Images: PNG, JPEG, BMP, TIFF (8 or 16 bit, grey or RGB), OME-TIFF. Boxes: YOLO, COCO, "
-            "Pascal VOC or CSV; the form is found by itself. Up to {limit} MB here; beyond that, "
-            "choose “{way}”.",
-            limit=f"{limit:,}",
-            way=t(_WAYS["server"]),
+        md(
+            t(
+                "Images: PNG, JPEG, BMP, TIFF (8 or 16 bit, grey or RGB), OME-TIFF. Boxes: YOLO, "
+                "COCO, Pascal VOC or CSV; the form is found by itself. Up to {limit} MB here; "
+                "beyond that, choose “{way}”.",
+                limit=f"{limit:,}",
+                way=t(_WAYS["server"]),
+            )
         )
     )
     if files:
@@ -100,10 +110,12 @@ def _from_server() -> Path | None:
     roots = get_settings().import_roots
     if not roots:
         st.info(
-            t(
-                "No folder of the server is open to this page. Whoever runs the lab can allow "
-                "some: start it with {setting}.",
-                setting="`MSIP_IMPORT_ROOTS='[\"/data\"]'`",
+            md(
+                t(
+                    "No folder of the server is open to this page. Whoever runs the lab can allow "
+                    "some: start it with {setting}.",
+                    setting=rich("`MSIP_IMPORT_ROOTS='[\"/data\"]'`"),
+                )
             ),
             icon=":material/folder_off:",
         )
@@ -113,9 +125,11 @@ def _from_server() -> Path | None:
         key="path",
         bind="query-params",
         placeholder=str(roots[0]),
-        help=t(
-            "Below {roots}. It is read image by image, at any size.",
-            roots=", ".join(map(str, roots)),
+        help=md(
+            t(
+                "Below {roots}. It is read image by image, at any size.",
+                roots=", ".join(map(str, roots)),
+            )
         ),
     )
     return server_path(text, roots) if text else None
@@ -132,11 +146,11 @@ def _describe(found: dict[str, Any]) -> None:
         boxes=boxes,
     )
     if found["labelled"]:
-        st.success(text, icon=":material/search:")
+        st.success(md(text), icon=":material/search:")
     else:
-        st.warning(text, icon=":material/label_off:")
+        st.warning(md(text), icon=":material/label_off:")
     for note in found["notes"]:
-        st.caption(say(note))
+        st.caption(md(say(note)))
     if not found["problems"]:
         return
     title = tn(
@@ -144,7 +158,7 @@ def _describe(found: dict[str, Any]) -> None:
         "{n} files that cannot be used as they are",
         len(found["problems"]),
     )
-    with st.expander(title, icon=":material/rule:", expanded=True):
+    with st.expander(md(title), icon=":material/rule:", expanded=True):
         reasons_table(
             [{t("File"): p["file"], t("Why"): say(p["what"])} for p in found["problems"]],
             alt=t("Files with problems and why"),
@@ -188,7 +202,7 @@ def _import_form(source: Path, found: dict[str, Any], taken: set[str]) -> None:
         recipe=recipe,
         split=split,
     )
-    if st.button(_import_words(found), type="primary", icon=":material/download:"):
+    if st.button(md(_import_words(found)), type="primary", icon=":material/download:"):
         start_task("data-import", config.model_dump(mode="json"))
     st.caption(t("Every image is read, checked and scaled once; the source stays as it is."))
 
@@ -245,15 +259,21 @@ def _recipe() -> ImageRecipe:
     scope: Literal["dataset", "image"] = right.radio(
         t("Same scaling for all images?"),
         ["dataset", "image"],
-        format_func={
-            "dataset": t("Yes, as one set"),
-            "image": t("No, each on its own"),
-        }.__getitem__,
+        format_func=lambda name: md(
+            t("Yes, as one set") if name == "dataset" else t("No, each on its own")
+        ),
         horizontal=True,
     )
     normalise = left.checkbox(t("Stretch 8-bit images too"))
-    clahe = right.checkbox(termed(t("Even out local contrast"), "CLAHE"))
+    clahe = right.checkbox(md(termed(t("Even out local contrast"), "CLAHE")))
+    channel = left.text_input(
+        t("Channel, in files of several"),
+        max_chars=100,
+        placeholder=t("brightfield, where names tell"),
+        help=t("Its number (from 1) or name, such as 2 or Brightfield. The report says which."),
+    )
     return ImageRecipe(
+        channel=channel.strip() or None,
         scope=scope,
         low_percentile=min(low, 49.9),
         high_percentile=max(high, 50.1),
@@ -265,19 +285,15 @@ def _recipe() -> ImageRecipe:
 def _split() -> SplitConfig:
     left, right = st.columns(2)
     test = left.slider(
-        termed(t("Kept for the final test"), t("share of all")), 0.05, 0.5, 0.2, 0.05
+        md(termed(t("Kept for the final test"), t("share of all"))), 0.05, 0.5, 0.2, 0.05
     )
     val = left.slider(
-        termed(t("Kept to check progress"), t("share of the rest")), 0.05, 0.5, 0.1, 0.05
+        md(termed(t("Kept to check progress"), t("share of the rest"))), 0.05, 0.5, 0.1, 0.05
     )
     grouping = right.radio(
         t("Images of one well, plate or donor stay together"),
         ["auto", "off", "pattern"],
-        format_func={
-            "auto": t("Found from the file names"),
-            "off": t("No grouping"),
-            "pattern": t("By my own pattern"),
-        }.__getitem__,
+        format_func=lambda name: md(t(_GROUPINGS[name])),
     )
     pattern: str | None = {"auto": None, "off": ""}.get(grouping)
     if grouping == "pattern":
@@ -298,7 +314,7 @@ def _split() -> SplitConfig:
 
 
 def _draw(taken: set[str]) -> None:
-    st.write(
+    st.markdown(
         t(
             "Organoids with and without crypts, drawn by computer: boxes, outlines and crypt "
             "borders are known exactly, so the whole way can be tried in minutes."
@@ -306,12 +322,16 @@ def _draw(taken: set[str]) -> None:
     )
     left, middle, right = st.columns(3)
     count = left.slider(t("Images"), 12, 200, 24, 4)
-    size = middle.select_slider(termed(t("Side of an image"), "px"), [128, 256, 384, 512, 640], 256)
+    size = middle.select_slider(
+        md(termed(t("Side of an image"), "px")),
+        [128, 256, 384, 512, 640],
+        256,
+    )
     seed = right.number_input(t("Seed"), min_value=0, value=0, key="draw:seed")
     name = _free_name("drawn", taken)
     params = {"name": name, "images": count, "size": size, "seed": seed}
     words = tn("Draw {n} image", "Draw {n} images", count)
-    if st.button(words, type="primary", icon=":material/draw:", key="draw:start"):
+    if st.button(md(words), type="primary", icon=":material/draw:", key="draw:start"):
         start_task("data-draw", params)
 
 

@@ -14,6 +14,7 @@ from msip_core.boxes import Box
 from msip_core.data.dataset import Dataset, ImageRecord
 from msip_core.data.manifest import SPLITS
 from msip_core.language import mark, t, tn
+from msip_core.markdown import md
 from msip_core.views import style
 from msip_core.views.pictures import draw_boxes
 from pages.shared.lab import dataset as open_again
@@ -35,6 +36,7 @@ def preview(dataset: Dataset) -> None:
     classes = left.pills(
         t("Class"),
         dataset.classes,
+        format_func=md,
         selection_mode="multi",
         key="preview:class",
         help=t("Only images with these classes, and only their boxes. None chosen: all."),
@@ -46,7 +48,7 @@ def preview(dataset: Dataset) -> None:
         key="preview:split",
         required=True,
         wrap=True,
-        format_func=lambda part: t(_PARTS[part]),
+        format_func=lambda part: md(t(_PARTS[part])),
     )
     wanted = [
         record
@@ -56,7 +58,7 @@ def preview(dataset: Dataset) -> None:
     ]
     pages = max(1, -(-len(wanted) // _PER_PAGE))
     page = right.number_input(
-        t("Page of {pages}", pages=pages),
+        md(t("Page of {pages}", pages=pages)),
         min_value=1,
         max_value=pages,
         key="page",
@@ -93,7 +95,7 @@ def _tile(dataset: Dataset, record: ImageRecord, shown: tuple[str, ...]) -> None
     counts = ", ".join(f"{n} {name}" for name, n in record.counts.items()) or t("no object")
     st.image(
         _thumbnail(dataset.name, dataset.content_hash, record.id, shown),
-        caption=f"{record.id} · {t(_PARTS[record.split])} · {counts}",
+        caption=md(f"{record.id} · {t(_PARTS[record.split])} · {counts}"),
         alt=tn(
             "Micrograph {name} with {n} box: {counts}",
             "Micrograph {name} with {n} boxes: {counts}",

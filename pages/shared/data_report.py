@@ -8,9 +8,11 @@ import streamlit as st
 
 from msip_core.data.dataset import Dataset, DatasetSummary
 from msip_core.data.manifest import SPLITS, ImportReport, Problem
+from msip_core.data.readiness import PARTS, is_few
 from msip_core.data.writing import set_pixel_size
 from msip_core.language import mark, say, t, tn
-from pages.shared.guard import escape, guarded
+from msip_core.markdown import joined, md, rich
+from pages.shared.guard import guarded
 from pages.shared.lab import lab
 from pages.shared.layout import Fact, facts
 
@@ -26,21 +28,52 @@ def readiness(dataset: Dataset) -> bool:
     """The badge: ready to train on, or the one thing that is missing."""
     ready, missing = dataset.readiness()
     with st.container(horizontal=True, vertical_alignment="center"):
-        if ready:
+        concerns = dataset.concerns() if ready else ()
+        if ready and not concerns:
             st.badge(t("Ready"), icon=":material/check:", color="green")
+        elif ready:
+            st.badge(t("Ready"), icon=":material/play_arrow:", color="gray")
+            st.badge(t("Too few to rely on"), icon=":material/warning:",
+                     color="orange")  # fmt: skip
         else:
             st.badge(t("Not ready"), icon=":material/error:", color="orange")
         if dataset.drawn:
             st.badge(t("Drawn by computer"), icon=":material/draw:", color="blue")
-        st.caption(say(missing) if missing else _headline(dataset.report), width="content")
+        st.caption(md(say(missing) if missing else _headline(dataset.report)), width="content")
+    careful(concerns)
     return ready
+
+
+def careful(concerns: Sequence[str]) -> None:
+    """What is too few or too rare to be learned or judged."""
+    if concerns:
+        lines = joined("\n", (rich("- {text}", text=say(text)) for text in concerns))
+        st.warning(md(lines), icon=":material/warning:")
+
+
+def objects_by_part(dataset: Dataset) -> None:
+    """Boxes of each class in each part; a number that is too small is marked."""
+    objects = dataset.objects()
+    if not objects:
+        return
+
+    def words(part: str, number: int) -> str:
+        if not is_few(part, number):
+            return f"{number:,}"
+        return t("{n} (too few, at least {least})", n=number, least=PARTS[part])
+
+    rows = [
+        {t("Class"): name, **{t(_SPLIT_WORDS[part]): words(part, n[part]) for part in PARTS}}
+        for name, n in objects.items()
+    ]
+    st.dataframe(rows, hide_index=True, alt=t("Boxes of each class in each part"))
 
 
 def what_is_missing(sets: Sequence[DatasetSummary]) -> None:
     """The one thing that each dataset lacks, by name."""
     for item in sets:
         if item.missing:
-            st.caption(f"**{escape(item.name)}**: {escape(say(item.missing))}")
+            st.caption(md(rich("**{name}**: {missing}", name=item.name, missing=say(item.missing))))
 
 
 def summary(dataset: Dataset) -> None:
@@ -54,7 +87,7 @@ def summary(dataset: Dataset) -> None:
             *(Fact(t(_SPLIT_WORDS[name]), f"{count:,}", name) for name, count in splits.items()),
         ]
     )
-    lines = []
+    lines: list[str] = []
     if report.width and report.height:
         lines.append(
             t(
@@ -76,7 +109,7 @@ def summary(dataset: Dataset) -> None:
     if dataset.pixel_size_um:
         lines.append(t("One pixel is {size} µm.", size=f"{dataset.pixel_size_um:.4g}"))
     lines += [say(_sentence(line)) for line in (report.grouping, *report.notes) if line]
-    st.caption(" ".join(line for line in lines if line))
+    st.caption(md(" ".join(line for line in lines if line)))
 
 
 def pixel_size(dataset: Dataset) -> None:
@@ -84,7 +117,7 @@ def pixel_size(dataset: Dataset) -> None:
     known = dataset.pixel_size_um
     correcting = t("Correct the pixel size")
     with (
-        st.expander(correcting, icon=":material/straighten:")
+        st.expander(md(correcting), icon=":material/straighten:")
         if known
         else st.container(border=True)
     ):
@@ -149,7 +182,7 @@ def class_map(dataset: Dataset) -> None:
     changed = {old: new for old, new in dataset.report.class_map.items() if old != new}
     if changed:
         words = [f"{old} → {new or t('left out')}" for old, new in changed.items()]
-        st.caption(t("Classes on the way in: {changes}.", changes=", ".join(words)))
+        st.caption(md(t("Classes on the way in: {changes}.", changes=", ".join(words))))
 
 
 def report(dataset: Dataset) -> None:
@@ -164,7 +197,7 @@ def report(dataset: Dataset) -> None:
     if repaired:
         parts.append(tn("{n} file mended", "{n} files mended", len(repaired)))
     title = ", ".join(parts)
-    with st.expander(title, icon=":material/rule:", expanded=bool(skipped)):
+    with st.expander(md(title), icon=":material/rule:", expanded=bool(skipped)):
         reasons_table(
             [*_rows(skipped, t("left out")), *_rows(repaired, t("mended"))],
             alt=t("Files that were left out or mended, with the reason"),
@@ -177,7 +210,7 @@ def reasons_table(rows: list[dict[str, str]], alt: str) -> None:
     A grid cuts a long reason off at its edge; a table breaks it into lines, but draws every row.
     """
     if len(rows) <= _READ:
-        columns = {head: [escape(row[head]) for row in rows] for head in rows[0]}
+        columns = {head: [md(row[head]) for row in rows] for head in rows[0]}
         st.table(columns, border="horizontal", hide_index=True, alt=alt)
     else:
         st.dataframe(rows, hide_index=True, alt=alt)

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from msip_core.boxes import Detection
 from msip_core.data.dataset import Dataset, ImageRecord
-from msip_core.language import t
+from msip_core.language import say, t
+from msip_core.markdown import md
 from msip_core.views.pictures import shrink
 from msip_core.views.tables import Scale
 from pages.shared.components.media import address, png
-from pages.shared.jobs import job_panel
+from pages.shared.jobs import finished, job_panel
 from pages.shared.lab import dataset as open_again
 from pages.shared.pair import Source
 
@@ -29,16 +30,33 @@ def find(
     source: Source, data: Dataset, record: ImageRecord, *, imgsz: int, place: str
 ) -> list[Detection] | None:
     """All detections above FLOOR, best first; None while the job still works."""
-    params: dict[str, Any] = {
+    params = _question(source, data, record, imgsz)
+    result = job_panel("predict", params, label=t("Look for organoids"), place=place, auto=True)
+    if result is None:
+        return None
+    return [Detection.model_validate(value) for value in result["images"][0]["detections"]]
+
+
+def _question(source: Source, data: Dataset, record: ImageRecord, imgsz: int) -> dict[str, Any]:
+    return {
         **source,
         "images": [{"dataset": data.name, "image": record.id, "sha256": record.sha256}],
         "imgsz": imgsz,
         "conf": FLOOR,
     }
-    result = job_panel("predict", params, label=t("Look for organoids"), place=place, auto=True)
-    if result is None:
-        return None
-    return [Detection.model_validate(value) for value in result["images"][0]["detections"]]
+
+
+def size_warnings(
+    sources: Sequence[Source], data: Dataset, record: ImageRecord, *, imgsz: int
+) -> None:
+    """Objects of another size than a model was trained on: what it finds here is not to be trusted.
+
+    Said once, though both models may have learned from the same images.
+    """
+    answers = [finished("predict", _question(one, data, record, imgsz)) for one in sources]
+    found = [str(answer["images"][0].get("size_warning") or "") for answer in answers if answer]
+    for sentence in dict.fromkeys(filter(None, found)):
+        st.warning(md(say(sentence)), icon=":material/zoom_out_map:")
 
 
 def above(found: Sequence[Detection], confidence: float) -> list[Detection]:
@@ -55,7 +73,7 @@ def nothing_found(everything: Sequence[Detection], confidence: float) -> None:
         if best is not None
         else t("Nothing scores {floor} or more.", floor=FLOOR)
     )
-    st.info(f"{sentence} {highest}", icon=":material/search_off:")
+    st.info(md(f"{sentence} {highest}"), icon=":material/search_off:")
 
 
 @st.cache_data(max_entries=32, show_spinner=False)

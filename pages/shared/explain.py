@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from msip_core.boxes import Box, match_detections
 from msip_core.data.dataset import Dataset, ImageRecord
 from msip_core.language import t
+from msip_core.markdown import md
 from msip_core.views import pictures
 from msip_core.views.evidence import score_words
 from pages.shared.detections import pixels_of
@@ -110,4 +111,4 @@ def honesty(scores: Mapping[str, Any]) -> None:
         "It cannot show why, it is no outline of the object, and a hot place is no proof that the "
         "model understood it."
     )
-    st.caption(f"{can} {cannot} {border}")
+    st.caption(md(f"{can} {cannot} {border}"))

@@ -9,6 +9,7 @@ import streamlit as st
 
 from msip_core.data.dataset import DatasetSummary
 from msip_core.language import t, tn
+from msip_core.markdown import md, rich
 from msip_core.models import ModelCard
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
@@ -94,12 +95,12 @@ def show_steps(steps: Sequence[Step]) -> None:
                     st.badge(t("next"), icon=":material/arrow_forward:", color="blue")
                 else:
                     st.badge(t("later"), icon=":material/schedule:", color="gray")
-                st.markdown(f"**{number}. {step.word}**")
-                st.caption(step.state)
+                st.markdown(md(rich("**{number}. {word}**", number=number, word=step.word)))
+                st.caption(md(step.state))
                 if step.done or step is current:
                     st.page_link(
                         step.page,
-                        label=t("Open {what}", what=step.word.lower()),
+                        label=md(t("Open {what}", what=step.word.lower())),
                         query_params=step.ids or None,
                     )
 
@@ -121,7 +122,7 @@ def _data(ready: Sequence[DatasetSummary], every: Sequence[DatasetSummary]) -> S
 def _model(baselines: Sequence[ModelCard], ready: Sequence[DatasetSummary]) -> Step:
     ids = {"view": "train", **({"dataset": ready[0].name} if ready else {})}
     if not baselines:
-        state = t("A detector that is not pruned yet.")
+        state: str = t("A detector that is not pruned yet.")
     else:
         card, ids = baselines[0], {"model": baselines[0].id}
         state = card.name

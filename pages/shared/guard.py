@@ -28,6 +28,7 @@ from msip_core.errors import (
     OutOfMemoryError,
 )
 from msip_core.language import mark, say, t
+from msip_core.markdown import md
 
 log = logging.getLogger("msip_lab.pages")
 
@@ -56,15 +57,15 @@ def show_error(error: MsipError) -> None:
     for kind, advice, page, label in _NEXT:
         if isinstance(error, kind):
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.caption(t(advice), width="content")
+                st.caption(md(t(advice)), width="content")
                 if page:
-                    st.page_link(page, label=t("Go to {page}", page=t(label)))
+                    st.page_link(page, label=md(t("Go to {page}", page=t(label))))
             return
 
 
 def show_failure(sentence: str) -> None:
     """Draw a sentence about something that failed (from an error or from a job or run)."""
-    st.error(escape(say(sentence)), icon=":material/error:")
+    st.error(md(say(sentence)), icon=":material/error:")
 
 
 @contextmanager
@@ -101,10 +102,12 @@ def error_code(error: BaseException) -> str:
 
 def _show_unexpected(code: str, error: Exception) -> None:
     st.error(
-        t(
-            "Something went wrong here (code **{code}**). Your data are safe: nothing in the "
-            "workspace was changed. Reload the page; if it comes again, send the report.",
-            code=code,
+        md(
+            t(
+                "Something went wrong here (code **{code}**). Your data are safe: nothing in the "
+                "workspace was changed. Reload the page; if it comes again, send the report.",
+                code=code,
+            )
         ),
         icon=":material/bug_report:",
     )
@@ -124,10 +127,3 @@ def _show_unexpected(code: str, error: Exception) -> None:
         on_click="ignore",
         icon=":material/download:",
     )
-
-
-def escape(text: str) -> str:
-    """Messages quote file names: keep Markdown and directives from eating parts of them."""
-    for sign in ("\\", "*", "_", "`", "[", "]", "$", "~", "<"):
-        text = text.replace(sign, "\\" + sign)
-    return text

@@ -17,6 +17,7 @@ from typing import Any
 import streamlit as st
 
 from msip_core.language import say, t
+from msip_core.markdown import md
 from pages.shared.guard import guarded, show_failure
 from pages.shared.lab import lab
 from pages.shared.words import time_left
@@ -67,7 +68,7 @@ def job_panel(
     text = {"failed": t("Try again"), "cancelled": cancelled}.get(state, label)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
-            text,
+            md(text),
             key=f"job:{place}:start",
             type="secondary" if quiet else "primary",
             icon=":material/play_arrow:",
@@ -75,7 +76,7 @@ def job_panel(
             args=(place,),
         )
         if note:
-            st.caption(note, width="content")
+            st.caption(md(note), width="content")
     return None
 
 
@@ -172,7 +173,7 @@ def _progress(key: str, label: str, place: str) -> None:
     words = [say(status.message) or (t("Waiting for the device") if waiting else label)]
     words += [] if waiting else [f"{status.done:.0%}", time_left(status.seconds_left)]
     left, right = st.columns([5, 1], vertical_alignment="bottom")
-    left.progress(min(1.0, max(0.0, status.done)), text=" · ".join(words))
+    left.progress(min(1.0, max(0.0, status.done)), text=md(" · ".join(words)))
     right.button(
         t("Cancel"),
         key=f"job:{place}:cancel",

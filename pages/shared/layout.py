@@ -12,10 +12,11 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from msip_core.language import t
+from msip_core.markdown import md
 from msip_core.runs.state import RunState
 from msip_core.views.screen import CONFIG
 from pages.shared.navigation import ensure_routed
-from pages.shared.words import STATE_WORDS, small
+from pages.shared.words import STATE_WORDS, strong, termed
 
 # What the theme cannot express: tighter cards whose labels wrap instead of being cut, the "Next"
 # link as a button, and on narrow screens curves and pictures below each other.
@@ -108,24 +109,24 @@ def style() -> None:
 def header(title: str, text: str) -> None:
     """The page's title and one sentence that says what can be done here."""
     ensure_routed()
-    st.title(title, anchor=False)
-    st.caption(text)
+    st.title(md(title), anchor=False)
+    st.caption(md(text))
 
 
 def facts(row: Iterable[Fact]) -> None:
     """A row of numbers that wraps on narrow screens."""
     with st.container(horizontal=True, gap="small"):
         for fact in row:
-            label = f"{fact.word} {small(fact.term)}" if fact.term else fact.word
+            label = termed(fact.word, fact.term) if fact.term else fact.word
             is_level = (fact.change or "").startswith("±")
             st.metric(
-                label,
-                fact.value,
+                md(label),
+                md(fact.value),
                 # Streamlit reads the direction of the arrow from an ASCII minus only.
-                fact.change.replace("−", "-") if fact.change else None,
+                md(fact.change.replace("−", "-") if fact.change else None),
                 delta_color="off" if is_level else fact.better,
                 delta_arrow="off" if is_level else "auto",
-                help=fact.help,
+                help=md(fact.help),
                 border=True,
                 width="stretch",
             )
@@ -136,25 +137,25 @@ def next_step(page: str, label: str, why: str, **ids: str) -> None:
     with st.container(key="next-step", horizontal=True, vertical_alignment="center", gap="medium"):
         st.page_link(
             page,
-            label=t("Next: {step}", step=label),
+            label=md(t("Next: {step}", step=label)),
             icon=":material/arrow_forward:",
             query_params=ids or None,
         )
-        st.caption(why, width="content")
+        st.caption(md(why), width="content")
 
 
 def empty(sentence: str, *links: tuple[str, str]) -> None:
     """Nothing here yet: say so and link (page, text) to what fills it."""
     with st.container(border=True):
-        st.markdown(f"**{sentence}**")
+        st.markdown(md(strong(sentence)))
         with st.container(horizontal=True):
             for page, text in links:
-                st.page_link(page, label=text, icon=":material/arrow_forward:")
+                st.page_link(page, label=md(text), icon=":material/arrow_forward:")
 
 
 def state_badge(state: RunState) -> None:
     word, colour, icon = STATE_WORDS[state]
-    st.badge(t(word), icon=icon, color=colour)  # type: ignore[arg-type]
+    st.badge(md(t(word)), icon=icon, color=colour)  # type: ignore[arg-type]
 
 
 def picture(
@@ -166,7 +167,7 @@ def picture(
     """
     st.image(
         pixels,
-        caption=caption,
+        caption=md(caption),
         alt=alt,
         output_format="PNG",
         width=width if width is not None else "stretch",

@@ -9,11 +9,12 @@ from typing import Any
 import streamlit as st
 
 from msip_core.language import mark, say, t, tn
+from msip_core.markdown import md, rich
+from msip_core.views.evidence import ENRICHED, is_hardly_on_border
 from msip_core.views.wording import duration, percent
 from pages.shared.choose import choose_view
 from pages.shared.components.media import png
 from pages.shared.explain import Subject, honesty, load_map, score_rows, shap_map
-from pages.shared.guard import escape
 from pages.shared.jobs import finished, job_folder, job_panel, job_state
 from pages.shared.lab import lab
 from pages.shared.pair import ModelPair, Source
@@ -49,7 +50,7 @@ def grad_maps(pair: ModelPair, subject: Subject) -> None:
         method = choose_view(_METHODS, "gradcam", "look", param="method", label=t("Kind of map"))
         layers = {name: t(words) for name, words in _LAYERS.items()}
         layer = choose_view(layers, "all", "look", param="layer", label=t("Layer looked at"))
-    st.caption(t(_METHOD_WORDS[method]))
+    st.caption(md(t(_METHOD_WORDS[method])))
     scores: dict[str, dict[str, Any]] = {}
     for side, column, (source, word) in zip(_SIDES, st.columns(2), pair.sides()):
         params = cam_question(subject, source, method, layer)
@@ -63,7 +64,7 @@ def grad_maps(pair: ModelPair, subject: Subject) -> None:
                 _advice(subject, layers[layer])
     if scores:
         st.dataframe(score_rows(scores), hide_index=True, alt=t("Border scores of both heat maps"))
-        st.markdown(" ".join([_compared(scores), _meaning(subject, scores)]).strip())
+        st.markdown(md(" ".join([_compared(scores), _meaning(subject, scores)]).strip()))
         honesty(next(iter(scores.values()))["scores"])
 
 
@@ -78,14 +79,14 @@ def shap_maps(pair: ModelPair, subject: Subject) -> None:
     st.subheader(t("What each patch adds"), anchor=False)
     left, right = st.columns(2)
     samples = left.select_slider(
-        t("Evaluations {term}", term=small(t("at most: it ends when two estimates agree"))),
+        md(t("Evaluations {term}", term=small(t("at most: it ends when two estimates agree")))),
         [_FEW, 512, 1024, 2048, 4096],
         1024,
         key="samples",
         bind="query-params",
     )
     features = right.select_slider(
-        t("Patches {term}", term=small(t("super-pixels"))),
+        md(t("Patches {term}", term=small(t("super-pixels")))),
         [25, 50, 100, 200],
         50,
         key="patches",
@@ -106,9 +107,14 @@ def shap_maps(pair: ModelPair, subject: Subject) -> None:
             elif job_state("shap", params) == "failed":
                 _advice(subject, None)
     st.caption(
-        t("Orange patches add to the score, blue patches take from it.")
-        + " "
-        + t("A patch is “absent” when it is blurred; what blurring does not change counts nothing.")
+        md(
+            t("Orange patches add to the score, blue patches take from it.")
+            + " "
+            + t(
+                "A patch is “absent” when it is blurred; what blurring does not change counts "
+                "nothing."
+            )
+        )
     )
 
 
@@ -117,20 +123,24 @@ def _advice(subject: Subject, layer: str | None) -> None:
     name = subject.data.classes[subject.box.cls]
     if layer is None:
         st.caption(
-            t(
-                "Asked for: {name} on {image}. Try fewer evaluations, or another object.",
-                name=name,
-                image=subject.record.id,
+            md(
+                t(
+                    "Asked for: {name} on {image}. Try fewer evaluations, or another object.",
+                    name=name,
+                    image=subject.record.id,
+                )
             )
         )
         return
     st.caption(
-        t(
-            "Asked for: {name} on {image}, layer “{layer}”. Try another layer, or another kind of "
-            "map.",
-            name=name,
-            image=subject.record.id,
-            layer=layer,
+        md(
+            t(
+                "Asked for: {name} on {image}, layer “{layer}”. Try another layer, or another kind "
+                "of map.",
+                name=name,
+                image=subject.record.id,
+                layer=layer,
+            )
         )
     )
 
@@ -162,22 +172,22 @@ def _draw_heat(
             icon=":material/layers_clear:",
         )
     elif note := _note(result):
-        st.info(note, icon=":material/info:")
+        st.info(md(note), icon=":material/info:")
     left_out = [
         t("{layer} is left out: {reason}.", layer=item["layer"], reason=t(item["reason"]))
         for item in result.get("skipped") or ()
     ]
     if left_out:
-        st.caption(" ".join(left_out))
+        st.caption(md(" ".join(left_out)))
     if result["layers"]:
-        _verdict(result.get("randomised"))
+        _verdict(result.get("randomised"), result["scores"])
 
 
 def _note(result: Mapping[str, Any]) -> str:
     """What a reader must know about the choice of what was explained."""
     overlap = (result.get("target") or {}).get("best_iou")
     if not result.get("note") or overlap is None or overlap >= _SAME_BOX:
-        return escape(say(str(result.get("note") or "")))
+        return say(str(result.get("note") or ""))
     return t(
         "This model draws no box here that matches the chosen one (best overlap {overlap:.2f}): "
         "the map explains its nearest candidate.",
@@ -186,10 +196,10 @@ def _note(result: Mapping[str, Any]) -> str:
 
 
 def _show(drawn: bytes, caption: str, alt: str) -> None:
-    st.image(drawn, caption=caption, alt=alt, output_format="PNG", width="stretch")
+    st.image(drawn, caption=md(caption), alt=alt, output_format="PNG", width="stretch")
 
 
-def _verdict(check: Mapping[str, Any] | None) -> None:
+def _verdict(check: Mapping[str, Any] | None, scores: Mapping[str, Any]) -> None:
     """The randomised-weights check in plain words, with its number beside them."""
     if not check:
         return
@@ -214,15 +224,34 @@ def _verdict(check: Mapping[str, Any] | None) -> None:
         words = t(
             "The map changes when the weights are shuffled: it depends on what the model learned."
         )
-        st.markdown(f":material/check_circle: {words} {term}")
+        _trusted(words, term, scores)
     elif check["passed"] is None:
         words = t(
             "Whether the map changes when the weights are shuffled is not clear: read it with care."
         )
-        st.markdown(f":material/help: {words} {term}")
+        st.markdown(md(rich(":material/help: {words} {term}", words=words, term=term)))
     else:
         words = t("The map does not change when the weights are shuffled: do not trust it.")
-        st.warning(f"{words} {term}", icon=":material/warning:")
+        st.warning(md(rich("{words} {term}", words=words, term=term)), icon=":material/warning:")
+
+
+def _trusted(words: str, term: str, scores: Mapping[str, Any]) -> None:
+    """A tick only where the map also lies on the border more than an even map would."""
+    if not is_hardly_on_border(scores):
+        st.markdown(md(rich(":material/check_circle: {words} {term}", words=words, term=term)))
+        return
+    st.markdown(md(rich("{words} {term}", words=words, term=term)))
+    st.warning(
+        md(
+            t(
+                "The map has {times:.2f} times the heat of an even map on the border, below "
+                "{level}: it does not show that the model looks at the border.",
+                times=scores["enrichment"],
+                level=ENRICHED,
+            )
+        ),
+        icon=":material/blur_on:",
+    )
 
 
 def _compared(scores: Mapping[str, Mapping[str, Any]]) -> str:
@@ -265,21 +294,23 @@ def _draw_shap(subject: Subject, params: dict[str, Any], result: dict[str, Any],
         t("SHAP contributions of {model} on {image}", model=word, image=subject.record.id),
     )
     st.caption(
-        t(
-            "Score {score:.2f}, {base:.2f} on the blurred image. The strongest tenth of the "
-            "patches carries {share} {term}.",
-            score=result["score"],
-            base=result["base"],
-            share=known(result["c_at_10"], percent),
-            term=small("C@10"),
+        md(
+            t(
+                "Score {score:.2f}, {base:.2f} on the blurred image. The strongest tenth of the "
+                "patches carries {share} {term}.",
+                score=result["score"],
+                base=result["base"],
+                share=known(result["c_at_10"], percent),
+                term=small("C@10"),
+            )
         )
     )
     if result["converged"] and result["c_at_10"] is not None:
         st.caption(
-            t("Two independent estimates agree after {n} evaluations.", n=result["evaluations"])
+            md(t("Two independent estimates agree after {n} evaluations.", n=result["evaluations"]))
         )
     if note := result.get("note"):
-        st.info(escape(say(str(note))), icon=":material/info:")
+        st.info(md(say(str(note))), icon=":material/info:")
 
 
 def _expected(pair: ModelPair, subject: Subject, samples: int) -> str:
@@ -304,7 +335,7 @@ def _offer_fewer(seconds: float) -> None:
 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
-            t("Fewer: {n} evaluations, about {time}", n=_FEW, time=duration(seconds)),
+            md(t("Fewer: {n} evaluations, about {time}", n=_FEW, time=duration(seconds))),
             key="shap:fewer",
             icon=":material/speed:",
             on_click=fewer,

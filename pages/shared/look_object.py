@@ -9,6 +9,7 @@ import streamlit as st
 from msip_core.boxes import Box, Detection
 from msip_core.data.dataset import Dataset, ImageRecord
 from msip_core.language import mark, t, tn
+from msip_core.markdown import md
 from msip_core.views.marks import detection_marks, read_mark_id
 from pages.shared.choose import choose, remember
 from pages.shared.components.compare_slider import Pane, compare_slider
@@ -73,7 +74,9 @@ def _number(boxes: Sequence[Detection], classes: Sequence[str]) -> int:
     asked = st.query_params.get("object")
     if asked is not None and asked not in names:
         remember("object", None)
-        st.caption(t("Object {number} is not among these: the first one is shown.", number=asked))
+        st.caption(
+            md(t("Object {number} is not among these: the first one is shown.", number=asked))
+        )
 
     def words(number: str) -> str:
         name, score = classes[names[number].cls], names[number].score

@@ -8,6 +8,7 @@ import streamlit as st
 
 from msip_core.events import Cost, Metrics
 from msip_core.language import mark, say, t, tn
+from msip_core.markdown import md
 from msip_core.models import ModelCard
 from msip_core.views import wording
 from pages.shared.layout import Fact, facts
@@ -62,35 +63,39 @@ def card_details(card: ModelCard) -> None:
     left, right = st.columns(2)
     with left:
         st.markdown(t("**What it finds**"))
-        st.caption(", ".join(card.classes))
+        st.caption(md(", ".join(card.classes)))
         for metrics in (card.val, card.test):
             if metrics and metrics.per_class:
                 each = ", ".join(
                     f"{name} {wording.accuracy(value)}" for name, value in metrics.per_class.items()
                 )
                 st.caption(
-                    tn(
-                        "AP50 per class on {split} ({n} image): {each}",
-                        "AP50 per class on {split} ({n} images): {each}",
-                        metrics.images,
-                        split=metrics.split,
-                        each=each,
+                    md(
+                        tn(
+                            "AP50 per class on {split} ({n} image): {each}",
+                            "AP50 per class on {split} ({n} images): {each}",
+                            metrics.images,
+                            split=metrics.split,
+                            each=each,
+                        )
                     )
                 )
     with right:
         st.markdown(t("**Where it came from**"))
         st.caption(
-            t(
-                "{kind} {network}, {px} px, dataset {dataset}, made {when}.",
-                kind=t(_KINDS[card.kind]),
-                network=card.architecture,
-                px=card.imgsz,
-                dataset=card.dataset or t("unknown"),
-                when=when(card.created),
+            md(
+                t(
+                    "{kind} {network}, {px} px, dataset {dataset}, made {when}.",
+                    kind=t(_KINDS[card.kind]),
+                    network=card.architecture,
+                    px=card.imgsz,
+                    dataset=card.dataset or t("unknown"),
+                    when=when(card.created),
+                )
             )
         )
         if card.note:
-            st.caption(say(card.note))
+            st.caption(md(say(card.note)))
         if "command" in card.origin:
             st.code(str(card.origin["command"]), language="bash", wrap_lines=True)
     with st.expander(t("All facts of this model"), icon=":material/data_object:"):

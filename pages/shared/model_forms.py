@@ -9,12 +9,13 @@ import streamlit as st
 from msip_core.config import BATCHES, RECIPES, TRAIN_PRESETS, TrainConfig
 from msip_core.errors import DiskFullError, InputError
 from msip_core.language import mark, t
+from msip_core.markdown import md
 from msip_core.models import ModelCard
 from msip_core.runs.slots import slot_of
 from msip_core.settings import get_settings
 from pages.shared.choose import choose, distinct, remember
 from pages.shared.command import show_command
-from pages.shared.data_report import what_is_missing
+from pages.shared.data_report import careful, what_is_missing
 from pages.shared.jobs import start_task, task_begun, task_panel
 from pages.shared.lab import datasets, lab
 from pages.shared.layout import empty
@@ -47,6 +48,7 @@ def train_form(cards: Sequence[ModelCard]) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         dataset = choose(t("Dataset"), list(ready), "dataset")
+        careful(ready[dataset].concerns)
         weights = _weights(cards)
         presets = list(reversed(TRAIN_PRESETS))
         fallback = "quick" if slot_of(get_settings().device) == "cpu" else "paper"
@@ -54,14 +56,14 @@ def train_form(cards: Sequence[ModelCard]) -> None:
             t("Schedule"),
             presets,
             index=presets.index(fallback),
-            format_func=lambda name: t(_PRESETS[name][0]) if name in _PRESETS else name,
-            captions=[t(_PRESETS[name][1]) if name in _PRESETS else "" for name in presets],
+            format_func=lambda name: md(t(_PRESETS[name][0]) if name in _PRESETS else name),
+            captions=[md(t(_PRESETS[name][1])) if name in _PRESETS else "" for name in presets],
             key="train:preset",
             persist_state="session",
         )
         recipe = TRAIN_PRESETS[preset]["recipe"]
         epochs = st.number_input(
-            termed(t("Passes over the images"), t("epochs")),
+            md(termed(t("Passes over the images"), t("epochs"))),
             min_value=1,
             max_value=1000,
             value=recipe.epochs,
@@ -69,7 +71,7 @@ def train_form(cards: Sequence[ModelCard]) -> None:
             persist_state="session",
         )
         pretrain = st.checkbox(
-            termed(t("Pre-train first"), t("50 epochs, the paper’s start")),
+            md(termed(t("Pre-train first"), t("50 epochs, the paper’s start"))),
             key="train:pretrain",
             persist_state="session",
         )
@@ -134,7 +136,7 @@ def _weights(cards: Sequence[ModelCard]) -> str:
 def image_size(default: int, place: str) -> int:
     """Side of the square that the detector sees."""
     return st.select_slider(
-        termed(t("Image size"), "px"),
+        md(termed(t("Image size"), "px")),
         sorted({*_SIZES, default}),
         value=default,
         key=f"{place}:imgsz",
@@ -145,7 +147,7 @@ def image_size(default: int, place: str) -> int:
 
 def batch_size(place: str) -> int:
     return st.select_slider(
-        termed(t("Images at a time"), t("batch")),
+        md(termed(t("Images at a time"), t("batch"))),
         list(BATCHES),
         value=16 if slot_of(get_settings().device) != "cpu" else 8,
         key=f"{place}:batch",
@@ -173,7 +175,7 @@ def upload_form() -> None:
         if result is not None:
             _open_card(str(result["id"]))
         return
-    st.write(
+    st.markdown(
         t(
             "The weights of a YOLOv8 detector (`.pt`). The file is read as data only: one that "
             "wants to run code is refused by name."

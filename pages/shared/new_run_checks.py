@@ -11,13 +11,13 @@ import streamlit as st
 from msip_core.config import PruneConfig
 from msip_core.data.dataset import DatasetSummary
 from msip_core.language import say, t, tn
+from msip_core.markdown import md
 from msip_core.models import ModelCard
 from msip_core.runs.slots import slot_of
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
 from msip_core.settings import get_settings
 from msip_core.views import wording
-from pages.shared.guard import escape
 from pages.shared.lab import dataset as open_dataset
 from pages.shared.lab import lab
 from pages.shared.machine import Machine
@@ -179,17 +179,19 @@ def queue_sentence(before: list[RunRow], room: int = 1) -> str:
 def show_refusals(refusals: list[Refusal]) -> None:
     """Each reason with what helps."""
     for place, refusal in enumerate(refusals):
-        st.error(escape(refusal.sentence), icon=":material/block:")
+        st.error(md(refusal.sentence), icon=":material/block:")
         if refusal.offer:
             st.button(
-                refusal.offer.text,
+                md(refusal.offer.text),
                 key=f"new:offer:{place}",
                 icon=":material/auto_fix_high:",
                 on_click=_take,
                 args=(refusal.offer,),
             )
         if refusal.page:
-            st.page_link(refusal.page[0], label=refusal.page[1], icon=":material/arrow_forward:")
+            st.page_link(
+                refusal.page[0], label=md(refusal.page[1]), icon=":material/arrow_forward:"
+            )
 
 
 def _take(offer: Offer) -> None:

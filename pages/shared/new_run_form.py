@@ -19,6 +19,7 @@ from msip_core.config import (
 from msip_core.data.dataset import DatasetSummary
 from msip_core.errors import ConfigError
 from msip_core.language import mark, say, t
+from msip_core.markdown import md
 from msip_core.models import ModelCard
 from msip_core.runs.slots import slot_of
 from msip_core.settings import get_settings
@@ -128,9 +129,9 @@ def _usual_name(model: ModelCard, goal: dict[str, Any]) -> str:
 def _counted() -> tuple[GoalKind, dict[str, Any]]:
     """What the goal counts; milliseconds in which format."""
     kind: Any = st.segmented_control(
-        termed(t("The goal counts"), t("budget")),
+        md(termed(t("The goal counts"), t("budget"))),
         list(_COUNTS),
-        format_func=lambda name: t(_COUNTS[name][0]),
+        format_func=lambda name: md(t(_COUNTS[name][0])),
         default="macs",
         key="new:counts",
         required=True,
@@ -139,7 +140,7 @@ def _counted() -> tuple[GoalKind, dict[str, Any]]:
     if kind != "latency":
         return kind, {}
     form = st.selectbox(
-        termed(t("Measured in"), t("the format that will be deployed")),
+        md(termed(t("Measured in"), t("the format that will be deployed"))),
         ["onnx", "openvino", "pytorch"],
         format_func=wording.format_name,
         key="new:format",
@@ -152,7 +153,7 @@ def _goal(model: ModelCard) -> dict[str, Any]:
     kind, more = _counted()
     left, right = st.columns(2, gap="large")
     keep = left.slider(
-        termed(t(_COUNTS[kind][1]), t(_COUNTS[kind][2])),
+        md(termed(t(_COUNTS[kind][1]), t(_COUNTS[kind][2]))),
         5,
         95,
         60,
@@ -161,9 +162,9 @@ def _goal(model: ModelCard) -> dict[str, Any]:
         help=t("60 % is a mild goal. The paper goes to 33.5 %."),
         persist_state="session",
     )
-    left.caption(_goal_words(model, kind, keep / 100))
+    left.caption(md(_goal_words(model, kind, keep / 100)))
     guard = right.slider(
-        termed(t("Stop if accuracy falls by more than"), t("mAP50, guard rail")),
+        md(termed(t("Stop if accuracy falls by more than"), t("mAP50, guard rail"))),
         0.0,
         0.2,
         0.03,
@@ -175,7 +176,7 @@ def _goal(model: ModelCard) -> dict[str, Any]:
     )
     # Five buttons are wider than half a card.
     widths: Any = right.selectbox(
-        termed(t("Channels in multiples of"), t("per layer")),
+        md(termed(t("Channels in multiples of"), t("per layer"))),
         ["auto", 1, 4, 8, 16],
         key="new:round",
         help=t(
@@ -224,14 +225,16 @@ def _method() -> tuple[str, MsipOptions]:
     )
     entry = CRITERIA[method]
     if entry.needs_data:
-        st.caption(t("Source: {paper}. Looks at training images first.", paper=say(entry.paper)))
+        st.caption(
+            md(t("Source: {paper}. Looks at training images first.", paper=say(entry.paper)))
+        )
     else:
-        st.caption(t("Source: {paper}. Looks at weights only.", paper=say(entry.paper)))
+        st.caption(md(t("Source: {paper}. Looks at weights only.", paper=say(entry.paper))))
     if not method.startswith("msip"):
         return method, MsipOptions()
     weights = weight_sliders()
     dynamic = st.toggle(
-        termed(t("Let the weights follow what validation says"), t("dynamic weights")),
+        md(termed(t("Let the weights follow what validation says"), t("dynamic weights"))),
         value=True,
         key="new:dynamic",
         persist_state="session",
@@ -244,12 +247,12 @@ def _schedule() -> dict[str, Any]:
     settings = dict(PRUNE_PRESETS[preset])
     key = f"new:iterations:{preset}"
     linked = st.query_params.pop("steps", "")  # once: afterwards the field says how many
-    if linked.isdigit() and 1 <= int(linked) <= _MOST_STEPS:
+    if linked.isdecimal() and 1 <= int(linked) <= _MOST_STEPS:
         st.session_state[key] = int(linked)
     st.session_state.setdefault(key, settings["iterations"])
     left, right = st.columns(2, gap="large")
     iterations = left.number_input(
-        termed(t("Steps"), t("iterations")),
+        md(termed(t("Steps"), t("iterations"))),
         min_value=1,
         max_value=_MOST_STEPS,
         key=key,
@@ -257,7 +260,7 @@ def _schedule() -> dict[str, Any]:
         persist_state="session",
     )
     epochs = right.number_input(
-        termed(t("Training after each step"), t("epochs")),
+        md(termed(t("Training after each step"), t("epochs"))),
         min_value=0,
         max_value=1000,
         value=settings["finetune"].epochs,
@@ -282,8 +285,8 @@ def _preset() -> str:
     st.radio(
         t("Schedule"),
         presets,
-        format_func=lambda name: t(_PRESETS[name][0]) if name in _PRESETS else name,
-        captions=[t(_PRESETS[name][1]) if name in _PRESETS else "" for name in presets],
+        format_func=lambda name: md(t(_PRESETS[name][0]) if name in _PRESETS else name),
+        captions=[md(t(_PRESETS[name][1])) if name in _PRESETS else "" for name in presets],
         key=key,
         on_change=changed,
     )

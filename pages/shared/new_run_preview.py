@@ -9,6 +9,7 @@ import streamlit as st
 from msip_core.config import PruneConfig
 from msip_core.events import LayerChannels
 from msip_core.language import say, t, tn
+from msip_core.markdown import md
 from msip_core.views import wording
 from msip_core.views.channels import channels_info, layer_rows, network_figure
 from pages.shared.jobs import job_panel, job_state
@@ -52,14 +53,16 @@ def preview(config: PruneConfig) -> dict[str, Any] | None:
     (macs, macs_after), (params, params_after) = found["macs"], found["params"]
     size, size_after = found["size_mb"]
     st.markdown(
-        t(
-            "**{before} → {after}** multiply-adds per image {term}, **{size} → {size_after}** "
-            "as a file.",
-            before=wording.macs(macs),
-            after=wording.macs(macs_after),
-            term=small(t("MACs at {px} px", px=config.imgsz)),
-            size=wording.megabytes(size),
-            size_after=wording.megabytes(size_after),
+        md(
+            t(
+                "**{before} → {after}** multiply-adds per image {term}, **{size} → {size_after}** "
+                "as a file.",
+                before=wording.macs(macs),
+                after=wording.macs(macs_after),
+                term=small(t("MACs at {px} px", px=config.imgsz)),
+                size=wording.megabytes(size),
+                size_after=wording.megabytes(size_after),
+            )
         )
     )
     facts(
@@ -86,10 +89,10 @@ def _honest(config: PruneConfig, found: dict[str, Any]) -> None:
         "layers will differ.",
         config.iterations,
     )
-    st.caption(f"{text} {looked}")
+    st.caption(md(f"{text} {looked}"))
     note = found.get("note")  # answers of an older version have none
     if note:
-        st.info(say(note), icon=":material/info:")
+        st.info(md(say(note)), icon=":material/info:")
 
 
 def layers(found: dict[str, Any]) -> None:

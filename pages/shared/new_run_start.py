@@ -8,8 +8,10 @@ import streamlit as st
 
 from msip_core.config import PruneConfig
 from msip_core.language import t
+from msip_core.markdown import md
 from msip_core.runs.slots import room_of, slot_of
 from pages.shared.choose import remember
+from pages.shared.data_report import careful
 from pages.shared.lab import lab
 from pages.shared.machine import find_machine
 from pages.shared.new_run_checks import (
@@ -59,18 +61,21 @@ def _needs_and_refusals(config: PruneConfig, found: dict[str, Any]) -> list[Refu
             st.subheader(t("What it takes"), anchor=False)
             needs(config, found)
     if waits:
-        st.info(queue_sentence(before, room), icon=":material/schedule:")
+        st.info(md(queue_sentence(before, room)), icon=":material/schedule:")
     return refusals
 
 
 def _warn(choice: Choice) -> None:
+    careful(choice.dataset.concerns)
     blind = unchecked_classes(choice.dataset)
     if blind:
         st.warning(
-            t(
-                "No image of the val part has a box of {classes}: the guard rail cannot see "
-                "whether it is still found.",
-                classes=", ".join(blind),
+            md(
+                t(
+                    "No image of the val part has a box of {classes}: the guard rail cannot see "
+                    "whether it is still found.",
+                    classes=", ".join(blind),
+                )
             ),
             icon=":material/visibility_off:",
         )
@@ -94,10 +99,10 @@ def _start(config: PruneConfig | None, why_not: str | None) -> None:
             icon=":material/play_arrow:",
             key="new:start",
             disabled=why_not is not None,
-            help=why_not,
+            help=md(why_not),
         )
         if why_not:
-            st.caption(why_not, width="content")
+            st.caption(md(why_not), width="content")
     if clicked and config is not None and why_not is None:
         run_id = lab().runs.submit(config)
         remember("run", run_id)

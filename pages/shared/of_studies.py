@@ -12,6 +12,7 @@ import streamlit as st
 
 from msip_core.errors import InputError
 from msip_core.language import t
+from msip_core.markdown import md
 from msip_core.models import ModelCard
 from msip_core.runs.store import RunRow
 from msip_core.workspace import study_of
@@ -101,4 +102,4 @@ def _switch(label: str, place: str, *, help: str | None = None) -> None:
     def changed() -> None:
         st.session_state[_SHOWN] = st.session_state[key]
 
-    st.toggle(label, key=key, on_change=changed, help=help)
+    st.toggle(md(label), key=key, on_change=changed, help=md(help))

@@ -133,7 +133,7 @@ def chosen_object() -> str | None:
     """The box that was clicked, as `marks.mark_id` names it; None where none was."""
     side = {name: side for side, name in OBJECTS_OF.items()}.get(st.query_params.get("objects", ""))
     number = st.query_params.get("object", "")
-    return mark_id(side, int(number)) if side and number.isdigit() else None
+    return mark_id(side, int(number)) if side and number.isdecimal() else None
 
 
 def remember_object(box: str) -> None:

@@ -6,6 +6,7 @@ border under each. How the pictures get made: run_strip.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,11 +17,12 @@ import streamlit as st
 from msip_core.boxes import Box
 from msip_core.data.dataset import Dataset, ImageRecord
 from msip_core.language import say, t
+from msip_core.markdown import Text, md, rich
 from msip_core.views import pictures, wording
 from msip_core.views.thumbnails import heat_thumbnail, signed_thumbnail
 from pages.shared.choose import choose
 from pages.shared.explain import Subject, honesty, load_map, shap_map
-from pages.shared.guard import escape, guard, guarded
+from pages.shared.guard import guard, guarded
 from pages.shared.lab import dataset, lab
 from pages.shared.run_story import Story, pick_step
 from pages.shared.run_strip import (
@@ -34,7 +36,7 @@ from pages.shared.run_strip import (
     stop,
     stop_flag,
 )
-from pages.shared.run_words import heading
+from pages.shared.words import strong
 
 _CRYPT = "crypt"
 _MOST = 500  # micrographs offered here; the page "Where it looks" offers all
@@ -59,7 +61,7 @@ def attention(story: Story, step: int) -> None:
     """Choose micrograph and object; then the strip."""
     st.html(_CSS)
     term = t("Grad-CAM and SHAP; border energy ratio, BER")
-    st.markdown(heading(t("Where it looks, step by step"), term))
+    st.markdown(md(strong(t("Where it looks, step by step"), term)))
     with guard():  # a dataset that is gone takes only the strip away
         data = dataset(story.config.dataset)
         left, middle, right = st.columns([3, 2, 2], vertical_alignment="bottom")
@@ -75,7 +77,9 @@ def attention(story: Story, step: int) -> None:
                 t("Also SHAP"),
                 key="shap",
                 bind="query-params",
-                help=t("Asks each model {n} times for one picture: slower.", n=SHAP_EVALUATIONS),
+                help=md(
+                    t("Asks each model {n} times for one picture: slower.", n=SHAP_EVALUATIONS)
+                ),
             )
         kinds = ("gradcam", "shap") if with_shap else ("gradcam",)
         subject = Subject(data, record, box, story.config.imgsz)
@@ -158,10 +162,10 @@ def _column_head(strip: Strip, step: int) -> None:
     record = strip.story.at(step)
     kept = t("{share} of the MACs", share=wording.percent(record.macs_ratio, 1)) if record else ""
     st.button(
-        t("Step {n}", n=step) if step else t("Baseline"),
+        md(t("Step {n}", n=step) if step else t("Baseline")),
         key=f"strip:pick:{step}",
         type="primary" if step == strip.step else "secondary",
-        help=kept or t("Not pruned"),
+        help=md(kept or t("Not pruned")),
         width="stretch",
         on_click=_pick,
         args=(strip.story, step),
@@ -179,7 +183,7 @@ def _draw(strip: Strip, cell: Cell, base: float | None) -> None:
     title = _TITLES[cell.job]
     if result is None:
         _empty(_missing_words(cell), busy=cell.state in BUSY)
-        st.caption(f"{title}  \n—")
+        st.caption(md(_two_lines(title, "—")))
         return
     name = t("step {n}", n=cell.step) if cell.step else t("the baseline")
     # Bytes, kept, in the width of their column: Streamlit would shrink and encode each of them
@@ -191,7 +195,7 @@ def _draw(strip: Strip, cell: Cell, base: float | None) -> None:
         alt=t("{map} of {model} on object of {image}", map=title, model=name,
               image=strip.subject.record.id),
     )  # fmt: skip
-    st.caption(_number(title, _share_of(result), base, is_first=cell.step == 0))
+    st.caption(md(_number(title, _share_of(result), base, is_first=cell.step == 0)))
 
 
 def _missing_words(cell: Cell) -> str:
@@ -205,17 +209,22 @@ def _missing_words(cell: Cell) -> str:
 
 
 def _empty(text: str, *, busy: bool = False) -> None:
-    st.html(f'<div class="strip-empty{" busy" if busy else ""}">{text}</div>')
+    st.html(f'<div class="strip-empty{" busy" if busy else ""}">{html.escape(text)}</div>')
 
 
 def _number(title: str, share: float | None, base: float | None, *, is_first: bool) -> str:
     """'Grad-CAM 41 %', and below it the change against the baseline in percentage points."""
     if share is None:
-        return f"{title}  \n" + t("no heat")
+        return _two_lines(title, t("no heat"))
     change = t("on the border")
     if not is_first and base is not None:
         change = t("{change} points", change=wording.signed(100 * (share - base), 1))
-    return f"{title} **{wording.percent(share, 1)}**  \n{change}"
+    number = rich("{title} **{share}**", title=title, share=wording.percent(share, 1))
+    return _two_lines(number, change)
+
+
+def _two_lines(first: str, second: str) -> Text:
+    return rich("{first}  \n{second}", first=first, second=second)
 
 
 def _share_of(result: dict[str, Any]) -> float | None:
@@ -253,14 +262,14 @@ def _status(strip: Strip) -> None:
         text = t("{n} of {total} pictures", n=there, total=len(cells))
         reason = _reason(cells)
         if is_working(strip):
-            st.caption(f"{text} · {_left(cells, states)}", width="content")
+            st.caption(md(f"{text} · {_left(cells, states)}"), width="content")
             st.button(t("Stop"), key="strip:stop", icon=":material/stop:", type="tertiary",
                       on_click=stop, args=(strip,))  # fmt: skip
             return
-        st.caption(f"{text}. {escape(reason)}" if reason else text, width="content")
+        st.caption(md(f"{text}. {reason}" if reason else text), width="content")
         if there < len(cells):
             label = t("Try again") if reason else t("Go on")
-            st.button(label, key="strip:go", icon=":material/play_arrow:", type="tertiary",
+            st.button(md(label), key="strip:go", icon=":material/play_arrow:", type="tertiary",
                       on_click=go_on, args=(strip,))  # fmt: skip
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import streamlit as st
 
 from msip_core.config import PruneConfig
 from msip_core.events import IterationRecord
 from msip_core.language import t
+from msip_core.markdown import md
 from msip_core.runs.store import RunRow
-from msip_core.views import channels, progress, wording
+from msip_core.views import channels, progress, sentences, wording
 from pages.shared.choose import choose_view
 from pages.shared.guard import guarded
 from pages.shared.lab import lab
@@ -19,8 +21,7 @@ from pages.shared.live_chart import live_chart
 from pages.shared.run_live import EVERY_SECONDS, is_moving
 from pages.shared.run_sensitivity import sensitivity_chart
 from pages.shared.run_story import Story, pick_step
-from pages.shared.run_words import heading
-from pages.shared.words import TERM_WORDS, known
+from pages.shared.words import TERM_WORDS, known, strong
 
 
 def step_facts(story: Story, step: int) -> None:
@@ -28,7 +29,9 @@ def step_facts(story: Story, step: int) -> None:
     record, first = story.at(step), story.baseline
     start = first.metrics.map50 if first else None
     now = record.map50_after if record else start
+    learned = first is not None and sentences.has_learned(first.metrics)
     change = wording.signed(now - start) if record and now is not None and start else None
+    better: Literal["normal", "off"] = "normal" if learned else "off"
     kept = record.macs_ratio if record else 1.0 if first else None
     params = record.params if record else first.cost.params if first else None
     size = record.size_mb if record else first.cost.size_mb if first else None
@@ -39,7 +42,7 @@ def step_facts(story: Story, step: int) -> None:
         facts(
             [
                 Fact(t("Accuracy, baseline"), known(start, wording.accuracy), "mAP50 val"),
-                Fact(_at(step), known(now, wording.accuracy), "mAP50 val", change, "normal"),
+                Fact(_at(step), known(now, wording.accuracy), "mAP50 val", change, better),
                 Fact(t("Work kept"), known(kept, lambda x: wording.percent(x, 1)), sub["macs"]),
                 Fact(t("Parameters"), known(params, wording.params), sub["params"] or file),
                 *_time(story, record, sub["latency"]),
@@ -82,10 +85,11 @@ def train_facts(run: RunRow) -> None:
     epochs, final = lab().runs.epochs(run.id), lab().runs.final(run.id)
     measured = [record.map50 for record in epochs if record.map50 is not None]
     best = max(measured, default=None)
-    row = [
-        Fact(t("Passes done"), f"{len(epochs)}", t("epochs")),
-        Fact(t("Best accuracy"), known(best, wording.accuracy), "mAP50 val"),
-    ]
+    row = [Fact(t("Passes done"), f"{len(epochs)}", t("epochs"))]
+    if final:  # the saved model, measured once more: the number of its card
+        row.append(Fact(t("Accuracy"), wording.accuracy(final.metrics.map50), "mAP50 val"))
+    else:
+        row.append(Fact(t("Best accuracy"), known(best, wording.accuracy), "mAP50 val"))
     if final and final.test:
         row.append(
             Fact(t("Accuracy, final test"), wording.accuracy(final.test.map50), "mAP50 test")
@@ -114,7 +118,7 @@ def _accuracy_and_work(story: Story, step: int) -> None:
     with st.container(key="beside"):
         left, right = st.columns(2, gap="medium")
     with left:
-        st.markdown(heading(t("Accuracy"), t("mAP50 before and after fine-tuning")))
+        st.markdown(md(strong(t("Accuracy"), t("mAP50 before and after fine-tuning"))))
         info = progress.map_info(story.baseline, story.iterations, story.config.max_map50_drop)
         live_chart(
             lambda: progress.map_figure(info, chosen=step, revision=story.run.id),
@@ -124,7 +128,7 @@ def _accuracy_and_work(story: Story, step: int) -> None:
             on_pick=pick,
         )
     with right:
-        st.markdown(heading(t("Work per image"), "MACs"))
+        st.markdown(md(strong(t("Work per image"), "MACs")))
         work = progress.macs_info(story.baseline, story.iterations, story.config.macs_goal)
         live_chart(
             lambda: progress.macs_figure(work, chosen=step, revision=story.run.id),
@@ -149,15 +153,23 @@ def _epochs(run_id: str) -> None:
         "epochs",
         t("Accuracy and training losses for each epoch"),
     )
+    st.caption(
+        t(
+            "Accuracy of the weights in training; the model that is kept is measured once more "
+            "from its file, so its number may differ by a little."
+        )
+    )
 
 
 def _weights(story: Story, step: int) -> None:
     info = progress.weights_info(story.iterations)
     if not info.iterations:
         st.caption(
-            t("Weights and threshold appear after the first step.")
-            if story.config.method.startswith("msip")
-            else t("The method {name} has no weights.", name=story.config.method)
+            md(
+                t("Weights and threshold appear after the first step.")
+                if story.config.method.startswith("msip")
+                else t("The method {name} has no weights.", name=story.config.method)
+            )
         )
         return
     record = story.at(step)
@@ -166,8 +178,10 @@ def _weights(story: Story, step: int) -> None:
         f"{t(TERM_WORDS[term][0])} {wording.percent(share)}" for term, share in weights.items()
     )
     st.caption(
-        t("How validation moved the four weights, and the threshold factor alpha.")
-        + (" " + t("Step {n}: {weights}.", n=step, weights=now) if now else "")
+        md(
+            t("How validation moved the four weights, and the threshold factor alpha.")
+            + (" " + t("Step {n}: {weights}.", n=step, weights=now) if now else "")
+        )
     )
     live_chart(
         lambda: progress.weights_figure(info, chosen=step, revision=story.run.id),
@@ -181,7 +195,7 @@ def _weights(story: Story, step: int) -> None:
 def network(story: Story, step: int) -> None:
     """The network as a picture that thins out with the steps, and the same as a table."""
     title = t("The network at step {n}", n=step) if step else t("The network before pruning")
-    st.markdown(heading(title, t("channels of every convolution")))
+    st.markdown(md(strong(title, t("channels of every convolution"))))
     layers = _layers_at(story, step)
     info = channels.channels_info(layers)
     live_chart(

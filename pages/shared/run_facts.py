@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from msip_core.language import t, tn
+from msip_core.markdown import md
 from msip_core.runs.store import RunRow
 from pages.shared.command import show_command
 from pages.shared.guard import guarded
@@ -12,7 +13,7 @@ from pages.shared.lab import lab
 from pages.shared.run_live import is_moving
 from pages.shared.run_outcome import submit_changed
 from pages.shared.run_words import diary_words
-from pages.shared.words import small, when
+from pages.shared.words import termed, when
 
 _SHOWN = 100
 _EVERY_SECONDS = 3
@@ -36,13 +37,13 @@ def settings_of(run: RunRow) -> None:
 @guarded
 def _diary(run_id: str) -> None:
     entries = lab().runs.milestones(run_id)
-    st.caption(tn("{n} entry, newest last", "{n} entries, newest last", len(entries)))
+    st.caption(md(tn("{n} entry, newest last", "{n} entries, newest last", len(entries))))
     for entry in entries[-_SHOWN:]:
         sign = "⚠ " if entry.level == "warning" else ""
         st.text(f"{when(entry.time)}  {sign}{diary_words(entry.message)}")
     log = lab().runs.log_tail(run_id, lines=_SHOWN)
     if log.strip():
-        st.caption(t("Last lines of the log (up to {n}):", n=_SHOWN))
+        st.caption(md(t("Last lines of the log (up to {n}):", n=_SHOWN)))
         st.code(log, language=None, height=260)
     else:
         st.caption(t("The log is still empty."))
@@ -53,7 +54,7 @@ def aftermath(run: RunRow) -> None:
     if run.state.is_finished:
         label, term = t("Run exactly this again"), t("same settings, same seed")
         st.button(
-            f"{label} {small(term)}",
+            md(termed(label, term)),
             key="run-again",
             icon=":material/replay:",
             on_click=submit_changed,

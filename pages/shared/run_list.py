@@ -9,6 +9,7 @@ import streamlit as st
 
 from msip_core.errors import NotFoundError
 from msip_core.language import mark, t
+from msip_core.markdown import md
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
 from msip_core.views.wording import accuracy, duration, percent
@@ -47,7 +48,11 @@ def run_table() -> None:
     page = 1
     if pages > 1:
         page = right.number_input(
-            t("Page of {n}", n=pages), min_value=1, max_value=pages, key="page", bind="query-params"
+            md(t("Page of {n}", n=pages)),
+            min_value=1,
+            max_value=pages,
+            key="page",
+            bind="query-params",
         )
     moving = runs.count(_ALIVE) > 0
     st.fragment(_table, run_every=2 if moving else None)(states, of_studies, page)
@@ -105,7 +110,7 @@ def _cells(rows: Sequence[RunRow]) -> list[dict[str, Any]]:
             t("Time left"): duration(row.seconds_left)
             if row.state.has_worker and row.seconds_left is not None
             else "",
-            "mAP50": known(row.map50, accuracy),
+            "mAP50 val": known(row.map50, accuracy),
             t("MACs kept"): known(row.macs_ratio, lambda share: percent(share, 1)),
             t("Started"): when(row.started or row.created),
             t("Device"): row.slot or row.device,

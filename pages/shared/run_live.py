@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from msip_core.language import say, t
+from msip_core.markdown import md
 from msip_core.runs.state import Action, RunState
 from msip_core.runs.store import RunRow
 from msip_core.views import wording
@@ -46,9 +47,9 @@ def _head(run_id: str, seen: Signature) -> None:
         st.rerun()
     with st.container(horizontal=True, vertical_alignment="center"):
         state_badge(run.state)
-        st.caption(_state_sentence(run), width="content")
+        st.caption(md(_state_sentence(run)), width="content")
     if is_moving(run) or run.state in (RunState.PAUSED, RunState.INTERRUPTED):
-        st.progress(min(1.0, run.done), text=_progress_words(run))
+        st.progress(min(1.0, run.done), text=md(_progress_words(run)))
     _buttons(run)
 
 
@@ -84,10 +85,10 @@ def _buttons(run: RunRow) -> None:
                 label, help_text = t("Try again"), t("Goes on from the last good step.")
             # A callback: a click must count even where the timer finds that the page moved on.
             st.button(
-                label,
+                md(label),
                 key=f"run:{run.id}:{action}",
                 icon=icon,
-                help=help_text,
+                help=md(help_text),
                 type="primary" if action is Action.RESUME else "secondary",
                 on_click=_act,
                 args=(run.id, action),

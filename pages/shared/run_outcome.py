@@ -7,12 +7,14 @@ from typing import Any
 import streamlit as st
 
 from msip_core.config import PruneConfig, TrainConfig
+from msip_core.events import Metrics
 from msip_core.language import say, t
+from msip_core.markdown import md
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
 from msip_core.views import sentences, wording
 from pages.shared.choose import remember
-from pages.shared.guard import escape, guarded, show_failure
+from pages.shared.guard import guarded, show_failure
 from pages.shared.lab import lab
 from pages.shared.run_story import Story
 
@@ -39,13 +41,15 @@ def outcome(run: RunRow, story: Story | None) -> None:
 
 def _interrupted(run: RunRow) -> None:
     st.warning(
-        t("This run was interrupted at step {n}. Resume from its checkpoint?", n=run.iteration)
-        if run.iteration
-        else t("This run was interrupted. Resume from its checkpoint?"),
+        md(
+            t("This run was interrupted at step {n}. Resume from its checkpoint?", n=run.iteration)
+            if run.iteration
+            else t("This run was interrupted. Resume from its checkpoint?")
+        ),
         icon=":material/power_off:",
     )
     reason = say(run.error or "")
-    st.caption(escape(f"{reason} ".lstrip()) + t("Nothing is lost but the epoch it was in."))
+    st.caption(md(f"{reason} ".lstrip() + t("Nothing is lost but the epoch it was in.")))
 
 
 def _failed(run: RunRow) -> None:
@@ -81,20 +85,43 @@ def _result(story: Story) -> None:
     if baseline is None or final is None:
         return
     before, after = sentences.best_pair(baseline, final)
+    unlearned(before)
     split = t("final test") if after.split == "test" else t("validation")
     st.markdown(
-        t(
-            "**{saved} less work per image** ({macs_before} → {macs_after} MACs); accuracy "
-            "(mAP50, {split}, {n} images) {before} → {after} ({change}).",
-            saved=wording.percent(1 - final.macs_ratio),
-            macs_before=wording.macs(baseline.cost.macs),
-            macs_after=wording.macs(final.cost.macs),
-            split=split,
-            n=after.images,
-            before=wording.accuracy(before.map50),
-            after=wording.accuracy(after.map50),
-            change=wording.signed(after.map50 - before.map50),
+        md(
+            t(
+                "**{saved} less work per image** ({macs_before} → {macs_after} MACs); accuracy "
+                "(mAP50, {split}, {n} images) {before} → {after} ({change}).",
+                saved=wording.percent(1 - final.macs_ratio),
+                macs_before=wording.macs(baseline.cost.macs),
+                macs_after=wording.macs(final.cost.macs),
+                split=split,
+                n=after.images,
+                before=wording.accuracy(before.map50),
+                after=wording.accuracy(after.map50),
+                change=wording.signed(after.map50 - before.map50),
+            )
         )
+    )
+
+
+def unlearned(baseline: Metrics) -> None:
+    """Before any comparison with it: a baseline that has not learned yet."""
+    if sentences.has_learned(baseline):
+        return
+    split = t("final test") if baseline.split == "test" else t("validation")
+    st.warning(
+        md(
+            t(
+                "The baseline has not learned its task yet: its mAP50 ({split}) is {value}, below "
+                "{level}. What is better or worse than it says nothing: train the baseline longer "
+                "or on more images first.",
+                split=split,
+                value=wording.accuracy(baseline.map50),
+                level=f"{sentences.LEARNED:.2f}",
+            )
+        ),
+        icon=":material/school:",
     )
 
 
@@ -112,8 +139,8 @@ def _guard_rail(story: Story) -> None:
             "Stopped after the first step to protect accuracy. The unpruned model is kept: try "
             "a gentler run."
         )
-    st.warning(text, icon=":material/shield:")
-    st.caption(escape(say(final.stopped_by or "")))
+    st.warning(md(text), icon=":material/shield:")
+    st.caption(md(say(final.stopped_by or "")))
     with st.container(horizontal=True, vertical_alignment="center"):
         if final.iteration:
             st.page_link(
@@ -137,7 +164,7 @@ def _limits_reached(story: Story) -> None:
     kind, keep = config.goal
     shares = {"share": wording.percent(left, 1), "goal": wording.percent(keep, 1)}
     st.warning(
-        {
+        md({
             "macs": t(
                 "These layers cannot shrink further: {share} of the work is left, {goal} was the "
                 "goal.", **shares,
@@ -150,10 +177,10 @@ def _limits_reached(story: Story) -> None:
                 "These layers cannot shrink further: {share} of the time per image is left, "
                 "{goal} was the goal.", **shares,
             ),
-        }[kind],
+        }[kind]),
         icon=":material/flag:",
     )  # fmt: skip
-    st.caption(escape(say(final.stopped_by or "")))
+    st.caption(md(say(final.stopped_by or "")))
     _patient(config)
 
 
@@ -171,10 +198,10 @@ def _again(
     config: TrainConfig | PruneConfig, label: str, place: str, help: str, **changes: Any
 ) -> None:
     st.button(
-        label,
+        md(label),
         key=f"outcome:{place}",
         icon=":material/replay:",
-        help=help,
+        help=md(help),
         on_click=submit_changed,
         args=(config,),
         kwargs=changes,

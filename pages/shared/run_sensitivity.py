@@ -7,11 +7,12 @@ import json
 import streamlit as st
 
 from msip_core.language import t
+from msip_core.markdown import md
 from msip_core.views import sensitivity, wording
 from pages.shared.lab import lab
 from pages.shared.layout import chart
 from pages.shared.run_story import Story
-from pages.shared.run_words import heading
+from pages.shared.words import strong
 
 _CURVES = ("search", "sensitivity.json")
 
@@ -19,7 +20,7 @@ _CURVES = ("search", "sensitivity.json")
 def sensitivity_chart(story: Story) -> None:
     """The chart, and the layers that cost most in words."""
     what = t("mAP50 lost when half of one layer is gone")
-    st.markdown(heading(t("Which layers hurt"), what))
+    st.markdown(md(strong(t("Which layers hurt"), what)))
     path = lab().runs.run_dir(story.run.id).joinpath(*_CURVES)
     if not path.is_file():
         st.caption(t("The search has not finished yet."))
@@ -34,4 +35,4 @@ def sensitivity_chart(story: Story) -> None:
         f"{layer.label} ({wording.signed(-layer.drop)})"
         for layer in sensitivity.most_sensitive(info)
     ]
-    st.caption(t("Most sensitive: {layers}.", layers=", ".join(worst)))
+    st.caption(md(t("Most sensitive: {layers}.", layers=", ".join(worst))))

@@ -10,8 +10,10 @@ import streamlit as st
 from msip_core.config import PruneConfig
 from msip_core.events import BaselineRecord, FinalRecord, IterationRecord
 from msip_core.language import t
+from msip_core.markdown import md
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.store import RunRow
+from msip_core.views.story import settled
 from msip_core.views.wording import percent
 from pages.shared.choose import remember
 from pages.shared.lab import lab
@@ -57,8 +59,10 @@ class Story:
 def read_story(run: RunRow, config: PruneConfig) -> Story:
     """All that the run has measured until now; read again only after its story went on."""
     path = EventLog(lab().runs.run_dir(run.id)).path
-    state = path.stat()
-    return Story(run, config, *_measured(str(path), run.id, state.st_size, state.st_mtime_ns))
+    # A run folder that was emptied from outside has no diary any more: the page says so little.
+    state = path.stat() if path.is_file() else None
+    size, changed = (state.st_size, state.st_mtime_ns) if state else (0, 0)
+    return Story(run, config, *_measured(str(path), run.id, size, changed))
 
 
 @lru_cache(maxsize=64)
@@ -67,7 +71,8 @@ def _measured(
 ) -> tuple[BaselineRecord | None, tuple[IterationRecord, ...], FinalRecord | None]:
     # Path, size and time of change are not used here: they make a story that went on a new entry.
     runs = lab().runs
-    return runs.baseline(run_id), tuple(runs.iterations(run_id)), runs.final(run_id)
+    final = runs.final(run_id)
+    return runs.baseline(run_id), settled(runs.iterations(run_id), final), final
 
 
 def chosen_step(story: Story) -> int:
@@ -75,11 +80,16 @@ def chosen_step(story: Story) -> int:
     wanted = st.query_params.get("step")
     if wanted is None:
         return story.default
-    if wanted.isdigit() and int(wanted) in story.steps:
+    if wanted.isdecimal() and int(wanted) in story.steps:
         return int(wanted)
     st.query_params.pop("step")
     st.info(
-        t("Step {step} of this link is not there (yet): the page follows the newest.", step=wanted),
+        md(
+            t(
+                "Step {step} of this link is not there (yet): the page follows the newest.",
+                step=wanted,
+            )
+        ),
         icon=":material/info:",
     )
     return story.default

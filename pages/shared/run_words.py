@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from msip_core.language import mark, say, t
-from pages.shared.words import small
 
 # msip_core.events.Stage
 STAGES = (
@@ -33,11 +32,6 @@ _CHANGES = (
     mark("Failed."),
     mark("Interrupted."),
 )
-
-
-def heading(plain: str, term: str) -> str:
-    """A bold plain word with the expert term beside it in small type."""
-    return f"**{plain}** {small(term)}"
 
 
 def stage_words(stage: str | None) -> str:

@@ -6,6 +6,7 @@ left to do, and the page calls it last. A figure that was drawn once is kept.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from msip_core.errors import ConfigError, NotFoundError
 from msip_core.language import mark, say, t
+from msip_core.markdown import md
 from msip_core.views import paper, paper_page
 from pages.shared.choose import choose, remember
 from pages.shared.pair import ModelPair
@@ -54,7 +56,7 @@ def figures(pair: ModelPair) -> Callable[[], None]:
     try:
         page = paper_page.lay_out([item.panel for item in made], width, columns)
     except ConfigError as error:
-        st.warning(say(error.message), icon=":material/height:")
+        st.warning(md(say(error.message)), icon=":material/height:")
         return _nothing
     key = (tuple(panels), tuple(item.key for item in made), columns)
     draw = partial(_file, key, width, _page=page)
@@ -72,7 +74,7 @@ def _choose_panels() -> list[str]:
     with st.container(horizontal=True, vertical_alignment="center"):
         for name, (word, panels, columns) in _PRESETS.items():
             st.button(
-                t(word), key=f"preset:{name}", on_click=_take, args=(panels, columns),
+                md(t(word)), key=f"preset:{name}", on_click=_take, args=(panels, columns),
                 icon=":material/dashboard:",
             )  # fmt: skip
     wanted = _asked()
@@ -147,7 +149,7 @@ def _make(scene: Scene, panels: Sequence[str]) -> list[Made] | None:
     for name, item in found:
         if isinstance(item, Left) and item.why:
             text = t("“{panel}” is left out.", panel=t(PANELS[name][0]))
-            st.info(f"{text} {item.why}", icon=":material/info:")
+            st.info(md(f"{text} {item.why}"), icon=":material/info:")
     if any(isinstance(item, Left) and not item.why for _, item in found):
         st.caption(t("The figure is drawn as soon as its pictures are there."))
         return None
@@ -159,7 +161,7 @@ def _below(page: paper_page.Page, name: str, write: Callable[[], bytes]) -> None
     form = name.rpartition(".")[2]
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
-            t("Download {form}", form=form.upper()),
+            md(t("Download {form}", form=form.upper())),
             write,  # drawn when it is asked for
             file_name=name,
             mime=_MIME.get(form, f"image/{form}"),
@@ -168,7 +170,7 @@ def _below(page: paper_page.Page, name: str, write: Callable[[], bytes]) -> None
             on_click="ignore",
         )
         size = t("{width} × {height} mm", width=f"{page.width:g}", height=f"{page.height:.0f}")
-        st.caption(size, width="content")
+        st.caption(md(size), width="content")
     prose(t("Caption"), paper_page.caption(page))
 
 
@@ -179,7 +181,7 @@ def _preview(
     place.html(
         f'<div role="status" style="max-width:{_SHOWN}px;aspect-ratio:{page.width:.1f}/'
         f'{page.height:.1f};display:grid;place-items:center;opacity:.7;border:1px dashed">'
-        f"{t('Drawing the preview …')}</div>"
+        f"{html.escape(t('Drawing the preview …'))}</div>"
     )
     names = ", ".join(panel.title for panel in page.panels)
     place.image(

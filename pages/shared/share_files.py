@@ -10,14 +10,15 @@ from typing import Any, BinaryIO
 import streamlit as st
 
 from msip_core.language import mark, t, tn
+from msip_core.markdown import md, rich
 from msip_core.models import open_card
 from msip_core.runs.state import RunState
-from msip_core.views.card_text import CardFacts, card_text, read_card_facts
+from msip_core.views.card_text import CardFacts, below_headings, card_text, read_card_facts
 from msip_core.views.citations import bibliography
 from msip_core.views.methods import methods_text
-from msip_core.views.sentences import SMALL_SAMPLE
+from msip_core.views.sentences import LEARNED, SMALL_SAMPLE, has_learned
 from msip_core.views.story import read_story
-from msip_core.views.wording import megabytes
+from msip_core.views.wording import accuracy, megabytes
 from msip_core.views.works import works_of
 from pages.shared.choose import choose
 from pages.shared.jobs import job_folder, job_panel
@@ -26,7 +27,7 @@ from pages.shared.layout import facts
 from pages.shared.model_card import accuracy_facts, cost_facts
 from pages.shared.pair import ModelPair
 from pages.shared.share_panels import measured_latency
-from pages.shared.words import small
+from pages.shared.words import strong, termed
 
 _EXPORTS = MappingProxyType(
     {
@@ -35,6 +36,8 @@ _EXPORTS = MappingProxyType(
         "torchscript": ("TorchScript", mark("C++ and mobile")),
     }
 )
+
+_CODE = 'YOLO("model.pt").predict("image.png")'
 
 
 def model_files(pair: ModelPair) -> None:
@@ -50,14 +53,14 @@ def model_files(pair: ModelPair) -> None:
     card = cards[choose(t("Model"), offered, "model", words=lambda i: cards[i].name)]
     facts([*accuracy_facts(card.val), *cost_facts(card.cost, card.macs_ratio)])
     weights = lab().workspace.model_dir(card.id) / "model.pt"
-    st.markdown(f"**{t('For Ultralytics')}** {small('model.pt')}")
-    st.caption(t("Opens in stock Ultralytics:") + ' `YOLO("model.pt").predict("image.png")`.')
+    st.markdown(md(strong(t("For Ultralytics"), "model.pt")))
+    st.caption(md(rich("{words} `{code}`.", words=t("Opens in stock Ultralytics:"), code=_CODE)))
     download(weights, f"{card.id}.pt", t("Download {name}", name="model.pt"), place="pt")
     _card(pair, card.id)
-    st.markdown(f"**{t('For other programs')}**")
+    st.markdown(md(strong(t("For other programs"))))
     for form, (word, where) in _EXPORTS.items():
         with st.container(border=True):
-            st.markdown(f"{word} {small(t(where))}")
+            st.markdown(md(termed(word, t(where))))
             _export(card.id, form, word)
 
 
@@ -73,22 +76,20 @@ def _card(pair: ModelPair, model_id: str) -> None:
     """What the model finds, what it was made from, what it can do: a page to send along."""
     known = read_card_facts(lab().workspace, model_id)
     text = card_text(known, file=f"{model_id}.pt", latency=measured_latency(pair))
-    st.markdown(
-        f"**{t('Model card')}** {small(t('what it finds, made from what, how good; Markdown'))}"
-    )
+    st.markdown(md(strong(t("Model card"), t("what it finds, made from what, how good; Markdown"))))
     for warning in _careful(known):
-        st.caption(f":material/warning: {warning}")
+        st.caption(md(rich(":material/warning: {words}", words=warning)))
     st.download_button(
         t("Download the model card"), text, file_name=f"{model_id}.md", mime="text/markdown",
         icon=":material/description:", on_click="ignore", key="download:card",
     )  # fmt: skip
     with st.expander(t("Read the card"), icon=":material/visibility:"):
-        st.markdown(text.replace("\n# ", "\n### ").replace("\n## ", "\n#### ").lstrip("# "))
+        st.markdown(md(below_headings(text)))
 
 
 def _careful(known: CardFacts) -> list[str]:
     """What the card warns of, in the reader's language."""
-    found = []
+    found: list[str] = []
     shown = known.card.test or known.card.val
     if shown is None:
         found.append(t("The accuracy of this model was not measured here."))
@@ -98,6 +99,15 @@ def _careful(known: CardFacts) -> list[str]:
                 "Its accuracy was measured on only {n} image: small differences may be chance.",
                 "Its accuracy was measured on only {n} images: small differences may be chance.",
                 shown.images,
+            )
+        )
+    if shown is not None and not has_learned(shown):
+        found.append(
+            t(
+                "It has not learned its task (mAP50 {value}, below {level}): most of what it marks "
+                "is wrong or missed.",
+                value=accuracy(shown.map50),
+                level=f"{LEARNED:.2f}",
             )
         )
     if known.dataset.get("drawn"):
@@ -122,7 +132,7 @@ def _export(model_id: str, form: str, word: str) -> None:
 
 def run_zip(pair: ModelPair) -> None:
     """Settings, data manifest, models and metrics: all that is needed to repeat the run."""
-    st.markdown(f"**{t('Whole run')}** " + small(t("one zip, a small workspace of its own")))
+    st.markdown(md(strong(t("Whole run"), t("one zip, a small workspace of its own"))))
     if pair.run.state is not RunState.COMPLETED:
         st.caption(t("The run is not done: the zip holds what there is so far."))
     images = st.toggle(t("With the images"), value=True, key="share:images")
@@ -156,7 +166,7 @@ def _texts(pair: ModelPair) -> Mapping[str, str]:
     """Card of each model, beside it, and the methods of the run with its references."""
     latency = measured_latency(pair)
     story = read_story(lab().workspace, lab().runs, pair.run.id)
-    texts = {
+    texts: dict[str, str] = {
         f"models/{model_id}/README.md": card_text(
             read_card_facts(lab().workspace, model_id), latency=latency
         )
@@ -176,7 +186,7 @@ def download(path: Path, name: str, label: str, *, place: str) -> None:
 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
-            label,
+            md(label),
             read,
             file_name=name,
             mime="application/octet-stream",
@@ -184,4 +194,4 @@ def download(path: Path, name: str, label: str, *, place: str) -> None:
             on_click="ignore",
             key=f"download:{place}",
         )
-        st.caption(megabytes(path.stat().st_size / 1e6), width="content")
+        st.caption(md(megabytes(path.stat().st_size / 1e6)), width="content")

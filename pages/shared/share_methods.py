@@ -7,6 +7,7 @@ from types import MappingProxyType
 import streamlit as st
 
 from msip_core.language import mark, t
+from msip_core.markdown import md
 from msip_core.views.citations import bibliography
 from msip_core.views.methods import methods_text
 from msip_core.views.story import read_story
@@ -30,7 +31,7 @@ def methods(pair: ModelPair) -> None:
     explained = st.pills(
         t("The paper also shows"),
         list(_EXPLAINERS),
-        format_func=lambda name: t(_EXPLAINERS[name]),
+        format_func=lambda name: md(t(_EXPLAINERS[name])),
         selection_mode="multi",
         default=[],
         key="share:explained",
@@ -49,7 +50,8 @@ def methods(pair: ModelPair) -> None:
         )  # fmt: skip
         for form, (word, mime) in _FILES.items():
             st.download_button(
-                t(word), bibliography(works, form), file_name=f"{pair.run.id}.{form}", mime=mime,
+                md(t(word)), bibliography(works, form),
+                file_name=f"{pair.run.id}.{form}", mime=mime,
                 icon=":material/format_quote:", on_click="ignore",
             )  # fmt: skip
     st.caption(t("Read it before you use it: it knows the run, not your samples or microscope."))

@@ -11,9 +11,11 @@ import streamlit as st
 
 from msip_core.boxes import Box, match_detections
 from msip_core.data.dataset import Dataset, ImageRecord
+from msip_core.events import IterationRecord
 from msip_core.language import mark, t
 from msip_core.views import channels, comparison, paper_pictures, paper_runs, progress
 from msip_core.views.paper_page import Panel
+from msip_core.views.story import settled
 from pages.shared.choose import choose_view
 from pages.shared.compare_numbers import compare_question
 from pages.shared.detections import above, find, pixels_of
@@ -26,6 +28,11 @@ from pages.shared.pair import ModelPair, choose_image, pair_dataset, prefixed
 _CONFIDENCE = 0.25
 _SIDES = ("Baseline", "Pruned")  # words of the figure, which stays English
 SAMPLES, FEATURES = 1024, 50  # of SHAP, evaluations at most, where the address names no others
+
+
+def _records(run_id: str) -> tuple[IterationRecord, ...]:
+    runs = lab().runs
+    return settled(runs.iterations(run_id), runs.final(run_id))
 
 
 class Made(NamedTuple):
@@ -87,7 +94,7 @@ _MAPS = MappingProxyType(
 
 def _steps(scene: Scene) -> Made | Left:
     runs, config = lab().runs, scene.pair.config
-    baseline, records = runs.baseline(scene.pair.run.id), runs.iterations(scene.pair.run.id)
+    baseline, records = runs.baseline(scene.pair.run.id), _records(scene.pair.run.id)
     maps = progress.map_info(baseline, records, config.max_map50_drop)
     macs = progress.macs_info(baseline, records, config.macs_goal)
     return Made(paper_runs.iterations_panel(maps, macs), (maps, macs))
@@ -96,7 +103,7 @@ def _steps(scene: Scene) -> Made | Left:
 def _tradeoff(scene: Scene) -> Made | Left:
     runs, run_id = lab().runs, scene.pair.run.id
     info = progress.tradeoff_info(
-        runs.baseline(run_id), runs.iterations(run_id), scene.pair.config.macs_goal
+        runs.baseline(run_id), _records(run_id), scene.pair.config.macs_goal
     )
     return Made(paper_runs.tradeoff_panel(info), (info,))
 
@@ -117,7 +124,7 @@ def _channels(scene: Scene) -> Made | Left:
 
 
 def _weights(scene: Scene) -> Made | Left:
-    info = progress.weights_info(lab().runs.iterations(scene.pair.run.id))
+    info = progress.weights_info(_records(scene.pair.run.id))
     if not info.iterations:
         return Left(t("The method {name} has no weights.", name=scene.pair.config.method))
     return Made(paper_runs.weights_panel(info), (info,))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from msip_core.language import t
-from pages.shared.words import small
+from msip_core.markdown import md
+from pages.shared.words import strong
 
 _CSS = """<style>
   .st-key-prose code, .st-key-prose code * { font-family: "Source Sans", sans-serif !important;
@@ -15,7 +16,7 @@ _CSS = """<style>
 
 def prose(title: str, text: str) -> None:
     """Set like text, not like a program; once a page."""
-    st.markdown(f"**{title}** {small(t('English, for the paper; copy it at the right'))}")
+    st.markdown(md(strong(title, t("English, for the paper; copy it at the right"))))
     with st.container(key="prose"):
         st.html(_CSS)
         st.code(text, language=None, wrap_lines=True)

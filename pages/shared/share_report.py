@@ -9,6 +9,7 @@ import streamlit as st
 
 from msip_core.data.dataset import Dataset
 from msip_core.language import t
+from msip_core.markdown import md
 from msip_core.views.evidence import (
     ExplainedObject,
     Explanation,
@@ -26,14 +27,14 @@ from pages.shared.lab import lab
 from pages.shared.look_object import choose_object
 from pages.shared.pair import ModelPair, choose_image, pair_dataset
 from pages.shared.share_panels import FEATURES, SAMPLES, measured_latency
-from pages.shared.words import small
+from pages.shared.words import strong
 
 _SIDES = ("Baseline", "Pruned")  # words of the report, which stays English
 
 
 def report_file(pair: ModelPair) -> None:
     """One HTML file that opens anywhere, without this program."""
-    st.markdown(f"**{t('Report')}** " + small(t("one HTML file, opens anywhere")))
+    st.markdown(md(strong(t("Report"), t("one HTML file, opens anywhere"))))
     data = pair_dataset(pair)
     compared = finished("compare", compare_question(pair, data))
     if compared is None:

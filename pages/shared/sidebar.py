@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from msip_core.language import t, tn
+from msip_core.markdown import md
 from msip_core.runs.state import RunState
 from pages.shared.guard import guarded
 from pages.shared.lab import lab
@@ -32,11 +33,11 @@ def _chip() -> None:
         st.caption(t("Now running"))
         st.page_link(
             "pages/runs.py",
-            label=run.name,
+            label=md(run.name),
             icon=":material/timeline:",
             query_params={"run": run.id},
         )
-        st.progress(run.done, text=doing(run.iteration, run.iterations, run.stage))
-        st.caption(time_left(run.seconds_left))
+        st.progress(run.done, text=md(doing(run.iteration, run.iterations, run.stage)))
+        st.caption(md(time_left(run.seconds_left)))
     if waiting:
-        st.caption(tn("{n} waiting in the queue", "{n} waiting in the queue", waiting))
+        st.caption(md(tn("{n} waiting in the queue", "{n} waiting in the queue", waiting)))

@@ -18,6 +18,7 @@ from msip_core.catalog import (
 from msip_core.compositions import COMPOSITIONS, Composition
 from msip_core.config import PruneConfig
 from msip_core.language import say, t
+from msip_core.markdown import md
 from pages.shared.strategy_details import (
     granularity_details,
     recovery_details,
@@ -52,7 +53,7 @@ def _allocation(method: str) -> str | None:
         return say(ALLOCATIONS[name].label)
 
     chosen = st.selectbox(
-        termed(t("How much each layer gives"), t("allocation")),
+        md(termed(t("How much each layer gives"), t("allocation"))),
         [_OWN, *ALLOCATIONS],
         format_func=words,
         key="new:allocation",
@@ -66,7 +67,7 @@ def _choice(setting: str, label: str, family: Mapping[str, Entry]) -> str:
     usual = PruneConfig.model_fields[setting].default
     names = [usual, *(name for name in family if name != usual)]
     chosen = st.selectbox(
-        label,
+        md(label),
         names,
         format_func=lambda name: say(family[name].label),
         key=f"new:{setting}",
@@ -79,7 +80,7 @@ def _choice(setting: str, label: str, family: Mapping[str, Entry]) -> str:
 def composition() -> Composition | None:
     """A published whole, which brings its own settings; None where a person chooses."""
     chosen = st.selectbox(
-        termed(t("A published whole"), t("composition")),
+        md(termed(t("A published whole"), t("composition"))),
         [_OWN, *COMPOSITIONS],
         format_func=lambda name: say(COMPOSITIONS[name].label) if name else t("my own choices"),
         key="new:composition",
@@ -88,14 +89,14 @@ def composition() -> Composition | None:
     if not chosen:
         return None
     whole = COMPOSITIONS[chosen]
-    st.caption(f"{say(whole.description)} {t('Source: {paper}.', paper=say(whole.paper))}")
+    st.caption(md(f"{say(whole.description)} {t('Source: {paper}.', paper=say(whole.paper))}"))
     st.info(
-        t("It brings its own {names}: what is set for these on this page does not count.",
-          names=", ".join(whole.settings)),
+        md(t("It brings its own {names}: what is set for these on this page does not count.",
+          names=", ".join(whole.settings))),
         icon=":material/info:",
     )  # fmt: skip
     return whole
 
 
 def _explain(entry: Entry) -> None:
-    st.caption(f"{say(entry.description)} {t('Source: {paper}.', paper=say(entry.paper))}")
+    st.caption(md(f"{say(entry.description)} {t('Source: {paper}.', paper=say(entry.paper))}"))

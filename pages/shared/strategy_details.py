@@ -9,6 +9,7 @@ import streamlit as st
 from msip_core.catalog import ALLOCATIONS, RECOVERIES
 from msip_core.config import DistillOptions, ModuleType, PruneConfig, SearchOptions
 from msip_core.language import mark, t
+from msip_core.markdown import md
 from pages.shared.words import termed
 
 _BLOCK_SCORES = {
@@ -41,7 +42,7 @@ def granularity_details(granularity: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if granularity == "modules":
         kinds = st.multiselect(
-            termed(t("Only inside modules of these kinds"), t("module types")),
+            md(termed(t("Only inside modules of these kinds"), t("module types"))),
             list(get_args(ModuleType)),
             default=["C2f"],
             key="new:modules",
@@ -50,7 +51,7 @@ def granularity_details(granularity: str) -> dict[str, Any]:
         found["modules"] = tuple(kinds) or PruneConfig.model_fields["modules"].default
     if granularity == "mixed":
         found["blocks"] = st.number_input(
-            termed(t("Blocks that go first"), t("bottlenecks")),
+            md(termed(t("Blocks that go first"), t("bottlenecks"))),
             min_value=1, max_value=100, value=2, key="new:blocks", persist_state="session",
         )  # fmt: skip
     if granularity == "layerdrop":
@@ -67,7 +68,7 @@ def recovery_details(recovery: str) -> dict[str, Any]:
     usual = DistillOptions()
     left, right = st.columns(2)
     weight = left.number_input(
-        termed(t("How much the teacher counts"), t("weight")),
+        md(termed(t("How much the teacher counts"), t("weight"))),
         min_value=0.01, max_value=1000.0, value=usual.weight, key="new:distill-weight",
         help=t("Beside the detection loss, for each of the three maps that feed the head."),
         persist_state="session",
@@ -75,7 +76,7 @@ def recovery_details(recovery: str) -> dict[str, Any]:
     if recovery != "cwd":
         return {"distill": usual.model_copy(update={"weight": weight})}
     temperature = right.number_input(
-        termed(t("How softly"), t("temperature")),
+        md(termed(t("How softly"), t("temperature"))),
         min_value=0.1, max_value=100.0, value=usual.temperature, key="new:distill-temperature",
         help=t("Higher: the whole map counts; lower: its strongest places."),
         persist_state="session",
@@ -114,7 +115,7 @@ def _amc_details() -> dict[str, Any]:
     left, right = st.columns(2)
     with left:
         episodes = st.number_input(
-            termed(t("Rounds of learning"), t("episodes")), min_value=2, max_value=10_000,
+            md(termed(t("Rounds of learning"), t("episodes"))), min_value=2, max_value=10_000,
             value=_USUAL.episodes, key="new:episodes", persist_state="session",
         )  # fmt: skip
     with right:
@@ -127,7 +128,8 @@ def _netadapt_details() -> dict[str, Any]:
     left, right = st.columns(2)
     with left:
         candidates = st.number_input(
-            termed(t("Layers tried at each step"), t("candidates")), min_value=0, max_value=1000,
+            md(termed(t("Layers tried at each step"), t("candidates"))),
+            min_value=0, max_value=1000,
             value=_USUAL.candidates, key="new:candidates", persist_state="session",
             help=t("The ones that paid best when they were last tried; 0 tries all."),
         )  # fmt: skip
@@ -138,7 +140,7 @@ def _netadapt_details() -> dict[str, Any]:
 
 def _pick(key: str, label: str, words: dict[str, str]) -> str:
     chosen = st.selectbox(
-        label, list(words), format_func=lambda name: t(words[name]), key=key,
+        md(label), list(words), format_func=lambda name: t(words[name]), key=key,
         persist_state="session",
     )  # fmt: skip
     return str(chosen)

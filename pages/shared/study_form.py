@@ -7,6 +7,7 @@ import streamlit as st
 from msip_core.compositions import COMPOSITIONS
 from msip_core.errors import InputError
 from msip_core.language import mark, say, t, tn
+from msip_core.markdown import md, rich
 from msip_core.models import list_models
 from msip_core.runs.slots import slot_of
 from msip_core.settings import get_settings
@@ -63,8 +64,8 @@ def study_form() -> None:
     with left:
         preset = st.radio(
             t("Question"), list(_PRESETS), key="study:preset", persist_state="session",
-            format_func=lambda name: t(_PRESETS[name][0]),
-            captions=[t(words) for _, words in _PRESETS.values()],
+            format_func=lambda name: md(t(_PRESETS[name][0])),
+            captions=[md(t(words)) for _, words in _PRESETS.values()],
         )  # fmt: skip
         if preset == _SYSTEM:
             preset = _system()
@@ -72,8 +73,8 @@ def study_form() -> None:
         sizes: list[Size] = list(reversed(SIZES))
         size = st.radio(
             t("Size"), sizes, key="study:size", persist_state="session",
-            format_func=lambda name: t(_SIZES[name][0]),
-            captions=[t(_SIZES[name][1]) for name in sizes],
+            format_func=lambda name: md(t(_SIZES[name][0])),
+            captions=[md(t(_SIZES[name][1])) for name in sizes],
         )  # fmt: skip
         ready = [item.name for item in datasets() if item.ready]
         dataset = st.selectbox(t("Dataset"), ready, key="study:dataset", persist_state="session")
@@ -96,10 +97,11 @@ def _system() -> str:
     """One of the systems of the field, each a study of its name."""
     chosen: str = st.selectbox(
         t("Published system"), list(COMPOSITIONS), key="study:system", persist_state="session",
-        format_func=lambda name: say(COMPOSITIONS[name].label),
+        format_func=lambda name: md(say(COMPOSITIONS[name].label)),
     )  # fmt: skip
     whole = COMPOSITIONS[chosen]
-    st.caption(f"{say(whole.description)} {t('Source: {paper}.', paper=say(whole.paper))}")
+    source = t("Source: {paper}.", paper=say(whole.paper))
+    st.caption(md(rich("{words} {source}", words=say(whole.description), source=source)))
     return chosen
 
 
@@ -120,7 +122,7 @@ def _summary(plan: StudyPlan) -> None:
     epochs = sum(number for _, number in epochs_of(plan))
     runs = tn("{n} run", "{n} runs", count)
     passes = tn("{n} pass over the images in all.", "{n} passes over the images in all.", epochs)
-    st.caption(f"{runs}, {passes} " + t("Image size {imgsz} px.", imgsz=plan.imgsz))
+    st.caption(md(f"{runs}, {passes} " + t("Image size {imgsz} px.", imgsz=plan.imgsz)))
     if plan.size != "smoke" and slot_of(plan.device) == "cpu":
         st.warning(
             t("This computer has no GPU, and a study of this size is meant for one."),
@@ -129,13 +131,15 @@ def _summary(plan: StudyPlan) -> None:
     st.download_button(
         t("The plan as a file (YAML)"), write_plan(plan), file_name=f"{plan.preset}.yaml",
         mime="application/yaml", on_click="ignore", icon=":material/download:", type="tertiary",
-        help=start_by_hand(),
+        help=md(start_by_hand()),
     )  # fmt: skip
 
 
 def start_by_hand() -> str:
     """What a plan that was taken home is good for."""
-    return t("The plan can be changed, and started with: {command}", command=f"`{_RUN}`")
+    return t(
+        "The plan can be changed, and started with: {command}", command=rich("`{run}`", run=_RUN)
+    )
 
 
 def _start(plan: StudyPlan) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from msip_core.language import say, t
+from msip_core.markdown import md
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.studies import engine
@@ -44,13 +45,13 @@ def _head(study_id: str, seen: tuple[object, ...], just_read: list[Standing]) ->
         st.rerun()
     with st.container(horizontal=True, vertical_alignment="center"):
         word, colour, icon = _state(now)
-        st.badge(word, color=colour, icon=icon)  # type: ignore[arg-type]
-        st.caption(_counts(now), width="content")
+        st.badge(md(word), color=colour, icon=icon)  # type: ignore[arg-type]
+        st.caption(md(_counts(now)), width="content")
     if not now.is_over:
         text = f"{now.done:.0%}" + (f" · {time_left(now.seconds_left)}" if not now.paused else "")
-        st.progress(now.done, text=text)
+        st.progress(now.done, text=md(text))
     if now.reason:
-        st.error(say(now.reason), icon=":material/error:")
+        st.error(md(say(now.reason)), icon=":material/error:")
     _buttons(study_id, now)
 
 
@@ -101,4 +102,4 @@ def _button(
         act(lab().runs, study_id)
 
     # A callback: a click in the moment of the timed rerun would be lost otherwise.
-    st.button(word, key=f"study:{key}", icon=icon, on_click=clicked)
+    st.button(md(word), key=f"study:{key}", icon=icon, on_click=clicked)

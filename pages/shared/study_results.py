@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from msip_core.language import mark, say, t, tn
+from msip_core.markdown import joined, md, rich
 from msip_core.runs.state import RunState
 from msip_core.studies.analysis import Analysed, analyse, analysis_rows
 from msip_core.studies.engine import Standing
@@ -19,7 +20,6 @@ from msip_core.studies.verdicts import change_words, verdicts
 from msip_core.views import tables, wording
 from msip_core.views.pareto import pareto_figure
 from pages.shared.choose import choose_view
-from pages.shared.guard import escape
 from pages.shared.lab import lab
 from pages.shared.layout import chart
 from pages.shared.study_form import start_by_hand
@@ -59,12 +59,14 @@ def _rows(rows: list[dict[str, Any]], *, pinned: str) -> None:
 
 def _how(table: StudyTable) -> None:
     st.caption(
-        t(
-            "mAP50 on {n} test images with its 95 % interval (bootstrap over seeds, groups of "
-            "images and images, paired between models). Better is said only with three seeds or "
-            "more, and after Holm's correction over the rows. MACs are not speed; the speed-up is "
-            "measured.",
-            n=table.test_images or 0,
+        md(
+            t(
+                "mAP50 on {n} test images with its 95 % interval (bootstrap over seeds, groups of "
+                "images and images, paired between models). Better is said only with three seeds "
+                "or more, and after Holm's correction over the rows. MACs are not speed; the "
+                "speed-up is measured.",
+                n=table.test_images or 0,
+            )
         )
     )
 
@@ -114,7 +116,7 @@ def _said(table: StudyTable) -> None:
     sentences = verdicts(table)
     if sentences:
         st.subheader(t("What it says"), anchor=False)
-        st.markdown("\n".join(f"- {escape(say(text))}" for text in sentences))
+        st.markdown(md(joined("\n", (rich("- {text}", text=say(text)) for text in sentences))))
 
 
 def _charts(table: StudyTable) -> None:
@@ -138,7 +140,9 @@ def _analysis(table: StudyTable) -> None:
     _rows([_answer(*pair) for pair in zip(about, analysis_rows(about))], pinned=t("Model"))
     out = max(one.left_out for one in about)
     if out:
-        st.caption(tn("{n} image has no defined value.", "{n} images have no defined value.", out))
+        st.caption(
+            md(tn("{n} image has no defined value.", "{n} images have no defined value.", out))
+        )
 
 
 def _answer(one: Analysed, printed: dict[str, Any]) -> dict[str, Any]:
@@ -150,7 +154,7 @@ def _answer(one: Analysed, printed: dict[str, Any]) -> dict[str, Any]:
 
 def _files(study_id: str, table: StudyTable) -> None:
     st.subheader(t("Take home"), anchor=False)
-    st.caption(start_by_hand())
+    st.caption(md(start_by_hand()))
     printed = printed_rows(table)
     files = {
         "table.csv": ("text/csv", lambda: tables.to_csv(all_numbers(table))),
@@ -162,7 +166,7 @@ def _files(study_id: str, table: StudyTable) -> None:
     with st.container(horizontal=True):
         for name, (mime, make) in files.items():
             st.download_button(
-                name, make, file_name=f"{study_id}-{name}", mime=mime, key=f"study:{name}",
+                md(name), make, file_name=f"{study_id}-{name}", mime=mime, key=f"study:{name}",
                 on_click="ignore", icon=":material/download:",
             )  # fmt: skip
 

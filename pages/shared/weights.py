@@ -8,7 +8,8 @@ import streamlit as st
 
 from msip_core.config import TERMS, WEIGHT_PRESETS, MsipWeights
 from msip_core.language import mark, t
-from pages.shared.words import TERM_WORDS, small
+from msip_core.markdown import md
+from pages.shared.words import TERM_WORDS, termed
 
 # preset: name, and one sentence on when to take it
 _PRESETS = {
@@ -96,28 +97,28 @@ def weight_sliders() -> MsipWeights:
     st.pills(
         t("Mixture of the four signals"),
         list(_PRESETS),
-        format_func=lambda name: t(_PRESETS[name][0]),
+        format_func=lambda name: md(t(_PRESETS[name][0])),
         key="weights:preset",
         on_change=_take_preset,
     )
-    st.caption(t(_PRESETS[preset_of(_percents())][1]))
+    st.caption(md(t(_PRESETS[preset_of(_percents())][1])))
     left, right = st.columns(2, gap="large")
     for place, term in enumerate(TERMS):
         word, meaning = TERM_WORDS[term]
         column = left if place % 2 == 0 else right
         column.slider(
-            f"{t(word)} {small(t(term))}",
+            md(termed(t(word), t(term))),
             0,
             100,
             step=1,
             format="%d %%",
             key=_key(term),
-            help=t(meaning),
+            help=md(t(meaning)),
             on_change=_moved,
             args=(term,),
             persist_state="session",
         )
-        column.caption(t(_FOR_A_CRYPT[term]))
+        column.caption(md(t(_FOR_A_CRYPT[term])))
     percents = _percents()
     return MsipWeights(**{term: value / 100 for term, value in percents.items()})
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from msip_core.language import mark, t
+from msip_core.markdown import Text, rich
 from msip_core.runs.state import Action, RunState
 from msip_core.views.wording import duration
 
@@ -69,17 +70,24 @@ TERM_WORDS: dict[str, tuple[str, str]] = {
 }
 
 
-def small(term: str) -> str:
+def small(term: str) -> Text:
     """An expert term in small grey type, to stand beside the plain word."""
-    return f":small[:gray[{term}]]"
+    return rich(":small[:gray[{term}]]", term=term)
 
 
-def termed(word: str, term: str) -> str:
+def termed(word: str, term: str) -> Text:
     """The plain word with its expert term beside it, as a label.
 
     (assets/messages.py finds no `t(...)` inside an f-string: hence a function.)
     """
-    return f"{word} {small(term)}"
+    return rich("{word} {term}", word=word, term=small(term))
+
+
+def strong(words: str, term: str = "") -> Text:
+    """Bold words that head what follows, an expert term in small type beside them."""
+    if not term:
+        return rich("**{words}**", words=words)
+    return rich("**{words}** {term}", words=words, term=small(term))
 
 
 def known(value: T | None, words: Callable[[T], str]) -> str:

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from msip_core.cli import data as data_verbs
-from msip_core.cli.data import parse_class_map
+from msip_core.cli.data import parse_class_map, sort_words
 from msip_core.cli.main import main
 from msip_core.errors import ConfigError, WorkError
 from msip_core.workspace import Workspace
 from tests.cli.conftest import Verb
+from tests.data.conftest import write_image
 from tests.fresh import ROOT
 
 VERBS = (
@@ -144,6 +145,33 @@ def test_class_map_renames_merges_and_drops() -> None:
         "early": "no_crypt",
         "debris": None,
     }
+
+
+def test_several_pairs_may_follow_one_map(tmp_path: Path) -> None:
+    folder = tmp_path / "a=b"
+    folder.mkdir()
+    given = ["x.zip", "late=crypt"]
+
+    assert sort_words(given, ["cyst=no_crypt"]) == (Path("x.zip"), ["cyst=no_crypt", "late=crypt"])
+    assert sort_words(given[::-1], ["a=b"]) == (Path("x.zip"), ["a=b", "late=crypt"])
+    assert sort_words([str(folder)], ["a=b"]) == (folder, ["a=b"])
+    for words, maps in ((given, []), (["late=crypt"], ["a=b"]), (["x", "y"], ["a=b"])):
+        with pytest.raises(ConfigError, match="One folder or zip is imported at a time"):
+            sort_words(words, maps)
+
+
+def test_the_map_of_the_readme_works_as_it_is_printed(msip: Verb, tmp_path: Path) -> None:
+    for i, name in enumerate(("a", "b")):
+        write_image(tmp_path / "plate7" / f"{name}.png", i)
+        (tmp_path / "plate7" / f"{name}.txt").write_text(f"{i} 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "plate7" / "classes.txt").write_text("cyst\nlate\n")
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    printed = "data import plate7.zip --name plate7 --map cyst=no_crypt late=crypt"
+
+    said = msip(*printed.replace("plate7.zip", str(tmp_path / "plate7")).split(), "--json")
+
+    assert printed in readme
+    assert said.document["boxes"] == {"no_crypt": 1, "crypt": 1}
 
 
 @pytest.mark.parametrize("words", [["cyst"], ["=crypt"], ["a=b", "a=c"]])

@@ -10,6 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+# Imports work in a fork, which would load this library anew in every test.
+import supervision.dataset.formats.yolo  # noqa: F401
+
 from msip_core.config import ImportConfig
 from msip_core.data.dataset import Dataset
 from msip_core.data.importing import import_dataset

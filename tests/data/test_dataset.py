@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from msip_core.data.dataset import Dataset, list_datasets, open_dataset
-from msip_core.data.manifest import ImageRecord, readiness_of
+from msip_core.data.manifest import ImageRecord
 from msip_core.data.preview import class_colour, draw_boxes, page_of, preview
+from msip_core.data.readiness import readiness_of
 from msip_core.errors import DatasetError, NotFoundError
 from msip_core.workspace import Workspace
 from tests.data.conftest import Importer, yolo_folder

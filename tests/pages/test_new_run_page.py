@@ -405,7 +405,8 @@ def test_a_class_that_the_val_part_lacks_is_warned_about(
 
     test = open_page("new")
 
-    assert "No image of the val part has a box of crypt" in test.warning[0].value
+    said = "\n".join(item.value for item in test.warning)
+    assert "No image of the val part has a box of crypt" in said
 
 
 def test_a_link_brings_the_schedule(full: str, open_page: Open) -> None:

@@ -6,7 +6,7 @@ import time
 from datetime import datetime
 
 from msip_core.runs.state import Action, RunState
-from pages.shared.guard import error_code, escape
+from pages.shared.guard import error_code
 from pages.shared.words import ACTION_WORDS, STATE_WORDS, known, time_left, when
 
 
@@ -38,7 +38,3 @@ def test_the_same_fault_has_the_same_code_and_another_has_another() -> None:
 
     assert fail(ValueError) == fail(ValueError)
     assert fail(ValueError) != fail(KeyError)
-
-
-def test_file_names_in_messages_are_not_taken_for_markup() -> None:
-    assert escape("plate_1*[a].tif") == "plate\\_1\\*\\[a\\].tif"

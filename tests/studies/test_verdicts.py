@@ -199,3 +199,13 @@ def test_layers_that_a_model_has_not_are_left_empty() -> None:
     assert np.isnan(info.kept[0, 1])
     assert info.kept[1, 1] == 1
     assert widths_paper(info).axes
+
+
+def test_nothing_is_compared_with_a_baseline_that_has_not_learned() -> None:
+    usual = table(line("l2", "L2 norm", against_main=Interval(0.1, 0.08, 0.12)))
+    poor = line("baseline", "unpruned baseline", 0.105)
+    text = "\n".join(verdicts(replace(usual, lines=(poor, *usual.lines[1:]))))
+
+    assert "has not learned its task yet: its mAP50 is 0.105, below 0.30" in text
+    assert "ahead of" not in text
+    assert "not reproduced" not in text

@@ -23,23 +23,6 @@ IMAGES = [
 ]
 
 
-def test_counts_per_image_keep_images_in_which_nothing_was_found():
-    rows = tables.count_rows(IMAGES, samples.CLASSES)
-
-    assert rows[0] == {"image": "a.png", "group": "well1", "crypt": 1, "no_crypt": 2, "total": 3}
-    assert rows[1] == {"image": "b.png", "group": "well1", "crypt": 0, "no_crypt": 0, "total": 0}
-
-
-def test_counts_per_well_are_sums_and_the_mean_is_over_all_its_images():
-    rows = tables.group_rows(IMAGES, samples.CLASSES)
-
-    assert rows[0] == {
-        "group": "well1", "images": 2, "crypt": 1, "no_crypt": 2, "total": 3,
-        "mean_per_image": 1.5,
-    }  # fmt: skip
-    assert rows[1]["mean_per_image"] == 1.0
-
-
 def test_every_object_has_the_number_of_the_picture_and_its_size_in_micrometres():
     rows = tables.detection_rows(IMAGES, samples.CLASSES, pixel_size_um=0.5)
 

@@ -1,0 +1,90 @@
+"""Settings that a person typed or named: `--config FILE`, `--set NAME=VALUE`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from msip_core.bounded import UnreadableError, load_json, read_text_file
+from msip_core.config import PruneConfig, TrainConfig, parse_run_config, short
+from msip_core.errors import ConfigError
+
+_DEEPEST = 5  # names in a setting's name
+
+
+def read_run_config(path: Path) -> TrainConfig | PruneConfig:
+    """The settings in a config.json, checked.
+
+    Raises:
+        ConfigError: it cannot be read, is no JSON, or holds a setting that no run can have.
+    """
+    try:
+        value = load_json(read_text_file(path))
+    except UnreadableError as error:
+        raise ConfigError(f"The settings in {path} cannot be read: {error}.") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} holds no settings: give the config.json of a run.")
+    return parse_run_config(value)
+
+
+def with_settings(
+    config: TrainConfig | PruneConfig, changes: Sequence[str]
+) -> TrainConfig | PruneConfig:
+    """The config with some settings changed by their dotted names, as `msip.fusion=pool`.
+
+    Values are JSON where they can be read as such, else text.
+
+    Raises:
+        ConfigError: a name that is no setting, or a value that it cannot have.
+    """
+    value = config.model_dump(mode="json")
+    for change in changes:
+        name, sign, text = change.partition("=")
+        if not sign:
+            raise ConfigError(
+                f"'{short(change)}' is no setting: write its name, '=' and a value, such as "
+                "msip.fusion=pool."
+            )
+        *path, last = name.strip().split(".")
+        place: Any = value
+        for part in path:
+            place = place.get(part) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or last not in place:
+            raise ConfigError(
+                f"There is no setting '{short(name)}': `runs show` lists all settings of a run by "
+                "name."
+            )
+        place[last] = _read(text)
+    return parse_run_config(value)
+
+
+def read_settings(changes: Sequence[str]) -> dict[str, Any]:
+    """`("method=hrank", "msip.fusion=pool")` as nested settings, unchecked.
+
+    Raises:
+        ConfigError: one without a name or a value.
+    """
+    found: dict[str, Any] = {}
+    for change in changes:
+        name, sign, text = change.partition("=")
+        *path, last = name.strip().split(".")
+        if not sign or not all((*path, last)) or len(path) > _DEEPEST:
+            raise ConfigError(
+                f"'{short(change)}' is no setting: write its name, '=' and a value, such as "
+                "method=l2."
+            )
+        place: Any = found
+        for part in path:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"'{short(name)}' lies in a setting that was given a value.")
+        place[last] = _read(text)
+    return found
+
+
+def _read(text: str) -> Any:
+    try:
+        return load_json(text)
+    except UnreadableError:
+        return text

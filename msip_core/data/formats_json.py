@@ -1,0 +1,310 @@
+"""labelme, VGG Image Annotator (JSON and CSV), QuPath's GeoJSON, Label Studio, Supervisely and
+CreateML: from the parsed file to records (see `labels_records`)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from msip_core.data.labels import ImageLabels, LabelledObject
+from msip_core.data.labels_records import (
+    Parser,
+    Record,
+    ellipse,
+    labels_of,
+    not_an_object,
+    polygon,
+    rectangle,
+    size_of,
+    turned,
+)
+
+_CLASS_KEYS = ("class", "type", "label", "name", "category", "object", "species")
+
+# --- labelme --------------------------------------------------------------------
+
+
+def labelme(value: Any) -> list[Record] | None:
+    """One file an image: {"shapes": [{"label", "points", "shape_type"}], "imagePath", …}."""
+    if not isinstance(value, dict) or not isinstance(value.get("shapes"), list):
+        return None
+    size = (value.get("imageWidth"), value.get("imageHeight"))
+    labels = labels_of(value["shapes"], _labelme_shape, size)
+    return [Record([str(value.get("imagePath") or "")], labels, own=True)]
+
+
+def _labelme_shape(shape: dict[str, Any]) -> LabelledObject:
+    kind, points = shape.get("shape_type") or "polygon", shape["points"]
+    if kind in ("rectangle", "mask"):
+        return polygon(shape.get("label"), points, outline=False)
+    if kind in ("polygon", "rotation"):
+        return polygon(shape.get("label"), points)
+    if kind == "circle":
+        (x, y), (edge_x, edge_y) = points
+        radius = ((x - edge_x) ** 2 + (y - edge_y) ** 2) ** 0.5
+        return ellipse(shape.get("label"), (x, y), (radius, radius))
+    raise not_an_object(kind)
+
+
+# --- VGG Image Annotator ----------------------------------------------------------
+
+
+def via(value: Any) -> list[Record] | None:
+    """A project or an export: {key: {"filename", "regions": [{"shape_attributes", …}]}}.
+
+    Images without a region are listed too, finished or not: they are not taken as labelled.
+    """
+    if not isinstance(value, dict):
+        return None
+    entries = value.get("_via_img_metadata", value)
+    if not isinstance(entries, dict) or not entries:
+        return None
+    if not all(
+        isinstance(e, dict) and "filename" in e and "regions" in e for e in entries.values()
+    ):
+        return None
+    records = []
+    for entry in entries.values():
+        regions = entry["regions"]
+        regions = list(regions.values()) if isinstance(regions, dict) else regions
+        if regions:
+            labels = labels_of(regions, _via_region)
+            records.append(Record([str(entry["filename"])], labels))
+    return records
+
+
+def via_table(rows: Any) -> list[Record] | None:
+    """VIA's CSV: one row a region, shapes and classes as JSON in cells."""
+    if not rows:
+        return None
+    header = [cell.strip().lstrip("#").lower() for cell in rows[0]]
+    image = header.index("filename")
+    shape, kind = header.index("region_shape_attributes"), header.index("region_attributes")
+    regions: dict[str, list[tuple[str, str]]] = {}
+    for row in rows[1:]:
+        if len(row) > max(shape, kind) and row[shape].strip() not in ("", "{}"):
+            regions.setdefault(row[image], []).append((row[shape], row[kind]))
+    return [Record([name], labels_of(found, _via_cells)) for name, found in regions.items()]
+
+
+def _via_cells(cells: tuple[str, str]) -> LabelledObject:
+    shape, attributes = (json.loads(cell or "{}") for cell in cells)
+    return _via_region({"shape_attributes": shape, "region_attributes": attributes})
+
+
+def _via_region(region: dict[str, Any]) -> LabelledObject:
+    shape, name = region["shape_attributes"], _via_class(region.get("region_attributes") or {})
+    kind = shape["name"]
+    if kind == "rect":
+        x, y = float(shape["x"]), float(shape["y"])
+        return rectangle(name, (x, y, x + float(shape["width"]), y + float(shape["height"])))
+    if kind == "polygon":
+        points = list(zip(shape["all_points_x"], shape["all_points_y"], strict=True))
+        return polygon(name, points)
+    if kind == "circle":
+        return ellipse(name, (shape["cx"], shape["cy"]), (shape["r"], shape["r"]))
+    if kind == "ellipse":
+        if float(shape.get("theta") or 0):
+            raise ValueError("a turned ellipse: draw a polygon")
+        return ellipse(name, (shape["cx"], shape["cy"]), (shape["rx"], shape["ry"]))
+    raise not_an_object(kind)
+
+
+def _via_class(attributes: dict[str, Any]) -> Any:
+    """The class among free attributes: the only one, or the one that is called so."""
+    named = {key.lower(): value for key, value in attributes.items()}
+    value = next(iter(named.values())) if len(named) == 1 else None
+    if len(named) > 1:
+        key = next((key for key in _CLASS_KEYS if key in named), None)
+        if key is None:
+            raise ValueError(
+                f"which of its attributes is the class is not said ({', '.join(named)})"
+            )
+        value = named[key]
+    if isinstance(value, dict):  # check boxes
+        chosen = [key for key, on in value.items() if on]
+        if len(chosen) > 1:
+            raise ValueError(f"it has several classes ({', '.join(chosen)})")
+        return chosen[0] if chosen else None
+    return value
+
+
+# --- QuPath -----------------------------------------------------------------------
+
+
+def geojson(value: Any) -> list[Record] | None:
+    """One file an image: a FeatureCollection, or a list of Features, as QuPath exports them."""
+    if isinstance(value, dict) and value.get("type") == "FeatureCollection":
+        features = value.get("features")
+    else:
+        features = [value] if isinstance(value, dict) else value
+        if not features or not isinstance(features, list) or not all(map(_is_feature, features)):
+            return None
+    if not isinstance(features, list):
+        raise ValueError("its 'features' are no list")
+    return [Record([], labels_of(features, _feature), own=True)]
+
+
+def _is_feature(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("type") == "Feature"
+
+
+def _feature(feature: dict[str, Any]) -> LabelledObject:
+    properties = feature.get("properties") or {}
+    kind = properties.get("classification")
+    name = kind.get("name") if isinstance(kind, dict) else kind
+    for key in () if name else _CLASS_KEYS:
+        name = name or properties.get(key)
+    geometry = feature["geometry"]
+    if geometry["type"] == "Polygon":
+        return polygon(name, geometry["coordinates"][0])
+    if geometry["type"] == "MultiPolygon":
+        rings = [part[0] for part in geometry["coordinates"]]
+        whole = polygon(name, [point for ring in rings for point in ring])
+        return LabelledObject(whole.name, whole.xyxy, polygon(name, max(rings, key=len)).outline)
+    raise not_an_object(geometry["type"])
+
+
+# --- Label Studio -----------------------------------------------------------------
+
+
+def label_studio(value: Any) -> list[Record] | None:
+    """A list of tasks (JSON), or of flat ones (JSON-MIN); positions are percents.
+
+    A task without an annotation is not labelled; one whose annotation is empty is background.
+    """
+    if not isinstance(value, list) or not value:
+        return None
+    if all(isinstance(task, dict) and isinstance(task.get("data"), dict) for task in value):
+        return [record for task in value if (record := _task(task)) is not None]
+    if all(
+        isinstance(task, dict) and "image" in task and "annotation_id" in task for task in value
+    ):
+        return [_flat_task(task) for task in value]
+    return None
+
+
+def _task(task: dict[str, Any]) -> Record | None:
+    done = task.get("annotations") or task.get("completions") or []
+    done = [a for a in done if isinstance(a, dict) and not a.get("was_cancelled")]
+    if not done:
+        return None
+    data = task["data"]
+    image = data.get("image") or next((v for v in data.values() if isinstance(v, str)), "")
+    results = [r for r in done[0].get("result") or [] if isinstance(r, dict) and "value" in r]
+    labels = _studio_labels([{**r, **r["value"]} for r in results])
+    if len(done) > 1:
+        labels.notes.append(f"labelled {len(done)} times: the first labels were taken")
+    return Record([str(task.get("file_upload") or ""), *_names_in(str(image))], labels)
+
+
+def _flat_task(task: dict[str, Any]) -> Record:
+    shapes = [
+        shape
+        for value in task.values()
+        if isinstance(value, list)
+        for shape in value
+        if isinstance(shape, dict)
+    ]
+    return Record(_names_in(str(task["image"])), _studio_labels(shapes))
+
+
+def _studio_labels(shapes: list[dict[str, Any]]) -> ImageLabels:
+    shapes = [s for s in shapes if s.get("type") not in ("choices", "textarea", "rating")]
+    sizes = {
+        size
+        for s in shapes
+        if (size := size_of((s.get("original_width"), s.get("original_height"))))
+    }
+    if len(sizes) == 1:
+        (width, height), unit = next(iter(sizes)), "pixels"
+    else:
+        (width, height), unit = (1.0, 1.0), "fractions"
+
+    def read(shape: dict[str, Any]) -> LabelledObject:
+        return _studio_shape(shape, width / 100, height / 100)
+
+    labels = labels_of(shapes, read, (width, height) if unit == "pixels" else None)
+    labels.unit = "pixels" if unit == "pixels" else "fractions"
+    return labels
+
+
+def _studio_shape(shape: dict[str, Any], across: float, along: float) -> LabelledObject:
+    key = next((k for k in shape if k.endswith("labels") and isinstance(shape[k], list)), None)
+    name = shape[key][0] if key and shape[key] else None
+    if "points" in shape:
+        return polygon(name, [(x * across, y * along) for x, y in shape["points"]])
+    if "radiusX" in shape:
+        radii = shape["radiusX"] * across, shape["radiusY"] * along
+        return ellipse(name, (shape["x"] * across, shape["y"] * along), radii)
+    if "width" not in shape:
+        raise ValueError("a brush stroke: export COCO or masks instead")
+    x, y = shape["x"] * across, shape["y"] * along
+    x2, y2 = x + shape["width"] * across, y + shape["height"] * along
+    if not float(shape.get("rotation") or 0):
+        return rectangle(name, (x, y, x2, y2))
+    corners = [(x, y), (x2, y), (x2, y2), (x, y2)]
+    return polygon(name, turned(x, y, corners, float(shape["rotation"])))
+
+
+def _names_in(address: str) -> list[str]:
+    """Names of an image by its address: /data/local-files/?d=plate1/a.png, s3://lab/a%20b.png."""
+    parts = urlsplit(address.replace("\\", "/"))
+    asked = parse_qs(parts.query).get("d", [])
+    return [name for name in (*asked, unquote(parts.path), address) if name]
+
+
+# --- Supervisely, CreateML ----------------------------------------------------------
+
+
+def supervisely(value: Any) -> list[Record] | None:
+    """One file an image: {"size": {…}, "objects": [{"classTitle", "points": {"exterior"}}]}."""
+    if not isinstance(value, dict) or not isinstance(value.get("objects"), list):
+        return None
+    size = value.get("size")
+    if not isinstance(size, dict) or "width" not in size:
+        return None
+    picture = (size.get("width"), size.get("height"))
+    return [Record([], labels_of(value["objects"], _figure, picture), own=True)]
+
+
+def _figure(figure: dict[str, Any]) -> LabelledObject:
+    kind, name = figure.get("geometryType"), figure.get("classTitle")
+    if kind == "rectangle":
+        return polygon(name, figure["points"]["exterior"], outline=False)
+    if kind == "polygon":
+        return polygon(name, figure["points"]["exterior"])
+    if kind == "bitmap":
+        raise ValueError("a bitmap: export polygons, COCO or masks instead")
+    raise not_an_object(kind)
+
+
+def create_ml(value: Any) -> list[Record] | None:
+    """[{"image", "annotations": [{"label", "coordinates": {"x", "y", "width", "height"}}]}]."""
+    if not isinstance(value, list) or not value:
+        return None
+    if not all(
+        isinstance(e, dict) and "image" in e and isinstance(e.get("annotations"), list)
+        for e in value
+    ):
+        return None
+    return [Record([str(e["image"])], labels_of(e["annotations"], _centred)) for e in value]
+
+
+def _centred(annotation: dict[str, Any]) -> LabelledObject:
+    """CreateML's x and y are the centre."""
+    place = {key: float(annotation["coordinates"][key]) for key in ("x", "y", "width", "height")}
+    half = (place["width"] / 2, place["height"] / 2)
+    return ellipse(annotation.get("label"), (place["x"], place["y"]), half)
+
+
+PARSERS: tuple[tuple[str, Parser], ...] = (
+    ("labelme", labelme),
+    ("VIA", via),
+    ("Label Studio", label_studio),
+    ("CreateML", create_ml),
+    ("QuPath GeoJSON", geojson),
+    ("Supervisely", supervisely),
+)
+TABLES: tuple[tuple[str, Parser], ...] = (("VIA", via_table),)

@@ -1,0 +1,267 @@
+"""Formats of annotation programs that hold one record an image: labelme, CVAT, VIA, QuPath,
+Label Studio, Supervisely, CreateML. Each is one function from a parsed file to records.
+
+A file is read by the first format that knows it. What a record loses is named in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msip_core.bounded import load_json, load_xml, read_csv
+from msip_core.data.archive import FileTree
+from msip_core.data.labels import (
+    ImageIndex,
+    ImageLabels,
+    LabelledObject,
+    read_text,
+    split_of_path,
+)
+from msip_core.data.labels_csv import NAMELESS
+from msip_core.data.manifest import Problem, SplitName
+from msip_core.data.outlines import is_outline_file
+from msip_core.errors import InputError
+
+# What values of any kind raise where a format asks for others.
+ODD = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
+MOST_OBJECTS = 20_000
+
+
+@dataclass(slots=True)
+class Record:
+    """The labels of one image.
+
+    Attributes:
+        references: names by which the file calls the image, best first.
+        own: the file is this image's alone, so its own name counts before all others.
+    """
+
+    references: list[str]
+    labels: ImageLabels
+    own: bool = False
+
+
+# A parsed file -> its records; None if it is of another format.
+Parser = Callable[[Any], list[Record] | None]
+
+
+@dataclass
+class RecordReader:
+    """See `labels.LabelReader`."""
+
+    format: str
+    records: dict[str, ImageLabels] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
+    orphans: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+    splits: dict[str, SplitName] = field(default_factory=dict)
+    drawn: bool = False
+
+    @property
+    def labelled(self) -> set[str]:
+        return set(self.records)
+
+    def read(self, image: str) -> ImageLabels:
+        return self.records[image]
+
+
+def find_records(tree: FileTree, index: ImageIndex) -> list[RecordReader]:
+    """A reader for each of these formats that occurs in a tree."""
+    from msip_core.data import formats_json, formats_xml
+
+    kinds: tuple[
+        tuple[tuple[str, ...], Callable[[str], Any], Sequence[tuple[str, Parser]]], ...
+    ] = (
+        ((".json", ".geojson"), load_json, formats_json.PARSERS),
+        ((".xml",), load_xml, formats_xml.PARSERS),
+        ((".csv",), _table, formats_json.TABLES),
+    )
+    found: dict[str, dict[str, list[Record]]] = {}
+    broken: dict[str, list[Problem]] = {}
+    for name in tree.names:
+        for suffixes, load, parsers in kinds:
+            if name.lower().endswith(suffixes) and not is_outline_file(tree, name):
+                try:
+                    value = load(read_text(tree, name))
+                except InputError:
+                    continue  # COCO's, VOC's and CSV's readers name what cannot be read
+                _parse(name, value, parsers, found, broken)
+    return [
+        _reader(label, files, broken.get(label, []), index)
+        for label, files in {**{label: {} for label in broken}, **found}.items()
+    ]
+
+
+def _parse(
+    name: str,
+    value: Any,
+    parsers: Sequence[tuple[str, Parser]],
+    found: dict[str, dict[str, list[Record]]],
+    broken: dict[str, list[Problem]],
+) -> None:
+    for label, parse in parsers:
+        try:
+            records = parse(value)
+        except ODD as error:
+            what = f"looks like labels of {label}, but cannot be read ({error}): export it again"
+            broken.setdefault(label, []).append(Problem(file=name, what=what))
+            return
+        if records is not None:
+            found.setdefault(label, {})[name] = records
+            return
+
+
+def _reader(
+    label: str, files: dict[str, list[Record]], broken: list[Problem], index: ImageIndex
+) -> RecordReader:
+    reader = RecordReader(label, orphans=list(broken), used={*files, *(p.file for p in broken)})
+    single = {n: records[0] for n, records in files.items() if len(records) == 1 and records[0].own}
+    pairing = index.pair(
+        {n: [_own_name(n), PurePosixPath(n).name, *r.references] for n, r in single.items()}
+    )
+    reader.orphans += [Problem(file=name, what=what) for name, what in pairing.problems()]
+    for image, name in pairing.files.items():
+        _take(reader, name, image, single[name].labels)
+    for name, records in files.items():
+        if name not in single:
+            _take_several(reader, name, records, index)
+    names = {obj.name: None for labels in reader.records.values() for obj in labels.objects}
+    reader.classes = sorted(names)
+    return reader
+
+
+def _own_name(name: str) -> str:
+    """`a.png.json` and `a.json` are both of `a.png`."""
+    return PurePosixPath(name).stem
+
+
+def _take_several(
+    reader: RecordReader, name: str, records: list[Record], index: ImageIndex
+) -> None:
+    """Records of a file that lists many images."""
+    chosen: dict[str, ImageLabels] = {}
+    for record in records:
+        first = record.references[0] if record.references else ""
+        reference = next((r for r in record.references if index.find(r, name)), first)
+        if reference in chosen:
+            chosen[reference] = _joined(chosen[reference], record.labels)
+        else:
+            chosen[reference] = record.labels
+    images = index.match(chosen, name)
+    for reference, labels in chosen.items():
+        if reference in images:
+            _take(reader, name, images[reference], labels)
+        else:
+            what = f"lists '{reference}', which is not there"
+            reader.orphans.append(Problem(file=name, what=what))
+
+
+def _joined(one: ImageLabels, two: ImageLabels) -> ImageLabels:
+    return ImageLabels(
+        [*one.objects, *two.objects], [*one.problems, *two.problems], [*one.notes, *two.notes],
+        one.picture or two.picture, one.unit,
+    )  # fmt: skip
+
+
+def _take(reader: RecordReader, name: str, image: str, labels: ImageLabels) -> None:
+    if image in reader.records:
+        what = f"second labels of {image} in another file: left out"
+        reader.orphans.append(Problem(file=name, what=what))
+        return
+    reader.records[image] = labels
+    part = split_of_path(image.rpartition("/")[0]) or split_of_path(name)
+    if part:
+        reader.splits.setdefault(image, part)
+
+
+def _table(text: str) -> list[list[str]]:
+    """All rows of a comma-separated table whose header names regions; [] for others."""
+    if "region_shape_attributes" not in text[:10_000]:
+        return []
+    return [row for _, row in read_csv(text, ",")]
+
+
+# --- what the formats share -----------------------------------------------------
+
+
+def labels_of(
+    shapes: Iterable[Any], read: Callable[[Any], LabelledObject], picture: Any = None
+) -> ImageLabels:
+    """Labels from shapes, one by one: a bad shape costs one box.
+
+    Args:
+        picture: (width, height) as the file states them, of any kind.
+    """
+    labels = ImageLabels(picture=size_of(picture))
+    for number, shape in enumerate(shapes, 1):
+        if number > MOST_OBJECTS:
+            labels.problems.append(f"shapes after the first {MOST_OBJECTS} left out")
+            break
+        try:
+            labels.objects.append(read(shape))
+        except ODD as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+            labels.problems.append(f"shape {number} left out: {reason}")
+    return labels
+
+
+def size_of(picture: Any) -> tuple[float, float] | None:
+    """(width, height) as numbers; None if they are missing or 0."""
+    try:
+        width, height = (float(side) for side in picture)
+    except ODD:
+        return None
+    return (width, height) if 0 < width < math.inf and 0 < height < math.inf else None
+
+
+def rectangle(name: Any, corners: Sequence[Any]) -> LabelledObject:
+    """An object from two opposite corners (x1, y1, x2, y2)."""
+    x1, y1, x2, y2 = (float(v) for v in corners)
+    if not all(map(math.isfinite, (x1, y1, x2, y2))):
+        raise ValueError("its box is not four finite numbers")
+    return LabelledObject(class_name(name), (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)))
+
+
+def polygon(name: Any, points: Any, *, outline: bool = True) -> LabelledObject:
+    """An object from points (x, y); `outline` False where they are no contour."""
+    found: NDArray[np.float64] = np.array(points, dtype=np.float64).reshape(-1, 2)
+    if len(found) < (3 if outline else 2):
+        raise ValueError(f"it has {len(found)} points")
+    if not np.isfinite(found).all():
+        raise ValueError("its outline has a point that is not two finite numbers")
+    (x1, y1), (x2, y2) = found.min(axis=0).tolist(), found.max(axis=0).tolist()
+    return LabelledObject(class_name(name), (x1, y1, x2, y2), found if outline else None)
+
+
+def ellipse(name: Any, centre: Sequence[Any], radii: Sequence[Any]) -> LabelledObject:
+    """An object from centre (x, y) and radii (across, along), not turned."""
+    (x, y), (across, along) = (float(v) for v in centre), (float(v) for v in radii)
+    return rectangle(name, (x - across, y - along, x + across, y + along))
+
+
+def turned(x: float, y: float, points: Any, degrees: float) -> NDArray[np.float64]:
+    """Points turned clockwise about (x, y)."""
+    angle = math.radians(degrees)
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    centre = np.array([x, y])
+    return np.asarray((np.array(points, dtype=np.float64) - centre) @ turn + centre)
+
+
+def class_name(value: Any) -> str:
+    """A class as text; objects without one share one name."""
+    if isinstance(value, dict | list) and value:
+        raise ValueError(f"its class is no name ({type(value).__name__})")
+    text = "" if value is None or isinstance(value, dict | list) else str(value).strip()
+    return text or NAMELESS
+
+
+def not_an_object(kind: Any) -> ValueError:
+    return ValueError(f"a {kind} has no extent: draw a rectangle or a polygon")

@@ -1,0 +1,336 @@
+"""What microscopes write into file names: plate, well, field, z plane, time point, channel.
+
+`SCHEMES` is the table of what is known; a name that fits none of them is read word by word, and a
+word such as A01 is a well only where several names together say so (see `read_names`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from msip_core.data.well_words import find_well_words
+
+# Rows A to P of 384 wells, AA to AF of 1536; columns 1 to 48.
+ROW = "A[A-F]|[A-P]"
+COLUMN = r"0?[1-9]|[1-3]\d|4[0-8]"
+_WELL = rf"(?P<row>{ROW})(?P<col>{COLUMN})(?!\d)"
+_START = r"(?<![A-Za-z0-9])"
+_GAP = r"[ _]*"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageName:
+    """One file name, taken apart. Nothing is known of what is None.
+
+    Attributes:
+        well: such as "A01"; "position 3" or "well 12" where the microscope only counts.
+        plate: name or barcode of the plate, from the name or a folder.
+        folders: the folders that may tell two plates apart, without those that only sort files.
+        lead: what stands before the well; may be a plate, a day, or a running number.
+        rest: the name from the well on, without z plane, time point and channel.
+        z, time, channel: as written, without leading zeros.
+        scheme: whose way of naming this is; "" for words read from several names together.
+    """
+
+    well: str | None
+    plate: str | None
+    folders: str
+    lead: str
+    rest: str
+    z: str | None = None
+    time: str | None = None
+    channel: str | None = None
+    scheme: str = ""
+
+    @property
+    def field(self) -> str:
+        """What all images of one field share: z planes, time points, channels, copies of it."""
+        return "/".join(
+            filter(None, (self.folders, "_".join(filter(None, (self.lead, self.rest)))))
+        )
+
+    @property
+    def plane(self) -> str:
+        """Which image of its field this is, such as "z 3, time 1"; "" if the name tells none."""
+        parts = (("z", self.z), ("time", self.time), ("channel", self.channel))
+        return ", ".join(f"{word} {value}" for word, value in parts if value is not None)
+
+
+# One row a microscope or its program. Groups: row, col or number (the well), z, time, channel.
+# What z, time and channel match is cut out of the name to give the field.
+SCHEMES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    # r01c02f03p01-ch1sk1fk1fl1.tiff
+    (
+        "Operetta or Opera Phenix",
+        re.compile(
+            rf"{_START}r(?P<row>\d\d)c(?P<col>\d\d)f\d+(?:p(?P<z>\d+))?(?:rc\d+)?"
+            r"(?:-?ch(?P<channel>\d+))?(?:sk(?P<time>\d+))?(?:fk\d+)?(?:fl\d+)?(?![a-z0-9])",
+            re.I,
+        ),
+    ),
+    # 002003-1-001001001.tif: row 2, column 3, field 1, plane, time, channel
+    (
+        "Operetta",
+        re.compile(
+            r"^(?P<row>\d{3})(?P<col>\d{3})-\d+-(?P<z>\d{3})(?P<time>\d{3})(?P<channel>\d{3})$",
+            re.I,
+        ),
+    ),
+    # A - 01(fld 1 wv Green - dsRed z 3).tif, also with _ for blanks and brackets
+    (
+        "IN Cell",
+        re.compile(
+            rf"{_START}(?P<row>{ROW}){_GAP}-{_GAP}(?P<col>{COLUMN})(?!\d){_GAP}\(?{_GAP}"
+            rf"fld{_GAP}\d+(?:{_GAP}time{_GAP}(?P<time>\d+)(?: - \d+ ms)?)?"
+            rf"(?:{_GAP}wv{_GAP}(?P<channel>[^()]*?))?(?:{_GAP}z{_GAP}(?P<z>\d+))?"
+            rf"(?:{_GAP}time{_GAP}(?P<time2>\d+)[^()]*)?{_GAP}\)?$",
+            re.I,
+        ),
+    ),
+    # plate_A01_T0001F001L01A01Z01C01.tif
+    (
+        "CellVoyager",
+        re.compile(
+            rf"{_START}{_WELL}_T(?P<time>\d+)F\d+L\d+A\d+Z(?P<z>\d+)C(?P<channel>\d+)", re.I
+        ),
+    ),
+    # W0001F0001T0001Z01C1.tif
+    (
+        "CellVoyager",
+        re.compile(
+            rf"{_START}W(?P<number>\d+)F\d+T(?P<time>\d+)Z(?P<z>\d+)C(?P<channel>\d+)", re.I
+        ),
+    ),
+    # VID123_A1_1_2020y05m01d_10h00m.tif, Exp_Phase_A1_1_00d04h00m.tif
+    (
+        "Incucyte",
+        re.compile(
+            rf"{_START}{_WELL}_\d+_(?P<time>(?:\d{{4}}y\d\dm\d\dd_\d\dh\d\dm)|(?:\d+d\d+h\d+m))",
+            re.I,
+        ),
+    ),
+    # scan_Plate_R_p00_z03_0_A01f00d0.TIF (EVOS), MFGTMP_A01f00d0.TIF (Cellomics)
+    (
+        "EVOS or Cellomics",
+        re.compile(
+            rf"(?:_z(?P<z>\d+))?(?:_(?P<time>\d{{1,2}}))?(?:_|{_START}){_WELL}"
+            r"f\d+d(?P<channel>\d+)",
+            re.I,
+        ),
+    ),
+    # exp_A01_s1_w1UUID.tif, exp_A01_w2.tif
+    (
+        "ImageXpress",
+        re.compile(
+            rf"{_START}{_WELL}(?=_[sw]\d)(?:_s\d+)?(?:_w(?P<channel>\d))?"
+            r"(?P<gone>[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12})?(?![a-z0-9])",
+            re.I,
+        ),
+    ),
+    # A1_02_1_1_Bright Field_001_02.tif: well, read, channel, field, name, time, z
+    (
+        "Gen5",
+        re.compile(
+            rf"^{_WELL}_-?\d+_(?P<channel>\d+)_\d+(?:_(?P<also>[^_\d][^_]*))?"
+            r"(?:_(?P<time>\d{3}))?(?:_(?P<z>\d{2,3}))?$",
+            re.I,
+        ),
+    ),
+    # 2021--W00001--P00001--Z00000--T00000--DAPI.tif
+    (
+        "ScanR",
+        re.compile(
+            r"W(?P<number>\d{5})--P\d{5}--Z(?P<z>\d{5})--T(?P<time>\d{5})--(?P<channel>[^.]+)$",
+            re.I,
+        ),
+    ),
+    # Image_XY01_00001_Z001_CH1.tif, Image_T0001_XY01_Z003_CH4.tif
+    (
+        "Keyence",
+        re.compile(
+            rf"(?:{_START}T(?P<time>\d{{4}})_)?(?:(?<=_)|{_START})XY(?P<number>\d+)(?:_\d{{5}})?"
+            r"(?:_Z(?P<z>\d{3}))?(?:_CH(?P<channel>\d+))?(?![a-z0-9])",
+            re.I,
+        ),
+    ),
+    # WellB03_PointB03_0001_ChannelBF_Seq0012.tif
+    (
+        "NIS-Elements",
+        re.compile(
+            rf"{_START}Well{_WELL}_Point\w+?_\d+_Channel(?P<channel>[^_]+)(?:_Seq\d+)?", re.I
+        ),
+    ),
+)
+_CUT = ("z", "time", "time2", "channel", "also", "gone")
+_COUNTED = {"Keyence": "position"}  # else "well": the microscope counts them
+
+# Words of a name that tell planes of one field apart, where no scheme is known. A chain such as
+# t01z03c2 is one word.
+_PART = r"(?:z|t|ch)[-_ ]?\d+|(?:plane|slice|zpos|time|tp|timepoint|channel)[-_ ]?\d+"
+_PLANES = re.compile(rf"(?<![A-Za-z0-9])(?:(?:{_PART}|[cz]\d+)+)(?![A-Za-z0-9])", re.I)
+_ONE = re.compile(r"(z|plane|slice|zpos|t|time|tp|timepoint|ch|channel|c)[-_ ]?(\d+)", re.I)
+_SURE_CHANNEL = re.compile(r"(?<![a-z0-9])ch(?:annel)?[-_ ]?\d", re.I)
+_STEP = re.compile(r"(zstep)[-_ ]?(\d+)", re.I)
+_KIND = {"z": "z", "plane": "z", "slice": "z", "zpos": "z", "zstep": "z",
+         "ch": "channel", "channel": "channel", "c": "channel"}  # fmt: skip
+# Channels by their names, as words of a name or as folders.
+_STAIN = (
+    r"bf|bright[-_ ]?field|phase(?:[-_ ]?contrast)?|dic|tl|trans|gfp|egfp|rfp|yfp|cfp|dapi"
+    r"|hoechst|fitc|tritc|mcherry|tdtomato|texas[-_ ]?red|cy[357]|calcein"
+)
+_STAINS = re.compile(rf"(?<![A-Za-z0-9])(?:{_STAIN})(?![A-Za-z0-9])", re.I)
+# Copies of one original that Roboflow writes.
+_ROBOFLOW = re.compile(r"[._](?:jpe?g|png|bmp|tiff?)\.rf\.[0-9a-f]{8,}$", re.I)
+
+# Folders that sort files and are no plate: parts of a split, kinds, days, channels.
+_SORTING = re.compile(
+    r"(?:train|val|valid|validation|test|images?|imgs?|labels?|raw|data|dataset|tiffs?|pngs?|jpe?gs?"
+    r"|fields?|wells?|plates?|export(?:ed)?|timepoint[-_ ]?\d+|zstep[-_ ]?\d+|t\d+|z\d+"
+    rf"|d(?:ay)?[-_ ]?\d+|week[-_ ]?\d+|h?\d+h|ch(?:annel)?[-_ ]?\d+|{_STAIN})",
+    re.I,
+)
+# `plate3`, `plate-3`, `Plate_A`, `plateB`; never `plates`.
+_PLATE = re.compile(
+    r"(?<![a-z0-9])(?:(?i:plate)(?:[-_ ]?([A-Za-z]?\d+[A-Za-z]?)|[-_ ]([A-Za-z]))"
+    r"|[Pp]late([A-Z]))(?![A-Za-z0-9])"
+)
+# VID123 (Incucyte's vessel), AB001234, 000123456.
+_BARCODE = re.compile(r"(?<![A-Za-z0-9])(VID\d+|[A-Z]{1,4}\d{4,}|\d{7,})(?![A-Za-z0-9])")
+
+
+def read_names(sources: Sequence[str]) -> list[ImageName]:
+    """Every path (POSIX, relative), taken apart.
+
+    A word such as A01 in a name or folder is a well if the microscope's scheme says so, if "well"
+    stands before it, or if the words at this place of most names are several different wells.
+    """
+    known = [_by_scheme(source) for source in sources]
+    words = find_well_words([s for s, name in zip(sources, known) if name is None])
+    return [
+        _with_folders(source, name or _by_words(source, words.get(source)), words.get(source))
+        for source, name in zip(sources, known)
+    ]
+
+
+def _by_scheme(source: str) -> ImageName | None:
+    stem = _ROBOFLOW.sub("", PurePosixPath(source).stem)
+    for scheme, pattern in SCHEMES:
+        match = pattern.search(stem)
+        well = _well_of(match.groupdict(), _COUNTED.get(scheme, "well")) if match else None
+        if match is None or well is None:
+            continue
+        parts = match.groupdict()
+        lead = match.start()
+        cuts = [match.span(k) for k in _CUT if parts.get(k)]
+        return ImageName(
+            well=well,
+            plate=None,
+            folders="",
+            lead=_cut(stem[:lead], []),
+            rest=_cut(stem[lead:], [(start - lead, end - lead) for start, end in cuts]),
+            z=_number(parts.get("z")),
+            time=_number(parts.get("time") or parts.get("time2")),
+            channel=_number(parts.get("also") or parts.get("channel")),
+            scheme=scheme,
+        )
+    return None
+
+
+def _well_of(parts: dict[str, str | None], counted: str) -> str | None:
+    row, col = parts.get("row"), parts.get("col")
+    if number := parts.get("number"):
+        return f"{counted} {int(number)}"
+    if row is None or col is None:
+        return None
+    if row.isdigit():
+        nth = int(row)
+        if not (1 <= nth <= 32 and 1 <= int(col) <= 48):
+            return None
+        row = chr(64 + nth) if nth <= 26 else "A" + chr(64 + nth - 26)
+    return f"{row.upper()}{int(col):02d}"
+
+
+def _by_words(source: str, found: tuple[str, str] | None) -> ImageName:
+    """Planes as words of the stem; the well as `find_well_words` found it, with its text."""
+    stem = _ROBOFLOW.sub("", PurePosixPath(source).stem)
+    at = stem.find(found[1]) if found else -1
+    parts: dict[str, str] = {}
+    cuts: list[tuple[int, int]] = []
+    for match in _PLANES.finditer(stem):
+        if found and match.start() <= at < match.end():
+            continue
+        for word, number in _ONE.findall(match.group()):
+            parts.setdefault(_KIND.get(word.lower(), "time"), _number(number) or "0")
+        cuts.append(match.span())
+    stain = _STAINS.search(stem)
+    if stain and "channel" not in parts and not (found and stain.start() <= at < stain.end()):
+        parts["channel"] = stain.group()
+        cuts.append(stain.span())
+    elif set(parts) == {"channel"} and not _SURE_CHANNEL.search(stem):
+        parts, cuts = {}, []  # c1 alone may be a clone, a crypt or a copy
+    if not found and not _cut(stem, cuts) and "z" not in parts:
+        parts, cuts = {}, []  # t1.png, t2.png: treatments, tiles, takes
+    lead = max(at, 0)
+    before = [(start, end) for start, end in cuts if end <= lead]
+    after = [(start - lead, end - lead) for start, end in cuts if start >= lead]
+    rest = _cut(stem[lead:], after)
+    return ImageName(
+        well=found[0] if found else None,
+        plate=None,
+        folders="",
+        lead=_cut(stem[:lead], before),
+        rest=rest,
+        **parts,
+    )
+
+
+def _with_folders(source: str, name: ImageName, word: tuple[str, str] | None) -> ImageName:
+    """What folders say: the plate, the plane, and what may tell plates apart."""
+    folders = [p for p in PurePosixPath(source).parts[:-1] if not _SORTING.fullmatch(p)]
+    for part in PurePosixPath(source).parts[:-1]:
+        if (match := _ONE.fullmatch(part)) or (match := _STEP.fullmatch(part)):
+            kind = _KIND.get(match.group(1).lower(), "time")
+            if getattr(name, kind) is None:
+                number = _number(match.group(2))
+                if kind == "z":
+                    name = replace(name, z=number)
+                elif kind == "channel":
+                    name = replace(name, channel=number)
+                else:
+                    name = replace(name, time=number)
+        elif name.channel is None and _STAINS.fullmatch(part):
+            name = replace(name, channel=part)
+    texts = [*reversed(folders), name.lead] if name.well else [*reversed(folders), name.rest]
+    plate = next((p for p in map(_plate, reversed(texts)) if p), None)
+    well_folder = word is not None and name.well is not None and word[1] in folders
+    kept = [p for p in folders if not (well_folder and word is not None and p == word[1])]
+    rest = f"{word[1]}_{name.rest}" if well_folder and word is not None else name.rest
+    return replace(name, plate=plate, folders="/".join(kept), rest=rest)
+
+
+def _plate(text: str) -> str | None:
+    if match := _PLATE.search(text):
+        return str(match.group(1) or match.group(2) or match.group(3)).upper().lstrip("0") or "0"
+    match = _BARCODE.search(text)
+    return match.group(1).upper() if match else None
+
+
+def _cut(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    """`text` without the spans, the letters that announce them, and the gaps they leave."""
+    for start, end in sorted(spans, reverse=True):
+        text = (
+            re.sub(r"(?:[-_ ]?[A-Za-z]+)?$", "", text[:start]) + text[end:]
+            if (text[start:end].isdigit())
+            else text[:start] + text[end:]
+        )
+    return re.sub(r"[-_ .]{2,}", "_", text).strip("-_ .")
+
+
+def _number(text: str | None) -> str | None:
+    """007 -> 7; words stay."""
+    if text is None:
+        return None
+    return str(int(text)) if text.isascii() and text.isdigit() else text.strip()

@@ -1,0 +1,109 @@
+"""Previews and thumbnails among micrographs: small copies that nobody labelled."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from msip_core import confined
+from msip_core.data.archive import FileTree
+from msip_core.data.manifest import Problem
+from msip_core.data.micrographs import decode, image_size
+from msip_core.errors import DatasetError
+
+# As microscopes and picture programs call them; ImageXpress writes `_thumb` and a hexadecimal id.
+_NAMED = re.compile(r"(?<![a-z])(?:thumb|thumbnails?|thumbs|preview|previews)(?![g-z])", re.I)
+# A copy has at most half of the original's sides, so a quarter of its pixels; its file is smaller
+# than a third however it is compressed.
+_SIDES = 0.5
+_BYTES = 3
+_ASPECT = 0.02
+_ALIKE = 0.99  # correlation of both, shrunk to the same few pixels
+_SIGNATURE = 24
+
+
+def without_previews(tree: FileTree, images: list[str]) -> tuple[list[str], list[Problem]]:
+    """The images that are micrographs, and why the others are none, file by file.
+
+    A file is a preview by its name (or its folder's), or since it is the same picture as another
+    file at most half as wide. If all are named so, the name says nothing.
+    """
+    named = {name for name in images if is_named_preview(name)}
+    if len(named) == len(images):
+        named = set()
+    by_name = "is named as a preview or thumbnail: left out; rename it if it is a micrograph"
+    problems = [Problem(file=n, what=by_name) for n in images if n in named]
+    rest = [name for name in images if name not in named]
+    copies = _copies(tree, rest)
+    problems += [Problem(file=n, what=f"is a small copy of {copies[n]}") for n in copies]
+    return [name for name in rest if name not in copies], problems
+
+
+def is_named_preview(name: str) -> bool:
+    """Whether a file, or a folder on its way (POSIX), is called a preview or thumbnail."""
+    path = PurePosixPath(name)
+    return bool(_NAMED.search(path.stem) or any(_NAMED.fullmatch(p) for p in path.parts[:-1]))
+
+
+def _copies(tree: FileTree, images: list[str]) -> dict[str, str]:
+    """Small copies and what they are copies of. Opens nothing where no file is much smaller."""
+    sizes = {name: tree.size(name) for name in images}
+    most = max(sizes.values(), default=0)
+    if not any(size * _BYTES <= most for size in sizes.values()):
+        return {}
+    extents = _extents(tree, images)
+    widest = max((max(extent) for extent in extents.values()), default=0)
+    signatures: dict[str, NDArray[np.float32] | None] = {}
+    copies: dict[str, str] = {}
+    small = [
+        n for n, e in extents.items() if max(e) <= _SIDES * widest and sizes[n] * _BYTES <= most
+    ]
+    for name in confined.one_by_one(small):
+        for other in _much_larger(extents, name):
+            for file in (name, other):
+                if file not in signatures:
+                    signatures[file] = _signature(tree, file)
+            if _alike(signatures[name], signatures[other]):
+                copies[name] = other
+                break
+    return copies
+
+
+def _extents(tree: FileTree, images: list[str]) -> dict[str, tuple[int, int]]:
+    """Width and height of those that can be opened; the others are named when they come in."""
+    extents: dict[str, tuple[int, int]] = {}
+    for name in confined.one_by_one(images):
+        try:
+            extents[name] = image_size(tree.read(name), name)
+        except DatasetError:
+            continue
+    return extents
+
+
+def _much_larger(extents: dict[str, tuple[int, int]], name: str) -> list[str]:
+    width, height = extents[name]
+    return [
+        other
+        for other, (w, h) in extents.items()
+        if width <= _SIDES * w and abs(width * h / (w * height) - 1) <= max(_ASPECT, 1.5 / height)
+    ]
+
+
+def _signature(tree: FileTree, name: str) -> NDArray[np.float32] | None:
+    """A few pixels of it, without brightness and contrast; None if it cannot be read or is flat."""
+    try:
+        pixels = decode(tree.read(name), name).pixels
+    except DatasetError:
+        return None
+    grey = pixels.astype(np.float32) if pixels.ndim == 2 else pixels.mean(axis=2, dtype=np.float32)
+    few = cv2.resize(np.nan_to_num(grey), (_SIGNATURE, _SIGNATURE), interpolation=cv2.INTER_AREA)
+    spread = float(few.std())
+    return np.asarray((few - few.mean()) / spread, np.float32) if spread > 0 else None
+
+
+def _alike(one: NDArray[np.float32] | None, other: NDArray[np.float32] | None) -> bool:
+    return one is not None and other is not None and float((one * other).mean()) >= _ALIKE

@@ -1,0 +1,189 @@
+"""Which image a label file means: by a path, a bare name, or a stem.
+
+Names are compared in Unicode's composed form and without regard to case: a Mac decomposes the
+letters with accents that web tools and Windows compose. Label Studio writes eight hex digits in
+front of every name it is given; they are looked through where the name alone leads nowhere.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+_HASH = re.compile(r"[0-9a-f]{8}(?:-|_{1,2})(?=.)")
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{2,5}$")
+
+
+class Closeness(NamedTuple):
+    """How surely an image is meant; compares as a tuple.
+
+    Attributes:
+        kind: 2 the very path, 1 the same name, 0 the same name but for a prefix of Label Studio.
+        folders: folders at the end of the reference that the image lies in.
+        shared: folder names that image and label file share.
+    """
+
+    kind: int
+    folders: int
+    shared: int
+
+
+class Found(NamedTuple):
+    """An image and how surely it is the one."""
+
+    image: str
+    closeness: Closeness
+
+
+def plain(name: str) -> str:
+    """A name in the form in which names are compared."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+class ImageIndex:
+    """Finds the image that a label file means."""
+
+    def __init__(self, images: Iterable[str]) -> None:
+        self.images = sorted(images)
+        self._paths: dict[str, list[str]] = defaultdict(list)
+        self._names: dict[str, list[str]] = defaultdict(list)
+        self._bare: dict[str, list[str]] = defaultdict(list)
+        for image in self.images:
+            path = PurePosixPath(image)
+            self._paths[plain(image)].append(image)
+            for key in {plain(path.name), plain(path.stem)}:
+                self._names[key].append(image)
+            for key in {_bare(path.name), _bare(path.stem)}:
+                self._bare[key].append(image)
+        self._all = set(self.images)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def find(self, reference: str, label: str = "") -> str | None:
+        """The image meant by `reference` in the file `label`; None if there is none, or two."""
+        found = self.locate(reference, label)
+        return found.image if found else None
+
+    def locate(self, reference: str, label: str = "") -> Found | None:
+        """The image meant by `reference` in the file `label`, and how surely.
+
+        Tries the path as written, beside the label file, the longest common ending, then the
+        image nearest to the label file. None if there is none, or if two are equally good.
+        """
+        path = PurePosixPath(reference.replace("\\", "/").strip())
+        beside = str(PurePosixPath(label).parent / path)
+        for exact in (str(path), beside):
+            same = [exact] if exact in self._all else self._paths.get(plain(exact), [])
+            if len(same) == 1:
+                return Found(same[0], Closeness(2, 0, 0))
+        stem = _SUFFIX.sub("", path.name)
+        for kind, names, key in ((1, self._names, plain), (0, self._bare, _bare)):
+            candidates = names.get(key(path.name)) or names.get(key(stem)) or []
+            if candidates:
+                return _closest(candidates, kind, path, label)
+        return None
+
+    def match(self, references: Iterable[str], label: str) -> dict[str, str]:
+        """Reference -> image for all the references of one file.
+
+        An image that several references lead to belongs to the one that it fits best; if that is
+        not sure, to none: `day1/000.png` is not `day2/000.png`, though it may be the only 000.png.
+        """
+        claims: dict[str, list[tuple[Closeness, str]]] = defaultdict(list)
+        for reference in dict.fromkeys(references):
+            if found := self.locate(reference, label):
+                claims[found.image].append((found.closeness, reference))
+        matched = {}
+        for image, claim in claims.items():
+            claim.sort(reverse=True)
+            if len(claim) == 1 or claim[0][0] > claim[1][0]:
+                matched[claim[0][1]] = image
+        return matched
+
+    def pair(self, labels: Mapping[str, Sequence[str]]) -> Pairing:
+        """Pair label files that belong to one image each.
+
+        Args:
+            labels: label file -> the names by which it may call its image, best first.
+        """
+        claims: dict[str, list[tuple[Closeness, str]]] = defaultdict(list)
+        lost = []
+        for label, references in labels.items():
+            found = next((f for r in references if (f := self.locate(r, label))), None)
+            if found:
+                claims[found.image].append((found.closeness, label))
+            else:
+                lost.append(label)
+        pairing = Pairing({}, lost, {}, [])
+        for image, claim in sorted(claims.items()):
+            claim.sort(key=lambda pair: (*(-n for n in pair[0]), pair[1]))
+            if len(claim) > 1 and claim[0][0] == claim[1][0] and claim[0][0].kind == 0:
+                pairing.unsure.extend(label for _, label in claim)
+                continue
+            pairing.files[image] = claim[0][1]
+            pairing.second.update({label: image for _, label in claim[1:]})
+        return pairing
+
+
+class Pairing(NamedTuple):
+    """What became of label files that belong to one image each.
+
+    Attributes:
+        files: image -> its label file.
+        lost: label files without an image.
+        second: label file -> image that has a better one.
+        unsure: label files of which several fit one image by a shortened name only.
+    """
+
+    files: dict[str, str]
+    lost: list[str]
+    second: dict[str, str]
+    unsure: list[str]
+
+    def problems(self) -> list[tuple[str, str]]:
+        """(label file, why it was not taken)."""
+        found = [(label, "label without an image of that name") for label in self.lost]
+        found += [
+            (label, f"second label of {image}; {self.files[image]} was taken")
+            for label, image in self.second.items()
+        ]
+        found += [
+            (label, "several labels differ from it by the prefix of Label Studio only: left out")
+            for label in self.unsure
+        ]
+        return sorted(found)
+
+
+def _closest(candidates: list[str], kind: int, path: PurePosixPath, label: str) -> Found | None:
+    scored = sorted(
+        (
+            (Closeness(kind, _common_end(c, path), _common_start(c, label)), c)
+            for c in dict.fromkeys(candidates)
+        ),
+        reverse=True,
+    )
+    if len(scored) > 1 and scored[0][0] == scored[1][0]:
+        return None
+    return Found(scored[0][1], scored[0][0])
+
+
+def _bare(name: str) -> str:
+    """A name as Label Studio stores it, without its prefix."""
+    kept = "".join(c if c.isalnum() or c in "-_." else "_" for c in plain(name))
+    return _HASH.sub("", kept, count=1) if _HASH.match(kept) else kept
+
+
+def _common_end(image: str, path: PurePosixPath) -> int:
+    parts = list(zip(reversed(PurePosixPath(image).parts[:-1]), reversed(path.parts[:-1])))
+    return next((i for i, (a, b) in enumerate(parts) if plain(a) != plain(b)), len(parts))
+
+
+def _common_start(image: str, label: str) -> int:
+    """How many folder names an image shares with its label file, wherever they stand."""
+    image_parts, label_parts = PurePosixPath(image).parts[:-1], PurePosixPath(label).parts[:-1]
+    return len({plain(p) for p in image_parts} & {plain(p) for p in label_parts})

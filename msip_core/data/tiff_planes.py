@@ -1,0 +1,100 @@
+"""Which plane of a TIFF is read: one index on every axis that is not an image axis."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from msip_core.data.ome import OwnPlanes
+from msip_core.data.tiff_channels import Choice, choose_channel, choose_colour, says_colour
+from msip_core.errors import DatasetError
+
+
+class Asked(NamedTuple):
+    """A file's name for messages, and the channel and z plane (from 1) that a person wants."""
+
+    file: str
+    channel: str | None
+    z: int | None
+
+
+class Picked(NamedTuple):
+    """One index on every axis, or the whole of it.
+
+    Attributes:
+        samples: the axis that holds the colours of the picture; None for grey.
+    """
+
+    slices: list[slice]
+    samples: int | None
+    sample: int | None
+    notes: list[str]
+    doubt: str | None
+
+
+def pick(
+    series: Any,
+    names: list[str],
+    own: OwnPlanes | None,
+    asked: Asked,
+) -> Picked:
+    """Which plane to take: one index on every axis that is not an image axis."""
+    axes, shape = series.axes, series.shape
+    file, channel, z = asked
+    sizes = dict(zip(axes, shape))
+    composite = sizes.get("C") == 3 and series.dtype == np.uint8 and "S" not in axes
+    composite = composite and channel is None and says_colour(names)
+    notes: list[str] = []
+    doubt = None
+    slices = []
+    for axis, length in zip(axes, shape):
+        if axis in "YXS" or (axis == "C" and composite):
+            slices.append(slice(None))
+            continue
+        number, choice = 0, None
+        if axis not in "CZT" and own is not None and length == len(own.places):
+            number, choice = own.choose(channel, z, file)
+        elif length > 1 and axis == "C":
+            choice = choose_channel(names, length, channel, file)
+        elif length > 1 and axis == "Z":
+            number = _z_plane(length, z, file)
+            choice = Choice(number, f"number {number + 1} of {length} z planes")
+        elif length > 1 and axis == "T":
+            choice = Choice(0, f"number 1 of {length} time points")
+        elif length > 1:
+            choice = _page(length, channel if sizes.get("C", 1) == 1 else None, file)
+        if choice is not None:
+            number, doubt = choice.at, choice.doubt or doubt
+            notes.append(choice.note)
+        slices.append(slice(number, number + 1))
+    if own is not None and len(own.places) == 1:  # the only page has no axis of its own
+        notes.append(own.choose(channel, z, file)[1].note)
+    samples = axes.index("S") if "S" in axes else axes.index("C") if composite else None
+    sample = None
+    if channel is not None and samples is not None and sizes.get("C", 1) == 1:
+        sample = choose_colour(channel) if sizes["S"] >= 3 else None
+        if sample is not None:
+            notes.append(f"colour {('red', 'green', 'blue')[sample]}, as asked")
+    return Picked(slices, samples, sample, notes, doubt)
+
+
+def _page(length: int, channel: str | None, file: str) -> Choice:
+    """One of several pages without a meaning: the channel of that number, or the first."""
+    if channel is not None:
+        chosen = choose_channel([], length, channel, file).at
+        return Choice(chosen, f"number {chosen + 1} of {length} pages")
+    return Choice(
+        0,
+        f"number 1 of {length} pages",
+        f"has {length} pages and does not say what they are: the first was taken; choose a channel "
+        "by number if the organoids are in another",
+    )
+
+
+def _z_plane(length: int, z: int | None, file: str) -> int:
+    if z is None:
+        return length // 2
+    if not 1 <= z <= length:
+        raise DatasetError(f"{file} has {length} z planes, so there is no plane {z}.")
+    return z - 1

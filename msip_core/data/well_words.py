@@ -1,0 +1,98 @@
+"""Words such as A01, B2 or "Well C3" in names and folders: which of them are wells.
+
+One word alone says little: P10 is a well of 384 or the tenth passage, D7 a well or the seventh
+day, F1 a well or the first field. So the words at one place of all names are looked at together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+_ROW = "A[A-F]|[A-P]"
+_COLUMN = r"0[1-9]|[1-3]\d|4[0-8]|[1-9]"
+_WORD = re.compile(
+    rf"(?<![A-Za-z0-9])(?P<said>well[-_ ]?)?(?P<row>{_ROW})(?P<col>{_COLUMN})(?![A-Za-z0-9])"
+    # A01f00: the field is glued to the well.
+    rf"|(?<![A-Za-z0-9])(?P<row2>{_ROW})(?P<col2>0[1-9]|[1-3]\d|4[0-8])(?=f\d)",
+    re.I,
+)
+_PASSAGE = re.compile(r"(?:passage|pass|p)[-_ ]?\d+", re.I)
+# Rows whose letter mostly means something else where it is the only row: day, field, channel,
+# passage or position, experiment, mouse, number of the repeat, batch, line, group.
+OTHER_MEANING = frozenset("DFCPEMNBLG")
+COVERAGE = 0.8  # of the names; below, it is a coincidence
+
+
+class _Word(NamedTuple):
+    well: str
+    text: str
+    said: bool
+
+    @property
+    def row(self) -> str:
+        return self.well[:-2]
+
+
+def find_well_words(sources: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """The well of each path, and the word it was read from; paths without one are not in it."""
+    places: dict[tuple[str, int], dict[str, _Word]] = {}
+    for source in sources:
+        for place, word in _words(source):
+            places.setdefault(place, {})[source] = word
+    told = {s: w for words in places.values() for s, w in words.items() if w.said}
+    if len(told) >= COVERAGE * len(sources) > 0:
+        return {source: (word.well, word.text) for source, word in told.items()}
+    usable = [words for words in places.values() if _are_wells(words, len(sources))]
+    best = max(usable, key=_rank, default={})
+    return {source: (word.well, word.text) for source, word in best.items()}
+
+
+def _words(source: str) -> list[tuple[tuple[str, int], _Word]]:
+    """The words of a path that could be wells, each with its place: nth of the name or a folder."""
+    path = PurePosixPath(source)
+    found: list[tuple[tuple[str, int], _Word]] = [
+        (("name", number), word) for number, word in enumerate(_in(path.stem))
+    ]
+    for level, folder in enumerate(reversed(path.parts[:-1])):
+        found += [(("folder", 100 * level + n), word) for n, word in enumerate(_in(folder))]
+    return found
+
+
+def _in(text: str) -> list[_Word]:
+    words = []
+    for match in _WORD.finditer(text):
+        row, col = match.group("row") or match.group("row2"), match.group("col") or match["col2"]
+        words.append(_Word(f"{row.upper()}{int(col):02d}", match.group(), bool(match["said"])))
+    return words
+
+
+def _are_wells(words: dict[str, _Word], of: int) -> bool:
+    """Several different wells in most names; never only P3, P4, P10: those are passages."""
+    wells = {word.well for word in words.values()}
+    passages = all(_PASSAGE.fullmatch(word.text) for word in words.values())
+    # a1.png, a2.png, a3.png: images that were numbered.
+    numbered = len(wells) == len(words) and all(
+        word.text.islower() and word.text == PurePosixPath(source).stem
+        for source, word in words.items()
+    )
+    return len(words) >= COVERAGE * of and len(wells) > 1 and not passages and not numbered
+
+
+def _rank(words: dict[str, _Word]) -> tuple[bool, bool, bool, bool, int]:
+    """Wells fill a plate; fields and days, with which they are mixed up, count up one letter."""
+    rows = {word.row for word in words.values()}
+    return (
+        len(rows) > 1,
+        not rows <= OTHER_MEANING,
+        all(word.text[0].isupper() for word in words.values()),
+        any(re.search(r"\d\d$", word.text) for word in words.values()),
+        len({word.well for word in words.values()}),
+    )
+
+
+def doubtful(wells: Sequence[str]) -> bool:
+    """Whether the wells, as they were found among words, may be days, fields or batches."""
+    return bool(wells) and {well[:-2] for well in wells} <= OTHER_MEANING

@@ -1,0 +1,94 @@
+"""Wells of plates: which images are of one well, also where several plates have a well A01."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from msip_core.data.names import ImageName
+from msip_core.data.well_words import doubtful
+
+_SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Well:
+    """One well of one plate. `plate` is "" where names tell of one plate only."""
+
+    plate: str
+    name: str
+
+    @property
+    def label(self) -> str:
+        """Such as "plate 2 well A01", "2021-03-04 well A01", "position 3"."""
+        word = self.name if " " in self.name else f"well {self.name}"
+        return f"{self.plate} {word}" if self.plate else word
+
+
+def place_wells(names: Sequence[ImageName], *, sure: bool) -> list[Well | None]:
+    """The well of each image, None where its name tells none.
+
+    A plate is told by its name, its barcode, or its folder. Folders and the text before a well
+    tell plates apart only where one of their fields would else be there twice: crypt/A01_f1 and
+    no_crypt/A01_f2 are of one well, but exp3/A01_f1 and exp4/A01_f1 cannot be.
+
+    Args:
+        sure: for the parts of a split, where one well must not lie in two groups: text before the
+            well (a day, a stain) tells nothing then.
+    """
+    use_folders = _tell_apart(names, lambda name: name.folders)
+    use_leads = not sure and _tell_apart(names, lambda name: name.lead, within_folders=use_folders)
+    wells: list[Well | None] = []
+    for name in names:
+        if name.well is None:
+            wells.append(None)
+            continue
+        parts = [name.folders] if use_folders and name.folders else []
+        if use_leads and name.lead:
+            parts.append(name.lead)
+        told = any(name.plate.lower() in part.lower() for part in parts) if name.plate else True
+        if name.plate and not told:
+            parts.append(f"plate {name.plate}")
+        if len(parts) == 1 and name.plate and _is_only_plate(parts[0], name.plate):
+            parts = [f"plate {name.plate}"]
+        wells.append(Well("/".join(parts), name.well))
+    return wells
+
+
+def _is_only_plate(text: str, plate: str) -> bool:
+    """`plate1` and `Plate 01`, but not `exp1/plate1`."""
+    return text.lower().replace("plate", "").strip("-_ 0") == plate.lower()
+
+
+def _tell_apart(
+    names: Sequence[ImageName],
+    text: Callable[[ImageName], str],
+    *,
+    within_folders: bool = False,
+) -> bool:
+    """Whether one and the same plane of one field of one well stands at two of these texts."""
+    seen: defaultdict[tuple[str | None, ...], set[str]] = defaultdict(set)
+    for name in names:
+        if name.well is not None:
+            folder = name.folders if within_folders else ""
+            key = (folder, name.plate, name.well, name.rest, name.z, name.time, name.channel)
+            seen[key].add(text(name))
+    return any(len(texts) > 1 for texts in seen.values())
+
+
+def wells_taken(names: Sequence[ImageName]) -> str:
+    """What was taken for wells, in one sentence, and what to do if these are none; "" if none."""
+    found = sorted({name.well for name in names if name.well})
+    if not found:
+        return ""
+    shown = ", ".join(found[:_SHOWN]) + (", …" if len(found) > _SHOWN else "")
+    schemes = sorted({name.scheme for name in names if name.well and name.scheme})
+    if not schemes and doubtful(found):
+        return (
+            f"Taken for wells: {shown}. These may be days, fields or passages instead: then give a "
+            "group pattern whose brackets stand around the part of a name that tells the well."
+        )
+    if schemes:
+        return f"Taken for wells: {shown} (names as {', '.join(schemes)} writes them)."
+    return f"Taken for wells: {shown}. If these are none, give a group pattern."

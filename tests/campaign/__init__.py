@@ -1,0 +1,1 @@
+"""Malformed and hostile input by the thousand, and a hundred kills: `python -m tests.campaign`."""

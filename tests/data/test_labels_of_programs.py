@@ -1,0 +1,220 @@
+"""Labels of annotation programs end as the same boxes; what is not read is named with advice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from msip_core.data.dataset import Dataset
+from msip_core.data.labels_records import turned
+from tests.data.conftest import Importer
+from tests.data.labelling import boxes, field, left_out, mended
+
+BOX = [(40.0, 30.0, 80.0, 70.0)]
+CORNERS = [[40, 30], [80, 30], [80, 70], [40, 70]]
+
+
+def labelme(shapes: list[dict]) -> str:
+    return json.dumps({"shapes": shapes, "imagePath": "..\\x\\a.png", "imageData": None,
+                       "imageWidth": 200, "imageHeight": 120})  # fmt: skip
+
+
+def via(regions: list[dict]) -> str:
+    return json.dumps({"a.png123": {"filename": "a.png", "size": 123, "regions": regions}})
+
+
+def studio(value: dict, **more: object) -> str:
+    result = {"type": "rectanglelabels", "original_width": 200, "original_height": 120}
+    name = "12ab34cd-a.png"
+    return json.dumps([{
+        "id": 1, "file_upload": name, "data": {"image": f"/data/upload/1/{name}"},
+        "annotations": [{"result": [{**result, "value": value}]}], **more,
+    }])  # fmt: skip
+
+
+def geo(geometry: dict) -> str:
+    properties = {"objectType": "annotation", "classification": {"name": "crypt"}}
+    feature = {"type": "Feature", "geometry": geometry, "properties": properties}
+    return json.dumps({"type": "FeatureCollection", "features": [feature]})
+
+
+RECT = {"name": "rect", "x": 40, "y": 30, "width": 40, "height": 40}
+VIA_CSV = (
+    "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,"
+    "region_attributes\n"
+    'a.png,1,"{}",1,0,"{""name"":""rect"",""x"":40,""y"":30,""width"":40,""height"":40}",'
+    '"{""type"":""crypt""}"\n'
+)
+CVAT = (
+    '<annotations><version>1.1</version><image id="0" name="sub/a.png" width="200" height="120">'
+    "{}</image></annotations>"
+)
+
+
+@pytest.mark.parametrize(
+    ("program", "file", "text"),
+    [
+        ("labelme", "a.json", labelme([{"label": "crypt", "points": [[80, 70], [40, 30]],
+                                        "shape_type": "rectangle"}])),
+        ("labelme", "a.json", labelme([{"label": "crypt", "points": CORNERS,
+                                        "shape_type": "polygon"}])),
+        ("labelme", "a.json", labelme([{"label": "crypt", "points": [[60, 50], [60, 70]],
+                                        "shape_type": "circle"}])),
+        ("CVAT XML", "annotations.xml", CVAT.format(
+            '<box label="crypt" xtl="40" ytl="30" xbr="80" ybr="70"/>')),
+        ("CVAT XML", "annotations.xml", CVAT.format(
+            '<polygon label="crypt" points="40,30;80,30;80,70;40,70"/>')),
+        ("CVAT XML", "annotations.xml", CVAT.format(
+            '<ellipse label="crypt" cx="60" cy="50" rx="20" ry="20"/>')),
+        ("CVAT XML", "annotations.xml", CVAT.format(
+            '<mask label="crypt" rle="1" left="40" top="30" width="40" height="40"/>')),
+        ("VIA", "via.json", via([{"shape_attributes": RECT,
+                                  "region_attributes": {"type": "crypt"}}])),
+        ("VIA", "via.json", json.dumps({"_via_settings": {}, "_via_img_metadata": json.loads(via(
+            [{"shape_attributes": {"name": "circle", "cx": 60, "cy": 50, "r": 20},
+              "region_attributes": {"note": "x", "class": {"crypt": True, "cyst": False}}}]))})),
+        ("VIA", "via.csv", VIA_CSV),
+        ("QuPath GeoJSON", "a.geojson", geo({"type": "Polygon", "coordinates": [CORNERS]})),
+        ("QuPath GeoJSON", "a.png.geojson", geo({"type": "MultiPolygon", "coordinates": [
+            [[[40, 30], [80, 30], [60, 40]]], [[[40, 60], [80, 60], [60, 70]]]]})),
+        ("Label Studio", "tasks.json", studio({
+            "x": 20, "y": 25, "width": 20, "height": 33.3333, "rectanglelabels": ["crypt"]})),
+        ("Label Studio", "tasks.json", studio({
+            "points": [[20, 25], [40, 25], [40, 58.3333]], "polygonlabels": ["crypt"]})),
+        ("Label Studio", "min.json", json.dumps([{
+            "image": "s3://lab/x/a.png", "annotation_id": 3, "label": [{
+                "x": 20, "y": 25, "width": 20, "height": 33.3333, "rectanglelabels": ["crypt"],
+                "original_width": 200, "original_height": 120}]}])),
+        ("Supervisely", "a.png.json", json.dumps({
+            "size": {"width": 200, "height": 120}, "objects": [{
+                "classTitle": "crypt", "geometryType": "rectangle",
+                "points": {"exterior": [[40, 30], [80, 70]], "interior": []}}]})),
+        ("CreateML", "a.json", json.dumps([{"image": "a.png", "annotations": [{
+            "label": "crypt", "coordinates": {"x": 60, "y": 50, "width": 40, "height": 40}}]}])),
+    ],
+)  # fmt: skip
+def test_boxes_of_a_program_are_read(
+    tmp_path: Path, bring_in: Importer, program: str, file: str, text: str
+) -> None:
+    field(tmp_path / "s" / "a.png")
+    (tmp_path / "s" / file).write_text(text)
+
+    dataset = bring_in(tmp_path / "s")
+
+    assert dataset.report.format == program
+    assert dataset.classes == ("crypt",)
+    assert boxes(dataset) == {"a.png": BOX}
+    assert dataset.report.skipped == ()
+
+
+def test_a_bad_shape_costs_one_box_and_is_named(tmp_path: Path, bring_in: Importer) -> None:
+    field(tmp_path / "s" / "a.png")
+    good = {"label": "crypt", "points": CORNERS, "shape_type": "polygon"}
+    bad = [
+        {"label": "crypt", "points": [[1, 2]], "shape_type": "point"},
+        {"label": "crypt", "points": [[1, "x"], [3, 4], [5, 6]]},
+        {"label": "crypt"},
+        {"label": {"a": 1}, "points": CORNERS},
+        7,
+    ]
+    (tmp_path / "s" / "a.json").write_text(labelme([*bad, good]))
+
+    dataset = bring_in(tmp_path / "s")
+
+    assert boxes(dataset) == {"a.png": BOX}
+    assert [what.split(" left out")[0] for what in mended(dataset)] == [
+        f"shape {i}" for i in range(1, 6)
+    ]
+    assert "a point has no extent" in mended(dataset)[0]
+
+
+def test_an_empty_file_is_background_but_an_unfinished_task_is_not_labelled(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    for folder in ("m", "t"):
+        for i, name in enumerate("ab"):
+            field(tmp_path / folder / f"{name}.png", i)
+    (tmp_path / "m" / "a.json").write_text(labelme([]))
+    done = json.loads(studio({"x": 20, "y": 25, "width": 20, "height": 20}))[0]
+    open_task = {"id": 2, "data": {"image": "/x/b.png"}, "annotations": []}
+    (tmp_path / "t" / "t.json").write_text(json.dumps([done, open_task]))
+
+    empty, tasks = bring_in(tmp_path / "m", "m"), bring_in(tmp_path / "t", "t")
+
+    assert empty.report.background == 1
+    assert boxes(empty) == {"a.png": []}
+    assert set(boxes(tasks)) == {"a.png"}
+    assert left_out(tasks)["b.png"].startswith("image without a label")
+
+
+def test_turned_boxes_become_the_boxes_around_them() -> None:
+    # 20 x 10 about its corner (50, 50), a quarter turn clockwise: it hangs down to the left.
+    points = turned(50, 50, [(50, 50), (70, 50), (70, 60), (50, 60)], 90)
+
+    assert points.round(6).tolist() == [[50, 50], [50, 70], [40, 70], [40, 50]]
+    assert np.allclose(turned(5, 5, points, 0), points)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("a_seg.npy", "save the masks as PNG or TIFF"),
+        ("RoiSet.zip", "ROI Manager"),
+        ("a.qpdata", "export the objects as GeoJSON"),
+        ("boxes.xlsx", "save the boxes as CSV"),
+        ("train.tfrecord", "export COCO or YOLO"),
+        ("labels.h5", "TIFF masks"),
+    ],
+)
+def test_label_files_that_are_not_read_are_named_with_what_to_export(
+    tmp_path: Path, bring_in: Importer, name: str, advice: str
+) -> None:
+    field(tmp_path / "s" / "a.png")
+    (tmp_path / "s" / name).write_bytes(b"\x00\x01")
+
+    assert advice in left_out(bring_in(tmp_path / "s"))[name]
+
+
+def test_other_files_that_may_hold_labels_are_named_in_one_note(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    field(tmp_path / "s" / "a.png")
+    (tmp_path / "s" / "README.txt").write_text("Taken in May.")
+    for i in range(7):
+        (tmp_path / "s" / f"export{i}.json").write_text('{"frames": []}')
+
+    (note,) = bring_in(tmp_path / "s").report.notes
+
+    assert note == (
+        "Files in which no labels were recognised: export0.json, export1.json, export2.json, "
+        "export3.json, export4.json and 2 more. If they hold labels, export these as COCO or YOLO."
+    )
+
+
+def test_cvat_for_video_is_named_with_the_export_to_choose(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    field(tmp_path / "s" / "a.png")
+    (tmp_path / "s" / "v.xml").write_text(
+        '<annotations><track id="0" label="crypt"/></annotations>'
+    )
+
+    assert "CVAT for images" in left_out(bring_in(tmp_path / "s"))["v.xml"]
+
+
+def outlines(dataset: Dataset) -> list[int]:
+    return [len(points) for points in dataset.contours(dataset.images[0]) or ()]
+
+
+def test_polygons_of_programs_are_kept_as_outlines(tmp_path: Path, bring_in: Importer) -> None:
+    field(tmp_path / "s" / "a.png")
+    shapes = [
+        {"label": "crypt", "points": CORNERS, "shape_type": "polygon"},
+        {"label": "cyst", "points": [[1, 1], [30, 30]], "shape_type": "rectangle"},
+    ]
+    (tmp_path / "s" / "a.json").write_text(labelme(shapes))
+
+    assert outlines(bring_in(tmp_path / "s")) == [4, 0]

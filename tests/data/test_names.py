@@ -1,0 +1,206 @@
+"""What microscopes write into names: wells, plates, planes; and what only looks like a well."""
+
+from __future__ import annotations
+
+import pytest
+
+from msip_core.config import SplitConfig
+from msip_core.data.grouping import find_groups
+from msip_core.data.names import read_names
+from msip_core.data.splitting import SplitItem, plan_split
+from msip_core.data.wells import place_wells
+
+# A name of well C05, field and plane, and what it tells: scheme, well, z, time, channel.
+KNOWN = [
+    ("r03c05f02p04-ch1sk2fk1fl1.tiff", "Operetta or Opera Phenix", "C05", "4", "2", "1"),
+    ("r03c05f02-ch2.png", "Operetta or Opera Phenix", "C05", None, None, "2"),
+    ("003005-2-004002001.tif", "Operetta", "C05", "4", "2", "1"),
+    ("C - 05(fld 2 wv Green - dsRed z 4).tif", "IN Cell", "C05", "4", None, "Green - dsRed"),
+    ("C - 5(fld 02 wv Brightfield - Open).tif", "IN Cell", "C05", None, None, "Brightfield - Open"),
+    ("C - 05(fld 2).tif", "IN Cell", "C05", None, None, None),
+    ("C_-_05_fld_2_wv_Green.tif", "IN Cell", "C05", None, None, "Green"),
+    ("exp_C05_T0002F002L01A01Z04C01.tif", "CellVoyager", "C05", "4", "2", "1"),
+    ("VID123_C5_2_2020y05m01d_10h00m.tif", "Incucyte", "C05", None, "2020y05m01d_10h00m", None),
+    ("Organoids_Phase_C5_2_00d04h00m.tif", "Incucyte", "C05", None, "00d04h00m", None),
+    ("D6_auto_Plate_M_p00_z04_2_C05f00d0.TIF", "EVOS or Cellomics", "C05", "4", "2", "0"),
+    ("MFGTMP_130111050001_C05f02d1.TIF", "EVOS or Cellomics", "C05", None, None, "1"),
+    ("exp_C05_s2_w1.tif", "ImageXpress", "C05", None, None, "1"),
+    (
+        "exp_C05_s2_w1A1B2C3D4-0000-4000-8000-0123456789AB.tif",
+        "ImageXpress", "C05", None, None, "1",
+    ),
+    ("C5_02_1_2_Bright Field_002_04.tif", "Gen5", "C05", "4", "2", "Bright Field"),
+    ("C5_-1_1_2_DAPI_001.tif", "Gen5", "C05", None, "1", "DAPI"),
+    ("Image_T0002_XY05_Z004_CH1.tif", "Keyence", "position 5", "4", "2", "1"),
+    ("Image_XY05_00002_CH4.tif", "Keyence", "position 5", None, None, "4"),
+    ("WellC05_PointC05_0002_ChannelBF_Seq0012.tif", "NIS-Elements", "C05", None, None, "BF"),
+    ("x--W00005--P00002--Z00004--T00002--DAPI.tif", "ScanR", "well 5", "4", "2", "DAPI"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "scheme", "well", "z", "time", "channel"), KNOWN)
+def test_a_microscopes_name_is_taken_apart(
+    name: str, scheme: str, well: str, z: str | None, time: str | None, channel: str | None
+) -> None:
+    found = read_names([name])[0]
+
+    assert (found.scheme, found.well) == (scheme, well)
+    assert (found.z, found.time, found.channel) == (z, time, channel)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "wells"),
+    [
+        ("r{row:02d}c{col:02d}f{field:02d}p01-ch1sk1fk1fl1.tiff", 12),
+        ("Plate__2024-01-01/Images/r{row:02d}c{col:02d}f{field:02d}p01-ch1sk1fk1fl1.tiff", 12),
+        ("{letter} - {col:02d}(fld {field} wv Brightfield - Open).tif", 12),
+        ("run_{letter}{col:02d}_s{field}_w1.tif", 12),
+        ("run_{letter}{col:02d}_T0001F{field:03d}L01A01Z01C01.tif", 12),
+        ("VID9_{letter}{col}_{field}_2020y05m01d_10h00m.tif", 12),
+        ("scan_Plate_R_p00_0_{letter}{col:02d}f{field:02d}d0.TIF", 12),
+        ("{letter}{col}_02_1_{field}_Bright Field_001.tif", 12),
+        ("{letter}{col}/{field}.png", 12),
+        ("Well {letter}{col}/{field}.png", 12),
+        ("P10/{letter}{col:02d}_f{field}.png", 12),
+        ("P10_{letter}{col:02d}_F{field}.png", 12),
+        ("passage 10/{letter}{col:02d}/f{field}.png", 12),
+        ("{letter}{col}_C{field}.png", 12),
+        ("a{letter}{col:02d}/{letter}{col:02d}_{field}.png", 12),
+    ],
+)
+def test_fields_of_one_well_make_one_group(pattern: str, wells: int) -> None:
+    sources = [
+        pattern.format(row=row, letter="ABC"[row - 1], col=col, field=field)
+        for row in (1, 2, 3)
+        for col in range(1, 5)
+        for field in range(1, 4)
+    ]
+
+    groups = find_groups(sources)
+
+    assert len(set(groups.groups)) == wells
+    assert [len(set(groups.groups[i : i + 3])) for i in range(0, len(sources), 3)] == ([1] * wells)
+    assert "one well" in groups.sentence
+    plan = plan_split([SplitItem(s, {"crypt": 1}) for s in sources], SplitConfig())
+    for start in range(0, len(sources), 3):
+        assert len(set(plan.splits[start : start + 3])) == 1
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "P{n}/img_{i}.png",
+        "passage {n}/img_{i}.png",
+        "p{n}_img{i}.png",
+        "a{n}{i}.png",
+        "plates/{n}{i}",
+    ],
+)
+def test_passages_plurals_and_numbers_are_no_wells(pattern: str) -> None:
+    sources = [pattern.format(n=n, i=i) for n in (1, 2, 3, 4) for i in range(3)]
+
+    assert {name.well for name in read_names(sources)} == {None}
+    assert {name.plate for name in read_names(sources)} == {None}
+
+
+def test_one_word_alone_is_no_well() -> None:
+    assert read_names(["D7/organoid_1.png", "D7/organoid_2.png"])[0].well is None
+    assert read_names(["well D7/1.png", "well D7/2.png"])[0].well == "D07"
+
+
+def test_rows_and_columns_end_where_plates_end() -> None:
+    wells = [name.well for name in read_names([f"x_{w}_1.png" for w in ("A01", "AF48", "P24")])]
+    assert wells == ["A01", "AF48", "P24"]
+    none = read_names(["x_Q01_1.png", "x_A49_1.png", "x_AG01_1.png", "x_A00_1.png"])
+    assert {name.well for name in none} == {None}
+
+
+def test_what_was_taken_for_wells_is_said_and_how_to_say_otherwise() -> None:
+    days = find_groups([f"D{d}_{i}.png" for d in range(1, 5) for i in range(3)])
+    plates = find_groups([f"{r}{c:02d}_{f}.png" for r in "AB" for c in (1, 2) for f in (1, 2)])
+    known = find_groups([f"x_{r}01_s{f}_w1.tif" for r in "ABC" for f in (1, 2)])
+
+    assert "D01, D02, D03, D04. These may be days" in days.notes[-1]
+    assert plates.notes[-1].startswith("Taken for wells: A01, A02, B01, B02. If these are none")
+    assert known.notes[-1] == "Taken for wells: A01, B01, C01 (names as ImageXpress writes them)."
+
+
+@pytest.mark.parametrize(
+    ("plates", "labels"),
+    [
+        (("plate1/", "plate2/"), ("plate 1 well A01", "plate 2 well A01")),
+        (("Plate_A_", "Plate_B_"), ("plate A well A01", "plate B well A01")),
+        (("plateA/", "plateB/"), ("plate A well A01", "plate B well A01")),
+        (("AB12345_", "AB12346_"), ("plate AB12345 well A01", "plate AB12346 well A01")),
+        (("VID7_", "VID8_"), ("plate VID7 well A01", "plate VID8 well A01")),
+        (("monday/", "tuesday/"), ("monday well A01", "tuesday well A01")),
+        (("P10/", "P11/"), ("P10 well A01", "P11 well A01")),
+        (("exp1/plate1/", "exp2/plate1/"), ("exp1/plate1 well A01", "exp2/plate1 well A01")),
+    ],
+)
+def test_the_same_well_of_two_plates_is_two(
+    plates: tuple[str, str], labels: tuple[str, str]
+) -> None:
+    names = read_names([f"{p}A{c:02d}_s{f}_w1.tif" for p in plates for c in (1, 2) for f in (1, 2)])
+
+    for sure in (True, False):
+        wells = place_wells(names, sure=sure)
+        assert len({well.label for well in wells if well}) == 4
+        assert {w.label for w in wells if w and w.name == "A01"} == set(labels)
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("crypt/", "no_crypt/"),
+        ("train/", "test/"),
+        ("day3/", "day5/"),
+        ("BF/", "GFP/"),
+        ("t1/", "t2/"),
+    ],
+)
+def test_folders_that_sort_the_fields_of_a_well_do_not_tear_it_apart(
+    folders: tuple[str, str],
+) -> None:
+    names = read_names(
+        [f"{folder}A{c:02d}_f{2 * f + n}.png"
+         for n, folder in enumerate(folders) for c in (1, 2) for f in (1, 2)]
+    )  # fmt: skip
+
+    assert {w.label for w in place_wells(names, sure=True) if w} == {"well A01", "well A02"}
+
+
+def test_a_day_before_the_well_counts_apart_but_is_never_split_apart() -> None:
+    names = read_names([f"d{day}_A{c:02d}_f1.png" for day in (3, 5) for c in (1, 2)])
+
+    assert len({w.label for w in place_wells(names, sure=True) if w}) == 2
+    assert len({w.label for w in place_wells(names, sure=False) if w}) == 4
+
+
+def test_running_numbers_before_the_well_are_no_plates() -> None:
+    names = read_names([f"{n:04d}_A0{1 + n % 2}_f{n}.png" for n in range(8)])
+
+    assert len({w.label for w in place_wells(names, sure=False) if w}) == 2
+
+
+def test_planes_of_one_field_share_its_name() -> None:
+    for one, other in (
+        ("a/x_z03_t1.tif", "a/x_z04_t2.tif"),
+        ("a/x_Z3.tif", "a/x_Z12.tif"),
+        ("a/x_t01z03c2.tif", "a/x_t02z01c1.tif"),
+        ("img_channel000_position002_time000000000_z000.tif",
+         "img_channel001_position002_time000000003_z004.tif"),
+        ("x_BF.tif", "x_GFP.tif"),
+        ("BF/x_1.tif", "GFP/x_1.tif"),
+        ("TimePoint_1/e_A01_s1_w1.tif", "TimePoint_2/e_A01_s1_w2.tif"),
+        ("r01c01f01p01-ch1sk1fk1fl1.tiff", "r01c01f01p09-ch2sk3fk1fl1.tiff"),
+        ("im_jpg.rf.0123456789abcdef.jpg", "im_png.rf.fedcba98.jpg"),
+    ):  # fmt: skip
+        first, second = read_names([one, other])
+        assert first.field == second.field, (one, other)
+    for one, other in (
+        ("x_1.tif", "x_2.tif"), ("mouse_c1.png", "mouse_c2.png"), ("t1.png", "t2.png"),
+        ("r01c01f01p01-ch1.tiff", "r01c01f02p01-ch1.tiff"), ("a/1.png", "b/1.png"),
+    ):  # fmt: skip
+        first, second = read_names([one, other])
+        assert first.field != second.field, (one, other)

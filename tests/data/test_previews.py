@@ -1,0 +1,83 @@
+"""Thumbnails among micrographs are left out by name, and nothing else is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from msip_core.data.archive import open_tree
+from msip_core.data.previews import without_previews
+from tests.data.conftest import Importer
+
+
+def picture(seed: int, width: int = 320, height: int = 200) -> np.ndarray:
+    rough = np.random.default_rng(seed).normal(120, 40, (10, 16)).astype(np.float32)
+    fine = np.random.default_rng(seed).normal(0, 20, (height, width)).astype(np.float32)
+    smooth = cv2.resize(rough, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(smooth + fine, 0, 255).astype(np.uint8)
+
+
+def left_out(root: Path) -> dict[str, str]:
+    with open_tree(root) as tree:
+        names = [n for n in tree.names if n.lower().endswith((".png", ".jpg", ".tif"))]
+        kept, problems = without_previews(tree, names)
+    assert sorted(kept + [p.file for p in problems]) == sorted(names)
+    return {problem.file: problem.what for problem in problems}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["A01_thumb.png", "thumbs/A01.png", "Thumbnails/x/A01.png", "preview_A01.png",
+     "previews/A01.png", "exp_A01_s1_w1_thumbA1B2C3D4-0000.tif", "a.thumbnail.jpg"],
+)  # fmt: skip
+def test_previews_are_known_by_name(tmp_path: Path, name: str) -> None:
+    for file, seed in (("A01.png", 1), (name, 2)):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / file), picture(seed))
+
+    assert list(left_out(tmp_path)) == [name]
+    assert "preview or thumbnail" in left_out(tmp_path)[name]
+
+
+def test_where_all_are_called_so_the_name_says_nothing(tmp_path: Path) -> None:
+    for n in range(3):
+        cv2.imwrite(str(tmp_path / f"preview_{n}.png"), picture(n))
+
+    assert left_out(tmp_path) == {}
+
+
+def test_a_small_copy_under_any_name_is_left_out_and_says_of_what(tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    for n in range(3):
+        cv2.imwrite(str(tmp_path / f"field{n}.png"), picture(n))
+        small = cv2.resize(picture(n), (80, 50), interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(tmp_path / "web" / f"{n}.jpg"), small)
+
+    assert left_out(tmp_path) == {
+        f"web/{n}.jpg": f"is a small copy of field{n}.png" for n in range(3)
+    }
+
+
+def test_small_images_of_their_own_stay(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "large.png"), picture(0))
+    cv2.imwrite(str(tmp_path / "other.png"), picture(1, 80, 50))
+    cv2.imwrite(str(tmp_path / "crop.png"), picture(0)[50:100, 100:180])
+    cv2.imwrite(str(tmp_path / "flat.png"), np.full((50, 80), 9, np.uint8))
+
+    assert left_out(tmp_path) == {}
+
+
+def test_the_import_names_them(tmp_path: Path, bring_in: Importer) -> None:
+    for n in range(4):
+        cv2.imwrite(str(tmp_path / f"f{n}.png"), picture(n))
+        cv2.imwrite(str(tmp_path / f"f{n}_thumb.png"), picture(n)[::4, ::4])
+        for stem in (f"f{n}", f"f{n}_thumb"):
+            (tmp_path / f"{stem}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+
+    dataset = bring_in(tmp_path)
+
+    assert {record.width for record in dataset.images} == {320}
+    assert sum("thumbnail" in problem.what for problem in dataset.report.skipped) == 4
