@@ -134,7 +134,7 @@ def test_a_speed_up_is_an_option_of_every_run(
     [
         (["--speed-up", "2", "--keep-latency", "0.5"], "are the same goal"),
         (["--speed-up", "1"], "above 1"),
-        (["--speed-up", "nan"], "above 1"),
+        (["--speed-up", "nan"], "cannot be nan"),
         (["--speed-up", "-2"], "above 1"),
     ],
 )

@@ -202,7 +202,7 @@ def test_heat_maps_come_at_once_and_shap_on_demand(
     assert [job for job, _ in compute.asked].count("gradcam") == 2
     boxes = [params["box"] for job, params in compute.asked if job == "gradcam"]
     assert boxes[0] == boxes[1]
-    assert "About 10.2 s for 1024 evaluations, at most" in words(test)
+    assert "About 10 s for 1024 evaluations, at most" in words(test)
     pictures = len(test.image)
 
     test.button("job:shap:baseline:start").click().run()
