@@ -30,7 +30,7 @@ from msip_core.events import FinalRecord, Record  # noqa: E402
 from msip_core.models import open_card, write_card  # noqa: E402
 from msip_core.runs.foreground import run_foreground  # noqa: E402
 from msip_core.runs.service import RunService  # noqa: E402
-from msip_core.workspace import Workspace, atomic_path, write_json  # noqa: E402
+from msip_core.workspace import Workspace, write_json  # noqa: E402
 
 IMAGES, SIZE, SEED = 72, 256, 0
 TRAIN = TrainConfig(
@@ -115,12 +115,9 @@ def _ship(workspace: Workspace) -> None:
 
 
 def _halve(path: Path) -> None:
-    import torch
+    from msip_core.detector.checkpoints import load_model, save_work
 
-    content = torch.load(path, map_location="cpu", weights_only=False)
-    content["model"] = content["model"].half()
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    save_work(load_model(path), path, half=True)
 
 
 if __name__ == "__main__":

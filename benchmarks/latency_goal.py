@@ -207,7 +207,7 @@ def _paired(
     for name in [n for n in pairs[0] if n != "baseline" and all(n in pair for pair in pairs)]:
         values, draws = [], []
         for pair in pairs:
-            model = load_model(weights_path(workspace, pair[name]["model_id"]), trusted=True)
+            model = load_model(weights_path(workspace, pair[name]["model_id"]))
             found = evaluator.measured(model)
             values.append(found.metrics.map50)
             draws.append(Precision(found.matches).draws()[:, 0])

@@ -234,7 +234,7 @@ def _ours(options: argparse.Namespace, workspace: Workspace) -> tuple[Any, list[
                 print(record.message, flush=True)
             if record.kind == "stage" and record.stage is Stage.FINETUNING:
                 cut = self.run_dir / "iterations" / str(record.iteration) / "pruned.pt"
-                before[record.iteration] = evaluate(load_model(cut, trusted=True)).map50
+                before[record.iteration] = evaluate(load_model(cut)).map50
 
         def check_stop(self) -> None:
             pass
@@ -243,7 +243,7 @@ def _ours(options: argparse.Namespace, workspace: Workspace) -> tuple[Any, list[
             pass
 
     run(config, Context())
-    return load_model(workspace.model_dir(f"pruned-{options.row}") / "model.pt", trusted=True), [
+    return load_model(workspace.model_dir(f"pruned-{options.row}") / "model.pt"), [
         before[t] for t in sorted(before)
     ]
 
@@ -282,7 +282,7 @@ def _tune(
 def _baseline(workspace: Workspace) -> Any:
     from msip_core.detector.checkpoints import load_model
 
-    return load_model(workspace.model_dir(BASELINE_ID) / "model.pt", trusted=True)
+    return load_model(workspace.model_dir(BASELINE_ID) / "model.pt")
 
 
 def _validator(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from msip_core.arrays import DamagedArraysError, read_arrays
 from msip_core.workspace import atomic_path
 
 IOUS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
@@ -49,6 +50,8 @@ _ARRAYS = ("image", "conf", "cls", "hit", "label_image", "label_cls")
 
 def load_matches(path: Path) -> Matches:
     """What `Matches.save` wrote."""
-    with np.load(path) as content:
-        arrays: dict[str, Any] = {name: content[name] for name in _ARRAYS}
-        return Matches(tuple(str(name) for name in content["images"]), **arrays)
+    content = read_arrays(path)
+    if missing := {"images", *_ARRAYS} - set(content):
+        raise DamagedArraysError(f"{path} is damaged: it lacks '{min(missing)}'.")
+    arrays: dict[str, Any] = {name: content[name] for name in _ARRAYS}
+    return Matches(tuple(str(name) for name in content["images"]), **arrays)

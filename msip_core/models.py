@@ -72,6 +72,12 @@ class ModelCard(Record):
     note: str = ""
 
     @property
+    def is_narrow(self) -> bool:
+        """Whether layers are narrower than the architecture's, so that stock Ultralytics' training,
+        which builds the network anew from its description, would make it as large as before."""
+        return self.kind == "pruned" or "pruned" in self.note
+
+    @property
     def study(self) -> str | None:
         """The study that made this model; None for those that a person made or brought."""
         return study_of(str(self.origin.get("run_id", "")))

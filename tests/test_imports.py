@@ -15,7 +15,7 @@ LIGHT = (
     "answers", "catalog", "combinations", "compositions", "config", "searching", "events",
     "models", "boxes", "settings", "workspace", "errors", "language", "bounded", "confined",
     "spreadsheet", "changes", "recipes", "measures", "matches", "pairs", "doctor", "demo", "data",
-    "runs", "views", "studies", "cli", "markdown",
+    "runs", "views", "studies", "cli", "markdown", "arrays",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
 HEAVY_PACKAGES = (
@@ -42,6 +42,7 @@ BASE = {
     "searching",
     "recipes",
     "measures",
+    "arrays",
     "matches",
     "pairs",
     "settings",

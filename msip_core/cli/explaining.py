@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from msip_core.arrays import read_arrays
 from msip_core.boxes import Box
 from msip_core.cli.asking import (
     Json,
@@ -212,8 +212,7 @@ def _known_of(workspace: Workspace, question: Json, box: Box) -> Json:
 
 
 def _array(path: Path, name: str) -> NDArray[Any]:
-    with np.load(path) as content:
-        return np.asarray(content[name])
+    return read_arrays(path)[name]
 
 
 def _rounded(value: float | bool | None) -> float | bool | None:

@@ -15,13 +15,11 @@ from msip_core.data.dataset import open_dataset
 from msip_core.data.object_sizes import trained_sizes
 from msip_core.detector.checkpoints import (
     architecture_of,
-    inspect_checkpoint,
     is_pruned,
-    load_model,
     normalise,
+    read_weights,
     save_stock,
     save_work,
-    sha256_of,
 )
 from msip_core.detector.cost import count_cost
 from msip_core.detector.library import DetectionModel, copy_model, is_yolov8_yaml, new_network
@@ -148,7 +146,7 @@ def register_model(
         baseline_id=baseline_id,
         macs_ratio=macs_ratio,
         origin=origin or {},
-        note=note,
+        note=note or _note(model, kind),
     )
     write_card(workspace, card)
     return card
@@ -161,14 +159,18 @@ def _trained(workspace: Workspace, dataset: str | None) -> TrainedSizes | None:
     return trained_sizes(open_dataset(workspace, dataset))
 
 
+def _note(model: DetectionModel, kind: str) -> str:
+    further = kind == "baseline" and is_pruned(model)
+    return "Trained on from a pruned model." if further else ""
+
+
 def add_upload(workspace: Workspace, path: Path, name: str = "") -> ModelCard:
     """Bring a person's .pt file into the workspace.
 
-    It is read by the safe-only loader and written anew, so that nothing of the original pickle is
+    It is opened once, read as data and written anew, so that nothing of the original pickle is
     kept; its SHA-256 is.
     """
-    info = inspect_checkpoint(path)
-    model = load_model(path)
+    model, info, sha256 = read_weights(path)
     imgsz = info.imgsz if info.imgsz and info.imgsz % 32 == 0 else _DEFAULT_IMGSZ
     return register_model(
         workspace,
@@ -177,6 +179,6 @@ def add_upload(workspace: Workspace, path: Path, name: str = "") -> ModelCard:
         kind="uploaded",
         imgsz=imgsz,
         architecture=info.architecture,
-        origin={"file": path.name, "sha256": sha256_of(path)},
-        note="Already pruned when it was uploaded." if is_pruned(model) else "",
+        origin={"file": path.name, "sha256": sha256},
+        note="Already pruned when it was uploaded." if info.pruned else "",
     )

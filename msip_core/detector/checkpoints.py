@@ -1,27 +1,37 @@
-"""Weights files: read without running code, and written in two kinds.
+"""Weights files: read as data, without running code, and written in two kinds.
 
     model.pt   stock Ultralytics classes only; `YOLO("model.pt")` opens it anywhere
-    work.pt    the fp32 module as it is, C2fV2 included, to go on from
+    work.pt    the fp32 module as it is, C2fV2 included: tensors and a description in JSON
 
-A file that a person brings is data, not a program. Its pickle is first searched for the names it
-would import (msip_core.detector.pickles); only then Ultralytics' safe-only loader rebuilds the
-known classes, and nothing else, from it.
+Whatever is read, a person's file, a copied run or our own work, goes through one door: the archive
+is checked and its pickle worked out without being run (msip_core.detector.archives), the detector
+is described (blueprint, assembly), and a new one is built from that description.
 """
 
 from __future__ import annotations
 
 import hashlib
-import pickle
-import zipfile
+import json
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from ultralytics.nn.modules import Conv, Detect
-from ultralytics.nn.tasks import torch_safe_load
 
-from msip_core.detector.c2f import C2fV2, to_stock
+from msip_core.detector.archives import Archive, fused_sentence, opened
+from msip_core.detector.assembly import (
+    GAINS,
+    Plan,
+    assemble,
+    plan_from_json,
+    plan_of,
+    plan_to_json,
+)
+from msip_core.detector.blueprint import from_json, to_json
+from msip_core.detector.c2f import to_stock
+from msip_core.detector.kinds import FusedError, HookedError, UnfitError
 from msip_core.detector.library import (
     DetectionModel,
     copy_model,
@@ -30,18 +40,12 @@ from msip_core.detector.library import (
     new_network,
     reset,
 )
-from msip_core.detector.pickles import ALLOWED, is_foreign_model, names_in
-from msip_core.errors import (
-    CheckpointError,
-    NotFoundError,
-    UnsafeCheckpointError,
-    WrongModelError,
-)
+from msip_core.detector.pickles import Made, TensorRef
+from msip_core.errors import CheckpointError, UnsafeCheckpointError, WrongModelError
 from msip_core.workspace import atomic_path
 
-torch.serialization.add_safe_globals([C2fV2])
-
-_GAINS = ("box", "cls", "dfl")
+_FORMAT = "msip-detector-1"
+_LARGEST_IMGSZ = 10_000
 
 
 class CheckpointInfo(NamedTuple):
@@ -62,12 +66,19 @@ class CheckpointInfo(NamedTuple):
     imgsz: int | None
 
 
-def load_model(path: Path | str, *, trusted: bool = False) -> DetectionModel:
+class Weights(NamedTuple):
+    """A weights file, read in one go: the model, what the file says, its SHA-256."""
+
+    model: DetectionModel
+    info: CheckpointInfo
+    sha256: str
+
+
+def load_model(path: Path | str) -> DetectionModel:
     """Load a YOLOv8 detector: fp32, on the CPU, in eval mode, every parameter with gradients on.
 
     Args:
         path: a .pt file.
-        trusted: the file was written by this workspace; skips the search for names (faster).
 
     Raises:
         NotFoundError: no such file.
@@ -75,35 +86,50 @@ def load_model(path: Path | str, *, trusted: bool = False) -> DetectionModel:
         WrongModelError: not a YOLOv8 detector, or one that was fused or quantised.
         CheckpointError: the file cannot be read.
     """
-    return _model_of(_read(Path(path), trusted=trusted), Path(path))
+    with _opened(Path(path)) as archive:
+        return _model_of(archive)
+
+
+def read_weights(path: Path | str) -> Weights:
+    """Everything about a weights file, from one opening of it; the same errors as `load_model`."""
+    with _opened(Path(path)) as archive:
+        model = _model_of(archive)
+        return Weights(model, _info(model, archive.value), archive.sha256())
 
 
 def inspect_checkpoint(path: Path | str) -> CheckpointInfo:
     """What a weights file holds; the same errors as `load_model`."""
-    path = Path(path)
-    checkpoint = _read(path, trusted=False)
-    model = _model_of(checkpoint, path)
-    imgsz = checkpoint.get("train_args", {}).get("imgsz")
-    return CheckpointInfo(
-        architecture=architecture_of(model),
-        task="detect",
-        classes=tuple(model.names.values()),
-        params=sum(p.numel() for p in model.parameters()),
-        pruned=is_pruned(model),
-        imgsz=imgsz if isinstance(imgsz, int) else None,
-    )
+    return read_weights(path).info
 
 
-def save_work(model: DetectionModel, path: Path, meta: dict[str, Any] | None = None) -> None:
+def save_work(
+    model: DetectionModel, path: Path, meta: dict[str, Any] | None = None, *, half: bool = False
+) -> None:
     """Write the fp32 module as it is, with a JSON-like `meta` and the channels of every
-    convolution. A state_dict alone could not be loaded again: widths differ from the yaml's."""
+    convolution. The pickle inside holds tensors in plain containers and nothing else.
+
+    Args:
+        half: weights in half precision, where small files matter more than the last bits.
+    """
     twin = _portable(copy_model(model).float())
     channels = {
         name: (m.in_channels, m.out_channels)
         for name, m in twin.named_modules()
         if isinstance(m, nn.Conv2d)
     }
-    _write({**_envelope(twin), "msip": {"channels": channels, **(meta or {})}}, path)
+    plan = plan_of(twin, twin.args)
+    rows, tensors = to_json(plan.layers)
+    held = {
+        name: value.detach().half() if half and value.is_floating_point() else value.detach()
+        for name, value in tensors.items()
+    }
+    content = {
+        "format": _FORMAT,
+        "description": json.dumps({**plan_to_json(plan, twin.stride), "parts": rows}),
+        "tensors": held,
+        "msip": {"channels": channels, **(meta or {})},
+    }
+    _write(content, path)
 
 
 def save_stock(model: DetectionModel, path: Path, *, imgsz: int | None = None) -> None:
@@ -170,67 +196,87 @@ def _body_parameters(model: DetectionModel) -> int:
 # --- reading ------------------------------------------------------------------
 
 
-def _read(path: Path, *, trusted: bool) -> dict[str, Any]:
-    if not path.is_file():
-        raise NotFoundError(f"There is no weights file {path}.")
-    if path.suffix != ".pt":
+def _opened(path: Path) -> AbstractContextManager[Archive]:
+    if path.is_file() and path.suffix.lower() != ".pt":
         raise CheckpointError(
             f"{path.name} is not a .pt file: give the weights that training wrote, not an export."
         )
-    if trusted:
-        value = torch.load(path, map_location="cpu", weights_only=False)
-        return value if isinstance(value, dict) else {"model": value}
-    _refuse_strangers(path)
+    return opened(path)
+
+
+def _model_of(archive: Archive) -> DetectionModel:
+    name = archive.name
     try:
-        # An absolute path: for a bare name the loader would look on the internet.
-        checkpoint, _ = torch_safe_load(str(path.resolve()), safe_only=True)
-    except (TypeError, RuntimeError, EOFError, pickle.UnpicklingError, AttributeError) as error:
-        raise CheckpointError(
-            f"{path.name} cannot be read as YOLOv8 weights: {_first_line(error)}"
+        return assemble(_plan_in(archive), archive.tensor)
+    except FusedError as error:
+        raise WrongModelError(fused_sentence(name)) from error
+    except HookedError as error:
+        raise UnsafeCheckpointError(f"{name} carries hooks, which weights never need.") from error
+    except UnfitError as error:
+        raise WrongModelError(
+            f"{name} cannot be used as a YOLOv8 detector: {error}. Give a .pt file of YOLOv8 n, s, "
+            "m, l or x, trained to detect boxes."
         ) from error
-    except ModuleNotFoundError as error:
+
+
+def _plan_in(archive: Archive) -> Plan:
+    content = _content(archive.value)
+    if content.get("format") == _FORMAT:
+        return _work_plan(content)
+    if content.get("modelopt"):
         raise WrongModelError(
-            f"{path.name} needs the program part '{error.name}', which is not YOLOv8's: give "
-            "weights of a YOLOv8 detector."
-        ) from error
-    return dict(checkpoint)
-
-
-def _refuse_strangers(path: Path) -> None:
-    """Raise unless all that the file asks for belongs to a YOLOv8 detector."""
-    strangers = sorted(names_in(path) - ALLOWED)
-    dangerous = [name for name in strangers if not is_foreign_model(name)]
-    if dangerous:
-        raise UnsafeCheckpointError(
-            f"{path.name} was refused: loading it would run '{dangerous[0]}', which no detector "
-            "needs. Nothing of it was run. Use weights from a source you trust."
+            f"{archive.name} was trained for 8-bit numbers: give the full-precision weights."
         )
-    if strangers:
-        name = min(strangers, key=_how_telling)
+    model = content.get("ema") if content.get("ema") is not None else content.get("model")
+    if not (isinstance(model, Made) and model.name == "ultralytics.nn.tasks.DetectionModel"):
         raise WrongModelError(
-            f"{path.name} is not a YOLOv8 detector: it holds '{name.rpartition('.')[2]}'. Give a "
-            ".pt file of YOLOv8 n, s, m, l or x, trained to detect boxes and not fused."
+            f"{archive.name} holds {_held(model)}, not a YOLOv8 detector. Give a .pt file of "
+            "YOLOv8 n, s, m, l or x, trained to detect boxes."
         )
-    if not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path.name} is not a weights file that PyTorch wrote.")
+    train_args = content.get("train_args")
+    if train_args is not None and not isinstance(train_args, Mapping):
+        raise UnfitError("its settings of training (train_args) are no table")
+    return plan_of(model, train_args)
 
 
-def _how_telling(name: str) -> tuple[int, str]:
-    """Order of names by how well they say which model a file holds."""
-    homes = ("ultralytics.nn.tasks.", "ultralytics.nn.modules.head.", "ultralytics.")
-    return next((n for n, home in enumerate(homes) if name.startswith(home)), len(homes)), name
+def _work_plan(content: Mapping[Any, Any]) -> Plan:
+    tensors, text = content.get("tensors"), content.get("description")
+    if not isinstance(tensors, dict) or not isinstance(text, str):
+        raise UnfitError("its description is damaged")
+    try:
+        document = json.loads(text)
+        rows = document["parts"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UnfitError("its description is damaged") from error
+    return plan_from_json(document, from_json(rows, tensors))
 
 
-def _model_of(checkpoint: dict[str, Any], path: Path) -> DetectionModel:
-    model = checkpoint.get("ema") or checkpoint.get("model")
-    _require_yolov8(model, path)
-    if checkpoint.get("modelopt"):
-        raise WrongModelError(
-            f"{path.name} was trained for 8-bit numbers: give the full-precision weights."
-        )
-    train_args = checkpoint.get("train_args") or {}
-    gains = {k: train_args[k] for k in _GAINS if isinstance(train_args.get(k), int | float)}
-    return normalise(model, **gains)
+def _content(value: Any) -> Mapping[Any, Any]:
+    return value if isinstance(value, Mapping) else {"model": value}
+
+
+def _held(value: Any) -> str:
+    """What lies where the model should be, for a sentence."""
+    if isinstance(value, Made):
+        return f"a {value.name.rpartition('.')[2][:80]}"
+    if value is None:
+        return "no model"
+    if isinstance(value, TensorRef):
+        return "a tensor"
+    return "bare weights" if isinstance(value, Mapping) else f"a {type(value).__name__}"
+
+
+def _info(model: DetectionModel, value: Any) -> CheckpointInfo:
+    train_args = _content(value).get("train_args")
+    imgsz = train_args.get("imgsz") if isinstance(train_args, Mapping) else None
+    return CheckpointInfo(
+        architecture=architecture_of(model),
+        task="detect",
+        classes=tuple(model.names.values()),
+        params=sum(p.numel() for p in model.parameters()),
+        pruned=is_pruned(model),
+        imgsz=imgsz if type(imgsz) is int and 0 < imgsz <= _LARGEST_IMGSZ else None,
+    )
 
 
 def normalise(model: DetectionModel, **gains: float) -> DetectionModel:
@@ -254,33 +300,13 @@ def normalise(model: DetectionModel, **gains: float) -> DetectionModel:
     return reset(model)
 
 
-def _require_yolov8(model: Any, path: Path) -> None:
-    hint = "Give a .pt file of YOLOv8 n, s, m, l or x, trained to detect boxes."
-    if type(model) is not DetectionModel:
-        held = "no model" if model is None else f"a {type(model).__name__}"
-        raise WrongModelError(f"{path.name} holds {held}, not a YOLOv8 detector. {hint}")
-    if not isinstance(model.yaml, dict) or type(model.model[-1]) is not Detect:
-        raise WrongModelError(f"{path.name} has no YOLOv8 detection head. {hint}")
-    described = {str(row[2]) for part in ("backbone", "head") for row in model.yaml.get(part, [])}
-    if "C2f" not in described:
-        raise WrongModelError(f"{path.name} is a detector of another family than YOLOv8. {hint}")
-    for module in model.modules():
-        if "forward" in vars(module) or (isinstance(module, Conv) and not hasattr(module, "bn")):
-            raise WrongModelError(
-                f"{path.name} was fused for deployment and cannot be worked on: give the .pt file "
-                "that training wrote."
-            )
-        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
-            raise UnsafeCheckpointError(f"{path.name} carries hooks, which weights never need.")
-
-
 # --- writing ------------------------------------------------------------------
 
 
 def _portable(model: DetectionModel) -> DetectionModel:
     """Strip what a file must not carry: paths of this computer, gradients' state, devices."""
     model = reset(model.cpu().eval())
-    model.args = {"task": "detect", **{k: getattr(model.args, k) for k in _GAINS}}
+    model.args = {"task": "detect", **{k: getattr(model.args, k) for k in GAINS}}
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     return model
@@ -310,7 +336,3 @@ def _half(value: torch.Tensor) -> torch.Tensor:
 
 def _is_half_exact(model: nn.Module) -> bool:
     return all(torch.equal(_half(v).to(v.dtype), v) for v in _floats(model))
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -7,11 +7,13 @@ import tempfile
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
-from ultralytics import YOLO
+from ultralytics.cfg import DEFAULT_CFG_DICT
+from ultralytics.engine.exporter import Exporter
 
+from msip_core.detector.c2f import to_stock
 from msip_core.detector.checkpoints import load_model, save_stock
 from msip_core.detector.library import DetectionModel, threads_kept
 from msip_core.errors import ConfigError, WorkError
@@ -61,6 +63,18 @@ def check_format(format: str) -> None:
         )
 
 
+def check_size(model: DetectionModel, imgsz: int) -> None:
+    """Raise ConfigError unless images of this side can be built in: the exporter would take
+    another side without a word."""
+    step = int(model.stride.max())
+    if imgsz < step or imgsz % step:
+        near = max(step, round(imgsz / step) * step)
+        raise ConfigError(
+            f"Images of {imgsz} px cannot be built in: the side must be a multiple of {step} px. "
+            f"{near} px is the nearest."
+        )
+
+
 def export_module(
     model: DetectionModel,
     format: str,
@@ -75,36 +89,39 @@ def export_module(
     Args:
         dynamic: the file takes inputs of any size and number (ONNX, OpenVINO).
     """
+    check_size(model, imgsz)
     out.parent.mkdir(parents=True, exist_ok=True)
     if format == "ultralytics":
         save_stock(model, out, imgsz=imgsz)
         return out
     with tempfile.TemporaryDirectory(prefix="export-", dir=out.parent) as folder:
-        stock = Path(folder) / "model.pt"
-        save_stock(model, stock, imgsz=imgsz)
-        made = _export(stock, format, imgsz, batch, dynamic)
+        built_in = {"imgsz": imgsz, "batch": batch, "dynamic": dynamic}
+        made = _export(model, Path(folder), format, built_in)
         if out.is_dir():
             shutil.rmtree(out)
         shutil.move(made, out)
     return out
 
 
-def _export(stock: Path, format: str, imgsz: int, batch: int, dynamic: bool) -> Path:
+def _export(model: DetectionModel, folder: Path, format: str, built_in: dict[str, Any]) -> Path:
     on_gpu = format == "tensorrt"
-    # Simplifying would need another package; ONNX Runtime does it when it loads the file.
-    settings = {"simplify": False} if format in ("onnx", "tensorrt") else {}
+    settings = {
+        **built_in,
+        "format": "engine" if on_gpu else format,
+        "device": 0 if on_gpu else "cpu",
+        "mode": "export",
+        # Simplifying would need another package; ONNX Runtime does it when it loads the file.
+        **({"simplify": False} if format in ("onnx", "tensorrt") else {}),
+    }
+    # The module itself, never a file: Ultralytics would read one with all that its pickle asks for,
+    # and find it by a name without quotation marks.
+    stock: Any = to_stock(model).float().eval()
+    stock.args = {**DEFAULT_CFG_DICT, **vars(model.args), "imgsz": built_in["imgsz"]}
+    stock.pt_path = str(folder / "model.pt")  # what the exporter names its file after
     try:
         with threads_kept(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on the tracing that Ultralytics chose
-            made = YOLO(str(stock), task="detect").export(
-                format="engine" if on_gpu else format,
-                imgsz=imgsz,
-                batch=batch,
-                dynamic=dynamic,
-                device=0 if on_gpu else "cpu",
-                verbose=False,
-                **settings,
-            )
+            made = Exporter(overrides=settings)(model=stock)
     except (RuntimeError, AssertionError, ValueError, ImportError, OSError) as error:
         raise WorkError(f"The {format} file could not be written: {error}") from error
     return Path(made)

@@ -15,7 +15,7 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,9 @@ import numpy as np
 import torch
 
 import msip_core
+from msip_core.detector.archives import read_plain
 from msip_core.detector.library import DetectionModel
+from msip_core.errors import CheckpointError
 from msip_core.workspace import atomic_path
 
 Weights = dict[str, torch.Tensor]
@@ -66,11 +68,26 @@ def write_state(path: Path, state: FitState) -> None:
 
 
 def read_state(path: Path, key: str) -> FitState | None:
-    """The state under this key, or None where there is none (or one of another fit)."""
+    """The state under this key, or None where there is none (or one of another fit).
+
+    Raises:
+        CheckpointError: the file is damaged, or holds more than numbers in plain containers.
+    """
     if not path.is_file():
         return None
-    state = FitState(**torch.load(path, map_location="cpu", weights_only=True))
+    try:
+        content = read_plain(path)
+    except CheckpointError as error:
+        raise type(error)(f"{error.message} {_again(path)}") from error
+    known = {field.name for field in fields(FitState)}
+    if not isinstance(content, dict) or not {"key"} <= set(content) <= known:
+        raise CheckpointError(f"{path.name} is no state of a training. {_again(path)}")
+    state = FitState(**content)
     return state if state.key == key else None
+
+
+def _again(path: Path) -> str:
+    return f"To train from the start of this phase, delete the folder {path.parent}."
 
 
 def fingerprint(model: DetectionModel, facts: dict[str, Any]) -> str:

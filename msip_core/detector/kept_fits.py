@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 from msip_core.detector.fit_state import FitState, made_with, read_state, write_state
+from msip_core.errors import CheckpointError
 from msip_core.workspace import write_json
 
 
@@ -28,8 +29,11 @@ class KeptFit:
         self.key, self.folder = key, cache / f"fit-{digest[:40]}"
 
     def read(self) -> FitState | None:
-        """The result, if a run has left it here."""
-        state = read_state(self.folder / "state.pt", self.key)
+        """The result, if a run has left it here; a damaged one counts as none and is made anew."""
+        try:
+            state = read_state(self.folder / "state.pt", self.key)
+        except CheckpointError:
+            return None
         if state is not None:
             self._touch(state)
         return state

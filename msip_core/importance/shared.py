@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from msip_core.arrays import DamagedArraysError, read_arrays
 from msip_core.detector.fit_state import fingerprint, made_with
 from msip_core.detector.library import DetectionModel
 from msip_core.importance.calibration import CalibrationSet
@@ -74,8 +75,11 @@ def _write(path: Path, values: dict[str, torch.Tensor]) -> None:
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
-    with np.load(path) as file:
-        return {name: torch.from_numpy(file[name]) for name in file.files}
+    """What was kept; nothing where the file is damaged, so that it is gathered and kept anew."""
+    try:
+        return {name: torch.from_numpy(value) for name, value in read_arrays(path).items()}
+    except (DamagedArraysError, TypeError):  # TypeError: text where numbers should be
+        return {}
 
 
 def _key(model: DetectionModel, calibration: CalibrationSet) -> str:

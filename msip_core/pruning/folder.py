@@ -25,9 +25,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
+from msip_core.arrays import read_arrays
 from msip_core.detector.checkpoints import load_model, save_work
 from msip_core.detector.library import DetectionModel
+from msip_core.errors import InputError
 from msip_core.events import BaselineRecord, IterationRecord, Record
 from msip_core.workspace import atomic_path, write_json
 
@@ -85,22 +88,23 @@ class IterationFolder:
 
     def read_stage(self, name: str) -> dict[str, Any]:
         """What a stage that is done left behind."""
-        value: dict[str, Any] = json.loads((self.root / name).read_text(encoding="utf-8"))
+        value = _read_json(self.root / name)
+        if not isinstance(value, dict):
+            raise _damaged(self.root / name)
         return value
 
     def write_json(self, name: str, value: Any) -> None:
         write_json(self.root / name, value)
 
     def load(self, name: str) -> DetectionModel:
-        return load_model(self.root / name, trusted=True)
+        return load_model(self.root / name)
 
     def save(self, name: str, model: DetectionModel) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         save_work(model, self.root / name)
 
     def read_arrays(self, name: str) -> dict[str, NDArray[np.float64]]:
-        with np.load(self.root / name) as file:
-            return {key: file[key] for key in file.files}
+        return read_arrays(self.root / name)
 
     def write_arrays(self, name: str, arrays: Mapping[str, NDArray[np.float64]]) -> None:
         # A file object, since to a name without .npz the suffix would be added.
@@ -127,8 +131,22 @@ class IterationFolder:
 def read_record(path: Path, kind: type[R]) -> R | None:
     """One record from a JSON file, or None where there is none yet."""
     value = _read_json(path)
-    return None if value is None else kind.model_validate(value)
+    try:
+        return None if value is None else kind.model_validate(value)
+    except ValidationError as error:
+        raise _damaged(path) from error
 
 
 def _read_json(path: Path) -> Any | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(
+        f"{path} is damaged and cannot be read. Restore it from a backup, or start a new run."
+    )

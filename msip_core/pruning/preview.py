@@ -25,6 +25,7 @@ from msip_core.allocation.goal import Goal, goal_of
 from msip_core.allocation.latency import LatencyMeter
 from msip_core.allocation.searched import SearchedAllocation
 from msip_core.allocation.table import GroupTable
+from msip_core.arrays import read_arrays
 from msip_core.config import BATCHES, CalibrationConfig, PruneConfig
 from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.detector.devices import resolve_device
@@ -272,8 +273,7 @@ def _kept(
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     os.utime(folder / _MARK)  # what is looked at is the last to be cleared away
-    with np.load(folder / "scores.npz") as file:
-        return {name: file[name] for name in file.files}
+    return read_arrays(folder / "scores.npz")
 
 
 def _key(question: dict[str, Any]) -> str:

@@ -226,7 +226,7 @@ class NetworkProblem:
         return files.read_arrays("scores.npz")
 
     def _load(self, start: Path) -> DetectionModel:
-        return load_model(start, trusted=True).to(self.parts.pool.device)
+        return load_model(start).to(self.parts.pool.device)
 
     def _further(self, model: DetectionModel, widths: Widths) -> dict[str, list[int]]:
         """What is still to go for `widths`, as channels of a network that was cut before."""

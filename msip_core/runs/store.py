@@ -255,7 +255,11 @@ class RunStore:
 
 
 def _engine(path: Path) -> sa.Engine:
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+    engine = sa.create_engine(
+        # Not a text: in one, "?", "#" and "%" of a path would mean something.
+        sa.URL.create("sqlite", database=str(path)),
+        connect_args={"timeout": 30},
+    )
 
     @sa_event.listens_for(engine, "connect")
     def _set_up(connection: Any, _record: Any) -> None:

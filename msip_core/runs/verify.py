@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msip_core.arrays import read_arrays
 from msip_core.errors import WorkError
 from msip_core.events import FinalRecord
 from msip_core.runs.events_log import EventLog
@@ -81,7 +84,7 @@ def _write_reference(run_dir: Path, workspace: Workspace, final: FinalRecord) ->
     work = run_dir / "iterations" / str(final.iteration) / "model.pt"
     source = work if work.is_file() else _saved_model(workspace, final)
     image = fixed_input(final.cost.imgsz)
-    outputs = model_outputs(load_model(source, trusted=True), image)
+    outputs = model_outputs(load_model(source), image)
     (run_dir / REFERENCE_FILE).parent.mkdir(exist_ok=True)
     np.savez_compressed(run_dir / REFERENCE_FILE, image=image, outputs=outputs)
 
@@ -119,6 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
     workspace = Workspace.open(options.workspace)
     workspace.isolate_libraries()
     os.environ.setdefault("YOLO_OFFLINE", "true")  # else its import asks a name server
+    os.environ["ULTRALYTICS_SAFE_LOAD"] = "true"  # read at its import: weights only
 
     final = final_record(options.run_dir)
     path = _saved_model(workspace, final)
@@ -143,13 +147,22 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _compare(run_dir: Path, saved: Path) -> float:
-    """Stock Ultralytics opens the file; our own classes are not imported here."""
-    import numpy as np
-    from ultralytics import YOLO
+    """Stock Ultralytics opens the file; our own classes play no part in what it computes.
 
-    with np.load(run_dir / REFERENCE_FILE) as reference:
-        outputs = model_outputs(YOLO(str(saved)).model, reference["image"])
-        return largest_difference(reference["outputs"], outputs)
+    The file is searched first, and a copy of what was searched is opened, under a plain name and
+    by Ultralytics' own weights-only mode: a run folder may have come from elsewhere.
+    """
+    from msip_core.detector.archives import opened
+
+    reference = read_arrays(run_dir / REFERENCE_FILE)
+    with tempfile.TemporaryDirectory(prefix="msip-check-") as folder:
+        copy = Path(folder) / "model.pt"
+        shutil.copyfile(saved, copy)
+        with opened(copy):
+            from ultralytics import YOLO
+
+            outputs = model_outputs(YOLO(str(copy)).model, reference["image"])
+    return largest_difference(reference["outputs"], outputs)
 
 
 def _latencies(run_dir: Path, saved: Path, final: FinalRecord) -> dict[str, float]:
@@ -159,7 +172,7 @@ def _latencies(run_dir: Path, saved: Path, final: FinalRecord) -> dict[str, floa
 
     baseline = run_dir / "iterations" / "0" / "model.pt"
     files = {"baseline": baseline, "final": saved} if baseline.is_file() else {"final": saved}
-    models = {name: load_model(file, trusted=True) for name, file in files.items()}
+    models = {name: load_model(file) for name, file in files.items()}
     measured = measure_latency(models, final.cost.imgsz, runs=_LATENCY_RUNS, formats=("pytorch",))
     return {one.name: round(one.median_ms, 3) for one in measured}
 

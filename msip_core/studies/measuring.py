@@ -78,9 +78,7 @@ class _Measuring:
         self.dataset = open_dataset(self.ctx.workspace, self.config.dataset)
         if not self.dataset.split("test"):
             raise DatasetError(f"Dataset '{self.dataset.name}' has no test images to measure on.")
-        self.model: DetectionModel = load_model(
-            weights_path(self.ctx.workspace, self.model_id), trusted=True
-        )
+        self.model: DetectionModel = load_model(weights_path(self.ctx.workspace, self.model_id))
         self.forward: Callable[..., Any] | None = None
         self.draws: dict[str, NDArray[np.float64]] = {}
 
@@ -159,7 +157,7 @@ class _Measuring:
         models = {} if files else {"model": self.model}
         if self.asked.beside and self.asked.beside != self.model_id:
             path = weights_path(self.ctx.workspace, self.asked.beside)
-            models["beside"] = load_model(path, trusted=True)
+            models["beside"] = load_model(path)
         timed = measure_latency(
             models, self.config.imgsz, runs=self.asked.latency_runs, formats=["onnx"],
             files=files, sizes={"beside": self.asked.beside_imgsz or self.config.imgsz},

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from msip_core.arrays import read_arrays
 from msip_core.measures import DRAWS_FILE, MEASURE_FILE, MEASURE_FOLDER
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
@@ -171,8 +172,7 @@ def read_measured(workspace: Workspace, run_id: str) -> Measured | None:
 @lru_cache(maxsize=512)
 def _read(path: Path, changed: int) -> Measured:
     # `changed` makes a file that was written again a new entry.
-    with np.load(path.with_name(DRAWS_FILE)) as content:
-        draws = {name: content[name] for name in content.files}
+    draws = read_arrays(path.with_name(DRAWS_FILE))
     return Measured(json.loads(path.read_text(encoding="utf-8")), draws)
 
 

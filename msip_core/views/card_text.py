@@ -28,6 +28,13 @@ model = YOLO("{file}")
 results = model.predict("image.png", imgsz={imgsz}, conf=0.25)
 ```"""
 
+_FURTHER = (
+    "\n\nTo train it further, use MSIP Lab, which keeps its widths: `python -m msip_core train "
+    "--weights {file} --data NAME`. Not `model.train(...)` or `yolo train` of stock Ultralytics: "
+    "that rebuilds the full network from the description of the architecture, and what was pruned "
+    "grows back without a word."
+)
+
 
 @dataclass(frozen=True)
 class CardFacts:
@@ -225,7 +232,7 @@ def _cost(facts: CardFacts, latency: Sequence[Mapping[str, Any]]) -> list[tuple[
 def _loading(card: ModelCard, file: str) -> str:
     text = "It opens in stock Ultralytics (`pip install ultralytics`), without MSIP Lab:\n\n"
     text += _EXAMPLE.format(file=file, imgsz=card.imgsz)
-    return text + _scaling(card.recipe)
+    return text + (_FURTHER.format(file=file) if card.is_narrow else "") + _scaling(card.recipe)
 
 
 def _scaling(recipe: ImageRecipe | None) -> str:

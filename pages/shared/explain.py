@@ -12,6 +12,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from msip_core.arrays import read_arrays
 from msip_core.boxes import Box, match_detections
 from msip_core.data.dataset import Dataset, ImageRecord
 from msip_core.language import t
@@ -76,8 +77,7 @@ class Subject:
 
 def load_map(path: Path, name: str) -> NDArray[np.float32]:
     """One array of a result's npz file."""
-    with np.load(path) as arrays:
-        return np.asarray(arrays[name])
+    return np.asarray(read_arrays(path)[name])
 
 
 def shap_map(folder: Path, result: Mapping[str, Any]) -> NDArray[np.float64]:

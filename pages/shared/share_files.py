@@ -55,6 +55,12 @@ def model_files(pair: ModelPair) -> None:
     weights = lab().workspace.model_dir(card.id) / "model.pt"
     st.markdown(md(strong(t("For Ultralytics"), "model.pt")))
     st.caption(md(rich("{words} `{code}`.", words=t("Opens in stock Ultralytics:"), code=_CODE)))
+    if card.is_narrow:
+        further = t(
+            "To train it further, bring it here: stock Ultralytics' training rebuilds the full "
+            "network, and what was pruned grows back."
+        )
+        st.caption(md(further))
     download(weights, f"{card.id}.pt", t("Download {name}", name="model.pt"), place="pt")
     _card(pair, card.id)
     st.markdown(md(strong(t("For other programs"))))

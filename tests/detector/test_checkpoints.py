@@ -162,7 +162,7 @@ def test_a_fused_model_is_refused(tmp_path, model):
 def test_bare_weights_are_refused_with_what_to_give(tmp_path, model):
     torch.save({"model": model.state_dict()}, tmp_path / "state.pt")
 
-    with pytest.raises(WrongModelError, match=r"OrderedDict, not a YOLOv8 detector"):
+    with pytest.raises(WrongModelError, match=r"bare weights, not a YOLOv8 detector"):
         load_model(tmp_path / "state.pt")
 
 
@@ -233,7 +233,8 @@ def test_a_loaded_model_gives_gradients_of_the_loss_also_after_inference(tmp_pat
 
 def test_torch_pruning_sees_groups_in_a_loaded_model_but_not_in_a_stock_one(tmp_path, model):
     save_work(to_c2f_v2(model), tmp_path / "work.pt")
-    stock = torch.load(tmp_path / "work.pt", weights_only=False)["model"]
+    save_stock(model, tmp_path / "model.pt")
+    stock = torch.load(tmp_path / "model.pt", weights_only=False)["model"].float()
     assert not any(p.requires_grad for p in stock.parameters())
 
     def groups(net) -> int:
@@ -253,10 +254,9 @@ def test_the_work_copy_keeps_the_module_exactly(tmp_path):
     loaded = load_model(tmp_path / "work.pt")
 
     assert torch.equal(outputs(loaded), outputs(pruned))
-    meta = torch.load(tmp_path / "work.pt", weights_only=False)["msip"]
+    meta = torch.load(tmp_path / "work.pt", weights_only=True)["msip"]
     assert meta["iteration"] == 3
     assert meta["channels"]["model.0.conv"] == (3, pruned.model[0].conv.out_channels)
-    assert torch.equal(outputs(load_model(tmp_path / "work.pt", trusted=True)), outputs(pruned))
 
 
 def test_the_stock_file_gives_the_same_outputs_to_the_last_bit(tmp_path):

@@ -15,8 +15,9 @@ from msip_core.detector.run import run
 from msip_core.errors import ConfigError, NotFoundError, Stopped
 from msip_core.events import FinalRecord, MilestoneRecord, ProgressRecord, Stage, StageRecord
 from msip_core.models import list_models, open_card
+from msip_core.views.card_text import CardFacts, card_text, read_card_facts
 from msip_core.workspace import Workspace
-from tests.detector.conftest import CLASSES, IMGSZ, Story, short, thin_model
+from tests.detector.conftest import CLASSES, IMGSZ, Story, pruned_model, short, thin_model
 
 
 @dataclass
@@ -82,6 +83,37 @@ def test_the_measured_model_is_the_shipped_one(finished, dataset):
     assert next(stored.parameters()).dtype == torch.float16
     assert all(torch.equal(v.half().float(), v) for v in loaded.parameters())
     assert Evaluator(dataset, "val", IMGSZ, 4)(loaded) == finished.final.metrics
+
+
+def test_a_pruned_file_that_is_trained_on_keeps_its_widths_and_says_so(
+    shared_workspace, dataset, tmp_path
+):
+    pruned = pruned_model()
+    save_stock(pruned, tmp_path / "Anna's pruned.pt")
+    config = TrainConfig(
+        dataset=dataset.name, weights=str(tmp_path / "Anna's pruned.pt"), imgsz=IMGSZ, batch=4,
+        device="cpu", recipe=short(1),
+    )  # fmt: skip
+    story = go(config, shared_workspace, tmp_path / "further")
+    card = open_card(shared_workspace, of_kind(story, FinalRecord)[0].model_id)
+    trained = load_model(shared_workspace.model_dir(card.id) / "model.pt")
+
+    def count(model) -> int:
+        return sum(p.numel() for p in model.parameters())
+
+    assert count(trained) == count(pruned) == card.cost.params < 0.8 * count(thin_model())
+    assert card.note == "Trained on from a pruned model."
+    text = card_text(read_card_facts(shared_workspace, card.id))
+    assert "`yolo train` of stock Ultralytics: that rebuilds the full network" in text
+    assert "--weights model.pt" in text
+
+
+def test_the_card_of_a_whole_network_does_not_warn_of_growing_back(finished, shared_workspace):
+    card = open_card(shared_workspace, finished.final.model_id)  # of a thin network
+    whole = card.model_copy(update={"note": ""})
+
+    assert "grows back" in card_text(CardFacts(card))
+    assert "grows back" not in card_text(CardFacts(whole))
 
 
 def test_a_resumed_run_ends_like_an_unbroken_one_and_registers_once(

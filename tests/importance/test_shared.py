@@ -10,6 +10,7 @@ import torch
 from msip_core.importance import shared
 from msip_core.importance.shared import gather_once
 from msip_core.importance.statistics import RESPONSE, gather
+from tests.detector.hostile import object_arrays
 from tests.importance.kit import drawn_calibration, thin_detector
 
 MSIP = frozenset({"taylor", "sparsity", "information"})
@@ -54,6 +55,29 @@ def test_what_is_read_is_what_a_pass_of_its_own_gives(tmp_path):
     assert read.images == alone.images
     for name, value in alone.gradient["taylor"].items():
         torch.testing.assert_close(read.gradient["taylor"][name], value)
+
+
+@pytest.mark.parametrize("damage", ["a pickle", "cut", "text", "empty"])
+def test_what_is_damaged_or_a_pickle_is_gathered_anew_and_runs_nothing(tmp_path, asked, damage):
+    first = once(tmp_path)
+    (path,) = tmp_path.glob("statistics-*/taylor.npz")
+    data = path.read_bytes()
+    path.write_bytes(
+        {
+            "a pickle": object_arrays(tmp_path / "proof"),
+            "cut": data[:-40],
+            "text": b"text",
+            "empty": b"",
+        }[damage]
+    )
+
+    second = once(tmp_path)
+
+    assert asked == [MSIP, {"taylor"}]
+    assert not (tmp_path / "proof").exists()
+    for name, value in first.gradient["taylor"].items():
+        torch.testing.assert_close(second.gradient["taylor"][name], value)
+    assert once(tmp_path).gradient["taylor"].keys() == first.gradient["taylor"].keys()
 
 
 def test_only_kinds_that_nobody_gathered_are_added(tmp_path, asked):

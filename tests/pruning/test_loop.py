@@ -24,7 +24,7 @@ from tests.pruning.kit import BASELINE, DATASET, Breaker, Listener, config
 
 def weights_of(workspace: Workspace, run_id: str) -> dict[str, torch.Tensor]:
     path = workspace.model_dir(f"pruned-{run_id}") / "work.pt"
-    return load_model(path, trusted=True).state_dict()
+    return load_model(path).state_dict()
 
 
 def without_time(record) -> dict:
@@ -74,7 +74,7 @@ def test_macs_fall_to_the_goal_and_every_record_agrees_with_its_model(unbroken: 
     assert baseline > first.macs > last.macs
     assert last.macs_ratio == pytest.approx(0.5, rel=0.005)
     for record in (first, last):
-        model = load_model(unbroken.run_dir / record.model, trusted=True)
+        model = load_model(unbroken.run_dir / record.model)
         channels = {
             n: m.out_channels for n, m in model.named_modules() if hasattr(m, "in_channels")
         }
@@ -113,8 +113,8 @@ def test_the_model_is_in_the_workspace_with_its_card(unbroken: Listener, lab: Wo
     for path in final.artifacts.values():
         assert (lab.root / path).is_file()
     image = torch.rand(1, 3, 64, 64)
-    stock = load_model(lab.model_dir(final.model_id) / "model.pt", trusted=True)
-    work = load_model(unbroken.run_dir / "iterations/2/model.pt", trusted=True)
+    stock = load_model(lab.model_dir(final.model_id) / "model.pt")
+    work = load_model(unbroken.run_dir / "iterations/2/model.pt")
     torch.testing.assert_close(stock(image)[0], work(image)[0], atol=1e-3, rtol=1e-4)
 
 
@@ -240,8 +240,8 @@ def test_pretraining_makes_iteration_zero(lab: Workspace):
     run(config(method="l1", iterations=1, keep_macs=0.8, pretrain=recipe), ctx)
 
     assert ("pre-training", 0) in ctx.stages
-    start = load_model(ctx.run_dir / "iterations/0/model.pt", trusted=True).state_dict()
-    source = load_model(lab.model_dir(BASELINE) / "model.pt", trusted=True).state_dict()
+    start = load_model(ctx.run_dir / "iterations/0/model.pt").state_dict()
+    source = load_model(lab.model_dir(BASELINE) / "model.pt").state_dict()
     assert not torch.equal(start["model.0.conv.weight"], source["model.0.conv.weight"])
     assert (ctx.run_dir / "iterations/0/reference.json").is_file()
 
@@ -264,7 +264,7 @@ def test_runs_that_begin_alike_are_prepared_and_looked_at_once(lab: Workspace, m
     assert heard == [["pretrain", "finetune", "finetune"], ["finetune", "finetune"]]
     assert looks == [{"taylor"}, set()]
     one, other = (
-        load_model(lab.run_dir(name) / "iterations/1/model.pt", trusted=True).state_dict()
+        load_model(lab.run_dir(name) / "iterations/1/model.pt").state_dict()
         for name in ("alike-1", "alike-2")
     )
     assert all(torch.equal(one[key], other[key]) for key in one)

@@ -235,8 +235,7 @@ def test_a_run_with_a_teacher_that_was_stopped_ends_like_an_unbroken_one(lab):
     run(asked, Listener(lab, "cwd-broken"))
 
     models = [
-        load_model(lab.model_dir(f"pruned-cwd-{end}") / "work.pt", trusted=True)
-        for end in ("unbroken", "broken")
+        load_model(lab.model_dir(f"pruned-cwd-{end}") / "work.pt") for end in ("unbroken", "broken")
     ]
     a, b = (model.state_dict() for model in models)
     assert all(torch.equal(value, b[n]) for n, value in a.items())

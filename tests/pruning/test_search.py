@@ -127,7 +127,7 @@ def test_a_search_stopped_anywhere_ends_like_an_unbroken_one(
     assert ours == theirs
     assert result_of(resumed)["ratios"] == result_of(whole(name))["ratios"]
     models = [
-        load_model(ctx.run_dir / "iterations/1/model.pt", trusted=True).state_dict()
+        load_model(ctx.run_dir / "iterations/1/model.pt").state_dict()
         for ctx in (resumed, whole(name))
     ]
     assert all(torch.equal(value, models[1][key]) for key, value in models[0].items())

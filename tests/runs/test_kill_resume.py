@@ -169,7 +169,7 @@ def _records(service: RunService, run_id: str) -> dict[str, Any]:
 def _weights(path: Path) -> dict[str, Any]:
     from msip_core.detector.checkpoints import load_model
 
-    return dict(load_model(path, trusted=True).state_dict())
+    return dict(load_model(path).state_dict())
 
 
 def test_the_finished_run_was_checked_and_timed_in_a_fresh_process(lab: Lab, unbroken: str) -> None:

@@ -25,7 +25,7 @@ from msip_core.runs.slots import slot_of
 from msip_core.runs.state import Action, RunState
 from msip_core.runs.store import RunStore
 from msip_core.workspace import Workspace
-from tests.runs.conftest import make_config
+from tests.runs.conftest import make_config, make_inputs
 
 
 def test_a_submitted_run_waits_in_the_queue_of_its_device(service: RunService) -> None:
@@ -37,6 +37,18 @@ def test_a_submitted_run_waits_in_the_queue_of_its_device(service: RunService) -
     assert [row.id for row in service.list()] == [other, *reversed(ids)]
     service.act(ids[0], Action.CANCEL)
     assert [service.get(i).queue_position for i in ids] == [None, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["what?", "a#b", "100%25", "Anna's lab", 'say "x"', "a&mode=ro"])
+def test_the_index_lies_in_its_workspace_whatever_the_path_is_called(tmp_path, name) -> None:
+    workspace = Workspace.open(tmp_path / name)
+    make_inputs(workspace)
+    service = RunService(workspace)
+    row = service.submit(make_config(workspace), name="one")
+
+    assert (workspace.root / "lab.sqlite").stat().st_size > 0
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    assert [r.id for r in RunService(workspace).list()] == [row]
 
 
 def test_lists_are_paged_and_filtered(service: RunService) -> None:
