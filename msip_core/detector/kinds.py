@@ -262,7 +262,8 @@ KINDS: dict[str, Kind] = {
 }  # fmt: skip
 LISTED = {"Bottleneck", "Sequential", "Conv", "Conv2d"}  # what lists within a layer hold
 LAYERS = {
-    "Conv", "DWConv", "C2f", "C2fV2", "Bottleneck", "SPPF", "Upsample", "Concat", "Identity", "Detect",
+    "Conv", "DWConv", "C2f", "C2fV2", "Bottleneck", "SPPF", "Upsample", "Concat", "Identity",
+    "Detect",
 }  # fmt: skip
 
 
