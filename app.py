@@ -1,4 +1,8 @@
-"""MSIP Lab in the browser: the router. It loads no torch; heavy work runs in other processes."""
+"""MSIP Lab in the browser: the server, and the router. It loads no torch; heavy work runs in other
+processes.
+
+Streamlit imports this file once, as the server (`app`), and runs it for each look at a page.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,26 @@ from pages.shared.language import language_switch, speak
 from pages.shared.layout import style
 from pages.shared.login import require_login
 from pages.shared.navigation import route
+from pages.shared.server import middleware, work_from_the_start
 from pages.shared.sidebar import active_run_chip
 
-st.set_page_config(page_title="MSIP Lab", page_icon="assets/icon.png", layout="wide")
-st.logo("assets/logo.svg", icon_image="assets/icon.svg", size="large")
-speak()
-page = route()
-style()
-with guard():
-    require_login(get_settings().login_required)
-    with st.sidebar:
-        active_run_chip()
-        language_switch()
-    page.run()
+
+def main() -> None:
+    """Show the page that was asked for."""
+    st.set_page_config(page_title="MSIP Lab", page_icon="assets/icon.png", layout="wide")
+    st.logo("assets/logo.svg", icon_image="assets/icon.svg", size="large")
+    speak()
+    page = route()
+    style()
+    with guard():
+        require_login(get_settings().login_required)
+        with st.sidebar:
+            active_run_chip()
+            language_switch()
+        page.run()
+
+
+if __name__ == "__main__":
+    main()
+else:
+    app = st.App(__file__, lifespan=work_from_the_start, middleware=middleware())

@@ -21,6 +21,7 @@ from pathlib import Path
 # Terminal, figures and pictures stay English (not their errors); SQL and pickles are no language.
 SILENT = (
     "cli", "views", "demo.py", "data/preview.py", "runs/migrations.py", "runs/store.py",
+    "runs/index_file.py", "repair.py",
     "detector/pickles.py", "studies/outputs.py", "studies/report.py",
 )  # fmt: skip
 # Calls whose texts no reader of the screen sees: logs, patterns, looking up, the terminal.

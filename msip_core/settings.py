@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Settings(BaseSettings):
@@ -21,6 +22,8 @@ class Settings(BaseSettings):
         upload_limit_mb: largest upload in the browser; it is held in the server's memory.
         import_roots: folders of the server's disk that the Data page may read from.
         login_required: ask for Streamlit's own OIDC login on every page.
+        hosts: further names under which browsers reach the server (of a proxy, or a name that the
+            computer does not know itself); under any name but these and its own it answers 403.
         min_free_disk_gb: a run does not start with less room than this.
     """
 
@@ -32,7 +35,14 @@ class Settings(BaseSettings):
     upload_limit_mb: int = Field(default=1000, ge=1)
     import_roots: tuple[Path, ...] = ()
     login_required: bool = False
+    hosts: Annotated[tuple[str, ...], NoDecode] = ()
     min_free_disk_gb: float = Field(default=1.0, ge=0)
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _words(cls, value: object) -> object:
+        """Names in one line, with commas or spaces between them."""
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
 
 @cache

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import errno
 import json
 import os
 import re
 import secrets
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from msip_core.errors import InputError
+from msip_core.errors import DiskFullError, InputError, MsipError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 STUDY = "study"  # what ids of studies, and so of their runs, begin with
@@ -30,11 +34,27 @@ class Workspace:
 
     @classmethod
     def open(cls, root: Path | str) -> Workspace:
-        """Open a workspace, making its folders where they are missing."""
-        workspace = cls(Path(root).expanduser().resolve())
-        for folder in ("datasets", "models", "runs", "studies", "cache", "uploads"):
-            (workspace.root / folder).mkdir(parents=True, exist_ok=True)
+        """Open a workspace, making its folders where they are missing.
+
+        One that cannot be written (a read-only disk) opens all the same if it is whole.
+
+        Raises:
+            InputError: there can be no workspace at that place.
+            DiskFullError: its folders cannot be made, the disk is full.
+        """
+        try:
+            workspace = cls(Path(root).expanduser().resolve())
+            for folder in ("datasets", "models", "runs", "studies", "cache", "uploads"):
+                if not (workspace.root / folder).is_dir():
+                    (workspace.root / folder).mkdir(parents=True, exist_ok=True)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise _no_workspace(root, error) from error
         return workspace
+
+    @property
+    def is_writable(self) -> bool:
+        """False for a read-only disk or another person's folder: it can only be looked at."""
+        return os.access(self.root, os.W_OK)
 
     @property
     def index_path(self) -> Path:
@@ -82,6 +102,9 @@ class Workspace:
         Must run before ultralytics or matplotlib is imported: both read these once.
         """
         home = self.root / "libraries"
+        if not self.is_writable:  # to look only: a folder that ends with us
+            home = Path(tempfile.mkdtemp(prefix="msip-libraries-"))
+            atexit.register(shutil.rmtree, home, ignore_errors=True)
         (home / "ultralytics").mkdir(parents=True, exist_ok=True)
         (home / "matplotlib").mkdir(parents=True, exist_ok=True)
         os.environ["YOLO_CONFIG_DIR"] = str(home / "ultralytics")
@@ -92,6 +115,28 @@ class Workspace:
         # Ultralytics would set 1 for this process and all that it starts.
         os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime reports to its maker otherwise
+
+
+def _no_workspace(root: Path | str, error: Exception) -> MsipError:
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.ENOTDIR and Path(root).expanduser().is_file():
+        number = errno.EEXIST
+    shown = str(root) if len(str(root)) <= 200 else f"{str(root)[:200]}…"
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(
+            f"The disk that holds {shown} is full: delete old runs or files there, or choose "
+            "another workspace (--workspace, MSIP_WORKSPACE)."
+        )
+    what = {
+        errno.EEXIST: "it is a file, not a folder",
+        errno.ENOTDIR: "a part of the path is a file",
+        errno.ENAMETOOLONG: "the name is too long",
+        errno.EROFS: "the disk is read-only",
+    }.get(number or 0, (error.strerror if isinstance(error, OSError) else None) or str(error))
+    return InputError(
+        f"{shown} cannot be a workspace: {what}. Choose a folder that can be written "
+        "(--workspace, MSIP_WORKSPACE)."
+    )
 
 
 def cores() -> int:
@@ -126,7 +171,9 @@ def study_of(run_id: str) -> str | None:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename it to `path` only if all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    # The number of the process tells `doctor --repair` which of these nobody finishes any more.
+    mark = f"{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.stem}.{mark}{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)

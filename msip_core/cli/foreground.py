@@ -8,7 +8,7 @@ from typing import Any
 from msip_core.cli.console import say, table
 from msip_core.cli.following import Teller
 from msip_core.cli.verbs import Answer
-from msip_core.errors import InputError, MsipError, Stopped, WorkError
+from msip_core.errors import InputError, MsipError, NotFoundError, Stopped, WorkError
 from msip_core.events import Record, parse_record
 from msip_core.runs.foreground import follow as follow_events
 from msip_core.runs.foreground import run_foreground
@@ -19,6 +19,10 @@ from msip_core.views.wording import accuracy, macs, params, percent
 from msip_core.workspace import Workspace
 
 PROGRAM = "python -m msip_core"
+UNSUPERVISED = (
+    "waits: no server or command is working on this workspace. Start one with "
+    f"'make run' or '{PROGRAM} serve'."
+)
 
 
 def in_foreground(workspace: Workspace, run_id: str, *, told: int = 0) -> Answer:
@@ -39,6 +43,10 @@ def in_foreground(workspace: Workspace, run_id: str, *, told: int = 0) -> Answer
         with suppress(Stopped):  # paused by Ctrl-C: told below by the state it is in
             run_foreground(workspace, run_id, teller, supervisor=supervisor)
     except MsipError as error:
+        if not workspace.run_dir(run_id).is_dir():
+            raise WorkError(
+                f"The folder of the run {run_id} was removed: it cannot go on."
+            ) from error
         kind = InputError if error.exit_code == InputError.exit_code else WorkError
         raise kind(f"{error.message} Try again with: {PROGRAM} runs resume {run_id}") from error
     finally:
@@ -54,15 +62,23 @@ def in_foreground(workspace: Workspace, run_id: str, *, told: int = 0) -> Answer
 
 def _let_worker_leave(workspace: Workspace, run_id: str, supervisor: Supervisor) -> None:
     """Wait for the process of a run that has said its last word, so that none outlives us."""
-    if not RunService(workspace).get(run_id).state.has_worker:
-        supervisor.executor.exit_code(workspace.run_dir(run_id))
+    run_dir = workspace.run_dir(run_id)
+    try:
+        if RunService(workspace).get(run_id).state.has_worker:
+            return
+    except NotFoundError:  # its folder was removed: the worker has nothing left to work on
+        supervisor.executor.stop(run_dir, force=True)
+    supervisor.executor.exit_code(run_dir)
 
 
 def follow(workspace: Workspace, run_id: str) -> Answer:
     """Tell the story of a run that something else works on; Ctrl-C ends the telling only."""
     teller = Teller()
     try:
-        follow_events(RunService(workspace), run_id, teller)
+        follow_events(
+            RunService(workspace), run_id, teller,
+            on_waiting=lambda: say(f"{run_id} {UNSUPERVISED}"),
+        )  # fmt: skip
         teller.finish()
     except KeyboardInterrupt:
         say(f"The run goes on without being watched: {PROGRAM} runs follow {run_id}")
@@ -71,11 +87,14 @@ def follow(workspace: Workspace, run_id: str) -> Answer:
 
 def hand_over(workspace: Workspace, run_id: str) -> Answer:
     """Leave a queued run to the app's supervisor."""
-    row = RunService(workspace).get(run_id)
+    service = RunService(workspace)
+    row = service.get(run_id)
     text = (
         f"{run_id} waits in the queue (place {row.queue_position or 1}); the app starts it as "
         f"soon as its device is free. Follow it with: {PROGRAM} runs follow {run_id}"
     )
+    if row.state is RunState.QUEUED and not service.is_supervised():
+        text += f"\nNow it {UNSUPERVISED}"
     document = {"id": run_id, "state": row.state.value, "queue_position": row.queue_position}
     return Answer(document, text)
 
@@ -107,6 +126,10 @@ def describe(workspace: Workspace, run_id: str) -> Answer:
     lines = [f"{row.name} ({run_id}): {row.kind}, {row.state}"]
     if row.error:
         lines.append(row.error)
+    if row.state is RunState.QUEUED and not service.is_supervised():
+        lines.append(f"It {UNSUPERVISED}")
+    if damaged := service.damaged_lines(run_id):
+        lines.append(f"Note: damaged lines of events.jsonl that were left out: {damaged}.")
     lines += [_standing(name, document.get(name)) for name in ("baseline", "final")]
     iterations = [
         (i.index, percent(i.macs_ratio, 1), i.map50_before, i.map50_after, macs(i.macs))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,15 +25,29 @@ MARKS = {"ok": "ok  ", "note": "note", "problem": "MEND"}
 def register(app: typer.Typer) -> None:
     """Add the verbs to the root of the command line."""
     verb(app, "doctor")(doctor)
+    verb(app, "serve")(serve)
     verb(app, "demo")(demo)
     verb(app, "methods")(methods)
 
 
-def doctor(session: Session) -> Answer:
+def doctor(
+    session: Session,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Build the index anew, settle and take in runs, sweep what crashes left, and "
+            "compare models and datasets with their checksums.",
+        ),
+    ] = False,
+) -> Answer:
     """Device, versions, free memory and disk, and whether each optional part is there."""
-    from msip_core.doctor import examine
+    from msip_core.doctor import Health, examine
+    from msip_core.repair import repair as repair_workspace
 
-    health = examine(session.isolated_workspace())
+    workspace = session.isolated_workspace()
+    mended = repair_workspace(workspace) if repair else ()
+    health = Health(findings=(*examine(workspace).findings, *mended))
     lines = [f"{MARKS[f.level]}  {f.what:24} {f.found}" for f in health.findings]
     lines.append("Ready." if health.ready else "Not ready: mend the lines marked MEND.")
     return Answer(
@@ -39,6 +55,29 @@ def doctor(session: Session) -> Answer:
         "\n".join(lines),
         exit_code=0 if health.ready else 1,
     )
+
+
+def serve(session: Session) -> Answer:
+    """Work on the queue of the workspace without a browser, until Ctrl-C."""
+    from msip_core.serving import start_serving
+
+    workspace = session.isolated_workspace()
+    supervisor = start_serving(workspace)
+    asked = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: asked.set())
+    say(f"Working on the queue of {workspace.root}. Ctrl-C ends this; runs go on by themselves.")
+    in_charge = True
+    while not asked.wait(1.0):
+        if in_charge != supervisor.is_in_charge:
+            in_charge = not in_charge
+            say(
+                "This command is in charge of the queue now."
+                if in_charge
+                else "Another server or command is in charge of the queue: waiting for it to end."
+            )
+    supervisor.close()
+    return Answer({"workspace": str(workspace.root)}, "Ended.")
 
 
 def demo(

@@ -8,9 +8,17 @@ from typing import Annotated
 import typer
 
 from msip_core.cli.console import table
-from msip_core.cli.foreground import describe, follow, hand_over, in_foreground, records_so_far
+from msip_core.cli.foreground import (
+    UNSUPERVISED,
+    describe,
+    follow,
+    hand_over,
+    in_foreground,
+    records_so_far,
+)
 from msip_core.cli.targets import file_target
 from msip_core.cli.verbs import Answer, Session, verb
+from msip_core.errors import InputError
 from msip_core.runs.service import RunService
 from msip_core.runs.state import Action, RunState
 from msip_core.views.wording import duration, percent, plural
@@ -32,9 +40,8 @@ def list_(
     offset: Annotated[int, typer.Option(min=0)] = 0,
 ) -> Answer:
     """Runs, newest first."""
-    found = RunService(session.workspace).list(
-        limit=limit, offset=offset, states=state or None, kind=kind
-    )
+    service = RunService(session.workspace)
+    found = service.list(limit=limit, offset=offset, states=state or None, kind=kind)
     rows = [
         (r.id, r.name, r.kind, r.state.value, percent(r.done), _left(r.seconds_left), r.stage)
         for r in found
@@ -46,9 +53,13 @@ def list_(
         }
         for r in found
     ]  # fmt: skip
-    return Answer(
-        {"runs": documents}, table(("id", "name", "kind", "state", "done", "left", "stage"), rows)
-    )
+    text = table(("id", "name", "kind", "state", "done", "left", "stage"), rows)
+    notes = [f"Left out: {s}" for s in service.left_out()]
+    queued = sum(r.state is RunState.QUEUED for r in found)
+    if queued and not service.is_supervised():
+        notes.append(f"{plural(queued, 'queued run')} {UNSUPERVISED}")
+    document = {"runs": documents, **({"notes": notes} if notes else {})}
+    return Answer(document, "\n".join([text, *notes]))
 
 
 @verb(app, "show")
@@ -106,12 +117,21 @@ def export(
 @verb(app, "reindex")
 def reindex(session: Session) -> Answer:
     """Rebuild the index from the run folders."""
-    found = RunService(session.workspace).reindex()
+    workspace = session.workspace
+    if not workspace.is_writable:
+        raise InputError(
+            f"{workspace.root} cannot be written, so its index cannot be built there; runs can be "
+            "looked at all the same."
+        )
+    found = RunService.rebuild_index(workspace)
     lines = [
         f"{plural(found.runs, 'run')} in the index.",
         *(f"Left out: {s}" for s in found.skipped),
     ]
-    return Answer({"runs": found.runs, "skipped": list(found.skipped)}, "\n".join(lines))
+    if found.moved_to:
+        lines.append(f"The old index was broken: it lies in {found.moved_to}.")
+    document = {"runs": found.runs, "skipped": list(found.skipped), "moved_to": found.moved_to}
+    return Answer(document, "\n".join(lines))
 
 
 def _act(session: Session, run: str, action: Action) -> Answer:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Collection, Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import BaseFileLock, FileLock
+from pydantic import ValidationError
 
 from msip_core.errors import IllegalTransitionError, NotFoundError
-from msip_core.events import Record
+from msip_core.events import Record, parse_record
 from msip_core.runs.state import RunState, check_transition
 
 logger = logging.getLogger(__name__)
@@ -28,6 +30,8 @@ FILE_NAME = "events.jsonl"
 # A power cut may cost the last epoch's line, never the end of a stage or a change of state.
 SYNCED = frozenset({"state", "stage", "baseline", "iteration", "final"})
 _BLOCK = 1 << 16
+# The longest record (an iteration, with all its layers) takes some hundred kilobytes.
+LINE_LIMIT = 4 << 20
 
 Event = dict[str, Any]
 
@@ -62,16 +66,33 @@ class EventLog:
         return [event for event in self.read_from(0)[0] if event["seq"] > after_seq]
 
     def read_from(self, offset: int) -> tuple[list[Event], int]:
-        """Whole events behind a byte offset, and the offset to go on from."""
+        """Whole events behind a byte offset, and the offset to go on from.
+
+        Lines that are damaged are left out; `damaged_lines` counts them.
+        """
+        events, damaged = [], 0
         try:
             with self.path.open("rb") as file:
                 file.seek(offset)
-                data = file.read()
+                for line, end in _whole_lines(file):
+                    offset = end
+                    if event := parse_line(line):
+                        events.append(event)
+                    else:
+                        damaged += bool(line.strip())
         except FileNotFoundError:
             return [], offset
-        whole = data[: data.rfind(b"\n") + 1]
-        events = [e for e in (_parse(line, self.path) for line in whole.splitlines()) if e]
-        return events, offset + len(whole)
+        if damaged:
+            logger.warning("%s: damaged lines were left out: %d", self.path, damaged)
+        return events, offset
+
+    def damaged_lines(self) -> int:
+        """How many lines of the story cannot be used: torn by a power cut, or not ours."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return 0
+        return _count_damaged(self.path, found.st_size, found.st_mtime_ns)
 
     def size(self) -> int:
         """Bytes in the file; 0 where there is none."""
@@ -129,6 +150,13 @@ class EventLog:
             )
             return current
 
+    def restart(self, reason: str) -> None:
+        """Write a first state, `interrupted`, into a story that holds none (it was lost)."""
+        with self._lock:
+            if self.last("state") is None:
+                state = {"state": RunState.INTERRUPTED.value, "before": None, "reason": reason}
+                self._append({"kind": "state", **state, "exit_code": None})
+
     def _append(self, value: Event) -> int:
         end = self._heal()
         seq = (self._known_seq if end == self._known_end else self._last_seq()) + 1
@@ -172,7 +200,7 @@ class EventLog:
             return
         with self.path.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
-            rest = b""
+            rest, too_long = b"", False
             first_block = True
             while end > 0:
                 start = max(0, end - _BLOCK)
@@ -181,21 +209,75 @@ class EventLog:
                 if first_block:  # what stands behind the last line end is not whole
                     block = block[: block.rfind(b"\n") + 1]
                     first_block = not block
-                lines = block.splitlines()
-                rest = lines.pop(0) if lines and start > 0 else b""
+                lines = block.split(b"\n")
+                rest = lines.pop(0) if start > 0 else b""
+                if too_long and lines:  # its beginning: the end of it was thrown away before
+                    lines.pop()
+                    too_long = False
                 for line in reversed(lines):
-                    if event := _parse(line, self.path):
+                    if event := parse_line(line):
                         yield event
+                if len(rest) > LINE_LIMIT or too_long:
+                    rest, too_long = b"", True
                 end = start
 
 
-def _parse(line: bytes, path: Path) -> Event | None:
-    if not line.strip():
+def _whole_lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Each line that has its end, and the offset behind it; "?" stands for one beyond the limit."""
+    while line := file.readline(LINE_LIMIT):
+        too_long = False
+        while not line.endswith(b"\n") and len(line) == LINE_LIMIT:
+            too_long = True
+            if not (line := file.readline(LINE_LIMIT)):
+                return
+        if not line.endswith(b"\n"):
+            return
+        yield (b"?" if too_long else line), file.tell()
+
+
+@lru_cache(maxsize=256)
+def _count_damaged(path: Path, _size: int, _changed: int) -> int:
+    with path.open("rb") as file:
+        return sum(
+            bool(line.strip()) and parse_line(line) is None for line, _ in _whole_lines(file)
+        )
+
+
+def parse_line(line: bytes) -> Event | None:
+    """The event of one line, or None where it is none that a reader can rely on.
+
+    A power cut leaves blocks of zeros, a person's editor or another program whatever it likes:
+    the lines around such a one are still good.
+    """
+    if not line.strip() or len(line) > LINE_LIMIT:
         return None
     try:
-        event: Event = json.loads(line)
-        return event if "seq" in event and "kind" in event else None
-    except ValueError:
-        # A torn block after a power cut: the lines around it are still good.
-        logger.warning("%s holds a line that is not JSON; it is left out", path)
+        event = json.loads(line)
+    except (ValueError, RecursionError):
         return None
+    return event if isinstance(event, dict) and _is_whole(event) else None
+
+
+def _is_whole(event: Event) -> bool:
+    """It has its number, time and kind, and all that its kind promises."""
+    seq, when, kind = event.get("seq"), event.get("time"), event.get("kind")
+    if type(seq) is not int or seq < 1 or not isinstance(kind, str):
+        return False
+    if not isinstance(when, int | float) or isinstance(when, bool) or not math.isfinite(when):
+        return False
+    if kind == "state":
+        return _is_state(event)
+    try:
+        parse_record(event)
+    except ValidationError:
+        return False
+    return True
+
+
+def _is_state(event: Event) -> bool:
+    code, reason = event.get("exit_code"), event.get("reason")
+    return (
+        event.get("state") in list(RunState)
+        and (code is None or type(code) is int)
+        and (reason is None or isinstance(reason, str))
+    )

@@ -27,6 +27,17 @@ def explain_failure(
             "The disk that holds the workspace is full. Make room there and try again: a run "
             "goes on from its last finished step."
         )
+    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EFBIG):
+        return DiskFullError(
+            f"The disk that holds the workspace cannot be written ({error.strerror}). Mend that "
+            "and try again: a run goes on from its last finished step."
+        )
+    if isinstance(error, FileNotFoundError):
+        gone = error.filename if error.filename is not None else error
+        return WorkError(
+            f"A file that the run needs is gone ({gone}): it was moved or deleted meanwhile. Put "
+            "it back and resume the run."
+        )
     what = f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]
     return WorkError(f"Something went wrong in the program ({what}). The details are in {log}.")
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from msip_core.errors import IllegalTransitionError, InputError, Stopped, WorkError
 from msip_core.events import Record, parse_record
+from msip_core.runs.failures import explain_failure
 from msip_core.runs.service import RunService
 from msip_core.runs.state import Action, RunState
 from msip_core.runs.store import RunRow
@@ -18,6 +19,7 @@ _RESTING = frozenset(
      RunState.INTERRUPTED}
 )  # fmt: skip
 _LOOK = 0.2
+_STUCK = 10.0  # seconds
 
 
 def run_foreground(
@@ -43,7 +45,7 @@ def run_foreground(
     service = RunService(workspace)
     supervisor = supervisor or ensure_supervisor(workspace)
     try:
-        row = follow(service, run_id, on_event)
+        row = follow(service, run_id, on_event, on_look=lambda: _check(supervisor, run_id))
     except KeyboardInterrupt:
         _pause(service, run_id)
         raise Stopped("pause") from None
@@ -54,9 +56,20 @@ def run_foreground(
 
 
 def follow(
-    service: RunService, run_id: str, on_event: Callable[[Record], None], after_seq: int = 0
+    service: RunService,
+    run_id: str,
+    on_event: Callable[[Record], None],
+    after_seq: int = 0,
+    *,
+    on_waiting: Callable[[], None] | None = None,
+    on_look: Callable[[], None] | None = None,
 ) -> RunRow:
-    """Report each record from now on (those so far included) until the run rests."""
+    """Report each record from now on (those so far included) until the run rests.
+
+    Args:
+        on_waiting: called once if the run is queued and nothing works on the workspace.
+        on_look: called at every look; what it raises ends the following.
+    """
     log = service.run_dir(run_id)
     offset = 0
     while True:
@@ -68,9 +81,27 @@ def follow(
                 on_event(record)
         if row.state in _RESTING:
             return row
+        if on_waiting and row.state is RunState.QUEUED and not service.is_supervised():
+            on_waiting()
+            on_waiting = None
+        if on_look:
+            on_look()
         if not log.is_dir():
             raise WorkError(f"The folder {log} of the run was removed.")
         time.sleep(_LOOK)
+
+
+def _check(supervisor: Supervisor, run_id: str) -> None:
+    """End a wait that cannot end by itself: the worker is gone, and nothing can be written.
+
+    The next one who looks when there is room again settles the run, and it can be resumed.
+    """
+    stuck = supervisor.stuck_for()
+    if stuck is None or stuck[0] < _STUCK:
+        return
+    if supervisor.executor.is_alive(supervisor.workspace.run_dir(run_id)):
+        return
+    raise explain_failure(stuck[1], log="the messages above")
 
 
 def _pause(service: RunService, run_id: str) -> None:

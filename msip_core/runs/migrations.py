@@ -45,6 +45,15 @@ def m002_records(connection: Connection) -> None:
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_runs, m002_records)
 
 
+def is_up_to_date(connection: Connection) -> bool:
+    """Exactly the steps of this version were applied."""
+    tables = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'migrations'"
+    if connection.exec_driver_sql(tables).scalar() is None:
+        return False
+    applied = {row[0] for row in connection.exec_driver_sql("SELECT name FROM migrations")}
+    return applied == {step.__name__ for step in MIGRATIONS}
+
+
 def migrate(connection: Connection) -> None:
     """Apply the steps that are missing; the caller holds the write lock.
 

@@ -54,6 +54,24 @@ class ProcessIdentity:
         except psutil.Error:
             return False
 
+    @property
+    def is_here(self) -> bool:
+        """It ran on this computer, so that its number means something here."""
+        return self.host == socket.gethostname()
+
+    def is_ending(self) -> bool:
+        """The process was killed and is only giving back what it holds (Linux; else False)."""
+        try:
+            flags = int(_stat_fields(self.pid)[6])
+            status = Path(f"/proc/{self.pid}/status").read_text()
+        except (OSError, ValueError, IndexError):
+            return False
+        pending = 0
+        for line in status.splitlines():
+            if line.startswith(("SigPnd:", "ShdPnd:")):
+                pending |= int(line.split()[1], 16)
+        return bool(flags & _PF_EXITING or pending & _SIGKILL_BIT)
+
     def stop(self, *, force: bool) -> None:
         """Ask the process to end (SIGTERM); with `force`, kill it and all it started."""
         if not self.is_alive():
@@ -82,14 +100,22 @@ def describe_exit(code: int) -> str:
     return f"it was ended by signal {name}{hint}"
 
 
+# Linux: `flags` of /proc/PID/stat, and the place of SIGKILL in a mask of signals.
+_PF_EXITING = 0x4
+_SIGKILL_BIT = 1 << (9 - 1)
+
+
+def _stat_fields(pid: int) -> list[str]:
+    """/proc/PID/stat from field 3 (state) on; the name before it may hold spaces and brackets."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
 def _born(pid: int) -> str | None:
-    stat, boot = Path(f"/proc/{pid}/stat"), Path("/proc/sys/kernel/random/boot_id")
+    boot = Path("/proc/sys/kernel/random/boot_id")
     if os.path.exists("/proc/self/stat") and boot.exists():
         try:
-            # Field 22; the process name (field 2) may itself hold spaces and brackets.
-            ticks = stat.read_text().rpartition(")")[2].split()[19]
-            return f"{boot.read_text().strip()}/{ticks}"
-        except OSError:
+            return f"{boot.read_text().strip()}/{_stat_fields(pid)[19]}"  # field 22
+        except (OSError, IndexError):
             return None
     try:
         return f"{psutil.Process(pid).create_time():.2f}"

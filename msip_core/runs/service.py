@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins  # `list` is also the name of a method below
+import secrets
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -17,12 +18,14 @@ from msip_core.models import open_card
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import LOG_FILE
 from msip_core.runs.folding import CONFIG_FILE
+from msip_core.runs.settling import is_supervised, settle
 from msip_core.runs.state import ACTIONS, Action, RunState, target_of
 from msip_core.runs.store import Found, RunRow, RunStore
 from msip_core.runs.supervisor import request_stop
 from msip_core.runs.tail import last_lines
 from msip_core.workspace import Workspace, new_id, write_json
 
+_WITH_WORKER = tuple(state for state in RunState if state.has_worker)
 _REQUESTS = {RunState.PAUSING: "pause", RunState.CANCELLING: "cancel"}
 
 
@@ -41,6 +44,11 @@ class RunService:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.store = RunStore(workspace)
+
+    @classmethod
+    def rebuild_index(cls, workspace: Workspace) -> Found:
+        """Build the index from the run folders, whatever state it is in."""
+        return RunStore(workspace, opened=False).reindex()
 
     # --- asking for work ------------------------------------------------------
 
@@ -83,6 +91,7 @@ class RunService:
 
     def actions(self, run_id: str) -> tuple[Action, ...]:
         """What a person may ask of the run now."""
+        self._settle_one(run_id)
         return tuple(ACTIONS.get(self._log(run_id).state(), {}))
 
     def act(self, run_id: str, action: Action) -> RunState:
@@ -92,6 +101,7 @@ class RunService:
             IllegalTransitionError: the run is in no state for that.
         """
         log = self._log(run_id)
+        self._sync(run_id)
         while True:
             state = log.state()
             target = target_of(state, action)
@@ -117,7 +127,9 @@ class RunService:
         of_studies: bool | None = None,
     ) -> builtins.list[RunRow]:
         """A page of runs, newest first; only those of studies (True), without them (False)."""
+        self.store.adopt_folders()
         self.store.sync_unfinished()
+        self._settle(self.store.ids(_WITH_WORKER))
         return self.store.rows(
             limit=limit, offset=offset, states=states, kind=kind, of_studies=of_studies
         )
@@ -135,6 +147,14 @@ class RunService:
         """One run as it is now, or NotFoundError."""
         self._sync(run_id)
         return self.store.row(run_id)
+
+    def left_out(self) -> tuple[str, ...]:
+        """Folders below runs/ that are no runs we can read, each with the reason."""
+        return self.store.adopt_folders()
+
+    def is_supervised(self) -> bool:
+        """Whether a server or a command works on this workspace, so that queued runs begin."""
+        return is_supervised(self.workspace)
 
     def baseline(self, run_id: str) -> BaselineRecord | None:
         found = self._records(run_id, "baseline")
@@ -161,7 +181,13 @@ class RunService:
                 found.append(_state_milestone(event))
             else:
                 found.append(Milestone(event["time"], event["message"], event["level"]))
+        if damaged := self._log(run_id).damaged_lines():
+            found.append(_of_damage(damaged, found))
         return found
+
+    def damaged_lines(self, run_id: str) -> int:
+        """Lines of the run's story that cannot be used and are left out of all that is shown."""
+        return self._log(run_id).damaged_lines()
 
     def log_tail(self, run_id: str, lines: int = 200) -> str:
         """The end of log.txt."""
@@ -214,11 +240,15 @@ class RunService:
             IllegalTransitionError: it still runs: cancel it first.
         """
         folder = self.run_dir(run_id)
+        self._settle_one(run_id)
         state = EventLog(folder).state()
         if state.has_worker or state is RunState.QUEUED:
             raise IllegalTransitionError(f"This run is {state}: cancel it before you delete it.")
+        # Renamed first: whoever looks meanwhile finds a whole run or none.
+        gone = folder.with_name(f".deleted-{run_id}-{secrets.token_hex(3)}")
+        folder.rename(gone)
         self.store.forget(run_id)
-        shutil.rmtree(folder)
+        shutil.rmtree(gone)
 
     def _log(self, run_id: str) -> EventLog:
         return EventLog(self.run_dir(run_id))
@@ -232,7 +262,26 @@ class RunService:
             self.store.sync(run_id)
         except NotFoundError:
             self.run_dir(run_id)
-            self.store.add(run_id)  # a folder that was copied into the workspace
+            self.store.adopt_folders()  # a folder that was copied into the workspace
+            if why := self.store.why_left_out(run_id):
+                raise NotFoundError(f"The run {run_id} cannot be read: {why}") from None
+        self._settle_one(run_id)
+
+    def _settle_one(self, run_id: str) -> None:
+        if self._log(run_id).state().has_worker:
+            self._settle([run_id])
+
+    def _settle(self, run_ids: builtins.list[str]) -> None:
+        for run_id in settle(self.workspace, run_ids):
+            self.store.add(run_id)
+
+
+def _of_damage(lines: int, before: builtins.list[Milestone]) -> Milestone:
+    return Milestone(
+        before[-1].time if before else 0.0,
+        f"Damaged lines of events.jsonl that were left out: {lines}.",
+        "warning",
+    )
 
 
 def _state_milestone(event: dict[str, Any]) -> Milestone:

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event as sa_event
 
 from msip_core.config import PruneConfig, TrainConfig
-from msip_core.errors import MsipError, NotFoundError, WorkError
+from msip_core.errors import MsipError, NotFoundError
 from msip_core.runs.events_log import Event, EventLog
-from msip_core.runs.folding import config_of, fold, new_row
-from msip_core.runs.migrations import migrate
+from msip_core.runs.folding import CONFIG_FILE, config_of, fold, new_row
+from msip_core.runs.healing import Healing, heals
 from msip_core.runs.state import RunState
 from msip_core.workspace import STUDY, Workspace
 
@@ -90,26 +89,37 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What `reindex` found: runs taken in, and folders left out with the reason."""
+    """What `reindex` found: runs taken in, folders left out with the reason, and where the old
+    index lies if it was broken."""
 
     runs: int
     skipped: tuple[str, ...]
+    moved_to: str | None = None
+
+
+# What a folder may do to who reads it: its files are missing, unreadable or not ours.
+_UNREADABLE = (MsipError, OSError, ValueError, KeyError, TypeError)
 
 
 class RunStore:
     """The index of one workspace. Safe to use from several threads and processes."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, *, opened: bool = True) -> None:
+        """Open the index, built anew where it is missing or broken.
+
+        Args:
+            opened: False for `reindex`, which must also do its work where the index belongs to a
+                newer version.
+        """
         self.workspace = workspace
-        fresh = not workspace.index_path.exists()
-        self._engine = _engine(workspace.index_path)
-        with self._writing() as connection:
-            migrate(connection)
-        if fresh and any(map(_is_run_folder, workspace.runs.iterdir())):
-            self.reindex()
+        self._left_out: dict[str, tuple[float, str]] = {}  # folder -> when changed, why
+        self._file = Healing(workspace, _META, self._fill)
+        if opened:
+            self._file.engine()
 
     # --- taking in ------------------------------------------------------------
 
+    @heals
     def add(self, run_id: str) -> None:
         """Take in a run whose folder is complete.
 
@@ -120,10 +130,11 @@ class RunStore:
         with self._writing() as connection:
             _put(connection, [row], records)
 
+    @heals
     def sync(self, run_id: str) -> None:
         """Read on in the run's story; cheap when nothing was added."""
         log = EventLog(self._run_dir(run_id))
-        with self._engine.connect() as connection:
+        with self._file.engine().connect() as connection:
             if connection.execute(_SELECT_OFFSET, {"run": run_id}).scalar() == log.size():
                 return
         with self._writing() as connection:
@@ -133,15 +144,44 @@ class RunStore:
             changed, records = fold(dict(row), log)
             _put(connection, [changed], records)
 
+    @heals
     def sync_unfinished(self) -> None:
         """Sync every run that may still change."""
         query = _filtered(sa.select(_RUNS.c.id, _RUNS.c.log_offset), _UNFINISHED, None)
-        with self._engine.connect() as connection:
+        with self._file.engine().connect() as connection:
             rows = connection.execute(query).all()
         for row in rows:
-            if EventLog(self._run_dir(row.id)).size() != row.log_offset:
-                self.sync(row.id)
+            try:
+                if EventLog(self._run_dir(row.id)).size() != row.log_offset:
+                    self.sync(row.id)
+            except _UNREADABLE as error:  # one bad folder must not hide all the others
+                logger.warning("The run %s cannot be read on: %s", row.id, error)
 
+    @heals
+    def adopt_folders(self) -> tuple[str, ...]:
+        """Take in run folders that the index does not know (copied here, or their maker died
+        before it could tell), drop those that are gone; the folders left out, with the reason."""
+        folders = {p.name: p for p in self.workspace.runs.iterdir() if _is_run_folder(p)}
+        with self._file.engine().connect() as connection:
+            known = set(connection.execute(sa.select(_RUNS.c.id)).scalars())
+        for run_id in known - set(folders):
+            self.forget(run_id)
+        left_out = {name: why for name, why in self._left_out.items() if name in folders}
+        for name in sorted(set(folders) - known):
+            changed = _changed(folders[name])
+            if name in left_out and left_out[name][0] == changed:
+                continue
+            try:
+                _mend_story(folders[name])
+                self.add(name)
+                left_out.pop(name, None)
+            except _UNREADABLE as error:
+                logger.warning("%s is left out of the index: %s", folders[name], error)
+                left_out[name] = (changed, _reason(error))
+        self._left_out = left_out
+        return tuple(f"{name}: {why}" for name, (_, why) in sorted(left_out.items()))
+
+    @heals
     def forget(self, run_id: str) -> None:
         """Take a run out of the index; its folder is not touched."""
         with self._writing() as connection:
@@ -162,26 +202,37 @@ class RunStore:
         self.sync(run_id)
         return before
 
+    def why_left_out(self, run_id: str) -> str | None:
+        """Why `adopt_folders` could not take a folder in, or None."""
+        return self._left_out[run_id][1] if run_id in self._left_out else None
+
     def reindex(self) -> Found:
-        """Forget the index and build it from the run folders."""
+        """Forget the index and build it from the run folders; a broken one is moved aside."""
+        moved, (runs, skipped) = self._file.rebuild()
+        return Found(runs, skipped, None if moved is None else str(moved))
+
+    def _fill(self, engine: sa.Engine) -> tuple[int, tuple[str, ...]]:
+        """Put every run folder into an index, in place of what it held."""
         rows, records, skipped = [], [], []
-        with self._writing() as connection:
-            for folder in sorted(p for p in self.workspace.runs.iterdir() if _is_run_folder(p)):
-                try:
-                    row, kept = fold(new_row(folder), EventLog(folder))
-                except (MsipError, OSError, ValueError, KeyError) as error:
-                    logger.warning("%s is left out of the index: %s", folder, error)
-                    skipped.append(f"{folder.name}: {error}")
-                    continue
-                rows.append(row)
-                records += kept
+        for folder in sorted(p for p in self.workspace.runs.iterdir() if _is_run_folder(p)):
+            try:
+                _mend_story(folder)
+                row, kept = fold(new_row(folder), EventLog(folder))
+            except _UNREADABLE as error:
+                logger.warning("%s is left out of the index: %s", folder, error)
+                skipped.append(f"{folder.name}: {_reason(error)}")
+                continue
+            rows.append(row)
+            records += kept
+        with engine.execution_options(write=True).begin() as connection:
             connection.execute(sa.delete(_RECORDS))
             connection.execute(sa.delete(_RUNS))
             _put(connection, rows, records)
-        return Found(len(rows), tuple(skipped))
+        return len(rows), tuple(skipped)
 
     # --- reading --------------------------------------------------------------
 
+    @heals
     def rows(
         self,
         *,
@@ -198,33 +249,43 @@ class RunStore:
             .limit(limit)
             .offset(offset)
         )
-        with self._engine.connect() as connection:
+        with self._file.engine().connect() as connection:
             found = connection.execute(query).mappings().all()
             places = _queue_places(connection) if found else {}
-        return [_row(values, places) for values in found]
+        rows = []
+        for values in found:
+            try:
+                rows.append(_row(values, places))
+            except _UNREADABLE as error:  # a setting that this version does not know
+                logger.warning("The run %s cannot be shown: %s", values["id"], error)
+        return rows
 
+    @heals
     def row(self, run_id: str) -> RunRow:
         """One run, or NotFoundError."""
-        with self._engine.connect() as connection:
+        with self._file.engine().connect() as connection:
             found = connection.execute(_SELECT_ROW, {"run": run_id}).mappings().one_or_none()
             places = _queue_places(connection) if found else {}
         if found is None:
             raise _unknown(run_id)
         return _row(found, places)
 
+    @heals
     def ids(self, states: Collection[RunState]) -> list[str]:
         """Ids of the runs in these states, in the order they entered the queue."""
         query = _filtered(sa.select(_RUNS.c.id), states, None)
-        with self._engine.connect() as connection:
+        with self._file.engine().connect() as connection:
             return list(connection.execute(query.order_by(_RUNS.c.queued, _RUNS.c.id)).scalars())
 
+    @heals
     def slots(self, states: Collection[RunState]) -> dict[str, str]:
         """Run id -> the device it occupies or waits for, first in the queue first."""
         query = _filtered(sa.select(_RUNS.c.id, _RUNS.c.slot), states, None)
-        with self._engine.connect() as connection:
+        with self._file.engine().connect() as connection:
             rows = connection.execute(query.order_by(_RUNS.c.queued, _RUNS.c.id)).all()
         return {row.id: row.slot for row in rows}
 
+    @heals
     def count(
         self,
         states: Collection[RunState] | None = None,
@@ -232,9 +293,10 @@ class RunStore:
         of_studies: bool | None = None,
     ) -> int:
         query = _filtered(sa.select(sa.func.count()).select_from(_RUNS), states, kind, of_studies)
-        with self._engine.connect() as connection:
+        with self._file.engine().connect() as connection:
             return int(connection.execute(query).scalar_one())
 
+    @heals
     def records(self, run_id: str, *kinds: str) -> list[Event]:
         """What the run reported, in the order of its telling, repeats replaced."""
         query = (
@@ -242,7 +304,7 @@ class RunStore:
             .where(_RECORDS.c.run_id == run_id, _RECORDS.c.kind.in_(kinds))
             .order_by(_RECORDS.c.seq)
         )
-        with self._engine.connect() as connection:
+        with self._file.engine().connect() as connection:
             return [json.loads(text) for text in connection.execute(query).scalars()]
 
     def _run_dir(self, run_id: str) -> Path:
@@ -250,36 +312,8 @@ class RunStore:
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
-        with self._engine.execution_options(write=True).begin() as connection:
+        with self._file.engine().execution_options(write=True).begin() as connection:
             yield connection
-
-
-def _engine(path: Path) -> sa.Engine:
-    engine = sa.create_engine(
-        # Not a text: in one, "?", "#" and "%" of a path would mean something.
-        sa.URL.create("sqlite", database=str(path)),
-        connect_args={"timeout": 30},
-    )
-
-    @sa_event.listens_for(engine, "connect")
-    def _set_up(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # we begin transactions ourselves, below
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-        except connection.DatabaseError as error:
-            raise WorkError(
-                f"The index {path} cannot be read ({error}). Move it away: it is built again "
-                "from the run folders, nothing is lost."
-            ) from error
-
-    @sa_event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        # IMMEDIATE: two writers wait for each other instead of failing half-way.
-        write = connection.get_execution_options().get("write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-    return engine
 
 
 def _put(
@@ -329,3 +363,28 @@ def _row(values: Any, places: dict[str, int]) -> RunRow:
 
 def _is_run_folder(path: Path) -> bool:
     return path.is_dir() and not path.name.startswith(".")
+
+
+def _changed(folder: Path) -> float:
+    """When the files that decide about a run changed last; 0 where they are missing."""
+    return sum(
+        file.stat().st_mtime
+        for file in (folder / CONFIG_FILE, EventLog(folder).path)
+        if file.is_file()
+    )
+
+
+def _mend_story(folder: Path) -> None:
+    """A run whose story was lost is shown all the same: it can be resumed from its files."""
+    log = EventLog(folder)
+    if (folder / CONFIG_FILE).is_file() and log.last("state") is None:
+        log.restart(
+            "The story of this run (events.jsonl) is missing or damaged. Resume it: it goes on "
+            "from its last finished stage."
+        )
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what went wrong, with the name of errors that say nothing else."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]

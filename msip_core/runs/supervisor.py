@@ -20,20 +20,19 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from sqlalchemy.exc import SQLAlchemyError
 
-from msip_core.errors import IllegalTransitionError, MsipError
+from msip_core.errors import IllegalTransitionError, MsipError, NotFoundError
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import (
     HEARTBEAT_FILE,
-    LOG_FILE,
     STOP_FILE,
     Executor,
     LocalExecutor,
 )
-from msip_core.runs.processes import describe_exit
+from msip_core.runs.folding import CONFIG_FILE
+from msip_core.runs.settling import START_GRACE, SUPERVISOR_LOCK, state_after_loss, why_gone
 from msip_core.runs.slots import room_of
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunStore
-from msip_core.runs.tail import last_lines
 from msip_core.workspace import Workspace, write_json
 
 logger = logging.getLogger(__name__)
@@ -50,15 +49,17 @@ class Timing:
         start_grace: a worker process must be seen this soon after `running` was written.
         heartbeat_timeout: a worker whose heartbeat stands still this long is ended.
         errand: pause between two rounds of errands.
+        stumble: pause after a full disk or a busy index got in the way.
         cancel_grace: a cancelled worker stops by itself in this time, or is asked to end
             (SIGTERM), and after as long again is killed.
     """
 
     tick: float = 0.5
-    start_grace: float = 15.0
+    start_grace: float = START_GRACE
     heartbeat_timeout: float = 180.0
     cancel_grace: float = 20.0
     errand: float = 2.0
+    stumble: float = 5.0
 
 
 # What else is to be looked after while the runs are, such as studies that start the next run.
@@ -81,15 +82,21 @@ class Supervisor:
         self.timing = timing or Timing()
         self.store = RunStore(workspace)
         self._clocks = _Clocks()
+        self._trouble: tuple[float, Exception] | None = None  # since when (monotonic), what
         self._watched: dict[str, str] = {}  # run id -> device, until the process is really gone
         self._closing = threading.Event()
         # Not thread-local: `close` may release what the thread acquired.
-        self._lock = FileLock(workspace.root / "supervisor.lock", thread_local=False)
+        self._lock = FileLock(workspace.root / SUPERVISOR_LOCK, thread_local=False)
         self._thread = threading.Thread(target=self._loop, name="msip-supervisor", daemon=True)
 
     def start(self) -> Supervisor:
         self._thread.start()
         return self
+
+    def stuck_for(self) -> tuple[float, Exception] | None:
+        """Seconds since when nothing could be written or read, and why; None if all is well."""
+        trouble = self._trouble
+        return None if trouble is None else (time.monotonic() - trouble[0], trouble[1])
 
     @property
     def is_in_charge(self) -> bool:
@@ -107,12 +114,16 @@ class Supervisor:
         # Others may have read a worker's last word before us: what we once saw stays watched.
         self._watched |= self.store.slots(_WITH_WORKER)
         for run_id in list(self._watched):
-            if not self.workspace.run_dir(run_id).is_dir():
-                logger.warning("The folder of run %s was removed", run_id)
+            if not (self.workspace.run_dir(run_id) / CONFIG_FILE).is_file():
+                logger.warning("The folder of run %s or its config was removed", run_id)
                 self._drop(run_id)
                 continue
-            self.store.sync(run_id)
-            self._watch(run_id)
+            try:
+                self.store.sync(run_id)
+                self._watch(run_id)
+            except NotFoundError as error:
+                # Its files are being removed, or were damaged: the other runs go on.
+                logger.warning("The run %s cannot be watched: %s", run_id, error)
         self._start_queued()
 
     def _loop(self) -> None:
@@ -121,6 +132,9 @@ class Supervisor:
                 self._lock.acquire(timeout=0)
             except Timeout:
                 self._closing.wait(max(1.0, self.timing.tick))
+                continue
+            except OSError as error:  # a full or read-only disk: it may be mended meanwhile
+                self._stumble(error)
                 continue
             try:
                 self._serve()
@@ -132,15 +146,24 @@ class Supervisor:
             try:
                 self.tick()
                 self._run_errands()
-            except (MsipError, OSError, SQLAlchemyError):
+                self._trouble = None
+            except (MsipError, OSError, ValueError, SQLAlchemyError) as error:
                 # A full disk or a busy index must not end the watch: the next tick tries again.
-                logger.exception("The supervisor of %s stumbled", self.workspace.root)
-                self._closing.wait(5.0)
+                self._stumble(error)
             self._closing.wait(self.timing.tick)
+
+    def _stumble(self, error: Exception) -> None:
+        if self._trouble is None:  # once, not every five seconds
+            logger.error("The supervisor of %s stumbled", self.workspace.root, exc_info=error)
+            self._trouble = (time.monotonic(), error)
+        else:
+            self._trouble = (self._trouble[0], error)
+        self._closing.wait(self.timing.stumble)
 
     def _run_errands(self) -> None:
         if time.monotonic() - self._errands_done < self.timing.errand:
             return
+        self.store.adopt_folders()
         for errand in self._errands:
             errand(self.workspace)
         self._errands_done = time.monotonic()
@@ -169,7 +192,7 @@ class Supervisor:
             request_stop(run_dir, "pause")
 
     def _drop(self, run_id: str) -> None:
-        """A person removed the folder: end the worker, which has nowhere to write."""
+        """A person removed the folder, or its config: end the worker, it has no run any more."""
         run_dir = self.workspace.run_dir(run_id)
         self.executor.stop(run_dir, force=True)
         self.executor.exit_code(run_dir)
@@ -196,7 +219,7 @@ class Supervisor:
         if state is RunState.CANCELLING:
             self._move(run_id, RunState.CANCELLED, None)
         elif state.has_worker:
-            self._interrupt(run_id, _why_gone(run_dir, code, started))
+            self._interrupt(run_id, why_gone(run_dir, code, started))
         self.store.sync(run_id)
         del self._watched[run_id]
         self._clocks.forget(run_id)
@@ -204,8 +227,7 @@ class Supervisor:
     def _interrupt(self, run_id: str, reason: str) -> None:
         logger.warning("Run %s is interrupted: %s", run_id, reason)
         state = EventLog(self.workspace.run_dir(run_id)).state()
-        target = RunState.CANCELLED if state is RunState.CANCELLING else RunState.INTERRUPTED
-        self._move(run_id, target, reason)
+        self._move(run_id, state_after_loss(state), reason)
 
     def _move(self, run_id: str, target: RunState, reason: str | None) -> None:
         try:
@@ -227,7 +249,10 @@ class Supervisor:
         try:
             self.store.transition(run_id, RunState.RUNNING, expected=[RunState.QUEUED])
         except IllegalTransitionError:
-            self.store.sync(run_id)  # paused or cancelled in this very moment
+            self.store.add(run_id)  # paused or cancelled in this very moment, or the index lags
+            return False
+        except NotFoundError as error:
+            logger.warning("The run %s cannot be started: %s", run_id, error)
             return False
         self._clocks.forget(run_id)
         try:
@@ -272,14 +297,6 @@ def _beat(run_dir: Path) -> str:
         return str((run_dir / HEARTBEAT_FILE).stat().st_mtime_ns)
     except FileNotFoundError:
         return ""
-
-
-def _why_gone(run_dir: Path, code: int | None, started: bool) -> str:
-    if not started:
-        return "The server stopped before the worker had started."
-    how = "how it ended is not known" if code is None else describe_exit(code)
-    said = last_lines(run_dir / LOG_FILE, 3).strip().replace("\n", " | ")
-    return f"The worker is gone: {how}." + (f" Its last words: {said[-400:]}" if said else "")
 
 
 _SUPERVISORS: dict[Path, Supervisor] = {}

@@ -25,10 +25,12 @@ from msip_core.config import PruneConfig, TrainConfig, parse_run_config
 from msip_core.errors import DiskFullError, MsipError, Stopped
 from msip_core.events import MilestoneRecord, Stage, StageRecord
 from msip_core.runs.context import Heart, WorkerContext
+from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import WORKER_FILE
 from msip_core.runs.failures import explain_failure
 from msip_core.runs.processes import ProcessIdentity
 from msip_core.runs.provenance import record_provenance
+from msip_core.runs.settling import WORKER_LOCK
 from msip_core.runs.slots import share_cores
 from msip_core.runs.state import RunState
 from msip_core.settings import get_settings
@@ -64,7 +66,11 @@ def main(arguments: list[str] | None = None) -> int:
     workspace.isolate_libraries()
     try:
         # Two workers of one run would tear its files; this lock ends with the process.
-        with FileLock(run_dir / ".worker.lock", timeout=_PREDECESSOR_WAIT):
+        with FileLock(run_dir / WORKER_LOCK, timeout=_PREDECESSOR_WAIT):
+            if not EventLog(run_dir).state().has_worker:
+                # Given up as dead before it was there; whoever resumes it starts another one.
+                logger.error("Nobody waits for this worker any more: %s", run_dir)
+                return 1
             if identity := ProcessIdentity.of(os.getpid()):
                 identity.write(run_dir / WORKER_FILE)
             with Heart(run_dir):

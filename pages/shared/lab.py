@@ -1,7 +1,7 @@
 """The lab behind the pages: one per server process, shared by every tab.
 
-Opened once through Streamlit's resource cache, so that the supervisor thread starts with the first
-page and a rerun costs nothing. Pages never keep run or model objects in the session: ids only.
+Opened once through Streamlit's resource cache, so that a rerun costs nothing; the supervisor thread
+starts with the server (server.py). Pages never keep run or model objects in the session: ids only.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from pathlib import Path
 import streamlit as st
 
 from msip_core.data.dataset import Dataset, DatasetSummary, list_datasets, open_dataset
-from msip_core.example import install_example
 from msip_core.runs.compute import Compute, get_compute
 from msip_core.runs.service import RunService
-from msip_core.runs.supervisor import Supervisor, ensure_supervisor
+from msip_core.runs.supervisor import Supervisor
+from msip_core.serving import start_serving
 from msip_core.settings import get_settings
-from msip_core.studies.engine import Watch
 from msip_core.workspace import Workspace
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
@@ -41,14 +40,8 @@ def lab() -> Lab:
 @st.cache_resource(show_spinner=False)
 def _open_lab(root: str) -> Lab:
     workspace = Workspace.open(root)
-    workspace.isolate_libraries()  # before the Export page imports matplotlib
-    install_example(workspace, ASSETS / "example")
-    return Lab(
-        workspace,
-        RunService(workspace),
-        get_compute(workspace),
-        ensure_supervisor(workspace, errands=[Watch()]),
-    )
+    supervisor = start_serving(workspace)  # started with the server already, unless that failed
+    return Lab(workspace, RunService(workspace), get_compute(workspace), supervisor)
 
 
 def example_runs() -> frozenset[str]:

@@ -37,7 +37,7 @@ def app(
     """The pages look at the temporary workspace; no example is installed into it."""
     monkeypatch.setenv("MSIP_WORKSPACE", str(workspace.root))
     monkeypatch.setattr(lab_module, "get_compute", lambda _: compute)
-    monkeypatch.setattr(lab_module, "ensure_supervisor", Supervisor)
+    monkeypatch.setattr(lab_module, "start_serving", Supervisor)
     monkeypatch.setattr(lab_module, "ASSETS", tmp_path / "no-assets")
     # AppTest forgets before each run that app.py has declared its pages, as if every run were the
     # first of a server's life (test_first_link.py is about that one).

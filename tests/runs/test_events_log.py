@@ -83,7 +83,7 @@ def test_a_torn_line_in_the_middle_is_left_out_with_a_warning(
     log.emit(MilestoneRecord(message="good"))
     with caplog.at_level(logging.WARNING):
         assert [e["kind"] for e in log.read()] == ["state", "milestone"]
-    assert "not JSON" in caplog.text
+    assert "damaged lines were left out: 1" in caplog.text
 
 
 def test_the_state_is_found_from_the_end_of_a_long_story(log: EventLog) -> None:

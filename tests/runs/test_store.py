@@ -184,10 +184,14 @@ def test_an_index_of_a_newer_program_is_refused(workspace: Workspace) -> None:
         RunStore(workspace)
 
 
-def test_a_damaged_index_says_what_to_do(workspace: Workspace) -> None:
-    workspace.index_path.write_bytes(b"not a database" * 100)
-    with pytest.raises(WorkError, match="nothing is lost"):
-        RunStore(workspace)
+def test_a_damaged_index_is_moved_aside_and_built_anew(service: RunService) -> None:
+    run_id = service.submit(make_config(service.workspace))
+    path = service.workspace.index_path
+    service.store._file.engine().dispose()  # as when its process ended
+    path.write_bytes(b"not a database" * 100)
+    assert [row.id for row in RunService(service.workspace).list()] == [run_id]
+    (aside,) = path.parent.glob("lab.sqlite.broken-*[0-9]")
+    assert aside.read_bytes() == b"not a database" * 100
 
 
 def test_five_hundred_runs_are_listed_in_milliseconds(
