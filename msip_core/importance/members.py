@@ -38,7 +38,7 @@ class Member:
         indices: (m,) channels of the layer that belong to the group.
         positions: (m,) place of each among the group's channels; a group channel may own
             several of a layer's channels (a concatenation), or none.
-        norm: the batch norm that directly follows the convolution, if any.
+        norm: the batch norm with factors that directly follows the convolution, if any.
     """
 
     kind: Kind
@@ -90,9 +90,13 @@ def members(group: Any) -> Iterator[Member]:
 
 
 def _own_norm(node: Any) -> nn.Module | None:
-    """The batch norm that reads a convolution's output in torch-pruning's graph."""
+    """The batch norm that reads a convolution's output in torch-pruning's graph and scales it.
+
+    One without factors (affine=False) only standardises: it scales no channel more than another.
+    """
     follows = (after.module for after in node.outputs)
-    return next((m for m in follows if isinstance(m, nn.modules.batchnorm._BatchNorm)), None)
+    norms = (m for m in follows if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    return next((norm for norm in norms if norm.affine), None)
 
 
 def _member_kind(dep: Any) -> Kind | None:

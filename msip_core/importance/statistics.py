@@ -1,9 +1,11 @@
 """Everything that criteria need from data, gathered in ONE calibration pass.
 
-Forward and backward per micro-batch; gradients are summed over the micro-batches of a batch,
-turned into per-weight scores per batch, and averaged over batches (scoring the averaged gradient
-would say nothing: it is about 0 at a minimum). Batch norm is in eval mode: in train mode it makes
-a filter scale-free and the sum of w*g over it vanishes. Responses are counted on the way.
+Forward and backward per micro-batch; gradients are summed over the micro-batches of a batch, as if
+it had passed at once (Ultralytics divides a loss by what its own images were assigned; that is
+undone for each part and done for the whole batch), turned into per-weight scores per batch, and
+averaged over batches (scoring the averaged gradient would say nothing: it is about 0 at a
+minimum). Batch norm is in eval mode: in train mode it makes a filter scale-free and the sum of w*g
+over it vanishes. Responses are counted on the way.
 
 Only what is asked for is done: ranks need a few smaller images, forward only; second-order scores
 the gradient of every image on its own; NISP one backward pass through a linear copy.
@@ -100,6 +102,7 @@ class _Pass:
         self.model, self.calibration, self.needs, self.ctx = model, calibration, needs, ctx
         self.device = next(model.parameters()).device
         self.criterion = v8DetectionLoss(model)
+        self.assigned = _Assigned(self.criterion)
         self.cells = CellSampler(calibration.seed)
         self.by_loss = "loss-information" in needs
         labels = LOSS_QUARTILES if self.by_loss else int(self.criterion.nc) + 1
@@ -126,21 +129,34 @@ class _Pass:
         batches = list(self.calibration.batches())
         for batch in batches:
             self.model.zero_grad(set_to_none=True)
+            assigned = 0.0
             for part in self.calibration.micro_batches(batch):
-                self._step(part, backward=bool(kinds))
+                assigned += self._step(part, backward=bool(kinds))
+            if kinds:
+                self._normalise(len(batch) / max(1.0, assigned))
             for kind in kinds:
                 add_scores(self.model, kind, self.gradient[kind])
             self.cells.forget()
         self._average(kinds, len(batches))
 
-    def _step(self, part: range, *, backward: bool) -> None:
+    def _step(self, part: range, *, backward: bool) -> float:
+        """One micro-batch: adds gradients of its loss before any division; what it was assigned."""
         self._pause()
         with self._watching(part), torch.set_grad_enabled(backward):
             if not backward:
                 self.model(self.calibration.pixels(part, self.device))
-                return
+                return 0.0
             loss = self._loss(part)
-        loss.backward()
+        assigned = self.assigned.of_last
+        (loss * max(1.0, assigned) / len(part)).backward()
+        return assigned
+
+    @torch.no_grad()
+    def _normalise(self, factor: float) -> None:
+        """Multiply every gradient of the batch."""
+        for parameter in self.model.parameters():
+            if parameter.grad is not None:
+                parameter.grad *= factor
 
     def _watching(self, part: range) -> AbstractContextManager[Any]:
         """Count and pool what passes, as far as it is asked for."""
@@ -261,3 +277,19 @@ class _Pass:
         if "nisp-inffs" in self.needs:
             found["nisp-inffs"] = self._nisp(self.pooled.seeds())
         return found
+
+
+class _Assigned:
+    """What the task-aligned assigner gave to the images of the last loss, all scores together: by
+    this (by 1 where it is less) Ultralytics divides the loss, then multiplies by the images.
+
+    Attributes:
+        of_last: of the last call.
+    """
+
+    def __init__(self, criterion: v8DetectionLoss) -> None:
+        self.of_last = 0.0
+        criterion.assigner.register_forward_hook(self._note)
+
+    def _note(self, module: nn.Module, inputs: Any, outputs: Any) -> None:
+        self.of_last = float(outputs[2].sum())

@@ -247,7 +247,7 @@ class Iteration:
 
     def _finetune(self) -> tuple[DetectionModel, float]:
         model = self.files.load("pruned.pt")
-        if not self.config.finetune.epochs:
+        if not self.config.epochs_after(self.index):
             return model, 0.0
         recover = catalog.find("recovery", self.config.recovery).load()
         result = recover(
