@@ -6,7 +6,6 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -120,13 +119,3 @@ def test_the_readme_can_be_typed(line: str, verbs: dict[str, click.Command]) -> 
 
     # Parsed as the command line would, and not run: a wrong option or value raises.
     verbs[path].make_context(path, words[len(path.split()) :])
-
-
-def test_the_readme_maps_classes_as_the_importer_reads_them() -> None:
-    from msip_core.cli.data import parse_class_map
-
-    line = next(x for x in _readme_commands(ROOT / "README.md") if "--map" in x)
-    words = shlex.split(line)
-    given = [word for before, word in pairwise(words) if before == "--map"]
-
-    assert parse_class_map(given) == {"cyst": "no_crypt", "late": "crypt"}
