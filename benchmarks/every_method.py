@@ -28,7 +28,8 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from msip_core.catalog import ALLOCATIONS, COMPOSITIONS, CRITERIA, GRANULARITIES, RECOVERIES
+from msip_core.catalog import ALLOCATIONS, CRITERIA, GRANULARITIES, RECOVERIES
+from msip_core.compositions import COMPOSITIONS
 from msip_core.config import (
     RECIPES,
     CalibrationConfig,
@@ -83,7 +84,8 @@ def plan(epochs: int) -> list[tuple[str, str, dict[str, Any]]]:
     if epochs:  # a composition cuts once: as much training as the others have in all
         recipe = RECIPES["quick-finetune"].model_copy(update={"epochs": CUTS * epochs})
         tuned = {"finetune": recipe}
-    for name, whole in COMPOSITIONS.items():
+    for name in ("slimming-cwd",):  # the others are rows of this table, or studies by name
+        whole = COMPOSITIONS[name]
         rows.append(("composition", name, {**whole.settings, "pretrain": sparse, **tuned}))
     return rows
 

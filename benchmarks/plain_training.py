@@ -7,6 +7,7 @@ hands over the module itself.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,29 @@ BATCH = 16
 
 def train(
     model: nn.Module, data: Path, out: Path, *, epochs: int, imgsz: int, seed: int,
-    recipe: dict[str, Any], threads: int = 1,
+    recipe: dict[str, Any], validate: Callable[[nn.Module], tuple[float, float]],
+    threads: int = 1,
 ) -> nn.Module:  # fmt: skip
-    """Train `model` in place of the one the yaml would build; return the averaged weights, fp32."""
+    """Train `model` in place of the one the yaml would build; return the averaged weights of the
+    best epoch, fp32.
+
+    Args:
+        validate: mAP50 and mAP50-95 on the validation images. The epoch that is kept is the one
+            that the product's trainer would keep: highest mAP50 of the averaged weights, then
+            highest mAP50-95, then the earliest.
+    """
 
     class Trainer(DetectionTrainer):
+        best_seen: tuple[tuple[float, float], nn.Module] | None = None
+
         def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
             return model
+
+        def keep_best(self) -> None:
+            average = copy.deepcopy(self.ema.ema).float()
+            score = validate(average)
+            if self.best_seen is None or score > self.best_seen[0]:
+                self.best_seen = score, average
 
         def validate(self) -> tuple[dict[str, float], float]:
             return {}, 0.0  # the table evaluates all rows in one way
@@ -57,8 +74,11 @@ def train(
     trainer = Trainer(overrides=arguments)
     # Ultralytics takes cores - 1 threads as soon as it picks the CPU.
     trainer.add_callback("on_train_start", lambda _: torch.set_num_threads(threads))
+    trainer.add_callback("on_fit_epoch_end", lambda trainer: trainer.keep_best())
     trainer.train()
-    trained = copy.deepcopy(trainer.ema.ema).float().to(memory_format=torch.contiguous_format)
+    if trainer.best_seen is None:
+        raise RuntimeError("Training ended before its first epoch did.")
+    trained = trainer.best_seen[1].to(memory_format=torch.contiguous_format)
     after = sum(p.numel() for p in trained.parameters())
     if before != after:
         raise RuntimeError(f"Training changed the network: {before} -> {after} parameters.")

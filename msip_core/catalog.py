@@ -12,7 +12,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Literal
 
-from msip_core.config import RECIPES
+from msip_core.config import TERMS
 from msip_core.errors import ConfigError
 
 Family = Literal["criterion", "allocation", "granularity", "recovery", "explainer"]
@@ -32,6 +32,8 @@ class Entry:
         needs_teacher: the unpruned network runs along while training (recoveries only).
         searches: it tries out networks before the first cut (allocations only).
         least_images: fewest calibration images that it can score from (criteria only).
+        adapted: of a criterion with MSIP's four weights, those that follow validation; empty for
+            a criterion without weights.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Entry:
     needs_teacher: bool = False
     searches: bool = False
     least_images: int = 1
+    adapted: tuple[str, ...] = ()
 
     def load(self) -> Any:
         """Import the strategy's class or function."""
@@ -67,19 +70,32 @@ _ENTRIES = (
         "msip",
         "MSIP, loss per MAC",
         "Four signals in one score, weighed against what a channel costs.",
-        "Fang, multi-strategy importance pruning; fusion ours",
+        "Fang, multi-strategy importance pruning; terms and fusion ours",
         "msip:MsipImportance",
         needs_data=True,
         default_allocation="msip",
+        adapted=TERMS,
     ),
     _criterion(
         "msip-literal",
-        "MSIP as published",
-        "Four signals, each compared within its own layer, as the paper writes it.",
-        "Fang, multi-strategy importance pruning",
+        "MSIP, the paper's sum",
+        "Our reading of the four signals, added up within each layer as the paper adds them.",
+        "Fang, multi-strategy importance pruning; terms ours",
         "msip:MsipLiteralImportance",
         needs_data=True,
         default_allocation="msip-literal",
+        adapted=TERMS,
+    ),
+    _criterion(
+        "msip-published",
+        "MSIP as published",
+        "The four printed formulas and nothing else: squared gradient, norm, share of weights "
+        "that are not zero, bits about the label.",
+        "Fang, multi-strategy importance pruning",
+        "msip:MsipPublishedImportance",
+        needs_data=True,
+        default_allocation="msip-literal",
+        adapted=("gradient",),
     ),
     _criterion(
         "l1", "L1 norm", "Removes the filters with the smallest sum of weights.",
@@ -199,6 +215,12 @@ _ENTRIES = (
         "MSIP Lab", "msip_core.allocation.stages:StrongStageAllocation", ranking="layer",
     ),
     Entry(
+        "stages-order", "allocation", "Stages by sensitivity",
+        "The head loses least, then the shallow backbone, the neck, and the deep backbone most.",
+        "Pruned-YOLO, ICANN 2021",
+        "msip_core.allocation.stages:OrderAllocation", ranking="layer",
+    ),
+    Entry(
         "sensitivity", "allocation", "Sensitivity of each layer",
         "Prunes each layer alone first, to see which ones hurt; all then cost the same accuracy.",
         "Li et al. 2017, arXiv:1608.08710",
@@ -308,49 +330,6 @@ FAMILIES: Mapping[Family, Mapping[str, Entry]] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Composition:
-    """A published method that is a choice from several families.
-
-    Attributes:
-        settings: of PruneConfig, over its defaults.
-    """
-
-    name: str
-    label: str
-    description: str
-    paper: str
-    settings: Mapping[str, Any]
-
-
-COMPOSITIONS: Mapping[str, Composition] = MappingProxyType(
-    {
-        "slimming-cwd": Composition(
-            "slimming-cwd",
-            "Slimming and distillation",
-            "Sparse training, half of every layer's channels cut at once by batch-norm factor, "
-            "then training with the unpruned network as teacher.",
-            "Sabaghian 2025, arXiv:2509.12918",
-            MappingProxyType(
-                {
-                    "pretrain": RECIPES["sparse-pretrain"],
-                    "method": "bnscale",
-                    "allocation": "uniform",
-                    "recovery": "cwd",
-                    "iterations": 1,
-                    # What half of the channels leaves of YOLOv8n and s (25.7 and 25.3 %).
-                    "keep_macs": 0.255,
-                    "limits": {"max_removed_per_iteration": 0.6},
-                    # One fine-tune has to do what several would.
-                    "finetune": RECIPES["paper-finetune"].model_copy(update={"epochs": 100}),
-                    "max_map50_drop": None,  # with a single cut there is no better model to keep
-                }
-            ),
-        ),
-    }
-)
-
-
 def find(family: Family, name: str) -> Entry:
     """The entry of that name, or a sentence with the names that exist."""
     try:
@@ -358,12 +337,3 @@ def find(family: Family, name: str) -> Entry:
     except KeyError:
         known = ", ".join(FAMILIES[family])
         raise ConfigError(f"There is no {family} named '{name}'; known: {known}.") from None
-
-
-def find_composition(name: str) -> Composition:
-    """The composition of that name, or a sentence with the names that exist."""
-    try:
-        return COMPOSITIONS[name]
-    except KeyError:
-        known = ", ".join(COMPOSITIONS)
-        raise ConfigError(f"There is no composition named '{name}'; known: {known}.") from None

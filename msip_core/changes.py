@@ -31,7 +31,7 @@ def read_run_config(path: Path) -> TrainConfig | PruneConfig:
 def with_settings(
     config: TrainConfig | PruneConfig, changes: Sequence[str]
 ) -> TrainConfig | PruneConfig:
-    """The config with some settings changed by their dotted names, as `msip.fusion=pool`.
+    """The config with some settings changed by their dotted names, as `msip.fusion=rank`.
 
     Values are JSON where they can be read as such, else text.
 
@@ -44,7 +44,7 @@ def with_settings(
         if not sign:
             raise ConfigError(
                 f"'{short(change)}' is no setting: write its name, '=' and a value, such as "
-                "msip.fusion=pool."
+                "msip.fusion=rank."
             )
         *path, last = name.strip().split(".")
         place: Any = value
@@ -60,7 +60,7 @@ def with_settings(
 
 
 def read_settings(changes: Sequence[str]) -> dict[str, Any]:
-    """`("method=hrank", "msip.fusion=pool")` as nested settings, unchecked.
+    """`("method=hrank", "msip.fusion=rank")` as nested settings, unchecked.
 
     Raises:
         ConfigError: one without a name or a value.

@@ -14,6 +14,7 @@ from msip_core.bounded import plain_text
 from msip_core.errors import ConfigError
 from msip_core.measures import MeasureOptions
 from msip_core.recipes import RECIPES, Frozen, TrainingRecipe
+from msip_core.searching import SearchOptions
 
 # --- data ---------------------------------------------------------------------
 
@@ -122,8 +123,12 @@ class TrainConfig(RunBase):
 
     @model_validator(mode="after")
     def _no_group_term(self) -> TrainConfig:
-        if self.recipe.group_l2 or (self.pretrain and self.pretrain.group_l2):
-            raise ValueError("group_l2 needs coupled channels: use it to pre-train a pruning run")
+        for recipe in filter(None, (self.recipe, self.pretrain)):
+            for name in ("group_l2", "soft_mask"):
+                if getattr(recipe, name):
+                    raise ValueError(
+                        f"{name} needs coupled channels: use it to pre-train a pruning run"
+                    )
         return self
 
 
@@ -168,19 +173,25 @@ class MsipOptions(Frozen):
     Attributes:
         weights: start weights of the four terms.
         dynamic_weights: let the weights follow validation feedback.
-        fusion: "product" (default of `msip`), "pool" or "share"; `msip-literal` ignores it.
+        fusion: of `msip` alone: "product" (shares of the variance of the log score) or "rank".
         gradient: "taylor" (w*g)^2, or "grad2" (g)^2.
-        geometry: "distance" (geometric median), or "lp" (norm of the filter).
+        geometry: distances to the layer's other channels: between "response"s, or between filters
+            ("distance"); or "lp", the norm of the filter.
         sparsity: "activation", or "weight".
         information: "label" (mutual information with the class at each cell), or "loss".
+        reach: geometry, sparsity and information count as what arrives at the layers that read
+            the channel.
+
+    What is None is as the scheme has it (importance/msip.py); `msip-published` has no switches.
     """
 
     weights: MsipWeights = MsipWeights()
     dynamic_weights: bool = True
-    fusion: Literal["product", "pool", "share"] = "product"
-    gradient: Literal["taylor", "grad2"] = "taylor"
-    geometry: Literal["distance", "lp"] = "distance"
-    sparsity: Literal["activation", "weight"] = "activation"
+    fusion: Literal["product", "rank"] = "product"
+    gradient: Literal["taylor", "grad2"] | None = None
+    geometry: Literal["response", "distance", "lp"] | None = None
+    sparsity: Literal["activation", "weight"] | None = None
+    reach: bool | None = None
     information: Literal["label", "loss"] = "label"
 
 
@@ -246,60 +257,6 @@ class DistillOptions(Frozen):
         return self
 
 
-class SearchOptions(Frozen):
-    """How allocations that search for their ratios do it (METHODS section 4); others ignore it.
-
-    A trial is one network with some ratios: cut on paper, batch norm recalibrated, not tuned, and
-    measured on validation.
-
-    Attributes:
-        images: validation images that a trial is measured on.
-        recalibration: calibration images whose statistics each trial's batch norms take.
-        grid: `sensitivity` removes these shares of each group.
-        trials: `search` tries so many sets of ratios.
-        space: `search` looks for one ratio a stage (3), or one a module (22 in YOLOv8).
-        sampler: `search` proposes ratios by a tree-structured Parzen estimator, or breeds them.
-        finalists: `search` tunes so many of its best trials shortly and keeps the best of them.
-        episodes, random_episodes: `amc` walks over the network so often, first by lot.
-        reward: `amc` learns mAP50 within the goal, or accuracy and multiply-adds in one number.
-        candidates: `netadapt` tries so many groups at each step; 0 tries all.
-        first_step, step_decay: `netadapt` frees this share of the MACs in its first step, and in
-            each step this factor of the step before.
-        accept: `netadapt` takes the least loss per MAC freed (as published code does), or the
-            highest accuracy (as the paper says).
-        short_steps, short_lr: gradient steps of a short tuning, and their learning rate.
-    """
-
-    images: int = Field(default=200, ge=1, le=200)
-    recalibration: int = Field(default=32, ge=1)
-    grid: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
-        default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), min_length=1
-    )
-    trials: int = Field(default=60, ge=1, le=10_000)
-    space: Literal["stages", "modules"] = "stages"
-    sampler: Literal["tpe", "evolution"] = "tpe"
-    finalists: int = Field(default=3, ge=0, le=20)
-    episodes: int = Field(default=300, ge=1, le=10_000)
-    random_episodes: int = Field(default=100, ge=1)
-    reward: Literal["within-goal", "with-cost"] = "within-goal"
-    candidates: int = Field(default=8, ge=0)
-    first_step: float = Field(default=0.025, gt=0, lt=1)
-    step_decay: float = Field(default=0.96, gt=0, le=1)
-    accept: Literal["loss-per-saving", "accuracy"] = "loss-per-saving"
-    short_steps: int = Field(default=10, ge=0, le=10_000)
-    short_lr: float = Field(default=1e-3, gt=0)
-
-    @model_validator(mode="after")
-    def _some_episodes_are_learned(self) -> SearchOptions:
-        if self.random_episodes >= self.episodes:
-            raise ValueError(
-                f"AMC draws its first {self.random_episodes} episodes by lot, so of "
-                f"{self.episodes} none would be learned: ask for more episodes, or fewer random "
-                "ones"
-            )
-        return self
-
-
 class PruneConfig(RunBase):
     """Make a baseline lighter: `iterations` times score, prune, fine-tune.
 
@@ -326,6 +283,7 @@ class PruneConfig(RunBase):
             this below the baseline, and keep the last good model. None turns it off.
         bn_recalibration: "auto" measures both on validation and keeps the better.
         search: how an allocation that searches does it.
+        finetune_after: train after every cut, or only after the last one.
     """
 
     kind: Literal["prune"] = "prune"
@@ -353,6 +311,7 @@ class PruneConfig(RunBase):
     adaptive_threshold: bool = True
     max_map50_drop: float | None = Field(default=0.03, gt=0, lt=1)
     bn_recalibration: Literal["auto", "always", "never"] = "auto"
+    finetune_after: Literal["every-cut", "last-cut"] = "every-cut"
 
     @model_validator(mode="after")
     def _one_goal(self) -> PruneConfig:
@@ -362,6 +321,25 @@ class PruneConfig(RunBase):
                 "both"
             )
         return self
+
+    @model_validator(mode="after")
+    def _no_guard_between_untuned_cuts(self) -> PruneConfig:
+        if self.finetune_after == "last-cut" and self.max_map50_drop is not None:
+            raise ValueError(
+                "a run that trains only after the last cut falls deeply before it: turn the guard "
+                "off (max_map50_drop)"
+            )
+        return self
+
+    def epochs_after(self, iteration: int) -> int:
+        """Epochs of fine-tuning after the cut of this iteration (from 1)."""
+        waits = self.finetune_after == "last-cut" and iteration < self.iterations
+        return 0 if waits else self.finetune.epochs
+
+    @property
+    def finetune_epochs(self) -> int:
+        """Epochs of fine-tuning of the whole run."""
+        return sum(self.epochs_after(t) for t in range(1, self.iterations + 1))
 
     @property
     def goal(self) -> tuple[GoalKind, float]:

@@ -30,7 +30,7 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets" / "example"
 DATASET = "demo"
 IMAGES, SIZE, SEED = 24, 256, 7  # not the seed of the shipped example: images it has never seen
 EXPLAINED = 2
-SHAP = {"samples": 200, "features": 40}
+SHAP = {"samples": 640, "features": 40}  # at most
 
 Say = Callable[[str], None]
 Work = Callable[[TrainConfig | PruneConfig], str]

@@ -12,10 +12,10 @@ from tests.fresh import ROOT, run_fresh
 
 CORE = ROOT / "msip_core"
 LIGHT = (
-    "catalog", "combinations", "config", "events", "models", "boxes", "settings", "workspace",
-    "errors", "language", "bounded", "confined", "spreadsheet", "changes", "recipes", "measures",
-    "matches", "pairs", "doctor", "demo", "data", "runs", "views", "studies", "cli", "markdown",
-    "arrays",
+    "answers", "catalog", "combinations", "compositions", "config", "searching", "events",
+    "models", "boxes", "settings", "workspace", "errors", "language", "bounded", "confined",
+    "spreadsheet", "changes", "recipes", "measures", "matches", "pairs", "doctor", "demo", "data",
+    "runs", "views", "studies", "cli", "markdown", "arrays",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
 HEAVY_PACKAGES = (
@@ -36,7 +36,10 @@ BASE = {
     "errors",
     "config",
     "catalog",
+    "answers",
     "combinations",
+    "compositions",
+    "searching",
     "recipes",
     "measures",
     "arrays",

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from msip_core.detector.layer_times import Geometry
+from msip_core.detector.layout import in_network
 from msip_core.errors import WrongModelError
 from msip_core.importance.members import group_name, group_structure, members
 
@@ -65,7 +66,7 @@ class Budget:
     _norm_params: NDArray[np.float64]
 
     def __init__(self, model: nn.Module, groups: Sequence[Any], imgsz: int) -> None:
-        self.names = tuple(group_name(group) for group in groups)
+        self.names = in_network(model, map(group_name, groups))
         self.structures = tuple(group_structure(group) for group in groups)
         self.widths: Widths = np.array([len(group[0].idxs) for group in groups], np.int64)
         self.imgsz = imgsz

@@ -2,17 +2,19 @@
 
     stages         .30, .20, .10
     stages-strong  .35, .25, .125
+    stages-order   head .1, shallow backbone .2, neck .3, deep backbone .4
 
-A group belongs to the stage in which its root convolution lies: layers 0-9 of YOLOv8 are the
-backbone, 10-21 the neck, 22 and on the head. The presets as published leave far more MACs than the
-usual goal, so they are scaled by one factor to it, which keeps their proportions; what they leave
-by themselves is said in the run. They are presets: no source was found that measured them.
+A group belongs to the stage in which its root convolution lies, as its network is laid out
+(`detector.layout`): in YOLOv8 layers 0-9 are the backbone, 10-21 the neck, 22 the head. The
+presets as published leave far more MACs than the usual goal, so they are scaled by one factor to
+it, which keeps their proportions; what they leave by themselves is said in the run. They are
+presets: no source was found that measured them. The third is an order turned into ratios: what
+Pruned-YOLO finds most sensitive loses least (head > shallow backbone > neck > deep backbone).
 Source: method sheet, section 4.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,25 +22,14 @@ from numpy.typing import NDArray
 
 from msip_core.allocation.ratios import RatioAllocation
 from msip_core.allocation.table import GroupTable
-from msip_core.errors import WrongModelError
+from msip_core.detector.layout import layer_of, layout_for
 
 STAGES = ("backbone", "neck", "head")
-_NECK, _HEAD = 10, 22  # first layer of each in YOLOv8's list of layers
-_LAYER = re.compile(r"^model\.(\d+)\.")
-
-
-def layer_of(name: str) -> int:
-    """Index in YOLOv8's list of layers: 15 for 'model.15.m.0.cv1.conv'."""
-    found = _LAYER.match(name)
-    if not found:
-        raise WrongModelError(f"{name} is not in YOLOv8's list of layers: use a YOLOv8 detector.")
-    return int(found.group(1))
 
 
 def stage_of(name: str) -> int:
-    """0 backbone, 1 neck, 2 head."""
-    layer = layer_of(name)
-    return 0 if layer < _NECK else 1 if layer < _HEAD else 2
+    """0 backbone, 1 neck, 2 head; a plain text is read as a name in YOLOv8 as published."""
+    return layout_for(name).stage(layer_of(name))
 
 
 def stage_ratios(names: Sequence[str], ratios: Sequence[float]) -> NDArray[np.float64]:
@@ -59,3 +50,21 @@ class StrongStageAllocation(StageAllocation):
     """35, 25 and 12.5 %."""
 
     preset = (0.35, 0.25, 0.125)
+
+
+class OrderAllocation(RatioAllocation):
+    """What is most sensitive by Pruned-YOLO's order loses least; scaled together."""
+
+    def ratios(self, table: GroupTable) -> NDArray[np.float64]:
+        return np.array([_ORDER[_place(name)] for name in table.names], np.float64)
+
+
+_ORDER = {"head": 0.1, "shallow": 0.2, "neck": 0.3, "deep": 0.4}
+
+
+def _place(name: str) -> str:
+    """The backbone is deep from the middle of its layers on."""
+    stage = stage_of(name)
+    if stage:
+        return STAGES[stage]
+    return "deep" if 2 * layer_of(name) >= layout_for(name).neck else "shallow"

@@ -4,7 +4,9 @@ genetic algorithm (NSGA-II, which with one objective is selection, crossover and
 One ratio for each stage (backbone, neck, head), or one for each module of YOLOv8's list. Every set
 of ratios is brought to the goal by the scalar of all methods, so all trials cost the same; the
 objective is the untuned mAP50. The same ratio everywhere and the preset of 30, 20 and 10 % are
-tried first. The best few trials are then tuned for some steps, and the best of these is taken.
+tried first. With bounds for the stages, only ratios between them are tried, and brought to the
+goal without leaving them. The best few trials are then tuned for some steps, and the best of these
+is taken.
 
 The study lives in memory: its sampler is seeded, and a search that goes on is told the finished
 trials again, so that it proposes what an unbroken one would (Optuna's own storage would start the
@@ -15,6 +17,7 @@ al. 2019, arXiv:1907.10902.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,8 +34,10 @@ from msip_core.allocation.searched import (
     Work,
     ratios_of,
 )
-from msip_core.allocation.stages import STAGES, StageAllocation, layer_of, stage_of
+from msip_core.allocation.stages import STAGES, StageAllocation, stage_of
 from msip_core.config import SearchOptions
+from msip_core.detector.layout import layer_of
+from msip_core.errors import ConfigError
 from msip_core.workspace import write_json
 
 _TUNING = 0.1  # share of the progress that tuning the finalists takes
@@ -52,14 +57,18 @@ class TpeAllocation(SearchedAllocation):
         options, names = problem.options, problem.table.names
         keys, owner = _space(names, options.space)
         study = _study(options, problem.seed)
-        for start in _starts(keys, names, owner):
+        between = options.stage_bounds or ((0.0, MAX_RATIO),) * len(keys)
+        for start in _starts(keys, names, owner, between):
             study.enqueue_trial(start)
         tried: list[tuple[float, Widths, dict[str, float]]] = []
         for n in range(options.trials):
             problem.tick((1 - _TUNING) * n / options.trials)
             trial = study.ask()
-            chosen = [trial.suggest_float(key, 0.0, MAX_RATIO) for key in keys]
-            widths = self.at_goal(problem, np.array(chosen)[owner])
+            chosen = [trial.suggest_float(key, *bounds) for key, bounds in zip(keys, between)]
+            ratios = np.array(chosen)[owner]
+            if options.stage_bounds:
+                ratios = inside(problem, ratios, np.array(between)[owner])
+            widths = self.at_goal(problem, ratios)
             map50 = problem.trial(widths)
             study.tell(trial, map50)
             tried.append((map50, widths, dict(zip(keys, chosen))))
@@ -106,10 +115,44 @@ def _space(names: tuple[str, ...], space: str) -> tuple[list[str], NDArray[np.in
     return [f"layer{n}" for n in layers], np.array([layers.index(layer_of(n)) for n in names])
 
 
+def inside(
+    problem: SearchProblem, ratios: NDArray[np.float64], bounds: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The ratios moved together until they meet the goal, each within its bounds (g, 2).
+
+    Raises:
+        ConfigError: no ratios within the bounds meet the goal.
+    """
+    table, goal = problem.table, problem.window.high
+    least, most = (float(table.count(table.original * (1 - edge))) for edge in bounds.T[::-1])
+    if not least <= goal <= most:
+        whole = float(table.count(table.original))
+        raise ConfigError(
+            f"Ratios within the bounds of the stages leave {least / whole:.1%} to "
+            f"{most / whole:.1%}, and the goal is {goal / whole:.1%}: choose a goal between them, "
+            "or wider bounds."
+        )
+    low, high = -1.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        moved = np.clip(ratios + middle, *bounds.T)
+        if table.count(table.original * (1 - moved)) > goal:
+            low = middle
+        else:
+            high = middle
+    return np.clip(ratios + high, *bounds.T)
+
+
 def _starts(
-    keys: list[str], names: tuple[str, ...], owner: NDArray[np.int64]
+    keys: list[str],
+    names: tuple[str, ...],
+    owner: NDArray[np.int64],
+    between: Sequence[tuple[float, float]],
 ) -> list[dict[str, float]]:
-    """The same ratio everywhere, and the stage preset."""
+    """The same ratio everywhere, and the stage preset; the middle of bounds, where there are."""
+    middle = {key: (low + high) / 2 for key, (low, high) in zip(keys, between)}
+    if any(bounds != (0.0, MAX_RATIO) for bounds in between):
+        return [middle]
     even = dict.fromkeys(keys, MAX_RATIO / 2)
     preset = {keys[int(o)]: StageAllocation.preset[stage_of(name)] for name, o in zip(names, owner)}
     return [even, preset]

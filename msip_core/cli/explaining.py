@@ -77,9 +77,9 @@ def explain(
     ] = "gradcam",
     shap: Annotated[bool, typer.Option(help="SHAP is slow: leave it out with --no-shap.")] = True,
     samples: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Evaluations of the model for SHAP.")
-    ] = 512,
-    features: Annotated[int, typer.Option(min=2, max=10_000, help="Patches for SHAP.")] = 100,
+        int, typer.Option(min=1, max=100_000, help="Most evaluations of the model for SHAP.")
+    ] = 1024,
+    features: Annotated[int, typer.Option(min=2, max=10_000, help="Patches for SHAP.")] = 50,
     imgsz: ImageSize = None,
 ) -> Answer:
     """Grad-CAM, SHAP, boundary scores and figures, one object a micrograph.

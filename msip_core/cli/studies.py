@@ -57,6 +57,10 @@ class OfPreset:
     ] = None
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0, mps.")] = None
     batch: Annotated[int | None, typer.Option(min=1)] = None
+    speed_up: Annotated[
+        float | None,
+        typer.Option(help="The goal as a measured speed-up on this computer instead: 2."),
+    ] = None
 
 
 @verb(app, "presets")
@@ -174,6 +178,7 @@ def add(
 def _from_preset(workspace: Workspace, name: str, asked: OfPreset) -> StudyPlan:
     changes = {
         "model": asked.model, "imgsz": asked.imgsz, "device": asked.device, "batch": asked.batch,
+        "speed_up": asked.speed_up,
         "seeds": tuple(range(asked.seeds)) if asked.seeds else None,
     }  # fmt: skip
     given: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}

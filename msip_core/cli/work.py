@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from msip_core.catalog import COMPOSITIONS, find_composition
 from msip_core.changes import read_run_config, with_settings
 from msip_core.cli.console import say
 from msip_core.cli.foreground import hand_over, in_foreground
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.combinations import check_combination
+from msip_core.compositions import COMPOSITIONS, Composition, find_composition
 from msip_core.config import (
     MAX_SEED,
     PRUNE_PRESETS,
@@ -58,7 +58,7 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Any other setting by its name in config.json, such as msip.fusion=pool; repeatable.",
+        help="Any other setting by its name in config.json, such as msip.fusion=rank; repeatable.",
     ),
 ]
 Detach = Annotated[bool, typer.Option("--detach", help="Queue it for the app and return at once.")]
@@ -80,7 +80,8 @@ def train(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="A .pt file, a model of the workspace, or yolov8n/s/m.yaml (from scratch)."
+            help="A .pt file, a model of the workspace, or yolov8n/s/m.yaml or "
+            "yolov8n/s/m-depthwise.yaml (from scratch)."
         ),
     ] = None,
     preset_name: Annotated[
@@ -173,6 +174,12 @@ def prune(
         float | None,
         typer.Option(help="The goal as a share of the milliseconds per image on this computer."),
     ] = None,
+    speed_up: Annotated[
+        float | None,
+        typer.Option(
+            help="The goal as a measured speed-up on this computer instead: 2 is twice as fast.",
+        ),
+    ] = None,
     latency_format: Annotated[
         str | None,
         typer.Option(help="pytorch, onnx or openvino: what is timed.", show_default="onnx"),
@@ -213,7 +220,8 @@ def prune(
         model=model, method=method, msip_weights=msip_weights, allocation=allocation,
         granularity=granularity, recovery=recovery,
         static_weights=static_weights or None, keep_macs=keep_macs, preset=preset_name,
-        keep_params=keep_params, keep_latency=keep_latency, latency_format=latency_format,
+        keep_params=keep_params, keep_latency=_latency_goal(keep_latency, speed_up),
+        latency_format=latency_format,
         composition=composition,
         iterations=iterations, epochs=epochs, round_to=round_to, max_drop=max_drop,
         pretrain=pretrain, dataset=data, imgsz=imgsz, batch=batch, seed=seed, workers=workers,
@@ -226,7 +234,11 @@ def prune(
     place.setdefault("device", get_settings().device)
     chosen = dict(preset("prune", settings.pop("preset", "paper")))
     if "composition" in settings:
-        chosen |= find_composition(settings.pop("composition")).settings
+        whole = find_composition(settings.pop("composition"))
+        _check_network(workspace, settings["model"], whole)
+        chosen |= whole.settings
+        if settings.keys() & {"keep_macs", "keep_params"}:  # a goal that is asked for counts more
+            chosen.pop("keep_latency", None)
     _set_schedule(chosen, "finetune", settings)
     _set_model(workspace, settings, "model")
     _set_strategy(settings, chosen)
@@ -260,6 +272,30 @@ def _from_file(
     if found.kind != kind:
         raise ConfigError(f"{path} holds the settings of a '{found.kind}' run: use that verb.")
     return parse_run_config({**found.model_dump(mode="json"), **place})
+
+
+def _latency_goal(keep: float | None, speed_up: float | None) -> float | None:
+    """A speed-up as the share of the milliseconds that is left."""
+    if speed_up is None:
+        return keep
+    if keep is not None:
+        raise ConfigError("--speed-up and --keep-latency are the same goal: give one of them.")
+    if not speed_up > 1:
+        raise ConfigError(f"A speed-up is above 1 (2 is twice as fast), not {speed_up:g}.")
+    return 1 / speed_up
+
+
+def _check_network(workspace: Workspace, model: str, whole: Composition) -> None:
+    """A system that is about one kind of network is given one of that kind."""
+    if not whole.weights or Path(model).suffix == ".pt":
+        return
+    kind = Path(whole.weights).stem.partition("-")[2]
+    architecture = open_card(workspace, model).architecture
+    if kind not in architecture:
+        raise ConfigError(
+            f"'{whole.name}' prunes a {kind} YOLOv8, and model '{model}' is {architecture}: train "
+            f"one first with --weights {whole.weights}, or `study run {whole.name}` for all of it."
+        )
 
 
 def _set_schedule(chosen: dict[str, Any], recipe: str, settings: dict[str, Any]) -> None:

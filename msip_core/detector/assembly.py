@@ -28,7 +28,9 @@ _TRIAL = 64  # pixels
 _LONGEST_NAME = 200
 # Words that a description of YOLOv8 is made of. Stock Ultralytics evaluates `activation` when it
 # builds a network from it, so nothing else than the name of one may stand there.
-_MODULES = frozenset({"Conv", "C2f", "SPPF", "nn.Upsample", "Concat", "Detect", "nn.Identity"})
+_MODULES = frozenset(
+    {"Conv", "DWConv", "C2f", "SPPF", "nn.Upsample", "Concat", "Detect", "nn.Identity"}
+)
 _ACTIVATION = re.compile(r"(?:torch\.)?nn\.\w{2,20}\((?:inplace=(?:True|False))?\)")
 _YAML_KEYS = ("nc", "scales", "scale", "yaml_file", "backbone", "head", "channels", "ch",
               "depth_multiple", "width_multiple", "activation", "inplace")  # fmt: skip

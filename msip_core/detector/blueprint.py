@@ -77,7 +77,7 @@ def _sketch(module: Any, known: dict[int, Part], above: tuple[int, ...]) -> Part
     if any(value for key, value in state.items() if str(key).endswith("_hooks")):
         raise HookedError
     below = _table(state, "_modules")
-    if name == "Conv" and "bn" not in below:
+    if name in ("Conv", "DWConv") and "bn" not in below:
         raise FusedError
     part = Part(
         name,

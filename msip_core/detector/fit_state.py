@@ -39,6 +39,7 @@ class FitState:
     Attributes:
         key: fingerprint of all that decides the outcome; another key starts anew.
         epochs_done: finished epochs.
+        gains: of box, cls and dfl loss, where they were measured at the start.
         extra: trainable parts of an extra loss (adapters to a teacher).
         metrics: of `best` on validation, as Metrics.model_dump(); None if not validated.
         best: averaged weights of the best epoch (the only weights once `finished`).
@@ -52,6 +53,7 @@ class FitState:
     ema: Weights | None = None
     ema_updates: int = 0
     optimizer: dict[str, Any] | None = None
+    gains: tuple[float, float, float] | None = None
     extra: Weights | None = None
     best: Weights | None = None
     metrics: dict[str, Any] | None = None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
-from ultralytics.nn.modules import DFL, SPPF, Bottleneck, C2f, Concat, Conv, Detect
+from ultralytics.nn.modules import DFL, SPPF, Bottleneck, C2f, Concat, Conv, Detect, DWConv
 
 from msip_core.detector.c2f import C2fV2
 
@@ -232,6 +232,10 @@ KINDS: dict[str, Kind] = {
         _bare(Conv), _ROUTING,
         {"conv": ("Conv2d",), "bn": ("BatchNorm2d",), "act": _ANY_ACTIVATION},
     ),
+    "DWConv": Kind(
+        _bare(DWConv), _ROUTING,
+        {"conv": ("Conv2d",), "bn": ("BatchNorm2d",), "act": _ANY_ACTIVATION},
+    ),
     "Bottleneck": Kind(_bare(Bottleneck), {"add": (_flag, REQUIRED), **_ROUTING}, _TWO),
     "C2f": Kind(
         _bare(C2f), {"c": (_SMALL, REQUIRED), **_ROUTING}, {**_TWO, "m": ("ModuleList",)}
@@ -257,7 +261,10 @@ KINDS: dict[str, Kind] = {
     "DFL": Kind(_bare(DFL), {"c1": (_whole(1, 256), REQUIRED)}, {"conv": ("Conv2d",)}),
 }  # fmt: skip
 LISTED = {"Bottleneck", "Sequential", "Conv", "Conv2d"}  # what lists within a layer hold
-LAYERS = {"Conv", "C2f", "C2fV2", "Bottleneck", "SPPF", "Upsample", "Concat", "Identity", "Detect"}
+LAYERS = {
+    "Conv", "DWConv", "C2f", "C2fV2", "Bottleneck", "SPPF", "Upsample", "Concat", "Identity",
+    "Detect",
+}  # fmt: skip
 
 
 def _routed(module: nn.Module, facts: dict[str, Any]) -> nn.Module:

@@ -33,6 +33,8 @@ class Latency(NamedTuple):
         median_ms, low_ms, high_ms: the median and the 95 % bootstrap interval of that median.
         runs: timed forwards of `batch` images each.
         threads: processor threads that each format was given.
+        rounds: milliseconds per image of every timed round; round n of all models was under the
+            same load.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Latency(NamedTuple):
     high_ms: float
     runs: int
     threads: int
+    rounds: tuple[float, ...] = ()
 
 
 def measure_latency(
@@ -84,8 +87,9 @@ def measure_latency(
         times = interleaved(runners, runs, report)
     threads = torch.get_num_threads()
     return [
-        Latency(name, kind, batch, *_median_interval(values / batch), runs, threads)
+        Latency(name, kind, batch, *_median_interval(each), runs, threads, tuple(each.tolist()))
         for (name, kind), values in times.items()
+        for each in (values / batch,)
     ]
 
 

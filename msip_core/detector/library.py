@@ -49,6 +49,8 @@ __all__ = [
 ]
 
 _YAML = re.compile(r"yolov8[nsmlx](-p2|-p6)?\.yaml")
+# With depthwise-separable downsampling: see `_depthwise`.
+_DEPTHWISE = re.compile(r"yolov8([nsmlx])-depthwise\.yaml")
 # Half as wide as YOLOv8n, which is the smallest that comes with Ultralytics: what a study trains
 # beside a pruned YOLOv8n as the next smaller model.
 NARROW_YAML = "yolov8p.yaml"
@@ -72,11 +74,13 @@ def hyperparameters(**changes: Any) -> IterableSimpleNamespace:
 
 def is_yolov8_yaml(name: str) -> bool:
     """Whether this is one of the YOLOv8 descriptions that come with Ultralytics, or ours."""
-    return name == NARROW_YAML or _YAML.fullmatch(name) is not None
+    return name == NARROW_YAML or any(known.fullmatch(name) for known in (_YAML, _DEPTHWISE))
 
 
 def new_network(name: str, classes: int) -> DetectionModel:
     """The network of a description, with fresh weights."""
+    if scale := _DEPTHWISE.fullmatch(name):
+        return DetectionModel(_depthwise(name, scale[1]), nc=classes, verbose=False)
     if name != NARROW_YAML:
         return DetectionModel(name, nc=classes, verbose=False)
     description = {
@@ -84,6 +88,39 @@ def new_network(name: str, classes: int) -> DetectionModel:
         "scales": {"p": list(_NARROW_SCALE)},
     }  # fmt: skip
     return DetectionModel(description, nc=classes, verbose=False)
+
+
+def _depthwise(name: str, scale: str) -> dict[str, Any]:
+    """YOLOv8 whose 3 x 3 convolutions of stride 2, but the first, are a depthwise one of stride 2
+    and a pointwise one (Howard et al. 2017, arXiv:1704.04861).
+
+    What reads an earlier layer by number reads the same one, wherever it now stands.
+    """
+    plain = yaml_model_load(f"yolov8{scale}.yaml")
+    layers = [*plain["backbone"], *plain["head"]]
+    place: list[int] = []  # old number -> new number
+    made: list[list[Any]] = []
+    widths: list[Any] = []  # channels that each old layer gives, before scaling
+    for number, (source, repeats, kind, args) in enumerate(layers):
+        moved = _moved(source, number, place, len(made))
+        if number and kind == "Conv" and list(args[1:3]) == [3, 2]:
+            # The depthwise half keeps what it reads: as many channels as the layer before gives.
+            before = widths[source if source >= 0 else number + source]
+            made += [[moved, 1, "DWConv", [before, 3, 2]], [-1, repeats, "Conv", [args[0], 1, 1]]]
+        else:
+            made.append([moved, repeats, kind, list(args)])
+        place.append(len(made) - 1)
+        same = kind in ("nn.Upsample", "Concat")
+        widths.append(widths[-1] if same else args[0] if args else None)
+    cut = place[len(plain["backbone"]) - 1] + 1
+    return {**plain, "yaml_file": name, "backbone": made[:cut], "head": made[cut:]}
+
+
+def _moved(source: Any, number: int, place: list[int], now: int) -> Any:
+    """Where a layer reads from, in the new numbers; -1 stays the layer before."""
+    if isinstance(source, list):
+        return [_moved(one, number, place, now) for one in source]
+    return source if source == -1 else place[source if source >= 0 else number + source]
 
 
 def copy_model(model: DetectionModel) -> DetectionModel:

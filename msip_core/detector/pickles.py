@@ -30,7 +30,7 @@ PLAIN = frozenset(
 """All that a file of tensors in plain containers needs."""
 
 # Everything else that a YOLOv8 detector's file, written by Ultralytics, may name.
-_BLOCKS = ("Conv", "C2f", "Bottleneck", "SPPF", "Concat", "Detect", "DFL")
+_BLOCKS = ("Conv", "DWConv", "C2f", "Bottleneck", "SPPF", "Concat", "Detect", "DFL")
 _ACTIVATIONS = ("SiLU", "ReLU", "ReLU6", "LeakyReLU", "Hardswish", "Mish", "GELU", "ELU", "PReLU")
 ALLOWED = PLAIN | frozenset(
     {

@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,6 +42,7 @@ from msip_core.detector.fit_state import (
 )
 from msip_core.detector.layerdrop import layers_dropped
 from msip_core.detector.library import DetectionModel
+from msip_core.detector.loss_ratio import BATCHES, Gains, solve_gains
 from msip_core.detector.pool import DataPool
 from msip_core.detector.precision import as_float32, computing_in
 from msip_core.detector.sparsity import terms_of
@@ -52,7 +54,10 @@ _WARMUP_BIAS_LR = 0.1
 _MIN_STEPS = 8  # optimizer steps of an epoch, where it has as many batches
 _BAD_SHARE = 0.1  # of an epoch's batches may have gradients that are not finite
 # What a recipe asks of us, not of Ultralytics.
-_OURS = {"l1_lambda", "bn_l1", "bn_l1_decay", "bn_l1_shortcuts", "group_l2", "layerdrop"}
+_OURS = {
+    "l1_lambda", "bn_l1", "bn_l1_decay", "bn_l1_shortcuts", "group_l2", "layerdrop", "soft_mask",
+    "loss_ratio",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class FitPlan:
         extra: a second loss.
         terms: of the gradient, beside those that the recipe alone decides.
         dtype: that convolutions multiply in; None is float32.
+        weighed: told the gains that were measured.
     """
 
     model: DetectionModel
@@ -92,6 +98,7 @@ class FitPlan:
     extra: ExtraLoss | None = None
     terms: tuple[GradientTerm, ...] = ()
     dtype: torch.dtype | None = None
+    weighed: Callable[[Gains], None] = lambda _: None
 
 
 # Not called "...Trainer": by that part of the name Ultralytics attaches its cloud callbacks.
@@ -167,6 +174,7 @@ class Fit(DetectionTrainer):
             )
         for term in self._terms:
             term.bind(self.model)
+        self._weigh_losses()
         extra = self.plan.extra
         if extra is not None and not self.start_epoch:
             extra.begin(self.model)
@@ -175,6 +183,24 @@ class Fit(DetectionTrainer):
         with watched, layers_dropped(self.model, self.plan.recipe.layerdrop):
             for epoch in range(self.start_epoch, self.epochs):
                 self._one_epoch(epoch)
+
+    def _weigh_losses(self) -> None:
+        """Gains from what the parts of the loss are to contribute; measured once in a fit."""
+        plan, state = self.plan, self.state
+        if plan.recipe.loss_ratio is None:
+            return
+        if state.gains is None:
+            seed = seed_from(plan.seed, plan.phase, plan.iteration, "loss ratio")
+            seed_everything(seed)
+            self.train_loader.generator.manual_seed(seed)
+            self.train_loader.reset()
+            batches = map(self.preprocess_batch, islice(self.train_loader, BATCHES))
+            gains = solve_gains(
+                self.model, batches, plan.recipe, lambda batch: as_float32(self.model(batch["img"]))
+            )
+            plan.weighed(gains)
+            state.gains = (gains.box, gains.cls, gains.dfl)
+        self.args.box, self.args.cls, self.args.dfl = state.gains
 
     def _one_epoch(self, epoch: int) -> None:
         started = time.perf_counter()

@@ -25,6 +25,7 @@ from msip_core.detector.fit_state import (
 )
 from msip_core.detector.kept_fits import KeptFit
 from msip_core.detector.library import DetectionModel, copy_model, threads_kept
+from msip_core.detector.loss_ratio import Gains
 from msip_core.detector.memory import memory_errors_named
 from msip_core.detector.pool import DataPool
 from msip_core.detector.precision import laid_out, training_dtype
@@ -122,6 +123,7 @@ def fit(
         before_batch=stop_or_beat(ctx),
         after_epoch=_reporter(ctx, phase, iteration, recipe.epochs),
         extra=extra, terms=terms, dtype=training_dtype(device, precision),
+        weighed=_teller(ctx, recipe),
     )  # fmt: skip
     key = fingerprint(plan.model, _facts(plan))
     state, taken = read_state(workdir / "state.pt", key) or FitState(key), False
@@ -133,6 +135,19 @@ def fit(
     if own_pool is not None:
         own_pool.close()
     return _result(copy_model(model), state)._replace(taken=taken)
+
+
+def _teller(ctx: RunContext, recipe: TrainingRecipe) -> Callable[[Gains], None]:
+    def tell(gains: Gains) -> None:
+        bce, iou = recipe.loss_ratio or (0, 0)
+        ctx.emit(
+            MilestoneRecord(
+                message=f"BCE and IoU loss contribute {bce:g} : {iou:g} at the start, with gains "
+                f"of {gains.cls:.3g} and {gains.box:.3g}."
+            )
+        )
+
+    return tell
 
 
 def _facts(plan: FitPlan) -> dict[str, object]:
@@ -191,6 +206,11 @@ def _check_terms(
         raise ConfigError(
             "Group sparsity (group_l2) needs the coupled channels that a pruning run finds: set "
             "group_l2 to 0 here, and use it in the pre-training of a pruning run."
+        )
+    if recipe.soft_mask and not terms:
+        raise ConfigError(
+            "Soft masks (soft_mask) need the coupled channels that a pruning run finds: set "
+            "soft_mask to 0 here, and use it in the pre-training of a pruning run."
         )
 
 

@@ -29,7 +29,7 @@ __all__ = ["attention", "boundary", "gradcam", "shap"]
 
 Progress = Callable[[float, str], None]
 Json = dict[str, Any]
-FIRST_LOOK = {"features": 40, "samples": 160}  # SHAP beside the curves: seconds, not minutes
+FIRST_LOOK = {"features": 40, "samples": 320}  # SHAP beside the curves: seconds, not minutes
 ESTIMATE_ONLY = "estimate"
 
 
@@ -93,12 +93,14 @@ def gradcam(workspace: Workspace, params: Json, out: Path, progress: Progress) -
 def shap(workspace: Workspace, params: Json, out: Path, progress: Progress) -> Json:
     """SHAP values of one detection on patches of the micrograph.
 
-    Params: as `gradcam`; features (100), samples (2048), patches "slic" or "grid", seed.
+    Params: as `gradcam`; features (100), samples (2048 at most: it ends when two estimates agree),
+    patches "slic" or "grid", seed.
     With estimate=True nothing is explained: a few forward passes are timed.
 
     Returns:
-        values, segments (npz: segments, values, heat), overlay, c_at_10, score, base, scores,
-        crypt_scores, evaluations, seconds, box, class, reference, note;
+        values, segments (npz: segments, values, heat), overlay, c_at_10 (None where it has not
+        converged), converged, correlation, score, base, scores, crypt_scores, evaluations,
+        seconds, box, class, reference, note;
         or, for an estimate, seconds, per_evaluation, batch, samples.
     """
     progress(0.0, "Opening model and micrograph")
@@ -140,6 +142,8 @@ def shap(workspace: Workspace, params: Json, out: Path, progress: Progress) -> J
         "overlay": "overlay.png",
         **_about(asked),
         "c_at_10": found.c_at_10,
+        "converged": found.converged,
+        "correlation": found.correlation,
         "score": found.score,
         "base": found.base,
         **_scores(subject, found.heat),
@@ -153,7 +157,7 @@ def attention(workspace: Workspace, params: Json, out: Path, progress: Progress)
     """Grad-CAM and SHAP of one object by the run's unpruned model and by one of its steps.
 
     Params: run, iteration; an image; box (default: as `gradcam`, by the unpruned model); method,
-    features (40), samples (160), imgsz, device, seed.
+    features (40), samples (320), imgsz, device, seed.
 
     Returns:
         box, reference, and for "baseline" and "pruned" the results of `gradcam` and `shap`, with

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import msip_core
+from msip_core.answers import meant
 from msip_core.workspace import Workspace, write_json
 
 RESULT = "result.json"
@@ -59,6 +60,6 @@ def kept(
 def answer_key(kind: str, question: dict[str, Any], files: tuple[Path, ...]) -> str:
     """sha256 over program version, kind, question and the state of the files, 40 digits."""
     states = [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
-    parts = [msip_core.__version__, kind, question, states]
+    parts = [msip_core.__version__, meant(kind), question, states]
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:40]

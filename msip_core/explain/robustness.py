@@ -4,6 +4,7 @@ does the score hold when pixels get noisy?"""
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
@@ -14,9 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
+from scipy.stats import t as student
 from torch import nn
 from ultralytics.nn.modules.block import DFL
 
+from msip_core.detector.layout import YOLOV8, layout_of
 from msip_core.detector.library import DetectionModel
 from msip_core.errors import ConfigError, InputError
 from msip_core.explain.cam import CamResult, Method, explain_target
@@ -26,29 +29,37 @@ from msip_core.explain.targets import private_copy
 NOISE_LEVELS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 HEADLINE_NOISE = 0.05
 ALIKE = 0.5  # rank correlation from which two maps are called alike
+EVERYTHING = "all weights"
+_LEAST_DRAWS = 3
 _COMPARED_SIDE = 64  # px: finer than any map's own resolution is only interpolation
 
 
 @dataclass(frozen=True, slots=True)
 class RandomisedCheck:
-    """Sanity check of Adebayo et al. 2018 (arXiv:1810.03292) for one map.
+    """Cascading randomisation of Adebayo et al. 2018 (arXiv:1810.03292) for one map.
 
     Attributes:
         correlation: mean Spearman correlation of the map with those of networks whose weights
-            were shuffled; None where one of the maps is empty.
+            were all shuffled; None where fewer than three of them gave a map.
+        low, high: its 95 % interval over the shuffled networks (Student's t).
         draws: shuffled networks that gave a map.
-        passed: correlation < .5; None where it is undefined.
+        passed: the interval lies below .5; None where it holds .5, or is undefined.
+        cascade: how far down from the output weights were shuffled -> mean correlation, None where
+            no map was left.
         verdict: the same in words.
     """
 
     correlation: float | None
+    low: float | None
+    high: float | None
     draws: int
     passed: bool | None
+    cascade: Mapping[str, float | None]
     verdict: str
 
     def as_dict(self) -> dict[str, Any]:
         """As it stands in result.json."""
-        return asdict(self)
+        return {**asdict(self), "cascade": dict(self.cascade)}
 
 
 def randomised_check(
@@ -59,46 +70,68 @@ def randomised_check(
     imgsz: int,
     method: Method = "gradcam",
     layers: Sequence[str | int] | None = None,
-    draws: int = 2,
+    draws: int = 5,
     seed: int = 0,
 ) -> RandomisedCheck:
-    """Compare a map with those of the same network with shuffled weights.
+    """Compare a map with those of the same network, its weights shuffled from the output down.
 
     The anchors explained stay those of the trained network, so that both answer the same
     question. A map that looks alike with random weights shows edges or the place of the box, not
-    what was learned.
+    what was learned. Judged by what is left when all weights are shuffled.
 
     Args:
         learned: the map of `model` for this image, method and layers.
+        draws: networks that are shuffled, each with numbers of its own.
     """
     frame = Frame.fit(image, imgsz)
     images = frame.tensor(image)[None].to(next(model.parameters()).device)
-    found = []
+    found: dict[str, list[float]] = {name: [] for name, _ in _depths(model)}
     for draw in range(draws):
-        shuffled = shuffle_weights(private_copy(model), seed + draw)
-        other = explain_target(
-            shuffled, frame, images, learned.target, method=method, layers=layers
-        )
-        correlation = map_correlation(learned.heat, other.heat)
-        if correlation is not None:
-            found.append(correlation)
-    return _judge(float(np.mean(found)) if found else None, len(found))
+        twin, generator = private_copy(model), torch.Generator().manual_seed(seed + draw)
+        end = len(twin.model)
+        for name, start in _depths(model):
+            _shuffle(twin.model[start:end], generator)
+            end = start
+            other = explain_target(
+                twin, frame, images, learned.target, method=method, layers=layers
+            )
+            correlation = map_correlation(learned.heat, other.heat)
+            if correlation is not None:
+                found[name].append(correlation)
+    cascade = {name: float(np.mean(all_)) if all_ else None for name, all_ in found.items()}
+    return _judge(found[EVERYTHING], cascade)
 
 
-def _judge(correlation: float | None, draws: int) -> RandomisedCheck:
-    if correlation is None:
-        return RandomisedCheck(
-            None, 0, None, "No check with random weights was possible: one of the maps is empty."
-        )
-    if correlation < ALIKE:
-        words = "The map changes when the weights are shuffled: it depends on what was learned."
-    else:
-        words = (
+def _depths(model: DetectionModel) -> list[tuple[str, int]]:
+    """How far down, and the first layer that is shuffled then."""
+    layout = layout_of(model) or YOLOV8
+    return [
+        ("head", layout.head), ("head and neck", layout.neck),
+        ("head, neck and deep backbone", layout.neck // 2), (EVERYTHING, 0),
+    ]  # fmt: skip
+
+
+def _judge(found: Sequence[float], cascade: Mapping[str, float | None]) -> RandomisedCheck:
+    if len(found) < _LEAST_DRAWS:
+        words = "No check with random weights was possible: one of the maps is empty."
+        return RandomisedCheck(None, None, None, len(found), None, cascade, words)
+    mean = float(np.mean(found))
+    spread = float(np.std(found, ddof=1)) / math.sqrt(len(found))
+    reach = float(student.ppf(0.975, len(found) - 1)) * spread
+    low, high = max(-1.0, mean - reach), min(1.0, mean + reach)
+    passed = True if high < ALIKE else False if low >= ALIKE else None
+    words = {
+        True: "The map changes when the weights are shuffled: it depends on what was learned.",
+        False: (
             "The map looks much the same with shuffled weights: "
             "do not read it as what the model has learned."
-        )
-    passed = correlation < ALIKE
-    return RandomisedCheck(correlation, draws, passed, f"{words} (correlation {correlation:.2f})")
+        ),
+        None: (
+            "Whether the map changes when the weights are shuffled is not clear: read it with care."
+        ),
+    }[passed]
+    text = f"{words} (correlation {mean:.2f}, {low:.2f} to {high:.2f})"
+    return RandomisedCheck(mean, low, high, len(found), passed, cascade, text)
 
 
 def shuffle_weights(model: DetectionModel, seed: int) -> DetectionModel:
@@ -107,19 +140,22 @@ def shuffle_weights(model: DetectionModel, seed: int) -> DetectionModel:
     Each tensor keeps its values, so activations stay in range; only their order, that is what
     was learned, is lost. DFL's fixed ramp and BN's running statistics stay.
     """
-    generator = torch.Generator().manual_seed(seed)
-    fixed = {id(p) for m in model.modules() if isinstance(m, DFL) for p in m.parameters()}
-    with torch.no_grad():
-        for module in model.modules():
-            if not isinstance(module, nn.Conv2d | nn.BatchNorm2d):
-                continue
-            for parameter in module.parameters(recurse=False):
-                if id(parameter) in fixed:
-                    continue
-                order = torch.randperm(parameter.numel(), generator=generator)
-                flat = parameter.flatten()[order.to(parameter.device)]
-                parameter.copy_(flat.view_as(parameter))
+    _shuffle(model, torch.Generator().manual_seed(seed))
     return model
+
+
+@torch.no_grad()
+def _shuffle(part: nn.Module, generator: torch.Generator) -> None:
+    fixed = {id(p) for m in part.modules() if isinstance(m, DFL) for p in m.parameters()}
+    for module in part.modules():
+        if not isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+            continue
+        for parameter in module.parameters(recurse=False):
+            if id(parameter) in fixed:
+                continue
+            order = torch.randperm(parameter.numel(), generator=generator)
+            flat = parameter.flatten()[order.to(parameter.device)]
+            parameter.copy_(flat.view_as(parameter))
 
 
 def map_correlation(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]]) -> float | None:

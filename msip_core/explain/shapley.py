@@ -1,14 +1,14 @@
 """SHAP of one detection: what each patch of the micrograph adds to it.
 
-KernelSHAP (Lundberg & Lee 2017, arXiv:1705.07874) on super-pixels; f = the D-RISE similarity of
-`targets.similarity`; absent = blurred. The reference box is fixed, the same for every model.
+SHAP values (Lundberg & Lee 2017, arXiv:1705.07874) of super-pixels, by permutations in pairs
+(`msip_core.explain.permutations`); f = the D-RISE similarity of `targets.similarity`; absent =
+blurred. The reference box is fixed, the same for every model.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,10 +23,12 @@ from msip_core.errors import ConfigError
 from msip_core.explain.boundary import concentration
 from msip_core.explain.frame import Frame
 from msip_core.explain.memory import batch_size, evaluate_batched
+from msip_core.explain.permutations import Estimate, converge, kernel_shap
 from msip_core.explain.superpixels import Patchwork, Segmentation
 from msip_core.explain.targets import Candidates, check_reference, private_copy, similarity
 
 Progress = Callable[[float, str], None]
+__all__ = ["ShapResult", "TimeEstimate", "estimate_time", "explain_detection", "kernel_shap"]
 NOTHING_SEEN = "This model finds nothing like the chosen box, so there is nothing to share out."
 
 
@@ -41,7 +43,10 @@ class ShapResult:
         score: f of the micrograph as it is.
         heat: float32 (H, W), >= 0, sums to 1 (to 0 if no patch helps): positive phi spread
             evenly over its patch.
-        c_at_10: share of all |phi| held by the top tenth of patches; None if all are zero.
+        c_at_10: share of all |phi| held by the top tenth of patches; None if all are zero, or
+            not converged.
+        converged: two independent estimates agree; what is given is the mean of both.
+        correlation: of the two estimates of phi; None where it is undefined or there was one.
         evaluations: forward passes spent.
         seconds: time spent.
         layers, skipped: none; they are there so that every explainer reads alike.
@@ -54,6 +59,8 @@ class ShapResult:
     score: float
     heat: NDArray[np.float32]
     c_at_10: float | None
+    converged: bool
+    correlation: float | None
     evaluations: int
     seconds: float
     layers: tuple[str, ...] = ()
@@ -95,43 +102,6 @@ class PatchGame:
             return similarity(found, self.reference, self.cls).double().cpu().numpy()
 
 
-def kernel_shap(
-    f: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    features: int,
-    samples: int,
-    seed: int,
-) -> tuple[NDArray[np.float64], float, float]:
-    """Shapley values of a game over on/off masks.
-
-    Args:
-        f: masks (n, M) of zeros and ones -> (n,).
-
-    Returns:
-        phi (M,), f(all off), f(all on); phi sums to the difference.
-    """
-    base, score = (float(v) for v in f(np.stack([np.zeros(features), np.ones(features)])))
-    import shap  # heavy (numba): only when SHAP is asked for
-
-    with _seeded_numpy(seed):
-        explainer = shap.KernelExplainer(f, np.zeros((1, features)))
-        # The library's default keeps ten features by lasso; we want all of them.
-        values = explainer.shap_values(
-            np.ones((1, features)), nsamples=samples, l1_reg=False, silent=True
-        )
-    return np.asarray(values, np.float64).reshape(features), base, score
-
-
-@contextmanager
-def _seeded_numpy(seed: int) -> Iterator[None]:
-    """Seed NumPy's global generator, the only one that shap draws from, and put it back."""
-    before = np.random.get_state()
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(before)
-
-
 def explain_detection(
     model: DetectionModel,
     image: NDArray[np.uint8],
@@ -152,7 +122,7 @@ def explain_detection(
         box: reference box and class in pixels of `image`; the same for every model compared.
         imgsz: side of the letterboxed input.
         features: patches wanted (M); the paper's protocol has 100.
-        samples: forward passes of KernelSHAP; 2048 for figures, 300 for a first look.
+        samples: forward passes at most: it ends as soon as two estimates agree.
         segments: "slic" or "grid".
         seed: of the drawn coalitions.
         progress: told (share done, sentence) after each batch; may raise `Stopped` to cancel.
@@ -165,30 +135,53 @@ def explain_detection(
     frame, game = _game(model, image, box, imgsz=imgsz, features=features, segments=segments)
     count = game.patches.features
     check_samples(samples, count)
-    spent = _Spent(samples + 4, progress)
+    spent = _Spent(samples + 2, progress)
 
     def f(masks: NDArray[np.float64]) -> NDArray[np.float64]:
         return evaluate_batched(game.forward, masks, game.patches.present, spent.add)
 
-    phi, base, score = kernel_shap(f, count, samples, seed)
+    found = converge(f, count, samples, seed)
+    phi = found.values
     labels = game.patches.labels
     return ShapResult(
         values=phi,
         segments=frame.labels_to_image(labels),
-        base=base,
-        score=score,
+        base=found.base,
+        score=found.score,
         heat=patch_heat(phi, frame.labels_to_image(labels)),
-        c_at_10=concentration(phi),
+        c_at_10=concentration(phi) if found.converged else None,
+        converged=found.converged,
+        correlation=found.correlation,
         evaluations=spent.done,
         seconds=time.monotonic() - started,
-        note="" if np.abs(phi).sum() > 0 else NOTHING_SEEN,
+        note=_note(found, count),
+    )
+
+
+def _note(found: Estimate, patches: int) -> str:
+    """What a reader must know before reading the values."""
+    if not np.abs(found.values).sum():
+        return NOTHING_SEEN
+    if found.converged:
+        return ""
+    if found.shares is None:
+        return (
+            f"C@10 is not given: {found.evaluations} evaluations on {patches} patches make one "
+            f"estimate, and two must agree. Ask for {4 * patches} evaluations or more."
+        )
+    one, other = found.shares
+    correlation = 0.0 if found.correlation is None else found.correlation
+    return (
+        f"C@10 is not given: after {found.evaluations} evaluations two independent estimates do "
+        f"not agree yet (correlation {correlation:.2f}, C@10 {one:.2f} and {other:.2f}). Ask for "
+        "more evaluations or fewer patches."
     )
 
 
 def estimate_time(
     model: DetectionModel, image: NDArray[np.uint8], *, imgsz: int, samples: int = 2048
 ) -> TimeEstimate:
-    """Time SHAP from a few forward passes on this image and device; some seconds at most."""
+    """Time all of SHAP's evaluations from a few forward passes on this image and device."""
     height, width = image.shape[:2]
     whole = Box(cls=0, x1=0, y1=0, x2=width, y2=height)
     _, game = _game(model, image, whole, imgsz=imgsz, features=100, segments="grid")
@@ -201,7 +194,7 @@ def estimate_time(
         game.forward(np.repeat(masks[:1], batch, axis=0))
         rounds.append((time.perf_counter() - started) / batch)
     each = float(np.median(rounds))
-    return TimeEstimate(each * (samples + 4), each, batch)
+    return TimeEstimate(each * (samples + 2), each, batch)
 
 
 def _game(

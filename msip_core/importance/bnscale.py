@@ -2,15 +2,19 @@
 
     score[c] = mean over the group's batch norms of |gamma_c|
 
+A group that no batch norm scales (none there, or without factors) passes on unscaled: gamma is 1.
 Meant for networks trained with an L1 term on gamma; without one it is a weak signal.
 Source: Liu et al. 2017, arXiv:1708.06519.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
-from msip_core.importance.members import GroupImportance, Member
+from msip_core.importance.members import GroupImportance, Member, members, width
 
 
 class BnScaleImportance(GroupImportance):
@@ -22,3 +26,9 @@ class BnScaleImportance(GroupImportance):
         if member.kind != "norm":
             return None
         return member.rows(member.weight).abs().squeeze(1)
+
+    def __call__(self, group: Any) -> Tensor:
+        if all(member.kind != "norm" for member in members(group)):
+            return torch.ones(width(group), dtype=torch.float64)
+        scores: Tensor = super().__call__(group)
+        return scores

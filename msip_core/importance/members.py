@@ -13,7 +13,7 @@ the ordinary conv-out handler), so depthwise members are listed here beside the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,7 +38,7 @@ class Member:
         indices: (m,) channels of the layer that belong to the group.
         positions: (m,) place of each among the group's channels; a group channel may own
             several of a layer's channels (a concatenation), or none.
-        norm: of a filter, the batch norm that directly follows its convolution, if any.
+        norm: the batch norm with factors that directly follows the convolution, if any.
     """
 
     kind: Kind
@@ -85,14 +85,18 @@ def members(group: Any) -> Iterator[Member]:
             name=item.dep.target._name or str(item.dep.layer),
             indices=torch.tensor([item.idxs[i] for i in keep], dtype=torch.long),
             positions=torch.tensor([place[item.root_idxs[i]] for i in keep], dtype=torch.long),
-            norm=_own_norm(item.dep.target) if kind in ("out", "depthwise") else None,
+            norm=None if kind == "norm" else _own_norm(item.dep.target),
         )
 
 
 def _own_norm(node: Any) -> nn.Module | None:
-    """The batch norm that reads a convolution's output in torch-pruning's graph."""
+    """The batch norm that reads a convolution's output in torch-pruning's graph and scales it.
+
+    One without factors (affine=False) only standardises: it scales no channel more than another.
+    """
     follows = (after.module for after in node.outputs)
-    return next((m for m in follows if isinstance(m, nn.modules.batchnorm._BatchNorm)), None)
+    norms = (m for m in follows if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    return next((norm for norm in norms if norm.affine), None)
 
 
 def _member_kind(dep: Any) -> Kind | None:
@@ -157,6 +161,26 @@ def gather_members(
     return total / max(1, len(parts)) if reduction == "mean" else total
 
 
+def reading_strength(group: Any) -> Tensor:
+    """Norm of the weights that read each channel, as batch norm scales them: (channels,) float64.
+
+    r_c = sqrt(sum over readers of sum_o (gamma_o / sigma_o)^2 * ||W_o,c||^2); a reader without
+    batch norm counts as it is.
+    """
+    total = torch.zeros(width(group), dtype=torch.float64)
+    for member in members(group):
+        if member.kind != "in":
+            continue
+        squares = member.weight.double().square().flatten(2).sum(2)  # (out, in)
+        if member.norm is not None:
+            norm: Any = member.norm
+            variance = (norm.running_var + norm.eps).double()
+            gain = variance.reciprocal() if norm.weight is None else norm.weight**2 / variance
+            squares = squares * gain.detach()[:, None]
+        total.index_add_(0, member.positions, squares.sum(0).cpu()[member.indices])
+    return total.sqrt()
+
+
 class GroupImportance(tp.importance.Importance):
     """Base of the criteria: a subclass scores one member, this class reduces over members.
 
@@ -203,6 +227,10 @@ class GroupImportance(tp.importance.Importance):
                 parts.append((member.positions, values))
         score = gather_members(parts, width(group), self.reduction)
         return score / score.mean().clamp_min(1e-300) if self.normalise else score
+
+    def scores(self, groups: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Scores of every group of a network by name, for criteria that look at all of them."""
+        return {name: self(group) for name, group in groups.items()}
 
 
 class ResponseImportance(GroupImportance):

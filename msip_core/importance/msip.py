@@ -1,38 +1,52 @@
 """MSIP: gradient, geometry, activation sparsity and information gain in one score.
 
-Four terms per channel c of a group (method sheet, section 3), on the current model:
+Four terms per channel c of a group (method sheet, section 3), on the current model, and three
+schemes that make one score of them:
 
-    G  gradient     mean over batches of sum over members of (w*g)^2            loss units squared
-    E  geometry     sum_j ||W_c - W_j||_2 / its mean, over conv-out members     no unit
-    S  sparsity     share of activations above .1 * rms of the layer            [0, 1]
-    N  information  mutual information of response and cell label               bits
+    msip-published  the printed formulas and nothing else
+    msip-literal    our reading of the terms, the paper's weighted sum
+    msip            terms that predict what removing a channel costs, in loss per MAC
 
-Terms of different units are made comparable inside a group by x~ = x / (x + median(x)), which is
-in [0, 1), .5 at the median, and does not change when the term is scaled.
+What a term is in each scheme:
+
+                 msip-published        msip-literal             msip
+    gradient     sum (dL/dW)^2         sum (w*g)^2              sum (w*g)^2
+    geometry     ||W_c||_2             sum_j ||W_c - W_j||_2    r_c * sum_j ||a_c - a_j||
+    sparsity     1 - mean(W_c = 0)     share of active cells    r_c * that share
+    information  H(W) - H(W|L), bits   the same                 r_c * std(a_c) * the same
+
+with a_c the response of a channel, and r_c the norm of the weights that read it, each times its
+batch norm's factor gamma / sigma. The geometric median is looked for among responses as they arrive
+at their readers: distances between filters say the opposite of what removing one costs, since
+batch norm scales every filter anew (README, "Which terms predict").
 
 Source: Fang, "YOLOv8 optimisation for crypt classification of intestinal organoids: multi-strategy
-importance pruning"; the definitions where the paper is silent are ours.
+importance pruning"; where the paper is silent, and all of `msip`, the definitions are ours.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from msip_core.config import MsipOptions, MsipWeights
+from msip_core.config import TERMS, MsipOptions, MsipWeights
 from msip_core.importance.fpgm import distance_sums
+from msip_core.importance.fusion import log_scale, mixed, standard, weighted_sum
 from msip_core.importance.members import (
     GroupImportance,
     Member,
     gather_members,
     members,
+    reading_strength,
     width,
 )
 
 SPARSITY_EPS = 0.1  # share of a layer's rms below which a response or weight counts as none
+_TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -49,15 +63,39 @@ class Terms:
 
 
 class _Msip(GroupImportance):
-    """What both schemes share: the four terms of a group."""
+    """What the schemes share: the four terms of a group.
+
+    Attributes:
+        own: switches that this scheme sets where the person has not.
+    """
+
+    own: ClassVar[dict[str, Any]] = {}
+
+    def __init__(
+        self, statistics: Any = None, options: MsipOptions | None = None, seed: int = 0
+    ) -> None:
+        super().__init__(statistics, options, seed)
+        self.switches = self._switches(self.options)
+
+    @classmethod
+    def _switches(cls, options: MsipOptions) -> MsipOptions:
+        """The options with what the person left open filled in."""
+        left_open = {
+            name: value for name, value in cls.own.items() if getattr(options, name) is None
+        }
+        return options.model_copy(update=left_open)
 
     @classmethod
     def required(cls, options: MsipOptions) -> frozenset[str]:
+        used = cls._switches(options)
         needs = {
-            "taylor" if options.gradient == "taylor" else "grad2",
-            "information" if options.information == "label" else "loss-information",
+            used.gradient or "taylor",
+            "loss-information" if used.information == "loss" else "information",
         }
-        return frozenset(needs | ({"sparsity"} if options.sparsity == "activation" else set()))
+        # One look at the responses finds activity, spreads and distances.
+        if used.sparsity == "activation" or used.geometry == "response" or used.reach:
+            needs.add("sparsity")
+        return frozenset(needs)
 
     def with_weights(self, weights: MsipWeights) -> _Msip:
         """The same statistics, other weights: one calibration pass serves every trial."""
@@ -67,112 +105,166 @@ class _Msip(GroupImportance):
     @torch.no_grad()
     def terms(self, group: Any) -> Terms:
         """The four terms of a group, from the statistics and the current weights."""
-        every = list(members(group))
-        filters = [m for m in every if m.filters]
-        stats, options, n = self.statistics, self.options, width(group)
-        gradient = stats.gradient["taylor" if options.gradient == "taylor" else "grad2"]
-        label = "information" if options.information == "label" else "loss-information"
-        information = stats.response[label]
+        used, response = self.switches, self.statistics.response
+        label = "loss-information" if used.information == "loss" else "information"
+        geometry, activity = self._mean(group, self._geometry), self._mean(group, self._activity)
+        information = self._mean(group, lambda m: _of(response[label], m))
+        if used.reach:
+            strength = reading_strength(group)
+            geometry, activity = geometry * strength, activity * strength
+            spread = self._mean(group, lambda m: _of(response["spread"], m))
+            information = information * spread * strength
+        return Terms(self._gradient(group), geometry, activity, information)
 
-        def reduce(parts: list[tuple[Tensor, Tensor]], how: Any = "mean") -> Tensor:
-            return gather_members(parts, n, how)
+    def _gradient(self, group: Any) -> Tensor:
+        found = self.statistics.gradient[self.switches.gradient]
+        parts = [(m.positions, m.rows(found[m.name]).sum(1)) for m in members(group)]
+        return gather_members(parts, width(group), "sum")
 
-        return Terms(
-            gradient=reduce([(m.positions, m.rows(gradient[m.name]).sum(1)) for m in every], "sum"),
-            geometry=reduce([(m.positions, _geometry(m, options)) for m in filters]),
-            sparsity=reduce(
-                [
-                    (m.positions, stats.response["sparsity"][m.name][m.indices])
-                    if options.sparsity == "activation"
-                    else (m.positions, _weight_sparsity(m))
-                    for m in filters
-                    if options.sparsity == "weight" or m.name in stats.response["sparsity"]
-                ]
-            ),
-            information=reduce(
-                [
-                    (m.positions, information[m.name][m.indices])
-                    for m in filters
-                    if m.name in information
-                ]
-            ),
-        )
+    def _geometry(self, member: Member) -> Tensor | None:
+        """Distances (or norms) of a member's filters or responses, in their own unit: (m,)."""
+        how = self.switches.geometry
+        if how == "response":
+            return _of(self.statistics.response["distance"], member)
+        rows = member.rows(member.weight)
+        value = distance_sums(rows) if how == "distance" else rows.double().norm(dim=1)
+        # Members of one group are layers of different sizes.
+        return value if how == "norm" else value / value.mean().clamp_min(_TINY)
+
+    def _activity(self, member: Member) -> Tensor | None:
+        how = self.switches.sparsity
+        if how == "activation":
+            return _of(self.statistics.response["sparsity"], member)
+        weight = member.weight
+        limit = SPARSITY_EPS * weight.double().square().mean().sqrt() if how == "weight" else 0.0
+        return 1 - (member.rows(weight).abs() <= limit).double().mean(1)
+
+    def _mean(self, group: Any, of: Any) -> Tensor:
+        """(channels,) mean over the group's filters of what `of` finds, where it finds any."""
+        found = [(m.positions, of(m)) for m in members(group) if m.filters]
+        parts = [(positions, values) for positions, values in found if values is not None]
+        return gather_members(parts, width(group), "mean")
 
     def fuse(self, terms: Terms) -> Tensor:
-        """One score per channel from the four terms."""
+        """One score per channel from the four terms of a group."""
         raise NotImplementedError
+
+    def fuse_all(self, terms: Mapping[str, Terms]) -> dict[str, Tensor]:
+        """Scores of every group of a network."""
+        return {name: self.fuse(value) for name, value in terms.items()}
 
     @torch.no_grad()
     def __call__(self, group: Any) -> Tensor:
         return self.fuse(self.terms(group))
 
+    @torch.no_grad()
+    def scores(self, groups: Mapping[str, Any]) -> dict[str, Tensor]:
+        return self.fuse_all({name: self.terms(group) for name, group in groups.items()})
+
 
 class MsipImportance(_Msip):
-    """`msip`, loss per MAC: the loss term keeps its unit, so all groups compare.
+    """`msip`, loss per MAC: scores keep the loss's unit, so all groups compare.
 
-    product  I = B * (1 + (1 - w_g) * (2 A - 1)),  A = sum w_k x~_k / sum w_k over E, S, N
-             B = G; for w_g = 0, B = mean(G) over the group. The factor is in [w_g, 2 - w_g),
-             so w_g = 1 is pure Taylor.
-    pool     I = G * prod x~_k^(w_k / w_g)
-    share    I = mean(G) * sum_k w_k x_k / mean(x_k)
+    product  log I = median(log G) + sd(log G) * S,   S = sum w_k z_k, spread as one z
+             so I goes with a product of powers of the terms; a group keeps the level and the
+             spread of its sensitivity, and the weights decide which of its channels stand where.
+             w_g = 1 is G itself, Taylor; with w_g = 0 nothing of G is left in their order.
+    rank     I = the sorted values of G, given out in the order of sum w_k * rank(x_k): no channel
+             can stand out further than the gradient's own channels do.
     """
+
+    own: ClassVar[dict[str, Any]] = {
+        "gradient": "taylor", "geometry": "response", "sparsity": "activation", "reach": True,
+    }  # fmt: skip
 
     def fuse(self, terms: Terms) -> Tensor:
         return fuse(terms, self.options.weights, self.options.fusion)
 
 
 class MsipLiteralImportance(_Msip):
-    """`msip-literal`, as the paper writes it: I = sum_k w_k x~_k, terms compared per group."""
+    """`msip-literal`: I = sum_k f_k P(z_k), with P the normal distribution function.
+
+    Every term is in (0, 1) with its median at .5, as the threshold alpha * median(I) wants it; the
+    factors make a term's part of the variance inside a group its weight.
+    """
+
+    own: ClassVar[dict[str, Any]] = {
+        "gradient": "taylor", "geometry": "distance", "sparsity": "activation", "reach": False,
+    }  # fmt: skip
 
     def fuse(self, terms: Terms) -> Tensor:
+        parts = [torch.special.ndtr(standard(x)) for x in terms.as_tuple()]
         weights = self.options.weights.as_tuple()
-        parts = [w * relative(x) for w, x in zip(weights, terms.as_tuple(), strict=True)]
-        return torch.stack(parts).sum(0)
+        return weighted_sum(parts, weights)
 
 
-def relative(x: Tensor) -> Tensor:
-    """x / (x + median(x)) with the lower middle value as median and 0/0 = 0: (n,) -> (n,).
+class MsipPublishedImportance(_Msip):
+    """`msip-published`: I = w_g I_g + w_m I_m + w_s I_s + w_i I_i, the printed formulas.
 
-    In [0, 1) for x >= 0; .5 at the median; unchanged when x is scaled.
+    I_g = sum (dL/dW)^2 and I_m = ||W||_2 over a channel's filters, I_s = 1 - mean(W = 0), which is
+    1 for a dense network, I_i = H(W) - H(W|L) in bits, W observed through its response and L the
+    label. Each is divided by its mean over the network (a group on its own is its own network),
+    since a weighted sum of different units says nothing. Only w_g follows validation (catalog).
     """
-    total = x + x.median()
-    return torch.where(total > 0, x / total.clamp_min(1e-300), torch.zeros_like(x))
+
+    @classmethod
+    def _switches(cls, options: MsipOptions) -> MsipOptions:
+        """What is printed, whatever the person set."""
+        printed = {"gradient": "grad2", "geometry": "norm", "sparsity": "zero",
+                   "information": "label", "reach": False}  # fmt: skip
+        return options.model_copy(update=printed)
+
+    def _gradient(self, group: Any) -> Tensor:
+        """Of the channel's own filters: the paper scores W, not what reads it."""
+        found = self.statistics.gradient["grad2"]
+        return self._mean(group, lambda m: m.rows(found[m.name]).sum(1))
+
+    def fuse(self, terms: Terms) -> Tensor:
+        return self.fuse_all({"": terms})[""]
+
+    def fuse_all(self, terms: Mapping[str, Terms]) -> dict[str, Tensor]:
+        weights = dict(zip(TERMS, self.options.weights.as_tuple(), strict=True))
+        means = {
+            field.name: torch.cat([getattr(t, field.name) for t in terms.values()]).mean()
+            for field in fields(Terms)
+        }
+        return {
+            name: torch.stack(
+                [weights[k] * getattr(t, k) / means[k].clamp_min(_TINY) for k in TERMS]
+            ).sum(0)
+            for name, t in terms.items()
+        }
 
 
 def fuse(terms: Terms, weights: MsipWeights, fusion: str) -> Tensor:
     """The fused score of `msip`; see MsipImportance for the formulas."""
     loss = terms.gradient
-    others = (terms.geometry, terms.sparsity, terms.information)
-    w_loss, *w_others = weights.as_tuple()
-    # With no weight on the loss term the group keeps its sensitivity, the channel does not.
-    base = loss if w_loss > 0 else loss.mean().expand_as(loss)
-    if fusion == "share":
-        parts = [
-            w * x / x.mean().clamp_min(1e-300)
-            for w, x in zip(weights.as_tuple(), (loss, *others), strict=True)
-        ]
-        return loss.mean() * torch.stack(parts).sum(0)
-    if fusion == "pool":
-        score = base.clone()
-        for w, x in zip(w_others, others, strict=True):
-            score *= relative(x) ** (w / w_loss if w_loss > 0 else w)
-        return score
-    total = sum(w_others)
-    if total == 0:
-        return base.clone()
-    mean = torch.stack([w * relative(x) for w, x in zip(w_others, others, strict=True)]).sum(0)
-    return base * (1 + (1 - w_loss) * (2 * mean / total - 1))
+    if weights.gradient == sum(weights.as_tuple()):  # nothing else counts: not even clipped
+        return loss.clone()
+    if fusion == "rank":
+        return _by_rank(terms, weights)
+    total = mixed([standard(x) for x in terms.as_tuple()], weights.as_tuple())
+    level, spread = log_scale(loss)
+    return (level + spread * total).exp()
 
 
-def _geometry(member: Member, options: MsipOptions) -> Tensor:
-    """Distances (or norms) of a member's filters, divided by their mean: (m,)."""
-    rows = member.rows(member.weight)
-    value = distance_sums(rows) if options.geometry == "distance" else rows.double().norm(dim=1)
-    return value / value.mean().clamp_min(1e-300)
+def _by_rank(terms: Terms, weights: MsipWeights) -> Tensor:
+    ranks = [x.argsort(stable=True).argsort(stable=True).double() for x in terms.as_tuple()]
+    place = torch.stack([w * r for w, r in zip(weights.as_tuple(), ranks, strict=True)]).sum(0)
+    score = torch.empty_like(terms.gradient)
+    score[place.argsort(stable=True)] = terms.gradient.sort().values
+    return score
 
 
-def _weight_sparsity(member: Member) -> Tensor:
-    """Share of a filter's weights above SPARSITY_EPS times the layer's rms: (m,)."""
-    weight = member.weight
-    rms = weight.double().square().mean().sqrt()
-    return 1 - (member.rows(weight).abs() <= SPARSITY_EPS * rms).double().mean(1)
+def relative(x: Tensor) -> Tensor:
+    """x / (x + median(x)) with the lower middle value as median and 0/0 = 0: (n,) -> (n,).
+
+    In [0, 1) for x >= 0; .5 at the median; unchanged when x is scaled. HRank breaks ties with it.
+    """
+    total = x + x.median()
+    return torch.where(total > 0, x / total.clamp_min(_TINY), torch.zeros_like(x))
+
+
+def _of(response: Mapping[str, Tensor], member: Member) -> Tensor | None:
+    """Values of a member's filters; None for a convolution without a response of its own."""
+    return response[member.name][member.indices] if member.name in response else None

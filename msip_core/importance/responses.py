@@ -3,6 +3,11 @@
 Both need a scale that is known before the first value is counted (rms of the layer, range of each
 channel). It comes from a look at the first two calibration batches, forward only; then every batch
 is counted once, so memory does not grow with the number of images.
+
+A plug-in estimate of mutual information is too high: with few cells it finds bits in labels that
+have nothing to do with the response (at stride 32 most of what it finds), and cells of one image
+are no independent draws, so no formula for independent ones mends it. What the same responses say
+about the labels of OTHER images is that bias, and is subtracted.
 """
 
 from __future__ import annotations
@@ -14,10 +19,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-BINS = 32
+BINS = 8
 LOW, HIGH = 0.005, 0.995  # quantiles between which the bins lie; outliers are clipped
 BACKGROUND_PER_OBJECT = 3
 MAX_CELLS = 2048  # cells kept per image and layer: bounds memory on large maps
+POSITIONS = 2048  # of a micro-batch and layer, whose responses are multiplied with one another
+NULLS = (
+    0.2,
+    0.4,
+    0.6,
+    0.8,
+)  # how far on, in shares of the images, the one lies whose labels are taken
+Labelled = tuple[list[Tensor], Tensor]  # cells of each image, and the labels of all of them
 
 
 class CellSampler:
@@ -91,6 +104,16 @@ def mutual_information(joint: Tensor) -> Tensor:
     return (p * ratio.log2()).sum((-2, -1)).clamp_min(0)
 
 
+def bias_free(joint: Tensor, null: Tensor) -> Tensor:
+    """Mutual information less what labels of other images give, not below 0: (c,) bits.
+
+    Args:
+        joint: (c, A, Y) counts of response and label.
+        null: (n, c, A, Y) the same counts with the labels of n other images in turn.
+    """
+    return (mutual_information(joint) - mutual_information(null).mean(0)).clamp_min(0)
+
+
 class LayerResponse:
     """Counts of one Conv block's output (c channels): activity, and response against label."""
 
@@ -102,6 +125,9 @@ class LayerResponse:
         self.quiet = torch.empty(0)
         self.positions = 0
         self.joint = torch.empty(0)
+        self.null = torch.empty(0)
+        self.products = self.sums = torch.empty(0)
+        self.seen = 0
 
     def look(self, a: Tensor, cells: list[Tensor]) -> None:
         """Take scale and range from one micro-batch `a` (b, c, h, w)."""
@@ -122,13 +148,36 @@ class LayerResponse:
         channels = len(samples)
         self.quiet = torch.zeros(channels, dtype=torch.float64)
         self.joint = torch.zeros(channels, BINS, self.labels, dtype=torch.long)
+        self.null = torch.zeros(len(NULLS), channels, BINS, self.labels, dtype=torch.long)
+        self.products = torch.zeros(channels, channels, dtype=torch.float64)
+        self.sums = torch.zeros(channels, dtype=torch.float64)
 
-    def count(self, a: Tensor, cells: list[Tensor], labels: Tensor) -> None:
-        """Count one micro-batch; `labels` (k,) belongs to the cells in order."""
+    def count(self, a: Tensor, real: Labelled, others: list[Labelled]) -> None:
+        """Count one micro-batch.
+
+        Args:
+            real: the cells of each image, and (k,) their labels in order.
+            others: the same with the boxes of other images, one for each of NULLS.
+        """
         # Bytes add up several times as fast as truth values, rows as fast as they lie in memory.
         quiet = (a.abs() <= self.threshold).flatten(2).view(torch.uint8)
         self.quiet += quiet.sum(2, dtype=torch.int32).sum(0).double().cpu()
         self.positions += a.shape[0] * a.shape[2] * a.shape[3]
+        self._multiply(a.flatten(2).transpose(0, 1).flatten(1))
+        self.joint += self._counts(a, *real)
+        for number, other in enumerate(others):
+            self.null[number] += self._counts(a, *other)
+
+    def _multiply(self, values: Tensor) -> None:
+        """Add up products of the responses (c, positions), every so many-th position of them."""
+        step = max(1, -(-values.shape[1] // POSITIONS))
+        some = values[:, ::step].float()
+        self.products += (some @ some.t()).double().cpu()
+        self.sums += some.sum(1).double().cpu()
+        self.seen += some.shape[1]
+
+    def _counts(self, a: Tensor, cells: list[Tensor], labels: Tensor) -> Tensor:
+        """(c, A, Y) counts of response and label at these cells."""
         values = _at(a, cells)  # (c, k)
         channels = len(values)
         span = (self.high - self.low).clamp_min(1e-30)
@@ -138,15 +187,27 @@ class LayerResponse:
         flat += BINS * torch.arange(channels, dtype=torch.int32)[:, None]
         flat = flat * self.labels + labels.to(torch.int32)
         counts = torch.bincount(flat.flatten(), minlength=channels * BINS * self.labels)
-        self.joint += counts.view(channels, BINS, self.labels)
+        return counts.view(channels, BINS, self.labels)
 
     def sparsity(self) -> Tensor:
         """(c,) share of positions with |a| above the threshold; a dead channel has 0."""
         return 1 - self.quiet / max(1, self.positions)
 
+    def spread(self) -> Tensor:
+        """(c,) standard deviation of each response: a constant one says nothing."""
+        mean = self.sums / max(1, self.seen)
+        square = self.products.diagonal() / max(1, self.seen)
+        return (square - mean**2).clamp_min(0).sqrt()
+
+    def distance(self) -> Tensor:
+        """(c,) mean over the layer's channels j of the root mean square of a_c - a_j."""
+        products = self.products / max(1, self.seen)
+        squares = products.diagonal()
+        return (squares[:, None] + squares - 2 * products).clamp_min(0).sqrt().mean(1)
+
     def information(self) -> Tensor:
-        """(c,) mutual information of response and label, bits."""
-        return mutual_information(self.joint)
+        """(c,) mutual information of response and label without its bias, bits."""
+        return bias_free(self.joint, self.null)
 
 
 def _at(a: Tensor, cells: list[Tensor]) -> Tensor:

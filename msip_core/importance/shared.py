@@ -24,7 +24,7 @@ from msip_core.detector.fit_state import fingerprint, made_with
 from msip_core.detector.library import DetectionModel
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.importance.gradients import GRADIENT
-from msip_core.importance.statistics import Statistics, gather
+from msip_core.importance.statistics import Statistics, complete, gather
 from msip_core.workspace import atomic_path, write_json
 
 
@@ -42,6 +42,7 @@ def gather_once(
     """
     if ctx is not None:
         ctx.check_stop()
+    needs = complete(needs)
     folder = cache / f"statistics-{_key(model, calibration)}"
     found = Statistics(gathered=needs, images=len(calibration))
     for kind in needs:

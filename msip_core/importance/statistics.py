@@ -1,9 +1,11 @@
 """Everything that criteria need from data, gathered in ONE calibration pass.
 
-Forward and backward per micro-batch; gradients are summed over the micro-batches of a batch,
-turned into per-weight scores per batch, and averaged over batches (scoring the averaged gradient
-would say nothing: it is about 0 at a minimum). Batch norm is in eval mode: in train mode it makes
-a filter scale-free and the sum of w*g over it vanishes. Responses are counted on the way.
+Forward and backward per micro-batch; gradients are summed over the micro-batches of a batch, as if
+it had passed at once (Ultralytics divides a loss by what its own images were assigned; that is
+undone for each part and done for the whole batch), turned into per-weight scores per batch, and
+averaged over batches (scoring the averaged gradient would say nothing: it is about 0 at a
+minimum). Batch norm is in eval mode: in train mode it makes a filter scale-free and the sum of w*g
+over it vanishes. Responses are counted on the way.
 
 Only what is asked for is done: ranks need a few smaller images, forward only; second-order scores
 the gradient of every image on its own; NISP one backward pass through a linear copy.
@@ -29,9 +31,17 @@ from msip_core.importance.inffs import Pooled
 from msip_core.importance.msip import SPARSITY_EPS
 from msip_core.importance.nisp import column_sums, last_convolutions, propagate
 from msip_core.importance.ready import ready
-from msip_core.importance.responses import CellSampler, LayerResponse, watched
+from msip_core.importance.responses import (
+    NULLS,
+    CellSampler,
+    Labelled,
+    LayerResponse,
+    watched,
+)
 
-COUNTED = frozenset({"sparsity", "information", "loss-information"})
+# What the look at the responses finds beside the share of active ones, whoever asks for that.
+ALONGSIDE = frozenset({"spread", "distance"})
+COUNTED = frozenset({"sparsity", "information", "loss-information"}) | ALONGSIDE
 POOLED = frozenset({"nisp-inffs"})
 RESPONSE = COUNTED | POOLED | frozenset({"rank", "nisp"})
 LOSS_QUARTILES = 4
@@ -46,6 +56,7 @@ class Statistics:
             (c,) for batch norms. Kinds: "taylor" (w*g)^2, "taylor-abs" |w*g|, "grad2" g^2,
             "taylor-2" (w*g)^2 / 2 of single images.
         response: kind -> name of the convolution -> (c,). Kinds: "sparsity" in [0, 1],
+            "spread" and "distance" of responses in their own unit (always with "sparsity"),
             "information" and "loss-information" in bits, "rank" in [0, 1] (the tie-break may
             lift a full rank above 1 by a millionth), "nisp" and "nisp-inffs" without unit.
         gathered: which kinds are there.
@@ -56,6 +67,11 @@ class Statistics:
     response: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     gathered: frozenset[str] = frozenset()
     images: int = 0
+
+
+def complete(needs: frozenset[str]) -> frozenset[str]:
+    """What is asked for, with what is found alongside it."""
+    return needs | ALONGSIDE if "sparsity" in needs else needs
 
 
 def gather(
@@ -74,7 +90,7 @@ def gather(
     if not needs:
         return Statistics()
     with ready(model):
-        return _Pass(model, calibration, needs, ctx).run()
+        return _Pass(model, calibration, complete(needs), ctx).run()
 
 
 class _Pass:
@@ -86,6 +102,7 @@ class _Pass:
         self.model, self.calibration, self.needs, self.ctx = model, calibration, needs, ctx
         self.device = next(model.parameters()).device
         self.criterion = v8DetectionLoss(model)
+        self.assigned = _Assigned(self.criterion)
         self.cells = CellSampler(calibration.seed)
         self.by_loss = "loss-information" in needs
         labels = LOSS_QUARTILES if self.by_loss else int(self.criterion.nc) + 1
@@ -112,21 +129,34 @@ class _Pass:
         batches = list(self.calibration.batches())
         for batch in batches:
             self.model.zero_grad(set_to_none=True)
+            assigned = 0.0
             for part in self.calibration.micro_batches(batch):
-                self._step(part, backward=bool(kinds))
+                assigned += self._step(part, backward=bool(kinds))
+            if kinds:
+                self._normalise(len(batch) / max(1.0, assigned))
             for kind in kinds:
                 add_scores(self.model, kind, self.gradient[kind])
             self.cells.forget()
         self._average(kinds, len(batches))
 
-    def _step(self, part: range, *, backward: bool) -> None:
+    def _step(self, part: range, *, backward: bool) -> float:
+        """One micro-batch: adds gradients of its loss before any division; what it was assigned."""
         self._pause()
         with self._watching(part), torch.set_grad_enabled(backward):
             if not backward:
                 self.model(self.calibration.pixels(part, self.device))
-                return
+                return 0.0
             loss = self._loss(part)
-        loss.backward()
+        assigned = self.assigned.of_last
+        (loss * max(1.0, assigned) / len(part)).backward()
+        return assigned
+
+    @torch.no_grad()
+    def _normalise(self, factor: float) -> None:
+        """Multiply every gradient of the batch."""
+        for parameter in self.model.parameters():
+            if parameter.grad is not None:
+                parameter.grad *= factor
 
     def _watching(self, part: range) -> AbstractContextManager[Any]:
         """Count and pool what passes, as far as it is asked for."""
@@ -134,7 +164,10 @@ class _Pass:
         if self.needs & COUNTED:
             watching.enter_context(
                 watched(
-                    self.model, lambda name, a: self.layers[name].count(a, *self._cells(a, part))
+                    self.model,
+                    lambda name, a: self.layers[name].count(
+                        a, self._cells(a, part), self._other_cells(a, part)
+                    ),
                 )
             )
         if self.needs & POOLED:
@@ -175,14 +208,21 @@ class _Pass:
         layer = self.layers.setdefault(name, LayerResponse(self._labels, SPARSITY_EPS))
         layer.look(a, self._cells(a, part)[0])
 
-    def _cells(self, a: Tensor, part: range) -> tuple[list[Tensor], Tensor]:
+    def _cells(self, a: Tensor, part: range, ahead: int = 0) -> Labelled:
+        """Cells of the images of `part` and their labels; with `ahead`, as if each image had the
+        labels of the image that lies so many further on."""
         height, width = a.shape[-2:]
-        picked = [self.cells(i, self.calibration.labels[i], height, width) for i in part]
+        images = [(i + ahead) % len(self.calibration) for i in part]
+        picked = [self.cells(i, self.calibration.labels[i], height, width) for i in images]
         if self.by_loss:
-            labels = [self.quartile[i].expand(len(c)) for i, (c, _) in zip(part, picked)]
+            labels = [self.quartile[i].expand(len(c)) for i, (c, _) in zip(images, picked)]
         else:
             labels = [label for _, label in picked]
         return [cells for cells, _ in picked], torch.cat(labels)
+
+    def _other_cells(self, a: Tensor, part: range) -> list[Labelled]:
+        count = len(self.calibration)
+        return [self._cells(a, part, round(share * count)) for share in NULLS]
 
     def _rank_losses(self) -> None:
         """Quartile of each image's own loss, for the switch information="loss"."""
@@ -228,10 +268,8 @@ class _Pass:
     def _responses(self) -> dict[str, dict[str, Tensor]]:
         found: dict[str, dict[str, Tensor]] = {}
         for kind in self.needs & COUNTED:
-            found[kind] = {
-                name: layer.sparsity() if kind == "sparsity" else layer.information()
-                for name, layer in self.layers.items()
-            }
+            what = "information" if kind == "loss-information" else kind
+            found[kind] = {name: getattr(layer, what)() for name, layer in self.layers.items()}
         if "rank" in self.needs:
             found["rank"] = self._ranks()
         if "nisp" in self.needs:
@@ -239,3 +277,19 @@ class _Pass:
         if "nisp-inffs" in self.needs:
             found["nisp-inffs"] = self._nisp(self.pooled.seeds())
         return found
+
+
+class _Assigned:
+    """What the task-aligned assigner gave to the images of the last loss, all scores together: by
+    this (by 1 where it is less) Ultralytics divides the loss, then multiplies by the images.
+
+    Attributes:
+        of_last: of the last call.
+    """
+
+    def __init__(self, criterion: v8DetectionLoss) -> None:
+        self.of_last = 0.0
+        criterion.assigner.register_forward_hook(self._note)
+
+    def _note(self, module: nn.Module, inputs: Any, outputs: Any) -> None:
+        self.of_last = float(outputs[2].sum())

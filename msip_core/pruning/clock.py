@@ -70,7 +70,7 @@ def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: i
             Part(("pruning", t), after * FIXED_COST + _timing(config, t, after)),
             Part(("before", t), after * (2 * val + calibration)),
             Part(
-                ("fit", t), config.finetune.epochs * (after * (TRAIN_COST * train + val) + taught)
+                ("fit", t), config.epochs_after(t) * (after * (TRAIN_COST * train + val) + taught)
             ),
             Part(("after", t), after * val),
         ]

@@ -71,7 +71,7 @@ def estimate(config: PruneConfig, workspace: Workspace) -> Estimate:
     step = train_seconds(
         network, config.imgsz, min(_IMAGES, config.batch), resolve_device(config.device)
     )
-    epochs = config.iterations * config.finetune.epochs
+    epochs = config.finetune_epochs
     epochs += config.preparation.epochs if config.preparation else 0
     area = (config.imgsz / 640) ** 2
     augment = epochs * counts["train"] * _AUGMENT_SECONDS * area

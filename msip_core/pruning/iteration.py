@@ -33,7 +33,6 @@ from msip_core.events import (
     StageRecord,
 )
 from msip_core.importance.calibration import CalibrationSet
-from msip_core.importance.msip import MsipImportance, MsipLiteralImportance
 from msip_core.importance.shared import gather_once
 from msip_core.importance.statistics import Statistics, gather
 from msip_core.pruning.block_scores import BlockScorer
@@ -164,7 +163,7 @@ class Iteration:
             statistics = self._gather(model, kind.required(options))
         seed = seed_from(self.config.seed, self.index, "score")
         criterion = kind(statistics, options, seed)
-        scores = {name: criterion(group).numpy() for name, group in groups.items()}
+        scores = {name: score.numpy() for name, score in criterion.scores(groups).items()}
         trials = None
         if weights and self.config.msip.dynamic_weights and self.index < self.config.iterations:
             trials = self._trials(model, criterion, groups)
@@ -188,7 +187,7 @@ class Iteration:
         found = {}
         for term in TERMS:
             alone = criterion.with_weights(WEIGHT_PRESETS[f"{term}-only"])
-            scores = {name: alone(group).numpy() for name, group in groups.items()}
+            scores = {name: score.numpy() for name, score in alone.scores(groups).items()}
             table = self._table(model, groups, scores)
             trial = copy_model(model)
             chosen = self.parts.allocation.allocate(table, self._corridor(self._before(table)))
@@ -248,7 +247,7 @@ class Iteration:
 
     def _finetune(self) -> tuple[DetectionModel, float]:
         model = self.files.load("pruned.pt")
-        if not self.config.finetune.epochs:
+        if not self.config.epochs_after(self.index):
             return model, 0.0
         recover = catalog.find("recovery", self.config.recovery).load()
         result = recover(
@@ -392,8 +391,7 @@ class Iteration:
 
 def uses_weights(config: PruneConfig) -> bool:
     """Whether the method has MSIP's four weights."""
-    kind = catalog.find("criterion", config.method).load()
-    return issubclass(kind, MsipImportance | MsipLiteralImportance)
+    return bool(catalog.find("criterion", config.method).adapted)
 
 
 def widths_of(budget: Budget) -> dict[str, int]:

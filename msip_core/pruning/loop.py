@@ -236,7 +236,8 @@ class PruneRun:
             if weights and last.weights:
                 weights = type(weights)(**last.weights)
                 if last.term_map50:
-                    weights = next_weights(weights, list(last.term_map50.values()))
+                    adapted = catalog.find("criterion", self.config.method).adapted
+                    weights = next_weights(weights, list(last.term_map50.values()), adapted)
         return Feedback(gain, weights)
 
     def _guard(self, records: list[IterationRecord], baseline: BaselineRecord) -> str | None:

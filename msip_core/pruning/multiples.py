@@ -78,7 +78,7 @@ def _time_per_mac(
     """Multiple -> milliseconds per GMAC of a network cut in it."""
     groups = prunable_groups(network).groups
     criterion = L2Importance()
-    scores = {name: criterion(group).numpy() for name, group in groups.items()}
+    scores = {name: score.numpy() for name, score in criterion.scores(groups).items()}
     cuts = {n: _cut(config, network, budget, scores, n) for n in MULTIPLES}
     times = clock({str(n): model for n, (model, _) in cuts.items()})
     return {n: times[str(n)] / (macs / 1e9) for n, (_, macs) in cuts.items()}

@@ -26,7 +26,7 @@ from msip_core.allocation.latency import LatencyMeter
 from msip_core.allocation.searched import SearchedAllocation
 from msip_core.allocation.table import GroupTable
 from msip_core.arrays import read_arrays
-from msip_core.config import BATCHES, CalibrationConfig, PruneConfig
+from msip_core.config import BATCHES, WEIGHT_PRESETS, CalibrationConfig, PruneConfig
 from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.detector.devices import resolve_device
 from msip_core.detector.evaluation import check_classes
@@ -55,6 +55,7 @@ Scores = dict[str, NDArray[np.float64]]
 Progress = Callable[[float, str], None]
 
 _LARGE = 384  # px; images beyond it cost a CPU seconds each
+_FUSED = {"weights", "dynamic_weights", "fusion"}  # settings that leave the terms as they are
 _MARK = "result.json"  # by which the cache's cleaning knows a whole folder
 _CALIBRATING = 0.9  # share of the work
 
@@ -69,6 +70,8 @@ class Preview(Record):
         note: what the run does otherwise than this preview, or "".
         least: smallest share that the run's limits allow, of what its goal counts.
         images: calibration images that were looked at; 0 where only weights count.
+        other_than_gradient: share of the removed channels that would stay if the gradient alone
+            decided (MSIP with weights on other terms), else None.
         memory_gb: batch size -> peak of a training step.
         disk_gb: what the run will keep.
     """
@@ -84,6 +87,7 @@ class Preview(Record):
     images: int
     memory_gb: dict[int, float]
     disk_gb: float
+    other_than_gradient: float | None = None
 
 
 def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Preview:
@@ -126,7 +130,31 @@ def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Pr
             for batch in BATCHES
         },
         disk_gb=disk_gb(network, config),
-    )
+        other_than_gradient=_other_than_gradient(
+            cut, config, lambda alone: one_cut(
+                network, _scores(alone, workspace, network, dataset, progress)[0], alone, meter
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _other_than_gradient(
+    cut: OneCut, config: PruneConfig, again: Callable[[PruneConfig], OneCut]
+) -> float | None:
+    """How far the weights matter: the same cut once more with all weight on the gradient."""
+    removed = _channels(cut)
+    if not uses_weights(config) or not removed:
+        return None
+    weights = WEIGHT_PRESETS["gradient-only"]
+    if config.msip.weights == weights:
+        return None
+    options = config.msip.model_copy(update={"weights": weights})
+    alone = _channels(again(config.model_copy(update={"msip": options})))
+    return 1 - len(removed & alone) / len(removed)
+
+
+def _channels(cut: OneCut) -> set[tuple[str, int]]:
+    return {(name, channel) for name, channels in cut.removed.items() for channel in channels}
 
 
 class OneCut(NamedTuple):
@@ -231,15 +259,15 @@ def _scores(
     seed = seed_from(config.seed, 1, "score")
     if not entry.needs_data:
         criterion = kind(None, config.msip, seed)
-        return {name: criterion(group).numpy() for name, group in network.groups.items()}, 0
+        return {n: score.numpy() for n, score in criterion.scores(network.groups).items()}, 0
     kept = _kept(config, workspace, network, dataset, progress)
     images = int(kept.pop("images"))
     if not uses_weights(config):
         return kept, images
     # Fusing needs no statistics: the terms are all that is left of them.
-    fuse = kind(Statistics(gathered=kind.required(config.msip)), config.msip, seed).fuse
+    criterion = kind(Statistics(gathered=kind.required(config.msip)), config.msip, seed)
     terms = {name: Terms(*torch.from_numpy(kept[name])) for name in network.groups}
-    return {name: fuse(term).numpy() for name, term in terms.items()}, images
+    return {name: score.numpy() for name, score in criterion.fuse_all(terms).items()}, images
 
 
 def _kept(
@@ -254,9 +282,8 @@ def _kept(
         "data": dataset.content_hash, "seed": config.seed,
         "groups": list(network.groups), "imgsz": config.imgsz,
         "calibration": calibration_for(config.imgsz).model_dump(),
-        # Both forms of MSIP fuse the same terms; their switches change the terms.
-        "of": config.msip.model_dump(exclude={"weights", "dynamic_weights", "fusion"})
-        if weighted else config.method,
+        # Schemes and switches change the terms, weights and fusion only what is made of them.
+        "of": [config.method] + [config.msip.model_dump(exclude=_FUSED)] * weighted,
     }  # fmt: skip
     folder = workspace.cache / f"scores-{_key(question)}"
     if not (folder / _MARK).is_file():
@@ -302,7 +329,7 @@ def _calibrate(
             for name, group in groups.items()
         }
     else:
-        found = {name: criterion(group).numpy() for name, group in groups.items()}
+        found = {name: score.numpy() for name, score in criterion.scores(groups).items()}
     return {**found, "images": np.array(len(ids))}
 
 

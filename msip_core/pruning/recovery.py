@@ -18,7 +18,7 @@ from pathlib import Path
 
 from msip_core import catalog
 from msip_core.config import DistillOptions, PruneConfig, TrainingRecipe
-from msip_core.detector.extras import ExtraLoss
+from msip_core.detector.extras import ExtraLoss, GradientTerm
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.detector.pool import DataPool
 from msip_core.detector.precision import laid_out
@@ -33,6 +33,7 @@ from msip_core.pruning.distillation import (
     feature_error,
 )
 from msip_core.pruning.group_sparsity import GroupDecay
+from msip_core.pruning.soft_masks import SoftMasks
 
 Recovery = Callable[..., FitResult]
 
@@ -73,9 +74,19 @@ def finetune(
         model, pool.dataset, recipe, workdir=workdir, imgsz=config.imgsz, batch=config.batch,
         device=pool.device, seed=config.seed, workers=config.workers,
         precision=config.precision, phase=phase, iteration=iteration, ctx=ctx, pool=pool,
-        extra=extra, terms=(GroupDecay(recipe.group_l2),) if recipe.group_l2 else (),
+        extra=extra, terms=_terms(recipe),
         cache=ctx.workspace.cache if phase == "pretrain" else None,
     )  # fmt: skip
+
+
+def _terms(recipe: TrainingRecipe) -> tuple[GradientTerm, ...]:
+    """What a recipe asks of coupled channels."""
+    found: list[GradientTerm] = []
+    if recipe.group_l2:
+        found.append(GroupDecay(recipe.group_l2))
+    if recipe.soft_mask:
+        found.append(SoftMasks(recipe.soft_mask))
+    return tuple(found)
 
 
 def _distilling(method: str, divergence: Callable[[DistillOptions], Divergence]) -> Recovery:

@@ -29,7 +29,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from msip_core.allocation.table import Corridor
-from msip_core.config import AllocationOptions, MsipWeights
+from msip_core.config import TERMS, AllocationOptions, MsipWeights
 
 ALPHA_RANGE = (0.1, 2.0)
 ALPHA_RATE, ALPHA_LOSS = 5.0, 0.02
@@ -72,17 +72,21 @@ def next_alpha(alpha: float, loss: float, reference: float) -> float:
     return min(max(alpha * factor, ALPHA_RANGE[0]), ALPHA_RANGE[1])
 
 
-def next_weights(weights: MsipWeights, trial_map50: Sequence[float]) -> MsipWeights:
+def next_weights(
+    weights: MsipWeights, trial_map50: Sequence[float], adapted: Sequence[str] = TERMS
+) -> MsipWeights:
     """Weights that follow what each term alone would have kept; equal trials change nothing.
 
     Args:
         trial_map50: mAP50 of the trial copy of each term, in the order of the weights.
+        adapted: the terms whose weights follow; the others keep their proportions.
     """
     m = np.asarray(trial_map50, np.float64)
     if np.ptp(m) == 0:
         return weights
     w = np.array(weights.as_tuple())
-    w = w * np.exp(WEIGHT_RATE * (m - m.mean()) / max(np.ptp(m), WEIGHT_RANGE))
+    follows = np.isin(TERMS, adapted)
+    w = w * np.exp(WEIGHT_RATE * follows * (m - m.mean()) / max(np.ptp(m), WEIGHT_RANGE))
     w = _floored(w / w.sum(), WEIGHT_FLOOR)
     rounded = [round(float(x), 6) for x in w[:3]]
     return MsipWeights(

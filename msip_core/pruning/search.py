@@ -27,12 +27,12 @@ from msip_core.allocation.budget import Budget, Widths
 from msip_core.allocation.journal import Journal
 from msip_core.allocation.ratios import RatioAllocation, unscaled_sentence, unscaled_share
 from msip_core.allocation.searched import LayerFacts, SearchedAllocation, named
-from msip_core.allocation.stages import layer_of
 from msip_core.allocation.table import GroupTable
 from msip_core.config import PruneConfig
 from msip_core.detector.checkpoints import load_model, save_work
 from msip_core.detector.evaluation import Evaluator
 from msip_core.detector.fit_state import seed_everything, seed_from
+from msip_core.detector.layout import layer_of
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.detector.memory import memory_errors_named
 from msip_core.events import MilestoneRecord, Stage, StageRecord
@@ -221,7 +221,7 @@ class NetworkProblem:
                 self.ctx.workspace.cache,
             )  # fmt: skip
             criterion = kind(statistics, config.msip, seed_from(config.seed, 1, "score"))
-            scores = {name: criterion(group).numpy() for name, group in self._groups.items()}
+            scores = {name: s.numpy() for name, s in criterion.scores(self._groups).items()}
             files.write_arrays("scores.npz", scores)
         return files.read_arrays("scores.npz")
 

@@ -18,6 +18,7 @@ from torch import nn
 from ultralytics.nn.modules import C2f
 
 from msip_core.allocation.budget import PROBE_SIZE
+from msip_core.detector.layout import in_network
 from msip_core.errors import WrongModelError
 from msip_core.importance.members import group_name
 
@@ -78,7 +79,8 @@ def prunable_groups(model: nn.Module) -> PruningGraph:
                 "The couplings of this network could not be traced: use an unfused YOLOv8 detector."
             ) from error
     found.sort(key=lambda group: place[group[0].dep.layer])
-    return PruningGraph(graph, {group_name(group): group for group in found})
+    names = in_network(model, map(group_name, found))
+    return PruningGraph(graph, dict(zip(names, found, strict=True)))
 
 
 def _from_first(graph: Any, group: Any, place: Mapping[nn.Module, int]) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msip_core
+from msip_core.answers import meant
 from msip_core.workspace import Workspace
 
 # Folders below a folder that is looked through are noticed to this depth.
@@ -24,7 +25,7 @@ def content_key(workspace: Workspace, job: str, params: dict[str, Any]) -> str:
     computer; a file named by path, which may be very large, with size and time of change.
     """
     named = {place: _state(file, workspace) for place, file in _named_files(workspace, params, "")}
-    parts = [msip_core.__version__, job, params, named]
+    parts = [msip_core.__version__, meant(job), params, named]
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 

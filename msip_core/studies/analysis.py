@@ -1,8 +1,9 @@
 """Attention, noise and foreign images: every pruned model paired with the baseline.
 
-Border scores and C@10 are paired over images (bootstrap of the differences), mAP over the same
-resamples of test images as everywhere else. Undefined scores (a map without energy) are left out of
-both models and counted.
+Border scores and C@10 are paired over the same images, mAP over the same resamples of test images
+as everywhere else; intervals are those of the table (seeds, groups, images, Holm's correction over
+the models of one question). Images with an undefined score in any training of the two models (a map
+without energy, SHAP that did not converge) are left out and counted.
 """
 
 from __future__ import annotations
@@ -10,9 +11,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from msip_core.pairs import PairedDifference, mean_defined, paired_bootstrap
+import numpy as np
+from numpy.typing import NDArray
+
+from msip_core.pairs import mean_defined
 from msip_core.studies.plan import BASELINE
-from msip_core.studies.statistics import Interval, difference, interval
+from msip_core.studies.statistics import (
+    Interval,
+    Sample,
+    difference,
+    holm,
+    mean_over_seeds,
+    resampled_counts,
+)
 from msip_core.studies.table import Measured, StudyTable, measured_rows, sample
 from msip_core.studies.tasks import labels
 from msip_core.workspace import Workspace
@@ -39,7 +50,7 @@ class Analysed(NamedTuple):
     label: str
     what: str
     value: Interval | float | None
-    change: Interval | PairedDifference | None
+    change: Interval | None
     left_out: int = 0
 
 
@@ -60,35 +71,83 @@ def analyse(workspace: Workspace, table: StudyTable) -> list[Analysed]:
             value, change, out = _scored(score, runs[key], None if key == BASELINE else whole)
             if value is not None:
                 found.append(Analysed(key, label, what, value, change, out))
-    return found
+    return _corrected(found)
+
+
+def _corrected(found: Sequence[Analysed]) -> list[Analysed]:
+    """With Holm's correction over the models of each question."""
+    done = list(found)
+    for question in {one.what for one in found}:
+        places = [n for n, one in enumerate(found) if one.what == question]
+        for place, change in zip(places, holm([found[n].change for n in places])):
+            done[place] = found[place]._replace(change=change)
+    return done
+
+
+def shap_sentence(workspace: Workspace, table: StudyTable) -> str:
+    """How many SHAP values converged, and what that took; "" where none was asked for."""
+    found = [
+        (value, (run.numbers["shap"].get("evaluations") or {}).get(image))
+        for runs in measured_rows(workspace, table.standing).values()
+        for run in runs
+        if run.numbers.get("shap")
+        for image, value in run.numbers["shap"]["c_at_10"].items()
+    ]
+    spent = [count for value, count in found if value is not None and count is not None]
+    if not spent:
+        return ""
+    return (
+        f"C@10 is given for {len(spent)} of {len(found)} explanations: those of which two "
+        f"independent estimates agree, after {int(np.median(spent))} evaluations in the middle "
+        f"({min(spent)} to {max(spent)})."
+    )
 
 
 def _accuracy(
     part: str, runs: Sequence[Measured], whole: Sequence[Measured] | None
 ) -> tuple[Interval, Interval | None]:
     here = sample(runs, part)
-    return interval(*here), difference(sample(whole, part), here) if whole else None
+    return here.interval, difference(sample(whole, part), here) if whole else None
 
 
 def _scored(
     score: str, runs: Sequence[Measured], whole: Sequence[Measured] | None
-) -> tuple[float | None, PairedDifference | None, int]:
-    """Per image the mean over seeds, then paired with the baseline's image by image."""
-    own, other = _per_image(runs, score), _per_image(whole or (), score)
-    value = mean_defined(list(own.values()))
-    if not other:
+) -> tuple[float | None, Interval | None, int]:
+    """Mean over trainings and images, and its difference from the baseline's on the same images."""
+    own = [_scores(run.numbers, score) for run in runs]
+    other = [_scores(run.numbers, score) for run in whole or ()]
+    value = mean_defined([mean_defined(list(one.values())) for one in own])
+    if not any(other):
         return value, None, 0
-    both = sorted(set(own) & set(other))
-    change = paired_bootstrap([other[i] for i in both], [own[i] for i in both])
-    return value, change, change.left_out
+    shared = set.intersection(*(set(one) for one in (*own, *other)))
+    both = sorted(i for i in shared if all(one[i] is not None for one in (*own, *other)))
+    out = len(shared) - len(both)
+    if len(both) < 2:
+        return value, None, out
+    groups = _groups((*runs, *(whole or ())), score)
+    counts = resampled_counts(len(both), groups=[groups.get(image, image) for image in both])
+    change = difference(_sample(other, both, counts, None), _sample(own, both, counts, runs))
+    return value, change, out
 
 
-def _per_image(runs: Sequence[Measured], score: str) -> dict[str, float | None]:
-    values: dict[str, list[float | None]] = {}
+def _sample(
+    scores: Sequence[Mapping[str, float | None]], images: Sequence[str],
+    counts: NDArray[np.int64], runs: Sequence[Measured] | None,
+) -> Sample:  # fmt: skip
+    """(k,) means over these images, and (k, R) means over each resample of them."""
+    table = np.array([[one[image] for image in images] for one in scores], np.float64)
+    drawn = table @ counts.T / counts.sum(axis=1)
+    known = [run.seed for run in runs or () if run.seed is not None]
+    seeds = known if runs is not None and len(known) == len(runs) else None
+    return mean_over_seeds(table.mean(axis=1).tolist(), list(drawn), seeds)
+
+
+def _groups(runs: Sequence[Measured], score: str) -> dict[str, str]:
+    kind = "shap" if score == "c_at_10" else "attention"
+    found: dict[str, str] = {}
     for run in runs:
-        for image, value in _scores(run.numbers, score).items():
-            values.setdefault(image, []).append(value)
-    return {image: mean_defined(found) for image, found in values.items()}
+        found |= (run.numbers.get(kind) or {}).get("groups", {})
+    return found
 
 
 def _scores(numbers: Mapping[str, Any], score: str) -> dict[str, float | None]:
@@ -118,13 +177,10 @@ def _value(value: Interval | float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _change(change: Interval | PairedDifference | None) -> str:
+def _change(change: Interval | None) -> str:
     if change is None:
         return ""
-    value = change.value if isinstance(change, Interval) else change.difference
-    if value is None:
-        return ""
-    if change.low is None or change.high is None:
-        return f"{value:+.3f}"
+    if not change.is_known:
+        return f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
     clear = "" if change.is_clear else ", not clear"
-    return f"{value:+.3f} ({change.low:+.3f} to {change.high:+.3f}{clear})"
+    return f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f}{clear})"

@@ -7,6 +7,7 @@ studies/<id>/plan.yaml     the protocol (rows may be added, nothing else changes
 
 from __future__ import annotations
 
+import json
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -18,9 +19,16 @@ from msip_core.data.dataset import open_dataset
 from msip_core.data.readiness import ensure_ready
 from msip_core.errors import ConfigError, DatasetError, NotFoundError
 from msip_core.events import Record
-from msip_core.models import open_card
-from msip_core.studies.plan import Row, StudyPlan, parse_plan, read_plan, write_plan
-from msip_core.studies.presets import Size, next_smaller, preset_plan
+from msip_core.models import ModelCard, open_card
+from msip_core.studies.plan import (
+    Row,
+    StudyPlan,
+    is_pretrained,
+    parse_plan,
+    read_plan,
+    write_plan,
+)
+from msip_core.studies.presets import PRESETS, Size, next_smaller, preset_plan
 from msip_core.workspace import STUDY, Workspace, new_id, write_json, write_text
 
 PLAN_FILE, STUDY_FILE = "plan.yaml", "study.json"
@@ -61,9 +69,46 @@ def plan_here(
     """
     if model is not None:
         card = open_card(workspace, model)
-        own = {"imgsz": card.imgsz, "smaller": next_smaller(card.architecture)}
+        _check_architecture(name, card)
+        pretrained = _pretrained(workspace, card)
+        own = {
+            "imgsz": card.imgsz,
+            "smaller": next_smaller(card.architecture, of=_weights_of(workspace, card)),
+            "pretrained": pretrained,
+        }
         changes = own | {key: value for key, value in changes.items() if value is not None}
     return preset_plan(name, size, dataset, model=model, **changes)
+
+
+def _check_architecture(name: str, card: ModelCard) -> None:
+    """Refuse a baseline of another kind than the system is about."""
+    about = PRESETS[name].weights if name in PRESETS else ""
+    kind = Path(about).stem.partition("-")[2]
+    if kind not in card.architecture:
+        raise ConfigError(
+            f"The study '{name}' is about a {kind} YOLOv8, and model '{card.id}' is "
+            f"{card.architecture}: leave the model out, and one is trained first."
+        )
+
+
+def _weights_of(workspace: Workspace, card: ModelCard) -> str | None:
+    """What a model of the workspace was trained from; None where no run tells."""
+    path = workspace.run_dir(str(card.origin.get("run_id") or "none")) / "config.json"
+    if not path.is_file():
+        return None
+    weights = json.loads(path.read_text(encoding="utf-8")).get("weights")
+    return None if weights is None else str(weights)
+
+
+def _pretrained(workspace: Workspace, card: ModelCard) -> bool | None:
+    """Whether it began from pretrained weights, followed back through models of the workspace."""
+    seen: set[str] = set()
+    while (weights := _weights_of(workspace, card)) is not None:
+        if weights.endswith((".pt", ".yaml", ".yml")) or card.id in seen:
+            return is_pretrained(weights)
+        seen.add(card.id)
+        card = open_card(workspace, weights)
+    return None
 
 
 def check_plan(workspace: Workspace, plan: StudyPlan) -> None:

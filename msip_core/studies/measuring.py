@@ -11,7 +11,7 @@ The only file of this room that imports torch; the worker loads it by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ class _Measuring:
             "params": cost.params,
             "size_mb": round(size, 3),
             "imgsz": self.config.imgsz,
-            "test": self._scores("test", whole),
+            "test": self._scores("test", whole, self.dataset),
             "coco": _coco(whole),
             "latency": self._latency(files),
             "datasets": {name: self._elsewhere(name) for name in self.asked.datasets},
@@ -126,19 +126,21 @@ class _Measuring:
             dataset, "test", self.config.imgsz, self.config.batch, self.device, tick=self._tick
         )
 
-    def _scores(self, name: str, found: Evaluation) -> Json:
-        """mAP by Ultralytics; its resamples are kept under `name`."""
-        self.draws[name] = Precision(found.matches).draws(self.asked.resamples)
+    def _scores(self, name: str, found: Evaluation, dataset: Dataset) -> Json:
+        """mAP by Ultralytics; its resamples, drawn by the split's groups, are kept under `name`."""
+        groups = {Path(record.file).name: record.group for record in dataset.split("test")}
+        self.draws[name] = Precision(found.matches).draws(self.asked.resamples, groups=groups)
         metrics = found.metrics
         return {
             "map50": metrics.map50, "map50_95": metrics.map50_95, "images": metrics.images,
+            "groups": len({groups[image] for image in found.matches.images}),
             "per_class": metrics.per_class,
         }  # fmt: skip
 
     def _elsewhere(self, name: str) -> Json:
         dataset = open_dataset(self.ctx.workspace, name)
         found = self._evaluator(dataset).measured(self.model, forward=self.forward)
-        return self._scores(f"dataset {name}", found)
+        return self._scores(f"dataset {name}", found, dataset)
 
     def _noisy(self, evaluator: Evaluator, sigma: float) -> Json:
         found = evaluator.measured(
@@ -146,7 +148,7 @@ class _Measuring:
             forward=self.forward,
             disturb=lambda pixels, file: add_noise(pixels, sigma, file),
         )
-        return self._scores(f"noise {sigma:g}", found)
+        return self._scores(f"noise {sigma:g}", found, self.dataset)
 
     def _latency(self, files: dict[str, Path]) -> Json | None:
         """Milliseconds in ONNX Runtime on this processor, in turn with the model `beside`."""
@@ -176,13 +178,17 @@ class _Measuring:
             place.mkdir(exist_ok=True)
             question = {**self._question(), "image": name, "randomised": False}
             gradcam(self.ctx.workspace, question, place, self._progress)
-        return {"images": found["images"], "summary": found["summary"]}
+        return {
+            "images": found["images"], "summary": found["summary"],
+            "groups": self._groups(row["image"] for row in found["images"]),
+        }  # fmt: skip
 
     def _shap(self) -> Json | None:
         """C@10 of one object on each of some test images."""
         if not self.asked.shap or self.asked.int8:
             return None
         values: dict[str, float | None] = {}
+        spent: dict[str, int] = {}
         for name in self._looked_at(self.asked.shap):
             out = self.folder / "shap" / name
             out.mkdir(parents=True, exist_ok=True)
@@ -190,8 +196,13 @@ class _Measuring:
                 **self._question(), "image": name, "samples": self.asked.shap_samples,
                 "features": self.asked.shap_features,
             }  # fmt: skip
-            values[name] = shap(self.ctx.workspace, question, out, self._progress)["c_at_10"]
-        return {"c_at_10": values}
+            found = shap(self.ctx.workspace, question, out, self._progress)
+            values[name], spent[name] = found["c_at_10"], found["evaluations"]
+        return {"c_at_10": values, "evaluations": spent, "groups": self._groups(values)}
+
+    def _groups(self, images: Iterable[str]) -> dict[str, str]:
+        """Which of the explained images belong together."""
+        return {name: self.dataset.image(name).group for name in images}
 
     def _looked_at(self, limit: int) -> list[str]:
         """The first test images that have a labelled object."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from msip_core.studies.library import PLAN_FILE
-from msip_core.studies.statistics import Interval
+from msip_core.studies.statistics import DRAWS, Interval
 from msip_core.studies.table import Line, StudyTable
 from msip_core.studies.verdicts import change_words, verdicts
 from msip_core.views import tables
@@ -46,7 +46,7 @@ def _printed(line: Line) -> dict[str, Any]:
         "params (M)": _number(line.params, 1e6, 2),
         "size (MB)": _number(line.size_mb, 1, 1),
         "ms": _number(line.ms, 1, 1),
-        "speed-up": _number(line.speedup, 1, 2),
+        "speed-up": _speedup(line),
         "seeds": f"{line.seeds}/{line.asked}",
         "paper: mAP50": f"{paper.map50:.2f}" if paper else "",
         "difference": f"{line.map50.value - paper.map50:+.3f}" if paper else "",
@@ -57,6 +57,12 @@ _COLUMNS = (
     "vs baseline", "mAP50-95", "GMACs", "MACs ratio", "params (M)", "size (MB)", "ms", "speed-up",
     "seeds", "paper: mAP50", "difference",
 )  # fmt: skip
+
+
+def _speedup(line: Line) -> str:
+    known = line.speedup_interval
+    text = _number(line.speedup, 1, 2)
+    return f"{text} [{known.low:.2f}, {known.high:.2f}]" if known and text else text
 
 
 def all_numbers(table: StudyTable) -> list[dict[str, Any]]:
@@ -74,8 +80,10 @@ def _flat(line: Line) -> dict[str, Any]:
         "map50_lowest_seed": line.spread[0] if line.spread else None,
         "map50_highest_seed": line.spread[1] if line.spread else None,
         "ms": line.ms, "speedup": line.speedup,
-        **_bounds("change", line.change), **_bounds("main_minus_this", line.against_main),
-        **_bounds("main_minus_this_95", line.against_main_95),
+        "speedup_low": line.speedup_interval.low if line.speedup_interval else None,
+        "speedup_high": line.speedup_interval.high if line.speedup_interval else None,
+        **_compared("change", line.change), **_compared("main_minus_this", line.against_main),
+        **_compared("main_minus_this_95", line.against_main_95),
         "paper_map50": paper.map50 if paper else None,
         "paper_gmacs": paper.gmacs if paper else None,
         "paper_size_mb": paper.size_mb if paper else None,
@@ -92,18 +100,37 @@ def _bounds(name: str, value: Interval | None) -> dict[str, float | None]:
     }
 
 
+def _compared(name: str, value: Interval | None) -> dict[str, float | bool | None]:
+    """A difference, its p after Holm's correction, and whether it may be called better or worse."""
+    return {
+        **_bounds(name, value),
+        f"{name}_p_holm": value.adjusted if value else None,
+        f"{name}_clear": value.is_clear if value and value.is_known else None,
+    }
+
+
 def markdown(table: StudyTable) -> str:
     """The printed table, what it says, and how it was made."""
     facts = (
         f"{table.test_images or 'no'} test images, {len(table.plan.seeds)} seed(s), "
-        f"{table.plan.imgsz} px; intervals: 95 %, {table.plan.measure.resamples} resamples of the "
-        "test images, paired between models. MACs are multiply-adds, not speed; ms is the median "
-        "time of one image in ONNX Runtime on the processor of this computer, speed-up that of the "
-        "baseline measured in turn with it."
+        f"{table.plan.imgsz} px; intervals: 95 %, {resampling_words(table)}. MACs are "
+        "multiply-adds, not speed; ms is the median time of one image in ONNX Runtime on the "
+        "processor of this computer, speed-up that of the baseline measured in turn with it."
     )
     said = "\n".join(f"- {text}" for text in verdicts(table))
     title = f"# {table.plan.name}\n\n"
     return f"{title}{tables.to_markdown(printed_rows(table))}\n\n{facts}\n\n{said}\n"
+
+
+def resampling_words(table: StudyTable) -> str:
+    """What the intervals vary, for a caption."""
+    unit = "images" if table.test_groups is None else f"their {table.test_groups} groups and images"
+    return (
+        f"hierarchical bootstrap of {DRAWS} draws over seeds and, by "
+        f"{table.plan.measure.resamples} resamples, test {unit}, paired between models; a model is "
+        "called better only with at least three seeds, where the interval excludes zero and still "
+        "does after Holm's correction over the rows"
+    )
 
 
 def document(study_id: str, table: StudyTable) -> dict[str, Any]:
@@ -112,7 +139,8 @@ def document(study_id: str, table: StudyTable) -> dict[str, Any]:
     return {
         "id": study_id, "name": table.plan.name, "done": now.done,
         "seconds_left": now.seconds_left, "paused": now.paused, "over": now.is_over,
-        "test_images": table.test_images, "rows": all_numbers(table),
+        "test_images": table.test_images, "test_groups": table.test_groups,
+        "rows": all_numbers(table),
         "verdicts": verdicts(table),
         "runs": {
             s.task.key: {"id": s.run_id, "state": s.row.state.value if s.row else "waiting"}

@@ -66,12 +66,23 @@ class Row(Frozen):
 
 
 class BaselinePlan(Frozen):
-    """The unpruned model: one of the workspace (`model`), or trained first."""
+    """The unpruned model: one of the workspace (`model`), or trained first.
+
+    Attributes:
+        pretrained: whether the workspace's model started from pretrained weights; None where that
+            is not known.
+    """
 
     model: Word | None = None
     weights: Word = "yolov8s.yaml"
     recipe: TrainingRecipe = RECIPES["quick-baseline"]
     pretrain: TrainingRecipe | None = None
+    pretrained: bool | None = None
+
+    @property
+    def starts_pretrained(self) -> bool | None:
+        """Whether its training began from pretrained weights; None where that is not known."""
+        return self.pretrained if self.model is not None else is_pretrained(self.weights)
 
     @property
     def epochs(self) -> int:
@@ -145,6 +156,19 @@ class StudyPlan(Frozen):
                     raise ValueError(f"row '{row.key}' changes '{name}', which all rows share")
         return self
 
+    @property
+    def smaller_differs(self) -> str:
+        """How the next smaller model starts, where the baseline started otherwise; else ""."""
+        baseline, own = self.baseline.starts_pretrained, is_pretrained(self.smaller)
+        if baseline is None:
+            start = "from pretrained weights" if own else "from scratch"
+            return f"{start}; how the baseline started is not known"
+        if own == baseline:
+            return ""
+        if baseline:
+            return "from scratch, while the baseline started from pretrained weights"
+        return "from pretrained weights, while the baseline started from scratch"
+
     def pruning(self, row: Row, *, model: str, seed: int) -> PruneConfig:
         """The pruning run of one row and seed.
 
@@ -175,6 +199,11 @@ class StudyPlan(Frozen):
         """Raise ConfigError unless every row can be started."""
         for row in (*self.rows, RANDOM):
             self.pruning(row, model=BASELINE, seed=self.seeds[0])
+
+
+def is_pretrained(weights: str) -> bool:
+    """Whether these weights were trained before; a description (yaml) starts from scratch."""
+    return not weights.endswith((".yaml", ".yml"))
 
 
 RANDOM = Row(key="random", label=HONEST["random"], settings={"method": "random"})

@@ -1,4 +1,5 @@
-"""Studies that can be started by name: the paper's tables and analysis, and the whole field.
+"""Studies that can be started by name: the paper's tables and analysis, the whole field, and each
+published system (`msip_core.compositions`) beside the rows that any system has to beat.
 
 Each in three sizes: `paper` is the published protocol with three seeds (days on a GPU), `standard`
 answers the same question in a night on a GPU, `smoke` shows in minutes on two CPU cores that every
@@ -9,10 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, get_args
 
 from msip_core.catalog import ALLOCATIONS, CRITERIA, GRANULARITIES, RECOVERIES
+from msip_core.compositions import COMPOSITIONS, Composition
 from msip_core.config import WEIGHT_PRESETS
 from msip_core.errors import ConfigError
 from msip_core.measures import MeasureOptions
@@ -30,6 +33,7 @@ class Preset(NamedTuple):
     question: str
     rows: tuple[Row, ...]
     published: str = ""
+    weights: str = ""  # description of the network that it is about; "" takes any
 
 
 def _msip(key: str, label: str, *, differs: str = "", **settings: Any) -> Row:
@@ -41,17 +45,42 @@ def _weights(name: str) -> dict[str, Any]:
     return {"msip": {"weights": WEIGHT_PRESETS[name].model_dump(), "dynamic_weights": False}}
 
 
-_LITERAL = Row(key="msip-literal", label="MSIP as published", settings={"method": "msip-literal"})
+_PRINTED = {"gradient": "grad2", "geometry": "lp", "sparsity": "weight"}
+_PUBLISHED = Row(
+    # Its scheme has no switches; they are named for whoever reads the plan.
+    key="msip-published", label="MSIP as published",
+    settings={"method": "msip-published", "msip": _PRINTED},
+)  # fmt: skip
+_SUMS = (
+    Row(
+        key="msip-literal", label="MSIP, the paper's sum of the printed terms",
+        settings={"method": "msip-literal", "msip": _PRINTED},
+    ),
+    Row(key="msip-sum", label="MSIP, the paper's sum of our terms",
+        settings={"method": "msip-literal"}),
+)  # fmt: skip
+_HALF = "half-epochs"
+# The strongest criteria of benchmarks/every_method beside MSIP: by the loss, per multiply-add.
+_RIVALS = tuple(
+    Row(
+        key=f"{name}-per-mac", label=f"{CRITERIA[name].label}, per MAC",
+        settings={"method": name, "allocation": "msip"},
+    )
+    for name in ("taylor", "taylor-abs", "taylor-2")
+)  # fmt: skip
+_LAMP = Row(key="lamp", label="LAMP", settings={"method": "lamp"})
 _TABLE_3_1 = (
     Row(key="l2", label="L2 norm", settings={"method": "l2"}),
-    Row(key="lamp", label="LAMP", settings={"method": "lamp"}),
+    _LAMP,
     Row(key="bnscale", label="BN scale", settings={"method": "bnscale"}),
     Row(
         key="slim", label="Network Slimming",
         settings={"method": "slim", "recovery": "sparse"}, differs="trained sparse before cutting",
     ),
     Row(key="fpgm", label="FPGM", settings={"method": "fpgm"}),
-    _LITERAL,
+    *_RIVALS,
+    _PUBLISHED,
+    *_SUMS,
     _msip("msip", "MSIP"),
 )  # fmt: skip
 _TABLE_3_2 = (
@@ -62,8 +91,9 @@ _TABLE_3_2 = (
     _msip("equal-weights", "equal weights", **_weights("equal")),
     _msip("no-threshold", "without adaptive threshold", adaptive_threshold=False),
     _msip("no-finetune", "without fine-tuning", differs="no fine-tuning"),
-    _msip("half-epochs", "half the fine-tuning epochs", differs="half the fine-tuning"),
-    _LITERAL,
+    _msip(_HALF, "half the fine-tuning epochs", differs="half the fine-tuning"),
+    *_RIVALS,
+    _PUBLISHED,
     _msip("msip", "MSIP"),
 )
 
@@ -71,7 +101,9 @@ _TABLE_3_2 = (
 def _schemes() -> tuple[Row, ...]:
     """Static, dynamic and gradient-heavy weights, in our scheme and in the paper's."""
     rows = []
-    for method, ending, words in (("msip", "", ""), ("msip-literal", "-literal", ", as published")):
+    for method, ending, words in (
+        ("msip", "", ""), ("msip-published", "-published", ", as published"),
+    ):  # fmt: skip
         for key, options in (
             ("static", {"dynamic_weights": False}),
             ("dynamic", {"dynamic_weights": True}),
@@ -84,7 +116,7 @@ def _schemes() -> tuple[Row, ...]:
                     settings={"method": method, "msip": options},
                 )
             )
-    return tuple(rows)
+    return (*rows, *_RIVALS, _LAMP)
 
 
 # What a strategy cannot go below, whole blocks above all (measured on YOLOv8n and s).
@@ -121,9 +153,24 @@ def _field() -> tuple[Row, ...]:
         for name, entry in RECOVERIES.items()
         if name != "finetune"
     ]
-    return tuple(rows)
+    return (*rows, *_RIVALS)
 
 
+def _system(whole: Composition) -> Preset:
+    """One published system beside MSIP and the strongest simple criteria at the same goal.
+
+    A goal in milliseconds is the whole study's; a depthwise system gets a depthwise baseline."""
+    goal = {key: whole.settings[key] for key in _GOALS if key in whole.settings}
+    others = [
+        row.model_copy(update={"settings": {**row.settings, **goal}})
+        for row in (_msip("msip", "MSIP"), *_RIVALS, _LAMP)
+    ]
+    own = Row(key=f"s-{whole.name}", label=whole.label, settings=dict(whole.settings))
+    question = f"What does {whole.label} keep beside MSIP at the same goal?"
+    return Preset(whole.label, question, (own, *others), weights=whole.weights)
+
+
+_GOALS = ("keep_macs", "keep_latency")
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "table-3-1": Preset(
@@ -140,7 +187,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
         "analysis": Preset(
             "Section 3.5: analysis", "Does the pruned model still look at the right thing?",
-            (Row(key="l2", label="L2 norm", settings={"method": "l2"}), _LITERAL,
+            (Row(key="l2", label="L2 norm", settings={"method": "l2"}), _LAMP, *_RIVALS, _PUBLISHED,
              _msip("msip", "MSIP")),
             "analysis",
         ),
@@ -148,6 +195,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             "The whole field", "How do all methods compare under one protocol?", _field(),
             "table-3-1",
         ),
+        **{name: _system(whole) for name, whole in COMPOSITIONS.items()},
     }
 )  # fmt: skip
 
@@ -177,14 +225,15 @@ _PROTOCOLS: dict[Size, _Protocol] = {
     "paper": _Protocol(
         "yolov8s.yaml", 640, (0, 1, 2), RECIPES["paper-baseline"], RECIPES["paper-pretrain"],
         16, RECIPES["paper-finetune"], {}, {}, MeasureOptions(),
-        MeasureOptions(noise=_NOISE, attention=100, shap=50, shap_samples=2048),
+        MeasureOptions(noise=_NOISE, attention=100, shap=50, shap_features=100,
+                       shap_samples=8192),
     ),
     "standard": _Protocol(
         "yolov8s.yaml", 640, (0, 1, 2),
         RECIPES["paper-baseline"].model_copy(update={"epochs": 40}),
         RECIPES["paper-pretrain"].model_copy(update={"epochs": 10}),
         8, RECIPES["standard-finetune"], {}, {}, MeasureOptions(),
-        MeasureOptions(noise=_NOISE, attention=50, shap=50, shap_samples=512),
+        MeasureOptions(noise=_NOISE, attention=50, shap=50, shap_samples=2048),
     ),
     "smoke": _Protocol(
         "yolov8s.yaml", 128, (0,),
@@ -194,7 +243,7 @@ _PROTOCOLS: dict[Size, _Protocol] = {
         MeasureOptions(latency_runs=10, resamples=200),
         MeasureOptions(
             latency_runs=10, resamples=200, noise=(0.05,), attention=4, shap=2, shap_features=25,
-            shap_samples=80,
+            shap_samples=125,
         ),
     ),
 }  # fmt: skip
@@ -204,15 +253,26 @@ _PROTOCOLS: dict[Size, _Protocol] = {
 _SMALLER = {"n": "p", "s": "n", "m": "s", "l": "m", "x": "l"}
 
 
-def next_smaller(name: str) -> str:
-    """The description below a model: "yolov8s", "yolov8s.pt" -> "yolov8n.yaml"."""
+def next_smaller(name: str, of: str | None = None) -> str:
+    """What the model below one starts from: "yolov8s", "yolov8s.pt" -> "yolov8n.yaml".
+
+    Args:
+        of: what the larger model was trained from. Where that is a file of pretrained weights and
+            the smaller model's lies beside it, that one: both then start alike.
+    """
     scale = re.search(r"yolov8([nsmlx])", name)
-    return f"yolov8{_SMALLER[scale[1]] if scale else 'n'}.yaml"
+    below = f"yolov8{_SMALLER[scale[1]] if scale else 'n'}"
+    if of and of.endswith(".pt"):
+        beside = Path(of).expanduser().with_name(f"{below}.pt")
+        if beside.is_file():
+            return str(beside)
+    return f"{below}.yaml"
 
 
 def preset_plan(
     name: str, size: Size, dataset: str, *, model: str | None = None, weights: str | None = None,
-    smaller: str | None = None, **changes: Any,
+    smaller: str | None = None, pretrained: bool | None = None, speed_up: float | None = None,
+    **changes: Any,
 ) -> StudyPlan:  # fmt: skip
     """The plan of a preset for a dataset of the workspace.
 
@@ -220,6 +280,8 @@ def preset_plan(
         model: baseline of the workspace; None trains one.
         weights, smaller: what the baseline and the next smaller model start from: a .pt file, or
             a yaml name (from scratch).
+        pretrained: whether the workspace's model began from pretrained weights; None: not known.
+        speed_up: the goal of every row as a measured speed-up instead.
         changes: other fields of the plan (imgsz, seeds, device, batch, ...).
 
     Raises:
@@ -230,20 +292,29 @@ def preset_plan(
     if size not in SIZES:
         raise ConfigError(f"There is no size '{size}'; known: {', '.join(SIZES)}.")
     chosen, protocol = PRESETS[name], _PROTOCOLS[size]
+    if any(row.key == _HALF for row in chosen.rows) and protocol.finetune.epochs < 2:
+        # One epoch has no half that could be trained.
+        two = protocol.finetune.model_copy(update={"epochs": 2})
+        protocol = protocol._replace(finetune=two)
+    weights = weights or chosen.weights or protocol.weights
     baseline = BaselinePlan(
-        model=model, weights=weights or protocol.weights, recipe=protocol.baseline
+        model=model, weights=weights, recipe=protocol.baseline, pretrained=pretrained
     )
     budget: dict[str, Any] = {
         "keep_macs": 0.335, "iterations": protocol.iterations, "finetune": protocol.finetune,
         "pretrain": protocol.pretrain, "calibration": protocol.calibration,
         "search": protocol.search,
     }  # fmt: skip
+    if speed_up is not None:
+        if not speed_up > 1:
+            raise ConfigError(f"A speed-up is above 1 (2 is twice as fast), not {speed_up:g}.")
+        budget["keep_latency"] = 1 / speed_up
     if protocol.iterations < 4:  # few cuts have to take more each
         budget["limits"] = {"max_removed_per_iteration": 0.7}
     plan = {
         "name": f"{chosen.title} ({size})", "preset": name, "size": size, "dataset": dataset,
         "imgsz": protocol.imgsz, "seeds": protocol.seeds, "baseline": baseline,
-        "smaller": smaller or next_smaller(weights or protocol.weights), "budget": budget,
+        "smaller": smaller or next_smaller(weights, weights), "budget": budget,
         "rows": [_in_budget(row, protocol) for row in chosen.rows],
         "measure": protocol.attention if name == "analysis" else protocol.measure,
         "published": chosen.published,
@@ -253,14 +324,36 @@ def preset_plan(
 
 def _in_budget(row: Row, protocol: _Protocol) -> Row:
     """Rows that train for less, or otherwise, than the protocol: in its own numbers."""
-    if row.settings.get("recovery") == "sparse" and protocol.pretrain is None:
-        # Sparse training brings 50 epochs of its own where the protocol prepares nothing.
-        sparse = RECIPES["sparse-pretrain"].model_copy(
-            update={"epochs": protocol.baseline.epochs, "close_mosaic": 1}
-        )
-        return row.model_copy(update={"settings": {**row.settings, "pretrain": sparse}})
-    less = {"no-finetune": 0, "half-epochs": protocol.finetune.epochs // 2}
-    if row.key not in less:
-        return row
-    finetune = protocol.finetune.model_copy(update={"epochs": less[row.key]})
-    return row.model_copy(update={"settings": {**row.settings, "finetune": finetune}})
+    settings = dict(row.settings)
+    if settings.get("recovery") == "sparse" and not settings.get("pretrain") and (
+        protocol.pretrain is None
+    ):  # fmt: skip
+        settings["pretrain"] = RECIPES["sparse-pretrain"]
+    if row.key.startswith("s-"):
+        settings |= _system_in_budget(settings, protocol)
+    if recipe := settings.get("pretrain"):
+        # Each brings 50 epochs of its own, whatever the protocol prepares by.
+        epochs = (protocol.pretrain or protocol.baseline).epochs
+        close = min(recipe.close_mosaic, epochs // 2)
+        settings["pretrain"] = recipe.model_copy(update={"epochs": epochs, "close_mosaic": close})
+    less = {"no-finetune": 0, _HALF: max(1, protocol.finetune.epochs // 2)}
+    if row.key in less:
+        settings["finetune"] = protocol.finetune.model_copy(update={"epochs": less[row.key]})
+    return row.model_copy(update={"settings": settings})
+
+
+def _system_in_budget(settings: Mapping[str, Any], protocol: _Protocol) -> dict[str, Any]:
+    """A published system with as many epochs after its cuts as every other row, in the cuts that
+    it makes, and a search as long as the protocol's."""
+    cuts = min(settings.get("iterations", protocol.iterations), protocol.iterations)
+    at_last = settings.get("finetune_after") == "last-cut"
+    epochs = protocol.iterations * protocol.finetune.epochs // (1 if at_last else cuts)
+    found: dict[str, Any] = {
+        "iterations": cuts,
+        "finetune": protocol.finetune.model_copy(update={"epochs": epochs}),
+    }
+    if "search" in settings:
+        found["search"] = {**protocol.search, **settings["search"]}
+    if cuts < 4:  # few cuts have to take more each
+        found["limits"] = {"max_removed_per_iteration": 0.7}
+    return found

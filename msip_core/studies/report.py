@@ -15,9 +15,9 @@ from msip_core.events import LayerChannels
 from msip_core.measures import MEASURE_FOLDER
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
-from msip_core.studies.analysis import analyse, analysis_rows
+from msip_core.studies.analysis import analyse, analysis_rows, shap_sentence
 from msip_core.studies.engine import TaskState
-from msip_core.studies.outputs import printed_rows
+from msip_core.studies.outputs import printed_rows, resampling_words
 from msip_core.studies.pareto import UNITS, Axis, pareto_of
 from msip_core.studies.plan import BASELINE, StudyPlan, write_plan
 from msip_core.studies.table import StudyTable
@@ -63,6 +63,7 @@ def render_report(workspace: Workspace, study_id: str, table: StudyTable) -> str
         caption=_caption(table),
         figures=_figures(workspace, table),
         analysis=analysis_rows(analyse(workspace, table)),
+        shap=shap_sentence(workspace, table),
         pictures=_pictures(workspace, table),
         honesty=style.HONESTY,
         protocol=_protocol(plan),
@@ -75,18 +76,18 @@ def render_report(workspace: Workspace, study_id: str, table: StudyTable) -> str
 def _summary(table: StudyTable) -> str:
     done = sum(line.seeds for line in table.lines)
     asked = sum(line.asked for line in table.lines)
+    groups = f" of {plural(table.test_groups, 'group')}" if table.test_groups else ""
     return (
         f"{plural(len(table.lines), 'model')} under one protocol, {done} of {asked} runs done, "
-        f"measured on {plural(table.test_images or 0, 'test image')}."
+        f"measured on {plural(table.test_images or 0, 'test image')}{groups}."
     )
 
 
 def _caption(table: StudyTable) -> str:
     return (
-        "mAP50 with its 95 % interval (bootstrap over test images, paired between models, "
-        f"{table.plan.measure.resamples} resamples). MACs count multiply-adds; they are not speed. "
-        "ms: median of one image in ONNX Runtime; speed-up: the baseline's time, measured in turn, "
-        "over that."
+        f"mAP50 with its 95 % interval: {resampling_words(table)}. MACs count multiply-adds; they "
+        "are not speed. ms: median of one image in ONNX Runtime; speed-up: the baseline's time, "
+        "measured in turn, over that."
     )
 
 

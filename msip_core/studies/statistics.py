@@ -1,15 +1,22 @@
-"""Intervals of mean average precision: a bootstrap over images, paired between models.
+"""Intervals of mean average precision: a hierarchical bootstrap over trainings, groups and images.
 
-Of R resamples, each draws as many images as there are, with replacement (Efron 1979). All models
-see the same resamples, so that the difference of two models on one resample is free of what the
-images have in common; a difference is called clear where the middle 95 % of it exclude zero.
+Images of one well, field or series resemble each other, so whole groups (those that the split kept
+together) are drawn with replacement, and images within each group drawn (Saravanan et al. 2020,
+doi:10.51628/001c.13927). All models see the same resamples, so that the difference of two models on
+one resample is free of what the images have in common. Above the images stand the trainings: seeds
+are drawn with replacement too, pairwise where two rows were trained with the same seeds. With k
+seeds the drawn mean scatters too little, so its deviation is stretched by sqrt(k / (k - 1)) and by
+sqrt((k - 1) / chi2(k - 1)): what Student's t does to a normal mean.
+
+A difference is called clear with at least three seeds, where its 95 % interval excludes zero and
+still does after Holm's correction (1979) over the rows of its table.
 Average precision is Ultralytics': 101 points under the envelope of precision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +25,10 @@ from numpy.typing import NDArray
 from msip_core.errors import InputError
 from msip_core.matches import IOUS, Matches
 
-RESAMPLES = 1000
+RESAMPLES = 1000  # of the images, each a pass over all detections
+DRAWS = 10_000  # of seeds and images together; resamples of the images take turns
+LEAST_SEEDS = 3
+ALPHA = 0.05
 _RECALLS = np.linspace(0, 1, 101)
 _TAILS = (0.025, 0.975)
 Floats = NDArray[np.float64]
@@ -26,26 +36,60 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A number and the middle 95 % of its resamples."""
+    """A number and the middle 95 % of its resamples.
+
+    Attributes:
+        p: two-sided: how often a resample falls on the other side of zero; None if undefined.
+        seeds: trainings that it rests on; None where it is not about trainings.
+        adjusted: `p` after Holm's correction over the rows of a table.
+    """
 
     value: float
     low: float
     high: float
+    p: float | None = None
+    seeds: int | None = None
+    adjusted: float | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """It rests on enough trainings for a verdict."""
+        return self.seeds is None or self.seeds >= LEAST_SEEDS
 
     @property
     def is_clear(self) -> bool:
-        """Zero lies outside."""
-        return not self.low <= 0 <= self.high
+        """Enough trainings, zero lies outside, after the correction too."""
+        outside = self.low > 0 or self.high < 0  # False where a bound is not a number
+        return self.is_known and outside and (self.adjusted is None or self.adjusted <= ALPHA)
 
     def as_dict(self) -> dict[str, Any]:
         """As it stands in table.json."""
         return asdict(self)
 
 
-def resampled_counts(images: int, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[np.int64]:
-    """How often each resample draws each image: (resamples, images), every row sums to `images`."""
+def resampled_counts(
+    images: int,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    groups: Sequence[str] | None = None,
+) -> NDArray[np.int64]:
+    """How often each resample draws each image: (resamples, images).
+
+    Args:
+        groups: of each image, in its order: as many groups as there are are drawn with
+            replacement, then in each as many images as it has. None: every image is its own.
+    """
     rng = np.random.default_rng(seed)
-    return rng.multinomial(images, np.full(images, 1 / images), size=resamples)
+    if groups is None:
+        return rng.multinomial(images, np.full(images, 1 / images), size=resamples)
+    names, of_image = np.unique(np.array(groups, np.str_), return_inverse=True)
+    times = rng.multinomial(names.size, np.full(names.size, 1 / names.size), size=resamples)
+    counts = np.zeros((resamples, images), np.int64)
+    for group in range(names.size):
+        members = np.flatnonzero(of_image == group)
+        share = np.full(members.size, 1 / members.size)
+        counts[:, members] = rng.multinomial(times[:, group] * members.size, share)
+    return counts
 
 
 class Precision:
@@ -75,9 +119,19 @@ class Precision:
         mean = np.mean(found, axis=0)
         return float(mean[0]), float(mean.mean())
 
-    def draws(self, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
-        """mAP50 and mAP50-95 of every resample: (resamples, 2)."""
-        counts = resampled_counts(len(self.images), resamples, seed)
+    def draws(
+        self,
+        resamples: int = RESAMPLES,
+        seed: int = 0,
+        groups: Mapping[str, str] | None = None,
+    ) -> Floats:
+        """mAP50 and mAP50-95 of every resample: (resamples, 2).
+
+        Args:
+            groups: image -> the group that is drawn as one; None draws images.
+        """
+        of_image = None if groups is None else [groups[name] for name in self.images]
+        counts = resampled_counts(len(self.images), resamples, seed, of_image)
         return np.array([self(row) for row in counts])
 
 
@@ -120,28 +174,116 @@ def _area(recall: Floats, precision: Floats) -> Floats:
 # --- intervals -----------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One number of every training of a row, and its resamples over images.
+
+    Attributes:
+        values: (k,) of each training.
+        draws: (k, R) its resamples; resample r draws the same images in every row.
+        seeds: of each training; None where there is one model that all rows share.
+    """
+
+    values: Floats
+    draws: Floats
+    seeds: tuple[int, ...] | None = None
+
+    @property
+    def value(self) -> float:
+        """Mean over the trainings."""
+        return float(self.values.mean())
+
+    @property
+    def interval(self) -> Interval:
+        """The mean, with the middle 95 % over trainings and images."""
+        found = interval(self.value, self.resampled())
+        return replace(found, seeds=len(self.values))
+
+    def resampled(self) -> Floats:
+        """The mean over drawn trainings and images: (max(DRAWS, R),)."""
+        trainings, resamples = self.draws.shape
+        count = max(DRAWS, resamples)
+        column = np.arange(count) % resamples
+        if trainings == 1:
+            return self.draws[0, column]
+        rng = np.random.default_rng(trainings)
+        chosen = rng.integers(0, trainings, (count, trainings))
+        by_images = (self.draws - self.values[:, None])[chosen, column[:, None]].mean(axis=1)
+        few = trainings - 1
+        # sqrt(k / (k - 1)) against the bootstrap's bias, sqrt((k - 1) / chi2) for the tails of t.
+        stretch = np.sqrt(trainings / few) * np.sqrt(few / rng.chisquare(few, count))
+        by_seeds = (self.values[chosen].mean(axis=1) - self.value) * stretch
+        drawn: Floats = self.value + by_seeds + by_images
+        return drawn
+
+    def of(self, seeds: Sequence[int]) -> Sample:
+        """The trainings with these seeds, in their order."""
+        places = [(self.seeds or ()).index(seed) for seed in seeds]
+        return Sample(self.values[places], self.draws[places], tuple(seeds))
+
+
 def interval(value: float, draws: Floats) -> Interval:
     """A value and the middle 95 % of its resamples (those that are numbers)."""
     known = draws[np.isfinite(draws)]
     if not known.size:
         return Interval(value, float("nan"), float("nan"))
     low, high = np.quantile(known, _TAILS)
-    return Interval(value, float(low), float(high))
+    beyond = min(int((known <= 0).sum()), int((known >= 0).sum()))
+    return Interval(value, float(low), float(high), min(1.0, 2 * (beyond + 1) / (known.size + 1)))
 
 
-def mean_over_seeds(values: Sequence[float], draws: Sequence[Floats]) -> tuple[float, Floats]:
-    """Mean of the seeds' values, and of their resamples one by one: images vary, seeds do not."""
-    return float(np.mean(values)), np.mean(np.stack(list(draws)), axis=0)
+def mean_over_seeds(
+    values: Sequence[float], draws: Sequence[Floats], seeds: Sequence[int] | None = None
+) -> Sample:
+    """The trainings of one row: values, and the resamples over images of each."""
+    return Sample(
+        np.asarray(values, np.float64),
+        np.stack([np.asarray(one, np.float64) for one in draws]),
+        None if seeds is None else tuple(seeds),
+    )
 
 
-def difference(a: tuple[float, Floats], b: tuple[float, Floats]) -> Interval:
-    """b - a, paired resample by resample.
+def difference(a: Sample, b: Sample) -> Interval:
+    """b - a, paired resample by resample, and seed by seed where both have seeds in common.
 
     Raises:
-        InputError: the two were resampled differently often.
+        InputError: the two were resampled differently often, or share no seed.
     """
-    if a[1].shape != b[1].shape:
+    if a.draws.shape[1] != b.draws.shape[1]:
         raise InputError(
-            f"Two models were resampled {a[1].size} and {b[1].size} times: measure both again."
+            f"Two models were resampled {a.draws.shape[1]} and {b.draws.shape[1]} times: measure "
+            "both again."
         )
-    return interval(b[0] - a[0], b[1] - a[1])
+    if a.seeds is not None and b.seeds is not None:
+        both = [seed for seed in a.seeds if seed in b.seeds]
+        a, b = a.of(both), b.of(both)
+    trainings = {len(a.values), len(b.values)} - {1}
+    if len(trainings) > 1 or 0 in trainings:
+        raise InputError(
+            "Two models share no seed, so they cannot be compared: repeat both with the same seeds."
+        )
+    return Sample(b.values - a.values, b.draws - a.draws).interval
+
+
+def holm(intervals: Sequence[Interval | None]) -> list[Interval | None]:
+    """The same with `adjusted`: Holm's step-down correction over all that have a `p`."""
+    known = [(one.p, place) for place, one in enumerate(intervals) if one and one.p is not None]
+    found, least = list(intervals), 0.0
+    for rank, (p, place) in enumerate(sorted(known)):
+        least = max(least, min(1.0, (len(known) - rank) * p))
+        one = intervals[place]
+        found[place] = replace(one, adjusted=least) if one else None
+    return found
+
+
+def ratio_of_medians(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Floats:
+    """median(a) / median(b) of rounds drawn with replacement: (RESAMPLES,).
+
+    Args:
+        a, b: milliseconds of two models, timed in turn: round n of both was under the same load.
+    """
+    drawn = np.random.default_rng(seed).integers(0, len(a), (RESAMPLES, len(a)))
+    times = np.array([a, b], np.float64)
+    above, below = np.median(times[0, drawn], axis=1), np.median(times[1, drawn], axis=1)
+    found: Floats = above / below
+    return found

@@ -1,4 +1,7 @@
-"""The table of a study as far as it has come: read from the runs' folders, paired, worded."""
+"""The table of a study as far as it has come: read from the runs' folders, paired.
+
+Differences are corrected over the rows of the table (Holm), for each measure by itself.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,19 @@ from msip_core.studies.engine import Standing, TaskState, standing
 from msip_core.studies.library import plan_of
 from msip_core.studies.plan import BASELINE, HONEST, StudyPlan
 from msip_core.studies.published import PUBLISHED, Published
-from msip_core.studies.statistics import Floats, Interval, difference, interval, mean_over_seeds
+from msip_core.studies.statistics import (
+    Floats,
+    Interval,
+    Sample,
+    difference,
+    holm,
+    mean_over_seeds,
+    ratio_of_medians,
+)
 from msip_core.studies.tasks import labels
 from msip_core.workspace import Workspace
 
 Json = dict[str, Any]
-Sample = tuple[float, Floats]  # a mean over seeds, and its resamples
 MAIN = ("msip", "dynamic")  # the row that the others are compared with: the first of these
 
 
@@ -35,10 +45,12 @@ class Measured:
     Attributes:
         numbers: measure.json.
         draws: resampled (mAP50, mAP50-95) of each evaluation: (resamples, 2).
+        seed: of the training; None where all rows share the one model (baseline, its int8 twin).
     """
 
     numbers: Json
     draws: Mapping[str, Floats]
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +61,14 @@ class Line:
         seeds: runs that are done; `asked` were planned.
         reason: why runs are missing, one sentence, or "".
         macs_ratio: share of the baseline's MACs.
-        map50, map50_95: mean over seeds, interval over images.
+        map50, map50_95: mean over seeds, interval over seeds and images.
         spread: lowest and highest mAP50 of the seeds.
         ms: milliseconds per image, median, mean over seeds; speedup: the baseline's, measured in
             turn with it, over that.
+        speedup_interval: over seeds and timed rounds; None where the rounds were not kept.
         change: mAP50 minus the baseline's, paired over images.
         against_main, against_main_95: mAP50 and mAP50-95 of MSIP minus this row's, paired over
-            images.
+            seeds and images.
         published: what the paper prints for this row.
     """
 
@@ -74,6 +87,7 @@ class Line:
     spread: tuple[float, float] | None = None
     ms: float | None = None
     speedup: float | None = None
+    speedup_interval: Interval | None = None
     change: Interval | None = None
     against_main: Interval | None = None
     against_main_95: Interval | None = None
@@ -93,6 +107,8 @@ class StudyTable:
         main: key of the row that the others are compared with, None in a table without it.
         test_images: on how many images everything was measured.
         coco_gap: largest difference of mAP50 between the two programs, None before any is known.
+        test_groups: how many wells, fields or series those images come from; None where the runs
+            were measured before that was kept, and images were resampled one by one.
     """
 
     plan: StudyPlan
@@ -101,6 +117,7 @@ class StudyTable:
     main: str | None
     test_images: int | None
     coco_gap: float | None
+    test_groups: int | None = None
 
     def line(self, key: str) -> Line:
         """One row by its key."""
@@ -117,9 +134,11 @@ def read_table(workspace: Workspace, study_id: str, now: Standing | None = None)
     now = now or standing(RunService(workspace), study_id)
     done = measured_rows(workspace, now)
     main = next((key for key in MAIN if any(row.key == key for row in plan.rows)), None)
-    lines = tuple(
-        _line(plan, key, [s for s in now.states if s.task.row == key], done, main)
-        for key in labels(plan)
+    lines = _corrected(
+        [
+            _line(plan, key, [s for s in now.states if s.task.row == key], done, main)
+            for key in labels(plan)
+        ]
     )
     known = [measured for runs in done.values() for measured in runs]
     gaps = [
@@ -131,7 +150,17 @@ def read_table(workspace: Workspace, study_id: str, now: Standing | None = None)
         plan, lines, now, main,
         test_images=known[0].numbers["test"]["images"] if known else None,
         coco_gap=max(gaps) if gaps else None,
+        test_groups=known[0].numbers["test"].get("groups") if known else None,
     )  # fmt: skip
+
+
+def _corrected(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """With Holm's correction over the rows, for each comparison by itself."""
+    found = list(lines)
+    for name in ("change", "against_main", "against_main_95"):
+        corrected = holm([getattr(line, name) for line in found])
+        found = [_with(line, **{name: gap}) for line, gap in zip(found, corrected)]
+    return tuple(found)
 
 
 def read_measured(workspace: Workspace, run_id: str) -> Measured | None:
@@ -148,21 +177,44 @@ def _read(path: Path, changed: int) -> Measured:
 
 
 def measured_rows(workspace: Workspace, now: Standing) -> dict[str, list[Measured]]:
-    """Row key -> what its finished runs measured, seed by seed."""
+    """Row key -> what its finished runs measured, seed by seed.
+
+    Runs whose resamples drew other units (images in place of groups, before groups were kept) than
+    the baseline's would be paired with the wrong images: they are left out.
+    """
     rows: dict[str, list[Measured]] = {}
     for state in now.states:
         if state.row is None or state.row.state is not RunState.COMPLETED:
             continue
         if measured := read_measured(workspace, state.run_id):
-            rows.setdefault(state.task.row, []).append(measured)
-    return rows
+            shared = state.task.row in _ONE_MODEL
+            one = measured if shared else replace(measured, seed=state.task.seed)
+            rows.setdefault(state.task.row, []).append(one)
+    units = {row: [_unit(one) for one in runs] for row, runs in rows.items()}
+    common = units.get(BASELINE, next(iter(units.values()), [None]))[0]
+    kept = {row: [o for o in runs if _unit(o) == common] for row, runs in rows.items()}
+    return {row: runs for row, runs in kept.items() if runs}
+
+
+_ONE_MODEL = (BASELINE, "int8")  # measured once, whatever the seeds
+
+
+def _unit(measured: Measured) -> int | None:
+    """How many groups its resamples drew from; None: images."""
+    found: int | None = measured.numbers["test"].get("groups")
+    return found
 
 
 def sample(runs: Sequence[Measured], part: str = "test", column: int = 0) -> Sample:
-    """mAP50 (column 0) or mAP50-95 (1) of one evaluation: mean over seeds, with resamples."""
+    """mAP50 (column 0) or mAP50-95 (1) of one evaluation: every training, with resamples."""
     name = ("map50", "map50_95")[column]
     values = [float(_numbers_of(m.numbers, part)[name]) for m in runs]
-    return mean_over_seeds(values, [m.draws[part][:, column] for m in runs])
+    return mean_over_seeds(values, [m.draws[part][:, column] for m in runs], _seeds(runs))
+
+
+def _seeds(runs: Sequence[Measured]) -> list[int] | None:
+    known = [run.seed for run in runs if run.seed is not None]
+    return known if len(known) == len(runs) else None
 
 
 def _numbers_of(numbers: Json, part: str) -> Json:
@@ -180,6 +232,8 @@ def _line(
 ) -> Line:  # fmt: skip
     runs, label = done.get(key, []), labels(plan)[key]
     differs = next((row.differs for row in plan.rows if row.key == key), "")
+    if key == "smaller-model":
+        differs = plan.smaller_differs
     reason = "" if len(runs) == len(states) else _reason(states)
     empty = Line(key, label, differs, len(runs), len(states), reason)
     printed = PUBLISHED.get(plan.published, {}).get(key)
@@ -195,11 +249,12 @@ def _line(
         macs_ratio=macs / whole[0].numbers["macs"] if whole else None,
         params=float(np.mean([n["params"] for n in numbers])),
         size_mb=float(np.mean([n["size_mb"] for n in numbers])),
-        map50=interval(*here),
-        map50_95=interval(*sample(runs, column=1)),
+        map50=here.interval,
+        map50_95=sample(runs, column=1).interval,
         spread=(min(single), max(single)),
         ms=_mean([_ms(n, "model") for n in numbers]),
         speedup=_mean([_speedup(n) for n in numbers]),
+        speedup_interval=_timed(runs),
         change=difference(sample(whole), here) if whole and key != BASELINE else None,
         against_main=_against(done, main, key, 0),
         against_main_95=_against(done, main, key, 1),
@@ -212,7 +267,10 @@ def _against(
 ) -> Interval | None:
     if main is None or main not in done or key in (main, BASELINE):
         return None
-    return difference(sample(done[key], column=column), sample(done[main], column=column))
+    this, that = sample(done[key], column=column), sample(done[main], column=column)
+    if this.seeds is not None and that.seeds is not None and not {*this.seeds} & {*that.seeds}:
+        return None  # no seed is done in both yet
+    return difference(this, that)
 
 
 def _with(line: Line, **values: Any) -> Line:
@@ -228,6 +286,8 @@ def _reason(states: Sequence[TaskState]) -> str:
     for state in states:
         if state.row and state.row.state is not RunState.COMPLETED:
             return state.row.state.value
+    if any(state.row for state in states):
+        return "measured by an earlier version, whose resamples do not pair with these"
     return "not started"
 
 
@@ -246,6 +306,19 @@ def _ms(numbers: Json, side: str) -> float | None:
 def _speedup(numbers: Json) -> float | None:
     own, other = _ms(numbers, "model"), _ms(numbers, "beside")
     return other / own if own and other else None
+
+
+def _timed(runs: Sequence[Measured]) -> Interval | None:
+    """The speed-up over seeds and timed rounds, which both models went through in turn."""
+    values, draws = [], []
+    for place, run in enumerate(runs):
+        timed = run.numbers.get("latency") or {}
+        own, other = ((timed.get(side) or {}).get("rounds") for side in ("model", "beside"))
+        if not own or not other:
+            return None
+        values.append(float(np.median(other) / np.median(own)))
+        draws.append(ratio_of_medians(other, own, seed=place))
+    return mean_over_seeds(values, draws).interval
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -126,7 +126,7 @@ def one_schedule(plan: StudyPlan) -> TrainingRecipe:
     """All fine-tuning epochs of a pruning run as one schedule, its preparation included."""
     config = plan.pruning(RANDOM, model=BASELINE, seed=plan.seeds[0])
     before = config.preparation.epochs if config.preparation else 0
-    epochs = before + config.iterations * config.finetune.epochs
+    epochs = before + config.finetune_epochs
     return config.finetune.model_copy(update={"epochs": epochs})
 
 

@@ -1,6 +1,8 @@
 """What a table says, in words: who is better, where that is not clear, what was not reproduced.
 
-A model is called better only where the paired 95 % interval over test images excludes zero.
+A model is called better only where the paired 95 % interval over seeds and test images excludes
+zero and still does after Holm's correction over the rows; with fewer than three seeds in common no
+verdict is given.
 """
 
 from __future__ import annotations
@@ -9,11 +11,12 @@ from collections.abc import Sequence
 
 from msip_core.studies.plan import BASELINE, HONEST
 from msip_core.studies.published import PUBLISHED, SOURCES
-from msip_core.studies.statistics import Interval
+from msip_core.studies.statistics import LEAST_SEEDS, Interval
 from msip_core.studies.table import Line, StudyTable
 from msip_core.views.sentences import LEARNED
 
 _PROGRAMS_AGREE = 0.02
+_FEW_GROUPS = 5  # of test images: what they have in common cannot be told from chance
 _LOST = ("failed", "interrupted", "cancelled")
 
 
@@ -25,7 +28,7 @@ def verdicts(table: StudyTable) -> list[str]:
         return [*_standing(table), unlearned, *_programs(table)]
     found = [*_standing(table), *_published(table)]
     if table.main is not None and table.line(table.main).map50 is not None:
-        found += _honest(table) + _methods(table) + _tight(table)
+        found += _unknown(table) + _honest(table) + _methods(table) + _tight(table)
     return found + _programs(table)
 
 
@@ -63,12 +66,30 @@ def _standing(table: StudyTable) -> list[str]:
             "This is the smoke size: it shows that every row works. The models are trained for "
             "minutes, so their accuracies and their order mean nothing."
         )
-    elif len(table.plan.seeds) < 3:
+        return found
+    if len(table.plan.seeds) < LEAST_SEEDS:
         found.append(
-            f"{len(table.plan.seeds)} seed(s): the intervals tell how much the choice of test "
-            "images matters, not how much a repeated training would."
+            f"{LEAST_SEEDS} seeds are needed for a verdict, this study has "
+            f"{len(table.plan.seeds)}: which model is better is not said."
+        )
+    if table.test_groups is not None and table.test_groups < _FEW_GROUPS:
+        found.append(
+            f"The test images come from only {table.test_groups} group(s) (well, field, series): "
+            "how the models compare on other groups can hardly be told."
         )
     return found
+
+
+def _unknown(table: StudyTable) -> list[str]:
+    """Rows that have too few seeds done where the plan has enough."""
+    if len(table.plan.seeds) < LEAST_SEEDS:
+        return []
+    return [
+        f"{LEAST_SEEDS} seeds are needed for a verdict, the row “{line.label}” has "
+        f"{line.against_main.seeds} in common with {table.line(table.main or '').label}."
+        for line in table.lines
+        if line.against_main is not None and not line.against_main.is_known
+    ]
 
 
 def _honest(table: StudyTable) -> list[str]:
@@ -77,7 +98,7 @@ def _honest(table: StudyTable) -> list[str]:
     found = []
     for key in HONEST:
         line = next((one for one in table.lines if one.key == key), None)
-        if line is None or line.against_main is None:
+        if line is None or line.against_main is None or not line.against_main.is_known:
             continue
         found.append(_comparison(name, line))
     return sorted(found, key=lambda text: " beats " not in text)
@@ -120,7 +141,7 @@ def _sorted_out(
     behind: list[str] = []
     unclear: list[str] = []
     for label, gap in rows:
-        if gap is None:
+        if gap is None or not gap.is_known:
             continue
         group = unclear
         if gap.is_clear:
@@ -144,6 +165,8 @@ def _published(table: StudyTable) -> list[str]:
     found = []
     for line in table.lines:
         if line.published is None or line.change is None or line.key == BASELINE:
+            continue
+        if not line.change.is_known:
             continue
         theirs = line.published.map50 - printed[BASELINE].map50
         inside = line.change.low <= theirs <= line.change.high

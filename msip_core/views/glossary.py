@@ -112,17 +112,17 @@ _TERMS = (
     Term(
         mark("geometry"),
         mark("How different the channel is from the others of its layer."),
-        mark("Distance to the geometric median, He et al. 2019."),
+        mark("Distance to the geometric median (He et al. 2019) of the layer's responses."),
     ),
     Term(
         mark("sparsity"),
         mark("How often the channel answers at all."),
-        mark("Share of active outputs."),
+        mark("Share of active outputs, times what arrives at the layers that read them."),
     ),
     Term(
         mark("information"),
         mark("How much the channel knows about what is in the image."),
-        mark("Mutual information with the class at each cell."),
+        mark("Mutual information with the class at each cell, less what chance would give."),
     ),
     Term(
         mark("alpha"),

@@ -60,7 +60,7 @@ def protocol(config: TrainConfig | PruneConfig, multiple: int | None = None) -> 
             method.label if method else config.method,
             f"{method.description} {method.paper}" if method else "",
         ),
-        *(_weights(config.msip) if config.method.startswith("msip") else []),
+        *(_weights(config.msip, method.name) if method and method.adapted else []),
         Setting(
             "How many channels each layer loses",
             ALLOCATIONS[allocation].label if allocation in ALLOCATIONS else allocation,
@@ -90,15 +90,15 @@ def _strategy(what: str, entry: Entry | None, name: str) -> Setting:
     return Setting(what, entry.label, f"{entry.description} {entry.paper}")
 
 
-def _weights(options: MsipOptions) -> list[Setting]:
+def _weights(options: MsipOptions, method: str) -> list[Setting]:
     weights = " / ".join(f"{value:g}" for value in options.weights.as_tuple())
     follow = "follow validation" if options.dynamic_weights else "stay as they are"
     return [
         Setting(
             "Weights",
             weights,
-            f"gradient / geometry / sparsity / information; they {follow}; "
-            f"fusion: {options.fusion}",
+            f"gradient / geometry / sparsity / information; they {follow}"
+            f"{f'; fusion: {options.fusion}' if method == 'msip' else ''}",
         )
     ]
 

@@ -180,6 +180,7 @@ _OF_METHOD = MappingProxyType(
     {
         "msip": ("fang_msip",),
         "msip-literal": ("fang_msip",),
+        "msip-published": ("fang_msip",),
         "l1": ("li2017filters",),
         "l2": ("li2017filters",),
         "lamp": ("lee2021lamp",),

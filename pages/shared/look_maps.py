@@ -40,7 +40,7 @@ _REASONS = (
 )
 _SAME_BOX = 0.5  # overlap (IoU) from which a box is the chosen one
 _SLOW = 120.0  # seconds of SHAP from which a shorter way is offered
-_FEW = 128
+_FEW = 256
 
 
 def grad_maps(pair: ModelPair, subject: Subject) -> None:
@@ -79,16 +79,16 @@ def shap_maps(pair: ModelPair, subject: Subject) -> None:
     st.subheader(t("What each patch adds"), anchor=False)
     left, right = st.columns(2)
     samples = left.select_slider(
-        md(t("Evaluations {term}", term=small(t("more: finer and slower")))),
-        [_FEW, 256, 512, 1024, 2048],
-        512,
+        md(t("Evaluations {term}", term=small(t("at most: it ends when two estimates agree")))),
+        [_FEW, 512, 1024, 2048, 4096],
+        1024,
         key="samples",
         bind="query-params",
     )
     features = right.select_slider(
         md(t("Patches {term}", term=small(t("super-pixels")))),
         [25, 50, 100, 200],
-        100,
+        50,
         key="patches",
         bind="query-params",
     )
@@ -203,7 +203,7 @@ def _verdict(check: Mapping[str, Any] | None, scores: Mapping[str, Any]) -> None
     """The randomised-weights check in plain words, with its number beside them."""
     if not check:
         return
-    if check["passed"] is None:
+    if check["correlation"] is None:
         st.caption(
             t(
                 "Whether the map depends on what was learned could not be checked: shuffled "
@@ -213,8 +213,11 @@ def _verdict(check: Mapping[str, Any] | None, scores: Mapping[str, Any]) -> None
         return
     term = small(
         t(
-            "rank correlation with shuffled weights {value:.2f}, alike from 0.50",
+            "rank correlation with shuffled weights {value:.2f} ({low:.2f} to {high:.2f}), alike "
+            "from 0.50",
             value=check["correlation"],
+            low=check["low"],
+            high=check["high"],
         )
     )
     if check["passed"]:
@@ -222,6 +225,11 @@ def _verdict(check: Mapping[str, Any] | None, scores: Mapping[str, Any]) -> None
             "The map changes when the weights are shuffled: it depends on what the model learned."
         )
         _trusted(words, term, scores)
+    elif check["passed"] is None:
+        words = t(
+            "Whether the map changes when the weights are shuffled is not clear: read it with care."
+        )
+        st.markdown(md(rich(":material/help: {words} {term}", words=words, term=term)))
     else:
         words = t("The map does not change when the weights are shuffled: do not trust it.")
         st.warning(md(rich("{words} {term}", words=words, term=term)), icon=":material/warning:")
@@ -297,6 +305,10 @@ def _draw_shap(subject: Subject, params: dict[str, Any], result: dict[str, Any],
             )
         )
     )
+    if result["converged"] and result["c_at_10"] is not None:
+        st.caption(
+            md(t("Two independent estimates agree after {n} evaluations.", n=result["evaluations"]))
+        )
     if note := result.get("note"):
         st.info(md(say(str(note))), icon=":material/info:")
 
@@ -310,7 +322,9 @@ def _expected(pair: ModelPair, subject: Subject, samples: int) -> str:
     seconds = timed["per_evaluation"] * samples
     if seconds > _SLOW and samples > _FEW:
         _offer_fewer(timed["per_evaluation"] * _FEW)
-    return t("About {time} for {samples} evaluations.", time=duration(seconds), samples=samples)
+    return t(
+        "About {time} for {samples} evaluations, at most.", time=duration(seconds), samples=samples
+    )
 
 
 def _offer_fewer(seconds: float) -> None:

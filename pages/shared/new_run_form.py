@@ -230,7 +230,7 @@ def _method() -> tuple[str, MsipOptions]:
         )
     else:
         st.caption(md(t("Source: {paper}. Looks at weights only.", paper=say(entry.paper))))
-    if not method.startswith("msip"):
+    if not entry.adapted:
         return method, MsipOptions()
     weights = weight_sliders()
     dynamic = st.toggle(

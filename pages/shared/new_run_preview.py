@@ -90,9 +90,22 @@ def _honest(config: PruneConfig, found: dict[str, Any]) -> None:
         config.iterations,
     )
     st.caption(md(f"{text} {looked}"))
+    other = found.get("other_than_gradient")
+    if other is not None:
+        st.caption(md(_what_weights_do(other)))
     note = found.get("note")  # answers of an older version have none
     if note:
         st.info(md(say(note)), icon=":material/info:")
+
+
+def _what_weights_do(other: float) -> str:
+    """In words how far the four weights matter for what goes."""
+    if round(other, 2) == 0:
+        return t("These weights remove the same channels as the gradient alone would.")
+    return t(
+        "These weights remove {share} other channels than the gradient alone would.",
+        share=wording.percent(other),
+    )
 
 
 def layers(found: dict[str, Any]) -> None:

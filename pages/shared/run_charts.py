@@ -7,6 +7,7 @@ from typing import Literal
 
 import streamlit as st
 
+from msip_core.catalog import CRITERIA
 from msip_core.config import PruneConfig
 from msip_core.events import IterationRecord
 from msip_core.language import t
@@ -167,7 +168,7 @@ def _weights(story: Story, step: int) -> None:
         st.caption(
             md(
                 t("Weights and threshold appear after the first step.")
-                if story.config.method.startswith("msip")
+                if (entry := CRITERIA.get(story.config.method)) and entry.adapted
                 else t("The method {name} has no weights.", name=story.config.method)
             )
         )

@@ -18,7 +18,7 @@ from pages.shared.guard import guarded
 from pages.shared.lab import lab
 from pages.shared.run_story import Story
 
-SHAP_EVALUATIONS = 160  # a first look in seconds; the page "Where it looks" asks for more
+SHAP_EVALUATIONS = 320  # a first look in seconds; the page "Where it looks" asks for more
 _OPTIONS: dict[str, dict[str, Any]] = {
     "gradcam": {"method": "gradcam", "randomised": False},
     "shap": {"samples": SHAP_EVALUATIONS, "features": 40},

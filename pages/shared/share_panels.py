@@ -27,7 +27,7 @@ from pages.shared.pair import ModelPair, choose_image, pair_dataset, prefixed
 
 _CONFIDENCE = 0.25
 _SIDES = ("Baseline", "Pruned")  # words of the figure, which stays English
-SAMPLES, FEATURES = 512, 100  # of SHAP, where the address names no others
+SAMPLES, FEATURES = 1024, 50  # of SHAP, evaluations at most, where the address names no others
 
 
 def _records(run_id: str) -> tuple[IterationRecord, ...]:

@@ -10,13 +10,12 @@ import streamlit as st
 
 from msip_core.catalog import (
     ALLOCATIONS,
-    COMPOSITIONS,
     CRITERIA,
     GRANULARITIES,
     RECOVERIES,
-    Composition,
     Entry,
 )
+from msip_core.compositions import COMPOSITIONS, Composition
 from msip_core.config import PruneConfig
 from msip_core.language import say, t
 from msip_core.markdown import md

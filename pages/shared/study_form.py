@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
+from msip_core.compositions import COMPOSITIONS
 from msip_core.errors import InputError
-from msip_core.language import mark, t, tn
+from msip_core.language import mark, say, t, tn
 from msip_core.markdown import md, rich
 from msip_core.models import list_models
 from msip_core.runs.slots import slot_of
@@ -13,13 +14,14 @@ from msip_core.settings import get_settings
 from msip_core.studies.engine import advance
 from msip_core.studies.library import check_plan, create, plan_here
 from msip_core.studies.plan import StudyPlan, write_plan
-from msip_core.studies.presets import PRESETS, SIZES, Size
+from msip_core.studies.presets import SIZES, Size
 from msip_core.studies.tasks import epochs_of, tasks
 from pages.shared.choose import distinct, remember
 from pages.shared.guard import show_error
 from pages.shared.lab import datasets, lab
 from pages.shared.of_studies import models_switch, models_to_choose
 
+_SYSTEM = "system"  # stands for all studies of one published system
 # preset: name, what it asks
 _PRESETS = {
     "table-3-1": (
@@ -39,6 +41,10 @@ _PRESETS = {
         mark("The whole field"),
         mark("How do all methods compare under one protocol?"),
     ),
+    _SYSTEM: (
+        mark("One published system"),
+        mark("What does it keep beside MSIP and the strongest simple criteria?"),
+    ),
 }
 _SIZES: dict[Size, tuple[str, str]] = {
     "smoke": (
@@ -57,10 +63,12 @@ def study_form() -> None:
     left, right = st.columns(2, gap="large")
     with left:
         preset = st.radio(
-            t("Question"), list(PRESETS), key="study:preset", persist_state="session",
+            t("Question"), list(_PRESETS), key="study:preset", persist_state="session",
             format_func=lambda name: md(t(_PRESETS[name][0])),
-            captions=[md(t(_PRESETS[name][1])) for name in PRESETS],
+            captions=[md(t(words)) for _, words in _PRESETS.values()],
         )  # fmt: skip
+        if preset == _SYSTEM:
+            preset = _system()
     with right:
         sizes: list[Size] = list(reversed(SIZES))
         size = st.radio(
@@ -83,6 +91,18 @@ def study_form() -> None:
     _summary(plan)
     if st.button(t("Start the study"), type="primary", icon=":material/play_arrow:"):
         _start(plan)
+
+
+def _system() -> str:
+    """One of the systems of the field, each a study of its name."""
+    chosen: str = st.selectbox(
+        t("Published system"), list(COMPOSITIONS), key="study:system", persist_state="session",
+        format_func=lambda name: md(say(COMPOSITIONS[name].label)),
+    )  # fmt: skip
+    whole = COMPOSITIONS[chosen]
+    source = t("Source: {paper}.", paper=say(whole.paper))
+    st.caption(md(rich("{words} {source}", words=say(whole.description), source=source)))
+    return chosen
 
 
 def _baseline() -> str:

@@ -14,6 +14,7 @@ from msip_core.studies.engine import Standing
 from msip_core.studies.outputs import all_numbers, markdown, printed_rows
 from msip_core.studies.pareto import Axis, pareto_of
 from msip_core.studies.plan import write_plan
+from msip_core.studies.statistics import Interval
 from msip_core.studies.table import Line, StudyTable, read_table
 from msip_core.studies.verdicts import change_words, verdicts
 from msip_core.views import tables, wording
@@ -42,7 +43,7 @@ def study_results(study_id: str, now: Standing) -> None:
     _rows(_lines(table), pinned=t("Model"))
     measured = any(line.map50 for line in table.lines)
     if measured:
-        _how(table.test_images or 0)
+        _how(table)
     _said(table)
     if measured:
         _charts(table)
@@ -56,13 +57,15 @@ def _rows(rows: list[dict[str, Any]], *, pinned: str) -> None:
     st.dataframe(rows, hide_index=True, width="stretch", height="content", column_config=names)
 
 
-def _how(images: int) -> None:
+def _how(table: StudyTable) -> None:
     st.caption(
         md(
             t(
-                "mAP50 on {n} test images with its 95 % interval (bootstrap over images, paired "
-                "between models). MACs are not speed; the speed-up is measured.",
-                n=images,
+                "mAP50 on {n} test images with its 95 % interval (bootstrap over seeds, groups of "
+                "images and images, paired between models). Better is said only with three seeds "
+                "or more, and after Holm's correction over the rows. MACs are not speed; the "
+                "speed-up is measured.",
+                n=table.test_images or 0,
             )
         )
     )
@@ -85,13 +88,18 @@ def _row(line: Line) -> dict[str, Any]:
         else f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]",
         t("Change"): known(line.change, change_words),
         t("MACs kept"): known(line.macs_ratio, lambda share: wording.percent(share, 1)),
-        t("Speed-up"): known(line.speedup, lambda ratio: f"{ratio:.2f} ×"),
+        t("Speed-up"): known(line.speedup, lambda ratio: _ratio(ratio, line.speedup_interval)),
         t("Time"): known(line.ms, wording.milliseconds),
         t("Repeats"): f"{line.seeds} / {line.asked}",
         t("Paper's mAP50"): known(line.published, lambda paper: f"{paper.map50:.2f}"),
         t("Parameters"): known(line.params, wording.params),
         t("Size"): known(line.size_mb, wording.megabytes),
     }
+
+
+def _ratio(ratio: float, known: Interval | None) -> str:
+    bounds = f" [{known.low:.2f}, {known.high:.2f}]" if known else ""
+    return f"{ratio:.2f} ×{bounds}"
 
 
 def _short(key: str, label: str) -> str:

@@ -40,7 +40,7 @@ _FOR_A_CRYPT = {
         "High: keeps the channels without which crypts would be missed or called smooth."
     ),
     "geometry": mark(
-        "High: keeps the odd ones out, such as the one filter that answers to a crypt's mouth "
+        "High: keeps the odd ones out, such as the one channel that answers to a crypt's mouth "
         "among ten that answer to plain edges."
     ),
     "sparsity": mark(

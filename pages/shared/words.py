@@ -57,7 +57,7 @@ TERM_WORDS: dict[str, tuple[str, str]] = {
     ),
     "geometry": (
         mark("Unlike the others"),
-        mark("How far the filter lies from the other filters of its layer."),
+        mark("How far its answers lie from those of the layer's other channels."),
     ),
     "sparsity": (
         mark("Often active"),

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import copy
+import json
+
 import numpy as np
 import pytest
+import torch
 
 from msip_core.allocation.budget import Budget
 from msip_core.allocation.ratios import by_name, unscaled_sentence, unscaled_share
 from msip_core.allocation.searched import SearchedAllocation, named
-from msip_core.allocation.stages import StageAllocation, StrongStageAllocation, layer_of, stage_of
+from msip_core.allocation.stages import (
+    OrderAllocation,
+    StageAllocation,
+    StrongStageAllocation,
+    stage_of,
+)
 from msip_core.allocation.table import lowest_widths
 from msip_core.catalog import ALLOCATIONS
 from msip_core.config import AllocationOptions
+from msip_core.detector.layout import YOLOV8, Layout, layer_of, layout_of
+from msip_core.detector.library import DetectionModel
 from msip_core.errors import WrongModelError
 from msip_core.pruning.schedule import corridor, final_window
+from msip_core.pruning.surgery import prunable_groups
 from tests.allocation.kit import random_table
+from tests.importance.kit import depthwise_detector, thin_detector
 
 SEARCHED = [n for n, e in ALLOCATIONS.items() if issubclass(e.load(), SearchedAllocation)]
 every_search = pytest.mark.parametrize("name", SEARCHED)
@@ -101,6 +114,47 @@ def test_a_stage_is_where_the_root_convolution_lies():
     assert [stage_of(f"model.{n}.conv") for n in (0, 9, 10, 21, 22)] == [0, 0, 1, 1, 2]
     with pytest.raises(WrongModelError, match="not in YOLOv8's list of layers"):
         layer_of("features.3")
+
+
+def test_stages_are_read_from_the_network_of_each_group():
+    """In a depthwise-separable YOLOv8 the neck begins at layer 14 and the head is layer 28."""
+    model = depthwise_detector()
+    assert layout_of(model) == Layout(14, 28)
+    groups = prunable_groups(model).groups
+    names = Budget(model, list(groups.values()), 64).names
+    assert names == tuple(groups)
+    for name in (*groups, *names, *copy.deepcopy(names)):
+        layer = layer_of(name)
+        assert stage_of(name) == (0 if layer < 14 else 1 if layer < 28 else 2)
+    assert json.loads(json.dumps({names[0]: 1})) == {str(names[0]): 1}
+
+
+def test_stages_are_found_without_a_description_and_in_other_networks():
+    model = depthwise_detector()
+    del model.yaml
+    assert layout_of(model) == Layout(14, 28)  # the first upsampling
+    assert layout_of(thin_detector()) == YOLOV8
+    six = DetectionModel("yolov8n-p6.yaml", nc=1, verbose=False)
+    head = len(six.model) - 1
+    assert layout_of(six) == Layout(12, head)
+    assert layout_of(torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1))) is None
+
+
+def test_the_preset_cuts_the_backbone_of_a_depthwise_network_as_a_backbone():
+    model = depthwise_detector()
+    budget = Budget(model, list(prunable_groups(model).groups.values()), 64)
+    ratios = StageAllocation(AllocationOptions()).ratios(random_table(budget))
+    deep = [r for name, r in zip(budget.names, ratios) if 10 <= layer_of(name) < 14]
+    assert deep
+    assert set(deep) == {0.3}  # not the neck's .2, as in the layers that YOLOv8 numbers so
+
+
+def test_by_sensitivity_the_head_loses_least_and_the_deep_backbone_most(budget: Budget):
+    ratios = OrderAllocation(AllocationOptions()).ratios(random_table(budget))
+    by_layer = {layer_of(name): r for name, r in zip(budget.names, ratios)}
+    assert by_layer[22] < by_layer[2] < by_layer[15] < by_layer[8]
+    assert by_layer[4] == by_layer[0]
+    assert by_layer[5] == by_layer[9]  # deep from the middle of the backbone on
 
 
 @pytest.mark.parametrize(

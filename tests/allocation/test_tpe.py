@@ -10,8 +10,8 @@ import pytest
 from msip_core.allocation.budget import Budget
 from msip_core.allocation.stages import stage_of
 from msip_core.allocation.tpe import TpeAllocation, _space
-from msip_core.config import AllocationOptions
-from msip_core.errors import Stopped
+from msip_core.config import AllocationOptions, SearchOptions
+from msip_core.errors import ConfigError, Stopped
 from tests.allocation.toy_search import ToyProblem, channels_matter
 
 LIMITS = AllocationOptions()
@@ -124,3 +124,38 @@ def test_a_search_that_was_stopped_goes_on_without_trying_again(
     assert result == expected
     assert first.evaluated + second.evaluated == whole.evaluated
     assert len(first.tuned) + len(second.tuned) == len(whole.tuned) == 3
+
+
+REVIEW = ((0.3, 0.4), (0.2, 0.3), (0.1, 0.15))
+
+
+def test_bounded_stages_are_searched_inside_their_bounds_and_meet_the_goal(
+    budget: Budget, tmp_path
+):
+    problem = ToyProblem(
+        budget, tmp_path, channels_matter(budget, 1, 2, 4), trials=8, keep=0.58, round_to=1,
+        stage_bounds=REVIEW,
+    )  # fmt: skip
+
+    result = TpeAllocation(AllocationOptions(round_to=1)).search(problem)
+
+    for trial in study_of(problem):
+        assert all(low <= r <= high for r, (low, high) in zip(trial["ratios"].values(), REVIEW))
+        macs = float(budget.macs(np.array(trial["widths"])))
+        assert problem.window.low <= macs <= problem.window.high
+    for name, ratio in result.ratios.items():
+        low, high = REVIEW[stage_of(name)]
+        room = 1.0 / budget.widths[budget.names.index(name)]  # widths are whole channels
+        assert low - room <= ratio <= high + room
+
+
+def test_a_goal_outside_the_bounds_is_refused_with_what_they_reach(budget: Budget, tmp_path):
+    problem = ToyProblem(
+        budget, tmp_path, channels_matter(budget, 1, 1, 1), trials=2, keep=0.3, stage_bounds=REVIEW
+    )
+    with pytest.raises(ConfigError, match="and the goal is 30"):
+        TpeAllocation(LIMITS).search(problem)
+    with pytest.raises(ValueError, match="search in stages"):
+        SearchOptions(stage_bounds=REVIEW, space="modules")
+    with pytest.raises(ValueError, match="a lower and a higher"):
+        SearchOptions(stage_bounds=((0.4, 0.3), *REVIEW[1:]))

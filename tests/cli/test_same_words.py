@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from msip_core.cli.main import main
+from msip_core.compositions import COMPOSITIONS
 from msip_core.config import (
     PRUNE_PRESETS,
     RECIPES,
@@ -85,7 +86,7 @@ def test_the_line_in_the_report_is_the_same_run(workspace: Workspace, weights: P
 def test_a_run_with_settings_that_have_no_option(workspace: Workspace, weights: Path) -> None:
     config = PruneConfig(
         name="by half the weights", dataset="d", model=str(weights), keep_params=0.5,
-        msip=MsipOptions(fusion="pool"), bn_recalibration="never", granularity="mixed", blocks=1,
+        msip=MsipOptions(fusion="rank"), bn_recalibration="never", granularity="mixed", blocks=1,
         recovery="cwd", distill={"temperature": 4.0, "layers": [15, 18]}, imgsz=96,
         limits=AllocationOptions(round_to=4, min_kept=0.2), **PRUNE_PRESETS["quick"],
     )  # fmt: skip
@@ -102,6 +103,49 @@ def test_a_published_whole_is_one_word_and_can_be_changed(
     assert (made.method, made.allocation, made.recovery) == ("bnscale", "uniform", "cwd")
     assert (made.keep_macs, made.limits.round_to) == (0.5, 4)
     assert made.limits.max_removed_per_iteration == 0.6
+
+
+@pytest.mark.parametrize("name", [n for n in COMPOSITIONS if not COMPOSITIONS[n].weights])
+def test_every_published_whole_is_one_word(workspace: Workspace, weights: Path, name: str) -> None:
+    line = f"python -m msip_core prune --data d --model {weights} --composition {name}"
+    made = _made_by(f"{line} --device cpu", workspace)
+
+    assert isinstance(made, PruneConfig)
+    for setting, value in COMPOSITIONS[name].settings.items():
+        found = getattr(made, setting)
+        if isinstance(value, dict):
+            found = {key: getattr(found, key) for key in value}
+        assert found == value, setting
+
+
+@pytest.mark.parametrize("more", ["", "--composition lamp-guide", "--method l2"])
+def test_a_speed_up_is_an_option_of_every_run(
+    workspace: Workspace, weights: Path, more: str
+) -> None:
+    line = f"python -m msip_core prune --data d --model {weights} --device cpu {more}"
+    made = _made_by(f"{line} --speed-up 4", workspace)
+
+    assert isinstance(made, PruneConfig)
+    assert made.goal == ("latency", 0.25)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--speed-up", "2", "--keep-latency", "0.5"], "are the same goal"),
+        (["--speed-up", "1"], "above 1"),
+        (["--speed-up", "nan"], "cannot be nan"),
+        (["--speed-up", "-2"], "above 1"),
+    ],
+)
+def test_a_wrong_speed_up_is_one_sentence(
+    workspace: Workspace, weights: Path, capfd: pytest.CaptureFixture[str], words: list[str],
+    said: str,
+) -> None:  # fmt: skip
+    line = ["prune", "--data", "d", "--model", str(weights), "--workspace", str(workspace.root)]
+
+    assert main([*line, *words, "--detach"]) == 2
+    assert said in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -125,7 +169,7 @@ def test_repeat_from_the_file_of_a_run_takes_even_what_has_no_option(
     workspace: Workspace, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = PruneConfig(
-        dataset="d", model=str(weights), msip=MsipOptions(fusion="pool"), bn_recalibration="never"
+        dataset="d", model=str(weights), msip=MsipOptions(fusion="rank"), bn_recalibration="never"
     )
     run_id = RunService(workspace).submit(config)
     monkeypatch.chdir(workspace.root)

@@ -117,3 +117,25 @@ def test_the_narrow_network_is_half_as_wide_as_n_and_known_by_its_name(tmp_path)
     assert 0.25 < ratio < 0.5
     save_stock(narrow, tmp_path / "model.pt", imgsz=64)
     assert architecture_of(load_model(tmp_path / "model.pt")) == "yolov8p"
+
+
+@pytest.mark.parametrize("scale", ["n", "s"])
+def test_a_depthwise_yolov8_reads_the_same_layers_and_comes_back_from_its_file(
+    scale: str, tmp_path
+) -> None:
+    from msip_core.detector.checkpoints import architecture_of, is_pruned, load_model, save_stock
+
+    name = f"yolov8{scale}-depthwise"
+    model, plain = (
+        build_model(text, ("a", "b")) for text in (f"{name}.yaml", f"yolov8{scale}.yaml")
+    )
+    assert model.stride.tolist() == plain.stride.tolist()
+    outputs = [[m.model[i].cv2.conv.out_channels for i in m.model[-1].f] for m in (model, plain)]
+    assert outputs[0] == outputs[1]  # the head reads maps of the same widths
+    assert sum(p.numel() for p in model.parameters()) < sum(p.numel() for p in plain.parameters())
+    assert sum(type(layer).__name__ == "DWConv" for layer in model.model) == 6
+
+    save_stock(model, tmp_path / "model.pt")
+    again = load_model(tmp_path / "model.pt")
+    assert architecture_of(again) == name
+    assert not is_pruned(again)

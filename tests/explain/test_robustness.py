@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -118,7 +119,10 @@ def test_the_check_leaves_the_model_alone_and_repeats_itself(yolo):
     ]
 
     assert checks[0] == checks[1]
-    assert checks[0].draws == 2
+    assert checks[0].draws == 5
+    assert list(checks[0].cascade) == [
+        "head", "head and neck", "head, neck and deep backbone", "all weights",
+    ]  # fmt: skip
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
@@ -148,6 +152,56 @@ def test_a_map_that_follows_the_weights_passes_the_check(yolo, monkeypatch):
 
     assert check.passed is True
     assert "depends on what was learned" in check.verdict
+
+
+def fake_maps(monkeypatch, learned, correlations) -> None:
+    """Shuffled networks whose maps correlate so with the learned one, in turn of the draws."""
+    monkeypatch.setattr(robustness, "explain_target", lambda *given, **more: learned)
+    values = iter([value for value in correlations for _ in range(4)])  # four depths
+    monkeypatch.setattr(robustness, "map_correlation", lambda a, b: next(values))
+
+
+@pytest.mark.parametrize(
+    ("correlations", "passed", "words"),
+    [
+        ((0.1, 0.2, 0.1, 0.2, 0.1), True, "depends on what was learned"),
+        ((0.9, 0.8, 0.9, 0.8, 0.9), False, "do not read it"),
+        ((0.1, 0.9, 0.2, 0.8, 0.3), None, "is not clear"),  # the mean alone, .46, would pass
+    ],
+)
+def test_the_verdict_is_that_of_the_interval_over_draws(
+    yolo, monkeypatch, correlations, passed, words
+):
+    from scipy.stats import t
+
+    learned = cam.explain_detection(yolo, micrograph(), BOX, imgsz=IMGSZ)
+    fake_maps(monkeypatch, learned, correlations)
+
+    check = robustness.randomised_check(yolo, micrograph(), learned, imgsz=IMGSZ)
+
+    half = t.ppf(0.975, 4) * np.std(correlations, ddof=1) / np.sqrt(5)
+    assert check.correlation == pytest.approx(np.mean(correlations))
+    assert check.high == pytest.approx(min(1, np.mean(correlations) + half))
+    assert check.passed is passed
+    assert words in check.verdict
+
+
+def test_weights_are_shuffled_from_the_output_down(yolo, monkeypatch):
+    """After the first step only the head has changed, after the last everything."""
+    image, changed = micrograph(), []
+    learned = cam.explain_detection(yolo, image, BOX, imgsz=IMGSZ)
+
+    def look(model, *given, **more):
+        pairs = zip(yolo.named_parameters(), model.parameters(), strict=True)
+        moved = {int(name.split(".")[1]) for (name, a), b in pairs if not torch.equal(a, b)}
+        changed.append(moved)
+        return learned
+
+    monkeypatch.setattr(robustness, "explain_target", look)
+    robustness.randomised_check(yolo, image, learned, imgsz=IMGSZ, draws=1)
+
+    assert [min(moved) for moved in changed] == [22, 12, 5, 0]  # 10 and 11 hold no weights
+    assert all(a < b for a, b in itertools.pairwise(changed))
 
 
 def test_an_empty_map_is_not_judged(yolo):

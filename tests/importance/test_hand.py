@@ -103,6 +103,18 @@ def test_bn_weight_is_the_product_of_gamma_and_the_filters_l1():
     assert raw(BnWeightImportance)(only_group(net, 2)).tolist() == pytest.approx([14, 0.1, 2])
 
 
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(3, affine=False), nn.Identity()])
+def test_a_channel_that_nothing_scales_counts_with_gamma_one(norm: nn.Module):
+    net = nn.Sequential(nn.Conv2d(1, 3, 1, bias=False), norm, nn.Conv2d(3, 1, 1, bias=False))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([3.0, -1, 2]).view(3, 1, 1, 1))
+    group = only_group(net)
+
+    assert raw(BnWeightImportance)(group).tolist() == pytest.approx([3, 1, 2])
+    assert BnScaleImportance()(group).tolist() == [1, 1, 1]
+    assert SlimImportance()(group).tolist() == [1, 1, 1]  # not 0: the first to go everywhere
+
+
 class Joined(nn.Module):
     """Two convolutions with a batch norm each, added; then one that reads the sum."""
 

@@ -7,8 +7,10 @@ import torch
 
 from msip_core.importance.responses import (
     MAX_CELLS,
+    NULLS,
     CellSampler,
     LayerResponse,
+    bias_free,
     label_cells,
     mutual_information,
 )
@@ -80,7 +82,7 @@ def response(a: torch.Tensor, boxes: torch.Tensor, labels: int = 2) -> LayerResp
     cells, names = [c for c, _ in picked], torch.cat([n for _, n in picked])
     layer.look(a, cells)
     layer.settle()
-    layer.count(a, cells, names)
+    layer.count(a, (cells, names), [])
     return layer
 
 
@@ -122,6 +124,47 @@ def test_a_channel_that_shows_the_object_carries_information_and_noise_does_not(
     assert guesses < 0.02
 
 
+def test_information_without_its_bias_is_none_where_labels_of_other_images_say_as_much():
+    joint = torch.tensor([[[6, 2], [2, 6]], [[6, 2], [2, 6]]])
+    null = torch.tensor(
+        [[[[4, 4], [4, 4]], [[6, 2], [2, 6]]], [[[4, 4], [4, 4]], [[8, 0], [0, 8]]]]
+    )
+
+    knows, guesses = bias_free(joint, null).tolist()
+
+    assert knows == pytest.approx(0.18872, abs=1e-5)  # chance gives it nothing
+    assert guesses == 0  # less than what labels of other images give
+
+
+def test_few_cells_of_noise_carry_no_bits():
+    """What the plug-in estimate finds in noise is its bias, and goes."""
+    a = torch.randn(64, 8, 4, 4, generator=torch.Generator().manual_seed(0))
+    boxes = [torch.tensor([[0, 0.25 + 0.5 * (i % 2), 0.5, 0.5, 1.0]]) for i in range(64)]
+    sampler, layer = CellSampler(0), LayerResponse(2, eps=0.1)
+
+    def cells(ahead: int) -> tuple[list[torch.Tensor], torch.Tensor]:
+        picked = [sampler((i + ahead) % 64, boxes[(i + ahead) % 64], 4, 4) for i in range(64)]
+        return [c for c, _ in picked], torch.cat([n for _, n in picked])
+
+    layer.look(a, cells(0)[0])
+    layer.settle()
+    layer.count(a, cells(0), [cells(round(64 * share)) for share in NULLS])
+
+    plain = mutual_information(layer.joint).mean()
+    assert float(plain) > 0.003
+    assert float(layer.information().mean()) < 0.35 * float(plain)
+
+
+def test_spread_and_distances_of_responses():
+    a = torch.tensor([[3.0, 3, 3, 3], [3, 3, 3, 3], [1, -1, 1, -1]]).view(1, 3, 2, 2)
+
+    layer = response(a, BOX)
+
+    assert layer.spread().tolist() == pytest.approx([0, 0, 1])
+    # Between the first two nothing, to the third sqrt(mean((3 - 1)^2, (3 + 1)^2)) = sqrt(10).
+    assert layer.distance().tolist() == pytest.approx([10**0.5 / 3, 10**0.5 / 3, 2 * 10**0.5 / 3])
+
+
 def test_a_constant_channel_has_no_information_and_breaks_nothing():
     a = torch.ones(2, 1, 8, 8)
 
@@ -134,7 +177,8 @@ def test_a_channel_that_wakes_up_after_the_look_lies_in_the_last_bin():
     layer.look(torch.zeros(1, 1, 2, 2), cells)
     layer.settle()
 
-    layer.count(torch.tensor([0.0, 5, -5, 5]).view(1, 1, 2, 2), cells, torch.tensor([0, 1, 0, 1]))
+    labels = torch.tensor([0, 1, 0, 1])
+    layer.count(torch.tensor([0.0, 5, -5, 5]).view(1, 1, 2, 2), (cells, labels), [])
 
     assert layer.joint[0, 0].tolist() == [2, 0]
     assert layer.joint[0, -1].tolist() == [0, 2]

@@ -29,15 +29,13 @@ def found(model):
 
 
 def by_hand(model, calibration, name: str) -> torch.Tensor:
-    """Mean over batches of (w * g)^2 of one convolution, gradients summed over micro-batches."""
+    """Mean over batches of (w * g)^2 of one convolution, each batch at once."""
     layer = dict(model.named_modules())[name]
     criterion, total = v8DetectionLoss(model), 0.0
     batches = list(calibration.batches())
     for batch in batches:
         model.zero_grad()
-        for part in calibration.micro_batches(batch):
-            loss = criterion(model(calibration.pixels(part)), calibration.targets(part))[0].sum()
-            loss.backward()
+        criterion(model(calibration.pixels(batch)), calibration.targets(batch))[0].sum().backward()
         total = total + (layer.weight.detach() * layer.weight.grad).double() ** 2
     model.zero_grad()
     return (total / len(batches)).flatten(2).sum(2)
@@ -49,6 +47,31 @@ def test_scores_are_squared_per_batch_and_then_averaged(model, found):
     expected = by_hand(model, drawn_calibration(), name)
 
     torch.testing.assert_close(found.gradient["taylor"][name], expected)
+
+
+@pytest.mark.parametrize("part", [1, 3, 4])
+def test_how_a_batch_is_split_for_memory_changes_no_score(model, found, part: int):
+    kinds = frozenset({"taylor", "taylor-abs", "grad2"})
+
+    other = gather(model, replace(drawn_calibration(), micro_batch=part), kinds)
+
+    for kind in kinds:
+        for name, value in other.gradient[kind].items():
+            expected = found.gradient[kind][name]
+            assert float((value - expected).abs().sum()) <= 1e-3 * float(expected.sum())
+
+
+def test_a_batch_without_any_object_still_is_as_if_it_passed_at_once(model):
+    empty = drawn_calibration()
+    empty = replace(empty, labels=tuple(rows[:0] for rows in empty.labels))
+    whole, split = (
+        gather(model, replace(empty, micro_batch=n), frozenset({"taylor"}))
+        for n in (empty.batch, 1)
+    )
+
+    for name, value in split.gradient["taylor"].items():
+        expected = whole.gradient["taylor"][name]
+        assert float((value - expected).abs().sum()) <= 1e-3 * float(expected.sum()) + 1e-20
 
 
 def test_second_order_scores_come_from_every_image_alone(model, found):

@@ -100,7 +100,7 @@ def test_shap_is_made_only_on_demand(full: str, open_page: Open, compute: FakeCo
 
     assert status(test) == "12 of 12 pictures"
     assert "SHAP **36.0 %**" in words(test)
-    assert compute.asked[-1][1]["samples"] == 160
+    assert compute.asked[-1][1]["samples"] == 320
 
 
 def test_a_column_head_picks_its_step(full: str, open_page: Open) -> None:

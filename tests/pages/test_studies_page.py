@@ -73,14 +73,14 @@ def test_a_question_that_is_chosen_and_started_at_once_is_the_one_that_counts(
 def test_a_click_keeps_the_plan_and_queues_the_baseline(open_page: Open, drawn: Workspace) -> None:
     test = open_page("studies")
     no_crash(test)
-    assert "13 runs" in words(test)
+    assert "16 runs" in words(test)
     next(b for b in test.button if b.label == "Start the study").click().run()
     no_crash(test)
     (study,) = library.list_studies(drawn)
     assert study.id in test.query_params["study"]
     states = engine.standing(RunService(drawn), study.id).states
     assert [s.row.state for s in states if s.row] == [RunState.QUEUED]
-    assert "12 not started" in words(test)
+    assert "15 not started" in words(test)
 
     next(b for b in test.button if b.label == "Pause").click().run()
     assert engine.standing(RunService(drawn), study.id).paused
@@ -159,3 +159,19 @@ def test_a_study_that_is_not_there_is_said(open_page: Open, study: str) -> None:
     test = open_page("studies", study="gone")
     no_crash(test)
     assert "'gone' of this link is not in this lab" in words(test)
+
+
+@pytest.mark.parametrize("name", ["200fps", "lamp-guide", "graph-guided-depthwise"])
+def test_a_published_system_is_chosen_by_its_name_and_started(
+    open_page: Open, drawn: Workspace, name: str
+) -> None:
+    before = {study.id for study in library.list_studies(drawn)}
+    test = open_page("studies")
+    test.radio("study:preset").set_value("system").run()
+    test.selectbox("study:system").set_value(name).run()
+    no_crash(test)
+    next(b for b in test.button if b.label == "Start the study").click().run()
+    no_crash(test)
+
+    (made,) = {study.id for study in library.list_studies(drawn)} - before
+    assert library.plan_of(drawn, made).rows[0].key == f"s-{name}"

@@ -51,11 +51,23 @@ def test_a_changed_weight_fuses_the_kept_terms_and_looks_at_nothing(
 
     weights = MsipWeights(gradient=0, geometry=1, sparsity=0, information=0)
     other = look(lab, config(seed=3, msip=MsipOptions(weights=weights)))
-    literal = look(lab, config(seed=3, method="msip-literal"))
+    ranked = look(lab, config(seed=3, msip=MsipOptions(fusion="rank")))
 
-    widths = [[x.after for x in found.layers] for found in (first, other, literal)]
+    widths = [[x.after for x in found.layers] for found in (first, other, ranked)]
     assert widths[0] != widths[1] != widths[2]
     assert look(lab, config(seed=3)) == first
+
+
+def test_it_tells_how_far_the_weights_matter(lab: Workspace):
+    gradient = MsipWeights(gradient=1, geometry=0, sparsity=0, information=0)
+
+    found = look(lab, config(seed=3))
+    alone = look(lab, config(seed=3, msip=MsipOptions(weights=gradient)))
+
+    assert found.other_than_gradient is not None
+    assert 0 < found.other_than_gradient < 1
+    assert alone.other_than_gradient is None  # nothing to tell: it is the gradient alone
+    assert look(lab, config(seed=3, method="l2")).other_than_gradient is None
 
 
 def test_another_seed_looks_at_other_images(lab: Workspace):

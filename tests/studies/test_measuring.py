@@ -63,7 +63,7 @@ def test_everything_that_was_asked_is_measured_and_found_again(lab: Workspace) -
         attention=2,
         shap=1,
         shap_features=9,
-        shap_samples=40,
+        shap_samples=64,
     )
     measuring.run(asked, "one", ctx)
     found = read_measured(lab, "whole")
@@ -78,10 +78,17 @@ def test_everything_that_was_asked_is_measured_and_found_again(lab: Workspace) -
     # The same images under another name: the very same numbers and resamples.
     assert numbers["datasets"]["example"] == numbers["test"]
     assert np.array_equal(found.draws["dataset example"], found.draws["test"])
-    assert sample([found], "noise 0.05")[0] == numbers["noise"]["0.05"]["map50"]
+    assert sample([found], "noise 0.05").value == numbers["noise"]["0.05"]["map50"]
     assert set(numbers["latency"]) == {"model", "beside"}
     assert numbers["coco"]["map50"] == pytest.approx(map50, abs=measuring.DISAGREEMENT)
     assert len(numbers["attention"]["images"]) == 2
+    test = open_dataset(lab, "example").split("test")
+    assert numbers["test"]["groups"] == len({record.group for record in test})
+    assert set(numbers["attention"]["groups"]) <= {record.id for record in test}
+    for side in ("model", "beside"):
+        timed = numbers["latency"][side]
+        assert len(timed["rounds"]) == 3
+        assert timed["median_ms"] == pytest.approx(np.median(timed["rounds"]))
     assert len(numbers["shap"]["c_at_10"]) == 1
     assert list((lab.run_dir("whole") / "measure").glob("attention/*/overlay.png"))
     assert any("test images: mAP50" in record.message for record in ctx.records)

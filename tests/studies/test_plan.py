@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from msip_core.compositions import COMPOSITIONS
 from msip_core.config import PruneConfig, TrainConfig
 from msip_core.errors import ConfigError
+from msip_core.events import Cost
+from msip_core.models import ModelCard, write_card
+from msip_core.studies.library import plan_here
 from msip_core.studies.plan import HONEST, read_plan, write_plan
 from msip_core.studies.presets import PRESETS, SIZES, preset_plan
 from msip_core.studies.tasks import config_of, epochs_of, equal_size, labels, run_id, tasks
+from msip_core.workspace import Workspace
 from tests.studies.conftest import make_plan
 
 
@@ -117,3 +124,92 @@ def test_a_run_of_a_study_has_the_same_id_whenever_it_is_asked_for() -> None:
     long = [run_id("study-" + "x" * 40, t) for t in tasks(preset_plan("field", "smoke", "d"))]
     assert len(set(long)) == len(long)
     assert max(map(len, long)) <= 56
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_half_the_fine_tuning_is_half_of_it_in_every_size(size) -> None:
+    plan = preset_plan("table-3-2", size, "d", model="m")
+    epochs = {
+        row.key: plan.pruning(row, model="m", seed=0).finetune.epochs
+        for row in plan.rows
+        if row.key in ("msip", "half-epochs", "no-finetune")
+    }
+    assert epochs["no-finetune"] == 0
+    assert 0 < epochs["half-epochs"] == epochs["msip"] // 2
+
+
+@pytest.mark.parametrize("name", COMPOSITIONS)
+def test_every_system_has_a_study_of_its_name_beside_its_strongest_rivals(name: str) -> None:
+    plan = preset_plan(name, "standard", "example")
+    rows = {row.key: plan.pruning(row, model="m", seed=0) for row in plan.rows}
+    own = rows.pop(f"s-{name}")
+    assert set(rows) == {
+        "msip", "lamp", "taylor-per-mac", "taylor-abs-per-mac", "taylor-2-per-mac",
+    }  # fmt: skip
+    assert {row.goal for row in rows.values()} == {own.goal}
+    assert own.method == COMPOSITIONS[name].settings.get("method", own.method)
+    # As many epochs after the cuts as the others, in the cuts that the system makes.
+    assert own.finetune_epochs == rows["msip"].finetune_epochs
+
+
+@pytest.mark.parametrize("name", ["table-3-1", "table-3-2", "analysis", "field"])
+def test_every_table_of_ours_holds_the_strongest_rivals(name: str) -> None:
+    plan = preset_plan(name, "paper", "example")
+    asked = [plan.pruning(row, model="m", seed=0) for row in plan.rows]
+    per_mac = {one.method for one in asked if one.allocation == "msip"}
+    assert {"taylor", "taylor-abs", "taylor-2"} <= per_mac
+    same = {(one.goal, one.bn_recalibration, one.calibration, one.imgsz) for one in asked
+            if one.granularity == "channels"}  # fmt: skip
+    assert len(same) == 1
+
+
+def test_a_speed_up_is_the_goal_of_every_row() -> None:
+    plan = preset_plan("table-3-1", "smoke", "example", speed_up=2.0)
+    goals = {plan.pruning(row, model="m", seed=0).goal for row in plan.rows}
+    assert goals == {("latency", 0.5)}
+    with pytest.raises(ConfigError, match="above 1"):
+        preset_plan("table-3-1", "smoke", "example", speed_up=0.5)
+
+
+def test_the_next_smaller_model_starts_as_the_baseline_did(tmp_path) -> None:
+    for name in ("yolov8s.pt", "yolov8n.pt"):
+        (tmp_path / name).touch()
+    alike = preset_plan("table-3-1", "smoke", "d", weights=str(tmp_path / "yolov8s.pt"))
+    assert alike.smaller == str(tmp_path / "yolov8n.pt")
+    assert alike.smaller_differs == ""
+    assert preset_plan("table-3-1", "smoke", "d").smaller_differs == ""  # both from scratch
+    (tmp_path / "yolov8n.pt").unlink()
+    other = preset_plan("table-3-1", "smoke", "d", weights=str(tmp_path / "yolov8s.pt"))
+    assert other.smaller == "yolov8n.yaml"
+    assert other.smaller_differs.startswith("from scratch, while the baseline started from pre")
+
+
+def test_how_a_baseline_of_the_workspace_started_is_followed_back(workspace: Workspace) -> None:
+    def brought(name: str, weights: str | None) -> None:
+        folder = workspace.run_dir(f"run-{name}")
+        folder.mkdir(parents=True)
+        if weights:
+            (folder / "config.json").write_text(json.dumps({"weights": weights}))
+        write_card(
+            workspace,
+            ModelCard(
+                id=name, name=name, kind="baseline", architecture="yolov8s", classes=("a",),
+                imgsz=64, cost=Cost(macs=1, params=1, size_mb=1, imgsz=64),
+                origin={"run_id": f"run-{name}"},
+            ),
+        )  # fmt: skip
+
+    brought("first", "/somewhere/yolov8s.pt")
+    brought("second", "first")
+    brought("plain", "yolov8s.yaml")
+    brought("unknown", None)
+    differs = {
+        name: plan_here(workspace, "table-3-1", "smoke", "d", model=name).smaller_differs
+        for name in ("first", "second", "plain", "unknown")
+    }
+    assert differs["first"] == differs["second"]
+    assert differs["first"].startswith("from scratch, while")
+    assert differs["plain"] == ""
+    assert differs["unknown"] == "from scratch; how the baseline started is not known"
+    with pytest.raises(ConfigError, match="is about a depthwise YOLOv8"):
+        plan_here(workspace, "graph-guided-depthwise", "smoke", "d", model="plain")

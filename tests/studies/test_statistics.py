@@ -8,10 +8,13 @@ import pytest
 from msip_core.errors import InputError
 from msip_core.matches import Matches, load_matches
 from msip_core.studies.statistics import (
+    Interval,
     Precision,
     difference,
+    holm,
     interval,
     mean_over_seeds,
+    ratio_of_medians,
     resampled_counts,
 )
 
@@ -125,23 +128,120 @@ def test_an_interval_holds_the_middle_of_its_resamples() -> None:
     assert interval(0.5, np.linspace(0.1, 1, 100)).is_clear
 
 
+def test_groups_are_drawn_as_wholes_and_images_within_them() -> None:
+    groups = ["a", "a", "a", "b", "c", "c"]
+    counts = resampled_counts(6, 4000, groups=groups)
+    by_group = np.stack([counts[:, :3].sum(1), counts[:, 3], counts[:, 4:].sum(1)])
+    times = by_group / np.array([3, 1, 2])[:, None]
+    assert (times == times.round()).all()  # never a part of a group
+    assert (times.sum(axis=0) == 3).all()
+    assert times.mean(axis=1) == pytest.approx([1, 1, 1], abs=0.05)
+    assert (counts[times[0] == 1, :3].max(axis=1) > 1).any()  # within a group, images vary too
+    assert np.array_equal(counts, resampled_counts(6, 4000, groups=groups))
+
+
+def test_images_of_one_group_say_less_than_as_many_independent_ones() -> None:
+    """Ten wells of twelve images that all are alike: the truth has ten values, not 120."""
+    rng = np.random.default_rng(0)
+    wells = rng.normal(0, 1, 10).repeat(12)
+
+    def width(groups) -> float:
+        counts = resampled_counts(120, 4000, groups=groups)
+        found = interval(0, counts @ wells / counts.sum(axis=1))
+        return found.high - found.low
+
+    assert width([f"well {n // 12}" for n in range(120)]) > 3 * width(None)
+
+
+def test_average_precision_is_resampled_by_the_groups_of_its_images() -> None:
+    precision = Precision(random_matches(4))
+    one_group = precision.draws(50, groups=dict.fromkeys(precision.images, "well A01"))
+    own = precision.draws(50, groups={name: name for name in precision.images})
+    assert one_group.std() > 0  # one well: its images vary
+    assert np.array_equal(own, precision.draws(50))  # each on its own: the images' bootstrap
+    thirds = precision.draws(50, groups={name: name[-5] for name in precision.images})
+    assert not np.array_equal(thirds, own)
+
+
+def of(values, draws=None, seeds=None):
+    """Trainings with these numbers; without draws the images do not matter."""
+    values = np.array(values, float)
+    return mean_over_seeds(
+        values, values[:, None] + (np.zeros(1000) if draws is None else draws), seeds
+    )
+
+
 def test_pairing_takes_out_what_the_images_have_in_common() -> None:
     """Two models whose scores go up and down together differ clearly, though each alone is
     uncertain."""
     common = np.random.default_rng(0).normal(0, 0.1, 1000)
-    worse, better = (0.50, 0.50 + common), (0.52, 0.52 + common)
-    assert interval(*worse).high > interval(*better).low
+    worse, better = of([0.50] * 3, common), of([0.52] * 3, common)
+    assert worse.interval.high > better.interval.low
     gap = difference(worse, better)
     assert (gap.low, gap.high) == pytest.approx((0.02, 0.02))
     assert gap.is_clear
     with pytest.raises(InputError, match="resampled"):
-        difference(worse, (0.5, common[:10]))
+        difference(worse, of([0.5], common[:10]))
 
 
-def test_seeds_are_averaged_resample_by_resample() -> None:
-    value, draws = mean_over_seeds([0.4, 0.6], [np.array([0.1, 0.2]), np.array([0.3, 0.6])])
-    assert value == 0.5
-    assert draws == pytest.approx([0.2, 0.4])
+def test_the_interval_of_seeds_alone_is_that_of_student() -> None:
+    from scipy.stats import t
+
+    for count in (3, 4, 8):
+        values = np.random.default_rng(count).normal(0, 1, count)
+        found = of(values).interval
+        half = t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count)
+        assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.12)
+        assert found.seeds == count
+
+
+def test_seeds_that_scatter_make_no_clear_difference_and_equal_ones_may() -> None:
+    image = np.random.default_rng(0).normal(0, 0.004, 1000)
+    whole = of([0.870, 0.880, 0.890], image, (0, 1, 2))
+    scattered = difference(whole, of([0.905, 0.868, 0.888], image, (0, 1, 2)))
+    assert scattered.value == pytest.approx(0.007)
+    assert not scattered.is_clear
+    steady = difference(whole, of([0.878, 0.886, 0.900], image, (0, 1, 2)))
+    assert steady.is_clear
+    assert steady.p < 0.05 < scattered.p
+
+
+def test_trainings_are_paired_by_their_seeds_and_only_common_ones_count() -> None:
+    whole, other = of([0.7, 0.8, 0.9], seeds=(0, 1, 2)), of([0.91, 0.81, 0.71], seeds=(2, 1, 0))
+    gap = difference(whole, other)
+    assert (gap.low, gap.high) == pytest.approx((0.01, 0.01))
+    part = difference(whole, of([0.95], seeds=(1,)))
+    assert (part.value, part.seeds) == (pytest.approx(0.15), 1)
+    assert not part.is_clear  # one seed: no verdict, however large
+    with pytest.raises(InputError, match="share no seed"):
+        difference(whole, of([0.9], seeds=(7,)))
+
+
+def test_one_baseline_stands_beside_every_training() -> None:
+    gap = difference(of([0.9]), of([0.91, 0.93, 0.92], seeds=(0, 1, 2)))
+    assert gap.seeds == 3
+    assert gap.value == pytest.approx(0.02)
+    assert gap.high - gap.low > 0.03  # the seeds of the row
+
+
+def test_holm_steps_down_and_never_falls_below_a_smaller_one() -> None:
+    found = holm(
+        [Interval(1, 0.1, 2, p) if p is not None else None for p in (0.01, 0.04, None, 0.03, 0.002)]
+    )
+    adjusted = [one and one.adjusted for one in found]
+    assert adjusted[2] is None
+    assert [adjusted[n] for n in (0, 1, 3, 4)] == pytest.approx([0.03, 0.06, 0.06, 0.008])
+    assert [one.is_clear for one in found if one] == [True, False, False, True]
+
+
+def test_a_speed_up_of_paired_rounds_has_an_interval() -> None:
+    load = np.random.default_rng(0).uniform(1, 3, 60)  # strikes both in the same round
+    noise = np.random.default_rng(1).uniform(0.95, 1.05, 60)
+    found = interval(2.0, ratio_of_medians(2 * load * noise, load))
+    assert found.low < 2 < found.high
+    assert found.high - found.low < 0.5
+    again = ratio_of_medians(2 * load, load)
+    assert again == pytest.approx(2.0)
 
 
 def test_matches_come_back_from_their_file(tmp_path) -> None:

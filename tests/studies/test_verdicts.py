@@ -59,6 +59,46 @@ def test_a_difference_whose_interval_holds_zero_is_not_called_better() -> None:
     assert "ahead" not in words
 
 
+def test_with_fewer_than_three_seeds_no_row_is_better() -> None:
+    gap = Interval(0.1, 0.05, 0.15, p=0.001, seeds=2)
+    rows = [
+        line("l2", "L2 norm", against_main=gap, against_main_95=gap),
+        line("random", "random channels", against_main=gap),
+    ]
+    words = said(*rows, seeds=[0, 1])
+    assert "3 seeds are needed for a verdict, this study has 2: which model is better" in words
+    late = said(*rows)
+    assert "needed for a verdict, the row “L2 norm” has 2 in common with MSIP." in late
+    for text in (words, late):
+        assert not any(word in text for word in ("ahead", "keeps more", "not clearly", "behind"))
+    numbers = all_numbers(table(*rows))[2]
+    assert (numbers["main_minus_this"], numbers["main_minus_this_clear"]) == (0.1, None)
+
+
+def test_a_difference_that_the_correction_takes_away_is_not_called_better() -> None:
+    alone = Interval(0.02, 0.001, 0.04, p=0.04, seeds=3)
+    corrected = Interval(0.02, 0.001, 0.04, p=0.04, seeds=3, adjusted=0.12)
+    assert "MSIP is ahead of: L2 norm" in said(line("l2", "L2 norm", against_main=alone))
+    assert "MSIP is not clearly different from: L2 norm" in said(
+        line("l2", "L2 norm", against_main=corrected)
+    )
+
+
+def test_test_images_of_few_groups_are_said() -> None:
+    made = replace(table(), test_groups=2)
+    assert "come from only 2 group(s)" in "\n".join(verdicts(made))
+    assert "their 2 groups and images" in markdown(made)
+    assert "group(s)" not in "\n".join(verdicts(replace(made, test_groups=12)))
+
+
+def test_speed_ups_are_printed_with_their_interval() -> None:
+    fast = line("l2", "L2 norm", speedup_interval=Interval(2.0, 1.8, 2.2, seeds=3))
+    rows = {row["model"]: row for row in printed_rows(table(fast))}
+    assert rows["L2 norm"]["speed-up"] == "2.00 [1.80, 2.20]"
+    assert rows["MSIP"]["speed-up"] == "2.00"
+    assert all_numbers(table(fast))[2]["speedup_low"] == 1.8
+
+
 def test_other_criteria_are_sorted_into_ahead_behind_and_not_clear() -> None:
     words = said(
         line("l2", "L2 norm", against_main=Interval(0.1, 0.05, 0.15)),
@@ -98,7 +138,7 @@ def test_missing_rows_and_small_sizes_are_said() -> None:
     assert "The row “L2 norm” is not complete: failed: no disk." in words
     later = line("l1", "L1 norm", None, reason="queued")
     assert "1 of 3 rows are still to come." in said(later)
-    assert "1 seed(s)" in words
+    assert "3 seeds are needed for a verdict, this study has 1" in words
     smoke = said(size="smoke", seeds=[0])
     assert "mean nothing" in smoke
     assert "reproduced" not in smoke

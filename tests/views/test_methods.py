@@ -39,7 +39,7 @@ def test_only_what_was_used_is_described_and_cited(story: RunStory) -> None:
     assert "Grad-CAM" not in plain
     assert "Latency" not in plain
     assert "Grad-CAM [4]" in full
-    assert "KernelSHAP [5]" in full
+    assert "SHAP values [5]" in full
     assert "PyTorch and ONNX Runtime at batch size 1" in full
 
 

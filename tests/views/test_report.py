@@ -146,7 +146,7 @@ def test_the_methods_stand_ready_for_a_paper_with_what_was_shown(full):
 
     assert "keep 33.5 % of the MACs in 5 iterations" in text
     assert "Grad-CAM [4]" in text
-    assert "KernelSHAP [5]" in text
+    assert "SHAP values [5]" in text
     assert "Selvaraju Ramprasaath R., Cogswell Michael, Das Abhishek et al. Grad-CAM" in text
     assert len(full.encode()) < 5_000_000
 
