@@ -22,8 +22,9 @@ class Well:
     @property
     def label(self) -> str:
         """Such as "plate 2 well A01", "2021-03-04 well A01", "position 3"."""
-        word = self.name if " " in self.name else f"well {self.name}"
-        return f"{self.plate} {word}" if self.plate else word
+        # Joined, not a template: a file called "well A01.png" is no sentence to be translated.
+        word = [] if " " in self.name else ["well"]
+        return " ".join([*([self.plate] if self.plate else []), *word, self.name])
 
 
 def place_wells(names: Sequence[ImageName], *, sure: bool) -> list[Well | None]:

@@ -68,6 +68,11 @@ def _number(low: float, high: float) -> Fact:
     return check
 
 
+def _momentum(value: Any) -> float | None:
+    """Of a batch norm; None is a plain mean over all batches."""
+    return None if value is None else float(_number(0, 1)(value))
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError
@@ -205,7 +210,7 @@ KINDS: dict[str, Kind] = {
     "BatchNorm2d": Kind(
         _batch_norm,
         {
-            "eps": (_number(0, 1), REQUIRED), "momentum": (_number(0, 1), REQUIRED),
+            "eps": (_number(0, 1), REQUIRED), "momentum": (_momentum, REQUIRED),
             "affine": (_one_of(True), True), "track_running_stats": (_one_of(True), True),
         },
         tensors=("weight", "bias", "running_mean", "running_var", "num_batches_tracked?"),

@@ -284,11 +284,11 @@ def test_rows_of_a_table_before_its_fault_are_kept_and_the_fault_is_named(
 # --- files that end their reader -------------------------------------------------
 
 
-def _deadly(deed: Callable[[], object]) -> Callable[[bytes, str], RawImage]:
-    def read(data: bytes, name: str) -> RawImage:
+def _deadly(deed: Callable[[], object]) -> Callable[..., RawImage]:
+    def read(data: bytes, name: str, *choice: Any) -> RawImage:
         if "deadly" in name:
             deed()
-        return decode(data, name)
+        return decode(data, name, *choice)
 
     return read
 

@@ -10,7 +10,9 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import pages.shared.lab as lab_module
+from msip_core.example import install_example
 from msip_core.runs.state import RunState
+from msip_core.runs.supervisor import Supervisor
 from msip_core.workspace import Workspace
 from tests.pages.conftest import Open, words
 from tests.pages.lab_samples import draw_dataset, fill, prune_run
@@ -37,6 +39,12 @@ def fresh(workspace: Workspace, app: None, tmp_path: Path, monkeypatch: pytest.M
     for kind in ("datasets", "models", "runs"):
         shutil.copytree(made.root / kind, tmp_path / "assets" / "example" / kind)
     monkeypatch.setattr(lab_module, "ASSETS", tmp_path / "assets")
+
+    def start(opened: Workspace) -> Supervisor:
+        install_example(opened, tmp_path / "assets" / "example")
+        return Supervisor(opened)
+
+    monkeypatch.setattr(lab_module, "start_serving", start)
     return run_id
 
 
