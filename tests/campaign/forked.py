@@ -21,7 +21,7 @@ SECONDS = 60.0  # a command is ended after that; the limit that is judged is low
 _STARTS = ("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "pty.spawn")
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.link")
-_NO_FILES = ("/dev/", "/proc/self/")
+_NO_FILES = ("/dev/", "/proc")  # nothing can be written there: trying it does no harm
 _OWN = ("uname",)  # asked by Python's own `platform`, for the report of `doctor`
 
 
