@@ -39,7 +39,9 @@ def main() -> int:
             chance = random.Random(options.seed)
             cases = chance.sample(cases, min(options.inputs, len(cases)))
         report = attack(attacked, cases, place / "inputs", options.seed)
-        kills = kill_at_random(lab, place, options.kills, options.kills_each, options.seed)
+        kills = kill_at_random(
+            lab, place, options.kills, options.kills_each, options.seed, options.kill_minutes
+        )
     text, document = _table(report, kills), _document(report, kills, options.seed)
     document["minutes"] = round((time.monotonic() - begun) / 60, 1)
     sys.stdout.write(text)
@@ -63,6 +65,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", help="one kind of input")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--kills-each", type=int, default=12, help="kills of one run")
+    parser.add_argument("--kill-minutes", type=float, default=45.0)
     return parser.parse_args()
 
 

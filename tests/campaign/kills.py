@@ -50,15 +50,18 @@ class Kills:
         return sum(self.kills.values())
 
 
-def kill_at_random(lab: Lab, place: Path, count: int, each: int, seed: int) -> Kills:
-    """`count` kills, `each` per run, in a copy of the lab."""
+def kill_at_random(
+    lab: Lab, place: Path, count: int, each: int, seed: int, minutes: float
+) -> Kills:
+    """`count` kills, `each` per run, in a copy of the lab; no new run begins after `minutes`."""
+    end = time.monotonic() + 60 * minutes
     found = Kills()
     home = lab.copy(place / "kills")
     text = (lab.run / "config.json").read_text(encoding="utf-8")
     config = parse_run_config(json.loads(text))
     assert isinstance(config, PruneConfig)
     chance = random.Random(seed)
-    while found.total < count:
+    while found.total < count and time.monotonic() < end:
         left = min(each, count - found.total)
         _Run(home, lab, config, chance, found).go(left)
         sys.stderr.write(f"{found.total} of {count} kills, {found.runs} runs\n")
