@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 
 from msip_core.cli import studies
+from msip_core.compositions import COMPOSITIONS
 from msip_core.data.synthetic import import_example
 from msip_core.runs.executors import LocalExecutor
 from msip_core.runs.supervisor import Supervisor
@@ -26,7 +27,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_presets_are_listed_with_their_question(msip: Verb) -> None:
     said = msip("study", "presets", "--json")
     names = [row["name"] for row in said.document["presets"]]
-    assert names == ["table-3-1", "table-3-2", "table-3-3", "analysis", "field"]
+    assert names == ["table-3-1", "table-3-2", "table-3-3", "analysis", "field", *COMPOSITIONS]
     assert said.document["sizes"] == ["paper", "standard", "smoke"]
 
 

@@ -11,6 +11,7 @@ import torch
 from ultralytics import YOLO
 
 from msip_core.catalog import RECOVERIES, find
+from msip_core.combinations import allocation_name
 from msip_core.compositions import COMPOSITIONS
 from msip_core.config import RECIPES, CalibrationConfig, MsipOptions, TrainingRecipe
 from msip_core.detector.checkpoints import load_model, save_stock
@@ -281,7 +282,7 @@ def test_a_composition_is_made_of_what_the_catalog_has(name):
     asked = config(**composition.settings)
 
     for family, chosen in (
-        ("criterion", asked.method), ("allocation", asked.allocation),
+        ("criterion", asked.method), ("allocation", allocation_name(asked)),
         ("granularity", asked.granularity), ("recovery", asked.recovery),
     ):  # fmt: skip
         assert find(family, chosen).name == chosen
