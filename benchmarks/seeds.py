@@ -1,7 +1,7 @@
 r"""Rows of the pruning table repeated with several seeds, side by side on one device.
 
     python benchmarks/seeds.py --workspace W --data orgaquant --model orgaquant-baseline \
-        --imgsz 256 --device cuda:0 --rows msip taylor-per-mac lamp --seeds 0 1 2 --jobs 14 --out DIR
+        --imgsz 256 --device cuda:0 --rows msip lamp --seeds 0 1 2 --jobs 14 --out DIR
 
 Every (row, seed) is one process with one thread that does the product's own run on the same
 baseline: 4 iterations of 2 epochs down to `keep_macs` .335, widths in multiples of 8, calibration
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def one_run(options: argparse.Namespace) -> None:
-    """One row with one seed, in a workspace of its own: a run shares nothing with its neighbours."""
+    """One row with one seed, in a workspace of its own: runs share nothing."""
     row, seed = options.one.rsplit("-s", 1)
     started, place = time.perf_counter(), options.out / "work" / options.one
     workspace = Workspace.open(place)
@@ -104,7 +104,7 @@ def one_run(options: argparse.Namespace) -> None:
 
 def config_of(row: str, seed: int, options: argparse.Namespace) -> PruneConfig | TrainConfig:
     """The settings of a row with a seed."""
-    tuning = RECIPES["quick-finetune"].model_copy(update={"epochs": options.epochs})
+    tuning = RECIPES["quick-finetune"].model_copy(update={"epochs": options.epochs, "nbs": 16})
     shared: dict[str, Any] = {
         "name": f"{row}-s{seed}", "dataset": options.data, "imgsz": options.imgsz, "batch": 16,
         "workers": 0, "device": options.device, "seed": seed,
@@ -232,10 +232,8 @@ def student(differences: list[float]) -> Interval:
         return Interval(middle, math.nan, math.nan, seeds=count)
     error = stdev(differences) / math.sqrt(count)
     half = float(stats.t.ppf(0.975, count - 1)) * error
-    if error:
-        p = 2 * float(stats.t.sf(abs(middle) / error, count - 1))
-    else:
-        p = 0.0 if middle else 1.0
+    t = abs(middle) / error if error else math.inf if middle else 0.0
+    p = 2 * float(stats.t.sf(t, count - 1))
     return Interval(middle, middle - half, middle + half, p=p, seeds=count)
 
 
