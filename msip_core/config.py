@@ -235,6 +235,10 @@ class AllocationOptions(Frozen):
 
 
 ModuleType = Literal["C2f", "SPPF", "Detect", "Conv"]
+Repair = Literal["auto", "refit", "recalibrate", "none"]
+# Of a refit, as a share of the mean square of what a convolution reads; validation chooses.
+RIDGES = (0.01, 0.1, 1.0)
+_OLD_REPAIRS = {"always": "recalibrate", "never": "none", "auto": "auto"}
 
 
 class DistillOptions(Frozen):
@@ -281,7 +285,10 @@ class PruneConfig(RunBase):
         adaptive_threshold: False gives every group the same local ratio (an ablation).
         max_map50_drop: guard rail; stop when mAP50 after fine-tuning falls by more than
             this below the baseline, and keep the last good model. None turns it off.
-        bn_recalibration: "auto" measures both on validation and keeps the better.
+        repair: what is done right after a cut, before any training: "none"; "recalibrate" (fresh
+            batch-norm statistics); "refit" (weights by least squares on the calibration images,
+            the best of RIDGES by validation); "auto" measures all of these on validation and
+            keeps the best. Older configs say `bn_recalibration`.
         search: how an allocation that searches does it.
         finetune_after: train after every cut, or only after the last one.
     """
@@ -310,8 +317,21 @@ class PruneConfig(RunBase):
     distill: DistillOptions = DistillOptions()
     adaptive_threshold: bool = True
     max_map50_drop: float | None = Field(default=0.03, gt=0, lt=1)
-    bn_recalibration: Literal["auto", "always", "never"] = "auto"
+    repair: Repair = "auto"
     finetune_after: Literal["every-cut", "last-cut"] = "every-cut"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was_called(cls, value: Any) -> Any:
+        """Before the refit there was `bn_recalibration`: always, never, or auto (the better of
+        these two by validation, which is now the best of all repairs)."""
+        if not isinstance(value, dict) or "bn_recalibration" not in value:
+            return value
+        old = value["bn_recalibration"]
+        if "repair" in value or not isinstance(old, str) or old not in _OLD_REPAIRS:
+            return value  # refused as a setting that there is not
+        rest = {key: item for key, item in value.items() if key != "bn_recalibration"}
+        return {**rest, "repair": _OLD_REPAIRS[old]}
 
     @model_validator(mode="after")
     def _one_goal(self) -> PruneConfig:

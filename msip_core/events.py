@@ -109,6 +109,8 @@ class IterationRecord(Record):
     map50_95_after: float
     loss_after: float | None = None
     bn_recalibrated: bool = False
+    repair: str = ""  # what was done after the cut, as `repair_map50` calls it
+    repair_map50: dict[str, float] | None = None  # what was tried -> mAP50 on validation
     seconds: dict[str, float]  # importance, pruning, evaluation, finetuning
     weights: dict[str, float] | None = None  # w_k of the four terms, MSIP only
     term_map50: dict[str, float] | None = None  # trial mAP50 per term, dynamic weights only

@@ -5,8 +5,8 @@
     search/                      trials and ratios, where an allocation searches (see `search`)
     iterations/<k>/
       importance.json, .npz      scores per group, trials, what the schedule decided
-      cut.pt                     after surgery
-      pruned.pt, pruned.json     after the choice about batch norm, with its metrics
+      cut.pt, cut.json, kept.npz after surgery, and the filters that stayed
+      pruned.pt, pruned.json     after its repair, with its metrics
       fit/state.pt               fine-tuning, after every epoch
       model.pt                   the finished iteration (k = 0: the unpruned C2f_v2 model)
       layers.json, metrics.json  written last: an iteration with metrics.json is finished
@@ -123,7 +123,7 @@ class IterationFolder:
 
     def tidy(self) -> None:
         """Drop intermediate files."""
-        for name in ("cut.pt", "pruned.pt"):
+        for name in ("cut.pt", "kept.npz", "pruned.pt"):
             (self.root / name).unlink(missing_ok=True)
         shutil.rmtree(self.fit_dir, ignore_errors=True)
 

@@ -4,13 +4,15 @@ disk, so a run that was stopped goes on with the stage it was in."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from msip_core import catalog
 from msip_core.allocation.base import Allocation
@@ -42,6 +44,8 @@ from msip_core.pruning.clock import Clock
 from msip_core.pruning.folder import RunFolder
 from msip_core.pruning.granularity import Granularity, Scene
 from msip_core.pruning.recovery import Aids
+from msip_core.pruning.refit import kept_filters
+from msip_core.pruning.repair import AS_CUT, RECALIBRATED, repair
 from msip_core.pruning.schedule import corridor, stopped_by_caps
 from msip_core.pruning.stopwatch import (
     ATTEMPTS,
@@ -108,7 +112,7 @@ class Iteration:
         if granularity.takes_channels and not self.files.has("importance.json"):
             with self._stage(Stage.IMPORTANCE, "importance"):
                 self._score()
-        if not self.files.has("cut.json"):
+        if not (self.files.has("cut.json") and self.files.has("kept.npz")):
             with self._stage(Stage.PRUNING, "pruning"):
                 self._cut()
         if not self.files.has("pruned.json"):
@@ -198,7 +202,8 @@ class Iteration:
 
     def _cut(self) -> None:
         started = time.perf_counter()
-        model = self._start
+        model, groups = self._start, {}
+        removed: Mapping[str, Sequence[int]] = {}
         found: dict[str, Any] = {"alpha": None, "note": None, "latency_ms": None}
         if self.parts.granularity.takes_channels:
             groups = prunable_groups(model).groups
@@ -216,8 +221,10 @@ class Iteration:
             else:
                 model, selection = self._cut_channels(table, band)
                 found["note"] = self._note(selection)
-            found["alpha"] = selection.alpha
+            found["alpha"], removed = selection.alpha, selection.removed
+        kept = kept_filters(groups, removed, channel_counts(self._start))
         self.files.save("cut.pt", model)
+        self.files.write_arrays("kept.npz", {name: k.numpy() for name, k in kept.items()})
         self.files.write_json("cut.json", found | {"seconds": time.perf_counter() - started})
 
     def _cut_channels(self, table: GroupTable, band: Corridor) -> tuple[DetectionModel, Selection]:
@@ -227,21 +234,17 @@ class Iteration:
         return model, selection
 
     def _measure_cut(self) -> None:
-        """Measure with the batch-norm statistics as they are and recalibrated; keep the better."""
+        """Measure the network as cut and repaired, as the config says; keep the best."""
         started = time.perf_counter()
-        model = self.files.load("cut.pt").to(self.parts.pool.device)
-        choices: list[tuple[bool, DetectionModel, Metrics]] = []
-        if self.config.bn_recalibration != "always":
-            choices.append((False, model, self._evaluate(model)))
-        if self.config.bn_recalibration != "never":
-            fresh = recalibrated(model, self.parts.calibration, self.ctx)
-            choices.append((True, fresh, self._evaluate(fresh)))
-        new, kept, metrics = max(choices, key=lambda c: (c[2].map50, c[2].map50_95))
-        self.files.save("pruned.pt", kept)
+        found = repair(
+            self.files.load("cut.pt").to(self.parts.pool.device), self.config.repair,
+            self.parts.calibration, self._evaluate, self._before_the_cut, self.ctx,
+        )  # fmt: skip
+        self.files.save("pruned.pt", found.model)
         self.files.write_json(
             "pruned.json",
-            {"metrics": metrics.model_dump(mode="json"), "bn_recalibrated": new,
-             "map50": {"recalibrated" if c[0] else "as cut": c[2].map50 for c in choices},
+            {"metrics": found.metrics.model_dump(mode="json"), "repair": found.name,
+             "bn_recalibrated": found.name == RECALIBRATED, "map50": found.map50,
              "seconds": time.perf_counter() - started},
         )  # fmt: skip
 
@@ -289,6 +292,12 @@ class Iteration:
     def _unpruned(self) -> DetectionModel:
         """Iteration 0: the network before any cut."""
         return self.parts.folder.iteration(0).load("model.pt")
+
+    def _before_the_cut(self) -> tuple[DetectionModel, dict[str, Tensor]]:
+        """What a refit imitates: the network with the blocks and channels that went in this
+        iteration, and the filters that stayed."""
+        kept = self.files.read_arrays("kept.npz")
+        return self._previous, {n: torch.from_numpy(k).long() for n, k in kept.items()}
 
     @property
     def _blocks(self) -> dict[str, Any]:
@@ -358,6 +367,9 @@ class Iteration:
             map50_95_after=after.map50_95,
             loss_after=after.loss,
             bn_recalibrated=measured["bn_recalibrated"],
+            # An older version noted only whether batch norm was recalibrated.
+            repair=measured.get("repair", RECALIBRATED if measured["bn_recalibrated"] else AS_CUT),
+            repair_map50=measured["map50"],
             seconds={
                 "importance": blocks["seconds"] + scored["seconds"],
                 "pruning": cut["seconds"],
@@ -401,6 +413,7 @@ def widths_of(budget: Budget) -> dict[str, int]:
 
 def _sentence(record: IterationRecord, iterations: int) -> str:
     new = ", batch norm recalibrated" if record.bn_recalibrated else ""
+    new = f", {record.repair}" if record.repair.startswith("refitted") else new
     return (
         f"Iteration {record.index} of {iterations}: {record.macs_ratio:.1%} of the multiply-adds "
         f"left; mAP50 {record.map50_before:.3f} after the cut{new}, {record.map50_after:.3f} "
