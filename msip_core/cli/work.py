@@ -197,6 +197,14 @@ def prune(
             show_default="auto",
         ),
     ] = None,
+    repair: Annotated[
+        str | None,
+        typer.Option(
+            help="What is done right after a cut, before any training: none, recalibrate (batch "
+            "norm), refit (weights by least squares), or auto (the best of all by validation).",
+            show_default="auto",
+        ),
+    ] = None,
     max_drop: Annotated[
         float | None,
         typer.Option(
@@ -218,7 +226,7 @@ def prune(
     workspace = session.isolated_workspace()
     settings = _given(
         model=model, method=method, msip_weights=msip_weights, allocation=allocation,
-        granularity=granularity, recovery=recovery,
+        granularity=granularity, recovery=recovery, repair=repair,
         static_weights=static_weights or None, keep_macs=keep_macs, preset=preset_name,
         keep_params=keep_params, keep_latency=_latency_goal(keep_latency, speed_up),
         latency_format=latency_format,

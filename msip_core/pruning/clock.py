@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from msip_core import catalog
-from msip_core.config import PruneConfig
+from msip_core.config import RIDGES, PruneConfig
 from msip_core.events import EpochRecord, Payload, ProgressRecord, RunContext
 from msip_core.pruning.granularity import granularity_of
 from msip_core.pruning.stopwatch import finds_multiple, needs_milliseconds
@@ -22,6 +22,7 @@ from msip_core.workspace import Workspace
 
 TRAIN_COST = 3.0  # forward and backward, in forwards
 SPEED_EXPONENT = 0.5  # a third of the MACs takes .6 of the time, not .33 (measured .4 to .7)
+REFIT_COST = 8.0  # of one refit, for each calibration image, in forwards
 FIXED_COST = 20.0  # building graphs, cutting, reading and writing, in forwards
 SEARCH = ("search", 0)  # key of the part before the iterations, where ratios are searched
 LAYERS = ("layers", 0)  # and of the one in which single layers are timed
@@ -68,7 +69,7 @@ def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: i
         parts += [
             Part(("importance", t), before * score),
             Part(("pruning", t), after * FIXED_COST + _timing(config, t, after)),
-            Part(("before", t), after * (2 * val + calibration)),
+            Part(("before", t), _repairing(config, after, val, calibration)),
             Part(
                 ("fit", t), config.epochs_after(t) * (after * (TRAIN_COST * train + val) + taught)
             ),
@@ -76,6 +77,15 @@ def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: i
         ]
     parts.append(Part(("final", config.iterations), (1 + keep) * test + FIXED_COST))
     return parts
+
+
+def _repairing(config: PruneConfig, after: float, val: int, calibration: int) -> float:
+    """Cost of every repair that is tried after a cut, and of its look at the validation images."""
+    fits = len(RIDGES) if config.repair in ("refit", "auto") else 0
+    fresh = int(config.repair in ("recalibrate", "auto"))
+    as_cut = int(config.repair in ("none", "auto"))
+    looks = as_cut + fresh + fits
+    return after * (looks * val + (fresh + REFIT_COST * fits) * calibration)
 
 
 def _timing(config: PruneConfig, t: int, after: float) -> float:

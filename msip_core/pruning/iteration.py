@@ -238,7 +238,7 @@ class Iteration:
         started = time.perf_counter()
         found = repair(
             self.files.load("cut.pt").to(self.parts.pool.device), self.config.repair,
-            self.parts.calibration, self._evaluate, self._before_the_cut, self.ctx,
+            self.parts.calibration, self._evaluate, self._before_the_cut, ctx=self.ctx,
         )  # fmt: skip
         self.files.save("pruned.pt", found.model)
         self.files.write_json(
@@ -412,8 +412,13 @@ def widths_of(budget: Budget) -> dict[str, int]:
 
 
 def _sentence(record: IterationRecord, iterations: int) -> str:
-    new = ", batch norm recalibrated" if record.bn_recalibrated else ""
-    new = f", {record.repair}" if record.repair.startswith("refitted") else new
+    new = (
+        ", batch norm recalibrated"
+        if record.bn_recalibrated
+        else ", weights refitted"
+        if record.repair.startswith("refitted")
+        else ""
+    )
     return (
         f"Iteration {record.index} of {iterations}: {record.macs_ratio:.1%} of the multiply-adds "
         f"left; mAP50 {record.map50_before:.3f} after the cut{new}, {record.map50_after:.3f} "

@@ -70,8 +70,8 @@ def refitted(
     kept: Mapping[str, Tensor],
     calibration: CalibrationSet,
     ridge: float,
-    ctx: RunContext | None = None,
     *,
+    ctx: RunContext | None = None,
     block: int = BLOCK,
     positions: int = POSITIONS,
 ) -> DetectionModel:

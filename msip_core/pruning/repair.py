@@ -50,6 +50,7 @@ def repair(
     calibration: CalibrationSet,
     evaluate: Callable[[DetectionModel], Metrics],
     before: Callable[[], tuple[DetectionModel, Mapping[str, Tensor]]],
+    *,
     ctx: RunContext | None = None,
 ) -> Repaired:
     """Try what `how` allows; the best by mAP50, then mAP50-95, and the first of equals, is kept.
@@ -89,4 +90,5 @@ def _attempts(
     if how in ("refit", "auto"):
         teacher, kept = before()
         for ridge in RIDGES:
-            yield refit_name(ridge), partial(refitted, cut, teacher, kept, calibration, ridge, ctx)
+            make = partial(refitted, cut, teacher, kept, calibration, ridge, ctx=ctx)
+            yield refit_name(ridge), make

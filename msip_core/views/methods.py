@@ -122,6 +122,7 @@ def _pruning(story: RunStory, config: PruneConfig, works: Sequence[Citation]) ->
         _calibration(config) if method and method.needs_data else "",
         f"The goal was to keep {_goal(config)} in "
         f"{wording.plural(config.iterations, 'iteration')}; {_limits(config, story.multiple)}.",
+        _repair(story, config),
         _guard(config),
         _reached(story),
     ]
@@ -185,6 +186,39 @@ def _weights(config: PruneConfig) -> str:
 def _calibration(config: PruneConfig) -> str:
     images = config.calibration.batches * config.calibration.batch
     return f"Scores came from a fixed list of up to {images} training images."
+
+
+_REPAIR = {
+    "none": "After each cut the network was taken as it was.",
+    "recalibrate": (
+        "After each cut the batch-norm statistics were measured anew on the images for scoring."
+    ),
+    "refit": (
+        "After each cut the weights of every convolution were refitted by ridge regression on the "
+        "images for scoring, so that it gave what it gave before the cut; validation chose the "
+        "ridge."
+    ),
+    "auto": (
+        "After each cut the network was taken as it was, with batch-norm statistics measured anew, "
+        "or with the weights of every convolution refitted by ridge regression to what it gave "
+        "before the cut, whichever had the highest mAP50 on validation."
+    ),
+}
+
+
+def _repair(story: RunStory, config: PruneConfig) -> str:
+    """In words; runs from before there was a refit chose among the first two alone."""
+    records = [record for record in story.iterations if record.repair_map50]
+    if config.repair == "auto" and not any(
+        name.startswith("refitted") for record in records for name in record.repair_map50 or {}
+    ):
+        return (
+            "After each cut the batch-norm statistics were measured anew on the images for "
+            "scoring where that raised mAP50 on validation."
+            if story.iterations
+            else ""
+        )
+    return _REPAIR[config.repair]
 
 
 def _limits(config: PruneConfig, multiple: int | None) -> str:

@@ -15,6 +15,7 @@ from msip_core.config import (
     MsipOptions,
     Precision,
     PruneConfig,
+    Repair,
     TrainConfig,
     TrainingRecipe,
 )
@@ -32,6 +33,14 @@ class Setting(NamedTuple):
 PRECISIONS: dict[Precision, str] = {
     "auto": "convolutions are trained in bfloat16 where the device multiplies in it",
     "fp32": "trained in float32",
+}
+
+
+REPAIRS: dict[Repair, str] = {
+    "none": "measured and trained as cut",
+    "recalibrate": "fresh batch-norm statistics from the images for scoring",
+    "refit": "weights by least squares on the images for scoring, the ridge by validation",
+    "auto": "as cut, recalibrated or refitted, whichever validation likes best",
 }
 
 
@@ -77,8 +86,9 @@ def protocol(config: TrainConfig | PruneConfig, multiple: int | None = None) -> 
         Setting(
             "Images for scoring",
             f"{config.calibration.batches} batches of {config.calibration.batch}",
-            f"a fixed list of training images; BN recalibration: {config.bn_recalibration}",
+            "a fixed list of training images",
         ),
+        Setting("Repair after a cut", config.repair, REPAIRS[config.repair]),
     ]
     return lines + common
 
@@ -214,7 +224,7 @@ def _prune_options(
         options.append(("--static-weights", None))
     if config.allocation is not None:
         options.append(("--allocation", (config.allocation,)))
-    for option in ("granularity", "recovery"):
+    for option in ("granularity", "recovery", "repair"):
         value = getattr(config, option)
         if value != PruneConfig.model_fields[option].default:
             options.append((f"--{option}", (value,)))
@@ -251,7 +261,7 @@ def _as_commanded(config: TrainConfig | PruneConfig) -> TrainConfig | PruneConfi
     settings = {**preset, "finetune": finetune, "pretrain": pretrain}
     return PruneConfig(
         model=config.model, method=config.method, allocation=config.allocation,
-        granularity=config.granularity, recovery=config.recovery,
+        granularity=config.granularity, recovery=config.recovery, repair=config.repair,
         keep_macs=config.keep_macs, keep_params=config.keep_params,
         keep_latency=config.keep_latency, latency_format=config.latency_format,
         max_map50_drop=config.max_map50_drop,

@@ -22,6 +22,7 @@ from msip_core.markdown import md
 from pages.shared.strategy_details import (
     granularity_details,
     recovery_details,
+    repair_choice,
     search_details,
 )
 from pages.shared.words import termed
@@ -39,6 +40,7 @@ def strategies(method: str) -> dict[str, Any]:
         details = granularity_details(granularity)
         recovery = _choice("recovery", termed(t("How it learns again"), t("recovery")), RECOVERIES)
         details |= recovery_details(recovery) | search_details(allocation)
+        details["repair"] = repair_choice()
     return {
         "allocation": allocation, "granularity": granularity, "recovery": recovery, **details
     }  # fmt: skip

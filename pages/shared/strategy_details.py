@@ -34,7 +34,18 @@ _ACCEPTED = {
     "loss-per-saving": mark("the least accuracy lost for what it saves"),
     "accuracy": mark("the highest accuracy"),
 }
+_REPAIRS = {
+    "auto": mark("whatever validation likes best"),
+    "refit": mark("weights that make up for what is gone (least squares)"),
+    "recalibrate": mark("fresh batch-norm statistics"),
+    "none": mark("nothing"),
+}
 _USUAL = SearchOptions()
+
+
+def repair_choice() -> str:
+    """What is done right after a cut, before any training."""
+    return _pick("new:repair", termed(t("Right after a cut"), t("repair")), _REPAIRS)
 
 
 def granularity_details(granularity: str) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def test_the_line_in_the_report_is_the_same_run(workspace: Workspace, weights: P
 def test_a_run_with_settings_that_have_no_option(workspace: Workspace, weights: Path) -> None:
     config = PruneConfig(
         name="by half the weights", dataset="d", model=str(weights), keep_params=0.5,
-        msip=MsipOptions(fusion="rank"), bn_recalibration="never", granularity="mixed", blocks=1,
+        msip=MsipOptions(fusion="rank"), repair="none", granularity="mixed", blocks=1,
         recovery="cwd", distill={"temperature": 4.0, "layers": [15, 18]}, imgsz=96,
         limits=AllocationOptions(round_to=4, min_kept=0.2), **PRUNE_PRESETS["quick"],
     )  # fmt: skip
@@ -169,7 +169,7 @@ def test_repeat_from_the_file_of_a_run_takes_even_what_has_no_option(
     workspace: Workspace, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = PruneConfig(
-        dataset="d", model=str(weights), msip=MsipOptions(fusion="rank"), bn_recalibration="never"
+        dataset="d", model=str(weights), msip=MsipOptions(fusion="rank"), repair="none"
     )
     run_id = RunService(workspace).submit(config)
     monkeypatch.chdir(workspace.root)

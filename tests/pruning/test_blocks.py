@@ -417,7 +417,7 @@ def test_a_network_without_bottlenecks_says_so(network: Network):
 
 QUICK = {
     "granularity": "blocks", "keep_macs": 0.8, "finetune": TrainingRecipe(epochs=0),
-    "bn_recalibration": "never",
+    "repair": "none",
 }  # fmt: skip
 
 

@@ -121,7 +121,7 @@ def test_a_goal_out_of_reach_is_refused_with_what_can_be_reached(network: Networ
 def test_each_runs_from_the_baseline_to_its_goal(lab: Workspace, name: str):
     ctx = Listener(lab, f"granularity-{name}")
     goal, iterations = GOALS[name], 2 if name == "mixed" else 1
-    quick = {"finetune": TrainingRecipe(epochs=0), "bn_recalibration": "never", "method": "l1"}
+    quick = {"finetune": TrainingRecipe(epochs=0), "repair": "none", "method": "l1"}
 
     run(asked(name, goal, iterations=iterations, **quick), ctx)
 

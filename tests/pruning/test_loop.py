@@ -210,8 +210,8 @@ def test_a_goal_out_of_reach_is_said_before_any_work(lab: Workspace):
     "changes",
     [
         {"method": "l2"},
-        {"method": "random", "bn_recalibration": "never"},
-        {"method": "msip-literal", "bn_recalibration": "always"},
+        {"method": "random", "repair": "none"},
+        {"method": "msip-literal", "repair": "recalibrate"},
         {"method": "msip", "adaptive_threshold": False},
         {"method": "msip", "msip": MsipOptions(information="loss")},
     ],
@@ -226,8 +226,8 @@ def test_methods_and_ablations_run_without_fine_tuning(lab: Workspace, changes: 
     (record,) = ctx.iterations
     assert record.macs_ratio == pytest.approx(0.75, rel=0.006)
     assert (record.weights is not None) == method.startswith("msip")
-    if changes.get("bn_recalibration"):
-        assert record.bn_recalibrated == (changes["bn_recalibration"] == "always")
+    if changes.get("repair"):
+        assert record.bn_recalibrated == (changes["repair"] == "recalibrate")
     if changes.get("adaptive_threshold") is False:
         lost = [1 - x.after / x.original for x in record.layers if x.after != x.original]
         assert max(lost) - min(lost) < 0.13  # the same share, up to one of eight channels

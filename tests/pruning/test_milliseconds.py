@@ -28,7 +28,7 @@ from tests.pruning.kit import Listener, after, config, cut_of
 
 QUICK = {
     "method": "l1", "keep_latency": 0.6, "finetune": TrainingRecipe(epochs=0),
-    "bn_recalibration": "never", "limits": {"round_to": 1},
+    "repair": "none", "limits": {"round_to": 1},
 }  # fmt: skip
 
 

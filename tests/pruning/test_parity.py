@@ -138,7 +138,7 @@ def test_a_whole_run_leaves_the_network_that_a_plain_script_leaves(lab: Workspac
     run(
         config(
             method="l2", allocation="uniform", iterations=1, keep_macs=share,
-            limits=FREE.model_dump(), finetune=TrainingRecipe(epochs=0), bn_recalibration="never",
+            limits=FREE.model_dump(), finetune=TrainingRecipe(epochs=0), repair="none",
         ),
         listener,
     )  # fmt: skip

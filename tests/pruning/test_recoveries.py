@@ -225,9 +225,7 @@ def test_a_layer_out_of_reach_is_refused_before_any_work(lab):
 
 
 def test_a_run_with_a_teacher_that_was_stopped_ends_like_an_unbroken_one(lab):
-    asked = config(
-        recovery="cwd", method="l1", iterations=1, keep_macs=0.7, bn_recalibration="never"
-    )
+    asked = config(recovery="cwd", method="l1", iterations=1, keep_macs=0.7, repair="none")
     unbroken = Listener(lab, "cwd-unbroken")
     run(asked, unbroken)
     with pytest.raises(Stopped):
@@ -295,7 +293,7 @@ def test_slimming_with_distillation_cuts_half_of_every_layer_after_sparse_traini
     for recipe in ("pretrain", "finetune"):
         settings[recipe] = settings[recipe].model_copy(update={"epochs": 1, "nbs": 4, "mixup": 0})
     settings["limits"] = {**settings["limits"], "round_to": 1}
-    settings["bn_recalibration"] = "never"
+    settings["repair"] = "none"
     ctx = Listener(lab, "slimming-cwd")
 
     run(config(**settings), ctx)

@@ -58,7 +58,7 @@ def asked(allocation: str, **changes):
     step = 16 if allocation == "sensitivity" else 4
     return config(
         method="l2", allocation=allocation, iterations=1, keep_macs=0.6,
-        limits={"round_to": step, "max_removed_per_iteration": 0.8}, bn_recalibration="never",
+        limits={"round_to": step, "max_removed_per_iteration": 0.8}, repair="none",
         finetune=TrainingRecipe(epochs=0), search={"recalibration": 4, **SHORT[allocation]},
         **changes,
     )  # fmt: skip

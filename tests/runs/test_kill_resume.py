@@ -63,7 +63,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
         dataset="drawn", model=card.id, imgsz=64, batch=8, device="cpu", iterations=2,
         keep_macs=0.6, finetune=TrainingRecipe(epochs=2, lr0=5e-3, close_mosaic=1),
         calibration=CalibrationConfig(batches=1, batch=8, micro_batch=4), max_map50_drop=None,
-        bn_recalibration="always",
+        repair="recalibrate",
     )  # fmt: skip
     return Lab(RunService(workspace), config)
 

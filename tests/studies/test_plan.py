@@ -158,7 +158,7 @@ def test_every_table_of_ours_holds_the_strongest_rivals(name: str) -> None:
     asked = [plan.pruning(row, model="m", seed=0) for row in plan.rows]
     per_mac = {one.method for one in asked if one.allocation == "msip"}
     assert {"taylor", "taylor-abs", "taylor-2"} <= per_mac
-    same = {(one.goal, one.bn_recalibration, one.calibration, one.imgsz) for one in asked
+    same = {(one.goal, one.repair, one.calibration, one.imgsz) for one in asked
             if one.granularity == "channels"}  # fmt: skip
     assert len(same) == 1
 

@@ -81,12 +81,13 @@ def test_the_command_line_says_the_whole_run_in_options_that_exist(config):
 
 def test_settings_that_have_no_option_are_set_by_name():
     config = samples.prune_config(
-        bn_recalibration="never", msip=MsipOptions(fusion="rank"), limits={"min_kept": 0.3}
+        repair="none", msip=MsipOptions(fusion="rank"), limits={"min_kept": 0.3}
     )
 
     line = protocol.command_line(config)
 
-    assert "--set msip.fusion=rank --set limits.min_kept=0.3 --set bn_recalibration=never" in line
+    assert "--set msip.fusion=rank --set limits.min_kept=0.3" in line
+    assert " --repair none " in line
 
 
 def test_the_exact_repeat_reads_the_runs_own_settings_file():
