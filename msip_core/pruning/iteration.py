@@ -202,7 +202,8 @@ class Iteration:
 
     def _cut(self) -> None:
         started = time.perf_counter()
-        model, groups = self._start, {}
+        model = self._start
+        groups: Mapping[str, Any] = {}
         removed: Mapping[str, Sequence[int]] = {}
         found: dict[str, Any] = {"alpha": None, "note": None, "latency_ms": None}
         if self.parts.granularity.takes_channels:

@@ -183,9 +183,9 @@ class _Walk:
         size: dict[str, tuple[int, int]] = {}
         number = 0
 
-        def look(conv: nn.Module, _inputs: Any, output: Tensor) -> None:
+        def look(conv: Any, _inputs: Any, output: Tensor) -> None:
             name = self.names[conv]
-            size[name] = output.shape[-2:]
+            size[name] = (output.shape[2], output.shape[3])
             if len(found.setdefault(name, [])) > number:
                 raise ValueError(f"{name} is used twice in one pass and cannot be refitted")
             chosen = output[:, kept[name].to(output.device)].flatten(2)
@@ -230,13 +230,13 @@ def _convolutions(module: nn.Module) -> list[nn.Conv2d]:
     return [m for m in module.modules() if isinstance(m, nn.Conv2d) and m not in fixed]
 
 
-def _norms(model: nn.Module) -> dict[nn.Module, nn.BatchNorm2d]:
+def _norms(model: nn.Module) -> dict[nn.Conv2d, nn.BatchNorm2d]:
     """The batch norm behind each convolution of a Conv block."""
+    blocks = [(getattr(m, "conv", None), getattr(m, "bn", None)) for m in model.modules()]
     return {
-        block.conv: block.bn
-        for block in model.modules()
-        if isinstance(getattr(block, "conv", None), nn.Conv2d)
-        and isinstance(getattr(block, "bn", None), nn.BatchNorm2d)
+        conv: norm
+        for conv, norm in blocks
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
     }
 
 
