@@ -5,10 +5,11 @@
 Protocol: OrgaQuant images only, both classes as `organoid`; subsets 2-4 for training (a tenth of
 it set aside for validation, which drives all feedback), subset 5 only reported. YOLOv8n, 256 px,
 12 epochs; then 4 iterations of pruning and 2 epochs of fine-tuning down to a third of the MACs.
-Every row starts from the same baseline, has its batch norm recalibrated after each cut on the same
-calibration images where validation says that it helps, is fine-tuned by the same recipe for as many
-epochs, of which the best on validation is kept, lands on the same MACs (within 1 %), and keeps
-widths in multiples of 8, as the product does by default (`--round-to 1`: as they fall).
+Every row starts from the same baseline, is repaired after each cut on the same calibration images
+(as cut, batch norm recalibrated or weights refitted, by validation), is fine-tuned by the same
+recipe for as many epochs, of which the best on validation is kept, lands on the same MACs (within
+1 %), and keeps widths in multiples of 8, as the product does by default (`--round-to 1`: as they
+fall).
 
 All rows run side by side, one thread each. A row that is done is kept in OUT/rows and not run
 again, so the command can be stopped and repeated; its processor time is in the table.
@@ -179,17 +180,19 @@ def _plain(options: argparse.Namespace, workspace: Workspace) -> tuple[Any, list
 
     from msip_core.detector.c2f import to_c2f_v2
     from msip_core.detector.cost import count_cost
+    from msip_core.detector.library import copy_model
 
     model: Any = to_c2f_v2(_baseline(workspace))
     macs, before = count_cost(model, options.imgsz).macs, []
     evaluate, repair = _evaluator(options, workspace), _repair(options, workspace)
     for t in range(1, options.iterations + 1):
         goal = macs * options.keep ** (t / options.iterations)
+        whole = copy_model(model)
         model = prune_to(
             model, options.row, goal, options.imgsz,
             seed=options.seed + t, round_to=options.round_to,
         )  # fmt: skip
-        model = repair(model)  # as cut or recalibrated, by validation
+        model = repair(model, whole)  # as the product does, by validation
         before.append(evaluate(model).map50)
         print(options.row, t, count_cost(model, options.imgsz).macs / macs, before, flush=True)
         model = _tune(
@@ -248,19 +251,56 @@ def _ours(options: argparse.Namespace, workspace: Workspace) -> tuple[Any, list[
     ]
 
 
-def _repair(options: argparse.Namespace, workspace: Workspace) -> Callable[[Any], Any]:
-    """What the product does after a cut by default: batch norm recalibrated on the calibration
-    images of the run, kept where mAP50 on validation (then mAP50-95) is higher."""
+def _repair(options: argparse.Namespace, workspace: Workspace) -> Callable[[Any, Any], Any]:
+    """What the product does after a cut by default, for (cut network, network before): as cut, or
+    recalibrated or refitted on the calibration images of the run, the best by mAP50 on validation
+    (then mAP50-95)."""
     from msip_core.config import CalibrationConfig
     from msip_core.data.dataset import open_dataset
+    from msip_core.detector.evaluation import Evaluator
     from msip_core.importance.calibration import choose_images, load_calibration
-    from msip_core.pruning.bn import recalibrated
+    from msip_core.pruning.repair import repair
 
     dataset, asked = open_dataset(workspace, DATASET), CalibrationConfig()
     ids = choose_images(dataset, asked, options.seed)
     images = load_calibration(dataset, ids, asked, options.imgsz, options.seed)
-    validate = _validator(options, workspace)
-    return lambda model: max((model, recalibrated(model, images)), key=validate)
+    evaluate = Evaluator(dataset, "val", options.imgsz, 32)
+
+    def best(model: Any, before: Any) -> Any:
+        model.names = before.names
+        return repair(
+            model, "auto", images, evaluate, lambda: (before, _kept(model, before))
+        ).model  # fmt: skip
+
+    return best
+
+
+def _kept(model: Any, before: Any) -> dict[str, Any]:
+    """Which filters a pruner of others left, convolution by convolution: each batch norm keeps its
+    values of the channels that stay, in their order."""
+    import torch
+    from torch import nn
+
+    old, kept = dict(before.named_modules()), {}
+    for name, conv in model.named_modules():
+        if not isinstance(conv, nn.Conv2d):
+            continue
+        norm = name.removesuffix("conv") + "bn"
+        if norm not in old or conv.out_channels == old[name].out_channels:
+            kept[name] = torch.arange(conv.out_channels)
+            continue
+        here, there = (
+            torch.stack([m.weight, m.bias, m.running_mean, m.running_var], 1).detach()
+            for m in (model.get_submodule(norm), old[norm])
+        )
+        place, found = 0, []
+        for values in here:
+            while not torch.equal(there[place], values):
+                place += 1
+            found.append(place)
+            place += 1
+        kept[name] = torch.tensor(found)
+    return kept
 
 
 def _tune(
