@@ -285,6 +285,18 @@ _ENTRIES = (
         needs_teacher=True,
     ),
     Entry(
+        "prediction", "recovery", "Prediction distillation",
+        "Trains on while the unpruned network shows what it predicts.",
+        "Zheng et al. 2022, arXiv:2102.12252", "msip_core.pruning.recovery:prediction",
+        needs_teacher=True,
+    ),
+    Entry(
+        "crosskd", "recovery", "Cross-head distillation (CrossKD)",
+        "Trains on while the head of the unpruned network reads what its own head computed first.",
+        "Wang et al. 2023, arXiv:2306.11369", "msip_core.pruning.recovery:crosskd",
+        needs_teacher=True,
+    ),
+    Entry(
         "sparse", "recovery", "Sparse training",
         "Pushes batch-norm factors to zero before the first cut, then trains on after each.",
         "Liu et al. 2017, arXiv:1708.06519", "msip_core.pruning.recovery:finetune",

@@ -246,8 +246,10 @@ class DistillOptions(Frozen):
 
     Attributes:
         weight: of the distillation loss beside the detection loss, for each layer.
-        temperature: of the softmax over positions (recovery "cwd").
-        layers: of the YOLOv8 graph whose maps are compared; 15, 18 and 21 feed the head.
+        temperature: of the softmax over positions (recovery "cwd"), or over the bins of a box side
+            ("prediction", "crosskd").
+        layers: of the YOLOv8 graph whose maps are compared ("cwd", "feature"); 15, 18 and 21 feed
+            the head.
     """
 
     weight: float = Field(default=1.0, gt=0, le=1000)
@@ -291,6 +293,9 @@ class PruneConfig(RunBase):
             keeps the best. Older configs say `bn_recalibration`.
         search: how an allocation that searches does it.
         finetune_after: train after every cut, or only after the last one.
+        average: the running average of the weights that a fine-tune ends with follows the weights
+            closely at first and slowly after thousands of steps: "restart" counts the steps of
+            this fine-tune, "carry" those of all iterations.
     """
 
     kind: Literal["prune"] = "prune"
@@ -319,6 +324,7 @@ class PruneConfig(RunBase):
     max_map50_drop: float | None = Field(default=0.03, gt=0, lt=1)
     repair: Repair = "auto"
     finetune_after: Literal["every-cut", "last-cut"] = "every-cut"
+    average: Literal["restart", "carry"] = "restart"
 
     @model_validator(mode="before")
     @classmethod

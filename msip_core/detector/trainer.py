@@ -82,6 +82,8 @@ class FitPlan:
         terms: of the gradient, beside those that the recipe alone decides.
         dtype: that convolutions multiply in; None is float32.
         weighed: told the gains that were measured.
+        averaged: steps that the running average counts as done before the first: its decay grows
+            with them.
     """
 
     model: DetectionModel
@@ -99,6 +101,7 @@ class FitPlan:
     terms: tuple[GradientTerm, ...] = ()
     dtype: torch.dtype | None = None
     weighed: Callable[[Gains], None] = lambda _: None
+    averaged: int = 0
 
 
 # Not called "...Trainer": by that part of the name Ultralytics attaches its cloud callbacks.
@@ -153,6 +156,7 @@ class Fit(DetectionTrainer):
         """Continue from the state that was read from disk, if one was."""
         state = self.state
         if state.model is None or state.ema is None or state.optimizer is None:
+            self.ema.updates = self.plan.averaged
             return
         self.model.load_state_dict(state.model)
         self.ema.ema.load_state_dict(state.ema)

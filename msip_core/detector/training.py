@@ -48,6 +48,7 @@ class FitResult(NamedTuple):
         seconds: of training and validating, over all sittings.
         metrics: all validation metrics of `model`.
         taken: from an equal fit of another run; nothing was trained here.
+        averaged: steps that the running average has counted, those before this fit too.
     """
 
     model: DetectionModel
@@ -56,6 +57,7 @@ class FitResult(NamedTuple):
     seconds: float
     metrics: Metrics | None
     taken: bool = False
+    averaged: int = 0
 
 
 def fit(
@@ -79,6 +81,7 @@ def fit(
     extra: ExtraLoss | None = None,
     terms: tuple[GradientTerm, ...] = (),
     cache: Path | None = None,
+    averaged: int = 0,
 ) -> FitResult:
     """Train a copy of `model` on the train split; `model` itself is left as it is.
 
@@ -95,6 +98,7 @@ def fit(
         terms: of the gradient; what they do must follow from `recipe`.
         cache: folder in which finished fits are kept under all that decides how they end; an equal
             one is taken from there instead of being done again.
+        averaged: steps that the running average counts as done, of fits before this one.
 
     Returns:
         With `validate_every=1` the averaged weights of the epoch with the highest validation
@@ -123,7 +127,7 @@ def fit(
         before_batch=stop_or_beat(ctx),
         after_epoch=_reporter(ctx, phase, iteration, recipe.epochs),
         extra=extra, terms=terms, dtype=training_dtype(device, precision),
-        weighed=_teller(ctx, recipe),
+        weighed=_teller(ctx, recipe), averaged=averaged,
     )  # fmt: skip
     key = fingerprint(plan.model, _facts(plan))
     state, taken = read_state(workdir / "state.pt", key) or FitState(key), False
@@ -158,7 +162,7 @@ def _facts(plan: FitPlan) -> dict[str, object]:
         "seed": plan.seed, "phase": plan.phase, "iteration": plan.iteration,
         "validate_every": plan.validate_every, "l1": plan.l1_names,
         "data": pool.dataset.content_hash, "extra": extra.facts if extra else None,
-        "precision": str(plan.dtype or torch.float32),
+        "precision": str(plan.dtype or torch.float32), "averaged": plan.averaged,
     }  # fmt: skip
 
 
@@ -282,6 +286,7 @@ def _only_result(state: FitState) -> FitState:
         key=state.key,
         epochs_done=state.epochs_done,
         seconds=state.seconds,
+        ema_updates=state.ema_updates,
         finished=True,
         best=state.best,
         metrics=state.metrics,
@@ -298,4 +303,5 @@ def _result(model: DetectionModel, state: FitState) -> FitResult:
         epochs_done=state.epochs_done,
         seconds=state.seconds,
         metrics=metrics,
+        averaged=state.ema_updates,
     )

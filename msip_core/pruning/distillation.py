@@ -20,8 +20,8 @@ Sources: Shu et al. 2021, arXiv:2011.13256 (channel-wise); Romero et al. 2015, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -102,7 +102,7 @@ class Distillation:
         self._seen: Maps = {}
         wide, thin = (_probe(model, self._layers) for model in (teacher, student))
         self.parts: nn.Module = nn.ModuleDict(
-            {str(i): _adapter(thin[i].shape[1], wide[i].shape[1]) for i in self._layers}
+            {str(i): adapter(thin[i].shape[1], wide[i].shape[1]) for i in self._layers}
         )
         self.facts: dict[str, Any] = {
             "divergence": method, **options.model_dump(), "teacher": fingerprint(teacher, {}),
@@ -113,7 +113,7 @@ class Distillation:
         """Set every adapter to the least squares map from student to teacher."""
         # A copy in train mode: with the statistics of the batch, as in training.
         student = copy_model(model).train()
-        moments = {i: _Moments() for i in self._layers}
+        moments = {i: Moments() for i in self._layers}
         device = next(model.parameters()).device
         with torch.no_grad():
             for batch in self._calibration.batches():
@@ -195,21 +195,28 @@ def maps_of(model: DetectionModel, images: Tensor, layers: tuple[int, ...]) -> M
 
 
 @contextmanager
-def _captured(model: DetectionModel, layers: tuple[int, ...], seen: Maps) -> Iterator[None]:
-    """While open, every forward leaves the outputs of these layers in `seen`."""
+def heard(modules: Mapping[Any, nn.Module], seen: dict[Any, Any]) -> Iterator[None]:
+    """While open, every forward leaves what these modules gave in `seen`, under their keys."""
 
-    def keeper(index: int) -> Callable[[nn.Module, Any, Tensor], None]:
-        def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            seen[index] = output
+    def keeper(key: Any) -> Callable[[nn.Module, Any, Any], None]:
+        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+            seen[key] = output
 
         return keep
 
-    hooks = [model.model[i].register_forward_hook(keeper(i)) for i in layers]
+    hooks = [module.register_forward_hook(keeper(key)) for key, module in modules.items()]
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _captured(
+    model: DetectionModel, layers: tuple[int, ...], seen: Maps
+) -> AbstractContextManager[None]:
+    """While open, every forward leaves the outputs of these layers in `seen`."""
+    return heard({i: model.model[i] for i in layers}, seen)
 
 
 def _probe(model: DetectionModel, layers: tuple[int, ...]) -> Maps:
@@ -219,14 +226,16 @@ def _probe(model: DetectionModel, layers: tuple[int, ...]) -> Maps:
         return maps_of(twin, image, layers)
 
 
-def _adapter(inputs: int, outputs: int) -> nn.Conv2d:
-    # Not initialised by lot: `begin` or the stored state gives the weights.
-    adapter: nn.Conv2d = nn.utils.skip_init(nn.Conv2d, inputs, outputs, 1, bias=False)
-    nn.init.zeros_(adapter.weight)
-    return adapter
+def adapter(inputs: int, outputs: int, *, bias: bool = False) -> nn.Conv2d:
+    """A 1x1 convolution of zeros: whoever uses it gives it its start."""
+    # Not initialised by lot: that would move the random numbers of the fit.
+    made: nn.Conv2d = nn.utils.skip_init(nn.Conv2d, inputs, outputs, 1, bias=bias)
+    for parameter in made.parameters():
+        nn.init.zeros_(parameter)
+    return made
 
 
-class _Moments:
+class Moments:
     """Sums over positions from which the least squares map follows."""
 
     def __init__(self) -> None:
@@ -248,3 +257,8 @@ class _Moments:
         yx = self.yx / self.n - torch.outer(y, x)
         xx = xx + torch.eye(len(x)) * (_RIDGE * xx.diagonal().mean() + _EPS)
         return torch.linalg.solve(xx, yx.T).T.float()
+
+    def map_with_bias(self) -> tuple[Tensor, Tensor]:
+        """That map, and the (c_y,) that makes the means agree."""
+        weight = self.map()
+        return weight, (self.y - weight.double() @ self.x).float() / self.n

@@ -257,8 +257,9 @@ class Iteration:
         result = recover(
             model, self.config, self.config.finetune, workdir=self.files.fit_dir,
             pool=self.parts.pool, iteration=self.index, ctx=self.ctx,
-            aids=Aids(self._unpruned, self.parts.calibration),
+            aids=Aids(self._unpruned, self.parts.calibration, self._averaged),
         )  # fmt: skip
+        self.files.write_json("average.json", {"steps": result.averaged})
         return result.model, result.seconds
 
     def _finish(self, tuned: DetectionModel, seconds: float) -> IterationRecord:
@@ -293,6 +294,15 @@ class Iteration:
     def _unpruned(self) -> DetectionModel:
         """Iteration 0: the network before any cut."""
         return self.parts.folder.iteration(0).load("model.pt")
+
+    @property
+    def _averaged(self) -> int:
+        """Steps that the running average of the weights has counted before, where it goes on."""
+        if self.config.average == "restart":
+            return 0
+        earlier = (self.parts.folder.iteration(i) for i in range(self.index - 1, 0, -1))
+        counts = (files.read_json("average.json") for files in earlier)
+        return next((int(found["steps"]) for found in counts if found), 0)
 
     def _before_the_cut(self) -> tuple[DetectionModel, dict[str, Tensor]]:
         """What a refit imitates: the network with the blocks and channels that went in this

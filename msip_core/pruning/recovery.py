@@ -3,6 +3,8 @@
     finetune   trains on
     cwd        trains on, while the unpruned network shows what each channel should attend to
     feature    trains on, while the unpruned network shows its feature maps
+    prediction trains on, while the unpruned network shows what it predicts
+    crosskd    trains on, while the head of the unpruned network reads what its own head computed
     sparse     trains on; before the first cut, factors were pushed to zero (config.preparation)
 
 All have one signature, and all end like unbroken when they are stopped and called again on the
@@ -33,6 +35,7 @@ from msip_core.pruning.distillation import (
     feature_error,
 )
 from msip_core.pruning.group_sparsity import GroupDecay
+from msip_core.pruning.prediction_distillation import PredictionDistillation, check_head
 from msip_core.pruning.soft_masks import SoftMasks
 
 Recovery = Callable[..., FitResult]
@@ -45,10 +48,12 @@ class Aids:
     Attributes:
         teacher: makes the run's iteration 0: the network before any cut.
         calibration: the run's fixed training images.
+        averaged: steps that the running average of the weights goes on from.
     """
 
     teacher: Callable[[], DetectionModel]
     calibration: CalibrationSet
+    averaged: int = 0
 
 
 def finetune(
@@ -67,8 +72,9 @@ def finetune(
     """Train a copy of `model` by `recipe`; called again on the same folder it goes on there.
 
     The optimizer, the averaged weights and everything else that knew the old parameters are made
-    anew, since surgery replaces the parameters. A pre-training is done once for all runs that
-    begin with it: those of a study, say.
+    anew, since surgery replaces the parameters. What the average may carry over is how many steps
+    it has counted (`Aids.averaged`), which decide how slowly it follows. A pre-training is done
+    once for all runs that begin with it: those of a study, say.
     """
     return fit(
         model, pool.dataset, recipe, workdir=workdir, imgsz=config.imgsz, batch=config.batch,
@@ -76,6 +82,7 @@ def finetune(
         precision=config.precision, phase=phase, iteration=iteration, ctx=ctx, pool=pool,
         extra=extra, terms=_terms(recipe),
         cache=ctx.workspace.cache if phase == "pretrain" else None,
+        averaged=aids.averaged if aids else 0,
     )  # fmt: skip
 
 
@@ -89,8 +96,11 @@ def _terms(recipe: TrainingRecipe) -> tuple[GradientTerm, ...]:
     return tuple(found)
 
 
-def _distilling(method: str, divergence: Callable[[DistillOptions], Divergence]) -> Recovery:
-    """`finetune` beside the network before any cut, at this divergence from it."""
+Teaching = Callable[[DetectionModel, DetectionModel, PruneConfig, Aids, RunContext], ExtraLoss]
+
+
+def _taught(teaching: Teaching) -> Recovery:
+    """`finetune` beside the network before any cut, with this loss."""
 
     def recover(
         model: DetectionModel,
@@ -104,27 +114,62 @@ def _distilling(method: str, divergence: Callable[[DistillOptions], Divergence])
         aids: Aids,
     ) -> FitResult:
         teacher = laid_out(copy_model(aids.teacher()), pool.device)
-        extra = Distillation(
-            teacher, model, method=method, divergence=divergence(config.distill),
-            options=config.distill, calibration=aids.calibration, tick=stop_or_beat(ctx),
-        )  # fmt: skip
         return finetune(
-            model, config, recipe,
-            workdir=workdir, pool=pool, iteration=iteration, ctx=ctx, extra=extra,
+            model, config, recipe, workdir=workdir, pool=pool, iteration=iteration, ctx=ctx,
+            aids=aids, extra=teaching(teacher, model, config, aids, ctx),
         )  # fmt: skip
 
     return recover
 
 
-cwd = _distilling("cwd", lambda options: partial(channel_wise, temperature=options.temperature))
-feature = _distilling("feature", lambda _: feature_error)
+def _by_maps(method: str, divergence: Callable[[DistillOptions], Divergence]) -> Recovery:
+    def teaching(
+        teacher: DetectionModel,
+        student: DetectionModel,
+        config: PruneConfig,
+        aids: Aids,
+        ctx: RunContext,
+    ) -> ExtraLoss:
+        return Distillation(
+            teacher, student, method=method, divergence=divergence(config.distill),
+            options=config.distill, calibration=aids.calibration, tick=stop_or_beat(ctx),
+        )  # fmt: skip
+
+    return _taught(teaching)
+
+
+def _by_predictions(*, crossed: bool) -> Recovery:
+    def teaching(
+        teacher: DetectionModel,
+        student: DetectionModel,
+        config: PruneConfig,
+        aids: Aids,
+        ctx: RunContext,
+    ) -> ExtraLoss:
+        return PredictionDistillation(
+            teacher, student, crossed=crossed, options=config.distill,
+            calibration=aids.calibration, tick=stop_or_beat(ctx),
+        )  # fmt: skip
+
+    return _taught(teaching)
+
+
+cwd = _by_maps("cwd", lambda options: partial(channel_wise, temperature=options.temperature))
+feature = _by_maps("feature", lambda _: feature_error)
+prediction = _by_predictions(crossed=False)
+crosskd = _by_predictions(crossed=True)
+_BY_MAPS = ("cwd", "feature")
 
 
 def check_recovery(config: PruneConfig, model: DetectionModel) -> None:
     """Refuse a recovery that this detector or these settings do not allow, before any work.
 
     Raises:
-        ConfigError: no such recovery, or a teacher's layer that the detector does not have.
+        ConfigError: no such recovery, or a teacher's layer or head that the detector lacks.
     """
-    if catalog.find("recovery", config.recovery).needs_teacher:
+    if not catalog.find("recovery", config.recovery).needs_teacher:
+        return
+    if config.recovery in _BY_MAPS:
         check_layers(model, config.distill)
+    else:
+        check_head(model)

@@ -81,15 +81,19 @@ def recovery_details(recovery: str) -> dict[str, Any]:
     weight = left.number_input(
         md(termed(t("How much the teacher counts"), t("weight"))),
         min_value=0.01, max_value=1000.0, value=usual.weight, key="new:distill-weight",
-        help=t("Beside the detection loss, for each of the three maps that feed the head."),
+        help=t("Beside the detection loss, for each of the three maps that feed the head.")
+        if recovery in ("cwd", "feature")
+        else t("Beside the detection loss."),
         persist_state="session",
     )  # fmt: skip
-    if recovery != "cwd":
+    if recovery == "feature":
         return {"distill": usual.model_copy(update={"weight": weight})}
     temperature = right.number_input(
         md(termed(t("How softly"), t("temperature"))),
         min_value=0.1, max_value=100.0, value=usual.temperature, key="new:distill-temperature",
-        help=t("Higher: the whole map counts; lower: its strongest places."),
+        help=t("Higher: the whole map counts; lower: its strongest places.")
+        if recovery == "cwd"
+        else t("Higher: every place where a box may end counts; lower: the likeliest."),
         persist_state="session",
     )  # fmt: skip
     return {"distill": DistillOptions(weight=weight, temperature=temperature)}

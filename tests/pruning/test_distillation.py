@@ -14,7 +14,7 @@ from msip_core.errors import ConfigError
 from msip_core.pruning.bn import recalibrated
 from msip_core.pruning.distillation import (
     Distillation,
-    _Moments,
+    Moments,
     channel_wise,
     feature_error,
     maps_of,
@@ -124,7 +124,7 @@ def test_adapters_lead_from_the_students_widths_to_the_teachers(teacher, student
 def test_the_least_squares_map_finds_what_made_the_maps():
     x, mixing = drawn(4, 3, 16, 16), drawn(5, 3, seed=1)
     y = torch.einsum("ts,nshw->nthw", mixing, x) + torch.arange(5.0).view(1, 5, 1, 1)
-    moments = _Moments()
+    moments = Moments()
 
     moments.add(x[:1], y[:1])
     moments.add(x[1:], y[1:])
