@@ -1,12 +1,17 @@
-r"""Rows of the pruning table repeated with several seeds, side by side on one device.
+r"""Rows of a table repeated with several seeds, side by side on one device.
 
     python benchmarks/seeds.py --workspace W --data orgaquant --model orgaquant-baseline \
         --imgsz 256 --device cuda:0 --rows msip lamp --seeds 0 1 2 --jobs 14 --out DIR
+    python benchmarks/seeds.py --table recovery --workspace W --data ... --out DIR
+
+Two tables: `methods` compares what is cut, on test images; `recovery` how the network learns again
+after MSIP's cuts, on validation, since the product's default is chosen by it. Every row trains for
+as many epochs (4 x 2), whatever it does with them.
 
 Every (row, seed) is one process with one thread that does the product's own run on the same
-baseline: 4 iterations of 2 epochs down to `keep_macs` .335, widths in multiples of 8, calibration
-4 batches of 16, batch norm recalibrated where validation says so, the best epoch by validation. A
-seed chooses the calibration images and the order and the augmentation of the training images; it
+baseline: 4 iterations of 2 epochs down to `keep_macs` .335 where the row says nothing else, widths
+in multiples of 8, calibration 4 batches of 16, repair by validation, the best epoch by validation.
+A seed chooses the calibration images and the order and the augmentation of the training images; it
 does not choose another baseline. Results are kept in OUT/rows as each run ends and not made again.
 `--seconds` starts no run that would not end in time, judged by the slowest so far.
 """
@@ -17,25 +22,26 @@ import argparse
 import json
 import math
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from msip_core.config import RECIPES, CalibrationConfig, PruneConfig, TrainConfig
-from msip_core.studies.statistics import LEAST_SEEDS, Interval, holm
-from msip_core.workspace import Workspace, write_json, write_text
+from benchmarks.seeds_table import write_tables
+from msip_core.config import RECIPES, CalibrationConfig, PruneConfig, TrainConfig, TrainingRecipe
+from msip_core.errors import Stopped
+from msip_core.events import Stage
+from msip_core.pruning.folder import RunFolder
+from msip_core.workspace import Workspace, write_json
 
-REFERENCE, MORE = "msip", "more-epochs"
+MORE, CUTS = "more-epochs", "cuts"
 # What differs from a plain run of the product.
-ROWS: dict[str, dict[str, Any]] = {
+METHODS: dict[str, dict[str, Any]] = {
     "msip": {"method": "msip"},
     "msip-static": {"method": "msip", "msip": {"dynamic_weights": False}},
     "msip-gradient": {
@@ -55,10 +61,39 @@ ROWS: dict[str, dict[str, Any]] = {
     "random": {"method": "random"},
     MORE: {},
 }
-HONESTY = (
-    "The intervals are over seeds of pruning and fine-tuning only, from one baseline, one dataset "
-    "and one split: they say nothing about other baselines, other images or other data."
-)
+# `epochs` is the share of all epochs that follow one cut (or, for sparse training, come before).
+_LAST: dict[str, Any] = {"finetune_after": "last-cut", "epochs": 1}
+_QUARTER = 0.25
+RECOVERIES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "carried": {"average": "carry"},
+    "cwd": {"recovery": "cwd"},
+    "feature": {"recovery": "feature"},
+    "prediction": {"recovery": "prediction"},
+    "crosskd": {"recovery": "crosskd"},
+    "two-cuts": {"iterations": 2, "epochs": 0.5},
+    "one-cut": {"iterations": 1, "epochs": 1},
+    "one-cosine": _LAST,
+    "one-cosine-cwd": _LAST | {"recovery": "cwd"},
+    "one-cosine-feature": _LAST | {"recovery": "feature"},
+    "one-cosine-prediction": _LAST | {"recovery": "prediction"},
+    "one-cosine-crosskd": _LAST | {"recovery": "crosskd"},
+    "sparse": {"recovery": "sparse", "before": 0.5, "epochs": 0.125},
+    "sparse-one-cosine": _LAST | {"recovery": "sparse", "before": 0.5, "epochs": 0.5},
+    MORE: {},
+}
+WORDS = {
+    "plain": "4 cuts, 2 epochs after each",
+    "carried": "the same, the running average goes on counting",
+    "two-cuts": "2 cuts, 4 epochs after each",
+    "one-cut": "1 cut, 8 epochs",
+    "one-cosine": "4 cuts with nothing but repair between, 8 epochs after the last",
+    "sparse": "4 epochs of sparse training, 4 cuts, 1 epoch after each",
+    "sparse-one-cosine": "4 epochs of sparse training, 4 cuts, 4 epochs after the last",
+    MORE: "unpruned, 8 more epochs",
+}
+# Rows, the row that the others are compared with, and what they are judged by.
+TABLES = {"methods": (METHODS, "msip", "test"), "recovery": (RECOVERIES, "plain", "val")}
 
 
 def main() -> None:
@@ -68,7 +103,17 @@ def main() -> None:
         return
     started = time.perf_counter()
     failed = run_all(options, started)
-    write_tables(options, time.perf_counter() - started)
+    _, reference, split = TABLES[options.table]
+    results = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for row in options.rows
+        for seed in options.seeds
+        if (path := _file(options, row, seed)).is_file()
+    ]
+    write_tables(
+        results, options, reference=reference, split=split, words=WORDS,
+        seconds=time.perf_counter() - started,
+    )  # fmt: skip
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}; see OUT/work")
 
@@ -79,8 +124,55 @@ def main() -> None:
 def one_run(options: argparse.Namespace) -> None:
     """One row with one seed, in a workspace of its own: runs share nothing."""
     row, seed = options.one.rsplit("-s", 1)
+    if row == CUTS:
+        make_cuts(int(seed), options)
+        return
     started, place = time.perf_counter(), options.out / "work" / options.one
-    workspace = Workspace.open(place)
+    context = _context(options, options.one)
+    cuts = _cuts(options, int(seed))
+    if _shares_cuts(row, options) and not (context.run_dir / "baseline.json").is_file():
+        shutil.copytree(cuts, context.run_dir, dirs_exist_ok=True)
+    _go(config_of(row, int(seed), options), context)
+    final = context.final
+    iterations = RunFolder(context.run_dir).finished()  # those of earlier sittings too
+    write_json(
+        _file(options, row, int(seed)),
+        {"row": row, "seed": int(seed), "macs_ratio": final.macs_ratio,
+         "map50": final.test.map50, "map50_95": final.test.map50_95,
+         "val_map50": final.metrics.map50, "val_map50_95": final.metrics.map50_95,
+         "test_images": final.test.images,
+         "val_map50_before_tuning": [r.map50_before for r in iterations],
+         "stopped_by": final.stopped_by, "seconds": time.perf_counter() - started},
+    )  # fmt: skip
+    shutil.rmtree(place)
+
+
+def make_cuts(seed: int, options: argparse.Namespace) -> None:
+    """What all rows that train after the last cut alone have in common: the run up to there."""
+    row = next(row for row in options.rows if _shares_cuts(row, options))
+    context = _context(options, options.one)
+    config = config_of(row, seed, options)
+    assert isinstance(config, PruneConfig)
+    context.ends_at = config.iterations
+    try:
+        _go(config, context)
+    except Stopped:
+        shutil.copytree(context.run_dir, _cuts(options, seed))
+    shutil.rmtree(context.workspace.root)
+
+
+def _shares_cuts(row: str, options: argparse.Namespace) -> bool:
+    settings = TABLES[options.table][0][row]
+    return settings.get("finetune_after") == "last-cut" and "before" not in settings
+
+
+def _cuts(options: argparse.Namespace, seed: int) -> Path:
+    return Path(options.out / "work" / f"{CUTS}-s{seed}-run")
+
+
+def _context(options: argparse.Namespace, name: str) -> Context:
+    """A workspace of its own with the data and the baseline."""
+    workspace = Workspace.open(options.out / "work" / name)
     workspace.isolate_libraries()
     source = Workspace.open(options.workspace)
     for found, folder in (
@@ -88,36 +180,39 @@ def one_run(options: argparse.Namespace) -> None:
         (source.model_dir(options.model), workspace.model_dir(options.model)),
     ):
         shutil.copytree(found, folder, dirs_exist_ok=True)
-    context = Context(workspace, options.one)
-    _go(config_of(row, int(seed), options), context)
-    final = context.final
-    write_json(
-        _file(options, row, int(seed)),
-        {"row": row, "seed": int(seed), "macs_ratio": final.macs_ratio,
-         "map50": final.test.map50, "map50_95": final.test.map50_95,
-         "val_map50": final.metrics.map50, "test_images": final.test.images,
-         "val_map50_before_tuning": [r.map50_before for r in context.records],
-         "stopped_by": final.stopped_by, "seconds": time.perf_counter() - started},
-    )  # fmt: skip
-    shutil.rmtree(place)
+    return Context(workspace, name)
 
 
 def config_of(row: str, seed: int, options: argparse.Namespace) -> PruneConfig | TrainConfig:
     """The settings of a row with a seed."""
-    tuning = RECIPES["quick-finetune"].model_copy(update={"epochs": options.epochs, "nbs": 16})
+    whole = options.iterations * options.epochs
+    own = dict(TABLES[options.table][0][row])
+    iterations = own.pop("iterations", options.iterations)
+    epochs, before = own.pop("epochs", 1 / iterations), own.pop("before", 0)
+    tuning = _recipe("quick-finetune", whole * epochs)
+    if before:
+        own["pretrain"] = _recipe("sparse-pretrain", whole * before)
+    most = options.most if iterations == options.iterations else 0.9
     shared: dict[str, Any] = {
         "name": f"{row}-s{seed}", "dataset": options.data, "imgsz": options.imgsz, "batch": 16,
         "workers": 0, "device": options.device, "seed": seed,
     }  # fmt: skip
     if row == MORE:
-        recipe = tuning.model_copy(update={"epochs": options.iterations * options.epochs})
-        return TrainConfig(**shared, weights=options.model, recipe=recipe)
+        return TrainConfig(**shared, weights=options.model, recipe=_recipe("quick-finetune", whole))
     return PruneConfig(
-        **shared, **ROWS[row], model=options.model, iterations=options.iterations,
+        **shared, **own, model=options.model, iterations=iterations,
         keep_macs=options.keep, max_map50_drop=None, finetune=tuning,
         calibration=CalibrationConfig(batches=4, batch=16, micro_batch=16),
-        limits={"round_to": 8, "max_removed_per_iteration": options.most},
+        limits={"round_to": 8, "max_removed_per_iteration": most},
     )  # fmt: skip
+
+
+def _recipe(name: str, epochs: float) -> TrainingRecipe:
+    """So many epochs, the last half of at most four without mosaic."""
+    count = max(1, round(epochs))
+    return RECIPES[name].model_copy(
+        update={"epochs": count, "nbs": 16, "close_mosaic": min(2, count // 2)}
+    )
 
 
 def _go(config: PruneConfig | TrainConfig, context: Context) -> None:
@@ -140,12 +235,16 @@ class Context:
     def __init__(self, workspace: Workspace, run_id: str) -> None:
         self.workspace, self.run_id, self.run_dir = workspace, run_id, workspace.run_dir(run_id)
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        self.records: list[Any] = []
         self.final: Any = None
+        self.ends_at = 0  # the iteration before whose training it stops; 0: never
 
     def emit(self, record: Any) -> None:
+        if (
+            record.kind == "stage" and record.stage is Stage.FINETUNING
+            and record.iteration == self.ends_at > 0
+        ):  # fmt: skip
+            raise Stopped("pause")
         if record.kind == "iteration":
-            self.records.append(record)
             print(record.index, record.map50_before, record.map50_after, flush=True)
         elif record.kind == "final":
             self.final = record
@@ -168,15 +267,16 @@ def run_all(options: argparse.Namespace, started: float) -> list[str]:
     waiting = [
         f"{row}-s{seed}"
         for seed in options.seeds
-        for row in options.rows
+        for row in (*([CUTS] if _needs_cuts(options, seed) else []), *options.rows)
         if not _file(options, row, seed).is_file()
     ]
     running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
     failed, slowest = [], 0.0
     while waiting or running:
         left = options.seconds - (time.perf_counter() - started)
-        while waiting and len(running) < options.jobs and left > 1.1 * slowest:
-            name = waiting.pop(0)
+        ready = [name for name in waiting if _can_start(name, options)]
+        while ready and len(running) < options.jobs and left > 1.1 * slowest:
+            waiting.remove(name := ready.pop(0))
             running[name] = _start(name, options), time.perf_counter()
         if left <= 0 or (waiting and not running):
             break
@@ -200,6 +300,19 @@ def run_all(options: argparse.Namespace, started: float) -> list[str]:
     return failed
 
 
+def _needs_cuts(options: argparse.Namespace, seed: int) -> bool:
+    open_rows = [row for row in options.rows if not _file(options, row, seed).is_file()]
+    shared = any(_shares_cuts(row, options) for row in open_rows)
+    return shared and not _cuts(options, seed).is_dir()
+
+
+def _can_start(name: str, options: argparse.Namespace) -> bool:
+    row, seed = name.rsplit("-s", 1)
+    if row == CUTS or not _shares_cuts(row, options):
+        return True
+    return _cuts(options, int(seed)).is_dir()
+
+
 def _start(name: str, options: argparse.Namespace) -> subprocess.Popen[bytes]:
     _log(options, name).parent.mkdir(parents=True, exist_ok=True)
     with _log(options, name).open("wb") as log:
@@ -217,134 +330,6 @@ def _file(options: argparse.Namespace, row: str, seed: int) -> Path:
     return Path(options.out / "rows" / f"{row}-s{seed}.json")
 
 
-# --- the table --------------------------------------------------------------------
-
-
-def student(differences: list[float]) -> Interval:
-    """Mean of paired differences and Student's 95 % interval over the seeds.
-
-    Two-sided p; without a p, and without bounds, where there is one seed.
-    """
-    from scipy import stats
-
-    count, middle = len(differences), mean(differences)
-    if count < 2:
-        return Interval(middle, math.nan, math.nan, seeds=count)
-    error = stdev(differences) / math.sqrt(count)
-    half = float(stats.t.ppf(0.975, count - 1)) * error
-    t = abs(middle) / error if error else math.inf if middle else 0.0
-    p = 2 * float(stats.t.sf(t, count - 1))
-    return Interval(middle, middle - half, middle + half, p=p, seeds=count)
-
-
-def compare(
-    results: list[dict[str, Any]], rows: list[str], key: str = "map50"
-) -> dict[str, Interval]:
-    """Row -> its difference to the reference, paired by seed, corrected over the rows (Holm)."""
-    by_row = {row: {one["seed"]: one[key] for one in results if one["row"] == row} for row in rows}
-    reference = by_row.get(REFERENCE, {})
-    found: dict[str, Interval] = {}
-    for row, values in by_row.items():
-        both = sorted(set(values) & set(reference))
-        if row != REFERENCE and both:
-            found[row] = student([values[seed] - reference[seed] for seed in both])
-    # Too few seeds get no verdict, so they take no part in the correction either.
-    judged = [row for row, one in found.items() if one.is_known]
-    for row, one in zip(judged, holm([found[row] for row in judged]), strict=True):
-        assert one is not None
-        found[row] = one
-    return found
-
-
-def verdict(one: Interval) -> str:
-    """In words; below three seeds none."""
-    if not one.is_known:
-        return f"no verdict below {LEAST_SEEDS} seeds"
-    if not one.is_clear:
-        return "not clear"
-    return "clearly higher" if one.value > 0 else "clearly lower"
-
-
-def write_tables(options: argparse.Namespace, seconds: float) -> None:
-    """table.md and seeds.json beside each other."""
-    results = [
-        json.loads(path.read_text(encoding="utf-8"))
-        for row in options.rows
-        for seed in options.seeds
-        if (path := _file(options, row, seed)).is_file()
-    ]
-    differences = compare(results, options.rows)
-    finer = compare(results, options.rows, "map50_95")
-    heads = ["row", "seeds", "MACs ratio", "test mAP50 (mean ± sd)", "test mAP50-95 (mean ± sd)"]
-    heads += [f"mAP50 minus `{REFERENCE}` [95 %]", "p (Holm)", "verdict"]
-    heads += ["val mAP50 before tuning, by iteration", "s"]
-    lines = [_line(heads), _line(["---"] * len(heads))]
-    for row in options.rows:
-        mine = [one for one in results if one["row"] == row]
-        if mine:
-            lines.append(_line(_cells(row, mine, differences.get(row))))
-    facts = machine(options) | {"seconds_of_this_call": round(seconds)}
-    write_json(
-        options.out / "seeds.json",
-        {"honesty": HONESTY, "facts": facts, "results": results,
-         "minus_reference_map50": {row: _plain(one) for row, one in differences.items()},
-         "minus_reference_map50_95": {row: _plain(one) for row, one in finer.items()}},
-    )  # fmt: skip
-    text = "\n".join(lines)
-    about = ", ".join(f"{key} {value}" for key, value in facts.items())
-    write_text(
-        options.out / "table.md",
-        f"# {options.model} on {options.data}: several seeds\n\n{HONESTY}\n\n{text}\n\n"
-        f"Paired by seed; Student's t over seeds; Holm's correction over the rows. {about}.\n",
-    )
-    print(text)
-
-
-def _plain(one: Interval) -> dict[str, Any]:
-    """JSON knows no nan."""
-    return {
-        key: None if isinstance(value, float) and math.isnan(value) else value
-        for key, value in one.as_dict().items()
-    }
-
-
-def _cells(row: str, mine: list[dict[str, Any]], against: Interval | None) -> list[str]:
-    cells = [f"`{row}`", str(len(mine)), f"{mean(one['macs_ratio'] for one in mine):.3f}"]
-    cells += [_spread([one[key] for one in mine]) for key in ("map50", "map50_95")]
-    if against is None:
-        cells += ["", "", ""]
-    else:
-        bounds = f" [{against.low:+.3f}, {against.high:+.3f}]" if against.seeds != 1 else ""
-        adjusted = "" if against.adjusted is None else f"{against.adjusted:.3f}"
-        cells += [f"{against.value:+.3f}{bounds}", adjusted, verdict(against)]
-    steps = zip(*(one["val_map50_before_tuning"] for one in mine), strict=False)
-    cells.append(" ".join(f"{mean(step):.3f}" for step in steps))
-    return [*cells, f"{mean(one['seconds'] for one in mine):.0f}"]
-
-
-def _spread(values: list[float]) -> str:
-    return f"{mean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def machine(options: argparse.Namespace) -> dict[str, Any]:
-    """What it ran on, and how."""
-    from importlib.metadata import version
-
-    from msip_core.detector.devices import describe_device
-
-    return {
-        "device": describe_device(options.device).name, "cores": os.cpu_count(),
-        "jobs": options.jobs, "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "ultralytics", "torch-pruning")},
-        "imgsz": options.imgsz, "iterations": options.iterations, "epochs": options.epochs,
-        "keep_macs": options.keep,
-    }  # fmt: skip
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--workspace", type=Path, required=True, help="one with both of these")
@@ -352,7 +337,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="trained baseline of the workspace")
     parser.add_argument("--imgsz", type=int, default=256)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--table", choices=list(TABLES), default="methods")
+    parser.add_argument("--rows", nargs="+", help="of the table; else all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="side by side")
     parser.add_argument("--iterations", type=int, default=4)
@@ -364,6 +350,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--one", help=argparse.SUPPRESS)  # ROW-sSEED: what a process does
     options = parser.parse_args()
     options.out = options.out.resolve()
+    known = list(TABLES[options.table][0])
+    options.rows = options.rows or known
+    if unknown := set(options.rows) - set(known):
+        parser.error(f"no such rows: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
     return options
 
 
