@@ -236,6 +236,8 @@ class AllocationOptions(Frozen):
 
 ModuleType = Literal["C2f", "SPPF", "Detect", "Conv"]
 Repair = Literal["auto", "refit", "recalibrate", "none"]
+After = Literal["every-cut", "last-cut"]
+Average = Literal["restart", "carry"]
 # Of a refit, as a share of the mean square of what a convolution reads; validation chooses.
 RIDGES = (0.01, 0.1, 1.0)
 _OLD_REPAIRS = {"always": "recalibrate", "never": "none", "auto": "auto"}
@@ -286,7 +288,8 @@ class PruneConfig(RunBase):
         distill: how the unpruned network teaches, for recoveries with a teacher.
         adaptive_threshold: False gives every group the same local ratio (an ablation).
         max_map50_drop: guard rail; stop when mAP50 after fine-tuning falls by more than
-            this below the baseline, and keep the last good model. None turns it off.
+            this below the baseline, and keep the last good model. None turns it off, as it is by
+            default where training waits for the last cut: before it there is no such accuracy.
         repair: what is done right after a cut, before any training: "none"; "recalibrate" (fresh
             batch-norm statistics); "refit" (weights by least squares on the calibration images,
             the best of RIDGES by validation); "auto" measures all of these on validation and
@@ -323,8 +326,8 @@ class PruneConfig(RunBase):
     adaptive_threshold: bool = True
     max_map50_drop: float | None = Field(default=0.03, gt=0, lt=1)
     repair: Repair = "auto"
-    finetune_after: Literal["every-cut", "last-cut"] = "every-cut"
-    average: Literal["restart", "carry"] = "restart"
+    finetune_after: After = "every-cut"
+    average: Average = "restart"
 
     @model_validator(mode="before")
     @classmethod
@@ -338,6 +341,13 @@ class PruneConfig(RunBase):
             return value  # refused as a setting that there is not
         rest = {key: item for key, item in value.items() if key != "bn_recalibration"}
         return {**rest, "repair": _OLD_REPAIRS[old]}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_guard_while_training_waits(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or value.get("finetune_after") != "last-cut":
+            return value
+        return {"max_map50_drop": None, **value}
 
     @model_validator(mode="after")
     def _one_goal(self) -> PruneConfig:

@@ -205,10 +205,28 @@ def prune(
             show_default="auto",
         ),
     ] = None,
+    finetune_after: Annotated[
+        str | None,
+        typer.Option(
+            help="When it trains: every-cut, or last-cut (once, all its epochs after the last "
+            "cut).",
+            show_default="the preset's",
+        ),
+    ] = None,
+    average: Annotated[
+        str | None,
+        typer.Option(
+            help="The running average of the weights: restart it after each cut, or carry its "
+            "count of steps on.",
+            show_default="restart",
+        ),
+    ] = None,
     max_drop: Annotated[
         float | None,
         typer.Option(
-            help="Stop when mAP50 falls more than this; 0 turns the guard off.", show_default="0.03"
+            help="Stop when mAP50 falls more than this after training; 0 turns the guard off, as "
+            "it is with last-cut.",
+            show_default="0.03",
         ),
     ] = None,
     pretrain: Pretrain = None,
@@ -227,6 +245,7 @@ def prune(
     settings = _given(
         model=model, method=method, msip_weights=msip_weights, allocation=allocation,
         granularity=granularity, recovery=recovery, repair=repair,
+        finetune_after=finetune_after, average=average,
         static_weights=static_weights or None, keep_macs=keep_macs, preset=preset_name,
         keep_params=keep_params, keep_latency=_latency_goal(keep_latency, speed_up),
         latency_format=latency_format,
@@ -248,6 +267,8 @@ def prune(
         if settings.keys() & {"keep_macs", "keep_params"}:  # a goal that is asked for counts more
             chosen.pop("keep_latency", None)
     _set_schedule(chosen, "finetune", settings)
+    if settings.get("finetune_after", "last-cut") != chosen.get("finetune_after", "last-cut"):
+        chosen.pop("max_map50_drop", None)  # what goes with the other way to train
     _set_model(workspace, settings, "model")
     _set_strategy(settings, chosen)
     made = PruneConfig(**{**chosen, **settings, **place})

@@ -256,7 +256,10 @@ def _reached(story: RunStory) -> str:
 
 
 def _tuning(config: PruneConfig, works: Sequence[Citation]) -> str:
-    text = _schedule("After each cut the model was trained on for", config.finetune, config)
+    when = "each" if config.finetune_after == "every-cut" else "the last"
+    text = _schedule(f"After {when} cut the model was trained on for", config.finetune, config)
+    if config.average == "carry":
+        text += " The running average of the weights counted the steps of all iterations."
     recovery = RECOVERIES.get(config.recovery)
     if config.recovery != "finetune" and recovery is not None:
         cite = _cite(works, *keys_of(config)["recovery"])

@@ -11,7 +11,9 @@ from msip_core.combinations import allocation_name
 from msip_core.config import (
     PRUNE_PRESETS,
     TRAIN_PRESETS,
+    After,
     AllocationOptions,
+    Average,
     MsipOptions,
     Precision,
     PruneConfig,
@@ -41,6 +43,16 @@ REPAIRS: dict[Repair, str] = {
     "recalibrate": "fresh batch-norm statistics from the images for scoring",
     "refit": "weights by least squares on the images for scoring, the ridge by validation",
     "auto": "as cut, recalibrated or refitted, whichever validation likes best",
+}
+
+
+_STEPS: dict[After, str] = {
+    "every-cut": "each scores, prunes and fine-tunes",
+    "last-cut": "each scores, prunes and repairs; the last one fine-tunes",
+}
+AVERAGES: dict[Average, str] = {
+    "restart": "counts the steps of each fine-tuning anew",
+    "carry": "counts the steps of all iterations",
 }
 
 
@@ -77,9 +89,10 @@ def protocol(config: TrainConfig | PruneConfig, multiple: int | None = None) -> 
         ),
         _strategy("What is taken out", GRANULARITIES.get(config.granularity), config.granularity),
         Setting("Goal", f"keep {_goal(config)}"),
-        Setting("Iterations", str(config.iterations), "each scores, prunes and fine-tunes"),
+        Setting("Iterations", str(config.iterations), _STEPS[config.finetune_after]),
         *(_schedule("Pre-training", config.pretrain) if config.pretrain else []),
         *_schedule("Fine-tuning", config.finetune),
+        Setting("Running average of the weights", config.average, AVERAGES[config.average]),
         _strategy("How it learns again", RECOVERIES.get(config.recovery), config.recovery),
         _guard(config),
         _limits(config, multiple),
@@ -224,10 +237,10 @@ def _prune_options(
         options.append(("--static-weights", None))
     if config.allocation is not None:
         options.append(("--allocation", (config.allocation,)))
-    for option in ("granularity", "recovery", "repair"):
+    for option in ("granularity", "recovery", "repair", "finetune_after", "average"):
         value = getattr(config, option)
-        if value != PruneConfig.model_fields[option].default:
-            options.append((f"--{option}", (value,)))
+        if value != preset.get(option, PruneConfig.model_fields[option].default):
+            options.append((f"--{option.replace('_', '-')}", (value,)))
     options += [("--keep-macs", (config.keep_macs,)), ("--preset", (name,))]
     for option in ("keep_params", "keep_latency", "latency_format"):
         value = getattr(config, option)
@@ -239,7 +252,9 @@ def _prune_options(
         options.append(("--epochs", (config.finetune.epochs,)))
     if config.limits.round_to != AllocationOptions().round_to:
         options.append(("--round-to", (config.limits.round_to,)))
-    if config.max_map50_drop != PruneConfig.model_fields["max_map50_drop"].default:
+    waits = config.finetune_after == "last-cut"
+    usual = None if waits else PruneConfig.model_fields["max_map50_drop"].default
+    if config.max_map50_drop != usual:
         options.append(("--max-drop", (config.max_map50_drop or 0,)))
     if (config.pretrain is None) != (preset.get("pretrain") is None):
         options.append(("--pretrain" if config.pretrain else "--no-pretrain", None))
@@ -269,7 +284,11 @@ def _as_commanded(config: TrainConfig | PruneConfig) -> TrainConfig | PruneConfi
             weights=config.msip.weights, dynamic_weights=config.msip.dynamic_weights
         ),
         limits=AllocationOptions(round_to=config.limits.round_to),
-        **{**settings, "iterations": config.iterations}, **shared,
+        **{
+            **settings, "iterations": config.iterations, "average": config.average,
+            "finetune_after": config.finetune_after,
+        },
+        **shared,
     )  # fmt: skip
 
 

@@ -60,6 +60,11 @@ _COUNTS: dict[GoalKind, tuple[str, str, str]] = {
     ),
 }
 _MOST_STEPS = 200
+# when it trains
+_MOMENTS: dict[str, str] = {
+    "every-cut": mark("after every step"),
+    "last-cut": mark("once, after the last step"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +168,7 @@ def _goal(model: ModelCard) -> dict[str, Any]:
         persist_state="session",
     )
     left.caption(md(_goal_words(model, kind, keep / 100)))
+    off = _trains_once()
     guard = right.slider(
         md(termed(t("Stop if accuracy falls by more than"), t("mAP50, guard rail"))),
         0.0,
@@ -171,7 +177,10 @@ def _goal(model: ModelCard) -> dict[str, Any]:
         0.005,
         format="%.3f",
         key="new:guard",
-        help=t("The last good model is kept. 0 turns the guard off."),
+        help=t("The last good model is kept. 0 turns the guard off.")
+        if not off
+        else t("Off: it trains once, after the last step, and before that nothing can be judged."),
+        disabled=off,
         persist_state="session",
     )
     # Five buttons are wider than half a card.
@@ -188,7 +197,7 @@ def _goal(model: ModelCard) -> dict[str, Any]:
     return {
         f"keep_{kind}": keep / 100,
         **more,
-        "max_map50_drop": guard or None,
+        "max_map50_drop": None if off else guard or None,
         "limits": AllocationOptions(round_to=widths),
     }
 
@@ -260,24 +269,74 @@ def _schedule() -> dict[str, Any]:
         persist_state="session",
     )
     epochs = right.number_input(
-        md(termed(t("Training after each step"), t("epochs"))),
+        md(termed(t("Training each time"), t("epochs"))),
         min_value=0,
         max_value=1000,
         value=settings["finetune"].epochs,
         key=f"new:epochs:{preset}",
         persist_state="session",
     )
+    settings["finetune_after"] = after = _training_moment(preset)
+    if after == "every-cut" and iterations > 1:
+        settings["average"] = _average()
     settings["iterations"] = iterations
     settings["finetune"] = settings["finetune"].model_copy(update={"epochs": epochs})
     return settings
 
 
-def _preset() -> str:
-    """The schedule, bound to the address, so that the first run can be linked ready to start."""
-    presets = list(reversed(PRUNE_PRESETS))
+def _training_moment(preset: str) -> str:
+    """When it trains, as the schedule has it or otherwise."""
+    key = _moment_key(preset)
+    st.session_state.setdefault(key, _usual_moment(preset))
+    st.segmented_control(
+        md(termed(t("Trains"), t("fine-tuning"))),
+        list(_MOMENTS),
+        format_func=lambda name: md(t(_MOMENTS[name])),
+        key=key,
+        required=True,
+        help=t(
+            "After the last step alone, all training goes to the network that is kept. Between "
+            "steps weights are then only repaired, and the guard is off."
+        ),
+        persist_state="session",
+    )
+    return str(st.session_state[key])
+
+
+def _moment_key(preset: str) -> str:
+    return f"new:after:{preset}"
+
+
+def _usual_moment(preset: str) -> str:
+    return str(PRUNE_PRESETS[preset].get("finetune_after", "every-cut"))
+
+
+def _trains_once() -> bool:
+    """As it stands in the session: the guard is drawn before the schedule."""
+    preset = _wanted_preset()
+    return st.session_state.get(_moment_key(preset), _usual_moment(preset)) == "last-cut"
+
+
+def _average() -> str:
+    carries = st.toggle(
+        md(termed(t("The average of the weights goes on over the steps"), t("EMA"))),
+        key="new:average",
+        help=t("It counts the training steps of all steps, and so follows more slowly."),
+        persist_state="session",
+    )
+    return "carry" if carries else "restart"
+
+
+def _wanted_preset() -> str:
+    """From the address, so that the first run can be linked ready to start."""
     on_cpu = slot_of(get_settings().device) == "cpu"
-    wanted, key = asked("preset"), "new:preset"
-    st.session_state[key] = wanted if wanted in presets else "quick" if on_cpu else "standard"
+    wanted = asked("preset")
+    return wanted if wanted in PRUNE_PRESETS else "quick" if on_cpu else "standard"
+
+
+def _preset() -> str:
+    presets, key = list(reversed(PRUNE_PRESETS)), "new:preset"
+    st.session_state[key] = _wanted_preset()
 
     def changed() -> None:
         remember("preset", st.session_state[key])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -169,6 +170,25 @@ def test_teacher_and_student_are_left_as_they_were(name, unbroken, teacher, stud
         assert not any(m._forward_hooks for m in model.modules())
 
 
+def test_an_average_that_goes_on_counting_follows_more_slowly(pool, student, aids, lab, tmp_path):
+    """After many thousands of steps it takes a ten-thousandth of each new one; anew, nearly all."""
+    recipe = RECIPE.model_copy(update={"epochs": 1, "mosaic": 0.0, "mixup": 0.0})
+
+    def go(averaged: int) -> FitResult:
+        return RECOVERIES["finetune"].load()(
+            student, config(), recipe, workdir=tmp_path / str(averaged), pool=pool, iteration=1,
+            ctx=Listener(lab, "average"), aids=replace(aids, averaged=averaged),
+        )  # fmt: skip
+
+    anew, carried = go(0), go(20_000)
+
+    assert carried.averaged == 20_000 + anew.averaged
+    assert anew.averaged > 0
+    name, start = "model.0.conv.weight", student.state_dict()["model.0.conv.weight"]
+    moved = [float((r.model.state_dict()[name] - start).norm()) for r in (anew, carried)]
+    assert 0 < moved[1] < 0.1 * moved[0]
+
+
 def test_group_sparsity_shrinks_the_weakest_channels_of_a_fine_tune_most(recover, student):
     """Beside the same fine-tune without it. Seen at a batch norm, which is in one group only."""
     group = prunable_groups(student).groups["model.4.cv2.conv"]
@@ -241,6 +261,34 @@ def test_a_run_with_a_teacher_that_was_stopped_ends_like_an_unbroken_one(lab):
     (record,) = unbroken.iterations
     assert record.macs_ratio == pytest.approx(0.7, rel=0.01)
     assert channel_counts(models[0]) == {x.name: x.after for x in record.layers}
+
+
+@pytest.mark.parametrize("average", ["restart", "carry"])
+def test_a_run_carries_the_steps_of_its_average_from_iteration_to_iteration_if_asked(lab, average):
+    ctx = Listener(lab, f"average-{average}")
+    quick = TrainingRecipe(epochs=1, nbs=4, mosaic=0, mixup=0)
+
+    run(config(method="l1", iterations=2, keep_macs=0.7, repair="none", average=average,
+               finetune=quick), ctx)  # fmt: skip
+
+    first, second = (
+        json.loads((ctx.run_dir / "iterations" / t / "average.json").read_text())["steps"]
+        for t in "12"
+    )
+    assert first > 0
+    assert second == (2 * first if average == "carry" else first)
+
+
+def test_a_run_that_trains_after_its_last_cut_alone(lab):
+    ctx = Listener(lab, "last-cut")
+    quick = TrainingRecipe(epochs=1, nbs=4, mosaic=0, mixup=0)
+
+    run(config(method="l1", iterations=2, keep_macs=0.7, finetune_after="last-cut",
+               max_map50_drop=None, finetune=quick), ctx)  # fmt: skip
+
+    assert [r.iteration for r in ctx.of(EpochRecord)] == [2]
+    before, after = ctx.iterations
+    assert before.seconds["finetuning"] == 0 < after.seconds["finetuning"]
 
 
 def test_sparse_recovery_trains_sparse_once_before_the_first_iteration(lab):

@@ -67,8 +67,10 @@ def test_training_after_the_last_cut_alone_costs_one_fine_tune_and_needs_no_guar
     def config(**more) -> PruneConfig:
         return PruneConfig(dataset="d", model="m", iterations=3, **more)
 
-    late = config(finetune_after="last-cut", max_map50_drop=None)
+    late = config(finetune_after="last-cut")
+    assert late.max_map50_drop is None
+    assert config().max_map50_drop == 0.03
     assert [late.epochs_after(t) for t in (1, 2, 3)] == [0, 0, 30]
     assert (late.finetune_epochs, config().finetune_epochs) == (30, 90)
     with pytest.raises(ValueError, match="turn the guard off"):
-        config(finetune_after="last-cut")
+        config(finetune_after="last-cut", max_map50_drop=0.03)
