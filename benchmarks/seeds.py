@@ -108,7 +108,7 @@ def main() -> None:
         json.loads(path.read_text(encoding="utf-8"))
         for row in options.rows
         for seed in options.seeds
-        if (path := _file(options, row, seed)).is_file()
+        if (path := file_of(options, row, seed)).is_file()
     ]
     write_tables(
         results, options, reference=reference, split=split, words=WORDS,
@@ -128,15 +128,15 @@ def one_run(options: argparse.Namespace) -> None:
         make_cuts(int(seed), options)
         return
     started, place = time.perf_counter(), options.out / "work" / options.one
-    context = _context(options, options.one)
+    context = context_of(options, options.one)
     cuts = _cuts(options, int(seed))
     if _shares_cuts(row, options) and not (context.run_dir / "baseline.json").is_file():
         shutil.copytree(cuts, context.run_dir, dirs_exist_ok=True)
-    _go(config_of(row, int(seed), options), context)
+    go(config_of(row, int(seed), options), context)
     final = context.final
     iterations = RunFolder(context.run_dir).finished()  # those of earlier sittings too
     write_json(
-        _file(options, row, int(seed)),
+        file_of(options, row, int(seed)),
         {"row": row, "seed": int(seed), "macs_ratio": final.macs_ratio,
          "map50": final.test.map50, "map50_95": final.test.map50_95,
          "val_map50": final.metrics.map50, "val_map50_95": final.metrics.map50_95,
@@ -150,19 +150,19 @@ def one_run(options: argparse.Namespace) -> None:
 def make_cuts(seed: int, options: argparse.Namespace) -> None:
     """What all rows that train after the last cut alone have in common: the run up to there."""
     row = next(row for row in options.rows if _shares_cuts(row, options))
-    context = _context(options, options.one)
+    context = context_of(options, options.one)
     config = config_of(row, seed, options)
     assert isinstance(config, PruneConfig)
     context.ends_at = config.iterations
     try:
-        _go(config, context)
+        go(config, context)
     except Stopped:
         shutil.copytree(context.run_dir, _cuts(options, seed))
     shutil.rmtree(context.workspace.root)
 
 
 def _shares_cuts(row: str, options: argparse.Namespace) -> bool:
-    settings = TABLES[options.table][0][row]
+    settings = TABLES[options.table][0].get(row, {}) if options.table in TABLES else {}
     return settings.get("finetune_after") == "last-cut" and "before" not in settings
 
 
@@ -170,7 +170,7 @@ def _cuts(options: argparse.Namespace, seed: int) -> Path:
     return Path(options.out / "work" / f"{CUTS}-s{seed}-run")
 
 
-def _context(options: argparse.Namespace, name: str) -> Context:
+def context_of(options: argparse.Namespace, name: str) -> Context:
     """A workspace of its own with the data and the baseline."""
     workspace = Workspace.open(options.out / "work" / name)
     workspace.isolate_libraries()
@@ -215,7 +215,7 @@ def _recipe(name: str, epochs: float) -> TrainingRecipe:
     )
 
 
-def _go(config: PruneConfig | TrainConfig, context: Context) -> None:
+def go(config: PruneConfig | TrainConfig, context: Context) -> None:
     import torch
 
     torch.set_num_threads(1)
@@ -268,7 +268,7 @@ def run_all(options: argparse.Namespace, started: float) -> list[str]:
         f"{row}-s{seed}"
         for seed in options.seeds
         for row in (*([CUTS] if _needs_cuts(options, seed) else []), *options.rows)
-        if not _file(options, row, seed).is_file()
+        if not file_of(options, row, seed).is_file()
     ]
     running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
     failed, slowest = [], 0.0
@@ -301,7 +301,7 @@ def run_all(options: argparse.Namespace, started: float) -> list[str]:
 
 
 def _needs_cuts(options: argparse.Namespace, seed: int) -> bool:
-    open_rows = [row for row in options.rows if not _file(options, row, seed).is_file()]
+    open_rows = [row for row in options.rows if not file_of(options, row, seed).is_file()]
     shared = any(_shares_cuts(row, options) for row in open_rows)
     return shared and not _cuts(options, seed).is_dir()
 
@@ -317,7 +317,7 @@ def _start(name: str, options: argparse.Namespace) -> subprocess.Popen[bytes]:
     _log(options, name).parent.mkdir(parents=True, exist_ok=True)
     with _log(options, name).open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, __file__, *sys.argv[1:], "--one", name],
+            [sys.executable, sys.argv[0], *sys.argv[1:], "--one", name],
             stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 
@@ -326,7 +326,7 @@ def _log(options: argparse.Namespace, name: str) -> Path:
     return Path(options.out / "work" / f"{name}.log")
 
 
-def _file(options: argparse.Namespace, row: str, seed: int) -> Path:
+def file_of(options: argparse.Namespace, row: str, seed: int) -> Path:
     return Path(options.out / "rows" / f"{row}-s{seed}.json")
 
 
