@@ -157,7 +157,7 @@ def _line(one: dict[str, Any]) -> str:
     name = one["row"]
     known = COMPOSITIONS.get(name)
     command = f"`prune --composition {name}`" if known else "`study run table-3-1`"
-    kept = f"{one['map50'] / one['baseline']:.3f}"
+    kept = f"{one['map50'] / one['baseline']:.3f}" if one["baseline"] else "baseline finds none"
     cells = [
         f"`{name}`", known.label if known else OURS[name], command,
         f"{one['asked']:.3f} of the {one['goal']}", f"{one['reached']:.3f}",
