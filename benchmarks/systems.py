@@ -35,6 +35,7 @@ from msip_core.config import RECIPES, PruneConfig, TrainConfig
 from msip_core.recipes import TrainingRecipe
 from msip_core.studies.plan import Row, StudyPlan
 from msip_core.studies.presets import preset_plan
+from msip_core.views.wording import GOALS
 from msip_core.workspace import write_json, write_text
 
 OURS = {"msip": "MSIP", "taylor-per-mac": "Taylor, per MAC"}
@@ -160,7 +161,7 @@ def _line(one: dict[str, Any]) -> str:
     kept = f"{one['map50'] / one['baseline']:.3f}" if one["baseline"] else "baseline finds none"
     cells = [
         f"`{name}`", known.label if known else OURS[name], command,
-        f"{one['asked']:.3f} of the {one['goal']}", f"{one['reached']:.3f}",
+        f"{one['asked']:.3f} of the {GOALS[one['goal']]}", f"{one['reached']:.3f}",
         f"{one['macs_ratio']:.3f}", f"{one['map50']:.3f} / {one['map50_95']:.3f}",
         f"{kept} of its own baseline" if one["own_baseline"] else kept, str(one["cuts"]),
         f"{one['before']} + {one['epochs']}", f"{one['seconds']:.0f}",
