@@ -63,7 +63,8 @@ def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: i
         after = keep ** (SPEED_EXPONENT * t / config.iterations)
         score = TRAIN_COST * calibration + FIXED_COST if granularity.takes_channels else 0.0
         if score and trials and t < config.iterations:
-            score += 4 * (val + calibration + FIXED_COST)
+            mend = REFIT_COST / 2 if config.repair in ("refit", "auto") else 1.0
+            score += 4 * (val + mend * calibration + FIXED_COST)
         if granularity.scores_blocks(t):
             parts.append(Part(("blocks", t), before * try_blocks[config.block_score]))
         parts += [

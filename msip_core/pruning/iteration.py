@@ -38,14 +38,13 @@ from msip_core.importance.calibration import CalibrationSet
 from msip_core.importance.shared import gather_once
 from msip_core.importance.statistics import Statistics, gather
 from msip_core.pruning.block_scores import BlockScorer
-from msip_core.pruning.bn import recalibrated
 from msip_core.pruning.bottlenecks import Site, bottlenecks, remove_bottlenecks
 from msip_core.pruning.clock import Clock
 from msip_core.pruning.folder import RunFolder
 from msip_core.pruning.granularity import Granularity, Scene
 from msip_core.pruning.recovery import Aids
 from msip_core.pruning.refit import kept_filters
-from msip_core.pruning.repair import AS_CUT, RECALIBRATED, repair
+from msip_core.pruning.repair import AS_CUT, RECALIBRATED, repair, tried
 from msip_core.pruning.schedule import corridor, stopped_by_caps
 from msip_core.pruning.stopwatch import (
     ATTEMPTS,
@@ -187,7 +186,8 @@ class Iteration:
 
     def _trials(self, model: DetectionModel, criterion: Any, groups: Any) -> dict[str, float]:
         """mAP50 on validation of a copy pruned by each term alone to this iteration's MACs,
-        recalibrated, not tuned."""
+        repaired as the run repairs, not tuned: a term that knows about the repair (what a channel
+        costs after the others made up for it) would be misjudged without."""
         found = {}
         for term in TERMS:
             alone = criterion.with_weights(WEIGHT_PRESETS[f"{term}-only"])
@@ -196,7 +196,10 @@ class Iteration:
             trial = copy_model(model)
             chosen = self.parts.allocation.allocate(table, self._corridor(self._before(table)))
             prune_channels(trial, chosen.removed)
-            trial = recalibrated(trial, self.parts.calibration, self.ctx)
+            kept = kept_filters(groups, chosen.removed, channel_counts(model))
+            trial = tried(
+                trial, self.config.repair, self.parts.calibration, (model, kept), ctx=self.ctx
+            )
             found[term] = self._evaluate(trial).map50
         return found
 

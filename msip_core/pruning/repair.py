@@ -18,7 +18,7 @@ from msip_core.detector.library import DetectionModel
 from msip_core.events import Metrics, RunContext
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.pruning.bn import recalibrated
-from msip_core.pruning.refit import refitted
+from msip_core.pruning.refit import POSITIONS, refitted
 
 AS_CUT, RECALIBRATED = "as cut", "recalibrated"
 
@@ -70,6 +70,23 @@ def repair(
             best = Repaired(model, name, metrics, map50)
     assert best is not None, f"no repair is called {how}"
     return best
+
+
+def tried(
+    cut: DetectionModel,
+    how: Repair,
+    calibration: CalibrationSet,
+    before: tuple[DetectionModel, Mapping[str, Tensor]],
+    *,
+    ctx: RunContext | None = None,
+) -> DetectionModel:
+    """The one repair that a network gets which is only tried out: a refit with the middle ridge on
+    a quarter of the positions where `how` may refit, else what `how` says."""
+    if how == "none":
+        return cut
+    if how == "recalibrate":
+        return recalibrated(cut, calibration, ctx)
+    return refitted(cut, *before, calibration, sorted(RIDGES)[1], ctx=ctx, positions=POSITIONS // 4)
 
 
 def _rank(metrics: Metrics) -> tuple[float, float]:

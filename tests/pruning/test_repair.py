@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import get_args
 
-from msip_core.config import TrainingRecipe, parse_run_config
+import pytest
+import torch
+
+from msip_core.config import Repair, TrainingRecipe, parse_run_config
+from msip_core.detector.library import copy_model
 from msip_core.errors import ConfigError, Stopped
 from msip_core.events import Metrics, Stage
 from msip_core.pruning import repair as module
 from msip_core.pruning.loop import run
-from msip_core.pruning.repair import repair
+from msip_core.pruning.refit import kept_filters
+from msip_core.pruning.repair import repair, tried
+from msip_core.pruning.surgery import channel_counts, prunable_groups, prune_channels
 from msip_core.workspace import Workspace
 from tests.importance.kit import drawn_calibration, thin_detector
 from tests.pruning.kit import Breaker, Listener, config
@@ -97,3 +103,23 @@ def test_a_run_that_stopped_amid_its_repair_ends_like_an_unbroken_one(lab: Works
     (one,), (two,) = whole.iterations, again.iterations
     assert one.repair_map50 == two.repair_map50
     assert (one.repair, one.map50_after) == (two.repair, two.map50_after)
+
+
+def test_a_network_that_is_only_tried_out_is_repaired_as_the_run_repairs(detector):
+    """By its name: nothing, fresh statistics, or weights that come closer to what was there."""
+    groups = prunable_groups(detector).groups
+    removed = {name: range(len(g[0].idxs) // 2) for name, g in groups.items()}
+    kept = kept_filters(groups, removed, channel_counts(detector))
+    cut = copy_model(detector)
+    prune_channels(cut, removed)
+    images = drawn_calibration(batch=8)
+
+    found = {how: tried(cut, how, images, (detector, kept)) for how in get_args(Repair)}
+
+    assert found["none"] is cut
+    weight, mean = "model.1.conv.weight", "model.1.bn.running_mean"
+    state = {how: model.state_dict() for how, model in found.items()}
+    assert torch.equal(state["recalibrate"][weight], state["none"][weight])
+    assert not torch.equal(state["recalibrate"][mean], state["none"][mean])
+    assert not torch.equal(state["refit"][weight], state["none"][weight])
+    assert torch.equal(state["auto"][weight], state["refit"][weight])
