@@ -3,7 +3,7 @@
     python benchmarks/repair.py --workspace W --data D --model M --imgsz 256 --out DIR
 
 Two tables, nothing trained in either: one cut to a third of the MACs, and four cuts to the same
-goal, scored anew before each. Six criteria; every one gets every repair on the same calibration
+goal, scored anew before each. Seven criteria; every one gets every repair on the same calibration
 images: none, batch norm recalibrated, and the weights refitted with three ridges, of which
 validation chooses; accuracy is that of the test images. `auto` is what the product's default,
 `--repair auto`, takes by validation.
@@ -51,6 +51,7 @@ CRITERIA = {
     "taylor": "msip",
     "taylor-abs": "msip",
     "taylor-2": "msip",
+    "obs": "msip",
     "lamp": "global",
     "l2": "uniform",
 }

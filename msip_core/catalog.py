@@ -154,6 +154,12 @@ _ENTRIES = (
         needs_data=True, default_allocation="global",
     ),
     _criterion(
+        "obs", "OBS, after compensation",
+        "Estimates how much the loss would rise after the other channels have made up for one.",
+        "Hassibi & Stork 1993; Kurtić et al. 2023, arXiv:2302.04089", "obs:ObsImportance",
+        needs_data=True, default_allocation="msip",
+    ),
+    _criterion(
         "hrank", "HRank", "Removes channels whose feature maps are simple: of low rank.",
         "Lin et al. 2020, arXiv:2002.10179", "hrank:HRankImportance",
         needs_data=True,

@@ -8,7 +8,8 @@ minimum). Batch norm is in eval mode: in train mode it makes a filter scale-free
 over it vanishes. Responses are counted on the way.
 
 Only what is asked for is done: ranks need a few smaller images, forward only; second-order scores
-the gradient of every image on its own; NISP one backward pass through a linear copy.
+the gradient of every image on its own; NISP one backward pass through a linear copy; OBS
+another forward pass, which adds up products of what convolutions read.
 
 Memory is bounded by one micro-batch, whatever the number of images.
 """
@@ -30,6 +31,16 @@ from msip_core.importance.hrank import IMAGES, RankTally, shrunk
 from msip_core.importance.inffs import Pooled
 from msip_core.importance.msip import SPARSITY_EPS
 from msip_core.importance.nisp import column_sums, last_convolutions, propagate
+from msip_core.importance.obs import (
+    POSITIONS,
+    Moments,
+    OutputGradients,
+    centred_ones,
+    copies,
+    portions,
+    readers,
+    removal_costs,
+)
 from msip_core.importance.ready import ready
 from msip_core.importance.responses import (
     NULLS,
@@ -38,12 +49,13 @@ from msip_core.importance.responses import (
     LayerResponse,
     watched,
 )
+from msip_core.importance.windows import Places
 
 # What the look at the responses finds beside the share of active ones, whoever asks for that.
 ALONGSIDE = frozenset({"spread", "distance"})
 COUNTED = frozenset({"sparsity", "information", "loss-information"}) | ALONGSIDE
 POOLED = frozenset({"nisp-inffs"})
-RESPONSE = COUNTED | POOLED | frozenset({"rank", "nisp"})
+RESPONSE = COUNTED | POOLED | frozenset({"rank", "nisp", "obs"})
 LOSS_QUARTILES = 4
 
 
@@ -58,7 +70,8 @@ class Statistics:
         response: kind -> name of the convolution -> (c,). Kinds: "sparsity" in [0, 1],
             "spread" and "distance" of responses in their own unit (always with "sparsity"),
             "information" and "loss-information" in bits, "rank" in [0, 1] (the tie-break may
-            lift a full rank above 1 by a millionth), "nisp" and "nisp-inffs" without unit.
+            lift a full rank above 1 by a millionth), "nisp" and "nisp-inffs" without unit; "obs"
+            (in,) cost of what the convolution reads, in the unit of the loss.
         gathered: which kinds are there.
         images: how many images there were.
     """
@@ -89,15 +102,27 @@ def gather(
         raise ValueError(f"The calibration pass cannot gather {', '.join(sorted(unknown))}.")
     if not needs:
         return Statistics()
+    together = copies(_groups(model)) if "obs" in needs else {}
     with ready(model):
-        return _Pass(model, calibration, complete(needs), ctx).run()
+        return _Pass(model, calibration, complete(needs), ctx, together).run()
+
+
+def _groups(model: nn.Module) -> Any:
+    from msip_core.pruning.surgery import prunable_groups
+
+    return prunable_groups(model).groups
 
 
 class _Pass:
     """One calibration pass over one model."""
 
     def __init__(
-        self, model: nn.Module, calibration: CalibrationSet, needs: frozenset[str], ctx: Any
+        self,
+        model: nn.Module,
+        calibration: CalibrationSet,
+        needs: frozenset[str],
+        ctx: Any,
+        together: dict[str, list[Tensor]],
     ) -> None:
         self.model, self.calibration, self.needs, self.ctx = model, calibration, needs, ctx
         self.device = next(model.parameters()).device
@@ -110,12 +135,14 @@ class _Pass:
         self.layers: dict[str, LayerResponse] = {}
         self.quartile = torch.zeros(len(calibration), dtype=torch.long)
         self.pooled = Pooled(last_convolutions(model))
+        self.together = together
+        self.outputs = OutputGradients(readers(model) if "obs" in needs else {})
         self.gradient = {kind: dict[str, Tensor]() for kind in needs & GRADIENT}
 
     def run(self) -> Statistics:
         if self.needs & COUNTED:
             self._look()
-        if self.needs & (OF_BATCH | COUNTED | POOLED):
+        if self.needs & (OF_BATCH | COUNTED | POOLED | {"obs"}):
             self._batches()
         if self.needs & OF_IMAGE:
             self._images()
@@ -126,14 +153,17 @@ class _Pass:
     def _batches(self) -> None:
         """Every batch once: forward, and backward where gradients are scored."""
         kinds = self.needs & OF_BATCH
+        backward = bool(self.needs & (OF_BATCH | {"obs"}))
         batches = list(self.calibration.batches())
         for batch in batches:
             self.model.zero_grad(set_to_none=True)
             assigned = 0.0
             for part in self.calibration.micro_batches(batch):
-                assigned += self._step(part, backward=bool(kinds))
+                assigned += self._step(part, backward=backward)
+            factor = len(batch) / max(1.0, assigned)
+            self.outputs.close_batch(factor)
             if kinds:
-                self._normalise(len(batch) / max(1.0, assigned))
+                self._normalise(factor)
             for kind in kinds:
                 add_scores(self.model, kind, self.gradient[kind])
             self.cells.forget()
@@ -172,6 +202,7 @@ class _Pass:
             )
         if self.needs & POOLED:
             watching.enter_context(self.pooled.watching())
+        watching.enter_context(self.outputs.watching())
         return watching
 
     def _loss(self, part: range) -> Tensor:
@@ -265,6 +296,26 @@ class _Pass:
         image = torch.zeros(1, *self.calibration.images.shape[1:])
         return propagate(copy_model(self.model).cpu(), image, seeds)  # type: ignore[arg-type]
 
+    @torch.no_grad()
+    def _removals(self) -> dict[str, Tensor]:
+        """OBS of every convolution, as many at a time as memory allows."""
+        every = range(len(self.calibration))
+        places = Places(len(every), POSITIONS, self.calibration.seed)
+        fisher, centred = self.outputs.fisher(len(every)), centred_ones(self.model)
+        found = {}
+        for some in portions(self.outputs.convs):
+            moments = Moments(some, places)
+            for part in self.calibration.micro_batches(every):
+                self._pause()
+                with moments.watching(part):
+                    self.model(self.calibration.pixels(part, self.device))
+            for name, conv in some.items():
+                self._pause()
+                products = moments.take(name, centred=conv in centred)
+                together = self.together.get(name, ())
+                found[name] = removal_costs(products, conv.weight, fisher[name], together)
+        return found
+
     def _responses(self) -> dict[str, dict[str, Tensor]]:
         found: dict[str, dict[str, Tensor]] = {}
         for kind in self.needs & COUNTED:
@@ -276,6 +327,8 @@ class _Pass:
             found["nisp"] = self._nisp(column_sums(last_convolutions(self.model)))
         if "nisp-inffs" in self.needs:
             found["nisp-inffs"] = self._nisp(self.pooled.seeds())
+        if "obs" in self.needs:
+            found["obs"] = self._removals()
         return found
 
 

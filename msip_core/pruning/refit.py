@@ -23,10 +23,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from ultralytics.nn.modules import DFL
 
@@ -34,6 +34,7 @@ from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.events import RunContext
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.importance.members import members
+from msip_core.importance.windows import Places, norms_behind, windows
 
 IMAGES = 64  # at most
 POSITIONS = 16384  # of every map, over all images
@@ -94,7 +95,7 @@ def refitted(
     teacher.to(device)
     images = calibration.images[: _how_many(teacher, calibration, device)]
     blocks = [part.to(device).float() / 255 for part in images.split(block)]
-    places = _Places(len(images), positions, calibration.seed, block)
+    places = Places(len(images), positions, calibration.seed)
     old, new = _Walk(teacher, blocks), _Walk(twin, blocks)
     for layer, module in enumerate(twin.model):
         wanted = old.outputs_of(layer, kept, places)
@@ -131,26 +132,6 @@ class _Wanted:
     size: tuple[int, int]
 
 
-class _Places:
-    """Positions of a map that are looked at: drawn for each image by its number, so that they are
-    the same for both networks and for every size of block."""
-
-    def __init__(self, images: int, positions: int, seed: int, block: int) -> None:
-        self.each, self.seed, self.block = -(-positions // images), seed, block
-        self._drawn: dict[tuple[int, int], Tensor] = {}
-
-    def __call__(self, number: int, images: int, cells: int) -> Tensor:
-        """(images, p) flat positions in maps of `cells`, for the images of block `number`."""
-        return torch.stack([self._of(number * self.block + i, cells) for i in range(images)])
-
-    def _of(self, image: int, cells: int) -> Tensor:
-        if (image, cells) not in self._drawn:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + image)
-            order = torch.randperm(cells, generator=generator)
-            self._drawn[image, cells] = order[: self.each].sort().values
-        return self._drawn[image, cells]
-
-
 class _Walk:
     """A detector that is walked layer by layer, with the maps that later layers read kept."""
 
@@ -158,8 +139,10 @@ class _Walk:
         self.layers: list[Any] = list(model.model)
         self.sources = _sources(self.layers)
         self.names = {m: n for n, m in model.named_modules() if isinstance(m, nn.Conv2d)}
-        self.norms = _norms(model)
+        self.norms = norms_behind(model)
         self._maps: dict[int, list[Tensor]] = {-1: blocks}
+        ends = list(accumulate(len(block) for block in blocks))
+        self.parts = [range(end - len(b), end) for b, end in zip(blocks, ends, strict=True)]
 
     def inputs(self, layer: int) -> list[Any]:
         """What the layer reads, for every block."""
@@ -176,7 +159,7 @@ class _Walk:
         self._maps = {i: maps for i, maps in self._maps.items() if i in later}
 
     def outputs_of(
-        self, layer: int, kept: Mapping[str, Tensor], places: _Places
+        self, layer: int, kept: Mapping[str, Tensor], places: Places
     ) -> dict[str, _Wanted]:
         """Run the layer, and take samples of what each of its convolutions gives."""
         found: dict[str, list[Tensor]] = {}
@@ -189,7 +172,7 @@ class _Walk:
             if len(found.setdefault(name, [])) > number:
                 raise ValueError(f"{name} is used twice in one pass and cannot be refitted")
             chosen = output[:, kept[name].to(output.device)].flatten(2)
-            cells = places(number, len(output), chosen.shape[2]).to(output.device)
+            cells = places(self.parts[number], chosen.shape[2]).to(output.device)
             y = chosen.gather(2, cells[:, None].expand(-1, chosen.shape[1], -1))
             found[name].append(y.transpose(1, 2).flatten(0, 1))
 
@@ -207,14 +190,14 @@ class _Walk:
         self._maps = {i: m for i, m in {**self._maps, layer: maps}.items() if i in later}
         return {name: _Wanted(torch.cat(parts), size[name]) for name, parts in found.items()}
 
-    def windows(self, layer: int, conv: nn.Conv2d, places: _Places, wanted: _Wanted) -> _Pair:
+    def windows(self, layer: int, conv: nn.Conv2d, places: Places, wanted: _Wanted) -> _Pair:
         """What the convolution reads where `wanted` was sampled."""
         parts = []
         height, width = wanted.size
         for number, given in enumerate(self.inputs(layer)):
             x = _reaching(self.layers[layer], conv, given)
-            cells = places(number, len(x), height * width).to(x.device)
-            parts.append(_windows(conv, x, cells, width))
+            cells = places(self.parts[number], height * width).to(x.device)
+            parts.append(windows(conv, x, cells, width))
         return _Pair(torch.cat(parts), wanted.y)
 
 
@@ -228,16 +211,6 @@ def _convolutions(module: nn.Module) -> list[nn.Conv2d]:
     """Every convolution but the fixed sum of DFL."""
     fixed = {conv for dfl in module.modules() if isinstance(dfl, DFL) for conv in dfl.modules()}
     return [m for m in module.modules() if isinstance(m, nn.Conv2d) and m not in fixed]
-
-
-def _norms(model: nn.Module) -> dict[nn.Conv2d, nn.BatchNorm2d]:
-    """The batch norm behind each convolution of a Conv block."""
-    blocks = [(getattr(m, "conv", None), getattr(m, "bn", None)) for m in model.modules()]
-    return {
-        conv: norm
-        for conv, norm in blocks
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
-    }
 
 
 class _Reached(Exception):
@@ -278,20 +251,6 @@ def _reaching(module: nn.Module, conv: nn.Conv2d, given: Any) -> Tensor:
         except _Reached:
             return found[0]
     raise ValueError("a convolution that ran before was not reached")
-
-
-def _windows(conv: nn.Conv2d, x: Tensor, cells: Tensor, width: int) -> Tensor:
-    """Inputs of the kernel at these positions of an output that is `width` wide: (n, groups, d)."""
-    padding = conv._reversed_padding_repeated_twice
-    mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
-    x = F.pad(x, padding, mode=mode)
-    rows, columns = cells // width * conv.stride[0], cells % width * conv.stride[1]
-    down = torch.arange(conv.kernel_size[0], device=x.device) * conv.dilation[0]
-    right = torch.arange(conv.kernel_size[1], device=x.device) * conv.dilation[1]
-    flat = (rows[..., None, None] + down[:, None]) * x.shape[3] + columns[..., None, None] + right
-    index = flat.flatten(1)[:, None].expand(-1, x.shape[1], -1)
-    taken = x.flatten(2).gather(2, index).unflatten(2, (cells.shape[1], -1))
-    return taken.transpose(1, 2).reshape(cells.numel(), conv.groups, -1)
 
 
 def _fit(conv: nn.Conv2d, norm: nn.BatchNorm2d | None, pair: _Pair, ridge: float) -> None:

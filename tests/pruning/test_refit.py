@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from msip_core.detector.library import DetectionModel, copy_model
+from msip_core.importance.windows import windows
 from msip_core.pruning import refit
 from msip_core.pruning.refit import kept_filters, refitted
 from msip_core.pruning.surgery import channel_counts, prunable_groups, prune_channels
@@ -78,7 +79,7 @@ def test_the_seed_repeats_it_and_both_networks_stay(pruned):
 def fitted(conv: nn.Conv2d, x: Tensor, y: Tensor, ridge: float) -> nn.Conv2d:
     """A convolution refitted to give `y` (images, out, h, w) from `x`, at every position."""
     cells = torch.arange(y[0, 0].numel()).expand(len(x), -1)
-    rows = refit._windows(conv, x, cells, y.shape[3])
+    rows = windows(conv, x, cells, y.shape[3])
     refit._fit(conv, None, refit._Pair(rows, y.flatten(2).transpose(1, 2).flatten(0, 1)), ridge)
     return conv
 
