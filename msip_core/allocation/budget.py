@@ -23,13 +23,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from msip_core.detector.layer_times import Geometry
-from msip_core.detector.layout import in_network
+from msip_core.detector.layout import PROBE_SIZE, in_network
 from msip_core.errors import WrongModelError
 from msip_core.importance.members import group_name, group_structure, members
-
-# Groups are traced at this size too. It is a multiple of the largest stride, so H*W of every layer
-# grows with (imgsz / 64)^2 exactly.
-PROBE_SIZE = 64
 
 Widths = NDArray[np.int64]
 

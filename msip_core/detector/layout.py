@@ -16,6 +16,9 @@ from torch import nn
 
 from msip_core.errors import WrongModelError
 
+# Pixels at which networks are traced and their costs counted. It is a multiple of the largest
+# stride, so H*W of every layer grows with (imgsz / 64)^2 exactly.
+PROBE_SIZE = 64
 _LAYER = re.compile(r"^model\.(\d+)\.")
 
 

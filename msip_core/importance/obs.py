@@ -3,34 +3,34 @@
 The refit after a cut (pruning.refit) gives each convolution that read a removed channel the weights
 that fit best again, so what a channel costs is only what the channels that stay cannot say in its
 place. With X the input of a convolution at positions of the calibration images (one row a kernel
-window, about its mean where a batch norm or a bias stands behind), A = X'X / n, B the inputs that go
-together (the kernel of one channel; of every copy of it where a convolution reads several, as behind
-SPPF and the shortcuts of C2f) and w_o,B the weights of output o there, the least of
+window, about its mean where a batch norm or a bias stands behind), A = X'X / n, B the inputs that
+go together (the kernel of one channel; of every copy of it where a convolution reads several, as
+behind SPPF and the shortcuts of C2f) and w_o,B the weights of output o there, the least of
 
     E[(X change_o)^2] + lambda |change of the other weights|^2,   lambda = ridge * mean(diag A)
 
-with change_B = -w_o,B is, for every output at once,
+with change_B = -w_o,B is, as a mean square of what output o still lacks,
 
     e_o = w_o,B' M w_o,B,   M = ([(A + lambda I)^-1]_BB)^-1 - lambda I
 
-the mean square of what output o still lacks: OBS (ridge 0), ZipLM for blocks. The refit minimises the
-same. As the ridge grows nothing is made up for and M becomes A_BB. In units of the loss:
+OBS at ridge 0, ZipLM for blocks; the refit minimises the same. As the ridge grows nothing is made
+up for, and M becomes A_BB. In units of the loss:
 
-    score = sum over readers of sum over outputs o of F_o e_o / 2,
+    score = sum over readers of sum over outputs o of F_o e_o / 2
     F_o   = mean over images of the sum over positions of (d loss of the image / d output)^2
 
 The loss of an image is its share of the loss of its batch, as Ultralytics adds it up; F is the
-diagonal of the (empirical) Fisher information, taken as the curvature and as independent of where
-the error lies, so a score is the expected rise of the loss of one image (in nats, as in taylor-2),
-by second order: it compares between layers.
+diagonal of the (empirical) Fisher information, taken as the curvature, and as independent of where
+the error lies. So a score is the expected rise of the loss of one image by second order, as in
+taylor-2, and compares between layers.
 
-A depthwise convolution gives nothing from one channel to another: its filter goes with the channel
+A depthwise convolution hands nothing from one channel to another: its filter goes with the channel
 that it reads, so it adds no cost of its own; the convolutions that read it do.
 
 Moments are gathered at POSITIONS positions over all images, drawn by seed for each image alone, in
-full kernel windows: windows of one value a channel would leave out that the residual of a channel is
-smooth in space. They take 8 bytes for each pair of inputs (42 MB for 256 channels under 3x3), so wide
-networks pass several times, MOMENT_BYTES at a time.
+full kernel windows: one value a channel would leave out that what a channel alone says is smooth in
+space. They take 8 bytes for each pair of inputs (42 MB for 256 channels under 3x3); wide networks
+pass several times, MOMENT_BYTES at a time.
 
 Source: Hassibi & Stork 1993 (Optimal Brain Surgeon); Kurtić et al. 2023 (ZipLM), arXiv:2302.04089.
 """
@@ -183,9 +183,8 @@ def portions(convs: Mapping[str, nn.Conv2d]) -> list[dict[str, nn.Conv2d]]:
 def centred_ones(model: nn.Module) -> set[nn.Conv2d]:
     """The convolutions behind which something can take up a change of the mean."""
     behind = norms_behind(model)
-    return {
-        m for m in model.modules() if isinstance(m, nn.Conv2d) and (m.bias is not None or m in behind)
-    }
+    convs = (m for m in model.modules() if isinstance(m, nn.Conv2d))
+    return {conv for conv in convs if conv.bias is not None or conv in behind}
 
 
 @torch.no_grad()
@@ -212,7 +211,7 @@ def removal_costs(
     w = weight.detach().to(moments).flatten(2)
     k = w.shape[2]
     level = ridge * moments.diagonal().mean()
-    level = torch.where(level > 0, level, 1.0)  # nothing is read: costs nothing
+    level = torch.where(level > 0, level, 1.0)  # what never varies costs nothing
     eye = torch.eye(len(moments), dtype=moments.dtype, device=moments.device)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(moments + level * eye))
     loss = fisher.to(moments)

@@ -26,6 +26,7 @@ from ultralytics.utils.loss import v8DetectionLoss
 
 from msip_core.detector.library import copy_model
 from msip_core.importance.calibration import CalibrationSet
+from msip_core.importance.coupling import prunable_groups
 from msip_core.importance.gradients import GRADIENT, OF_BATCH, OF_IMAGE, add_scores
 from msip_core.importance.hrank import IMAGES, RankTally, shrunk
 from msip_core.importance.inffs import Pooled
@@ -102,15 +103,9 @@ def gather(
         raise ValueError(f"The calibration pass cannot gather {', '.join(sorted(unknown))}.")
     if not needs:
         return Statistics()
-    together = copies(_groups(model)) if "obs" in needs else {}
+    together = copies(prunable_groups(model).groups) if "obs" in needs else {}
     with ready(model):
         return _Pass(model, calibration, complete(needs), ctx, together).run()
-
-
-def _groups(model: nn.Module) -> Any:
-    from msip_core.pruning.surgery import prunable_groups
-
-    return prunable_groups(model).groups
 
 
 class _Pass:

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from msip_core.allocation.budget import PROBE_SIZE, Budget
+from msip_core.allocation.budget import Budget
 from msip_core.detector.c2f import to_c2f_v2
 from msip_core.detector.checkpoints import size_mb
+from msip_core.detector.layout import PROBE_SIZE
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.detector.sources import load_source_model
 from msip_core.models import weights_path
