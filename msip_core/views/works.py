@@ -72,6 +72,18 @@ WORKS = MappingProxyType(
                 "11264–11272", arxiv="1906.10771",
             ),
             Citation(
+                "hassibi1993surgeon", "inproceedings", ("Hassibi, Babak", "Stork, David G."),
+                "Second Order Derivatives for Network Pruning: Optimal Brain Surgeon",
+                "Advances in Neural Information Processing Systems", "1993", "164–171",
+            ),
+            Citation(
+                "kurtic2023ziplm", "inproceedings",
+                ("Kurtić, Eldar", "Frantar, Elias", "Alistarh, Dan"),
+                "ZipLM: Inference-Aware Structured Pruning of Language Models",
+                "Advances in Neural Information Processing Systems", "2023",
+                arxiv="2302.04089",
+            ),
+            Citation(
                 "lin2020hrank", "inproceedings",
                 ("Lin, Mingbao", "Ji, Rongrong", "Wang, Yan", "Zhang, Yichen", "Zhang, Baochang",
                  "Tian, Yonghong", "Shao, Ling"),
@@ -190,6 +202,7 @@ _OF_METHOD = MappingProxyType(
         "taylor": ("molchanov2019taylor",),
         "taylor-abs": ("molchanov2019taylor",),
         "taylor-2": ("molchanov2019taylor",),
+        "obs": ("hassibi1993surgeon", "kurtic2023ziplm"),
         "hrank": ("lin2020hrank",),
         "nisp": ("yu2018nisp",),
         "nisp-inffs": ("yu2018nisp", "roffo2015inffs"),
