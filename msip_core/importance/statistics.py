@@ -30,18 +30,10 @@ from msip_core.importance.coupling import prunable_groups
 from msip_core.importance.gradients import GRADIENT, OF_BATCH, OF_IMAGE, add_scores
 from msip_core.importance.hrank import IMAGES, RankTally, shrunk
 from msip_core.importance.inffs import Pooled
+from msip_core.importance.moments import POSITIONS, Moments, OutputGradients, centred_ones, readers
 from msip_core.importance.msip import SPARSITY_EPS
 from msip_core.importance.nisp import column_sums, last_convolutions, propagate
-from msip_core.importance.obs import (
-    POSITIONS,
-    Moments,
-    OutputGradients,
-    centred_ones,
-    copies,
-    portions,
-    readers,
-    removal_costs,
-)
+from msip_core.importance.obs import Coupled, Reader, costs_in_turn, coupled, portions
 from msip_core.importance.ready import ready
 from msip_core.importance.responses import (
     NULLS,
@@ -72,7 +64,7 @@ class Statistics:
             "spread" and "distance" of responses in their own unit (always with "sparsity"),
             "information" and "loss-information" in bits, "rank" in [0, 1] (the tie-break may
             lift a full rank above 1 by a millionth), "nisp" and "nisp-inffs" without unit; "obs"
-            (in,) cost of what the convolution reads, in the unit of the loss.
+            in the unit of the loss, for the first convolution of every group.
         gathered: which kinds are there.
         images: how many images there were.
     """
@@ -103,9 +95,9 @@ def gather(
         raise ValueError(f"The calibration pass cannot gather {', '.join(sorted(unknown))}.")
     if not needs:
         return Statistics()
-    together = copies(prunable_groups(model).groups) if "obs" in needs else {}
+    groups = coupled(prunable_groups(model).groups.values()) if "obs" in needs else []
     with ready(model):
-        return _Pass(model, calibration, complete(needs), ctx, together).run()
+        return _Pass(model, calibration, complete(needs), ctx, groups).run()
 
 
 class _Pass:
@@ -117,7 +109,7 @@ class _Pass:
         calibration: CalibrationSet,
         needs: frozenset[str],
         ctx: Any,
-        together: dict[str, list[Tensor]],
+        groups: list[Coupled],
     ) -> None:
         self.model, self.calibration, self.needs, self.ctx = model, calibration, needs, ctx
         self.device = next(model.parameters()).device
@@ -130,7 +122,7 @@ class _Pass:
         self.layers: dict[str, LayerResponse] = {}
         self.quartile = torch.zeros(len(calibration), dtype=torch.long)
         self.pooled = Pooled(last_convolutions(model))
-        self.together = together
+        self.groups = groups
         self.outputs = OutputGradients(readers(model) if "obs" in needs else {})
         self.gradient = {kind: dict[str, Tensor]() for kind in needs & GRADIENT}
 
@@ -293,22 +285,25 @@ class _Pass:
 
     @torch.no_grad()
     def _removals(self) -> dict[str, Tensor]:
-        """OBS of every convolution, as many at a time as memory allows."""
-        every = range(len(self.calibration))
-        places = Places(len(every), POSITIONS, self.calibration.seed)
+        """OBS of every group, by its first convolution; as many at a time as memory allows."""
+        every, convs, found = range(len(self.calibration)), self.outputs.convs, {}
         fisher, centred = self.outputs.fisher(len(every)), centred_ones(self.model)
-        found = {}
-        for some in portions(self.outputs.convs):
-            moments = Moments(some, places)
+        places = Places(len(every), POSITIONS, self.calibration.seed)
+        for some in portions(self.groups, convs):
+            read = {name: convs[name] for group in some for name in group.inputs}
+            moments = Moments(read, places)
             for part in self.calibration.micro_batches(every):
                 self._pause()
                 with moments.watching(part):
                     self.model(self.calibration.pixels(part, self.device))
-            for name, conv in some.items():
+            products = {n: moments.take(n, centred=conv in centred) for n, conv in read.items()}
+            for group in some:
                 self._pause()
-                products = moments.take(name, centred=conv in centred)
-                together = self.together.get(name, ())
-                found[name] = removal_costs(products, conv.weight, fisher[name], together)
+                left = [
+                    Reader(products[name], read[name].weight, fisher[name], own)
+                    for name, own in group.inputs.items()
+                ]
+                found[group.name] = costs_in_turn(left, group.channels)
         return found
 
     def _responses(self) -> dict[str, dict[str, Tensor]]:

@@ -11,15 +11,14 @@ from ultralytics.utils.loss import v8DetectionLoss
 
 from msip_core.importance import obs
 from msip_core.importance.coupling import prunable_groups
-from msip_core.importance.obs import (
+from msip_core.importance.moments import (
     Moments,
-    ObsImportance,
+    OutputGradients,
     centred_ones,
-    copies,
-    portions,
+    moment_bytes,
     readers,
-    removal_costs,
 )
+from msip_core.importance.obs import ObsImportance, Reader, costs_in_turn, coupled, portions
 from msip_core.importance.statistics import Statistics, gather
 from msip_core.importance.windows import Places
 from tests.importance.kit import (
@@ -41,88 +40,150 @@ def square(rows: list[list[float]]) -> Tensor:
 TWINS = square([[1, 1, 0], [1, 1, 0], [0, 0, 1]])
 
 
+ALL = [[0], [1], [2]]
+
+
 def kernels(*rows: list[float]) -> Tensor:
     """(out, in, 1, 1) weights of a 1x1 convolution."""
     return torch.tensor(rows)[..., None, None]
 
 
+def alone(moments: Tensor, weight: Tensor, fisher: list[float], ridge: float) -> list[float]:
+    """What each channel costs when it is the only one that goes."""
+    channels = weight.shape[1]
+    own = [[c] for c in range(channels)]
+    reader = Reader(moments, weight, torch.tensor(fisher), own, ridge)
+    return reader.costs(torch.arange(channels)).tolist()
+
+
 def test_a_twin_costs_nothing_and_an_independent_channel_its_variance_times_the_weight():
-    cost = removal_costs(TWINS, kernels([3.0, 2, 5]), torch.tensor([4.0]), ridge=1e-9)
+    cost = alone(TWINS, kernels([3.0, 2, 5]), [4.0], ridge=1e-9)
 
     # 4 * (5^2 * 1) / 2
-    assert cost.tolist() == pytest.approx([0, 0, 50], abs=1e-6)
+    assert cost == pytest.approx([0, 0, 50], abs=1e-6)
 
 
 def test_the_ridge_keeps_a_twin_from_standing_in_wholly():
     """1 - 1 / (1 + r) of the variance is left at ridge r: 1 / 11 at .1, and F / 2 of it counts."""
-    cost = removal_costs(TWINS, kernels([3.0, 2, 5]), torch.tensor([4.0]), ridge=0.1)
+    cost = alone(TWINS, kernels([3.0, 2, 5]), [4.0], ridge=0.1)
 
-    assert cost.tolist() == pytest.approx([2 * 9 / 11, 2 * 4 / 11, 50])
+    assert cost == pytest.approx([2 * 9 / 11, 2 * 4 / 11, 50])
 
 
 def test_without_anything_made_up_for_a_channel_costs_all_that_it_says():
     moments = square([[2, 1.5, 0], [1.5, 3, 0.5], [0, 0.5, 1]])
 
-    cost = removal_costs(moments, kernels([3.0, 2, 5]), torch.tensor([2.0]), ridge=1e6)
+    cost = alone(moments, kernels([3.0, 2, 5]), [2.0], ridge=1e6)
 
-    assert cost.tolist() == pytest.approx([9 * 2, 4 * 3, 25 * 1], rel=1e-5)
+    assert cost == pytest.approx([9 * 2, 4 * 3, 25 * 1], rel=1e-5)
 
 
 def test_every_output_counts_with_the_curvature_of_the_loss():
-    cost = removal_costs(
-        TWINS, kernels([3.0, 2, 5], [1, 1, 2]), torch.tensor([4.0, 10.0]), ridge=1e-9
-    )
+    cost = alone(TWINS, kernels([3.0, 2, 5], [1, 1, 2]), [4.0, 10.0], ridge=1e-9)
 
-    assert cost[2].item() == pytest.approx((4 * 25 + 10 * 4) / 2)
+    assert cost[2] == pytest.approx((4 * 25 + 10 * 4) / 2)
 
 
 def test_a_partly_redundant_channel_costs_its_residual_variance():
     """Correlation .6: what regression on the other leaves is 1 - .36 of the variance 4."""
-    moments = square([[4, 1.2], [1.2, 1]])
+    cost = alone(square([[4, 1.2], [1.2, 1]]), kernels([1.0, 0]), [2.0], ridge=1e-12)
 
-    cost = removal_costs(moments, kernels([1.0, 0]), torch.tensor([2.0]), ridge=1e-12)
-
-    assert cost.tolist() == pytest.approx([4 * 0.64, 0])
-
-
-def test_copies_that_go_together_do_not_stand_in_for_one_another():
-    """Each twin alone is free; both together cost (3 + 2)^2 of the variance, half each."""
-    pair = [torch.tensor([0, 1])]
-
-    cost = removal_costs(TWINS, kernels([3.0, 2, 5]), torch.tensor([4.0]), pair, ridge=1e-9)
-
-    assert cost.tolist() == pytest.approx([25, 25, 50], rel=1e-5)
+    assert cost == pytest.approx([4 * 0.64, 0])
 
 
 def test_inputs_that_never_vary_cost_nothing():
-    cost = removal_costs(torch.zeros(2, 2).double(), kernels([1.0, 2]), torch.ones(1))
+    assert alone(torch.zeros(2, 2).double(), kernels([1.0, 2]), [1.0], ridge=0.1) == [0, 0]
 
-    assert cost.tolist() == [0, 0]
+
+def test_of_two_twins_one_is_free_and_the_other_costs_what_both_say():
+    """The cheaper goes first; then 4 * (3 + 2)^2 / 2, and the independent one 4 * 5^2 / 2."""
+    reader = Reader(TWINS, kernels([3.0, 2, 5]), torch.tensor([4.0]), ALL, 1e-9)
+
+    score = costs_in_turn([reader], 3).tolist()
+
+    assert min(score[:2]) == pytest.approx(0, abs=1e-6)
+    assert max(score[:2]) == pytest.approx(50, rel=1e-5)
+    assert score[2] == pytest.approx(50, rel=1e-5)
+
+
+def test_copies_that_go_together_do_not_stand_in_for_one_another():
+    """Each twin alone is free; both together cost 4 * (3 + 2)^2 / 2."""
+    own = [[0, 1], [2]]
+
+    reader = Reader(TWINS, kernels([3.0, 2, 5]), torch.tensor([4.0]), own, 1e-9)
+
+    assert reader.costs(torch.arange(2)).tolist() == pytest.approx([50, 50], rel=1e-5)
+
+
+def smooth(inputs: int, seed: int) -> Tensor:
+    """(400, inputs) values that have something to do with one another."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(400, inputs, dtype=torch.float64, generator=generator)
+    return x @ torch.randn(inputs, inputs, dtype=torch.float64, generator=generator)
+
+
+def by_regression(x: Tensor, weight: Tensor, fisher: list[float], gone: Tensor, ridge: float):
+    """Cost of the inputs that are gone, by explicit ridge regression of every output."""
+    level = ridge * x.square().mean()
+    cost = 0.0
+    for w, f in zip(weight.double().flatten(1), fisher):
+        lost, rest = x[:, gone] @ w[gone], x[:, ~gone]
+        gram = rest.t() @ rest / len(x) + level * torch.eye(rest.shape[1], dtype=torch.float64)
+        change = torch.linalg.solve(gram, rest.t() @ lost / len(x))
+        error = (lost - rest @ change).square().mean() + level * change.square().sum()
+        cost += f * error.item() / 2
+    return cost
 
 
 @pytest.mark.parametrize("ridge", [0.01, 0.1, 1.0])
 def test_whole_kernels_cost_what_the_best_fit_of_the_others_leaves(ridge: float):
-    """3x3 kernels of 3 channels, smooth inputs, by explicit ridge regression of each output."""
-    generator = torch.Generator().manual_seed(0)
-    conv = nn.Conv2d(3, 2, 3, bias=False)
-    x = torch.randn(400, 27, dtype=torch.float64, generator=generator)
-    x = x @ torch.randn(27, 27, dtype=torch.float64, generator=generator)
-    moments, fisher = x.t() @ x / len(x), torch.tensor([2.0, 6.0])
-    level = ridge * moments.diagonal().mean()
+    x, fisher = smooth(27, 0), [2.0, 6.0]
+    weight = torch.randn(2, 3, 3, 3, generator=torch.Generator().manual_seed(1))
 
-    cost = removal_costs(moments, conv.weight, fisher, ridge=ridge)
+    cost = alone(x.t() @ x / len(x), weight, fisher, ridge)
 
     for c in range(3):
         gone = torch.zeros(27, dtype=torch.bool)
         gone[9 * c : 9 * (c + 1)] = True
-        expected = 0.0
-        for w, f in zip(conv.weight.detach().double().flatten(1), fisher.tolist()):
-            lost, rest = x[:, gone] @ w[gone], x[:, ~gone]
-            gram = rest.t() @ rest / len(x) + level * torch.eye(18, dtype=torch.float64)
-            change = torch.linalg.solve(gram, rest.t() @ lost / len(x))
-            error = (lost - rest @ change).square().mean() + level * change.square().sum()
-            expected += f * error.item() / 2
-        assert cost[c].item() == pytest.approx(expected, rel=1e-9)
+        assert cost[c] == pytest.approx(by_regression(x, weight, fisher, gone, ridge), rel=1e-9)
+
+
+def test_in_its_turn_a_channel_adds_to_what_those_before_it_cost():
+    """Two readers, one of kernels that a channel owns none, one or two of; greedy by regression."""
+    fisher, own = [2.0, 6.0], [[[0, 5], [1], [2, 3], []], [[0], [1], [2], [3]]]
+    data = [smooth(6 * 4, 0), smooth(4, 2)]
+    generator = torch.Generator().manual_seed(1)
+    weights = [torch.randn(2, 6, 2, 2, generator=generator) * 0.1,
+               torch.randn(2, 4, 1, 1, generator=generator)]  # fmt: skip
+
+    def total(channels: list[int]) -> float:
+        cost = 0.0
+        for x, weight, inputs in zip(data, weights, own):
+            kernel = weight[0, 0].numel()
+            gone = torch.zeros(x.shape[1], dtype=torch.bool)
+            for c in channels:
+                for i in inputs[c]:
+                    gone[kernel * i : kernel * (i + 1)] = True
+            cost += by_regression(x, weight, fisher, gone, 0.1)
+        return cost
+
+    out: list[int] = []
+    expected, most = [0.0] * 4, 0.0
+    while len(out) < 4:
+        adds = {c: total([*out, c]) - total(out) for c in range(4) if c not in out}
+        first = min(adds, key=lambda c: adds[c])
+        most = expected[first] = max(most, adds[first])
+        out.append(first)
+
+    score = costs_in_turn(
+        [
+            Reader(x.t() @ x / len(x), w, torch.tensor(fisher), inputs, 0.1)
+            for x, w, inputs in zip(data, weights, own)
+        ],
+        4,
+    )
+
+    assert score.tolist() == pytest.approx(expected, rel=1e-6)
 
 
 def test_moments_are_of_the_kernels_windows_and_about_the_mean_on_request():
@@ -140,9 +201,10 @@ def test_moments_are_of_the_kernels_windows_and_about_the_mean_on_request():
     assert not conv._forward_hooks
 
 
-def test_a_group_adds_up_its_readers():
+def test_a_group_finds_its_own_scores():
     (group, *_) = groups_of(net := chain([1, 2], [1, 1], [1, 1]), torch.zeros(1, 1, 4, 4), [net[2]])
-    statistics = Statistics(response={"obs": {"2": torch.tensor([0.25, 3])}}, gathered=OBS)
+    costs = torch.tensor([0.25, 3], dtype=torch.float64)
+    statistics = Statistics(response={"obs": {"0": costs}}, gathered=OBS)
 
     assert ObsImportance(statistics)(group).tolist() == [0.25, 3]
 
@@ -157,11 +219,10 @@ def found(model):
     return gather(model, drawn_calibration(), OBS).response["obs"]
 
 
-def test_every_convolution_that_mixes_channels_has_a_cost_for_each_of_its_inputs(model, found):
-    convs = {n: m for n, m in model.named_modules() if isinstance(m, nn.Conv2d)}
-    del convs["model.22.dfl.conv"]
+def test_every_group_has_a_cost_for_each_of_its_channels(model, found):
+    groups = prunable_groups(model).groups
 
-    assert {n: len(v) for n, v in found.items()} == {n: m.in_channels for n, m in convs.items()}
+    assert {n: len(v) for n, v in found.items()} == {n: len(g[0].idxs) for n, g in groups.items()}
     assert all((v >= 0).all() and v.max() > 0 for v in found.values())
 
 
@@ -185,10 +246,13 @@ def test_moments_that_do_not_fit_at_once_are_gathered_in_several_passes(
     model, found, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(obs, "MOMENT_BYTES", 2**20)
-    sets = portions(readers(model))
+    convs, groups = readers(model), coupled(prunable_groups(model).groups.values())
+    sets = portions(groups, convs)
+    assert [group for some in sets for group in some] == groups
     assert len(sets) > 3
-    sizes = [[8 * m.weight[0].numel() ** 2 for m in some.values()] for some in sets]
-    assert all(len(s) == 1 or sum(s) <= 2**20 for s in sizes)
+    for some in sets:
+        size = sum(moment_bytes(convs[n]) for n in {n for group in some for n in group.inputs})
+        assert len(some) == 1 or size <= 2**20
 
     other = gather(model, drawn_calibration(), OBS).response["obs"]
 
@@ -199,13 +263,13 @@ def test_moments_that_do_not_fit_at_once_are_gathered_in_several_passes(
 def test_the_curvature_is_that_of_the_loss_of_one_image(model, monkeypatch: pytest.MonkeyPatch):
     """Squares of the gradient of each batch's loss at an output, over positions and images."""
     name, calibration, seen = "model.4.cv1.conv", drawn_calibration(), {}
-    whole = obs.OutputGradients.fisher
+    whole = OutputGradients.fisher
 
-    def keep(self: obs.OutputGradients, images: int) -> dict[str, Tensor]:
+    def keep(self: OutputGradients, images: int) -> dict[str, Tensor]:
         seen.update(whole(self, images))
         return seen
 
-    monkeypatch.setattr(obs.OutputGradients, "fisher", keep)
+    monkeypatch.setattr(OutputGradients, "fisher", keep)
     gather(model, calibration, OBS)
 
     criterion, total = v8DetectionLoss(model), 0.0
@@ -222,15 +286,18 @@ def test_the_curvature_is_that_of_the_loss_of_one_image(model, monkeypatch: pyte
 
 
 def test_what_goes_together_in_one_reader_is_found(model):
-    sets = copies(prunable_groups(model).groups)
+    groups = {group.name: group for group in coupled(prunable_groups(model).groups.values())}
 
     pooled = model.model[9].cv1.conv.out_channels  # SPPF: itself and three poolings of it
-    wanted = [[c + pooled * i for i in range(4)] for c in range(pooled)]
-    assert sorted(s.tolist() for s in sets["model.9.cv2.conv"]) == wanted
+    inputs = groups["model.9.cv1.conv"].inputs["model.9.cv2.conv"]
+    assert [sorted(own) for own in inputs] == [
+        [c + pooled * i for i in range(4)] for c in range(pooled)
+    ]
     half = model.model[4].cv1.conv.out_channels  # C2f: what its two shortcuts add to
-    wanted = [[c + half * i for i in (1, 2, 3)] for c in range(half)]
-    assert sorted(s.tolist() for s in sets["model.4.cv2.conv"]) == wanted
-    assert not sets.get("model.3.conv")
+    inputs = groups["model.4.cv1.conv"].inputs["model.4.cv2.conv"]
+    assert [sorted(own) for own in inputs] == [
+        [c + half * i for i in (1, 2, 3)] for c in range(half)
+    ]
 
 
 def test_a_change_of_the_mean_is_free_where_a_norm_or_a_bias_can_take_it_up():
