@@ -30,6 +30,7 @@ def check_combination(config: PruneConfig) -> None:
     _check_ranking(criterion, allocation)
     _check_images(criterion, config.calibration.batches * config.calibration.batch)
     _check_ablation(config)
+    _check_geometry(config)
     _check_blocks(config)
     _check_search(config, allocation)
     if recovery.needs_teacher and not config.finetune.epochs:
@@ -68,6 +69,14 @@ def _check_ablation(config: PruneConfig) -> None:
         raise ConfigError(
             "Without the adaptive threshold every layer loses the same share, so no other "
             "allocation can be chosen: leave the allocation out."
+        )
+
+
+def _check_geometry(config: PruneConfig) -> None:
+    """A cost in the unit of the loss is a term of the scheme that scores in it."""
+    if config.msip.geometry == "obs" and config.method in ("msip-literal", "msip-published"):
+        raise ConfigError(
+            "The geometry 'obs' belongs to the method 'msip': choose that, or another geometry."
         )
 
 

@@ -176,7 +176,8 @@ class MsipOptions(Frozen):
         fusion: of `msip` alone: "product" (shares of the variance of the log score) or "rank".
         gradient: "taylor" (w*g)^2, or "grad2" (g)^2.
         geometry: distances to the layer's other channels: between "response"s, or between filters
-            ("distance"); or "lp", the norm of the filter.
+            ("distance"); or "lp", the norm of the filter. Of `msip` alone: "obs", what the
+            channel costs after the channels that stay have made up for it (importance/obs.py).
         sparsity: "activation", or "weight".
         information: "label" (mutual information with the class at each cell), or "loss".
         reach: geometry, sparsity and information count as what arrives at the layers that read
@@ -189,7 +190,7 @@ class MsipOptions(Frozen):
     dynamic_weights: bool = True
     fusion: Literal["product", "rank"] = "product"
     gradient: Literal["taylor", "grad2"] | None = None
-    geometry: Literal["response", "distance", "lp"] | None = None
+    geometry: Literal["response", "distance", "lp", "obs"] | None = None
     sparsity: Literal["activation", "weight"] | None = None
     reach: bool | None = None
     information: Literal["label", "loss"] = "label"

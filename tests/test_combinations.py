@@ -57,6 +57,13 @@ def test_the_ablation_without_threshold_has_no_other_allocation() -> None:
         check_combination(config(adaptive_threshold=False, allocation="global"))
 
 
+@pytest.mark.parametrize("method", ["msip-literal", "msip-published"])
+def test_costs_after_compensation_are_geometry_of_one_scheme_alone(method: str) -> None:
+    check_combination(config(method="msip", msip={"geometry": "obs"}))
+    with pytest.raises(ConfigError, match="belongs to the method 'msip'"):
+        check_combination(config(method=method, msip={"geometry": "obs"}))
+
+
 @pytest.mark.parametrize("setting", ["method", "allocation", "granularity", "recovery"])
 def test_an_unknown_name_is_answered_with_the_known_ones(setting: str) -> None:
     with pytest.raises(ConfigError, match="named 'nonsense'; known: "):

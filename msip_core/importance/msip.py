@@ -18,7 +18,8 @@ What a term is in each scheme:
 with a_c the response of a channel, and r_c the norm of the weights that read it, each times its
 batch norm's factor gamma / sigma. The geometric median is looked for among responses as they arrive
 at their readers: distances between filters say the opposite of what removing one costs, since
-batch norm scales every filter anew (README, "Which terms predict").
+batch norm scales every filter anew (README, "Which terms predict"). With the switch geometry="obs"
+it is how far a response is from all that the others can say together (obs.py), in loss.
 
 Source: Fang, "YOLOv8 optimisation for crypt classification of intestinal organoids: multi-strategy
 importance pruning"; where the paper is silent, and all of `msip`, the definitions are ours.
@@ -44,6 +45,7 @@ from msip_core.importance.members import (
     reading_strength,
     width,
 )
+from msip_core.importance.obs import cost_of
 
 SPARSITY_EPS = 0.1  # share of a layer's rms below which a response or weight counts as none
 _TINY = 1e-300
@@ -95,6 +97,8 @@ class _Msip(GroupImportance):
         # One look at the responses finds activity, spreads and distances.
         if used.sparsity == "activation" or used.geometry == "response" or used.reach:
             needs.add("sparsity")
+        if used.geometry == "obs":
+            needs.add("obs")
         return frozenset(needs)
 
     def with_weights(self, weights: MsipWeights) -> _Msip:
@@ -114,6 +118,8 @@ class _Msip(GroupImportance):
             geometry, activity = geometry * strength, activity * strength
             spread = self._mean(group, lambda m: _of(response["spread"], m))
             information = information * spread * strength
+        if used.geometry == "obs":  # of what the readers make of it already
+            geometry = cost_of(group, self.statistics)
         return Terms(self._gradient(group), geometry, activity, information)
 
     def _gradient(self, group: Any) -> Tensor:
@@ -124,6 +130,8 @@ class _Msip(GroupImportance):
     def _geometry(self, member: Member) -> Tensor | None:
         """Distances (or norms) of a member's filters or responses, in their own unit: (m,)."""
         how = self.switches.geometry
+        if how == "obs":  # a matter of the group, not of a member
+            return None
         if how == "response":
             return _of(self.statistics.response["distance"], member)
         rows = member.rows(member.weight)

@@ -188,6 +188,9 @@ def test_switches_ask_the_calibration_pass_for_what_they_need():
         gradient="grad2", geometry="lp", sparsity="weight", information="loss", reach=False
     )
     assert MsipImportance.required(other) == {"grad2", "loss-information"}
+    assert MsipImportance.required(MsipOptions(geometry="obs")) == {
+        "taylor", "sparsity", "information", "obs",
+    }  # fmt: skip
     assert MsipLiteralImportance.required(MsipOptions(sparsity="weight")) == {
         "taylor", "information",
     }  # fmt: skip

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from ultralytics.utils.loss import v8DetectionLoss
 
+from msip_core.config import WEIGHT_PRESETS, MsipOptions
 from msip_core.importance import obs
 from msip_core.importance.coupling import prunable_groups
 from msip_core.importance.moments import (
@@ -18,6 +19,7 @@ from msip_core.importance.moments import (
     moment_bytes,
     readers,
 )
+from msip_core.importance.msip import MsipImportance
 from msip_core.importance.obs import ObsImportance, Reader, costs_in_turn, coupled, portions
 from msip_core.importance.statistics import Statistics, gather
 from msip_core.importance.windows import Places
@@ -308,3 +310,16 @@ def test_a_change_of_the_mean_is_free_where_a_norm_or_a_bias_can_take_it_up():
     }
 
     assert left == {"model.22.cv3.0.2", "model.22.dfl.conv"}
+
+
+def test_msip_takes_it_as_geometry_and_in_the_same_order(model):
+    options = MsipOptions(geometry="obs", weights=WEIGHT_PRESETS["geometry-only"])
+    statistics = gather(model, drawn_calibration(), MsipImportance.required(options))
+    groups = prunable_groups(model).groups
+    scheme = MsipImportance(statistics, options)
+
+    for name, score in scheme.scores(groups).items():
+        own = statistics.response["obs"][name]
+        assert torch.equal(scheme.terms(groups[name]).geometry, own)
+        # Where a channel stands out it is clipped: level with the next, never before it.
+        assert (score[own.argsort(stable=True)].diff() >= 0).all()
