@@ -213,7 +213,7 @@ def test_a_group_finds_its_own_scores():
 
 @pytest.fixture(scope="module")
 def model():
-    return thin_detector()
+    return thin_detector(width=0.0625)
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +236,7 @@ def test_depthwise_convolutions_add_no_cost_of_their_own():
     assert not depthwise & set(readers(net))
 
 
-@pytest.mark.parametrize("part", [1, 3, 4])
+@pytest.mark.parametrize("part", [1, 3])
 def test_how_a_batch_is_split_for_memory_changes_no_cost(model, found, part: int):
     other = gather(model, replace(drawn_calibration(), micro_batch=part), OBS).response["obs"]
 
