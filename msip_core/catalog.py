@@ -155,7 +155,7 @@ _ENTRIES = (
     ),
     _criterion(
         "obs", "OBS, after compensation",
-        "Estimates how much the loss would rise after the other channels have made up for one.",
+        "Estimates how much the loss would rise without a channel after the others made up for it.",
         "Hassibi & Stork 1993; Kurtić et al. 2023, arXiv:2302.04089", "obs:ObsImportance",
         needs_data=True, default_allocation="msip",
     ),
