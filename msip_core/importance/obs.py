@@ -38,7 +38,7 @@ Source: Hassibi & Stork 1993 (Optimal Brain Surgeon); Kurtić et al. 2023 (ZipLM
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,11 +186,18 @@ class Reader:
 
 
 @torch.no_grad()
-def costs_in_turn(readers: Sequence[Reader], channels: int) -> Tensor:
-    """What each channel of a group adds in its turn, the cheapest first: (channels,) float64."""
+def costs_in_turn(
+    readers: Sequence[Reader], channels: int, pause: Callable[[], None] = lambda: None
+) -> Tensor:
+    """What each channel of a group adds in its turn, the cheapest first: (channels,) float64.
+
+    Args:
+        pause: called at every step; may raise.
+    """
     score = torch.zeros(channels, dtype=torch.float64)
     left, most = torch.arange(channels), 0.0
     while readers and len(left):
+        pause()
         adds = torch.stack([reader.costs(left).cpu() for reader in readers]).sum(0)
         place = int(adds.argmin())
         channel, most = int(left[place]), max(most, float(adds[place]))

@@ -298,12 +298,11 @@ class _Pass:
                     self.model(self.calibration.pixels(part, self.device))
             products = {n: moments.take(n, centred=conv in centred) for n, conv in read.items()}
             for group in some:
-                self._pause()
                 left = [
                     Reader(products[name], read[name].weight, fisher[name], own)
                     for name, own in group.inputs.items()
                 ]
-                found[group.name] = costs_in_turn(left, group.channels)
+                found[group.name] = costs_in_turn(left, group.channels, self._pause)
         return found
 
     def _responses(self) -> dict[str, dict[str, Tensor]]:
