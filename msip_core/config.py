@@ -467,7 +467,11 @@ PRUNE_PRESETS: dict[str, dict[str, Any]] = {
         "finetune": RECIPES["paper-finetune"],
         "pretrain": RECIPES["paper-pretrain"],
     },
-    "standard": {"iterations": 8, "finetune": RECIPES["standard-finetune"]},
+    "standard": {
+        "iterations": 8,
+        "finetune": RECIPES["standard-finetune"],
+        "finetune_after": "last-cut",
+    },
     "quick": {
         "iterations": 4,
         "finetune": RECIPES["quick-finetune"],

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from msip_core.catalog import ALLOCATIONS, CRITERIA, GRANULARITIES, RECOVERIES
 from msip_core.compositions import COMPOSITIONS, Composition
-from msip_core.config import WEIGHT_PRESETS
+from msip_core.config import WEIGHT_PRESETS, After
 from msip_core.errors import ConfigError
 from msip_core.measures import MeasureOptions
 from msip_core.recipes import RECIPES, TrainingRecipe
@@ -210,6 +210,7 @@ class _Protocol(NamedTuple):
     pretrain: TrainingRecipe | None
     iterations: int
     finetune: TrainingRecipe
+    after: After
     calibration: dict[str, int]
     search: dict[str, Any]
     measure: MeasureOptions
@@ -224,7 +225,7 @@ _SMALL_SEARCH = {
 _PROTOCOLS: dict[Size, _Protocol] = {
     "paper": _Protocol(
         "yolov8s.yaml", 640, (0, 1, 2), RECIPES["paper-baseline"], RECIPES["paper-pretrain"],
-        16, RECIPES["paper-finetune"], {}, {}, MeasureOptions(),
+        16, RECIPES["paper-finetune"], "every-cut", {}, {}, MeasureOptions(),
         MeasureOptions(noise=_NOISE, attention=100, shap=50, shap_features=100,
                        shap_samples=8192),
     ),
@@ -232,13 +233,13 @@ _PROTOCOLS: dict[Size, _Protocol] = {
         "yolov8s.yaml", 640, (0, 1, 2),
         RECIPES["paper-baseline"].model_copy(update={"epochs": 40}),
         RECIPES["paper-pretrain"].model_copy(update={"epochs": 10}),
-        8, RECIPES["standard-finetune"], {}, {}, MeasureOptions(),
+        8, RECIPES["standard-finetune"], "last-cut", {}, {}, MeasureOptions(),
         MeasureOptions(noise=_NOISE, attention=50, shap=50, shap_samples=2048),
     ),
     "smoke": _Protocol(
         "yolov8s.yaml", 128, (0,),
         RECIPES["quick-baseline"].model_copy(update={"epochs": 2, "close_mosaic": 1}), None,
-        2, RECIPES["quick-finetune"].model_copy(update={"epochs": 1}),
+        2, RECIPES["quick-finetune"].model_copy(update={"epochs": 1}), "every-cut",
         {"batches": 1, "batch": 8}, _SMALL_SEARCH,
         MeasureOptions(latency_runs=10, resamples=200),
         MeasureOptions(
@@ -303,7 +304,7 @@ def preset_plan(
     budget: dict[str, Any] = {
         "keep_macs": 0.335, "iterations": protocol.iterations, "finetune": protocol.finetune,
         "pretrain": protocol.pretrain, "calibration": protocol.calibration,
-        "search": protocol.search,
+        "search": protocol.search, "finetune_after": protocol.after,
     }  # fmt: skip
     if speed_up is not None:
         if not speed_up > 1:
@@ -346,8 +347,9 @@ def _system_in_budget(settings: Mapping[str, Any], protocol: _Protocol) -> dict[
     """A published system with as many epochs after its cuts as every other row, in the cuts that
     it makes, and a search as long as the protocol's."""
     cuts = min(settings.get("iterations", protocol.iterations), protocol.iterations)
-    at_last = settings.get("finetune_after") == "last-cut"
-    epochs = protocol.iterations * protocol.finetune.epochs // (1 if at_last else cuts)
+    at_last = settings.get("finetune_after", protocol.after) == "last-cut"
+    times = protocol.iterations if protocol.after == "every-cut" else 1
+    epochs = times * protocol.finetune.epochs // (1 if at_last else cuts)
     found: dict[str, Any] = {
         "iterations": cuts,
         "finetune": protocol.finetune.model_copy(update={"epochs": epochs}),

@@ -130,7 +130,8 @@ def test_prune_takes_weights_goal_and_preset_as_its_page_does(
     config = RunService(workspace).get(said.document["id"]).config
     assert isinstance(config, PruneConfig)
     assert config.msip.weights.as_tuple() == (0.6, 0.2, 0.1, 0.1)
-    assert (config.keep_macs, config.iterations, config.finetune.epochs) == (0.6, 5, 10)
+    assert (config.keep_macs, config.iterations, config.finetune.epochs) == (0.6, 5, 80)
+    assert config.finetune_after == "last-cut"
     assert (config.limits.round_to, config.max_map50_drop, config.pretrain) == (4, None, None)
 
 

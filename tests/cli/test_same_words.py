@@ -93,6 +93,26 @@ def test_a_run_with_settings_that_have_no_option(workspace: Workspace, weights: 
     assert _made_by(command_line(config), workspace) == config
 
 
+def test_a_run_that_trains_otherwise_than_its_schedule_does(
+    workspace: Workspace, weights: Path
+) -> None:
+    """Each way to train is an option beside the preset, with the guard that goes with it."""
+    common = f"python -m msip_core prune --data d --model {weights} --device cpu --preset"
+    often = _made_by(f"{common} standard --finetune-after every-cut --average carry", workspace)
+    once = _made_by(f"{common} quick --finetune-after last-cut", workspace)
+
+    assert isinstance(often, PruneConfig)
+    assert isinstance(once, PruneConfig)
+    assert (often.finetune_after, often.average, often.max_map50_drop) == (
+        "every-cut",
+        "carry",
+        0.03,
+    )
+    assert (once.finetune_after, once.average, once.max_map50_drop) == ("last-cut", "restart", None)
+    for config in (often, once):
+        assert _made_by(command_line(config), workspace) == config
+
+
 def test_a_published_whole_is_one_word_and_can_be_changed(
     workspace: Workspace, weights: Path
 ) -> None:
