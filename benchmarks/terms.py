@@ -39,6 +39,7 @@ from msip_core.detector.c2f import to_c2f_v2
 from msip_core.detector.checkpoints import load_model
 from msip_core.importance.calibration import CalibrationSet, load_calibration
 from msip_core.importance.msip import MsipImportance, MsipLiteralImportance
+from msip_core.importance.obs import ObsImportance
 from msip_core.importance.ready import ready
 from msip_core.importance.statistics import gather
 from msip_core.importance.taylor import (
@@ -51,7 +52,7 @@ from msip_core.pruning.masking import Mask
 from msip_core.pruning.surgery import prunable_groups
 from msip_core.workspace import Workspace
 
-NEEDS = frozenset({"taylor", "taylor-abs", "taylor-2", "sparsity", "information"})
+NEEDS = frozenset({"taylor", "taylor-abs", "taylor-2", "sparsity", "information", "obs"})
 PARTS = ("gradient", "geometry", "sparsity", "information")
 
 
@@ -124,6 +125,7 @@ def _terms(
         "Taylor (gradient)": TaylorImportance(statistics),
         "Taylor, absolute": TaylorAbsImportance(statistics),
         "Taylor, second order": TaylorSecondImportance(statistics),
+        "OBS (after compensation)": ObsImportance(statistics),
         "`msip` at the paper's weights": now,
     }
     for name, scorer in scorers.items():
