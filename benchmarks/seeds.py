@@ -56,6 +56,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "taylor-per-mac": {"method": "taylor", "allocation": "msip"},
     "taylor-abs-per-mac": {"method": "taylor-abs", "allocation": "msip"},
     "taylor-2-per-mac": {"method": "taylor-2", "allocation": "msip"},
+    "obs-per-mac": {"method": "obs"},
+    "msip-obs": {"method": "msip", "msip": {"geometry": "obs"}},
     "lamp": {"method": "lamp"},
     "l2": {"method": "l2"},
     "random": {"method": "random"},

@@ -60,13 +60,14 @@ _SUMS = (
         settings={"method": "msip-literal"}),
 )  # fmt: skip
 _HALF = "half-epochs"
-# The strongest criteria of benchmarks/every_method beside MSIP: by the loss, per multiply-add.
+# The strongest criteria of benchmarks/every_method and benchmarks/repair beside MSIP: by the loss,
+# per multiply-add.
 _RIVALS = tuple(
     Row(
         key=f"{name}-per-mac", label=f"{CRITERIA[name].label}, per MAC",
         settings={"method": name, "allocation": "msip"},
     )
-    for name in ("taylor", "taylor-abs", "taylor-2")
+    for name in ("taylor", "taylor-abs", "taylor-2", "obs")
 )  # fmt: skip
 _LAMP = Row(key="lamp", label="LAMP", settings={"method": "lamp"})
 _TABLE_3_1 = (
