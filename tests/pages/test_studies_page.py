@@ -80,7 +80,7 @@ def test_a_click_keeps_the_plan_and_queues_the_baseline(open_page: Open, drawn: 
     assert study.id in test.query_params["study"]
     states = engine.standing(RunService(drawn), study.id).states
     assert [s.row.state for s in states if s.row] == [RunState.QUEUED]
-    assert "17 not started" in words(test)
+    assert "18 not started" in words(test)
 
     next(b for b in test.button if b.label == "Pause").click().run()
     assert engine.standing(RunService(drawn), study.id).paused
