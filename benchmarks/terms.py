@@ -53,6 +53,11 @@ from msip_core.pruning.surgery import prunable_groups
 from msip_core.workspace import Workspace
 
 NEEDS = frozenset({"taylor", "taylor-abs", "taylor-2", "sparsity", "information", "obs"})
+_ABOUT = (
+    "Spearman's rank correlation of each term with the size of the change of the detection loss",
+    "when a channel is masked, nothing repaired, on images that no term has seen. `obs` predicts",
+    "the cost after the refit, and is judged by benchmarks/repair.py.",
+)
 PARTS = ("gradient", "geometry", "sparsity", "information")
 
 
@@ -154,6 +159,13 @@ def _write(
 ) -> None:
     rows = sorted(rows, key=lambda row: -row["inside"])
     lines = [
+        "# Which terms predict what removing a channel costs",
+        "",
+        f"    python benchmarks/terms.py --workspace W --data {options.data} "
+        f"--model {options.model} --imgsz {options.imgsz} --out DIR",
+        "",
+        *_ABOUT,
+        "",
         f"{channels} channels, {options.images} images, {seconds:.0f} s.",
         "",
         "| term | inside a group (± standard error over groups) | over all channels |",
