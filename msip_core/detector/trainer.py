@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from ultralytics.data.build import InfiniteDataLoader
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from msip_core.config import TrainingRecipe
@@ -43,7 +42,7 @@ from msip_core.detector.fit_state import (
 from msip_core.detector.layerdrop import layers_dropped
 from msip_core.detector.library import DetectionModel
 from msip_core.detector.loss_ratio import BATCHES, Gains, solve_gains
-from msip_core.detector.pool import DataPool
+from msip_core.detector.pool import DataPool, TrainLoader
 from msip_core.detector.precision import as_float32, computing_in
 from msip_core.detector.sparsity import terms_of
 from msip_core.errors import WorkError
@@ -218,7 +217,7 @@ class Fit(DetectionTrainer):
         self.plan.after_epoch(report)
         write_state(self.plan.workdir / "state.pt", self.state)
 
-    def _begin(self, epoch: int) -> InfiniteDataLoader:
+    def _begin(self, epoch: int) -> TrainLoader:
         """Seed, set the learning rate, close mosaic for the last epochs, restart the loader."""
         plan, loader = self.plan, self.train_loader
         seed = seed_from(plan.seed, plan.phase, plan.iteration, epoch)
@@ -234,7 +233,7 @@ class Fit(DetectionTrainer):
         self.optimizer.zero_grad()
         return loader
 
-    def _batches(self, loader: InfiniteDataLoader, epoch: int) -> tuple[dict[str, float], int]:
+    def _batches(self, loader: TrainLoader, epoch: int) -> tuple[dict[str, float], int]:
         """Train on every batch once; mean loss items and the number of unusable batches."""
         sums: dict[str, Tensor] = {}
         bad, waiting, n = 0, 0, len(loader)
