@@ -26,6 +26,11 @@ from msip_core.detector.warping import BORDER
 logger = logging.getLogger(__name__)
 
 Home = Literal["device", "memory", "files"]
+_KEPT: dict[Home, str] = {
+    "device": "kept on the device",
+    "memory": "kept in the computer's memory, since the device has too little room; slower",
+    "files": "read anew for every batch, since memory has too little room; much slower",
+}
 
 
 def home_of(n_bytes: int, device: str) -> Home:
@@ -66,7 +71,7 @@ class DeviceImages:
         self.sizes = np.zeros((count, 2), np.int64)
         self._pixels = self._read(tick)
         self.boxes = _boxes(self._files.labels, self.sizes)
-        logger.info("%d training images are kept: %s", count, self.home)
+        logger.info("%d training images: %s", count, _KEPT[self.home])
 
     # --- what Ultralytics' trainer asks a dataset for ---
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from msip_core.detector.augment import draw, place
+from msip_core.detector.counted_loss import MOST
 from msip_core.detector.device_images import DeviceImages
 from msip_core.detector.warped_boxes import warped_boxes
 from msip_core.detector.warping import sent, warped_pictures
@@ -24,7 +25,8 @@ class DeviceLoader:
     """One epoch of batches each time it is gone through; every image begins one picture.
 
     Batches are Ultralytics': img (n, 3, imgsz, imgsz) uint8, cls (b, 1), bboxes (b, 4) centre and
-    size as shares of the picture, batch_idx (b,); all on the device.
+    size as shares of the picture, batch_idx (b,), all on the device; and how many boxes the fullest
+    picture has, for msip_core.detector.counted_loss.
 
     Attributes:
         generator: seeds an epoch: the same state, the same batches, on any device.
@@ -63,4 +65,5 @@ class DeviceLoader:
             "cls": sent(targets.classes, device),
             "bboxes": sent(targets.boxes, device),
             "batch_idx": sent(targets.picture, device),
+            MOST: int(np.bincount(targets.picture.astype(np.int64), minlength=1).max()),
         }

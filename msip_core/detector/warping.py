@@ -63,7 +63,7 @@ def _chunks(
     room = _ROOM.get(device.partition(":")[0], _ROOM["cpu"])
     for four in (True, False):
         some = np.flatnonzero(mosaic == four)
-        each = (4 if four else 1) * imgsz**2 * 4 * 5  # floats: of colours and places
+        each = (4 if four else 1) * imgsz**2 * 4 * 8  # floats: of colours, twice, and places
         at_once = max(1, room // each)
         yield from ((four, some[i : i + at_once]) for i in range(0, len(some), at_once))
 
@@ -129,7 +129,8 @@ def _mixed(seen: Tensor, draws: Draws) -> Tensor:
     if len(others):
         into = sent(draws.mixed, seen.device)
         share = sent(draws.shares.astype(np.float32), seen.device)[:, None, None, None]
-        pictures[into] = (pictures[into] * share + others * (1 - share)).floor_()
+        mixed = (pictures[into] * share + others * (1 - share)).floor_()
+        pictures.index_copy_(0, into, mixed)
     return pictures
 
 
@@ -175,6 +176,6 @@ def _brighter(values: Tensor, gain: Tensor) -> Tensor:
 def sent(values: NDArray[np.generic], device: str | torch.device) -> Tensor:
     """A small array on the device, without waiting for it."""
     tensor = torch.from_numpy(np.ascontiguousarray(values))
-    if torch.device(device).type == "cuda":
+    if torch.device(device).type == "cuda" and tensor.numel():
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

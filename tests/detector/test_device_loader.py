@@ -15,6 +15,7 @@ from msip_core.config import ImportConfig, SplitConfig, TrainingRecipe
 from msip_core.data.dataset import open_dataset
 from msip_core.data.importing import import_dataset
 from msip_core.detector.augment import Augmentation, Draws, draw, place
+from msip_core.detector.counted_loss import MOST
 from msip_core.detector.device_images import DeviceImages, home_of
 from msip_core.detector.device_loader import DeviceLoader
 from msip_core.detector.evaluation import Evaluator
@@ -255,7 +256,7 @@ def test_an_epoch_follows_from_its_seed_and_begins_with_every_image_once(images,
     assert [len(batch["img"]) for batch in one] == [4, 4, 2]
     assert sorted(firsts[:10]) == list(range(10))
     for a, b in zip(one, same, strict=True):
-        assert all(torch.equal(a[key], b[key]) for key in a)
+        assert all(torch.equal(a[key], b[key]) for key in ("img", "cls", "bboxes", "batch_idx"))
     assert not torch.equal(one[0]["img"], other[0]["img"])
 
 
@@ -269,6 +270,7 @@ def test_a_batch_has_what_the_loss_reads(images):
     assert (batch["cls"].shape, batch["batch_idx"].shape) == ((found, 1), (found,))
     assert set(batch["batch_idx"].tolist()) <= {0.0, 1.0, 2.0, 3.0}
     assert 0 <= batch["bboxes"].min() <= batch["bboxes"].max() <= 1
+    assert batch[MOST] == int(batch["batch_idx"].long().bincount().max())
 
 
 def test_closed_mosaic_puts_no_images_together(images):
