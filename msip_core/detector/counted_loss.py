@@ -32,7 +32,7 @@ class CountedLoss(v8DetectionLoss):
 
     def __init__(self, model: DetectionModel) -> None:
         super().__init__(model)
-        self.stride = self.stride.tolist()
+        self.stride: list[float] = [float(stride) for stride in model.model[-1].stride]
         self._most = 0
 
     def loss(

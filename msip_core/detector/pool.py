@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from ultralytics.data.build import InfiniteDataLoader, build_dataloader
 from ultralytics.utils import IterableSimpleNamespace
@@ -14,7 +14,7 @@ from msip_core.detector.device_loader import DeviceLoader
 from msip_core.detector.evaluation import Evaluator
 from msip_core.detector.images import SplitImages, Tick
 
-TrainLoader = InfiniteDataLoader | DeviceLoader
+TrainLoader: TypeAlias = InfiniteDataLoader | DeviceLoader
 
 
 def resolve_loader(wanted: Loader, device: str) -> Literal["device", "ultralytics"]:

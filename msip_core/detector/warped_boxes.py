@@ -116,5 +116,4 @@ def _flipped(boxes: Boxes, flips: NDArray[np.bool_], imgsz: int) -> Boxes:
 
 def _shares(boxes: Boxes, imgsz: int) -> Boxes:
     centres, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    shares: Boxes = np.concatenate((centres, sizes), axis=1) / np.float32(imgsz)
-    return shares
+    return (np.concatenate((centres, sizes), axis=1) / imgsz).astype(np.float32)
