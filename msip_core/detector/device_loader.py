@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from msip_core.detector.augment import draw, place
-from msip_core.detector.counted_loss import MOST
 from msip_core.detector.device_images import DeviceImages
+from msip_core.detector.quiet_loss import MOST
 from msip_core.detector.warped_boxes import warped_boxes
 from msip_core.detector.warping import sent, warped_pictures
 
@@ -26,7 +26,7 @@ class DeviceLoader:
 
     Batches are Ultralytics': img (n, 3, imgsz, imgsz) uint8, cls (b, 1), bboxes (b, 4) centre and
     size as shares of the picture, batch_idx (b,), all on the device; and how many boxes the fullest
-    picture has, for msip_core.detector.counted_loss.
+    picture has, for msip_core.detector.quiet_loss.
 
     Attributes:
         generator: seeds an epoch: the same state, the same batches, on any device.

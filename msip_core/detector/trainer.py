@@ -31,7 +31,6 @@ from torch import Tensor, nn
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from msip_core.config import TrainingRecipe
-from msip_core.detector.counted_loss import CountedLoss, with_count
 from msip_core.detector.extras import ExtraLoss, GradientTerm
 from msip_core.detector.fit_state import (
     FitState,
@@ -45,6 +44,7 @@ from msip_core.detector.library import DetectionModel
 from msip_core.detector.loss_ratio import BATCHES, Gains, solve_gains
 from msip_core.detector.pool import DataPool, TrainLoader
 from msip_core.detector.precision import as_float32, computing_in
+from msip_core.detector.quiet_loss import QuietLoss, with_count
 from msip_core.detector.sparsity import terms_of
 from msip_core.detector.steps import CLIP, MaskedSteps, Steps, WatchedSteps
 from msip_core.errors import WorkError
@@ -183,7 +183,7 @@ class Fit(DetectionTrainer):
             term.bind(self.model)
         self._steps = self._way_to_step()
         if self._masked:
-            self.model.criterion = CountedLoss(self.model)
+            self.model.criterion = QuietLoss(self.model)
         self._weigh_losses()
         extra = self.plan.extra
         if extra is not None and not self.start_epoch:
