@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 from ultralytics.utils.loss import v8DetectionLoss
@@ -15,7 +17,7 @@ from ultralytics.utils.loss import v8DetectionLoss
 from msip_core.detector.checkpoints import normalise
 from msip_core.detector.fit_state import FitState
 from msip_core.detector.pool import DataPool
-from msip_core.detector.quiet_loss import QuietLoss, with_count
+from msip_core.detector.quiet_loss import MOST, QuietLoss, with_count
 from msip_core.detector.trainer import EpochReport, Fit, FitPlan
 from msip_core.errors import Stopped, WorkError
 from tests.detector.conftest import CLASSES, IMGSZ, finding_model, short, thin_model
@@ -175,7 +177,7 @@ class Looks(TorchDispatchMode):
         return isinstance(out, torch.Tensor) and any(one.device != out.device for one in tensors)
 
 
-def looks_per_batch(fit, pool, model) -> Counter[str]:
+def looks_per_batch(fit, pool, model, *, masked=True) -> Counter[str]:
     per_batch: list[Counter[str]] = []
 
     def forward(real, batch):
@@ -188,7 +190,7 @@ def looks_per_batch(fit, pool, model) -> Counter[str]:
 
     looks = Looks()
     with ExitStack() as stack, pytest.raises(Stopped):
-        fit(short(1), masked=True, model=model, forward=forward, pool=pool)
+        fit(short(1), masked=masked, model=model, forward=forward, pool=pool)
     # From one batch's forward to the next one's: also backward, step and the loader.
     return per_batch[2] - per_batch[1]
 
@@ -210,6 +212,8 @@ def test_a_step_looks_at_the_device_as_often_however_many_layers_there_are(fit, 
 
     assert few == many
     assert few == {}
+    # Where every number is read, the same count finds it.
+    assert looks_per_batch(fit, pool, thin_model(), masked=False)["_local_scalar_dense"] > 2
 
 
 @pytest.mark.parametrize("counts", [(3, 0, 25, 1), (0, 0, 0, 0), (0, 2)])
@@ -240,4 +244,33 @@ def test_the_quiet_loss_is_ultralytics_loss(counts, monkeypatch):
         {k: float(v) for k, v in expected.items()}, rel=1e-5
     )
     torch.testing.assert_close(gradient, slope, rtol=1e-3, atol=1e-4 * float(slope.abs().max()))
-    assert (float(theirs[0]) > 0) == (found > 0)
+    assert (float(theirs[0].detach()) > 0) == (found > 0)
+
+
+def test_on_a_gpu_forward_and_loss_send_nothing_and_read_nothing():
+    """A made-up GPU, whose tensors have no values: a read or a shape that depends on values would
+    raise; what is copied to it or from it is counted."""
+    model, looks = thin_model().train(), Looks()
+    model.args = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)
+    model.model[-1].stride = model.stride
+    loss = QuietLoss(model)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        for owned in [*model.modules(), *loss.bbox_loss.modules()]:
+            for name, value in owned.named_parameters(recurse=False):
+                owned._parameters[name] = nn.Parameter(on_gpu(*value.shape))
+            for name, value in owned.named_buffers(recurse=False):
+                owned._buffers[name] = on_gpu(*value.shape, dtype=value.dtype)
+        loss.device, loss.proj = torch.device("cuda", 0), on_gpu(16)
+        batch = {
+            "batch_idx": on_gpu(5), "cls": on_gpu(5, 1), "bboxes": on_gpu(5, 4), MOST: 3,
+        }  # fmt: skip
+        loss(model(on_gpu(2, 3, IMGSZ, IMGSZ)), batch)  # tables of anchors are sent once
+        with looks:
+            total, _ = loss(model(on_gpu(2, 3, IMGSZ, IMGSZ)), batch)
+            assert looks.found == {}
+            torch.arange(3).to(total.device)
+    assert (str(total.device), looks.found) == ("cuda:0", {"_to_copy": 1})
+
+
+def on_gpu(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.zeros(shape, dtype=dtype, device="cuda:0")
