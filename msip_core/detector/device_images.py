@@ -26,11 +26,6 @@ from msip_core.detector.warping import BORDER
 logger = logging.getLogger(__name__)
 
 Home = Literal["device", "memory", "files"]
-_KEPT: dict[Home, str] = {
-    "device": "kept on the device",
-    "memory": "kept in the computer's memory, since the device has too little room; slower",
-    "files": "read anew for every batch, since memory has too little room; much slower",
-}
 
 
 def home_of(n_bytes: int, device: str) -> Home:
@@ -71,7 +66,10 @@ class DeviceImages:
         self.sizes = np.zeros((count, 2), np.int64)
         self._pixels = self._read(tick)
         self.boxes = _boxes(self._files.labels, self.sizes)
-        logger.info("%d training images: %s", count, _KEPT[self.home])
+        if self.home == "memory":
+            logger.warning("No room for %d images on %s: slower, from memory", count, device)
+        if self.home == "files":
+            logger.warning("No room in memory for %d images: much slower, from files", count)
 
     # --- what Ultralytics' trainer asks a dataset for ---
 

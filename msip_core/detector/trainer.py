@@ -9,6 +9,7 @@ clipping, averaged weights, mosaic that closes for the last epochs. Ours, and wh
 - a stop is possible between any two batches
 - no files but state.pt, no progress bars, no second evaluation of the best weights at the end
 - a batch whose gradient is not finite is left out and counted, instead of poisoning the weights
+- on a GPU nothing is read before an epoch is over (msip_core.detector.steps, quiet_loss)
 - terms that make weights sparse are added to the clipped gradient (msip_core.detector.sparsity)
 - a second loss may come along with trainable parts of its own, such as adapters to a teacher
 """
