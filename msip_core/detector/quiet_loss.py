@@ -72,7 +72,7 @@ class QuietLoss(v8DetectionLoss):
 
     def __init__(self, model: DetectionModel) -> None:
         super().__init__(model)
-        theirs = self.assigner
+        theirs: TaskAlignedAssigner = vars(self)["assigner"]
         self.assigner = QuietAssigner(
             topk=theirs.topk, num_classes=self.nc, alpha=theirs.alpha, beta=theirs.beta,
             stride=theirs.stride, topk2=theirs.topk2,
