@@ -86,6 +86,7 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64)  # that the pages offer; any number can be ty
 
 
 Precision = Literal["auto", "fp32"]
+Loader = Literal["auto", "device", "ultralytics"]
 
 
 class RunBase(Frozen):
@@ -93,6 +94,9 @@ class RunBase(Frozen):
 
     Attributes:
         precision: of training; "auto" takes bfloat16 where the device multiplies in it.
+        loader: of training: "device" keeps the images there and augments a whole batch at once,
+            "ultralytics" augments image by image on the processor, "auto" takes the first on an
+            NVIDIA GPU, else the second, which is faster there.
     """
 
     name: Word = ""
@@ -103,6 +107,7 @@ class RunBase(Frozen):
     device: Word = "auto"
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
     precision: Precision = "auto"
+    loader: Loader = "auto"
     measure: MeasureOptions | None = Field(
         default=None, description="what a study measures of the finished model"
     )

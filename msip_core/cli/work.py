@@ -52,6 +52,15 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda:0, mps.", show
 Workers = Annotated[
     int | None, typer.Option(min=0, help="Extra processes that load images.", show_default="0")
 ]
+LoaderName = Annotated[
+    str | None,
+    typer.Option(
+        "--loader",
+        help="Who makes the training batches: device (images stay on the GPU), ultralytics "
+        "(image by image on the processor), auto.",
+        show_default="auto",
+    ),
+]
 Name = Annotated[str | None, typer.Option(help="What the run is called on the pages.")]
 Set = Annotated[
     list[str] | None,
@@ -97,6 +106,7 @@ def train(
     seed: Seed = None,
     device: Device = None,
     workers: Workers = None,
+    loader: LoaderName = None,
     name: Name = None,
     more: Set = None,
     config: ConfigFile = None,
@@ -107,6 +117,7 @@ def train(
     settings = _given(
         weights=weights, preset=preset_name, epochs=epochs, pretrain=pretrain, dataset=data,
         imgsz=imgsz, batch=batch, seed=seed, workers=workers,
+        loader=loader,
     )  # fmt: skip
     place = _given(device=device, name=name)
     if config is not None:
@@ -235,6 +246,7 @@ def prune(
     seed: Seed = None,
     device: Device = None,
     workers: Workers = None,
+    loader: LoaderName = None,
     name: Name = None,
     more: Set = None,
     config: ConfigFile = None,
@@ -252,6 +264,7 @@ def prune(
         composition=composition,
         iterations=iterations, epochs=epochs, round_to=round_to, max_drop=max_drop,
         pretrain=pretrain, dataset=data, imgsz=imgsz, batch=batch, seed=seed, workers=workers,
+        loader=loader,
     )  # fmt: skip
     place = _given(device=device, name=name)
     if config is not None:

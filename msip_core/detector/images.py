@@ -34,6 +34,9 @@ class SplitImages(YOLODataset):
 
     Mosaic partners are drawn from the whole split, from memory or from disk, so that what a seed
     draws does not depend on how much memory happened to be free.
+
+    Args:
+        keep: images for training in memory, where they fit; who keeps them elsewhere says no.
     """
 
     def __init__(
@@ -45,13 +48,14 @@ class SplitImages(YOLODataset):
         batch: int,
         augment: bool,
         tick: Tick | None = None,
+        keep: bool = True,
     ) -> None:
         if not records:
             raise DatasetError(
                 f"Dataset '{dataset.name}' has no images in this part of its split: import it "
                 "again with other split fractions."
             )
-        self._source, self._records, self._tick = dataset, records, tick
+        self._source, self._records, self._tick, self._keep = dataset, records, tick, keep
         super().__init__(
             img_path="",
             imgsz=imgsz,
@@ -96,7 +100,8 @@ class SplitImages(YOLODataset):
 
     def check_cache_ram(self, safety_margin: float = 1.0) -> bool:
         """Training images are kept resized; evaluation keeps whole batches instead."""
-        return self.augment and fits_in_memory(len(self.im_files) * self.imgsz**2 * 3)
+        n_bytes = len(self.im_files) * self.imgsz**2 * 3
+        return self._keep and self.augment and fits_in_memory(n_bytes)
 
     def cache_images(self) -> None:
         """Read every image once. (Ultralytics' own prints a progress bar.)"""

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 from ultralytics.data.build import InfiniteDataLoader, build_dataloader
 from ultralytics.utils import IterableSimpleNamespace
 
+from msip_core.config import Loader
 from msip_core.data.dataset import Dataset
+from msip_core.detector.device_images import DeviceImages
+from msip_core.detector.device_loader import DeviceLoader
 from msip_core.detector.evaluation import Evaluator
 from msip_core.detector.images import SplitImages, Tick
+
+TrainLoader: TypeAlias = InfiniteDataLoader | DeviceLoader
+
+
+def resolve_loader(wanted: Loader, device: str) -> Literal["device", "ultralytics"]:
+    """The loader that `wanted` means for training on `device`.
+
+    On one processor core Ultralytics' takes a third of the time (benchmarks/loaders.py: OpenCV
+    turns bytes, we turn floats); on a GPU it is what everything else waits for.
+    """
+    if wanted == "auto":
+        return "device" if device.startswith("cuda") else "ultralytics"
+    return wanted
 
 
 class DataPool:
@@ -15,7 +33,8 @@ class DataPool:
 
     Args:
         workers: data-loading processes for training; ignored (0) on the CPU, where they would
-            only compete with the work itself.
+            only compete with the work itself, and by the loader "device", which has none.
+        loader: who makes the training batches; see msip_core.config.RunBase.
         tick: called for every image read and every batch evaluated; may raise to stop.
     """
 
@@ -27,31 +46,44 @@ class DataPool:
         batch: int,
         device: str = "cpu",
         workers: int = 0,
+        loader: Loader = "auto",
         tick: Tick | None = None,
     ) -> None:
         self.dataset, self.imgsz, self.batch, self.device = dataset, imgsz, batch, device
         self.workers = 0 if device in ("cpu", "mps") else workers
+        self.loader = resolve_loader(loader, device)
         self._tick = tick
-        self._train: InfiniteDataLoader | None = None
+        self._train: TrainLoader | None = None
         self._evaluators: dict[tuple[str, int | None], Evaluator] = {}
 
-    def train_loader(self, settings: IterableSimpleNamespace) -> InfiniteDataLoader:
+    def train_loader(self, settings: IterableSimpleNamespace) -> TrainLoader:
         """The one training loader, augmenting from now on as `settings` say."""
         if self._train is None:
-            images = SplitImages(
-                self.dataset,
-                self.dataset.split("train"),
-                imgsz=self.imgsz,
-                batch=self.batch,
-                augment=True,
-                tick=self._tick,
-            )
-            self._train = build_dataloader(
-                images, self.batch, self.workers, shuffle=True, device=self.device
-            )
+            self._train = self._device() if self.loader == "device" else self._ultralytics()
         self._train.dataset.renew(settings)
         self._train.reset()
         return self._train
+
+    def _device(self) -> DeviceLoader:
+        images = DeviceImages(
+            self.dataset,
+            self.dataset.split("train"),
+            imgsz=self.imgsz,
+            device=self.device,
+            tick=self._tick,
+        )
+        return DeviceLoader(images, self.batch)
+
+    def _ultralytics(self) -> InfiniteDataLoader:
+        images = SplitImages(
+            self.dataset,
+            self.dataset.split("train"),
+            imgsz=self.imgsz,
+            batch=self.batch,
+            augment=True,
+            tick=self._tick,
+        )
+        return build_dataloader(images, self.batch, self.workers, shuffle=True, device=self.device)
 
     def evaluator(self, split: str, limit: int | None = None) -> Evaluator:
         """The one evaluator of a split; its letterboxed images stay in memory."""

@@ -50,6 +50,7 @@ def run(config: TrainConfig, ctx: RunContext) -> None:
         batch=config.batch,
         device=resolve_device(config.device),
         workers=config.workers,
+        loader=config.loader,
         tick=stop_or_beat(ctx),
     )
     work = _Work(config, pool, _WithProgress(ctx, config))

@@ -9,6 +9,7 @@ clipping, averaged weights, mosaic that closes for the last epochs. Ours, and wh
 - a stop is possible between any two batches
 - no files but state.pt, no progress bars, no second evaluation of the best weights at the end
 - a batch whose gradient is not finite is left out and counted, instead of poisoning the weights
+- on a GPU nothing is read before an epoch is over (msip_core.detector.steps, quiet_loss)
 - terms that make weights sparse are added to the clipped gradient (msip_core.detector.sparsity)
 - a second loss may come along with trainable parts of its own, such as adapters to a teacher
 """
@@ -28,7 +29,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from ultralytics.data.build import InfiniteDataLoader
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from msip_core.config import TrainingRecipe
@@ -43,13 +43,14 @@ from msip_core.detector.fit_state import (
 from msip_core.detector.layerdrop import layers_dropped
 from msip_core.detector.library import DetectionModel
 from msip_core.detector.loss_ratio import BATCHES, Gains, solve_gains
-from msip_core.detector.pool import DataPool
+from msip_core.detector.pool import DataPool, TrainLoader
 from msip_core.detector.precision import as_float32, computing_in
+from msip_core.detector.quiet_loss import QuietLoss, with_count
 from msip_core.detector.sparsity import terms_of
+from msip_core.detector.steps import CLIP, MaskedSteps, Steps, WatchedSteps
 from msip_core.errors import WorkError
 from msip_core.events import Metrics
 
-_CLIP = 10.0  # largest norm of a gradient, Ultralytics' value
 _WARMUP_BIAS_LR = 0.1
 _MIN_STEPS = 8  # optimizer steps of an epoch, where it has as many batches
 _BAD_SHARE = 0.1  # of an epoch's batches may have gradients that are not finite
@@ -84,6 +85,8 @@ class FitPlan:
         weighed: told the gains that were measured.
         averaged: steps that the running average counts as done before the first: its decay grows
             with them.
+        masked: losses and gradients stay on the device until an epoch is over (detector.steps);
+            None does so on an NVIDIA GPU.
     """
 
     model: DetectionModel
@@ -102,6 +105,7 @@ class FitPlan:
     dtype: torch.dtype | None = None
     weighed: Callable[[Gains], None] = lambda _: None
     averaged: int = 0
+    masked: bool | None = None
 
 
 # Not called "...Trainer": by that part of the name Ultralytics attaches its cloud callbacks.
@@ -178,6 +182,9 @@ class Fit(DetectionTrainer):
             )
         for term in self._terms:
             term.bind(self.model)
+        self._steps = self._way_to_step()
+        if self._masked:
+            self.model.criterion = QuietLoss(self.model)
         self._weigh_losses()
         extra = self.plan.extra
         if extra is not None and not self.start_epoch:
@@ -218,7 +225,7 @@ class Fit(DetectionTrainer):
         self.plan.after_epoch(report)
         write_state(self.plan.workdir / "state.pt", self.state)
 
-    def _begin(self, epoch: int) -> InfiniteDataLoader:
+    def _begin(self, epoch: int) -> TrainLoader:
         """Seed, set the learning rate, close mosaic for the last epochs, restart the loader."""
         plan, loader = self.plan, self.train_loader
         seed = seed_from(plan.seed, plan.phase, plan.iteration, epoch)
@@ -234,30 +241,26 @@ class Fit(DetectionTrainer):
         self.optimizer.zero_grad()
         return loader
 
-    def _batches(self, loader: InfiniteDataLoader, epoch: int) -> tuple[dict[str, float], int]:
+    def _batches(self, loader: TrainLoader, epoch: int) -> tuple[dict[str, float], int]:
         """Train on every batch once; mean loss items and the number of unusable batches."""
-        sums: dict[str, Tensor] = {}
-        bad, waiting, n = 0, 0, len(loader)
+        steps, n = self._steps, len(loader)
+        steps.begin(n)
         warmup = self._get_warmup_iterations(n)
         for index, batch in enumerate(loader):
             self.plan.before_batch()
             self._warm_up(index + n * epoch, warmup, epoch)
             loss, items = self._forward(batch)
-            if torch.isfinite(loss):
-                loss.backward()
-                waiting += 1
-                for name, value in items.items():
-                    sums[name] = sums.get(name, torch.zeros_like(value)) + value
-            else:
-                bad += 1
-            if waiting >= self.accumulate or (waiting and index == n - 1):
-                bad += waiting * (not self._step())
-                waiting = 0
+            steps.take(loss, items)
+            if steps.waiting >= self.accumulate or (steps.waiting and index == n - 1):
+                steps.step(self.epoch / self.epochs)
+        sums, bad = steps.finish()
         self._refuse_divergence(bad, n, epoch)
         good = max(1, n - bad)
-        return {k.removesuffix("_loss"): float(v) / good for k, v in sums.items()}, bad
+        return {k.removesuffix("_loss"): v / good for k, v in sums.items()}, bad
 
     def _forward(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        if self._masked:
+            batch = with_count(batch)
         batch, extra = self.preprocess_batch(batch), self.plan.extra
         with computing_in(self.plan.dtype, self.device.type):
             found = self.model(batch["img"])
@@ -281,11 +284,23 @@ class Fit(DetectionTrainer):
             momentum = [self.args.warmup_momentum, self.args.momentum]
             group["momentum"] = float(np.interp(step, [0, steps], momentum))
 
+    def _trained(self) -> list[nn.Parameter]:
+        extra = self.plan.extra
+        return [*self.model.parameters(), *(extra.parts.parameters() if extra else ())]
+
+    @property
+    def _masked(self) -> bool:
+        wanted = self.plan.masked
+        return self.device.type == "cuda" if wanted is None else wanted
+
+    def _way_to_step(self) -> Steps:
+        if self._masked:
+            return MaskedSteps(self.model, self._trained(), self.optimizer, self.ema, self._terms)
+        return WatchedSteps(lambda _: self._step())
+
     def _step(self) -> bool:
         """One optimizer step; False if the gradient was not finite and nothing was changed."""
-        extra = self.plan.extra
-        trained = [*self.model.parameters(), *(extra.parts.parameters() if extra else ())]
-        norm = nn.utils.clip_grad_norm_(trained, max_norm=_CLIP)
+        norm = nn.utils.clip_grad_norm_(self._trained(), max_norm=CLIP)
         usable = bool(torch.isfinite(norm))
         if usable:
             # After clipping: else the loss's gradient would decide how strong the terms are.

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from msip_core.config import Precision, TrainingRecipe
+from msip_core.config import Loader, Precision, TrainingRecipe
 from msip_core.data.dataset import Dataset
 from msip_core.data.readiness import ensure_ready
 from msip_core.detector.c2f import new_conv_names
@@ -82,6 +82,7 @@ def fit(
     terms: tuple[GradientTerm, ...] = (),
     cache: Path | None = None,
     averaged: int = 0,
+    loader: Loader = "auto",
 ) -> FitResult:
     """Train a copy of `model` on the train split; `model` itself is left as it is.
 
@@ -99,6 +100,7 @@ def fit(
         cache: folder in which finished fits are kept under all that decides how they end; an equal
             one is taken from there instead of being done again.
         averaged: steps that the running average counts as done, of fits before this one.
+        loader: of the pool that is made where none is given.
 
     Returns:
         With `validate_every=1` the averaged weights of the epoch with the highest validation
@@ -117,7 +119,7 @@ def fit(
     own_pool = None
     if pool is None:
         pool = own_pool = DataPool(
-            dataset, imgsz=imgsz, batch=batch, device=device, workers=workers,
+            dataset, imgsz=imgsz, batch=batch, device=device, workers=workers, loader=loader,
             tick=stop_or_beat(ctx),
         )  # fmt: skip
     plan = FitPlan(
@@ -163,6 +165,8 @@ def _facts(plan: FitPlan) -> dict[str, object]:
         "validate_every": plan.validate_every, "l1": plan.l1_names,
         "data": pool.dataset.content_hash, "extra": extra.facts if extra else None,
         "precision": str(plan.dtype or torch.float32), "averaged": plan.averaged,
+        # Only where it is not the one that was: fits of before go on.
+        **({"loader": pool.loader} if pool.loader != "ultralytics" else {}),
     }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from msip_core.bounded import UnreadableError, load_yaml, read_text_file
 from msip_core.combinations import check_combination
-from msip_core.config import MAX_SEED, Precision, PruneConfig, Word, explain
+from msip_core.config import MAX_SEED, Loader, Precision, PruneConfig, Word, explain
 from msip_core.errors import ConfigError
 from msip_core.measures import MeasureOptions
 from msip_core.recipes import RECIPES, Frozen, TrainingRecipe
@@ -45,8 +45,8 @@ HONEST: dict[HonestRow, str] = {
 }
 # What one row may not change: it would no longer be the same protocol.
 _SHARED = (
-    "dataset", "model", "imgsz", "batch", "device", "seed", "workers", "precision", "name",
-    "measure",
+    "dataset", "model", "imgsz", "batch", "device", "seed", "workers", "precision", "loader",
+    "name", "measure",
 )  # fmt: skip
 
 
@@ -112,6 +112,7 @@ class StudyPlan(Frozen):
     device: Word = "auto"
     workers: int = Field(default=0, ge=0, le=64)
     precision: Precision = "auto"
+    loader: Loader = "auto"
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, max_length=MAX_RUNS)
     baseline: BaselinePlan = BaselinePlan()
     smaller: Word = "yolov8n.yaml"
@@ -192,7 +193,7 @@ class StudyPlan(Frozen):
         return {
             "dataset": self.dataset, "imgsz": self.imgsz, "batch": self.batch,
             "device": self.device, "workers": self.workers, "precision": self.precision,
-            "seed": seed,
+            "loader": self.loader, "seed": seed,
         }  # fmt: skip
 
     def check(self) -> None:

@@ -216,6 +216,8 @@ def _options(config: TrainConfig | PruneConfig) -> list[tuple[str, tuple[Any, ..
         options.append(("--device", (config.device,)))
     if config.workers:
         options.append(("--workers", (config.workers,)))
+    if config.loader != "auto":
+        options.append(("--loader", (config.loader,)))
     if config.name:
         options.append(("--name", (config.name,)))
     return options
@@ -266,7 +268,7 @@ def _as_commanded(config: TrainConfig | PruneConfig) -> TrainConfig | PruneConfi
     _, preset = _preset_of(config)
     shared = {
         key: getattr(config, key)
-        for key in ("name", "dataset", "imgsz", "batch", "workers", "device", "seed")
+        for key in ("name", "dataset", "imgsz", "batch", "workers", "loader", "device", "seed")
     }
     if isinstance(config, TrainConfig):
         recipe = preset["recipe"].model_copy(update={"epochs": config.recipe.epochs})

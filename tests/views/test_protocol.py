@@ -54,7 +54,8 @@ CONFIGS = [
     samples.prune_config(**PRUNE_PRESETS["quick"]),
     samples.prune_config(
         **PRUNE_PRESETS["paper"], method="lamp", allocation="uniform", max_map50_drop=None,
-        seed=3, device="cpu", workers=2, imgsz=256,
+        seed=3, device="cpu", workers=2,
+        loader="ultralytics", imgsz=256,
     ),
     samples.prune_config(
         msip=MsipOptions(
