@@ -6,7 +6,7 @@ A run is one of these configs in and a stream of events (msip_core.events) out.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
@@ -93,6 +93,8 @@ class RunBase(Frozen):
     """What every run needs.
 
     Attributes:
+        parts: a batch of training goes to the device in so many parts, whose gradients are added:
+            less memory, the same steps of the optimizer. Divides `batch`.
         precision: of training; "auto" takes bfloat16 where the device multiplies in it.
         loader: of training: "device" keeps the images there and augments a whole batch at once,
             "ultralytics" augments image by image on the processor, "auto" takes the first on an
@@ -103,6 +105,7 @@ class RunBase(Frozen):
     dataset: Word
     imgsz: int = Field(default=640, ge=32, le=4096, multiple_of=32)
     batch: int = Field(default=16, ge=1, le=1024)
+    parts: int = Field(default=1, ge=1, le=1024, description="a batch is worked through in")
     workers: int = Field(default=0, ge=0, le=64, description="data-loading processes")
     device: Word = "auto"
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
@@ -111,6 +114,14 @@ class RunBase(Frozen):
     measure: MeasureOptions | None = Field(
         default=None, description="what a study measures of the finished model"
     )
+
+    @model_validator(mode="after")
+    def _equal_parts(self) -> Self:
+        if self.batch % self.parts:
+            raise ValueError(
+                f"a batch of {self.batch} images cannot be cut into {self.parts} equal parts"
+            )
+        return self
 
 
 class TrainConfig(RunBase):

@@ -164,6 +164,24 @@ class MilestoneRecord(Record):
     level: Literal["info", "warning"] = "info"
 
 
+class MemoryRecord(Record):
+    """How much memory of its GPU a run took, at its end or when there was too little.
+
+    Attributes:
+        device: as settings call it.
+        peak_gb: largest amount that the worker held, with what CUDA itself takes.
+        fits: False where it was too little. Then the run starts again, in so many `parts` of a
+            batch, and on a GPU of its own if `alone`.
+    """
+
+    kind: Literal["memory"] = "memory"
+    device: str
+    peak_gb: float | None = None
+    fits: bool = True
+    parts: int = 1
+    alone: bool = False
+
+
 Payload = (
     BaselineRecord
     | EpochRecord
@@ -172,6 +190,7 @@ Payload = (
     | StageRecord
     | ProgressRecord
     | MilestoneRecord
+    | MemoryRecord
 )
 RECORDS: dict[str, type[Record]] = {
     "baseline": BaselineRecord,
@@ -181,6 +200,7 @@ RECORDS: dict[str, type[Record]] = {
     "stage": StageRecord,
     "progress": ProgressRecord,
     "milestone": MilestoneRecord,
+    "memory": MemoryRecord,
 }
 
 

@@ -15,10 +15,11 @@ class Settings(BaseSettings):
 
     Attributes:
         workspace: folder that holds datasets, models, runs and the index.
-        device: "auto" (first GPU, else CPU), "cpu", "cuda:0", "mps".
+        device: "auto" (the least busy GPU, else the CPU), "cpu", "cuda:0", "mps".
         cpu_runs: runs at a time on the processor, which share its cores: small networks use many
             cores badly, so that two runs on one core each end sooner than one after the other.
             Milliseconds are then measured beside other work; leave 1 where they are the goal.
+        gpu_runs: runs at a time on each GPU; None takes as many as their estimated memory allows.
         upload_limit_mb: largest upload in the browser; it is held in the server's memory.
         import_roots: folders of the server's disk that the Data page may read from.
         login_required: ask for Streamlit's own OIDC login on every page.
@@ -32,6 +33,7 @@ class Settings(BaseSettings):
     workspace: Path = Path("workspace")
     device: str = "auto"
     cpu_runs: int = Field(default=1, ge=1)
+    gpu_runs: int | None = Field(default=None, ge=1)
     upload_limit_mb: int = Field(default=1000, ge=1)
     import_roots: tuple[Path, ...] = ()
     login_required: bool = False

@@ -112,6 +112,8 @@ class Workspace:
         os.environ["YOLO_AUTOINSTALL"] = "false"
         os.environ["YOLO_OFFLINE"] = "true"  # else it asks a name server at every import
         os.environ["YOLO_VERBOSE"] = "false"
+        # CUDA counts GPUs as the driver's tool does (msip_core.gpus), not the fastest first.
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
         # Ultralytics would set 1 for this process and all that it starts.
         os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime reports to its maker otherwise

@@ -16,6 +16,7 @@ LIGHT = (
     "models", "boxes", "settings", "workspace", "errors", "language", "bounded", "confined",
     "spreadsheet", "changes", "recipes", "measures", "matches", "pairs", "doctor", "demo", "data",
     "runs", "views", "studies", "cli", "markdown", "arrays",
+    "gpus",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
 HEAVY_PACKAGES = (
@@ -56,6 +57,7 @@ BASE = {
     "spreadsheet",
     "changes",
     "markdown",
+    "gpus",
 }
 MAY = {
     "data": {"data", "runs"},

@@ -102,6 +102,25 @@ class Draws:
         """n, the pictures of the batch."""
         return len(self.flips)
 
+    def part(self, first: int, stop: int) -> Draws:
+        """The pictures from `first` up to `stop` alone, as they are in the whole batch."""
+        stop = min(stop, self.pictures)
+        inside = (self.mixed >= first) & (self.mixed < stop)
+        canvases = np.r_[first:stop, self.pictures + np.flatnonzero(inside)].astype(np.int64)
+        return Draws(
+            images=self.images[canvases],
+            mosaic=self.mosaic[canvases],
+            centres=self.centres[canvases],
+            angles=self.angles[canvases],
+            zooms=self.zooms[canvases],
+            shears=self.shears[canvases],
+            shifts=self.shifts[canvases],
+            mixed=self.mixed[inside] - first,
+            shares=self.shares[inside],
+            flips=self.flips[first:stop],
+            gains=self.gains[first:stop],
+        )
+
 
 def draw(
     rng: np.random.Generator, firsts: NDArray[np.int64], images: int, imgsz: int, how: Augmentation

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from msip_core.detector.augment import draw, place
+from msip_core.detector.augment import Draws, draw, place
 from msip_core.detector.device_images import DeviceImages
 from msip_core.detector.quiet_loss import MOST
 from msip_core.detector.warped_boxes import warped_boxes
@@ -28,6 +27,9 @@ class DeviceLoader:
     size as shares of the picture, batch_idx (b,), all on the device; and how many boxes the fullest
     picture has, for msip_core.detector.quiet_loss.
 
+    Args:
+        parts: a batch is drawn as a whole and comes in so many parts, one after the other.
+
     Attributes:
         generator: seeds an epoch: the same state, the same batches, on any device.
     """
@@ -35,10 +37,11 @@ class DeviceLoader:
     drop_last = False
     num_workers = 0
 
-    def __init__(self, images: DeviceImages, batch: int) -> None:
+    def __init__(self, images: DeviceImages, batch: int, parts: int = 1) -> None:
         self.dataset = images
         self.sampler = range(len(images))
-        self.batch_size = min(batch, len(images))
+        self._whole = batch
+        self.batch_size = min(batch // parts, len(images))
         self.generator = torch.Generator()
 
     def __len__(self) -> int:
@@ -47,16 +50,19 @@ class DeviceLoader:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=self.generator)))
         order = rng.permutation(len(self.dataset))
-        for start in range(0, len(order), self.batch_size):
-            yield self._batch(rng, order[start : start + self.batch_size])
+        images = self.dataset
+        for start in range(0, len(order), self._whole):
+            firsts = order[start : start + self._whole]
+            draws = draw(rng, firsts, len(images), images.imgsz, images.augmentation)
+            for first in range(0, len(firsts), self.batch_size):
+                yield self._batch(draws.part(first, first + self.batch_size))
 
     def reset(self) -> None:
         """Nothing runs between two batches."""
 
-    def _batch(self, rng: np.random.Generator, firsts: NDArray[np.int64]) -> dict[str, Any]:
+    def _batch(self, draws: Draws) -> dict[str, Any]:
         images = self.dataset
         imgsz, device = images.imgsz, images.device
-        draws = draw(rng, firsts, len(images), imgsz, images.augmentation)
         placed = place(draws, images.sizes, imgsz)
         targets = warped_boxes(images.boxes, draws, placed, imgsz)
         pictures = warped_pictures(images.gather, draws, placed, imgsz, device)

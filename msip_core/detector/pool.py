@@ -32,6 +32,8 @@ class DataPool:
     """What a run reads its images from.
 
     Args:
+        batch: images of a batch.
+        parts: a batch comes in so many equal parts, loaded one after the other; see `piece`.
         workers: data-loading processes for training; ignored (0) on the CPU, where they would
             only compete with the work itself, and by the loader "device", which has none.
         loader: who makes the training batches; see msip_core.config.RunBase.
@@ -47,14 +49,21 @@ class DataPool:
         device: str = "cpu",
         workers: int = 0,
         loader: Loader = "auto",
+        parts: int = 1,
         tick: Tick | None = None,
     ) -> None:
         self.dataset, self.imgsz, self.batch, self.device = dataset, imgsz, batch, device
         self.workers = 0 if device in ("cpu", "mps") else workers
         self.loader = resolve_loader(loader, device)
+        self.parts = parts
         self._tick = tick
         self._train: TrainLoader | None = None
         self._evaluators: dict[tuple[str, int | None], Evaluator] = {}
+
+    @property
+    def piece(self) -> int:
+        """Images that are on the device at a time."""
+        return self.batch // self.parts
 
     def train_loader(self, settings: IterableSimpleNamespace) -> TrainLoader:
         """The one training loader, augmenting from now on as `settings` say."""
@@ -72,18 +81,18 @@ class DataPool:
             device=self.device,
             tick=self._tick,
         )
-        return DeviceLoader(images, self.batch)
+        return DeviceLoader(images, self.batch, self.parts)
 
     def _ultralytics(self) -> InfiniteDataLoader:
         images = SplitImages(
             self.dataset,
             self.dataset.split("train"),
             imgsz=self.imgsz,
-            batch=self.batch,
+            batch=self.piece,
             augment=True,
             tick=self._tick,
         )
-        return build_dataloader(images, self.batch, self.workers, shuffle=True, device=self.device)
+        return build_dataloader(images, self.piece, self.workers, shuffle=True, device=self.device)
 
     def evaluator(self, split: str, limit: int | None = None) -> Evaluator:
         """The one evaluator of a split; its letterboxed images stay in memory."""
@@ -93,7 +102,7 @@ class DataPool:
                 self.dataset,
                 split,
                 self.imgsz,
-                self.batch,
+                self.piece,
                 self.device,
                 limit=limit,
                 tick=self._tick,

@@ -51,6 +51,7 @@ def run(config: TrainConfig, ctx: RunContext) -> None:
         device=resolve_device(config.device),
         workers=config.workers,
         loader=config.loader,
+        parts=config.parts,
         tick=stop_or_beat(ctx),
     )
     work = _Work(config, pool, _WithProgress(ctx, config))

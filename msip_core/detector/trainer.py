@@ -115,7 +115,8 @@ class Fit(DetectionTrainer):
     def __init__(self, plan: FitPlan, state: FitState) -> None:
         self.plan, self.state = plan, state
         self.epoch = 0
-        self._accumulate = 1  # batches per step that warm-up ramps up to
+        self._parts = plan.pool.parts  # of a batch; loaded and worked through one by one
+        self._accumulate = 1  # whole batches per step that warm-up ramps up to
         self._terms = [*terms_of(plan.recipe, plan.l1_names), *plan.terms]
         super().__init__(overrides=_settings(plan))
         self.wdir.rmdir()  # Ultralytics' own folder and settings file: all goes to state.pt
@@ -205,7 +206,7 @@ class Fit(DetectionTrainer):
             seed_everything(seed)
             self.train_loader.generator.manual_seed(seed)
             self.train_loader.reset()
-            batches = map(self.preprocess_batch, islice(self.train_loader, BATCHES))
+            batches = map(self.preprocess_batch, islice(self.train_loader, BATCHES * self._parts))
             gains = solve_gains(
                 self.model, batches, plan.recipe, lambda batch: as_float32(self.model(batch["img"]))
             )
@@ -245,10 +246,11 @@ class Fit(DetectionTrainer):
         """Train on every batch once; mean loss items and the number of unusable batches."""
         steps, n = self._steps, len(loader)
         steps.begin(n)
-        warmup = self._get_warmup_iterations(n)
+        whole = self._whole_batches()
+        warmup = self._get_warmup_iterations(whole)
         for index, batch in enumerate(loader):
             self.plan.before_batch()
-            self._warm_up(index + n * epoch, warmup, epoch)
+            self._warm_up(index // self._parts + whole * epoch, warmup, epoch)
             loss, items = self._forward(batch)
             steps.take(loss, items)
             if steps.waiting >= self.accumulate or (steps.waiting and index == n - 1):
@@ -276,7 +278,8 @@ class Fit(DetectionTrainer):
         """Ultralytics' warm-up: rates from 0 (biases from .1), momentum from .8, batches from 1."""
         if not steps or step > steps:
             return
-        self.accumulate = max(1, round(float(np.interp(step, [0, steps], [1, self._accumulate]))))
+        batches = max(1, round(float(np.interp(step, [0, steps], [1, self._accumulate]))))
+        self.accumulate = batches * self._parts
         for group in self.optimizer.param_groups:
             start = _WARMUP_BIAS_LR if group.get("param_group") == "bias" else 0.0
             end = group["initial_lr"] * self.lf(epoch)
@@ -346,6 +349,10 @@ class Fit(DetectionTrainer):
         state.epochs_done = epoch + 1
         state.seconds += seconds
 
+    def _whole_batches(self) -> int:
+        """Batches of an epoch, whatever parts they are loaded in."""
+        return -(-len(self.train_loader) // self._parts)
+
     def _weight_lr(self) -> float:
         groups = self.optimizer.param_groups
         return float(next(g["lr"] for g in groups if g.get("param_group") == "weight"))
@@ -355,9 +362,11 @@ class Fit(DetectionTrainer):
         step an epoch, so fewer are gathered until an epoch has _MIN_STEPS (if it has as many
         batches); weight decay follows by Ultralytics' own rule."""
         super()._build_train_pipeline()
-        most = max(1, len(self.train_loader) // _MIN_STEPS)
-        self.accumulate = self._accumulate = min(self.accumulate, most)
-        decay = self.args.weight_decay * self.batch_size * self.accumulate / self.args.nbs
+        most = max(1, self._whole_batches() // _MIN_STEPS)
+        batch = self.plan.pool.batch
+        self._accumulate = min(max(1, round(self.args.nbs / batch)), most)
+        self.accumulate = self._accumulate * self._parts
+        decay = self.args.weight_decay * batch * self._accumulate / self.args.nbs
         for group in self.optimizer.param_groups:
             if group.get("param_group") == "weight":
                 group["weight_decay"] = decay
@@ -384,7 +393,7 @@ def _settings(plan: FitPlan) -> dict[str, Any]:
         "data": pool.dataset.name,
         "save_dir": str(plan.workdir),
         "imgsz": pool.imgsz,
-        "batch": pool.batch,
+        "batch": pool.piece,
         "device": pool.device,
         "workers": pool.workers,
         "seed": plan.seed,

@@ -71,6 +71,7 @@ def fit(
     device: str,
     seed: int,
     workers: int = 0,
+    parts: int = 1,
     precision: Precision = "auto",
     phase: Phase,
     iteration: int,
@@ -94,6 +95,8 @@ def fit(
         validate_every: validate after every so many epochs; 0 never.
         l1_modules: names of the convolution blocks that `recipe.l1_lambda` acts on; () takes cv0
             and cv1 of every C2fV2.
+        parts: of a batch; see `DataPool`. Not a part of what the fit is: one that was begun in
+            whole batches may go on in halves of them.
         pool: images and loaders of the run; without one they are made for this fit alone.
         extra: a second loss beside the detection loss; its trainable parts end with the fit.
         terms: of the gradient; what they do must follow from `recipe`.
@@ -120,7 +123,7 @@ def fit(
     if pool is None:
         pool = own_pool = DataPool(
             dataset, imgsz=imgsz, batch=batch, device=device, workers=workers, loader=loader,
-            tick=stop_or_beat(ctx),
+            parts=parts, tick=stop_or_beat(ctx),
         )  # fmt: skip
     plan = FitPlan(
         model=laid_out(copy_model(model).float(), device), pool=pool, recipe=recipe,
@@ -134,7 +137,8 @@ def fit(
     key = fingerprint(plan.model, _facts(plan))
     state, taken = read_state(workdir / "state.pt", key) or FitState(key), False
     if not state.finished:
-        kept = KeptFit(cache, key, device, workers) if cache else None
+        # In parts a fit ends a little differently: batch norm sees fewer images at a time.
+        kept = KeptFit(cache, key, device, workers) if cache and pool.parts == 1 else None
         state, taken = _finished(plan, state, kept, ctx)
         write_state(workdir / "state.pt", state)
         _tell_sparsity(recipe, model, state, ctx)
@@ -249,7 +253,7 @@ def _train(plan: FitPlan, state: FitState) -> None:
     plan.workdir.mkdir(parents=True, exist_ok=True)
     pool = plan.pool
     logger.info("Training on %s in %s", pool.device, plan.dtype or torch.float32)
-    with random_state_kept(), memory_errors_named(batch=pool.batch, imgsz=pool.imgsz):
+    with random_state_kept(), memory_errors_named(batch=pool.piece, imgsz=pool.imgsz):
         with threads_kept():
             trainer = Fit(plan, state)
         trainer.train()

@@ -105,7 +105,7 @@ def train_seconds(network: Network, imgsz: int, images: int, device: str) -> flo
 def memory_gb(network: Network, config: PruneConfig, train_images: int) -> float:
     """Peak of a training step: activations that the backward pass needs, weights and images."""
     cache = 3 * config.imgsz**2 * train_images
-    images = max(config.batch, config.calibration.micro_batch)
+    images = max(config.batch // config.parts, config.calibration.micro_batch)
     activations = _BACKWARD * network.activation_bytes * images
     return _PROCESS_GB + (activations + _COPIES * network.weight_bytes + min(cache, 4e9)) / 1e9
 

@@ -89,7 +89,8 @@ class PruneRun:
         self.device = resolve_device(config.device)
         self.pool = DataPool(
             self.dataset, imgsz=config.imgsz, batch=config.batch, device=self.device,
-            workers=config.workers, loader=config.loader, tick=stop_or_beat(self.ctx),
+            workers=config.workers, loader=config.loader, parts=config.parts,
+            tick=stop_or_beat(self.ctx),
         )  # fmt: skip
 
     def go(self) -> None:

@@ -80,7 +80,7 @@ def _settled(parts: RunParts, allocation: RatioAllocation) -> dict[str, Any]:
         parts.ctx.begin(SEARCH)
         parts.ctx.emit(StageRecord(stage=Stage.SEARCHING))
         seed_everything(seed_from(parts.config.seed, 0, Stage.SEARCHING.value))
-        with memory_errors_named(batch=parts.pool.batch, imgsz=parts.config.imgsz):
+        with memory_errors_named(batch=parts.pool.piece, imgsz=parts.config.imgsz):
             found = allocation.search(problem)
         allocation.adopt(found.ratios)
         map50 = found.map50

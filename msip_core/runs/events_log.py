@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 FILE_NAME = "events.jsonl"
 # A power cut may cost the last epoch's line, never the end of a stage or a change of state.
-SYNCED = frozenset({"state", "stage", "baseline", "iteration", "final"})
+SYNCED = frozenset({"state", "stage", "baseline", "iteration", "final", "memory"})
 _BLOCK = 1 << 16
 # The longest record (an iteration, with all its layers) takes some hundred kilobytes.
 LINE_LIMIT = 4 << 20
@@ -101,9 +101,10 @@ class EventLog:
         except FileNotFoundError:
             return 0
 
-    def last(self, kind: str) -> Event | None:
-        """The newest event of one kind, found from the end of the file."""
-        return next((event for event in self._backwards() if event["kind"] == kind), None)
+    def last(self, kind: str, where: Callable[[Event], object] = lambda _: True) -> Event | None:
+        """The newest event of one kind (that is so), found from the end of the file."""
+        found = (e for e in self._backwards() if e["kind"] == kind and where(e))
+        return next(found, None)
 
     def state(self) -> RunState:
         """Where the run is now."""
@@ -112,6 +113,11 @@ class EventLog:
             raise NotFoundError(f"{self.path} holds no state: this is not a run folder.")
         return RunState(event["state"])
 
+    def device(self) -> str | None:
+        """The device that the run was last given; None before its first start."""
+        event = self.last("state", lambda one: one.get("device"))
+        return None if event is None else str(event["device"])
+
     def transition(
         self,
         target: RunState,
@@ -119,12 +125,14 @@ class EventLog:
         expected: Collection[RunState] | None = None,
         reason: str | None = None,
         exit_code: int | None = None,
+        device: str | None = None,
     ) -> RunState:
         """Change the state if it is still one of `expected` (None: any that may).
 
         Args:
             reason: one sentence for a person: why the run failed or was interrupted.
             exit_code: of the error behind it (1 the work failed, 2 the input was wrong).
+            device: that the run is given from now on, written only where one is.
 
         Returns:
             The state before.
@@ -146,6 +154,7 @@ class EventLog:
                     "before": current.value,
                     "reason": reason,
                     "exit_code": exit_code,
+                    **({} if device is None else {"device": device}),
                 }
             )
             return current
@@ -280,4 +289,5 @@ def _is_state(event: Event) -> bool:
         event.get("state") in list(RunState)
         and (code is None or type(code) is int)
         and (reason is None or isinstance(reason, str))
+        and isinstance(event.get("device", ""), str)
     )

@@ -102,9 +102,12 @@ def _apply_state(event: Event, row: dict[str, Any]) -> None:
         row["created"] = event["time"]
     match state:
         case RunState.QUEUED:
-            row.update(queued=event["time"], finished=None)
+            # It waits for what was asked for, wherever it was before.
+            slot = slot_of(config_of(row["config"]).device)
+            row.update(queued=event["time"], finished=None, slot=slot)
         case RunState.RUNNING:
             row["started"] = row["started"] or event["time"]
+            row["slot"] = event.get("device") or row["slot"]
         case RunState.COMPLETED:
             row.update(done=1.0, seconds_left=0.0)
     if not state.has_worker:

@@ -19,6 +19,7 @@ from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import LOG_FILE
 from msip_core.runs.folding import CONFIG_FILE
 from msip_core.runs.settling import is_supervised, settle
+from msip_core.runs.slots import is_gpu
 from msip_core.runs.state import ACTIONS, Action, RunState, target_of
 from msip_core.runs.store import Found, RunRow, RunStore
 from msip_core.runs.supervisor import request_stop
@@ -287,7 +288,7 @@ def _of_damage(lines: int, before: builtins.list[Milestone]) -> Milestone:
 def _state_milestone(event: dict[str, Any]) -> Milestone:
     sentences = {
         "queued": "Waiting in the queue." if event.get("before") is None else "Queued again.",
-        "running": "A worker started.",
+        "running": _started(event.get("device")),
         "pausing": "Asked to pause.",
         "paused": "Paused.",
         "cancelling": "Asked to cancel.",
@@ -301,6 +302,12 @@ def _state_milestone(event: dict[str, Any]) -> Milestone:
     return Milestone(
         event["time"], sentences[event["state"]] + reason, "warning" if bad else "info"
     )
+
+
+def _started(device: str | None) -> str:
+    if device is None or not is_gpu(device):
+        return "A worker started."
+    return f"A worker started on {device}."
 
 
 def _check_inputs(workspace: Workspace, config: TrainConfig | PruneConfig) -> None:

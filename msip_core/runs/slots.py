@@ -1,19 +1,24 @@
-"""Which device a run will occupy, told without torch: one run a device, and on a processor as many
-as the engineer allows."""
+"""Which device a run will occupy, told without torch.
+
+A slot is a device ("cpu", "mps", "cuda:1"), or `ANY_GPU` for a run that takes whichever of several
+GPUs is least busy when it starts (msip_core.runs.placing chooses).
+"""
 
 from __future__ import annotations
 
 import os
 import platform
-import shutil
-from pathlib import Path
 
+from msip_core.gpus import gpu_count
 from msip_core.settings import get_settings
 from msip_core.workspace import cores
 
+ANY_GPU = "cuda:any"
+
 
 def slot_of(device: str) -> str:
-    """ "cpu", "mps" or "cuda:N" for a device setting; "auto" takes what the worker would take."""
+    """ "cpu", "mps", "cuda:N" or ANY_GPU for a device setting; "auto" takes what the worker would
+    take."""
     name = device.strip().lower()
     if name == "auto":
         name = get_settings().device.strip().lower()
@@ -24,25 +29,37 @@ def slot_of(device: str) -> str:
     return "cuda:0" if name in ("cuda", "gpu") else name
 
 
+def is_gpu(slot: str) -> bool:
+    """An NVIDIA GPU, known by its number or not yet."""
+    return slot.startswith("cuda")
+
+
+def compete(slot: str, other: str) -> bool:
+    """Whether runs of these two slots may want the same device."""
+    return slot == other or (ANY_GPU in (slot, other) and is_gpu(slot) and is_gpu(other))
+
+
 def room_of(slot: str) -> int:
-    """How many runs a device takes at a time."""
-    return get_settings().cpu_runs if slot == "cpu" else 1
+    """How many runs a device surely takes at a time; a GPU takes more where their memory fits."""
+    if slot == "cpu":
+        return get_settings().cpu_runs
+    if not is_gpu(slot):
+        return 1
+    return (get_settings().gpu_runs or 1) * (max(1, gpu_count()) if slot == ANY_GPU else 1)
 
 
 def share_cores(device: str) -> None:
-    """Take no more threads than this run's part of the cores; before torch is imported.
-
-    Runs on a GPU are alone there and keep all cores.
-    """
-    runs = room_of(slot_of(device))
-    if runs > 1:
+    """Take no more threads than this run's part of the cores; before torch is imported."""
+    slot = slot_of(device)
+    runs = room_of(slot)
+    if slot == "cpu" and runs > 1:
         allowed = int(os.environ.get("OMP_NUM_THREADS") or cores())
         os.environ["OMP_NUM_THREADS"] = str(min(allowed, max(1, cores() // runs)))
 
 
 def _best_device() -> str:
-    if Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi"):
-        return "cuda:0"
+    if count := gpu_count():
+        return "cuda:0" if count == 1 else ANY_GPU
     if platform.system() == "Darwin" and platform.machine() == "arm64":
         return "mps"
     return "cpu"

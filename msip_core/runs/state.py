@@ -3,6 +3,7 @@
 queued ─► running ─► completed
             │   └──► failed
             │      (a failed run may be queued again: retry)
+            ├─► queued (too little memory on its GPU: it starts again by itself)
             ├─► pausing ─► paused ─► queued
             ├─► cancelling ─► cancelled
             └─► interrupted (worker gone) ─► queued
@@ -50,7 +51,7 @@ class Action(StrEnum):
 S = RunState
 TRANSITIONS: dict[RunState, frozenset[RunState]] = {
     S.QUEUED: frozenset({S.RUNNING, S.PAUSED, S.CANCELLED}),
-    S.RUNNING: frozenset({S.COMPLETED, S.FAILED, S.PAUSING, S.CANCELLING, S.INTERRUPTED}),
+    S.RUNNING: frozenset({S.COMPLETED, S.FAILED, S.PAUSING, S.CANCELLING, S.INTERRUPTED, S.QUEUED}),
     # A worker that was asked to stop may finish, fail or die before it reads the request.
     S.PAUSING: frozenset({S.PAUSED, S.CANCELLING, S.COMPLETED, S.FAILED, S.INTERRUPTED}),
     S.PAUSED: frozenset({S.QUEUED, S.CANCELLED}),

@@ -58,7 +58,8 @@ class RunRow:
         iteration, iterations: prune/fine-tune iteration now, and how many were asked for.
         done: share of the work done, 0 to 1.
         error: why it failed or was interrupted, one sentence.
-        device: as set ("auto", "cpu", "cuda:0"); `slot` is the device it occupies.
+        device: as set ("auto", "cpu", "cuda:0"); `slot` is the device it occupies or waits for
+            (runs.slots.ANY_GPU: whichever is least busy when it starts).
         queue_position: 1 for the next to start on its device; None unless queued.
         map50, macs_ratio: of the finished run (validation; share of the baseline's MACs).
     """
@@ -195,10 +196,11 @@ class RunStore:
         *,
         expected: Collection[RunState] | None = None,
         reason: str | None = None,
+        device: str | None = None,
     ) -> RunState:
         """Compare-and-set in the run's log, then in the index; returns the state before."""
         log = EventLog(self._run_dir(run_id))
-        before = log.transition(target, expected=expected, reason=reason)
+        before = log.transition(target, expected=expected, reason=reason, device=device)
         self.sync(run_id)
         return before
 

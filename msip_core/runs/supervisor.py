@@ -1,5 +1,5 @@
-"""The background thread that gives queued runs a worker, first come first served: one per
-device, on a processor as many as the engineer allows.
+"""The background thread that gives queued runs a worker, first come first served: on a processor
+as many as the engineer allows, on each GPU as many as its memory (`placing`).
 
 One supervisor per workspace, in whichever process holds `supervisor.lock` (the server, or a
 command line run in the foreground); when that process goes, the next one takes over and adopts
@@ -29,10 +29,14 @@ from msip_core.runs.executors import (
     LocalExecutor,
 )
 from msip_core.runs.folding import CONFIG_FILE
+from msip_core.runs.gpu_memory import needed_gb
+from msip_core.runs.placing import WHOLE, GpuRooms, Wish
 from msip_core.runs.settling import START_GRACE, SUPERVISOR_LOCK, state_after_loss, why_gone
-from msip_core.runs.slots import room_of
+from msip_core.runs.slots import is_gpu, room_of
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunStore
+from msip_core.runs.tight_memory import shortage
+from msip_core.settings import get_settings
 from msip_core.workspace import Workspace, write_json
 
 logger = logging.getLogger(__name__)
@@ -75,8 +79,10 @@ class Supervisor:
         executor: Executor | None = None,
         timing: Timing | None = None,
         errands: Sequence[Errand] = (),
+        rooms: GpuRooms | None = None,
     ) -> None:
         self.workspace = workspace
+        self.rooms = rooms or GpuRooms()
         self._errands, self._errands_done = tuple(errands), -math.inf
         self.executor = executor or LocalExecutor()
         self.timing = timing or Timing()
@@ -84,6 +90,7 @@ class Supervisor:
         self._clocks = _Clocks()
         self._trouble: tuple[float, Exception] | None = None  # since when (monotonic), what
         self._watched: dict[str, str] = {}  # run id -> device, until the process is really gone
+        self._wishes: dict[str, Wish] = {}  # of runs on GPUs or waiting for one
         self._closing = threading.Event()
         # Not thread-local: `close` may release what the thread acquired.
         self._lock = FileLock(workspace.root / SUPERVISOR_LOCK, thread_local=False)
@@ -197,7 +204,12 @@ class Supervisor:
         self.executor.stop(run_dir, force=True)
         self.executor.exit_code(run_dir)
         self.store.forget(run_id)
+        self._leave(run_id)
+
+    def _leave(self, run_id: str) -> None:
+        """Its device is free again."""
         del self._watched[run_id]
+        self._wishes = {run: wish for run, wish in self._wishes.items() if run in self._watched}
         self._clocks.forget(run_id)
 
     def _press(self, run_id: str, run_dir: Path) -> None:
@@ -221,8 +233,7 @@ class Supervisor:
         elif state.has_worker:
             self._interrupt(run_id, why_gone(run_dir, code, started))
         self.store.sync(run_id)
-        del self._watched[run_id]
-        self._clocks.forget(run_id)
+        self._leave(run_id)
 
     def _interrupt(self, run_id: str, reason: str) -> None:
         logger.warning("Run %s is interrupted: %s", run_id, reason)
@@ -239,15 +250,51 @@ class Supervisor:
     # --- the queue ------------------------------------------------------------
 
     def _start_queued(self) -> None:
-        busy = Counter(self._watched.values())
+        blocked: set[str] = set()
         for run_id, slot in self.store.slots([RunState.QUEUED]).items():
-            if busy[slot] < room_of(slot) and self._start(run_id):
-                busy[slot] += 1
-                self._watched[run_id] = slot
+            if run_id in self._watched:
+                continue  # its last worker is about to leave
+            try:
+                device = self._device_for(run_id, slot, blocked)
+            except MsipError as error:
+                logger.warning("The run %s cannot be started: %s", run_id, error)
+                continue
+            if device is None:
+                blocked |= {slot, *self.rooms.devices(slot)}  # nobody overtakes it there
+            elif self._start(run_id, device):
+                self._watched[run_id] = device
 
-    def _start(self, run_id: str) -> bool:
+    def _device_for(self, run_id: str, slot: str, blocked: set[str]) -> str | None:
+        """The device that a queued run gets now, or None while it has to wait."""
+        taken = Counter(self._watched.values())
+        if slot in blocked:
+            return None
+        if not is_gpu(slot):
+            return slot if taken[slot] < room_of(slot) else None
+        claims: dict[str, list[float]] = {}
+        for other, device in self._watched.items():
+            if is_gpu(device):
+                claims.setdefault(device, []).append(self._wish(other, device).needs_gb)
+        wish = self._wish(run_id, slot)
+        return self.rooms.choose(wish, claims, most=get_settings().gpu_runs, blocked=blocked)
+
+    def _wish(self, run_id: str, slot: str) -> Wish:
+        """What a run needs of a GPU; kept until a run has ended, which may have measured more."""
+        if run_id not in self._wishes:
+            log = EventLog(self.workspace.run_dir(run_id))
+            short = shortage(log)
+            parts = short.parts if short else 1
+            needs = WHOLE
+            if short is None or not short.alone:
+                needs = needed_gb(self.store.row(run_id).config, self.workspace, parts)
+            self._wishes[run_id] = Wish(slot, needs, log.device())
+        return self._wishes[run_id]
+
+    def _start(self, run_id: str, device: str) -> bool:
         try:
-            self.store.transition(run_id, RunState.RUNNING, expected=[RunState.QUEUED])
+            self.store.transition(
+                run_id, RunState.RUNNING, expected=[RunState.QUEUED], device=device
+            )
         except IllegalTransitionError:
             self.store.add(run_id)  # paused or cancelled in this very moment, or the index lags
             return False

@@ -1,8 +1,9 @@
 """The worker: one process, one run. `python -m msip_core.runs.worker RUN_DIR --workspace ROOT`.
 
-It may end in five ways, each written to the run's story before the process ends: completed,
-paused, cancelled, interrupted (the system asked for it), failed. A sixth way leaves no word: it
-is killed; then the supervisor says `interrupted` for it.
+It may end in six ways, each written to the run's story before the process ends: completed,
+paused, cancelled, interrupted (the system asked for it), failed, queued again (its GPU had too
+little memory). A seventh way leaves no word: it is killed; then the supervisor says `interrupted`
+for it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from msip_core.config import PruneConfig, TrainConfig, parse_run_config
-from msip_core.errors import DiskFullError, MsipError, Stopped
+from msip_core.errors import DiskFullError, MsipError, OutOfMemoryError, Stopped
 from msip_core.events import MilestoneRecord, Stage, StageRecord
 from msip_core.runs.context import Heart, WorkerContext
 from msip_core.runs.events_log import EventLog
@@ -31,8 +32,9 @@ from msip_core.runs.failures import explain_failure
 from msip_core.runs.processes import ProcessIdentity
 from msip_core.runs.provenance import record_provenance
 from msip_core.runs.settling import WORKER_LOCK
-from msip_core.runs.slots import share_cores
+from msip_core.runs.slots import share_cores, slot_of
 from msip_core.runs.state import RunState
+from msip_core.runs.tight_memory import settled_in, shortage, start_again, tell_memory
 from msip_core.settings import get_settings
 from msip_core.workspace import Workspace
 
@@ -83,16 +85,26 @@ def main(arguments: list[str] | None = None) -> int:
 def _live(context: WorkerContext, options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, lambda *_: context.terminate())
     config: TrainConfig | PruneConfig | None = None
+    device, parts = "cpu", 1
     try:
-        config = read_config(context.run_dir)
+        config = asked = read_config(context.run_dir)
+        device = context.log.device() or slot_of(asked.device)
+        # Before torch is imported: it reads these once.
+        config, environment = settled_in(asked, device, shortage(context.log))
+        os.environ.update(environment)
         share_cores(config.device)
+        parts = config.parts
         _work(config, context, _chosen_work(config, options))
+        tell_memory(context, asked, parts, device)
     except Stopped as stop:
         _stopped(context, stop)
     # The one place that catches everything: a run that failed must always say so.
     except BaseException as error:
         logger.error("The run failed", exc_info=error)
         reason = explain_failure(error, config)
+        short = config is not None and isinstance(reason, OutOfMemoryError)
+        if short and start_again(context, asked, parts, device):
+            return 0
         context.log.transition(RunState.FAILED, reason=reason.message, exit_code=reason.exit_code)
         return reason.exit_code
     else:

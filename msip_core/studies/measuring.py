@@ -123,7 +123,12 @@ class _Measuring:
 
     def _evaluator(self, dataset: Dataset) -> Evaluator:
         return Evaluator(
-            dataset, "test", self.config.imgsz, self.config.batch, self.device, tick=self._tick
+            dataset,
+            "test",
+            self.config.imgsz,
+            self.config.batch // self.config.parts,
+            self.device,
+            tick=self._tick,
         )
 
     def _scores(self, name: str, found: Evaluation, dataset: Dataset) -> Json:

@@ -3,42 +3,42 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from dataclasses import dataclass
 
 import psutil
 import streamlit as st
 
+from msip_core.gpus import Gpu, list_gpus
 from msip_core.language import t
+from msip_core.runs.slots import ANY_GPU
 from msip_core.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
-class Gpu:
-    """The first NVIDIA GPU."""
-
-    name: str
-    free_gb: float
-    whole_gb: float
-
-
-@dataclass(frozen=True, slots=True)
 class Machine:
-    """What was found; sizes in GB (1e9 bytes). `gpu` is None where there is no NVIDIA GPU."""
+    """What was found; sizes in GB (1e9 bytes).
+
+    Attributes:
+        gpu: the NVIDIA GPU with most free memory; None where there is none.
+        gpus: all of them.
+    """
 
     gpu: Gpu | None
     cores: int
     memory_free_gb: float
     memory_gb: float
     disk_free_gb: float
+    gpus: tuple[Gpu, ...] = ()
 
     def room(self, slot: str) -> tuple[float, float] | None:
         """(free, whole) memory of the device of that name; None where it is not known."""
         if slot == "cpu":
             return self.memory_free_gb, self.memory_gb
-        if slot == "cuda:0" and self.gpu:
-            return self.gpu.free_gb, self.gpu.whole_gb
-        return None
+        named = {gpu.device: gpu for gpu in self.gpus}
+        gpu = self.gpu if slot == ANY_GPU else named.get(slot)
+        if gpu is None or gpu.free_gb is None or gpu.total_gb is None:
+            return None
+        return gpu.free_gb, gpu.total_gb
 
     def sentence(self) -> str:
         """What a person should know before the first run."""
@@ -47,10 +47,7 @@ class Machine:
             memory=f"{self.memory_free_gb:.0f}", disk=f"{self.disk_free_gb:.0f}",
         )  # fmt: skip
         if self.gpu:
-            found = t(
-                "GPU found: {name}, {free} GB of {whole} GB free.", name=self.gpu.name,
-                free=f"{self.gpu.free_gb:.1f}", whole=f"{self.gpu.whole_gb:.0f}",
-            )  # fmt: skip
+            found = " ".join(map(_of_gpu, self.gpus))
         else:
             found = t(
                 "No GPU found: the {cores} processor cores are fine for the example and for "
@@ -66,19 +63,15 @@ def find_machine(root: str) -> Machine:
     cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
     memory = psutil.virtual_memory()
     disk = shutil.disk_usage(Workspace.open(root).root).free / 1e9
-    return Machine(_nvidia(), cores, memory.available / 1e9, memory.total / 1e9, disk)
+    gpus = list_gpus()
+    roomiest = max(gpus, key=lambda gpu: gpu.free_gb or 0.0, default=None)
+    return Machine(roomiest, cores, memory.available / 1e9, memory.total / 1e9, disk, gpus)
 
 
-def _nvidia() -> Gpu | None:
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return None
-    fields = "name,memory.free,memory.total"
-    query = [tool, f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
-    try:
-        found = subprocess.run(query, capture_output=True, text=True, timeout=5, check=True)
-        name, free, whole = found.stdout.strip().splitlines()[0].rsplit(",", 2)
-        mebibytes = 2**20 / 1e9
-        return Gpu(name.strip(), float(free) * mebibytes, float(whole) * mebibytes)
-    except (subprocess.SubprocessError, OSError, ValueError, IndexError):
-        return None  # the tool is there but no driver answers: no GPU that could be used
+def _of_gpu(gpu: Gpu) -> str:
+    if gpu.free_gb is None or gpu.total_gb is None:
+        return t("GPU found: {name}.", name=gpu.name)
+    return t(
+        "GPU found: {name}, {free} GB of {whole} GB free.", name=gpu.name,
+        free=f"{gpu.free_gb:.1f}", whole=f"{gpu.total_gb:.0f}",
+    )  # fmt: skip

@@ -8,6 +8,7 @@ import streamlit as st
 
 from msip_core.config import BATCHES, RECIPES, TRAIN_PRESETS, TrainConfig
 from msip_core.errors import DiskFullError, InputError
+from msip_core.gpus import gpu_count
 from msip_core.language import mark, t
 from msip_core.markdown import md
 from msip_core.models import ModelCard
@@ -160,7 +161,7 @@ def device_field(place: str) -> str:
     """'auto', or a device by name."""
     return st.selectbox(
         t("Device"),
-        ["auto", "cpu", "cuda:0", "mps"],
+        ["auto", "cpu", *(f"cuda:{n}" for n in range(max(1, gpu_count()))), "mps"],
         key=f"{place}:device",
         accept_new_options=True,
         format_func=lambda name: f"auto ({slot_of('auto')})" if name == "auto" else name,

@@ -13,7 +13,7 @@ from msip_core.data.dataset import DatasetSummary
 from msip_core.language import say, t, tn
 from msip_core.markdown import md
 from msip_core.models import ModelCard
-from msip_core.runs.slots import slot_of
+from msip_core.runs.slots import compete, is_gpu, slot_of
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
 from msip_core.settings import get_settings
@@ -153,7 +153,19 @@ def disk_refusal(found: dict[str, Any], machine: Machine) -> Refusal | None:
 def runs_before(config: PruneConfig) -> list[RunRow]:
     """Runs that work on the same device or wait for it."""
     slot = slot_of(config.device)
-    return [run for run in lab().runs.list(limit=100, states=_ALIVE) if run.slot == slot]
+    return [run for run in lab().runs.list(limit=100, states=_ALIVE) if compete(slot, run.slot)]
+
+
+def starts_beside(
+    config: PruneConfig, found: dict[str, Any], machine: Machine, before: list[RunRow]
+) -> bool:
+    """Whether a GPU has memory for this run beside those that work there now."""
+    slot = slot_of(config.device)
+    room = machine.room(slot)
+    if not is_gpu(slot) or get_settings().gpu_runs or room is None:
+        return False
+    nobody_waits = all(run.state.has_worker for run in before)
+    return nobody_waits and memory_gb(found, config.batch) <= room[0]
 
 
 def queue_sentence(before: list[RunRow], room: int = 1) -> str:

@@ -23,6 +23,7 @@ from pages.shared.new_run_checks import (
     queue_sentence,
     runs_before,
     show_refusals,
+    starts_beside,
     unchecked_classes,
 )
 from pages.shared.new_run_form import Choice
@@ -48,8 +49,8 @@ def start_panel(choice: Choice, made: PruneConfig | Refusal) -> dict[str, Any] |
 
 def _needs_and_refusals(config: PruneConfig, found: dict[str, Any]) -> list[Refusal]:
     before, room = runs_before(config), room_of(slot_of(config.device))
-    waits = len(before) >= room
     machine = find_machine(str(lab().workspace.root))
+    waits = len(before) >= room and not starts_beside(config, found, machine, before)
     checks = (
         goal_refusal(found),
         memory_refusal(config, found, machine, waits=waits and room == 1),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from msip_core.config import PruneConfig, TrainConfig
 from msip_core.language import t
-from msip_core.runs.slots import room_of
+from msip_core.runs.slots import compete, room_of
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
 from msip_core.views.wording import duration
@@ -54,7 +54,7 @@ def waiting_time(run: RunRow, alive: Sequence[RunRow], done: Sequence[RunRow]) -
     before = [
         other
         for other in alive
-        if other.slot == run.slot and other.id != run.id
+        if compete(run.slot, other.slot) and other.id != run.id
         and (other.state.has_worker or (other.queue_position or 0) < (run.queue_position or 0))
     ]  # fmt: skip
     known = [_seconds_of(other, done) for other in before]
@@ -69,7 +69,8 @@ def _seconds_of(run: RunRow, done: Sequence[RunRow]) -> float | None:
     if run.state.has_worker:
         return run.seconds_left
     for other in done:
-        if other.slot == run.slot and other.started and other.finished and _alike(run, other):
+        same = compete(run.slot, other.slot) and _alike(run, other)
+        if same and other.started and other.finished:
             return (other.finished - other.started) * (1 - run.done)
     return None
 

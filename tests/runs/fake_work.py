@@ -37,6 +37,9 @@ COST = Cost(macs=1_000_000, params=1000, size_mb=0.1, imgsz=64)
 def run(config: PruneConfig, ctx: RunContext) -> None:
     plan = _plan(ctx)
     _misbehave(plan)
+    if config.parts < plan.get("fits_in_parts", 1):
+        raise MemoryError
+    _tell_config(config, ctx)
     if not (ctx.run_dir / "baseline.json").exists():
         ctx.emit(StageRecord(stage=Stage.BASELINE))
         write_json(ctx.run_dir / "baseline.json", {})
@@ -110,6 +113,17 @@ def _finetune(config: PruneConfig, ctx: RunContext, index: int, plan: dict[str, 
         )
         ctx.emit(ProgressRecord(done=index / (config.iterations + 1), seconds_left=1.0))
         ctx.emit(MilestoneRecord(message=f"Iteration {index}, epoch {epoch}."))
+
+
+def _tell_config(config: PruneConfig, ctx: RunContext) -> None:
+    """What the worker made of the config."""
+    write_json(
+        ctx.run_dir / "followed.json",
+        {"device": config.device, "parts": config.parts,
+         "micro_batch": config.calibration.micro_batch,
+         "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
+         "threads": os.environ.get("OMP_NUM_THREADS")},
+    )  # fmt: skip
 
 
 def _metrics(map50: float) -> Metrics:

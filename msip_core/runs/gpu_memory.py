@@ -1,0 +1,130 @@
+"""How much memory of a GPU a run will take: estimated from its settings, or as measured before.
+
+The estimate, in GB (1e9 bytes), for a batch of `b` images of `s` px and a network of `p`
+parameters:
+
+    1.0                          CUDA itself, kernels and their workspaces
+    + 5 · 4 · p                  weights, gradients, momentum, average, one spare, in float32
+    + 1.5 · a · b · (s / 640)²   what the backward pass keeps, and its peak over that
+    + 3 · s² · n, at most 4      the `n` images of the dataset as bytes
+    + a · b · (s / 640)²         only with a teacher: its maps, and the parts that compare
+
+`a` is what one image of 640 px leaves in the network of that size (_ACTIVATIONS, counted over the
+outputs of all its layers in float32); a network that was pruned leaves as much less as the square
+root of its parameters says. In bfloat16 it is less: the estimate errs upwards, and only until the
+first run of its kind has ended (`remember`). Then what that one took counts, and a tenth more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from msip_core import catalog
+from msip_core.config import PruneConfig, TrainConfig
+from msip_core.errors import MsipError
+from msip_core.models import open_card
+from msip_core.workspace import Workspace, write_json
+
+CUDA_GB = 1.0
+_COPIES, _BACKWARD = 5, 1.5
+_MOST_IMAGES_GB = 4.0
+_SPARE = 1.1  # of what was measured: kernels are chosen by what is free
+# Parameters (millions) of YOLOv8 n, s, m, l, x, and GB that one image of 640 px leaves in it.
+_ACTIVATIONS = {
+    "n": (3.0, 0.18), "s": (11.1, 0.45), "m": (25.9, 0.99), "l": (43.6, 1.81), "x": (68.2, 2.63),
+}  # fmt: skip
+_MILLION = 1e6
+
+
+def needed_gb(config: TrainConfig | PruneConfig, workspace: Workspace, parts: int = 1) -> float:
+    """Memory of a GPU that a run will take, in GB; `parts` as it runs, where not as it was set."""
+    parts = max(parts, config.parts)
+    measured = _measured(config, workspace, parts)
+    return estimated_gb(config, workspace, parts) if measured is None else measured * _SPARE
+
+
+def estimated_gb(config: TrainConfig | PruneConfig, workspace: Workspace, parts: int) -> float:
+    """The formula above."""
+    architecture, millions = _network(config, workspace)
+    area = (config.imgsz / 640) ** 2
+    maps = _activations(architecture, millions) * math.ceil(config.batch / parts) * area
+    images = 3e-9 * config.imgsz**2 * _images(config, workspace)
+    teaches = isinstance(config, PruneConfig) and _has_teacher(config)
+    return (
+        CUDA_GB
+        + _COPIES * 4 * millions * _MILLION / 1e9
+        + (_BACKWARD + teaches) * maps
+        + min(images, _MOST_IMAGES_GB)
+    )
+
+
+def remember(
+    config: TrainConfig | PruneConfig, workspace: Workspace, parts: int, peak_gb: float
+) -> None:
+    """Keep what a finished run of this kind took, the most of all that were there."""
+    before = _measured(config, workspace, parts)
+    if before is None or peak_gb > before:
+        write_json(_file(config, workspace, parts), {"peak_gb": round(peak_gb, 3)})
+
+
+def _measured(config: TrainConfig | PruneConfig, workspace: Workspace, parts: int) -> float | None:
+    try:
+        found = json.loads(_file(config, workspace, parts).read_text(encoding="utf-8"))
+        return float(found["peak_gb"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # none has ended yet, or the file was damaged: the formula will do
+
+
+def _file(config: TrainConfig | PruneConfig, workspace: Workspace, parts: int) -> Path:
+    digest = hashlib.sha256(json.dumps(_kind(config, parts)).encode()).hexdigest()
+    return workspace.cache / f"gpu-memory-{digest[:40]}" / "peak.json"
+
+
+def _kind(config: TrainConfig | PruneConfig, parts: int) -> list[Any]:
+    """What the memory of a run hangs on."""
+    shared = [config.kind, config.dataset, config.imgsz, config.batch, parts, config.precision]
+    if isinstance(config, TrainConfig):
+        return [*shared, config.weights]
+    return [
+        *shared, config.model, config.method, config.recovery, config.allocation,
+        config.granularity, config.calibration.micro_batch, config.repair,
+    ]  # fmt: skip
+
+
+def _network(config: TrainConfig | PruneConfig, workspace: Workspace) -> tuple[str, float]:
+    """Letter of the architecture ("" if unknown) and parameters in millions of what a run starts
+    from."""
+    source = config.weights if isinstance(config, TrainConfig) else config.model
+    letter = source.removeprefix("yolov8")[:1] if source.startswith("yolov8") else ""
+    if source.endswith((".yaml", ".yml")):
+        return letter, _ACTIVATIONS.get(letter, _ACTIVATIONS["s"])[0]
+    if source.endswith(".pt"):
+        path = Path(source)
+        # Most are kept in half precision; of others this is twice as much as they have.
+        return "", max(0.1, path.stat().st_size / 2 / _MILLION) if path.is_file() else 11.1
+    try:
+        card = open_card(workspace, source)
+    except (MsipError, OSError):
+        return "", _ACTIVATIONS["s"][0]  # it was removed: its run says so when it starts
+    return card.architecture.removeprefix("yolov8")[:1], card.cost.params / _MILLION
+
+
+def _activations(letter: str, millions: float) -> float:
+    """GB that one image of 640 px leaves in a network."""
+    if letter not in _ACTIVATIONS:
+        letter = min(_ACTIVATIONS, key=lambda one: abs(math.log(_ACTIVATIONS[one][0] / millions)))
+    whole, kept = _ACTIVATIONS[letter]
+    return kept * math.sqrt(millions / whole)
+
+
+def _images(config: TrainConfig | PruneConfig, workspace: Workspace) -> int:
+    folder = workspace.dataset_dir(config.dataset) / "images"
+    return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
+
+
+def _has_teacher(config: PruneConfig) -> bool:
+    return catalog.find("recovery", config.recovery).needs_teacher

@@ -1,0 +1,85 @@
+"""A batch in parts: less memory, the same images for every step of the optimizer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from msip_core.detector.pool import DataPool
+from msip_core.detector.trainer import Fit
+from msip_core.detector.training import fit
+from msip_core.errors import Stopped
+from tests.detector.conftest import IMGSZ, short, thin_model
+
+BATCH = 4
+
+
+@pytest.fixture
+def train(dataset, story, tmp_path):
+    def run(parts: int, **changes):
+        pool = DataPool(dataset, imgsz=IMGSZ, batch=BATCH, parts=parts)
+        settings = {
+            "workdir": tmp_path / f"fit{parts}", "imgsz": IMGSZ, "batch": BATCH, "device": "cpu",
+            "seed": 0, "phase": "finetune", "iteration": 1, "ctx": story(), "pool": pool, **changes,
+        }  # fmt: skip
+        return fit(thin_model(), dataset, short(2), **settings)
+
+    return run
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """For each step of the optimizer: its images, how many at a time, and rate and momentum."""
+    steps: list[dict] = []
+    images: list[torch.Tensor] = []
+    forward, step = Fit._forward, Fit._step
+
+    def seen(self, batch):
+        images.append(batch["img"].clone())
+        return forward(self, batch)
+
+    def stepped(self):
+        group = self.optimizer.param_groups[0]
+        steps.append(
+            {"images": torch.cat(images), "at_a_time": max(map(len, images)),
+             "set": (group["lr"], group["momentum"], group["weight_decay"])}
+        )  # fmt: skip
+        images.clear()
+        return step(self)
+
+    monkeypatch.setattr(Fit, "_forward", seen)
+    monkeypatch.setattr(Fit, "_step", stepped)
+    return steps
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_the_optimizer_takes_the_same_steps_on_the_same_images(train, watched, parts):
+    train(1)
+    whole = watched.copy()
+    watched.clear()
+    train(parts)
+
+    assert len(whole) == len(watched) == 8  # 14 images in batches of 4, two epochs
+    assert (whole[0]["at_a_time"], watched[0]["at_a_time"]) == (BATCH, BATCH // parts)
+    for one, other in zip(whole, watched, strict=True):
+        assert one["set"] == other["set"]
+        assert torch.equal(one["images"], other["images"])
+
+
+def test_a_fit_that_began_in_whole_batches_goes_on_in_halves(train, story, tmp_path):
+    place = tmp_path / "same"
+    with pytest.raises(Stopped):
+        train(1, workdir=place, ctx=story(6))  # in the second epoch
+    rest = story()
+
+    result = train(2, workdir=place, ctx=rest)
+
+    assert [epoch.epoch for epoch in rest.epochs()] == [2]
+    assert result.epochs_done == 2
+
+
+def test_a_fit_in_parts_is_not_taken_for_one_in_whole_batches(train, tmp_path, story):
+    cache, second = tmp_path / "cache", story()
+    train(2, cache=cache)
+    train(1, cache=cache, ctx=second)
+    assert len(second.epochs()) == 2
