@@ -1,13 +1,16 @@
 """Is this computer ready: device, versions, memory, disk, and each optional part.
 
-Imports torch inside `examine` only, and reports a torch that cannot be imported instead of failing.
+Lists every GPU by its driver's tool. Imports torch inside `examine` only, and reports a torch that
+cannot be imported instead of failing.
 """
 
 from __future__ import annotations
 
+import os
 import platform
 import secrets
 import shutil
+import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
@@ -15,6 +18,7 @@ from typing import Literal
 import psutil
 from pydantic import BaseModel, ConfigDict
 
+from msip_core.gpus import Gpu, list_gpus
 from msip_core.settings import get_settings
 from msip_core.workspace import Workspace
 
@@ -29,6 +33,8 @@ OPTIONAL = {
     "tensorrt": "export to TensorRT (needs an NVIDIA GPU)",
 }
 LOW_MEMORY_GB = 4.0
+_PATIENCE = 120.0  # seconds for the import of a library
+_PROVIDERS = ("CUDA", "TensorRT")
 
 
 class Finding(BaseModel):
@@ -63,6 +69,7 @@ def examine(workspace: Workspace) -> Health:
         Finding(what="system", found=platform.platform(terse=True)),
         _python(),
         _device(),
+        *_gpus(),
         _memory(),
         _disk(workspace),
         _writable(workspace),
@@ -97,6 +104,72 @@ def _device() -> Finding:
         what="device",
         found=f"{device.name}, {device.free_gb:.1f} of {device.total_gb:.1f} GB free",
     )
+
+
+def _gpus() -> list[Finding]:
+    """Every GPU as its driver tells it, and what can compute on them."""
+    found = list_gpus()
+    if not found:
+        return []
+    return [*map(_gpu, found), _torch_on_gpus(), _onnx_on_gpus()]
+
+
+def _gpu(gpu: Gpu) -> Finding:
+    facts = [gpu.name]
+    if gpu.driver:
+        facts.append(f"driver {gpu.driver}")
+    if gpu.free_gb is not None and gpu.total_gb is not None:
+        facts.append(f"{gpu.free_gb:.1f} of {gpu.total_gb:.1f} GB free")
+    native = {
+        True: "bfloat16 native",
+        False: "no native bfloat16: trains in float32, slower",
+        None: "whether bfloat16 is native is not known",
+    }
+    facts.append(native[gpu.has_bf16])
+    level: Literal["ok", "note"] = "note" if gpu.has_bf16 is False else "ok"
+    return Finding(what=f"GPU {gpu.device}", found=", ".join(facts), level=level)
+
+
+def _torch_on_gpus() -> Finding:
+    said = _ask("torch", "torch.version.cuda or '', torch.cuda.device_count()")
+    if said is None:
+        return Finding(what="torch on GPUs", found="torch cannot be imported", level="problem")
+    *built, count = said.split()
+    if not built:
+        found = "this torch was built without CUDA: install the one for your driver (README)"
+        return Finding(what="torch on GPUs", found=found, level="problem")
+    none = count == "0"
+    advice = ": is the driver too old for it?" if none else ""
+    found = f"CUDA {built[0]}, sees {count} of them{advice}"
+    return Finding(what="torch on GPUs", found=found, level="problem" if none else "ok")
+
+
+def _onnx_on_gpus() -> Finding:
+    what = "ONNX Runtime on GPUs"
+    said = _ask("onnxruntime", "*onnxruntime.get_available_providers()")
+    if said is None:
+        return Finding(what=what, found="ONNX Runtime cannot be imported", level="note")
+    names = said.lower().split()
+    there = [name for name in _PROVIDERS if f"{name.lower()}executionprovider" in names]
+    lacks = [name for name in _PROVIDERS if name not in there]
+    found = "; ".join(
+        [*([f"has {' and '.join(there)}"] if there else []),
+         *([f"lacks {' and '.join(lacks)} (pip install onnxruntime-gpu)"] if lacks else [])]
+    )  # fmt: skip
+    return Finding(what=what, found=found, level="note" if lacks else "ok")
+
+
+def _ask(library: str, what: str) -> str | None:
+    """What a fresh Python finds in a library: libraries that take a GPU, or end the process, do it there."""
+    code = f"import {library}\nprint({what})"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+            timeout=_PATIENCE, env=os.environ | {"ORT_DISABLE_TELEMETRY": "1"},
+        )  # fmt: skip
+    except (subprocess.SubprocessError, OSError):
+        return None
+    return done.stdout.strip()
 
 
 def _memory() -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -10,6 +11,7 @@ import psutil
 import torch
 
 from msip_core.errors import ConfigError
+from msip_core.gpus import list_gpus
 
 
 class DeviceInfo(NamedTuple):
@@ -25,7 +27,8 @@ class DeviceInfo(NamedTuple):
 def resolve_device(wanted: str = "auto") -> str:
     """The device that `wanted` means here: "cpu", "cuda:0", ... or "mps".
 
-    "auto" takes the first NVIDIA GPU, else the CPU. (Apple's GPU is used when asked for by name:
+    "auto" takes the NVIDIA GPU with most free memory, else the CPU; a worker of a run sees only the
+    one that it was given. (Apple's GPU is used when asked for by name:
     it gives other results from run to run.)
 
     Raises:
@@ -33,7 +36,7 @@ def resolve_device(wanted: str = "auto") -> str:
     """
     name = wanted.strip().lower()
     if name == "auto":
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
+        return _roomiest(torch.cuda.device_count()) if torch.cuda.is_available() else "cpu"
     if name == "cpu" or (name == "mps" and torch.backends.mps.is_available()):
         return name
     index = "0" if name == "cuda" else name.removeprefix("cuda:")
@@ -41,6 +44,13 @@ def resolve_device(wanted: str = "auto") -> str:
         return f"cuda:{int(index)}"
     there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
     raise ConfigError(f"There is no device '{wanted}' on this computer; there is: {there}.")
+
+
+@cache
+def _roomiest(count: int) -> str:
+    """Asked once in the life of a process: it keeps its models where they are."""
+    seen = [gpu for gpu in list_gpus() if gpu.index < count] if count > 1 else []
+    return max(seen, key=lambda gpu: gpu.free_gb or 0.0).device if seen else "cuda:0"
 
 
 def describe_device(wanted: str = "auto") -> DeviceInfo:
