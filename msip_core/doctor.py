@@ -160,7 +160,8 @@ def _onnx_on_gpus() -> Finding:
 
 
 def _ask(library: str, what: str) -> str | None:
-    """What a fresh Python finds in a library: libraries that take a GPU, or end the process, do it there."""
+    """What a fresh Python finds in a library: one that takes a GPU or ends its process does it
+    there; None where it does not answer."""
     code = f"import {library}\nprint({what})"
     try:
         done = subprocess.run(

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from msip_core.errors import DiskFullError, InputError, MsipError
+from msip_core.processors import PASSIVE, usable_cores
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 STUDY = "study"  # what ids of studies, and so of their runs, begin with
@@ -115,7 +114,9 @@ class Workspace:
         # CUDA counts GPUs as the driver's tool does (msip_core.gpus), not the fastest first.
         os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
         # Ultralytics would set 1 for this process and all that it starts.
-        os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
+        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+        for name, value in PASSIVE.items():
+            os.environ.setdefault(name, value)
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime reports to its maker otherwise
 
 
@@ -139,13 +140,6 @@ def _no_workspace(root: Path | str, error: Exception) -> MsipError:
         f"{shown} cannot be a workspace: {what}. Choose a folder that can be written "
         "(--workspace, MSIP_WORKSPACE)."
     )
-
-
-def cores() -> int:
-    """Processor cores that this process may use, without their second threads."""
-    cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    return min(cores, len(affinity(0))) if affinity else cores
 
 
 def check_name(name: str, what: str) -> str:

@@ -16,7 +16,7 @@ LIGHT = (
     "models", "boxes", "settings", "workspace", "errors", "language", "bounded", "confined",
     "spreadsheet", "changes", "recipes", "measures", "matches", "pairs", "doctor", "demo", "data",
     "runs", "views", "studies", "cli", "markdown", "arrays",
-    "gpus",
+    "gpus", "processors",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
 HEAVY_PACKAGES = (
@@ -58,6 +58,7 @@ BASE = {
     "changes",
     "markdown",
     "gpus",
+    "processors",
 }
 MAY = {
     "data": {"data", "runs"},

@@ -27,6 +27,7 @@ from msip_core.config import (
 from msip_core.data.dataset import open_dataset
 from msip_core.errors import ConfigError
 from msip_core.models import open_card
+from msip_core.processors import Sample
 from msip_core.runs.service import RunService
 from msip_core.runs.slots import slot_of
 from msip_core.settings import get_settings
@@ -395,8 +396,12 @@ def _start(workspace: Workspace, config: TrainConfig | PruneConfig, detach: bool
 def _say_estimate(workspace: Workspace, config: PruneConfig) -> None:
     from msip_core.pruning.estimate import estimate
 
+    sample = Sample()
     expected = estimate(config, workspace)
+    busy = sample.look().sentence()
     say(
         f"Expected: about {duration(expected.seconds)}, {expected.memory_gb:.1f} GB of memory, "
         f"{expected.disk_gb:.1f} GB of disk. {expected.note}"
     )
+    if busy:
+        say(busy)

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from msip_core.gpus import Gpu, list_gpus
+from msip_core.processors import usable_cores
 from msip_core.runs.slots import ANY_GPU
-from msip_core.workspace import cores
 
 WHOLE = float("inf")  # claimed by a run that needs a GPU of its own
 _LOOK = 5.0  # seconds between two looks at the GPUs, which take some tenths of one
@@ -110,7 +110,7 @@ class GpuRooms:
         self, wish: Wish, claims: Claims, *, most: int | None, blocked: Collection[str]
     ) -> str | None:
         """As `choose_gpu`, with the GPUs of now."""
-        if sum(map(len, claims.values())) >= max(cores(), len(self._gpus)):
+        if sum(map(len, claims.values())) >= max(usable_cores(), len(self._gpus)):
             return None
         now = time.monotonic()
         if now - self._looked >= _LOOK:

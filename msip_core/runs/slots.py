@@ -6,12 +6,10 @@ GPUs is least busy when it starts (msip_core.runs.placing chooses).
 
 from __future__ import annotations
 
-import os
 import platform
 
 from msip_core.gpus import gpu_count
 from msip_core.settings import get_settings
-from msip_core.workspace import cores
 
 ANY_GPU = "cuda:any"
 
@@ -46,15 +44,6 @@ def room_of(slot: str) -> int:
     if not is_gpu(slot):
         return 1
     return (get_settings().gpu_runs or 1) * (max(1, gpu_count()) if slot == ANY_GPU else 1)
-
-
-def share_cores(device: str) -> None:
-    """Take no more threads than this run's part of the cores; before torch is imported."""
-    slot = slot_of(device)
-    runs = room_of(slot)
-    if slot == "cpu" and runs > 1:
-        allowed = int(os.environ.get("OMP_NUM_THREADS") or cores())
-        os.environ["OMP_NUM_THREADS"] = str(min(allowed, max(1, cores() // runs)))
 
 
 def _best_device() -> str:

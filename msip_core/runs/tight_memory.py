@@ -23,7 +23,6 @@ from msip_core.runs.events_log import EventLog
 from msip_core.runs.gpu_memory import CUDA_GB, remember
 from msip_core.runs.slots import is_gpu
 from msip_core.runs.state import RunState
-from msip_core.runs.store import RunStore
 
 logger = logging.getLogger(__name__)
 
@@ -123,5 +122,7 @@ def _more_parts(batch: int, parts: int) -> int:
 
 def _beside(context: WorkerContext, device: str) -> int:
     """How many other runs have a worker on the device now."""
+    from msip_core.runs.store import RunStore  # takes time to import, and few runs need it
+
     slots = RunStore(context.workspace).slots(_WITH_WORKER)
     return sum(slot == device and run != context.run_id for run, slot in slots.items())

@@ -15,7 +15,8 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from filelock import FileLock, Timeout
 from msip_core.config import PruneConfig, TrainConfig, parse_run_config
 from msip_core.errors import DiskFullError, MsipError, OutOfMemoryError, Stopped
 from msip_core.events import MilestoneRecord, Stage, StageRecord
+from msip_core.processors import Sample
 from msip_core.runs.context import Heart, WorkerContext
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import WORKER_FILE
@@ -32,8 +34,9 @@ from msip_core.runs.failures import explain_failure
 from msip_core.runs.processes import ProcessIdentity
 from msip_core.runs.provenance import record_provenance
 from msip_core.runs.settling import WORKER_LOCK
-from msip_core.runs.slots import share_cores, slot_of
+from msip_core.runs.slots import slot_of
 from msip_core.runs.state import RunState
+from msip_core.runs.threads import take_threads
 from msip_core.runs.tight_memory import settled_in, shortage, start_again, tell_memory
 from msip_core.settings import get_settings
 from msip_core.workspace import Workspace
@@ -92,8 +95,9 @@ def _live(context: WorkerContext, options: argparse.Namespace) -> int:
         # Before torch is imported: it reads these once.
         config, environment = settled_in(asked, device, shortage(context.log))
         os.environ.update(environment)
-        share_cores(config.device)
         parts = config.parts
+        with _threads_taken(device, context.workspace):
+            _prepare(asked, context)
         _work(config, context, _chosen_work(config, options))
         tell_memory(context, asked, parts, device)
     except Stopped as stop:
@@ -112,12 +116,24 @@ def _live(context: WorkerContext, options: argparse.Namespace) -> int:
     return 0
 
 
-def _work(config: TrainConfig | PruneConfig, context: WorkerContext, work: Work) -> None:
+@contextmanager
+def _threads_taken(device: str, workspace: Workspace) -> Iterator[None]:
+    """See what of the processor is free while the block runs, then take threads accordingly."""
+    sample = Sample()
+    yield
+    threads = take_threads(device, sample.look(), workspace)
+    logger.info("Device %s, processor threads: %d", device, threads)
+
+
+def _prepare(config: TrainConfig | PruneConfig, context: WorkerContext) -> None:
     context.check_stop()
     context.emit(StageRecord(stage=Stage.PREPARING))
     _check_disk(context.workspace)
     for change in record_provenance(context.run_dir, config, context.workspace):
         context.emit(MilestoneRecord(message=change, level="warning"))
+
+
+def _work(config: TrainConfig | PruneConfig, context: WorkerContext, work: Work) -> None:
     if not _was_measuring(context):
         _load(work.run)(config, context)
         context.emit(StageRecord(stage=Stage.SAVING))

@@ -10,6 +10,7 @@ import streamlit as st
 
 from msip_core.gpus import Gpu, list_gpus
 from msip_core.language import t
+from msip_core.processors import Sample
 from msip_core.runs.slots import ANY_GPU
 from msip_core.workspace import Workspace
 
@@ -21,6 +22,7 @@ class Machine:
     Attributes:
         gpu: the NVIDIA GPU with most free memory; None where there is none.
         gpus: all of them.
+        busy: a sentence (English) where other work takes much of the processor.
     """
 
     gpu: Gpu | None
@@ -29,6 +31,7 @@ class Machine:
     memory_gb: float
     disk_free_gb: float
     gpus: tuple[Gpu, ...] = ()
+    busy: str | None = None
 
     def room(self, slot: str) -> tuple[float, float] | None:
         """(free, whole) memory of the device of that name; None where it is not known."""
@@ -63,9 +66,13 @@ def find_machine(root: str) -> Machine:
     cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
     memory = psutil.virtual_memory()
     disk = shutil.disk_usage(Workspace.open(root).root).free / 1e9
+    sample = Sample()
     gpus = list_gpus()
     roomiest = max(gpus, key=lambda gpu: gpu.free_gb or 0.0, default=None)
-    return Machine(roomiest, cores, memory.available / 1e9, memory.total / 1e9, disk, gpus)
+    return Machine(
+        roomiest, cores, memory.available / 1e9, memory.total / 1e9, disk, gpus,
+        sample.look().sentence(),
+    )  # fmt: skip
 
 
 def _of_gpu(gpu: Gpu) -> str:

@@ -123,8 +123,14 @@ def layers(found: dict[str, Any]) -> None:
         )
 
 
-def needs(config: PruneConfig, found: dict[str, Any]) -> dict[str, Any] | None:
-    """Time on this device (measured), memory and disk; None while the time is measured."""
+def needs(
+    config: PruneConfig, found: dict[str, Any], busy: str | None = None
+) -> dict[str, Any] | None:
+    """Time on this device (measured), memory and disk; None while the time is measured.
+
+    Args:
+        busy: a stored sentence, where other work slows the computer down now.
+    """
     value = config.model_dump(mode="json", include=_COSTS)
     value["msip"] = {"dynamic_weights": config.msip.dynamic_weights}
     result = job_panel(
@@ -146,6 +152,8 @@ def needs(config: PruneConfig, found: dict[str, Any]) -> dict[str, Any] | None:
     )
     if result:
         st.caption(t("From a few measured steps; other work on this computer makes it slower."))
+    if busy:
+        st.info(md(say(busy)), icon=":material/hourglass_top:")
     return result
 
 

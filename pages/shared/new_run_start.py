@@ -60,7 +60,7 @@ def _needs_and_refusals(config: PruneConfig, found: dict[str, Any]) -> list[Refu
     if not found["refused"]:
         with st.container(border=True, key="new-needs"):
             st.subheader(t("What it takes"), anchor=False)
-            needs(config, found)
+            needs(config, found, machine.busy)
     if waits:
         st.info(md(queue_sentence(before, room)), icon=":material/schedule:")
     return refusals

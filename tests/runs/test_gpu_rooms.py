@@ -14,6 +14,7 @@ from msip_core.config import PruneConfig, parse_run_config
 from msip_core.errors import ConfigError
 from msip_core.gpus import Gpu, list_gpus, only
 from msip_core.runs import slots
+from msip_core.runs.context import WorkerContext
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import LocalExecutor
 from msip_core.runs.gpu_memory import estimated_gb, needed_gb, remember
@@ -22,6 +23,7 @@ from msip_core.runs.service import RunService
 from msip_core.runs.slots import ANY_GPU, compete, room_of, slot_of
 from msip_core.runs.state import Action, RunState
 from msip_core.runs.supervisor import Supervisor
+from msip_core.runs.tight_memory import start_again
 from msip_core.settings import Settings
 from msip_core.workspace import Workspace
 from tests.runs.conftest import FAKE, QUICK, make_config, story, wait_for, wait_until
@@ -211,7 +213,7 @@ def test_the_engineer_may_say_how_many_runs_share_a_gpu() -> None:
 def test_all_gpus_together_take_no_more_runs_than_there_are_cores(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("msip_core.runs.placing.cores", lambda: 2)
+    monkeypatch.setattr("msip_core.runs.placing.usable_cores", lambda: 2)
     rooms = GpuRooms(lambda: (_gpu(0),))
     small = Wish(ANY_GPU, 1.0)
     assert rooms.choose(small, {"cuda:0": [1.0]}, most=None, blocked=()) == "cuda:0"
@@ -256,7 +258,7 @@ def lab(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[[], Supervisor]]:  # fmt: skip
     """Starts supervisors on a computer of three GPUs with many cores."""
-    monkeypatch.setattr("msip_core.runs.placing.cores", lambda: 16)
+    monkeypatch.setattr("msip_core.runs.placing.usable_cores", lambda: 16)
     executor = LocalExecutor(FAKE)
     started: list[Supervisor] = []
 
@@ -355,11 +357,42 @@ def test_too_little_memory_beside_others_waits_and_alone_works_in_parts(
 def test_a_run_that_never_fits_fails_after_a_few_tries(
     lab: Callable[[], Supervisor], service: RunService, workspace: Workspace, submit: Submit
 ) -> None:
-    run_id = submit(_auto(workspace, batch=16), fits_in_parts=99)
+    run_id = submit(_auto(workspace, batch=2), fits_in_parts=99)
     lab()
     wait_for(service, run_id, RunState.FAILED)
-    assert _shorts(service, run_id) == [(2, True), (4, True), (8, True)]
+    assert _shorts(service, run_id) == [(2, True)]
     assert "did not fit into the memory" in (service.get(run_id).error or "")
+
+
+@pytest.mark.parametrize(
+    ("batch", "parts", "then"),
+    [(16, 1, 2), (16, 4, 8), (16, 8, None), (6, 2, 6), (7, 1, 7), (1, 1, None)],
+)
+def test_a_batch_is_halved_three_times_at_most_and_into_equal_parts(
+    service: RunService, workspace: Workspace, batch: int, parts: int, then: int | None
+) -> None:
+    config = _auto(workspace, device="cuda:0", batch=batch)
+    run_id = service.submit(config)
+    service.store.transition(run_id, RunState.RUNNING, device="cuda:0")
+    context = WorkerContext(service.run_dir(run_id), workspace)
+
+    assert start_again(context, config, parts, "cuda:0") == (then is not None)
+
+    assert _shorts(service, run_id) == ([(then, True)] if then else [])
+    assert context.log.state() is (RunState.QUEUED if then else RunState.RUNNING)
+
+
+def test_a_person_who_asked_to_pause_meanwhile_gets_that(
+    service: RunService, workspace: Workspace
+) -> None:
+    config = _auto(workspace, device="cuda:0")
+    run_id = service.submit(config)
+    service.store.transition(run_id, RunState.RUNNING, device="cuda:0")
+    service.act(run_id, Action.PAUSE)
+
+    assert start_again(WorkerContext(service.run_dir(run_id), workspace), config, 1, "cuda:0")
+
+    assert service.get(run_id).state is RunState.PAUSED
 
 
 def test_on_a_processor_too_little_memory_still_fails_at_once(

@@ -73,23 +73,6 @@ def test_a_processor_takes_as_many_runs_as_the_engineer_allows(
         wait_for(service, run_id, RunState.CANCELLED)
 
 
-@pytest.mark.parametrize(
-    ("device", "runs", "before", "after"),
-    [("cpu", 3, "8", "2"), ("cpu", 20, "8", "1"), ("cpu", 2, "1", "1"), ("cpu", 1, "8", "8"),
-     ("cuda:0", 3, "8", "8")],
-)  # fmt: skip
-def test_runs_on_a_processor_share_its_cores(
-    monkeypatch: pytest.MonkeyPatch, device: str, runs: int, before: str, after: str
-) -> None:
-    monkeypatch.setattr(slots, "cores", lambda: 8)
-    monkeypatch.setattr(slots, "get_settings", lambda: Settings(cpu_runs=runs))
-    monkeypatch.setenv("OMP_NUM_THREADS", before)
-
-    slots.share_cores(device)
-
-    assert os.environ["OMP_NUM_THREADS"] == after
-
-
 def test_a_paused_run_gives_the_device_back_and_goes_on_where_it_was(
     supervisor: Supervisor, service: RunService, submit: Submit
 ) -> None:

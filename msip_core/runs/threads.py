@@ -1,0 +1,34 @@
+"""How many processor threads a worker takes: decided at its start, before torch is imported."""
+
+from __future__ import annotations
+
+import os
+
+from msip_core.processors import Processors
+from msip_core.runs.slots import room_of
+from msip_core.runs.state import RunState
+from msip_core.workspace import Workspace
+
+_WITH_WORKER = tuple(state for state in RunState if state.has_worker)
+
+
+def take_threads(device: str, found: Processors, workspace: Workspace) -> int:
+    """Tell the libraries how many threads they may start, and return it.
+
+    `OMP_NUM_THREADS`, where it was set, is the most.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    most = int(given) if given.isdecimal() and int(given) else None
+    threads = found.threads(most=most, runs=_sharing(device, workspace))
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    return threads
+
+
+def _sharing(device: str, workspace: Workspace) -> int:
+    """Runs of ours that share the processor. On a processor, all that there may be: the others may
+    start a moment later."""
+    if device == "cpu":
+        return room_of("cpu")
+    from msip_core.runs.store import RunStore  # takes time to import, and few runs need it
+
+    return max(1, len(RunStore(workspace).slots(_WITH_WORKER)))
