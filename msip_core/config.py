@@ -106,7 +106,12 @@ class RunBase(Frozen):
     imgsz: int = Field(default=640, ge=32, le=4096, multiple_of=32)
     batch: int = Field(default=16, ge=1, le=1024)
     parts: int = Field(default=1, ge=1, le=1024, description="a batch is worked through in")
-    workers: int = Field(default=0, ge=0, le=64, description="data-loading processes")
+    workers: int | None = Field(
+        default=None,
+        ge=0,
+        le=64,
+        description="data-loading processes; None chooses by the computer",
+    )
     device: Word = "auto"
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
     precision: Precision = "auto"

@@ -27,6 +27,8 @@ HEAVY_PACKAGES = (
     "shap",
     "pytorch_grad_cam",
 )
+# What takes long to import and is needed by few verbs.
+SLOW_PACKAGES = ("streamlit", "matplotlib", "scipy", "pandas", "plotly")
 # A process of its own: it is started by name, never imported by the room it lies in.
 PROCESSES = {
     "msip_core.runs.worker", "msip_core.runs.verify", "msip_core.studies.measuring",
@@ -135,7 +137,34 @@ def test_the_command_line_answers_help_without_torch() -> None:
         "with contextlib.redirect_stdout(io.StringIO()):\n"
         "    assert main(['--help']) == 0\n    assert main(['prune', '--help']) == 0"
     )
-    _assert_absent(code, (*HEAVY_PACKAGES, "streamlit", "matplotlib"))
+    _assert_absent(code, (*HEAVY_PACKAGES, *SLOW_PACKAGES))
+
+
+@pytest.mark.parametrize(
+    ("words", "more"),
+    [(["runs", "list"], ("numpy", "cv2", "tifffile")),
+     (["models", "list"], ("numpy", "cv2", "tifffile", "sqlalchemy"))],
+)  # fmt: skip
+def test_a_verb_loads_only_what_it_needs(
+    words: list[str], more: tuple[str, ...], tmp_path: Path
+) -> None:
+    code = (
+        "import contextlib, io\nfrom msip_core.cli.main import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n"
+        f"    assert main({[*words, '--workspace', str(tmp_path)]!r}) == 0"
+    )
+    _assert_absent(code, (*HEAVY_PACKAGES, *SLOW_PACKAGES, *more))
+
+
+def test_a_worker_takes_its_device_and_threads_before_torch_is_there() -> None:
+    code = "import msip_core.runs.worker"
+    _assert_absent(code, (*HEAVY_PACKAGES, *SLOW_PACKAGES, "numpy", "cv2", "sqlalchemy"))
+
+
+def test_the_work_itself_loads_nothing_that_only_some_runs_need() -> None:
+    code = "import msip_core.pruning.loop, msip_core.detector.run"
+    slow = set(SLOW_PACKAGES) | {"sqlalchemy", "onnxruntime", "openvino", "shap", "sklearn"}
+    _assert_absent(code, tuple(sorted(slow)))
 
 
 def test_the_app_starts_and_draws_its_first_page_without_torch(tmp_path: Path) -> None:

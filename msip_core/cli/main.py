@@ -20,7 +20,7 @@ import typer
 from pydantic import ValidationError
 
 from msip_core.bounded import plain_text
-from msip_core.cli import data, explaining, house, look, models, runs, studies, work
+from msip_core.cli.parts import PARTS, add_part, parts_for
 from msip_core.cli.verbs import Answer, JsonOption, WorkspaceOption
 from msip_core.config import explain
 from msip_core.errors import InputError, MsipError
@@ -35,16 +35,7 @@ _OF_PLACES = (
 _MOST_LINES = 10
 _MOST_SAID = 2000  # characters
 
-app = typer.Typer(
-    name=PROGRAM,
-    help="MSIP Lab: prune YOLOv8 for organoid micrographs, and see what it looks at.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
 
-
-@app.callback()
 def before_the_verb(
     context: typer.Context, json: JsonOption = False, workspace: WorkspaceOption = None
 ) -> None:
@@ -52,14 +43,27 @@ def before_the_verb(
     context.obj = workspace
 
 
-house.register(app)
-app.add_typer(data.app)
-work.register(app)
-app.add_typer(runs.app)
-app.add_typer(models.app)
-app.add_typer(studies.app)
-look.register(app)
-explaining.register(app)
+def make_app(parts: Sequence[str] = tuple(PARTS)) -> typer.Typer:
+    """The command line, or the parts of it that a command needs."""
+    made = typer.Typer(
+        name=PROGRAM,
+        help="MSIP Lab: prune YOLOv8 for organoid micrographs, and see what it looks at.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    made.callback()(before_the_verb)
+    for part in parts:
+        add_part(made, part)
+    return made
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, the whole command line, is made when somebody asks for it."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = made = make_app()
+    return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in words
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(make_app(parts_for(words[0] if words else None)))
     try:
         _check_words(words)
         answer = command.main(args=words, prog_name=PROGRAM, standalone_mode=False)

@@ -17,7 +17,6 @@ from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.runs.supervisor import Supervisor
 from msip_core.studies import engine, library
-from msip_core.studies.outputs import document, markdown, write_outputs
 from msip_core.studies.plan import MAX_RUNS, StudyPlan, read_plan, write_plan
 from msip_core.studies.presets import PRESETS, SIZES, Size
 from msip_core.studies.table import read_table
@@ -243,9 +242,11 @@ def _tell(now: engine.Standing, told: set[str]) -> None:
 
 
 def _answer(workspace: Workspace, study: str) -> Answer:
-    found = read_table(workspace, study)
-    from msip_core.studies.report import write_report  # brings matplotlib
+    # Draws figures: the other verbs need not wait for that.
+    from msip_core.studies.outputs import document, markdown, write_outputs
+    from msip_core.studies.report import write_report
 
+    found = read_table(workspace, study)
     files = write_outputs(workspace, study, found)
     files["report"] = write_report(workspace, study, found)
     now = found.standing

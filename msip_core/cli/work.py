@@ -51,7 +51,10 @@ Batch = Annotated[int | None, typer.Option(min=1, help="Images per step.", show_
 Seed = Annotated[int | None, typer.Option(min=0, max=MAX_SEED, show_default="0")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda:0, mps.", show_default="auto")]
 Workers = Annotated[
-    int | None, typer.Option(min=0, help="Extra processes that load images.", show_default="0")
+    int | None,
+    typer.Option(
+        min=0, help="Extra processes that load images.", show_default="as the computer has cores"
+    ),
 ]
 LoaderName = Annotated[
     str | None,

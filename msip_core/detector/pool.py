@@ -13,8 +13,22 @@ from msip_core.detector.device_images import DeviceImages
 from msip_core.detector.device_loader import DeviceLoader
 from msip_core.detector.evaluation import Evaluator
 from msip_core.detector.images import SplitImages, Tick
+from msip_core.processors import usable_cores
 
 TrainLoader: TypeAlias = InfiniteDataLoader | DeviceLoader
+_MOST_WORKERS = 8  # more wait for the disk, and each holds some hundred megabytes
+
+
+def loader_workers(device: str, wanted: int | None) -> int:
+    """Processes that load images beside the training.
+
+    None on a CPU, whatever was wanted: they would only compete with the work itself. For a GPU, if
+    nobody wanted a number, one for each core but the last: by what the computer has and not by what
+    is free now, since augmentation is drawn in them, and a run that is resumed needs as many again.
+    """
+    if not device.startswith("cuda"):
+        return 0
+    return min(_MOST_WORKERS, usable_cores() - 1) if wanted is None else wanted
 
 
 def resolve_loader(wanted: Loader, device: str) -> Literal["device", "ultralytics"]:
@@ -34,8 +48,8 @@ class DataPool:
     Args:
         batch: images of a batch.
         parts: a batch comes in so many equal parts, loaded one after the other; see `piece`.
-        workers: data-loading processes for training; ignored (0) on the CPU, where they would
-            only compete with the work itself, and by the loader "device", which has none.
+        workers: data-loading processes for training; see `loader_workers`. The loader "device" has
+            none.
         loader: who makes the training batches; see msip_core.config.RunBase.
         tick: called for every image read and every batch evaluated; may raise to stop.
     """
@@ -47,14 +61,14 @@ class DataPool:
         imgsz: int,
         batch: int,
         device: str = "cpu",
-        workers: int = 0,
+        workers: int | None = None,
         loader: Loader = "auto",
         parts: int = 1,
         tick: Tick | None = None,
     ) -> None:
         self.dataset, self.imgsz, self.batch, self.device = dataset, imgsz, batch, device
-        self.workers = 0 if device in ("cpu", "mps") else workers
         self.loader = resolve_loader(loader, device)
+        self.workers = 0 if self.loader == "device" else loader_workers(device, workers)
         self.parts = parts
         self._tick = tick
         self._train: TrainLoader | None = None

@@ -70,7 +70,7 @@ def fit(
     batch: int,
     device: str,
     seed: int,
-    workers: int = 0,
+    workers: int | None = None,
     parts: int = 1,
     precision: Precision = "auto",
     phase: Phase,
@@ -138,7 +138,7 @@ def fit(
     state, taken = read_state(workdir / "state.pt", key) or FitState(key), False
     if not state.finished:
         # In parts a fit ends a little differently: batch norm sees fewer images at a time.
-        kept = KeptFit(cache, key, device, workers) if cache and pool.parts == 1 else None
+        kept = KeptFit(cache, key, device, pool.workers) if cache and pool.parts == 1 else None
         state, taken = _finished(plan, state, kept, ctx)
         write_state(workdir / "state.pt", state)
         _tell_sparsity(recipe, model, state, ctx)

@@ -45,8 +45,8 @@ HONEST: dict[HonestRow, str] = {
 }
 # What one row may not change: it would no longer be the same protocol.
 _SHARED = (
-    "dataset", "model", "imgsz", "batch", "device", "seed", "workers", "precision", "loader",
-    "name", "measure",
+    "dataset", "model", "imgsz", "batch", "parts", "device", "seed", "workers", "precision",
+    "loader", "name", "measure",
 )  # fmt: skip
 
 
@@ -110,7 +110,7 @@ class StudyPlan(Frozen):
     imgsz: int = Field(default=640, ge=32, le=4096, multiple_of=32)
     batch: int = Field(default=16, ge=1)
     device: Word = "auto"
-    workers: int = Field(default=0, ge=0, le=64)
+    workers: int | None = Field(default=None, ge=0, le=64)
     precision: Precision = "auto"
     loader: Loader = "auto"
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, max_length=MAX_RUNS)

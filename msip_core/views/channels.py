@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
-
-import plotly.graph_objects as go
+from typing import TYPE_CHECKING, NamedTuple
 
 from msip_core.events import LayerChannels
 from msip_core.language import mark, t
 from msip_core.views import style, wording
-from msip_core.views.screen import as_label, new_figure
+
+if TYPE_CHECKING:  # tables use this module, and few verbs draw
+    import plotly.graph_objects as go
 
 PARTS = (mark("backbone"), mark("neck"), mark("head"))
 _BACKBONE_END, _NECK_END = 10, 22  # YOLOv8's yaml: layers 0-9, 10-21, 22 is Detect
@@ -114,6 +114,8 @@ def network_figure(
     Outlines are the baseline, filled bars what is left: the picture thins out as the step moves,
     since its scale stays that of the baseline.
     """
+    from msip_core.views.screen import as_label, new_figure
+
     figure = new_figure("", "", revision=revision, height=height)
     places = _places(info)
     tallest = max((bar.original for bar in info.bars), default=1)

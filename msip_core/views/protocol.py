@@ -214,7 +214,7 @@ def _options(config: TrainConfig | PruneConfig) -> list[tuple[str, tuple[Any, ..
     options.append(("--seed", (config.seed,)))
     if config.device != "auto":
         options.append(("--device", (config.device,)))
-    if config.workers:
+    if config.workers is not None:
         options.append(("--workers", (config.workers,)))
     if config.loader != "auto":
         options.append(("--loader", (config.loader,)))
