@@ -131,16 +131,16 @@ def _gpu(gpu: Gpu) -> Finding:
 
 
 def _torch_on_gpus() -> Finding:
-    said = _ask("torch", "torch.version.cuda or '', torch.cuda.device_count()")
+    said = _ask("torch", "torch.version.cuda,torch.cuda.device_count()")
     if said is None:
         return Finding(what="torch on GPUs", found="torch cannot be imported", level="problem")
-    *built, count = said.split()
-    if not built:
+    built, count = said.split()
+    if built == "None":
         found = "this torch was built without CUDA: install the one for your driver (README)"
         return Finding(what="torch on GPUs", found=found, level="problem")
     none = count == "0"
     advice = ": is the driver too old for it?" if none else ""
-    found = f"CUDA {built[0]}, sees {count} of them{advice}"
+    found = f"CUDA {built}, sees {count} of them{advice}"
     return Finding(what="torch on GPUs", found=found, level="problem" if none else "ok")
 
 

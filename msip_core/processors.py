@@ -26,7 +26,8 @@ import psutil
 # Read by OpenMP (GNU's and Intel's) once, when torch is imported.
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 _CGROUPS, _PROC = Path("/sys/fs/cgroup"), Path("/proc")
-_SAMPLE = 0.2  # seconds that are measured at least
+_LITTLE = 0.5  # of a core: changes the number of threads nowhere
+_SAMPLE = 0.1  # seconds that are measured at least: ten ticks of the system's clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +80,17 @@ class Sample:
         self._began, self._times, self._own = time.monotonic(), _used(), _own()
 
     def look(self) -> Processors:
-        """What was found; waits until enough time has passed to tell."""
+        """What was found; waits until enough time has passed to tell, unless little is done
+        anyway."""
+        load = _load()
         seconds = time.monotonic() - self._began
+        if seconds < _SAMPLE and load < _LITTLE:
+            return Processors(cores(), quota(), load)
         if seconds < _SAMPLE:
             time.sleep(_SAMPLE - seconds)
             seconds = time.monotonic() - self._began
         used = _used() - self._times - max(0.0, _own() - self._own)
-        busy = min(max(0.0, used / seconds), _load())
+        busy = min(max(0.0, used / seconds), load)
         return Processors(cores(), quota(), busy)
 
 

@@ -42,7 +42,7 @@ def test_every_gpu_is_named_with_driver_memory_and_bfloat16(
 def test_a_torch_without_cuda_beside_a_gpu_is_a_problem(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = _said(workspace, monkeypatch, "0", "CPUExecutionProvider")
+    said = _said(workspace, monkeypatch, "None 0", "CPUExecutionProvider")
     assert said["torch on GPUs"][0] == "problem"
     assert "built without CUDA" in said["torch on GPUs"][1]
     assert said["ONNX Runtime on GPUs"][0] == "note"

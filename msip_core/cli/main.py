@@ -61,7 +61,7 @@ def make_app(parts: Sequence[str] = tuple(PARTS)) -> typer.Typer:
 def __getattr__(name: str) -> Any:
     """`app`, the whole command line, is made when somebody asks for it."""
     if name != "app":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(name)
     globals()[name] = made = make_app()
     return made
 

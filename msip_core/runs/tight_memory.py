@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TypeVar
 
 from msip_core.config import PruneConfig, TrainConfig
 from msip_core.errors import IllegalTransitionError
@@ -28,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 _MOST_PARTS = 8  # of what was asked for
 _WITH_WORKER = tuple(state for state in RunState if state.has_worker)
-_C = TypeVar("_C", TrainConfig, PruneConfig)
 
 
 def shortage(log: EventLog) -> MemoryRecord | None:
@@ -37,7 +35,9 @@ def shortage(log: EventLog) -> MemoryRecord | None:
     return None if event is None else MemoryRecord.model_validate(event)
 
 
-def settled_in(config: _C, device: str, short: MemoryRecord | None) -> tuple[_C, dict[str, str]]:
+def settled_in(
+    config: TrainConfig | PruneConfig, device: str, short: MemoryRecord | None
+) -> tuple[TrainConfig | PruneConfig, dict[str, str]]:
     """The config as the worker follows it on the device that it was given, and what its
     environment must say before torch is imported."""
     environment = only(device) if is_gpu(device) else {}
