@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from msip_core.config import PRUNE_PRESETS, PruneConfig
+from msip_core.gpus import Gpu
+from msip_core.processors import Processors
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.workspace import Workspace
 from pages.shared import new_run_start
 from pages.shared.machine import Machine
+from pages.shared.new_run_checks import starts_beside
 from tests.pages.conftest import Open, no_crash, words
 from tests.pages.fake_compute import FakeCompute
 from tests.pages.lab_samples import add_model, answer, prune_run
@@ -295,6 +299,36 @@ def test_too_little_memory_offers_the_batch_that_fits(
     assert test.select_slider("new:batch").value == 4
     assert not test.error
     assert not test.button("new:start").disabled
+
+
+def test_a_busy_computer_is_said_beside_the_expected_time(
+    full: str, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _machine(monkeypatch)
+    assert not [one for one in open_page("new").info if "is busy" in one.value]
+
+    _machine(monkeypatch, busy=Processors(2, busy=1.9).sentence())
+    said = [one.value for one in open_page("new").info if "is busy" in one.value]
+
+    assert said == [
+        "The computer is busy: other work takes 1.9 of its 2 processor cores, so a run would get "
+        "1 thread instead of 2 and take longer."
+    ]
+
+
+def test_a_run_that_fits_beside_others_on_a_gpu_is_not_told_to_wait(
+    full: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = PruneConfig(dataset="d", model="m", device="cuda:0", batch=8)
+    found = {"memory_gb": {"8": 10.0}}
+    working = [SimpleNamespace(state=RunState.RUNNING)]
+    gpu = Gpu(0, "0", total_gb=80.0, free_gb=30.0)
+    machine = Machine(gpu, 2, 8.0, 16.0, 50.0, (gpu,))
+
+    assert starts_beside(config, found, machine, working)
+    assert not starts_beside(config, {"memory_gb": {"8": 40.0}}, machine, working)
+    waiting = [*working, SimpleNamespace(state=RunState.QUEUED)]
+    assert not starts_beside(config, found, machine, waiting)
 
 
 def test_memory_for_no_batch_at_all_asks_for_smaller_images(
