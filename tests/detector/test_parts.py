@@ -9,7 +9,7 @@ from msip_core.detector.pool import DataPool
 from msip_core.detector.trainer import Fit
 from msip_core.detector.training import fit
 from msip_core.errors import Stopped
-from tests.detector.conftest import IMGSZ, short, thin_model
+from tests.detector.conftest import IMGSZ, finding_model, short, thin_model
 
 BATCH = 4
 
@@ -83,3 +83,16 @@ def test_a_fit_in_parts_is_not_taken_for_one_in_whole_batches(train, tmp_path, s
     train(2, cache=cache)
     train(1, cache=cache, ctx=second)
     assert len(second.epochs()) == 2
+
+
+def test_what_is_measured_does_not_depend_on_parts(dataset):
+    model = finding_model()
+
+    def measured(parts: int):
+        return DataPool(dataset, imgsz=IMGSZ, batch=BATCH, parts=parts).evaluator("val")(model)
+
+    whole, halves = measured(1), measured(2)
+
+    assert whole.map50 > 0
+    assert halves.map50 == pytest.approx(whole.map50, abs=1e-6)
+    assert halves.map50_95 == pytest.approx(whole.map50_95, abs=1e-6)
