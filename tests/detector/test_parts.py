@@ -16,8 +16,8 @@ BATCH = 4
 
 @pytest.fixture
 def train(dataset, story, tmp_path):
-    def run(parts: int, **changes):
-        pool = DataPool(dataset, imgsz=IMGSZ, batch=BATCH, parts=parts)
+    def run(parts: int, loader="ultralytics", **changes):
+        pool = DataPool(dataset, imgsz=IMGSZ, batch=BATCH, parts=parts, loader=loader)
         settings = {
             "workdir": tmp_path / f"fit{parts}", "imgsz": IMGSZ, "batch": BATCH, "device": "cpu",
             "seed": 0, "phase": "finetune", "iteration": 1, "ctx": story(), "pool": pool, **changes,
@@ -52,12 +52,13 @@ def watched(monkeypatch):
     return steps
 
 
+@pytest.mark.parametrize("loader", ["ultralytics", "device"])
 @pytest.mark.parametrize("parts", [2, 4])
-def test_the_optimizer_takes_the_same_steps_on_the_same_images(train, watched, parts):
-    train(1)
+def test_the_optimizer_takes_the_same_steps_on_the_same_images(train, watched, loader, parts):
+    train(1, loader)
     whole = watched.copy()
     watched.clear()
-    train(parts)
+    train(parts, loader)
 
     assert len(whole) == len(watched) == 8  # 14 images in batches of 4, two epochs
     assert (whole[0]["at_a_time"], watched[0]["at_a_time"]) == (BATCH, BATCH // parts)
@@ -89,7 +90,7 @@ def test_what_is_measured_does_not_depend_on_parts(dataset):
     model = finding_model()
 
     def measured(parts: int):
-        return DataPool(dataset, imgsz=IMGSZ, batch=BATCH, parts=parts).evaluator("val")(model)
+        return DataPool(dataset, imgsz=96, batch=BATCH, parts=parts).evaluator("train")(model)
 
     whole, halves = measured(1), measured(2)
 
