@@ -89,8 +89,8 @@ WORDS = {
     "carried": "the same, the running average goes on counting",
     "two-cuts": "2 cuts, 4 epochs after each",
     "one-cut": "1 cut, 8 epochs",
-    "one-cosine": "4 cuts with nothing but repair between, 8 epochs after the last (its seconds, as "
-    "those of its variants, leave out the cuts, which they share)",
+    "one-cosine": "4 cuts with nothing but repair between, 8 epochs after the last (seconds "
+    "without the cuts, which all such rows share)",
     "sparse": "4 epochs of sparse training, 4 cuts, 1 epoch after each",
     "sparse-one-cosine": "4 epochs of sparse training, 4 cuts, 4 epochs after the last",
     MORE: "unpruned, 8 more epochs",
