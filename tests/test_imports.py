@@ -43,6 +43,7 @@ BASE = {
     "combinations",
     "compositions",
     "searching",
+    "distilling",
     "recipes",
     "measures",
     "arrays",

@@ -74,7 +74,7 @@ def start_small_run(page: Page, server: Server) -> None:
     page.get_by_role("heading", name="New run").wait_for()
     page.get_by_role("radio", name=re.compile("^Quick")).check(force=True)
     fill(page.get_by_role("spinbutton", name=re.compile("^Steps")), str(STEPS))
-    fill(page.get_by_role("spinbutton", name=re.compile("^Training after")), "1")
+    fill(page.get_by_role("spinbutton", name=re.compile("^Training each time")), "1")
     # The guard is turned off: this run is far too short to keep the accuracy.
     page.get_by_role("slider", name=re.compile("^Stop if accuracy falls")).press("Home")
     weights = page.get_by_text(re.compile("Matters for the error"))

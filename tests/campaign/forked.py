@@ -33,12 +33,15 @@ def prepare(root: Path) -> None:
 
     Workspace.open(root).isolate_libraries()
     import cv2
+    import matplotlib.font_manager  # noqa: F401 - asks the system for its fonts, once
     import torch
 
-    import msip_core.cli.main
     import msip_core.data.importing
     import msip_core.detector.checkpoints
     import msip_core.detector.jobs  # noqa: F401
+    from msip_core.cli.main import make_app
+
+    make_app()
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

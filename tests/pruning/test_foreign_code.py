@@ -28,8 +28,8 @@ FILES = (
     "baseline.json", "calibration.json", "iterations/0/model.pt", "iterations/1/model.pt",
     "iterations/1/metrics.json", "iterations/1/importance.npz", "iterations/1/layers.json",
     "iterations/2/importance.json",
-    "iterations/2/importance.npz", "iterations/2/cut.pt", "iterations/2/pruned.pt",
-    "iterations/2/pruned.json", "iterations/2/fit/state.pt",
+    "iterations/2/importance.npz", "iterations/2/kept.npz", "iterations/2/cut.pt",
+    "iterations/2/pruned.pt", "iterations/2/pruned.json", "iterations/2/fit/state.pt",
 )  # fmt: skip
 ASKED = config(method="l1")
 
