@@ -192,7 +192,7 @@ def _plain(options: argparse.Namespace, workspace: Workspace) -> tuple[Any, list
             model, options.row, goal, options.imgsz,
             seed=options.seed + t, round_to=options.round_to,
         )  # fmt: skip
-        model = repair(model, whole)  # as the product does, by validation
+        model = repair(model, whole)  # as cut, recalibrated or refitted, by validation
         before.append(evaluate(model).map50)
         print(options.row, t, count_cost(model, options.imgsz).macs / macs, before, flush=True)
         model = _tune(

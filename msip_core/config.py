@@ -374,6 +374,12 @@ class PruneConfig(RunBase):
         return 0 if waits else self.finetune.epochs
 
     @property
+    def bn_recalibration(self) -> str:
+        """`repair` as programs from before the refit ask for it: always, never or auto."""
+        old = {new: word for word, new in _OLD_REPAIRS.items()}
+        return old.get(self.repair, "never")  # a refit leaves batch-norm statistics alone
+
+    @property
     def finetune_epochs(self) -> int:
         """Epochs of fine-tuning of the whole run."""
         return sum(self.epochs_after(t) for t in range(1, self.iterations + 1))

@@ -61,7 +61,9 @@ def test_the_best_by_map50_then_map50_95_is_kept(how, best, monkeypatch: pytest.
 def test_a_config_from_before_the_refit_means_what_it_meant(old, new):
     value = config().model_dump(mode="json")
     del value["repair"]
-    assert parse_run_config(value | {"bn_recalibration": old}).repair == new
+    made = parse_run_config(value | {"bn_recalibration": old})
+    assert made.repair == new
+    assert made.bn_recalibration == old
 
 
 @pytest.mark.parametrize(
