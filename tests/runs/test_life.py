@@ -250,9 +250,9 @@ def test_a_worker_that_died_while_no_server_was_up_is_found(
 def test_only_one_supervisor_is_in_charge_and_the_next_takes_over(
     service: RunService, supervisor: Supervisor
 ) -> None:
+    wait_until(lambda: supervisor.is_in_charge, "the first is in charge")
     second = Supervisor(service.workspace, LocalExecutor(FAKE), QUICK).start()
     try:
-        wait_until(lambda: supervisor.is_in_charge, "the first is in charge")
         assert not second.is_in_charge
         supervisor.close()
         wait_until(lambda: second.is_in_charge, "the second took over")
