@@ -137,7 +137,7 @@ RECIPES: dict[str, TrainingRecipe] = {
     # Without the paper's rotation: the box around a turned box is looser than the one around the
     # turned object, and fine-tuning learns that (mAP50-95 .63, else .90: benchmarks/finetuning.py).
     # One cosine after the last cut, with weights refitted between cuts: higher mAP50-95 than equal
-    # epochs after each cut in three of three seeds, in less time (benchmarks/results/recovery).
+    # epochs after each cut in three of three seeds (benchmarks/results/recovery).
     "standard-finetune": TrainingRecipe(epochs=80, degrees=0.0),
     "quick-finetune": TrainingRecipe(epochs=2, lr0=5e-3, degrees=0.0, mixup=0.0, close_mosaic=1),
 }  # fmt: skip

@@ -28,7 +28,7 @@ from pages.shared.words import small, when
 
 def _machine() -> None:
     machine = find_machine(str(lab().workspace.root))
-    icon = ":material/bolt:" if machine.gpu else ":material/memory:"
+    icon = rich(":material/bolt:") if machine.gpu else rich(":material/memory:")
     st.caption(md(rich("{icon} {words}", icon=icon, words=machine.sentence())))
 
 

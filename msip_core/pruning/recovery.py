@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from msip_core import catalog
 from msip_core.config import DistillOptions, PruneConfig, TrainingRecipe
@@ -29,7 +30,6 @@ from msip_core.events import RunContext
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.pruning.distillation import (
     Distillation,
-    Divergence,
     channel_wise,
     check_layers,
     feature_error,
@@ -96,10 +96,7 @@ def _terms(recipe: TrainingRecipe) -> tuple[GradientTerm, ...]:
     return tuple(found)
 
 
-Teaching = Callable[[DetectionModel, DetectionModel, PruneConfig, Aids, RunContext], ExtraLoss]
-
-
-def _taught(teaching: Teaching) -> Recovery:
+def _taught(loss: Callable[..., ExtraLoss]) -> Recovery:
     """`finetune` beside the network before any cut, with this loss."""
 
     def recover(
@@ -114,50 +111,31 @@ def _taught(teaching: Teaching) -> Recovery:
         aids: Aids,
     ) -> FitResult:
         teacher = laid_out(copy_model(aids.teacher()), pool.device)
+        extra = loss(
+            teacher, model, options=config.distill, calibration=aids.calibration,
+            tick=stop_or_beat(ctx),
+        )  # fmt: skip
         return finetune(
             model, config, recipe, workdir=workdir, pool=pool, iteration=iteration, ctx=ctx,
-            aids=aids, extra=teaching(teacher, model, config, aids, ctx),
+            aids=aids, extra=extra,
         )  # fmt: skip
 
     return recover
 
 
-def _by_maps(method: str, divergence: Callable[[DistillOptions], Divergence]) -> Recovery:
-    def teaching(
-        teacher: DetectionModel,
-        student: DetectionModel,
-        config: PruneConfig,
-        aids: Aids,
-        ctx: RunContext,
-    ) -> ExtraLoss:
-        return Distillation(
-            teacher, student, method=method, divergence=divergence(config.distill),
-            options=config.distill, calibration=aids.calibration, tick=stop_or_beat(ctx),
-        )  # fmt: skip
-
-    return _taught(teaching)
+def _channel_wise(
+    teacher: DetectionModel, student: DetectionModel, *, options: DistillOptions, **more: Any
+) -> ExtraLoss:
+    divergence = partial(channel_wise, temperature=options.temperature)
+    return Distillation(
+        teacher, student, method="cwd", divergence=divergence, options=options, **more
+    )  # fmt: skip
 
 
-def _by_predictions(*, crossed: bool) -> Recovery:
-    def teaching(
-        teacher: DetectionModel,
-        student: DetectionModel,
-        config: PruneConfig,
-        aids: Aids,
-        ctx: RunContext,
-    ) -> ExtraLoss:
-        return PredictionDistillation(
-            teacher, student, crossed=crossed, options=config.distill,
-            calibration=aids.calibration, tick=stop_or_beat(ctx),
-        )  # fmt: skip
-
-    return _taught(teaching)
-
-
-cwd = _by_maps("cwd", lambda options: partial(channel_wise, temperature=options.temperature))
-feature = _by_maps("feature", lambda _: feature_error)
-prediction = _by_predictions(crossed=False)
-crosskd = _by_predictions(crossed=True)
+cwd = _taught(_channel_wise)
+feature = _taught(partial(Distillation, method="feature", divergence=feature_error))
+prediction = _taught(partial(PredictionDistillation, crossed=False))
+crosskd = _taught(partial(PredictionDistillation, crossed=True))
 _BY_MAPS = ("cwd", "feature")
 
 

@@ -127,3 +127,10 @@ def test_the_words_are_there_with_their_precise_meaning(open_page: Open) -> None
 
     assert "**MACs**: How much arithmetic one image costs." in text
     assert "Multiply-adds of one forward pass" in text
+
+
+def test_the_computer_is_told_behind_an_icon_not_behind_the_word_for_it(open_page: Open) -> None:
+    test = open_page("start")
+
+    (line,) = [c.value for c in test.caption if "of memory and" in c.value]
+    assert line.startswith((":material/memory: ", ":material/bolt: "))
