@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
 import torch_pruning as tp
+from torch import Tensor
 from ultralytics.nn.tasks import DetectionModel, SegmentationModel
 
 from msip_core.detector.c2f import to_c2f_v2
@@ -321,3 +323,20 @@ def _replace_in_pickle(path: Path, old: bytes, new: bytes) -> None:
             changed = data.replace(old, new) if name.endswith(".pkl") else data
             assert not name.endswith("data.pkl") or changed != data
             archive.writestr(name, changed)
+
+
+def test_a_copy_is_what_deepcopy_makes_and_shares_nothing(model):
+    kept: list[Tensor] = []
+    hook = model.model[0].register_forward_hook(lambda _, __, output: kept.append(output))
+    again, twin = deepcopy(model), copy_model(model)
+    hook.remove()
+    image = torch.rand(1, 3, IMGSZ, IMGSZ)
+    assert torch.equal(again.eval()(image)[0], twin.eval()(image)[0])
+    assert len(kept) == 2, "hooks are copied too"
+    parts = dict(model.named_modules())
+    for name, part in twin.named_modules():
+        assert part is not parts[name]
+        assert vars(part).keys() == vars(parts[name]).keys()
+        assert part._forward_hooks is not parts[name]._forward_hooks
+    mine = {p.data_ptr() for p in model.state_dict().values() if p.numel()}
+    assert not mine & {p.data_ptr() for p in twin.state_dict().values() if p.numel()}
