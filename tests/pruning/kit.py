@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,26 @@ class Listener:
         return self.of(ProgressRecord)
 
 
+class Counter:
+    """Counts the safe points after a stage has begun: `reached` at the n-th of them."""
+
+    def __init__(self, stage: Stage, iteration: int, points: int = 1) -> None:
+        self.stage, self.iteration, self.points = stage, iteration, points
+        self._armed = False
+
+    def begins(self, record: Payload) -> bool:
+        """Whether a record that begins a stage is already the point."""
+        if isinstance(record, StageRecord):
+            self._armed = record.stage is self.stage and record.iteration == self.iteration
+            return self._armed and not self.points
+        return False
+
+    def reached(self) -> bool:
+        """Whether this safe point is the one."""
+        self.points -= self._armed
+        return self._armed and self.points == 0
+
+
 class Breaker(Listener):
     """Raises Stopped at the n-th safe point after a stage has begun: as a kill would, everything
     that was not written is lost."""
@@ -74,21 +95,44 @@ class Breaker(Listener):
     def __init__(self, workspace: Workspace, run_id: str, stage: Stage, iteration: int,
                  points: int = 1) -> None:  # fmt: skip
         super().__init__(workspace, run_id)
-        self.stage, self.iteration, self.points = stage, iteration, points
-        self.armed = False
+        self._counter = Counter(stage, iteration, points)
 
     def emit(self, record: Payload) -> None:
         super().emit(record)
-        if isinstance(record, StageRecord):
-            self.armed = record.stage is self.stage and record.iteration == self.iteration
-            if self.armed and not self.points:
-                raise Stopped("pause")
+        if self._counter.begins(record):
+            raise Stopped("pause")
 
     def check_stop(self) -> None:
-        if self.armed:
-            self.points -= 1
-            if self.points <= 0:
-                raise Stopped("pause")
+        if self._counter.reached():
+            raise Stopped("pause")
+
+
+class Camera(Listener):
+    """Keeps what a kill at the n-th safe point after a stage has begun would leave, as another
+    run's folder: one unbroken run then stands in for many that are begun and broken.
+
+    Attributes:
+        left: that run's id -> a listener that has heard what was told until then.
+    """
+
+    def __init__(self, workspace: Workspace, run_id: str, stops: dict[str, Counter]) -> None:
+        super().__init__(workspace, run_id)
+        self._stops = dict(stops)
+        self.left: dict[str, Listener] = {}
+
+    def emit(self, record: Payload) -> None:
+        super().emit(record)
+        self._keep([name for name, stop in self._stops.items() if stop.begins(record)])
+
+    def check_stop(self) -> None:
+        self._keep([name for name, stop in self._stops.items() if stop.reached()])
+
+    def _keep(self, names: list[str]) -> None:
+        for name in names:
+            del self._stops[name]
+            self.left[name] = Listener(self.workspace, name)
+            self.left[name].records = list(self.records)
+            shutil.copytree(self.run_dir, self.left[name].run_dir, dirs_exist_ok=True)
 
 
 def config(**changes) -> PruneConfig:

@@ -37,7 +37,8 @@ from msip_core.workspace import Workspace
 from tests.importance.kit import drawn_calibration
 from tests.pruning.kit import (
     IMGSZ,
-    Breaker,
+    Camera,
+    Counter,
     Listener,
     after,
     config,
@@ -422,8 +423,9 @@ QUICK = {
 
 
 @pytest.fixture(scope="module")
-def unbroken(lab: Workspace) -> Listener:
-    ctx = Listener(lab, "blocks-unbroken")
+def unbroken(lab: Workspace) -> Camera:
+    stops = {"blocks-broken": Counter(Stage.IMPORTANCE, 1, points=9)}
+    ctx = Camera(lab, "blocks-unbroken", stops)
     run(config(**QUICK), ctx)
     return ctx
 
@@ -448,10 +450,8 @@ def test_blocks_go_by_what_they_cost_in_map50_and_the_story_says_which(unbroken:
     assert (second[gone].before, second[gone].after) == (0, 0)
 
 
-def test_a_run_stopped_among_its_trials_goes_on_with_the_next(lab: Workspace, unbroken: Listener):
-    broken = Breaker(lab, "blocks-broken", Stage.IMPORTANCE, 1, points=9)
-    with pytest.raises(Stopped):
-        run(config(**QUICK), broken)
+def test_a_run_killed_among_its_trials_goes_on_with_the_next(lab: Workspace, unbroken: Camera):
+    broken = unbroken.left["blocks-broken"]
     trials = json.loads((broken.run_dir / "iterations/1/trials.json").read_text())
 
     resumed = Listener(lab, "blocks-broken")

@@ -9,7 +9,7 @@ import torch
 
 from msip_core.config import AllocationOptions, MsipOptions, TrainingRecipe
 from msip_core.detector.checkpoints import load_model
-from msip_core.errors import ConfigError, GoalUnreachableError, NotFoundError, Stopped
+from msip_core.errors import ConfigError, GoalUnreachableError, NotFoundError
 from msip_core.events import BaselineRecord, EpochRecord, FinalRecord, Stage
 from msip_core.importance import shared
 from msip_core.importance.statistics import gather
@@ -19,7 +19,7 @@ from msip_core.pruning.folder import RunFolder
 from msip_core.pruning.jobs import estimate_job
 from msip_core.pruning.loop import run
 from msip_core.workspace import Workspace
-from tests.pruning.kit import BASELINE, DATASET, Breaker, Listener, config
+from tests.pruning.kit import BASELINE, DATASET, Camera, Counter, Listener, config
 
 
 def weights_of(workspace: Workspace, run_id: str) -> dict[str, torch.Tensor]:
@@ -34,17 +34,30 @@ def without_time(record) -> dict:
 STATIC = MsipOptions(dynamic_weights=False)
 
 
+STOPS = {
+    "broken-baseline": (Stage.BASELINE, 0, 0),
+    "broken-importance": (Stage.IMPORTANCE, 1, 3),
+    "broken-pruning": (Stage.PRUNING, 2, 0),
+    "broken-evaluation": (Stage.EVALUATION_BEFORE, 1, 2),
+    "broken-fine-tuning": (Stage.FINETUNING, 2, 7),  # in the second epoch
+    "broken-evaluation-after": (Stage.EVALUATION_AFTER, 2, 0),
+    "broken-test": (Stage.TESTING, 2, 2),
+}
+DYNAMIC = "broken-importance"  # the only one amid the trials of weights
+
+
 @pytest.fixture(scope="module")
-def unbroken(lab: Workspace) -> Listener:
-    ctx = Listener(lab, "unbroken")
+def unbroken(lab: Workspace) -> Camera:
+    ctx = Camera(lab, "unbroken", {DYNAMIC: Counter(*STOPS[DYNAMIC])})
     run(config(), ctx)
     return ctx
 
 
 @pytest.fixture(scope="module")
-def unbroken_static(lab: Workspace) -> Listener:
+def unbroken_static(lab: Workspace) -> Camera:
     """Without the trials of dynamic weights, which take half of such a small run."""
-    ctx = Listener(lab, "unbroken-static")
+    stops = {name: Counter(*stop) for name, stop in STOPS.items() if name != DYNAMIC}
+    ctx = Camera(lab, "unbroken-static", stops)
     run(config(msip=STATIC), ctx)
     return ctx
 
@@ -128,31 +141,17 @@ def test_progress_only_grows_and_ends_at_one(unbroken: Listener):
     assert unbroken.progress[-1].seconds_left == pytest.approx(0, abs=0.5)
 
 
-STOPS = [
-    (Stage.BASELINE, 0, 0),
-    (Stage.IMPORTANCE, 1, 3),
-    (Stage.PRUNING, 2, 0),
-    (Stage.EVALUATION_BEFORE, 1, 2),
-    (Stage.FINETUNING, 2, 7),  # in the second epoch
-    (Stage.EVALUATION_AFTER, 2, 0),
-    (Stage.TESTING, 2, 2),
-]
-
-
-@pytest.mark.parametrize(("stage", "iteration", "points"), STOPS, ids=str)
-def test_a_run_stopped_in_any_stage_ends_like_an_unbroken_one(
-    request: pytest.FixtureRequest, lab: Workspace, stage: Stage, iteration: int, points: int
+@pytest.mark.parametrize("run_id", STOPS)
+def test_a_run_killed_in_any_stage_ends_like_an_unbroken_one(
+    request: pytest.FixtureRequest, lab: Workspace, run_id: str
 ):
-    dynamic = stage is Stage.IMPORTANCE
-    unbroken = request.getfixturevalue("unbroken" if dynamic else "unbroken_static")
-    asked = config() if dynamic else config(msip=STATIC)
-    run_id = f"broken-{stage.name.lower().replace('_', '-')}-{iteration}"
-    broken = Breaker(lab, run_id, stage, iteration, points)
-    with pytest.raises(Stopped):
-        run(asked, broken)
+    stage, iteration, _ = STOPS[run_id]
+    name = "unbroken" if run_id == DYNAMIC else "unbroken_static"
+    unbroken: Camera = request.getfixturevalue(name)
+    broken = unbroken.left[run_id]
 
     resumed = Listener(lab, run_id)
-    run(asked, resumed)
+    run(config() if run_id == DYNAMIC else config(msip=STATIC), resumed)
 
     told = {r.index: without_time(r) for r in broken.iterations + resumed.iterations}
     assert told == {r.index: without_time(r) for r in unbroken.iterations}

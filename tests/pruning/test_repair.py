@@ -9,7 +9,7 @@ import torch
 
 from msip_core.config import Repair, TrainingRecipe, parse_run_config
 from msip_core.detector.library import copy_model
-from msip_core.errors import ConfigError, Stopped
+from msip_core.errors import ConfigError
 from msip_core.events import Metrics, Stage
 from msip_core.pruning import repair as module
 from msip_core.pruning.loop import run
@@ -18,7 +18,7 @@ from msip_core.pruning.repair import repair, tried
 from msip_core.pruning.surgery import channel_counts, prunable_groups, prune_channels
 from msip_core.workspace import Workspace
 from tests.importance.kit import drawn_calibration, thin_detector
-from tests.pruning.kit import Breaker, Listener, config
+from tests.pruning.kit import Camera, Counter, Listener, config
 
 REFITS = ["refitted, ridge 0.01", "refitted, ridge 0.1", "refitted, ridge 1"]
 TRIED = {
@@ -92,13 +92,12 @@ def test_a_run_records_what_was_tried_and_taken(lab: Workspace, how: str):
     assert not (ctx.run_dir / "iterations/1/kept.npz").exists()
 
 
-def test_a_run_that_stopped_amid_its_repair_ends_like_an_unbroken_one(lab: Workspace):
+def test_a_run_that_was_killed_amid_its_repair_ends_like_an_unbroken_one(lab: Workspace):
     short = config(repair="refit", method="l2", iterations=1, keep_macs=0.7,
                    finetune=TrainingRecipe(epochs=0))  # fmt: skip
-    whole = Listener(lab, "repair-whole")
+    amid = Counter(Stage.EVALUATION_BEFORE, 1, points=40)
+    whole = Camera(lab, "repair-whole", {"repair-broken": amid})
     run(short, whole)
-    with pytest.raises(Stopped):
-        run(short, Breaker(lab, "repair-broken", Stage.EVALUATION_BEFORE, 1, points=40))
     again = Listener(lab, "repair-broken")
     assert (again.run_dir / "iterations/1/kept.npz").is_file()
     run(short, again)

@@ -15,7 +15,7 @@ from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.detector.checkpoints import load_model
 from msip_core.detector.images import SplitImages
 from msip_core.detector.library import DetectionModel
-from msip_core.errors import ConfigError, Stopped
+from msip_core.errors import ConfigError
 from msip_core.events import Stage
 from msip_core.pruning import search
 from msip_core.pruning.bn import recalibrate
@@ -24,7 +24,7 @@ from msip_core.pruning.loop import run
 from msip_core.pruning.preview import preview
 from msip_core.pruning.search import NetworkProblem
 from msip_core.workspace import Workspace
-from tests.pruning.kit import DATASET, Breaker, Listener, config
+from tests.pruning.kit import DATASET, Camera, Counter, Listener, config
 
 # What makes each method take seconds here.
 SHORT = {
@@ -34,6 +34,12 @@ SHORT = {
     "amc": {"episodes": 3, "random_episodes": 2},
 }
 SEARCHES = list(SHORT)
+# Runs that were killed: whose, and where.
+STOPS = {
+    "broken-netadapt": ("netadapt", (Stage.SEARCHING, 0, 30)),
+    "broken-amc": ("amc", (Stage.SEARCHING, 0, 8)),
+    "broken-later": ("amc", (Stage.PRUNING, 1, 0)),
+}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -74,12 +80,13 @@ def trials_of(ctx: Listener) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def whole(lab: Workspace) -> Callable[[str], Listener]:
+def whole(lab: Workspace) -> Callable[[str], Camera]:
     """An unbroken run of a method, made once."""
 
     @lru_cache
-    def of(name: str) -> Listener:
-        ctx = Listener(lab, f"searched-{name}")
+    def of(name: str) -> Camera:
+        stops = {key: Counter(*stop) for key, (who, stop) in STOPS.items() if who == name}
+        ctx = Camera(lab, f"searched-{name}", stops)
         run(asked(name), ctx)
         return ctx
 
@@ -106,18 +113,14 @@ def test_a_run_searches_once_before_its_first_iteration(whole, name: str):
     assert len({round(d, 3) for d in done}) > 5
 
 
-@pytest.mark.parametrize(("name", "points"), [("netadapt", 30), ("amc", 8)])
-def test_a_search_stopped_anywhere_ends_like_an_unbroken_one(
-    lab: Workspace, whole, name: str, points: int
-):
-    broken = Breaker(lab, f"broken-{name}-{points}", Stage.SEARCHING, 0, points)
-    with pytest.raises(Stopped):
-        run(asked(name), broken)
+@pytest.mark.parametrize("name", ["netadapt", "amc"])
+def test_a_search_killed_anywhere_ends_like_an_unbroken_one(lab: Workspace, whole, name: str):
+    broken = whole(name).left[f"broken-{name}"]
     finished = trials_of(broken) if (broken.run_dir / "search/trials.jsonl").is_file() else []
     assert finished
     assert not (broken.run_dir / "search/allocation.json").is_file()
 
-    resumed = Listener(lab, f"broken-{name}-{points}")
+    resumed = Listener(lab, f"broken-{name}")
     run(asked(name), resumed)
 
     assert trials_of(resumed)[: len(finished)] == finished
@@ -133,10 +136,8 @@ def test_a_search_stopped_anywhere_ends_like_an_unbroken_one(
     assert all(torch.equal(value, models[1][key]) for key, value in models[0].items())
 
 
-def test_a_run_stopped_after_its_search_does_not_search_again(lab: Workspace):
-    broken = Breaker(lab, "broken-later", Stage.PRUNING, 1, 0)
-    with pytest.raises(Stopped):
-        run(asked("amc"), broken)
+def test_a_run_killed_after_its_search_does_not_search_again(lab: Workspace, whole):
+    broken = whole("amc").left["broken-later"]
 
     resumed = Listener(lab, "broken-later")
     run(asked("amc"), resumed)
