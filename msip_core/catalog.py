@@ -29,7 +29,9 @@ class Entry:
         default_allocation: the allocation that the method was published with (criteria only).
         ranking: of a criterion, where its scores may be compared; of an allocation, where it
             compares them: inside each layer, or in one ranking of the whole network.
-        needs_teacher: the unpruned network runs along while training (recoveries only).
+        taught_by: what of the unpruned network, which runs along while training, is compared;
+            "" where none does (recoveries only).
+        softened: its distributions have a temperature (recoveries only).
         searches: it tries out networks before the first cut (allocations only).
         least_images: fewest calibration images that it can score from (criteria only).
         adapted: of a criterion with MSIP's four weights, those that follow validation; empty for
@@ -45,10 +47,16 @@ class Entry:
     needs_data: bool = False
     default_allocation: str = ""
     ranking: Ranking = "any"
-    needs_teacher: bool = False
+    taught_by: Literal["", "maps", "predictions"] = ""
+    softened: bool = False
     searches: bool = False
     least_images: int = 1
     adapted: tuple[str, ...] = ()
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the unpruned network runs along while training."""
+        return bool(self.taught_by)
 
     def load(self) -> Any:
         """Import the strategy's class or function."""
@@ -282,25 +290,25 @@ _ENTRIES = (
         "cwd", "recovery", "Channel-wise distillation",
         "Trains on while the unpruned network shows where each channel should look.",
         "Shu et al. 2021, arXiv:2011.13256", "msip_core.pruning.recovery:cwd",
-        needs_teacher=True,
+        taught_by="maps", softened=True,
     ),
     Entry(
         "feature", "recovery", "Feature distillation",
         "Trains on while the unpruned network shows its feature maps.",
         "Romero et al. 2015, arXiv:1412.6550", "msip_core.pruning.recovery:feature",
-        needs_teacher=True,
+        taught_by="maps",
     ),
     Entry(
         "prediction", "recovery", "Prediction distillation",
         "Trains on while the unpruned network shows what it predicts.",
         "Zheng et al. 2022, arXiv:2102.12252", "msip_core.pruning.recovery:prediction",
-        needs_teacher=True,
+        taught_by="predictions", softened=True,
     ),
     Entry(
         "crosskd", "recovery", "Cross-head distillation (CrossKD)",
         "Trains on while the head of the unpruned network reads what its own head computed first.",
         "Wang et al. 2023, arXiv:2306.11369", "msip_core.pruning.recovery:crosskd",
-        needs_teacher=True,
+        taught_by="predictions", softened=True,
     ),
     Entry(
         "sparse", "recovery", "Sparse training",

@@ -136,7 +136,6 @@ cwd = _taught(_channel_wise)
 feature = _taught(partial(Distillation, method="feature", divergence=feature_error))
 prediction = _taught(partial(PredictionDistillation, crossed=False))
 crosskd = _taught(partial(PredictionDistillation, crossed=True))
-_BY_MAPS = ("cwd", "feature")
 
 
 def check_recovery(config: PruneConfig, model: DetectionModel) -> None:
@@ -145,9 +144,8 @@ def check_recovery(config: PruneConfig, model: DetectionModel) -> None:
     Raises:
         ConfigError: no such recovery, or a teacher's layer or head that the detector lacks.
     """
-    if not catalog.find("recovery", config.recovery).needs_teacher:
-        return
-    if config.recovery in _BY_MAPS:
-        check_layers(model, config.distill)
-    else:
-        check_head(model)
+    match catalog.find("recovery", config.recovery).taught_by:
+        case "maps":
+            check_layers(model, config.distill)
+        case "predictions":
+            check_head(model)

@@ -74,7 +74,8 @@ def granularity_details(granularity: str) -> dict[str, Any]:
 
 def recovery_details(recovery: str) -> dict[str, Any]:
     """How strongly and how softly the unpruned network teaches."""
-    if not RECOVERIES[recovery].needs_teacher:
+    taught_by, softened = RECOVERIES[recovery].taught_by, RECOVERIES[recovery].softened
+    if not taught_by:
         return {}
     usual = DistillOptions()
     left, right = st.columns(2)
@@ -82,17 +83,17 @@ def recovery_details(recovery: str) -> dict[str, Any]:
         md(termed(t("How much the teacher counts"), t("weight"))),
         min_value=0.01, max_value=1000.0, value=usual.weight, key="new:distill-weight",
         help=t("Beside the detection loss, for each of the three maps that feed the head.")
-        if recovery in ("cwd", "feature")
+        if taught_by == "maps"
         else t("Beside the detection loss."),
         persist_state="session",
     )  # fmt: skip
-    if recovery == "feature":
+    if not softened:
         return {"distill": usual.model_copy(update={"weight": weight})}
     temperature = right.number_input(
         md(termed(t("How softly"), t("temperature"))),
         min_value=0.1, max_value=100.0, value=usual.temperature, key="new:distill-temperature",
         help=t("Higher: the whole map counts; lower: its strongest places.")
-        if recovery == "cwd"
+        if taught_by == "maps"
         else t("Higher: every place where a box may end counts; lower: the likeliest."),
         persist_state="session",
     )  # fmt: skip
