@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from msip_core.config import CalibrationConfig
 from msip_core.errors import DatasetError
@@ -51,21 +52,23 @@ class CalibrationSet:
         for start in range(0, len(self), self.batch):
             yield range(start, min(start + self.batch, len(self)))
 
-    def micro_batches(self, batch: range) -> Iterator[range]:
-        """Image numbers of each part of one batch."""
-        for start in range(batch.start, batch.stop, self.micro_batch):
-            yield range(start, min(start + self.micro_batch, batch.stop))
+    def micro_batches(self, batch: range, at_once: int | None = None) -> Iterator[range]:
+        """Image numbers of each part of one batch; `at_once` images instead of `micro_batch`."""
+        step = at_once or self.micro_batch
+        for start in range(batch.start, batch.stop, step):
+            yield range(start, min(start + step, batch.stop))
 
     def pixels(self, numbers: range, device: torch.device | str = "cpu") -> Tensor:
         """(b, 3, s, s) float32 in [0, 1]."""
         return self.images[numbers.start : numbers.stop].to(device).float() / 255
 
-    def targets(self, numbers: range) -> dict[str, Tensor]:
-        """Labels as Ultralytics' loss takes them."""
+    def targets(self, numbers: range, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+        """Labels as Ultralytics' loss takes them, sent in one piece."""
         rows = [self.labels[i] for i in numbers]
-        index = [torch.full((len(r),), float(i)) for i, r in enumerate(rows)]
-        flat = torch.cat(rows) if rows else torch.zeros(0, 5)
-        return {"batch_idx": torch.cat(index), "cls": flat[:, :1], "bboxes": flat[:, 1:]}
+        index = [torch.full((len(r), 1), float(i)) for i, r in enumerate(rows)]
+        flat = torch.cat([torch.cat(index), torch.cat(rows)], 1) if rows else torch.zeros(0, 6)
+        flat = flat.to(device)
+        return {"batch_idx": flat[:, 0], "cls": flat[:, 1:2], "bboxes": flat[:, 2:]}
 
 
 def choose_images(dataset: Any, config: CalibrationConfig, seed: int) -> tuple[str, ...]:
@@ -95,6 +98,13 @@ def load_calibration(
     return CalibrationSet(
         torch.from_numpy(images), tuple(labels), tuple(ids), config.batch, config.micro_batch, seed
     )
+
+
+def shrunk(pixels: Tensor, side: int) -> Tensor:
+    """(b, 3, s, s) images, at most `side` px large."""
+    if pixels.shape[-1] <= side:
+        return pixels
+    return functional.interpolate(pixels, size=(side, side), mode="area")
 
 
 def letterbox(pixels: np.ndarray, boxes: Sequence[Any], size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -115,3 +115,12 @@ def budget_factors(covariance: Tensor, weights: Tensor) -> Tensor:
         if float((factors - before).abs().max()) < 1e-10 * float(factors.max()):
             break
     return factors
+
+
+def relative(x: Tensor) -> Tensor:
+    """x / (x + median(x)) with the lower middle value as median and 0/0 = 0: (n,) -> (n,).
+
+    In [0, 1) for x >= 0; .5 at the median; unchanged when x is scaled. Ranks break ties with it.
+    """
+    total = x + x.median()
+    return torch.where(total > 0, x / total.clamp_min(_TINY), torch.zeros_like(x))

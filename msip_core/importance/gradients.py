@@ -8,7 +8,8 @@ batch norm, whose scale and shift act on a channel together):
     grad2       g^2        g of one batch          mean over batches
     taylor-2    d^2 / 2    g of one image alone    mean over images
 
-Convolutions keep (out, in) sums over the kernel, batch norms (c,).
+Convolutions keep (out, in) sums over the kernel, batch norms (c,). Scoring the averaged gradient
+would say nothing: it is about 0 at a minimum.
 """
 
 from __future__ import annotations
@@ -18,9 +19,53 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from msip_core.importance.statistic import Found, Scene, Statistic
+
 OF_BATCH = frozenset({"taylor", "taylor-abs", "grad2"})
 OF_IMAGE = frozenset({"taylor-2"})
 GRADIENT = OF_BATCH | OF_IMAGE
+
+
+class _Scores(Statistic):
+    """Scores of the gradients that the model holds, averaged over how often it held some."""
+
+    place = "gradient"
+
+    def __init__(self, scene: Scene, asked: frozenset[str]) -> None:
+        super().__init__(scene, asked)
+        self._sums = {kind: dict[str, Tensor]() for kind in asked}
+        self._count = 0
+
+    def _add(self) -> None:
+        for kind, sums in self._sums.items():
+            add_scores(self.scene.model, kind, sums)
+        self._count += 1
+
+    def result(self) -> Found:
+        return {
+            kind: {name: total / self._count for name, total in sums.items()}
+            for kind, sums in self._sums.items()
+        }
+
+
+class BatchScores(_Scores):
+    """Of the gradient of each batch."""
+
+    kinds = OF_BATCH
+    wants = frozenset({"backward"})
+
+    def end_batch(self, factor: Tensor) -> None:
+        self._add()
+
+
+class ImageScores(_Scores):
+    """Of the gradient of each image alone."""
+
+    kinds = OF_IMAGE
+    wants = frozenset({"images"})
+
+    def end_image(self) -> None:
+        self._add()
 
 
 @torch.no_grad()
@@ -40,7 +85,7 @@ def add_scores(model: nn.Module, kind: str, sums: dict[str, Tensor]) -> None:
                 score = score + shift.grad.double() ** 2
         else:
             continue
-        sums[name] = sums.get(name, 0) + score.cpu()
+        sums[name] = sums.get(name, 0) + score
 
 
 def _score(kind: str, change: Tensor, gradient: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class Pooled:
         handles = [
             conv.register_forward_pre_hook(
                 lambda _m, inputs, name=name: self._rows[name].append(
-                    inputs[0].detach().mean((2, 3)).double().cpu()
+                    inputs[0].detach().mean((2, 3)).double()
                 )
             )
             for name, conv in self.last.items()
@@ -52,7 +52,7 @@ class Pooled:
 
     def seeds(self) -> dict[str, Tensor]:
         """Seeds of `nisp-inffs`, by name of the last convolution."""
-        return {name: inf_fs(torch.cat(rows)) for name, rows in self._rows.items()}
+        return {name: inf_fs(torch.cat(rows).cpu()) for name, rows in self._rows.items()}
 
 
 def inf_fs(responses: Tensor) -> Tensor:

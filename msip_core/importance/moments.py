@@ -60,7 +60,7 @@ class OutputGradients:
 
     def _listener(self, name: str) -> Any:
         def add(gradient: Tensor) -> None:
-            square = gradient.square().sum((2, 3)).cpu().double().sum(0)
+            square = gradient.square().sum((2, 3)).double().sum(0)
             self._batch[name] = self._batch.get(name, 0) + square
 
         def listen(_conv: nn.Module, _inputs: Any, output: Tensor) -> None:
@@ -68,7 +68,7 @@ class OutputGradients:
 
         return listen
 
-    def close_batch(self, factor: float) -> None:
+    def close_batch(self, factor: Tensor | float) -> None:
         """Every gradient of the batch times this, as its parameters' are."""
         for name, square in self._batch.items():
             self._total[name] = self._total.get(name, 0) + factor**2 * square
@@ -99,7 +99,7 @@ class Moments:
     def _listener(self, name: str, part: range) -> Any:
         def add(conv: nn.Conv2d, inputs: Any, output: Tensor) -> None:
             x = inputs[0].detach()
-            cells = self.places(part, output.shape[2] * output.shape[3]).to(x.device)
+            cells = self.places(part, output.shape[2] * output.shape[3], x.device)
             rows = windows(conv, x, cells, output.shape[3])[:, 0]
             # MPS knows no float64; float32 would lose what varies about a large mean.
             rows = (rows.cpu() if x.device.type == "mps" else rows).double()

@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 
 from msip_core.config import TERMS, MsipOptions, MsipWeights
+from msip_core.importance.activity import SPARSITY_EPS
 from msip_core.importance.fpgm import distance_sums
 from msip_core.importance.fusion import log_scale, mixed, standard, weighted_sum
 from msip_core.importance.members import (
@@ -47,7 +48,6 @@ from msip_core.importance.members import (
 )
 from msip_core.importance.obs import cost_of
 
-SPARSITY_EPS = 0.1  # share of a layer's rms below which a response or weight counts as none
 _TINY = 1e-300
 
 
@@ -262,15 +262,6 @@ def _by_rank(terms: Terms, weights: MsipWeights) -> Tensor:
     score = torch.empty_like(terms.gradient)
     score[place.argsort(stable=True)] = terms.gradient.sort().values
     return score
-
-
-def relative(x: Tensor) -> Tensor:
-    """x / (x + median(x)) with the lower middle value as median and 0/0 = 0: (n,) -> (n,).
-
-    In [0, 1) for x >= 0; .5 at the median; unchanged when x is scaled. HRank breaks ties with it.
-    """
-    total = x + x.median()
-    return torch.where(total > 0, x / total.clamp_min(_TINY), torch.zeros_like(x))
 
 
 def _of(response: Mapping[str, Tensor], member: Member) -> Tensor | None:

@@ -64,7 +64,8 @@ def propagate(net: nn.Module, image: Tensor, seeds: Mapping[str, Tensor]) -> dic
 
     Args:
         net: a copy that may be changed: it is made linear and moved to float64.
-        image: (1, 3, s, s); only its size matters, which says how often kernels hang over edges.
+        image: (1, 3, s, s) beside the network; only its size matters, which says how often
+            kernels hang over edges.
         seeds: name of a last convolution -> (c,) importance of each channel that it reads.
 
     Returns:
@@ -76,10 +77,10 @@ def propagate(net: nn.Module, image: Tensor, seeds: Mapping[str, Tensor]) -> dic
     ends: list[tuple[Tensor, Tensor]] = []
 
     def collect(name: str, output: Tensor) -> None:
-        found[name] = torch.zeros(output.shape[1], dtype=torch.float64)
+        found[name] = output.new_zeros(output.shape[1])
 
         def keep(gradient: Tensor) -> None:
-            found[name] += gradient.sum((0, 2, 3)).cpu()
+            found[name] += gradient.sum((0, 2, 3))
 
         output.register_hook(keep)
 

@@ -169,9 +169,14 @@ class Reader:
         errors = (weights * torch.linalg.solve(self._blocks[left], weights)).sum(1)
         return (errors @ self._fisher - self._penalty[left]) / 2
 
-    def remove(self, channel: int) -> None:
-        """Take the channel out and make up for it."""
-        own = self._inputs[channel]
+    @property
+    def device(self) -> torch.device:
+        """Where it works."""
+        return self._inverse.device
+
+    def remove(self, channel: Tensor) -> None:
+        """Take the channel (1,) out and make up for it."""
+        own = self._inputs[channel][0]
         done = self._factor[:, : self._used]
         columns = self._inverse[:, own] - done @ done[own].t()
         root = torch.linalg.cholesky(columns[own])
@@ -194,15 +199,21 @@ def costs_in_turn(
     Args:
         pause: called at every step; may raise.
     """
-    score = torch.zeros(channels, dtype=torch.float64)
-    left, most = torch.arange(channels), 0.0
-    while readers and len(left):
+    if not readers:
+        return torch.zeros(channels, dtype=torch.float64)
+    left = torch.arange(channels, device=readers[0].device)
+    score = torch.zeros(channels, dtype=torch.float64, device=left.device)
+    most = score.new_zeros(1)
+    for number in range(channels):
         pause()
-        adds = torch.stack([reader.costs(left).cpu() for reader in readers]).sum(0)
-        place = int(adds.argmin())
-        channel, most = int(left[place]), max(most, float(adds[place]))
+        adds = torch.stack([reader.costs(left) for reader in readers]).sum(0)
+        place = adds.argmin()[None]
+        channel = left[place]
+        most = torch.maximum(most, adds[place])
         score[channel] = most
-        left = left[left != channel]
+        # All but this one, without a question to the device where it stands.
+        rest = torch.arange(channels - number - 1, device=left.device)
+        left = left[rest + (rest >= place)]
         for reader in readers:
             reader.remove(channel)
-    return score
+    return score.cpu()

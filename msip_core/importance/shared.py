@@ -23,7 +23,6 @@ from msip_core.arrays import DamagedArraysError, read_arrays
 from msip_core.detector.fit_state import fingerprint, made_with
 from msip_core.detector.library import DetectionModel
 from msip_core.importance.calibration import CalibrationSet
-from msip_core.importance.gradients import GRADIENT
 from msip_core.importance.statistics import Statistics, complete, gather
 from msip_core.workspace import atomic_path, write_json
 
@@ -47,20 +46,15 @@ def gather_once(
     found = Statistics(gathered=needs, images=len(calibration))
     for kind in needs:
         if _file(folder, kind).is_file():
-            _values(found, kind).update(_read(_file(folder, kind)))
-    missing = frozenset(kind for kind in needs if not _values(found, kind))
+            found.of(kind).update(_read(_file(folder, kind)))
+    missing = frozenset(kind for kind in needs if not found.of(kind))
     fresh = gather(model, calibration, missing, ctx)
     for kind in missing:
-        _values(found, kind).update(_values(fresh, kind))
-        _write(_file(folder, kind), _values(fresh, kind))
+        found.of(kind).update(fresh.of(kind))
+        _write(_file(folder, kind), fresh.of(kind))
     # Its age decides what is cleared away first.
     write_json(folder / "result.json", {"images": len(calibration)})
     return found
-
-
-def _values(statistics: Statistics, kind: str) -> dict[str, torch.Tensor]:
-    place = statistics.gradient if kind in GRADIENT else statistics.response
-    return place.setdefault(kind, {})
 
 
 def _file(folder: Path, kind: str) -> Path:

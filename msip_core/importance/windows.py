@@ -14,10 +14,17 @@ class Places:
     def __init__(self, images: int, positions: int, seed: int) -> None:
         self.each, self.seed = -(-positions // images), seed
         self._drawn: dict[tuple[int, int], Tensor] = {}
+        self._there: dict[tuple[range, int, str], Tensor] = {}
 
-    def __call__(self, images: range, cells: int) -> Tensor:
-        """(images, p) flat positions in maps of `cells`."""
-        return torch.stack([self._of(image, cells) for image in images])
+    def __call__(
+        self, images: range, cells: int, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """(images, p) flat positions in maps of `cells`; brought to the device once."""
+        key = (images, cells, str(device))
+        if key not in self._there:
+            drawn = torch.stack([self._of(image, cells) for image in images])
+            self._there[key] = drawn.to(device)
+        return self._there[key]
 
     def _of(self, image: int, cells: int) -> Tensor:
         if (image, cells) not in self._drawn:

@@ -172,7 +172,7 @@ class _Walk:
             if len(found.setdefault(name, [])) > number:
                 raise ValueError(f"{name} is used twice in one pass and cannot be refitted")
             chosen = output[:, kept[name].to(output.device)].flatten(2)
-            cells = places(self.parts[number], chosen.shape[2]).to(output.device)
+            cells = places(self.parts[number], chosen.shape[2], output.device)
             y = chosen.gather(2, cells[:, None].expand(-1, chosen.shape[1], -1))
             found[name].append(y.transpose(1, 2).flatten(0, 1))
 
@@ -196,7 +196,7 @@ class _Walk:
         height, width = wanted.size
         for number, given in enumerate(self.inputs(layer)):
             x = _reaching(self.layers[layer], conv, given)
-            cells = places(self.parts[number], height * width).to(x.device)
+            cells = places(self.parts[number], height * width, x.device)
             parts.append(windows(conv, x, cells, width))
         return _Pair(torch.cat(parts), wanted.y)
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from msip_core.errors import ConfigError
-from msip_core.importance import statistics
-from msip_core.importance.hrank import RTOL, SIDE, RankTally, ranks_of, shrunk
+from msip_core.importance.calibration import shrunk
+from msip_core.importance.ranks import RTOL, SIDE, Ranks, RankTally, ranks_of
+from msip_core.importance.statistic import Few
 from msip_core.importance.statistics import gather
 from tests.importance.kit import drawn_calibration, thin_detector
 
@@ -77,9 +78,9 @@ def test_the_tie_break_never_reorders_ranks():
 def test_large_images_are_looked_at_small_and_small_ones_as_they_are():
     large = torch.rand(1, 3, 2 * SIDE, 2 * SIDE, generator=torch.Generator().manual_seed(0))
 
-    torch.testing.assert_close(shrunk(large), torch.nn.functional.avg_pool2d(large, 2))
-    assert shrunk(large[..., :64, :64]) is not large
-    assert shrunk(large[..., :64, :64]).shape[-1] == 64
+    torch.testing.assert_close(shrunk(large, SIDE), torch.nn.functional.avg_pool2d(large, 2))
+    assert shrunk(large[..., :64, :64], SIDE) is not large
+    assert shrunk(large[..., :64, :64], SIDE).shape[-1] == 64
 
 
 def test_only_the_first_images_are_looked_at(monkeypatch: pytest.MonkeyPatch):
@@ -87,7 +88,7 @@ def test_only_the_first_images_are_looked_at(monkeypatch: pytest.MonkeyPatch):
     first = replace(calibration, images=calibration.images[:3], labels=calibration.labels[:3])
     expected = gather(model, first, frozenset({"rank"})).response["rank"]
 
-    monkeypatch.setattr(statistics, "IMAGES", 3)
+    monkeypatch.setattr(Ranks, "few", Few(3, SIDE))
     found = gather(model, calibration, frozenset({"rank"})).response["rank"]
 
     for name, value in found.items():
@@ -107,5 +108,10 @@ def test_ranks_tell_the_channels_of_a_detector_apart():
 
 
 def test_responses_that_are_not_numbers_are_refused_by_name():
+    tally = RankTally()
+    tally.see("model.2.conv", torch.ones(1, 1, 4, 4))
+    tally.see("model.3.conv", torch.full((1, 1, 4, 4), torch.nan))
+    tally.add_images(1)
+
     with pytest.raises(ConfigError, match=r"layer model\.3\.conv are not numbers"):
-        RankTally().see("model.3.conv", torch.full((1, 1, 4, 4), torch.nan))
+        tally.scores()

@@ -9,14 +9,13 @@ import torch
 
 from msip_core.config import WEIGHT_PRESETS, MsipOptions, MsipWeights
 from msip_core.errors import ConfigError
-from msip_core.importance.fusion import budget_factors, standard, weighted_sum
+from msip_core.importance.fusion import budget_factors, relative, standard, weighted_sum
 from msip_core.importance.msip import (
     MsipImportance,
     MsipLiteralImportance,
     MsipPublishedImportance,
     Terms,
     fuse,
-    relative,
 )
 from msip_core.importance.statistics import Statistics
 

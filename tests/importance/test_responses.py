@@ -5,15 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from msip_core.importance.responses import (
-    MAX_CELLS,
+from msip_core.importance.activity import LayerActivity
+from msip_core.importance.calibration import CalibrationSet
+from msip_core.importance.cells import MAX_CELLS, Cells, CellSampler, Chosen, EveryFew, label_cells
+from msip_core.importance.information import (
     NULLS,
-    CellSampler,
-    LayerResponse,
+    LayerInformation,
     bias_free,
-    label_cells,
     mutual_information,
 )
+
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
@@ -76,14 +78,36 @@ def test_large_maps_keep_a_bounded_number_of_cells():
     assert len(cells.unique()) == MAX_CELLS
 
 
-def response(a: torch.Tensor, boxes: torch.Tensor, labels: int = 2) -> LayerResponse:
-    sampler, layer = CellSampler(0), LayerResponse(labels, eps=0.1)
-    picked = [sampler(i, boxes, *a.shape[-2:]) for i in range(len(a))]
-    cells, names = [c for c, _ in picked], torch.cat([n for _, n in picked])
-    layer.look(a, cells)
+def images_with(boxes: list[torch.Tensor], **how: int) -> CalibrationSet:
+    """Images of one pixel with these boxes."""
+    pixels = torch.zeros(len(boxes), 3, 1, 1, dtype=torch.uint8)
+    return CalibrationSet(pixels, tuple(boxes), tuple(map(str, range(len(boxes)))), **how)
+
+
+def activity(a: torch.Tensor) -> LayerActivity:
+    images = images_with([torch.zeros(0, 5)] * len(a), batch=len(a), micro_batch=len(a))
+    layer, cells = LayerActivity(eps=0.1), a.shape[2] * a.shape[3]
+    layer.look(a)
     layer.settle()
-    layer.count(a, (cells, names), [])
+    layer.count(a, *EveryFew(images, CPU, 2048).of(range(len(a)), cells))
     return layer
+
+
+def informed(
+    a: torch.Tensor, boxes: list[torch.Tensor], nulls: tuple[float, ...] = ()
+) -> LayerInformation:
+    cells, layer, every = Cells(images_with(boxes), CPU), LayerInformation(2), range(len(a))
+    ahead = [0, *(round(share * len(a)) for share in nulls)]
+    found = [cells.of(every, *a.shape[-2:], n) for n in ahead]
+    layer.look(a, found[0].places)
+    layer.settle()
+    together = Chosen(*(torch.cat(parts) for parts in zip(*map(parts_of, found), strict=True)))
+    layer.count(a, together, [len(one.places) for one in found])
+    return layer
+
+
+def parts_of(one: Chosen) -> tuple[torch.Tensor, ...]:
+    return one.places, one.labels, one.images
 
 
 BOX = torch.tensor([[0, 0.25, 0.5, 0.5, 1.0]])  # the left half
@@ -93,9 +117,9 @@ def test_sparsity_is_blind_to_the_scale_of_the_layer_and_zero_for_a_dead_channel
     a = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     a[:, 1] = 0
 
-    found = response(a, BOX).sparsity()
+    found = activity(a).sparsity()
 
-    torch.testing.assert_close(response(10 * a, BOX).sparsity(), found)
+    torch.testing.assert_close(activity(10 * a).sparsity(), found)
     assert found[1] == 0
     rms = a.square().mean().sqrt()
     assert found[0].item() == pytest.approx((a[:, 0].abs() > 0.1 * rms).double().mean().item())
@@ -103,9 +127,8 @@ def test_sparsity_is_blind_to_the_scale_of_the_layer_and_zero_for_a_dead_channel
 
 def test_bins_lie_between_two_of_the_sorted_responses_of_each_channel():
     a = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    cells = [torch.arange(50)] * 4
-    layer = LayerResponse(2, eps=0.1)
-    layer.look(a, cells)
+    layer = LayerInformation(2)
+    layer.look(a, torch.cat([torch.arange(50) + 64 * image for image in range(4)]))
     layer.settle()
 
     ordered = torch.cat([image.flatten(1)[:, :50].t() for image in a]).sort(0).values
@@ -118,7 +141,7 @@ def test_a_channel_that_shows_the_object_carries_information_and_noise_does_not(
     a = torch.randn(64, 2, 8, 8, generator=generator)
     a[:, 0, :, :4] += 100  # channel 0 lights up on the object
 
-    knows, guesses = response(a, BOX).information().tolist()
+    knows, guesses = informed(a, [BOX] * 64).information().tolist()
 
     assert knows == pytest.approx(1.0, abs=0.01)  # two labels, equally many cells
     assert guesses < 0.02
@@ -140,15 +163,8 @@ def test_few_cells_of_noise_carry_no_bits():
     """What the plug-in estimate finds in noise is its bias, and goes."""
     a = torch.randn(64, 8, 4, 4, generator=torch.Generator().manual_seed(0))
     boxes = [torch.tensor([[0, 0.25 + 0.5 * (i % 2), 0.5, 0.5, 1.0]]) for i in range(64)]
-    sampler, layer = CellSampler(0), LayerResponse(2, eps=0.1)
 
-    def cells(ahead: int) -> tuple[list[torch.Tensor], torch.Tensor]:
-        picked = [sampler((i + ahead) % 64, boxes[(i + ahead) % 64], 4, 4) for i in range(64)]
-        return [c for c, _ in picked], torch.cat([n for _, n in picked])
-
-    layer.look(a, cells(0)[0])
-    layer.settle()
-    layer.count(a, cells(0), [cells(round(64 * share)) for share in NULLS])
+    layer = informed(a, boxes, NULLS)
 
     plain = mutual_information(layer.joint).mean()
     assert float(plain) > 0.003
@@ -158,7 +174,7 @@ def test_few_cells_of_noise_carry_no_bits():
 def test_spread_and_distances_of_responses():
     a = torch.tensor([[3.0, 3, 3, 3], [3, 3, 3, 3], [1, -1, 1, -1]]).view(1, 3, 2, 2)
 
-    layer = response(a, BOX)
+    layer = activity(a)
 
     assert layer.spread().tolist() == pytest.approx([0, 0, 1])
     # Between the first two nothing, to the third sqrt(mean((3 - 1)^2, (3 + 1)^2)) = sqrt(10).
@@ -168,18 +184,52 @@ def test_spread_and_distances_of_responses():
 def test_a_constant_channel_has_no_information_and_breaks_nothing():
     a = torch.ones(2, 1, 8, 8)
 
-    assert response(a, BOX).information().item() == pytest.approx(0)
+    assert informed(a, [BOX] * 2).information().item() == pytest.approx(0)
 
 
 def test_a_channel_that_wakes_up_after_the_look_lies_in_the_last_bin():
-    layer = LayerResponse(2, eps=0.1)
-    cells = [torch.arange(4)]
-    layer.look(torch.zeros(1, 1, 2, 2), cells)
+    layer, places = LayerInformation(2), torch.arange(4, dtype=torch.int32)
+    layer.look(torch.zeros(1, 1, 2, 2), places)
     layer.settle()
 
-    labels = torch.tensor([0, 1, 0, 1])
-    layer.count(torch.tensor([0.0, 5, -5, 5]).view(1, 1, 2, 2), (cells, labels), [])
+    labels = torch.tensor([0, 1, 0, 1], dtype=torch.int32)
+    cells = Chosen(places, labels, torch.zeros_like(places))
+    layer.count(torch.tensor([0.0, 5, -5, 5]).view(1, 1, 2, 2), cells, [4])
 
     assert layer.joint[0, 0].tolist() == [2, 0]
     assert layer.joint[0, -1].tolist() == [0, 2]
     assert layer.information().item() == pytest.approx(1)
+
+
+def test_cells_of_the_image_that_lies_further_on_are_its_own_at_this_images_place():
+    """Of five images, three are in memory; two on from the last but one comes the first again."""
+    boxes = [torch.tensor([[0, 0.1 + 0.2 * i, 0.5, 0.2, 1.0]]) for i in range(5)]
+    images, sampler = images_with(boxes), CellSampler(0)
+
+    found = Cells(images, CPU).of(range(2, 5), 6, 10, ahead=2)
+
+    expected = [(place, sampler(image, boxes[image], 6, 10))
+                for place, image in ((0, 4), (1, 0), (2, 1))]  # fmt: skip
+    assert found.places.tolist() == [
+        cell + 60 * place for place, (cells, _) in expected for cell in cells.tolist()
+    ]
+    assert found.labels.tolist() == [n for _, (_, labels) in expected for n in labels.tolist()]
+    assert found.images.unique().tolist() == [0, 1, 4]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 7])
+def test_positions_do_not_depend_on_how_many_images_are_in_memory(at_once: int):
+    """Images by threes, batches of seven: every 4th of 3 * 16 positions, or of 1 * 16."""
+    images = images_with([torch.zeros(0, 5)] * 10, batch=7, micro_batch=3)
+    few = EveryFew(images, CPU, most=13)
+    found = [
+        (part.start + int(image), int(cell))
+        for batch in images.batches()
+        for part in images.micro_batches(batch, at_once)
+        for image, cell in zip(*few.of(part, 16), strict=True)
+    ]
+
+    by_threes = [(first + p // 16, p % 16) for first in (0, 3) for p in range(0, 48, 4)]
+    alone = [(6, p) for p in range(0, 16, 2)]
+    last = [(7 + p // 16, p % 16) for p in range(0, 48, 4)]
+    assert found == by_threes + alone + last

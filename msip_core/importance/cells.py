@@ -1,0 +1,159 @@
+"""Where responses are looked at: chosen once for every image and size of map, and kept on the
+device.
+
+Labels of the cells of an image say what lies there. What the same responses say about the labels
+of OTHER images is the bias of that measurement (information.py), so that cells are also handed out
+as if an image had those of the one that lies some way on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from msip_core.importance.calibration import CalibrationSet
+
+BACKGROUND_PER_OBJECT = 3
+MAX_CELLS = 2048  # cells kept per image and layer: bounds memory on large maps
+
+
+class CellSampler:
+    """Chooses the feature cells of an image and labels them: background 0, class k as k + 1.
+
+    A cell belongs to the box that holds its centre, the smallest one where several do. Background
+    cells are at most three times the object cells (an image without objects keeps as many as one
+    with a single object cell would), and at most MAX_CELLS cells are kept in all. Seeded by
+    (seed, image, map size), so the choice does not depend on the order of layers.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def __call__(self, image: int, boxes: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """Cells of one image.
+
+        Args:
+            image: number of the image in the calibration set.
+            boxes: (n, 5) class, centre x, centre y, width, height in shares of the image.
+
+        Returns:
+            (k,) indices into the flattened map, and (k,) labels.
+        """
+        labels = label_cells(boxes, height, width)
+        generator = torch.Generator().manual_seed(
+            self.seed * 1_000_003 + image * 10_007 + height * 101 + width
+        )
+        objects, background = labels.nonzero()[:, 0], (labels == 0).nonzero()[:, 0]
+        quota = BACKGROUND_PER_OBJECT * max(1, len(objects))
+        background = _draw(background, quota, generator)
+        cells = _draw(torch.cat([objects, background]), MAX_CELLS, generator)
+        return cells, labels[cells]
+
+
+def _draw(values: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    if len(values) <= count:
+        return values
+    return values[torch.randperm(len(values), generator=generator)[:count]]
+
+
+def label_cells(boxes: Tensor, height: int, width: int) -> Tensor:
+    """(height * width,) label of each cell: 0 background, k + 1 for class k; smallest box wins."""
+    labels = torch.zeros(height, width, dtype=torch.long)
+    y = (torch.arange(height) + 0.5) / height
+    x = (torch.arange(width) + 0.5) / width
+    for cls, cx, cy, w, h in sorted(boxes.tolist(), key=lambda b: -b[3] * b[4]):
+        rows = ((y - cy).abs() < h / 2).nonzero()[:, 0]
+        columns = ((x - cx).abs() < w / 2).nonzero()[:, 0]
+        if len(rows) and len(columns):
+            labels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = int(cls) + 1
+    return labels.flatten()
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The cells of several images, image after image.
+
+    Attributes:
+        places: (k,) int32 positions in the maps (b, h, w) of these images, flattened.
+        labels: (k,) int32 what lies there.
+        images: (k,) int32 whose labels they are.
+    """
+
+    places: Tensor
+    labels: Tensor
+    images: Tensor
+
+
+class Cells:
+    """The cells of all images of a calibration set, for every size of map that turns up."""
+
+    def __init__(self, calibration: CalibrationSet, device: torch.device) -> None:
+        self._calibration, self._device = calibration, device
+        self._sampler = CellSampler(calibration.seed)
+        self._sizes: dict[tuple[int, int], tuple[Tensor, list[int]]] = {}
+
+    def of(self, part: range, height: int, width: int, ahead: int = 0) -> Chosen:
+        """Cells of the images of `part` in maps of this size; with `ahead`, as if each image had
+        the labels of the image that lies so many further on (after the last comes the first)."""
+        if (height, width) not in self._sizes:
+            self._sizes[height, width] = self._all(height, width)
+        table, ends = self._sizes[height, width]
+        count = len(self._calibration)
+        first = (part.start + ahead) % count
+        runs = [range(first, min(first + len(part), count))]
+        runs.append(range(0, len(part) - len(runs[0])))  # past the last image
+        pieces = [table[:, ends[run.start] : ends[run.stop]] for run in runs if len(run)]
+        cells, labels, images = pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
+        at = (images - ahead) % count - part.start
+        return Chosen(at * (height * width) + cells, labels, images)
+
+    def _all(self, height: int, width: int) -> tuple[Tensor, list[int]]:
+        """(3, k) cells, labels and images of all images, and where each image's end."""
+        found, ends = [], [0]
+        for image, boxes in enumerate(self._calibration.labels):
+            cells, labels = self._sampler(image, boxes, height, width)
+            found.append(torch.stack([cells, labels, torch.full_like(cells, image)]))
+            ends.append(ends[-1] + len(cells))
+        return torch.cat(found, 1).to(torch.int32).to(self._device), ends
+
+
+class EveryFew:
+    """Positions of maps, every so many-th of those of a few images together.
+
+    Args:
+        most: positions of so many images.
+        few: images; a batch is taken apart into such parts, however it is taken apart for memory.
+    """
+
+    def __init__(self, calibration: CalibrationSet, device: torch.device, most: int) -> None:
+        self._calibration, self._device, self._most = calibration, device, most
+        self._of: dict[tuple[range, int], tuple[Tensor, Tensor]] = {}
+
+    def of(self, part: range, cells: int) -> tuple[Tensor, Tensor]:
+        """(k,) which of the images of `part`, and (k,) positions in their maps of so many cells."""
+        if (part, cells) not in self._of:
+            flat = torch.cat(list(self._pieces(part, cells)))
+            self._of[part, cells] = (flat // cells, flat % cells)
+        return self._of[part, cells]
+
+    def forget(self) -> None:
+        """Drop the positions of images that will not come again."""
+        self._of.clear()
+
+    def _pieces(self, part: range, cells: int) -> list[Tensor]:
+        pieces = []
+        for few in self._parts_of(part):
+            step = max(1, -(-len(few) * cells // self._most))
+            first = (max(few.start, part.start) - few.start) * cells
+            last = (min(few.stop, part.stop) - few.start) * cells
+            some = torch.arange(-(-first // step) * step, last, step, device=self._device)
+            pieces.append(some + (few.start - part.start) * cells)
+        return pieces
+
+    def _parts_of(self, part: range) -> list[range]:
+        """The micro-batches, as the calibration set has them, that `part` touches."""
+        every = [few for b in self._calibration.batches()
+                 for few in self._calibration.micro_batches(b)]  # fmt: skip
+        return [few for few in every if few.start < part.stop and part.start < few.stop]

@@ -1,0 +1,218 @@
+"""Information gain of responses: how many bits a channel tells about what it lies on.
+
+The response of each channel is counted in bins against the label of the cell (the class that lies
+there, or the quartile of the image's loss). Bins lie between quantiles of what a look at the first
+two batches finds; then every batch is counted once, so memory does not grow with the number of
+images.
+
+A plug-in estimate of mutual information is too high: with few cells it finds bits in labels that
+have nothing to do with the response (at stride 32 most of what it finds), and cells of one image
+are no independent draws, so no formula for independent ones mends it. What the same responses say
+about the labels of OTHER images is that bias, and is subtracted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from msip_core.importance.cells import Cells, Chosen
+from msip_core.importance.responses import watched
+from msip_core.importance.statistic import Found, Scene, Statistic
+
+BINS = 8
+LOW, HIGH = 0.005, 0.995  # quantiles between which the bins lie; outliers are clipped
+NULLS = (
+    0.2,
+    0.4,
+    0.6,
+    0.8,
+)  # how far on, in shares of the images, the one lies whose labels are taken
+LOSS_QUARTILES = 4
+
+
+class Information(Statistic):
+    """About the class that lies on a cell, of every Conv block."""
+
+    kinds = frozenset({"information"})
+    wants = frozenset({"look", "batches"})
+
+    def __init__(self, scene: Scene, asked: frozenset[str]) -> None:
+        super().__init__(scene, asked)
+        self._cells = Cells(scene.calibration, scene.device)
+        self._layers: dict[str, LayerInformation] = {}
+        self._chosen: dict[tuple[int, int], tuple[Chosen, list[int]]] = {}
+
+    def look(self, part: range) -> AbstractContextManager[Any]:
+        return watched(
+            self.scene.model,
+            lambda name, a: self._layer(name).look(a, self._of(a, part, ())[0].places),
+        )
+
+    def looked(self) -> None:
+        for layer in self._layers.values():
+            layer.settle()
+
+    def batch(self, part: range) -> AbstractContextManager[Any]:
+        return watched(
+            self.scene.model,
+            lambda name, a: self._layer(name).count(a, *self._of(a, part, NULLS)),
+        )
+
+    def end_part(self) -> None:
+        self._chosen.clear()
+
+    def result(self) -> Found:
+        (kind,) = self.asked
+        return {kind: {name: layer.information() for name, layer in self._layers.items()}}
+
+    def _layer(self, name: str) -> LayerInformation:
+        return self._layers.setdefault(name, LayerInformation(self._labels()))
+
+    def _labels(self) -> int:
+        """How many there are."""
+        return int(self.scene.criterion.nc) + 1
+
+    def _label(self, chosen: Chosen) -> Tensor:
+        """(k,) the label of each cell."""
+        return chosen.labels
+
+    def _of(self, a: Tensor, part: range, nulls: Sequence[float]) -> tuple[Chosen, list[int]]:
+        """Cells of the images and, for each of `nulls`, of other images; and how many of each.
+        The same for all layers with maps of this size."""
+        size = (a.shape[2], a.shape[3])
+        if size not in self._chosen:
+            ahead = [0, *(round(share * len(self.scene.calibration)) for share in nulls)]
+            found = [self._cells.of(part, *size, n) for n in ahead]
+            both = Chosen(
+                torch.cat([one.places for one in found]),
+                torch.cat([self._label(one) for one in found]),
+                torch.cat([one.images for one in found]),
+            )
+            self._chosen[size] = both, [len(one.places) for one in found]
+        return self._chosen[size]
+
+
+class LossInformation(Information):
+    """About the quartile of the image's own loss."""
+
+    kinds = frozenset({"loss-information"})
+
+    def __init__(self, scene: Scene, asked: frozenset[str]) -> None:
+        super().__init__(scene, asked)
+        images = len(scene.calibration)
+        self._quartile = torch.zeros(images, dtype=torch.int32, device=scene.device)
+
+    def looked(self) -> None:
+        super().looked()
+        losses = []
+        for i in self.scene.everything:
+            self.scene.pause()
+            losses.append(self.scene.loss(range(i, i + 1)))
+        order = torch.stack(losses).argsort(stable=True)
+        rank = torch.arange(len(order), dtype=torch.int32, device=order.device)
+        self._quartile[order] = rank * LOSS_QUARTILES // len(order)
+
+    def _labels(self) -> int:
+        return LOSS_QUARTILES
+
+    def _label(self, chosen: Chosen) -> Tensor:
+        return self._quartile[chosen.images]
+
+
+class LayerInformation:
+    """Counts of one Conv block's output (c channels) in bins against labels."""
+
+    def __init__(self, labels: int) -> None:
+        self.labels = labels
+        self._samples: list[Tensor] = []
+        self.low = self.high = self._joint = torch.empty(0)
+
+    def look(self, a: Tensor, places: Tensor) -> None:
+        """Take the range from one micro-batch `a` (b, c, h, w) at these of its positions."""
+        self._samples.append(_by_channel(a).index_select(1, places).float())
+
+    def settle(self) -> None:
+        """Fix the bins after the look."""
+        samples = torch.cat(self._samples, 1)  # (c, k)
+        self._samples.clear()
+        last = samples.shape[1] - 1
+        # Selected, not sorted: two of a hundred thousand values are wanted.
+        self.low, self.high = (
+            samples.kthvalue(round(share * last) + 1, dim=1).values for share in (LOW, HIGH)
+        )
+
+    def count(self, a: Tensor, cells: Chosen, counts: Sequence[int]) -> None:
+        """Count one micro-batch.
+
+        Args:
+            cells: those of the images, and behind them those of other images.
+            counts: how many there are of each, the images' own first.
+        """
+        channels, tables = a.shape[1], []
+        values = _by_channel(a).index_select(1, cells.places).float()  # (c, k)
+        span = (self.high - self.low).clamp_min(1e-30)
+        values = values.sub_(self.low[:, None]).div_(span[:, None]).mul_(BINS)
+        # Clipped while a float: a channel that was constant in the look has bins of no width.
+        flat = values.clamp_(0, BINS - 1).to(torch.int32)
+        rows = BINS * torch.arange(channels, dtype=torch.int32, device=a.device)
+        flat.add_(rows[:, None]).mul_(self.labels).add_(cells.labels)
+        size = channels * BINS * self.labels
+        for some in flat.split(list(counts), 1):
+            tables.append(tally(some.flatten(), size).view(channels, BINS, self.labels))
+        joint = torch.stack(tables)
+        self._joint = joint if self._joint.numel() == 0 else self._joint.add_(joint)
+
+    @property
+    def joint(self) -> Tensor:
+        """(c, bins, labels) counts with the images' own labels."""
+        return self._joint[0]
+
+    @property
+    def null(self) -> Tensor:
+        """(n, c, bins, labels) the same with labels of n other images in turn."""
+        return self._joint[1:]
+
+    def information(self) -> Tensor:
+        """(c,) mutual information of response and label without its bias, bits."""
+        return bias_free(self.joint, self.null)
+
+
+def _by_channel(a: Tensor) -> Tensor:
+    """(b, c, h, w) -> (c, b * h * w)."""
+    return a.flatten(2).transpose(0, 1).flatten(1)
+
+
+def tally(places: Tensor, size: int) -> Tensor:
+    """(size,) how often each number occurs among `places` (k,) int32."""
+    if places.device.type == "cpu":
+        return torch.bincount(places, minlength=size)
+    # bincount would ask the device for the largest.
+    counts = torch.zeros(size, dtype=torch.long, device=places.device)
+    return counts.index_add_(0, places, counts.new_ones(()).expand(len(places)))
+
+
+def mutual_information(joint: Tensor) -> Tensor:
+    """I(A; Y) in bits from joint counts (..., A, Y), plug-in estimate: (...,).
+
+    [[4, 0], [0, 4]] gives 1; [[2, 2], [2, 2]] gives 0; [[3, 1], [1, 3]] gives .1887.
+    """
+    p = joint.double() / joint.sum((-2, -1), keepdim=True).clamp_min(1)
+    product = p.sum(-1, keepdim=True) * p.sum(-2, keepdim=True)
+    ratio = torch.where(p > 0, p / product.clamp_min(1e-300), torch.ones_like(p))
+    return (p * ratio.log2()).sum((-2, -1)).clamp_min(0)
+
+
+def bias_free(joint: Tensor, null: Tensor) -> Tensor:
+    """Mutual information less what labels of other images give, not below 0: (c,) bits.
+
+    Args:
+        joint: (c, A, Y) counts of response and label.
+        null: (n, c, A, Y) the same counts with the labels of n other images in turn.
+    """
+    bias = mutual_information(null).sum(0) / max(1, len(null))
+    return (mutual_information(joint) - bias).clamp_min(0)
