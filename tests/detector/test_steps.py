@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 from ultralytics.utils.loss import v8DetectionLoss
 
@@ -21,6 +20,7 @@ from msip_core.detector.quiet_loss import MOST, QuietLoss, with_count
 from msip_core.detector.trainer import EpochReport, Fit, FitPlan
 from msip_core.errors import Stopped, WorkError
 from tests.detector.conftest import CLASSES, IMGSZ, finding_model, short, thin_model
+from tests.looks import Looks
 
 BATCH = 4
 
@@ -146,35 +146,6 @@ def test_one_bad_batch_of_a_step_costs_only_itself(fit):
 
     assert grown[0] == pytest.approx(torch.full_like(weight, 3e-4))
     assert steps.finish() == ({}, 1)
-
-
-class Looks(TorchDispatchMode):
-    """Counts what makes a processor wait for a GPU: numbers that are read, results whose shape
-    depends on values, and copies between devices."""
-
-    WAITING = ("_local_scalar_dense", "is_nonzero", "nonzero", "_unique2", "masked_select",
-               "unique_dim", "unique_consecutive", "equal")  # fmt: skip
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func._schema.name.removeprefix("aten::")
-        out = func(*args, **(kwargs or {}))
-        if name in self.WAITING or self._by_mask(name, args) or self._moved(args, out):
-            self.found[name] += 1
-        return out
-
-    def _by_mask(self, name, args) -> bool:
-        if name not in {"index", "index_put_", "index_put", "_index_put_impl_"}:
-            return False
-        masks = [one for one in args[1] if one is not None and one.dtype == torch.bool]
-        return bool(masks)
-
-    def _moved(self, args, out) -> bool:
-        tensors = [one for one in args if isinstance(one, torch.Tensor)]
-        return isinstance(out, torch.Tensor) and any(one.device != out.device for one in tensors)
 
 
 def looks_per_batch(fit, pool, model, *, masked=True) -> Counter[str]:
