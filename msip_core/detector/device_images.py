@@ -9,7 +9,7 @@ slower, with the same pixels.
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,25 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from msip_core.data.dataset import Dataset, ImageRecord
-from msip_core.detector import images as images_room
 from msip_core.detector.augment import Augmentation
-from msip_core.detector.images import SplitImages, Tick, fits_in_memory
+from msip_core.detector.images import Home, SplitImages, Tick, home_of
 from msip_core.detector.warped_boxes import Labels
 from msip_core.detector.warping import BORDER
 
 logger = logging.getLogger(__name__)
-
-Home = Literal["device", "memory", "files"]
-
-
-def home_of(n_bytes: int, device: str) -> Home:
-    """Where so many bytes of images are kept for work on `device`."""
-    if device.startswith("cuda"):
-        free, _ = torch.cuda.mem_get_info(device)
-        if n_bytes < images_room.MEMORY_SHARE * free:
-            return "device"
-        return "memory" if fits_in_memory(n_bytes) else "files"
-    return "device" if fits_in_memory(n_bytes) else "files"
 
 
 class DeviceImages:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import psutil
+import torch
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.utils import IterableSimpleNamespace
 
@@ -22,11 +23,22 @@ from msip_core.errors import DatasetError
 
 MEMORY_SHARE = 0.25  # of what is free may go into one cache of images
 Tick = Callable[[], None]
+Home = Literal["device", "memory", "files"]
 
 
 def fits_in_memory(n_bytes: float) -> bool:
     """Whether a cache of this size may be kept, leaving room for everything else."""
     return n_bytes < MEMORY_SHARE * psutil.virtual_memory().available
+
+
+def home_of(n_bytes: int, device: str) -> Home:
+    """Where so many bytes of images are kept for work on `device`."""
+    if device.startswith("cuda"):
+        free, _ = torch.cuda.mem_get_info(device)
+        if n_bytes < MEMORY_SHARE * free:
+            return "device"
+        return "memory" if fits_in_memory(n_bytes) else "files"
+    return "device" if fits_in_memory(n_bytes) else "files"
 
 
 class SplitImages(YOLODataset):
@@ -123,10 +135,11 @@ class SplitImages(YOLODataset):
 
 
 class EvaluationBatches:
-    """Letterboxed batches of one split in a fixed order, kept in memory where they fit.
+    """Letterboxed batches of one split in a fixed order, kept where they fit.
 
     Args:
         limit: evaluate this many images, evenly spread over the split; None takes all.
+        device: pixels are kept on it, sent once, if it has the room; else in memory, if that has.
     """
 
     def __init__(
@@ -138,6 +151,7 @@ class EvaluationBatches:
         batch: int,
         limit: int | None = None,
         tick: Tick | None = None,
+        device: str = "cpu",
     ) -> None:
         records = dataset.split(split)
         if limit is not None and limit < len(records):
@@ -147,14 +161,16 @@ class EvaluationBatches:
         )
         self.images = len(records)
         self._batch = batch
-        self._keep = fits_in_memory(self.images * imgsz**2 * 3)
+        self.home = home_of(self.images * imgsz**2 * 3, device)
+        self._device = device
         self._kept: list[dict[str, Any]] = []
 
     def __len__(self) -> int:
         return math.ceil(self.images / self._batch)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Batches as Ultralytics collates them: img (n, 3, h, w) uint8, cls, bboxes, batch_idx."""
+        """Batches as Ultralytics collates them: img (n, 3, h, w) uint8, perhaps on the device;
+        cls, bboxes, batch_idx in memory."""
         if self._kept:
             yield from (dict(batch) for batch in self._kept)
             return
@@ -162,7 +178,9 @@ class EvaluationBatches:
         for start in range(0, self.images, self._batch):
             indices = range(start, min(start + self._batch, self.images))
             batch = SplitImages.collate_fn([self.dataset[i] for i in indices])
-            if self._keep:
+            if self.home == "device":
+                batch["img"] = batch["img"].to(self._device)
+            if self.home != "files":
                 made.append(batch)
             yield dict(batch)
         self._kept = made

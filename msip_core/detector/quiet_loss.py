@@ -31,6 +31,12 @@ def with_count(batch: dict[str, Any]) -> dict[str, Any]:
     return batch
 
 
+def criterion_of(model: DetectionModel, device: torch.device) -> v8DetectionLoss:
+    """The loss for work on `device`: on a GPU the one that asks it nothing, whose batches must
+    hold their count."""
+    return QuietLoss(model) if device.type == "cuda" else v8DetectionLoss(model)
+
+
 class QuietAssigner(TaskAlignedAssigner):
     """TaskAlignedAssigner that computes all pairs of a box and an anchor, and blanks most."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from msip_core.config import CalibrationConfig
+from msip_core.detector.images import home_of
 from msip_core.errors import DatasetError
 
 GREY = 114  # Ultralytics' padding
@@ -28,7 +29,7 @@ class CalibrationSet:
     """Images and labels ready for the network.
 
     Attributes:
-        images: (n, 3, s, s) uint8 RGB, letterboxed.
+        images: (n, 3, s, s) uint8 RGB, letterboxed; on any device.
         labels: per image (m, 5) float32: class, centre x, centre y, width, height in shares of
             the letterboxed square.
         ids: image ids in the dataset, in order.
@@ -46,6 +47,13 @@ class CalibrationSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def kept_on(self, device: str) -> CalibrationSet:
+        """The same with its images on the device, if it has the room: sent once for every pass,
+        trial, recalibration and refit of a run."""
+        if home_of(self.images.nbytes, device) != "device":
+            return self
+        return replace(self, images=self.images.to(device))
 
     def batches(self) -> Iterator[range]:
         """Image numbers of each batch."""

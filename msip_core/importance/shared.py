@@ -78,7 +78,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _key(model: DetectionModel, calibration: CalibrationSet) -> str:
-    digest = hashlib.sha256(calibration.images.numpy().tobytes())
+    digest = hashlib.sha256(calibration.images.cpu().numpy().tobytes())
     for rows in calibration.labels:
         digest.update(rows.numpy().tobytes())
     facts = {

@@ -34,9 +34,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from ultralytics.utils.loss import v8DetectionLoss
 
-from msip_core.detector.quiet_loss import MOST, QuietLoss
+from msip_core.detector.quiet_loss import MOST, criterion_of
 from msip_core.importance.calibration import CalibrationSet
 
 Pass = Literal["look", "batches", "backward", "images", "few"]
@@ -69,7 +68,7 @@ class Scene:
     ) -> None:
         self.model, self.calibration, self.at_once, self.ctx = model, calibration, at_once, ctx
         self.device = next(model.parameters()).device
-        self.criterion = criterion_of(model, self.device)
+        self.criterion: Any = criterion_of(model, self.device)  # type: ignore[arg-type]
         self.assigned = torch.zeros(())
         self.criterion.assigner.register_forward_hook(self._note)
 
@@ -104,12 +103,6 @@ class Scene:
 
     def _note(self, _module: nn.Module, _inputs: Any, outputs: Any) -> None:
         self.assigned = outputs[2].detach().sum()
-
-
-def criterion_of(model: nn.Module, device: torch.device) -> Any:
-    """The loss; on a GPU the one that asks it nothing."""
-    kind = QuietLoss if device.type == "cuda" else v8DetectionLoss
-    return kind(model)  # type: ignore[arg-type]
 
 
 class Statistic:

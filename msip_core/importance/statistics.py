@@ -6,13 +6,15 @@ undone for each part and done for the whole batch). Batch norm is in eval mode: 
 makes a filter scale-free and the sum of w*g over it vanishes.
 
 What is found, from which passes, is told by the statistics themselves (statistic.py), and only
-what is asked for is done. Memory is bounded by one micro-batch, whatever the number of images.
-Nothing is read from the device before all is over, so a GPU is never waited for.
+what is asked for is done. Memory is bounded by one micro-batch, on a GPU as large as fits
+(room.py), whatever the number of images. Nothing is read from the device before all is over, so a
+GPU is never waited for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +24,7 @@ from torch import Tensor, nn
 
 from msip_core.importance.calibration import CalibrationSet, shrunk
 from msip_core.importance.ready import ready
+from msip_core.importance.room import free_bytes, images_at_once
 from msip_core.importance.statistic import (
     Few,
     Pass,
@@ -32,6 +35,8 @@ from msip_core.importance.statistic import (
     on_cpu,
     statistic_of,
 )
+
+logger = logging.getLogger(__name__)
 
 _LOOK = 2  # batches
 Hooks = Callable[[Statistic, range], AbstractContextManager[Any]]
@@ -94,23 +99,47 @@ def gather(
         needs: kinds of Statistics; unknown ones raise ValueError.
         ctx: asked to stop, and told that the work is alive, at every micro-batch.
     """
-    wanted = complete(needs)
-    asked = asked_of(wanted)
+    asked = asked_of(complete(needs))
     if not asked:
         return Statistics()
     with ready(model):
-        scene = Scene(model, calibration, calibration.micro_batch, ctx)
-        return _run(scene, [known(scene, kinds) for known, kinds in asked.items()], wanted)
+        at_once = _at_once(model, calibration)
+        try:
+            return _run(model, calibration, at_once, asked, ctx)
+        except torch.OutOfMemoryError:
+            if at_once <= calibration.micro_batch:
+                raise
+            logger.warning(
+                "%d images at once did not fit: again with %d", at_once, calibration.micro_batch
+            )
+        torch.cuda.empty_cache()  # outside, where nothing holds what was left behind
+        return _run(model, calibration, calibration.micro_batch, asked, ctx)
 
 
-def _run(scene: Scene, statistics: Sequence[Statistic], wanted: frozenset[str]) -> Statistics:
+def _at_once(model: nn.Module, calibration: CalibrationSet) -> int:
+    device = next(model.parameters()).device
+    return images_at_once(
+        model, calibration.pixels(range(1), device), calibration.micro_batch, calibration.batch,
+        free_bytes(device),
+    )  # fmt: skip
+
+
+def _run(
+    model: nn.Module,
+    calibration: CalibrationSet,
+    at_once: int,
+    asked: Mapping[type[Statistic], frozenset[str]],
+    ctx: Any,
+) -> Statistics:
+    scene = Scene(model, calibration, at_once, ctx)
+    statistics = [known(scene, kinds) for known, kinds in asked.items()]
     _look(scene, _taking_part(statistics, "look"))
     backward = _taking_part(statistics, "backward")
     watching = [*_taking_part(statistics, "batches"), *backward]
     _batches(scene, watching, backward=bool(backward))
     _images(scene, _taking_part(statistics, "images"))
     _few(scene, _taking_part(statistics, "few"))
-    found = Statistics(gathered=wanted, images=len(scene.calibration))
+    found = Statistics(gathered=frozenset().union(*asked.values()), images=len(calibration))
     for statistic in statistics:
         for kind, values in statistic.result().items():
             found.of(kind).update(on_cpu(values))

@@ -16,9 +16,7 @@ class Places:
         self._drawn: dict[tuple[int, int], Tensor] = {}
         self._there: dict[tuple[range, int, str], Tensor] = {}
 
-    def __call__(
-        self, images: range, cells: int, device: torch.device | str = "cpu"
-    ) -> Tensor:
+    def __call__(self, images: range, cells: int, device: torch.device | str = "cpu") -> Tensor:
         """(images, p) flat positions in maps of `cells`; brought to the device once."""
         key = (images, cells, str(device))
         if key not in self._there:

@@ -21,6 +21,7 @@ from torch.nn.functional import cosine_similarity
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.events import RunContext
 from msip_core.importance.calibration import CalibrationSet
+from msip_core.importance.statistic import on_cpu
 from msip_core.pruning.bottlenecks import Site, bottlenecks, remove_bottlenecks, with_followers
 from msip_core.pruning.folder import IterationFolder
 
@@ -67,7 +68,7 @@ def cosine_scores(
     model: nn.Module, sites: Sequence[Site], calibration: CalibrationSet, ctx: Any = None
 ) -> dict[str, float]:
     """How far each bottleneck turns what it gets, over all calibration images."""
-    sums = {site.name: 0.0 for site in sites}
+    sums: dict[str, Tensor] = {}
     modes = {module: module.training for module in model.modules()}
     device = next(model.parameters()).device
     with _seen({site.name: _parts(model, site) for site in sites}, sums):
@@ -82,7 +83,7 @@ def cosine_scores(
         finally:
             for module, mode in modes.items():
                 module.training = mode
-    return {name: value / len(calibration) for name, value in sums.items()}
+    return {name: float(value) / len(calibration) for name, value in on_cpu(sums).items()}
 
 
 class BlockScorer:
@@ -121,13 +122,13 @@ class BlockScorer:
 
 
 @contextmanager
-def _seen(modules: Mapping[str, nn.Module], sums: dict[str, float]) -> Iterator[None]:
+def _seen(modules: Mapping[str, nn.Module], sums: dict[str, Tensor]) -> Iterator[None]:
     """Add up 1 - cos of every image while the network runs."""
 
     def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def look(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             turned = 1 - cosine_similarity(inputs[0].flatten(1), output.flatten(1), dim=1)
-            sums[name] += float(turned.double().sum())
+            sums[name] = sums.get(name, 0) + turned.double().sum()
 
         return look
 

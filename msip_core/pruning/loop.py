@@ -202,7 +202,7 @@ class PruneRun:
         return load_calibration(
             self.dataset, self.calibration_ids, self.config.calibration, self.config.imgsz,
             self.config.seed,
-        )  # fmt: skip
+        ).kept_on(self.device)  # fmt: skip
 
     # --- the iterations -----------------------------------------------------------
 

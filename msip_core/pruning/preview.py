@@ -315,8 +315,9 @@ def _calibrate(
     kind = catalog.find("criterion", config.method).load()
     few = calibration_for(config.imgsz)
     ids = choose_images(dataset, few, config.seed)
-    calibration = load_calibration(dataset, ids, few, config.imgsz, config.seed)
-    model = copy_model(network.model).to(resolve_device(config.device))
+    device = resolve_device(config.device)
+    calibration = load_calibration(dataset, ids, few, config.imgsz, config.seed).kept_on(device)
+    model = copy_model(network.model).to(device)
     groups = prunable_groups(model).groups
     # A look at every image, forward only, then forward and backward.
     ticks = _Ticks(progress, 2 * -(-len(ids) // few.micro_batch))

@@ -45,8 +45,8 @@ def tune_shortly(
             for part in calibration.micro_batches(batch):
                 ctx.check_stop()
                 ctx.beat()
-                targets = {k: v.to(device) for k, v in calibration.targets(part).items()}
-                loss, _ = criterion(model(calibration.pixels(part, device)), targets)
+                pixels = calibration.pixels(part, device)
+                loss, _ = criterion(model(pixels), calibration.targets(part, device))
                 loss.sum().backward()
             if torch.isfinite(nn.utils.clip_grad_norm_(free, CLIP)):
                 optimizer.step()

@@ -17,6 +17,7 @@ from msip_core.detector.evaluation import Evaluator
 from msip_core.detector.images import EvaluationBatches, SplitImages
 from msip_core.detector.library import copy_model, threads_kept
 from msip_core.detector.prediction import predict
+from msip_core.detector.quiet_loss import QuietLoss
 from msip_core.errors import ConfigError, DatasetError, OutOfMemoryError, Stopped
 from tests.detector.conftest import finding_model, thin_model
 
@@ -198,3 +199,31 @@ def test_a_stop_is_possible_between_two_batches(dataset, model):
 
     with pytest.raises(Stopped):
         Evaluator(dataset, "train", 96, batch=2, tick=tick)(model)
+
+
+def test_pixels_are_kept_on_the_device_and_labels_in_memory(dataset, monkeypatch):
+    """The device "meta" is one whose tensors hold nothing."""
+    batches = EvaluationBatches(dataset, "val", imgsz=96, batch=2, device="meta")
+    first, second = list(batches), list(batches)
+
+    assert batches.home == "device"
+    assert all(batch["img"].device.type == "meta" for batch in first)
+    assert all(batch["cls"].device.type == "cpu" for batch in first)
+    assert [id(batch["img"]) for batch in second] == [id(batch["img"]) for batch in first]
+
+    monkeypatch.setattr("msip_core.detector.images.home_of", lambda *_: "memory")
+    tight = EvaluationBatches(dataset, "val", imgsz=96, batch=2, device="meta")
+    assert all(batch["img"].device.type == "cpu" for batch in tight)
+    assert [id(b["img"]) for b in tight] == [id(b["img"]) for b in tight]
+
+
+def test_the_loss_that_asks_a_gpu_nothing_is_the_loss(model, evaluator, monkeypatch):
+    expected = evaluator(model)
+    monkeypatch.setattr(
+        "msip_core.detector.evaluation.criterion_of", lambda twin, _device: QuietLoss(twin)
+    )
+
+    found = evaluator(model)
+
+    assert found.loss == pytest.approx(expected.loss, rel=1e-5)
+    assert found.model_copy(update={"loss": expected.loss}) == expected
