@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -36,6 +36,7 @@ class CalibrationSet:
         batch: images whose gradients are summed before they are squared.
         micro_batch: images in memory at a time; does not change what is measured.
         seed: for the choice of background cells.
+        drawn: what was chosen at random for these images, for whoever passes over them again.
     """
 
     images: Tensor
@@ -44,6 +45,7 @@ class CalibrationSet:
     batch: int = 16
     micro_batch: int = 4
     seed: int = 0
+    drawn: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.images)

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from msip_core.importance.calibration import CalibrationSet
 
 BACKGROUND_PER_OBJECT = 3
 MAX_CELLS = 2048  # cells kept per image and layer: bounds memory on large maps
+Floats = NDArray[np.float32]
 
 
 class CellSampler:
@@ -45,7 +48,8 @@ class CellSampler:
         generator = torch.Generator().manual_seed(
             self.seed * 1_000_003 + image * 10_007 + height * 101 + width
         )
-        objects, background = labels.nonzero()[:, 0], (labels == 0).nonzero()[:, 0]
+        there = labels.numpy() > 0
+        objects, background = (torch.from_numpy(np.flatnonzero(x)) for x in (there, ~there))
         quota = BACKGROUND_PER_OBJECT * max(1, len(objects))
         background = _draw(background, quota, generator)
         cells = _draw(torch.cat([objects, background]), MAX_CELLS, generator)
@@ -60,15 +64,24 @@ def _draw(values: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 def label_cells(boxes: Tensor, height: int, width: int) -> Tensor:
     """(height * width,) label of each cell: 0 background, k + 1 for class k; smallest box wins."""
-    labels = torch.zeros(height, width, dtype=torch.long)
-    y = (torch.arange(height) + 0.5) / height
-    x = (torch.arange(width) + 0.5) / width
-    for cls, cx, cy, w, h in sorted(boxes.tolist(), key=lambda b: -b[3] * b[4]):
-        rows = ((y - cy).abs() < h / 2).nonzero()[:, 0]
-        columns = ((x - cx).abs() < w / 2).nonzero()[:, 0]
-        if len(rows) and len(columns):
-            labels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = int(cls) + 1
-    return labels.flatten()
+    labels = np.zeros((height, width), np.int64)
+    # In numpy: a few numbers at a time, thousands of times.
+    large_first = sorted(boxes.numpy(), key=lambda b: -float(b[3]) * float(b[4]))
+    if large_first:
+        cls, cx, cy, w, h = np.stack(large_first, 1)
+        for kind, rows, columns in zip(
+            cls, _inside(cy, h, height), _inside(cx, w, width), strict=True
+        ):
+            labels[rows, columns] = int(kind) + 1
+    return torch.from_numpy(labels.reshape(-1))
+
+
+def _inside(centres: Floats, sizes: Floats, cells: int) -> list[slice]:
+    """The cells of one side whose centres lie in each box."""
+    middle = (np.arange(cells, dtype=np.float32) + np.float32(0.5)) / np.float32(cells)
+    inside = np.abs(middle - centres[:, None]) < sizes[:, None] / 2
+    first = inside.argmax(1)
+    return [slice(a, a + n) for a, n in zip(first, inside.sum(1), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -87,12 +100,14 @@ class Chosen:
 
 
 class Cells:
-    """The cells of all images of a calibration set, for every size of map that turns up."""
+    """The cells of all images of a calibration set, for every size of map that turns up. Drawn
+    once: the next pass over the same set finds them there."""
 
     def __init__(self, calibration: CalibrationSet, device: torch.device) -> None:
         self._calibration, self._device = calibration, device
         self._sampler = CellSampler(calibration.seed)
-        self._sizes: dict[tuple[int, int], tuple[Tensor, list[int]]] = {}
+        self._sizes: dict[tuple[int, int], tuple[Tensor, list[int]]]
+        self._sizes = calibration.drawn.setdefault(("cells", str(device)), {})
 
     def of(self, part: range, height: int, width: int, ahead: int = 0) -> Chosen:
         """Cells of the images of `part` in maps of this size; with `ahead`, as if each image had
