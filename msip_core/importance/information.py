@@ -13,9 +13,10 @@ about the labels of OTHER images is that bias, and is subtracted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,6 +36,23 @@ NULLS = (
 LOSS_QUARTILES = 4
 
 
+class Asked(NamedTuple):
+    """What is asked of the maps (b, h, w) of some images: responses here, against these labels.
+
+    Attributes:
+        places: (k,) int32 positions, flattened.
+        labels: (k,) int32.
+        table: (k,) int32 in which of the tables to count them: 0 with the images' own labels, 1
+            and on with those of other images.
+        tables: how many there are.
+    """
+
+    places: Tensor
+    labels: Tensor
+    table: Tensor
+    tables: int
+
+
 class Information(Statistic):
     """About the class that lies on a cell, of every Conv block."""
 
@@ -45,12 +63,12 @@ class Information(Statistic):
         super().__init__(scene, asked)
         self._cells = Cells(scene.calibration, scene.device)
         self._layers: dict[str, LayerInformation] = {}
-        self._chosen: dict[tuple[int, int], tuple[Chosen, list[int]]] = {}
+        self._asked: dict[tuple[int, int], Asked] = {}
 
     def look(self, part: range) -> AbstractContextManager[Any]:
         return watched(
             self.scene.model,
-            lambda name, a: self._layer(name).look(a, self._of(a, part, ())[0].places),
+            lambda name, a: self._layer(name).look(a, self._of(a, part, ()).places),
         )
 
     def looked(self) -> None:
@@ -60,11 +78,11 @@ class Information(Statistic):
     def batch(self, part: range) -> AbstractContextManager[Any]:
         return watched(
             self.scene.model,
-            lambda name, a: self._layer(name).count(a, *self._of(a, part, NULLS)),
+            lambda name, a: self._layer(name).count(a, self._of(a, part, NULLS)),
         )
 
     def end_part(self) -> None:
-        self._chosen.clear()
+        self._asked.clear()
 
     def result(self) -> Found:
         (kind,) = self.asked
@@ -81,20 +99,23 @@ class Information(Statistic):
         """(k,) the label of each cell."""
         return chosen.labels
 
-    def _of(self, a: Tensor, part: range, nulls: Sequence[float]) -> tuple[Chosen, list[int]]:
-        """Cells of the images and, for each of `nulls`, of other images; and how many of each.
-        The same for all layers with maps of this size."""
+    def _of(self, a: Tensor, part: range, nulls: Sequence[float]) -> Asked:
+        """Of the images themselves and, for each of `nulls`, of other images; the same for all
+        layers with maps of this size."""
         size = (a.shape[2], a.shape[3])
-        if size not in self._chosen:
+        if size not in self._asked:
             ahead = [0, *(round(share * len(self.scene.calibration)) for share in nulls)]
             found = [self._cells.of(part, *size, n) for n in ahead]
-            both = Chosen(
-                torch.cat([one.places for one in found]),
-                torch.cat([self._label(one) for one in found]),
-                torch.cat([one.images for one in found]),
+            self._asked[size] = asked_at(
+                [one.places for one in found], [self._label(one) for one in found]
             )
-            self._chosen[size] = both, [len(one.places) for one in found]
-        return self._chosen[size]
+        return self._asked[size]
+
+
+def asked_at(places: Sequence[Tensor], labels: Sequence[Tensor]) -> Asked:
+    """One table for each of these."""
+    table = [torch.full_like(one, number) for number, one in enumerate(places)]
+    return Asked(torch.cat(list(places)), torch.cat(list(labels)), torch.cat(table), len(table))
 
 
 class LossInformation(Information):
@@ -131,6 +152,7 @@ class LayerInformation:
         self.labels = labels
         self._samples: list[Tensor] = []
         self.low = self.high = self._joint = torch.empty(0)
+        self._span = self._rows = torch.empty(0)
 
     def look(self, a: Tensor, places: Tensor) -> None:
         """Take the range from one micro-batch `a` (b, c, h, w) at these of its positions."""
@@ -145,26 +167,20 @@ class LayerInformation:
         self.low, self.high = (
             samples.kthvalue(round(share * last) + 1, dim=1).values for share in (LOW, HIGH)
         )
+        self._span = (self.high - self.low).clamp_min(1e-30)[:, None]
+        row = torch.arange(len(samples), dtype=torch.int32, device=samples.device)
+        self._rows = (row * (BINS * self.labels))[:, None]
 
-    def count(self, a: Tensor, cells: Chosen, counts: Sequence[int]) -> None:
-        """Count one micro-batch.
-
-        Args:
-            cells: those of the images, and behind them those of other images.
-            counts: how many there are of each, the images' own first.
-        """
-        channels, tables = a.shape[1], []
-        values = _by_channel(a).index_select(1, cells.places).float()  # (c, k)
-        span = (self.high - self.low).clamp_min(1e-30)
-        values = values.sub_(self.low[:, None]).div_(span[:, None]).mul_(BINS)
+    def count(self, a: Tensor, asked: Asked) -> None:
+        """Count one micro-batch (b, c, h, w)."""
+        values = _by_channel(a).index_select(1, asked.places).float()  # (c, k)
+        values = values.sub_(self.low[:, None]).div_(self._span).mul_(BINS)
         # Clipped while a float: a channel that was constant in the look has bins of no width.
         flat = values.clamp_(0, BINS - 1).to(torch.int32)
-        rows = BINS * torch.arange(channels, dtype=torch.int32, device=a.device)
-        flat.add_(rows[:, None]).mul_(self.labels).add_(cells.labels)
-        size = channels * BINS * self.labels
-        for some in flat.split(list(counts), 1):
-            tables.append(tally(some.flatten(), size).view(channels, BINS, self.labels))
-        joint = torch.stack(tables)
+        shape = (asked.tables, a.shape[1], BINS, self.labels)
+        size = math.prod(shape[1:])
+        flat.mul_(self.labels).add_(self._rows).add_(asked.table * size + asked.labels)
+        joint = tally(flat.flatten(), asked.tables * size).view(shape)
         self._joint = joint if self._joint.numel() == 0 else self._joint.add_(joint)
 
     @property

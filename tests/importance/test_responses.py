@@ -7,10 +7,11 @@ import torch
 
 from msip_core.importance.activity import LayerActivity
 from msip_core.importance.calibration import CalibrationSet
-from msip_core.importance.cells import MAX_CELLS, Cells, CellSampler, Chosen, EveryFew, label_cells
+from msip_core.importance.cells import MAX_CELLS, Cells, CellSampler, EveryFew, label_cells
 from msip_core.importance.information import (
     NULLS,
     LayerInformation,
+    asked_at,
     bias_free,
     mutual_information,
 )
@@ -101,13 +102,8 @@ def informed(
     found = [cells.of(every, *a.shape[-2:], n) for n in ahead]
     layer.look(a, found[0].places)
     layer.settle()
-    together = Chosen(*(torch.cat(parts) for parts in zip(*map(parts_of, found), strict=True)))
-    layer.count(a, together, [len(one.places) for one in found])
+    layer.count(a, asked_at([one.places for one in found], [one.labels for one in found]))
     return layer
-
-
-def parts_of(one: Chosen) -> tuple[torch.Tensor, ...]:
-    return one.places, one.labels, one.images
 
 
 BOX = torch.tensor([[0, 0.25, 0.5, 0.5, 1.0]])  # the left half
@@ -193,8 +189,7 @@ def test_a_channel_that_wakes_up_after_the_look_lies_in_the_last_bin():
     layer.settle()
 
     labels = torch.tensor([0, 1, 0, 1], dtype=torch.int32)
-    cells = Chosen(places, labels, torch.zeros_like(places))
-    layer.count(torch.tensor([0.0, 5, -5, 5]).view(1, 1, 2, 2), cells, [4])
+    layer.count(torch.tensor([0.0, 5, -5, 5]).view(1, 1, 2, 2), asked_at([places], [labels]))
 
     assert layer.joint[0, 0].tolist() == [2, 0]
     assert layer.joint[0, -1].tolist() == [0, 2]
