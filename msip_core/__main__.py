@@ -1,8 +1,7 @@
 """`python -m msip_core VERB …`."""
 
-import sys
-
 from msip_core.cli.main import main
+from msip_core.leaving import leave
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -16,7 +16,7 @@ LIGHT = (
     "models", "boxes", "settings", "workspace", "errors", "language", "bounded", "confined",
     "spreadsheet", "changes", "recipes", "measures", "matches", "pairs", "doctor", "demo", "data",
     "runs", "views", "studies", "cli", "markdown", "arrays",
-    "gpus", "processors",
+    "gpus", "processors", "speeds", "leaving",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
 HEAVY_PACKAGES = (
@@ -31,7 +31,8 @@ HEAVY_PACKAGES = (
 SLOW_PACKAGES = ("streamlit", "matplotlib", "scipy", "pandas", "plotly")
 # A process of its own: it is started by name, never imported by the room it lies in.
 PROCESSES = {
-    "msip_core.runs.worker", "msip_core.runs.verify", "msip_core.studies.measuring",
+    "msip_core.runs.worker", "msip_core.runs.verify", "msip_core.runs.timing",
+    "msip_core.studies.measuring",
 }  # fmt: skip
 
 # Arrows of the design: a room -> rooms of msip_core it may import, also lazily.
@@ -62,6 +63,8 @@ BASE = {
     "markdown",
     "gpus",
     "processors",
+    "speeds",
+    "leaving",
 }
 MAY = {
     "data": {"data", "runs"},

@@ -10,6 +10,7 @@ from msip_core.cli.following import Teller
 from msip_core.cli.verbs import Answer
 from msip_core.errors import InputError, MsipError, NotFoundError, Stopped, WorkError
 from msip_core.events import Record, parse_record
+from msip_core.runs.aside import SideTimer
 from msip_core.runs.foreground import follow as follow_events
 from msip_core.runs.foreground import run_foreground
 from msip_core.runs.service import RunService
@@ -53,6 +54,7 @@ def in_foreground(workspace: Workspace, run_id: str, *, told: int = 0) -> Answer
         teller.finish()
         supervisor.close()
         _let_worker_leave(workspace, run_id, supervisor)
+        SideTimer(workspace).look()  # its milliseconds: nobody waits for them
     answer, row = describe(workspace, run_id), RunService(workspace).get(run_id)
     if row.state is RunState.COMPLETED:
         return answer
@@ -131,6 +133,7 @@ def describe(workspace: Workspace, run_id: str) -> Answer:
     if damaged := service.damaged_lines(run_id):
         lines.append(f"Note: damaged lines of events.jsonl that were left out: {damaged}.")
     lines += [_standing(name, document.get(name)) for name in ("baseline", "final")]
+    lines.append(_speed(document))
     iterations = [
         (i.index, percent(i.macs_ratio, 1), i.map50_before, i.map50_after, macs(i.macs))
         for i in service.iterations(run_id)
@@ -141,6 +144,19 @@ def describe(workspace: Workspace, run_id: str) -> Answer:
         )
     lines += [f"{name}: {path}" for name, path in (document.get("artifacts") or {}).items()]
     return Answer(document, "\n".join(line for line in lines if line))
+
+
+def _speed(document: dict[str, Any]) -> str:
+    """Milliseconds on the processor, or why they are not there."""
+    speed, final = document["speed"], document["final"]
+    if speed is None:
+        return ""
+    if final["latency_ms"] is not None:
+        beside = document["baseline"] and document["baseline"]["latency_ms"]
+        before = f"{beside:.1f} ms -> " if beside else ""
+        return f"time per image on this processor: {before}{final['latency_ms']:.1f} ms"
+    state = f"time per image on this processor: {speed['state']}"
+    return f"{state} ({speed['problem']})" if speed["problem"] else state
 
 
 def _standing(name: str, values: dict[str, Any] | None) -> str:

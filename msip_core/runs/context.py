@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from msip_core.errors import Stopped
-from msip_core.events import Payload, ProgressRecord
+from msip_core.events import Payload, ProgressRecord, Stage, StageRecord
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import HEARTBEAT_FILE, STOP_FILE
 from msip_core.workspace import Workspace
 
+if TYPE_CHECKING:
+    from msip_core.runs.verify import FreshProcess
+
 _HEART_PERIOD = 2.0
 # A progress line is written for a whole percent (at most one a second) or every ten seconds.
 _PROGRESS_STEP, _PROGRESS_PAUSE, _PROGRESS_LATEST = 0.01, 1.0, 10.0
+_NEAR_END = 20.0  # seconds of work left: a process that is started now is ready when it is needed
 _STOP_LOOK = 0.2  # seconds between two looks for a stop request: batches may take milliseconds
 
 
@@ -31,8 +37,14 @@ class WorkerContext:
         self._terminated = threading.Event()
         self._progress: tuple[float, float] | None = None  # (monotonic time, share done)
         self._looked = -_STOP_LOOK
+        # Called once when the work is about to end; and the process that then checks what it saved.
+        self.near_end: Callable[[], None] | None = None
+        self.fresh: FreshProcess | None = None
 
     def emit(self, record: Payload) -> None:
+        if self.near_end is not None and _ends_soon(record):
+            self.near_end, call = None, self.near_end
+            call()
         if isinstance(record, ProgressRecord) and not self._is_news(record):
             return
         self.log.emit(record)
@@ -61,6 +73,14 @@ class WorkerContext:
                 return False
         self._progress = (now, record.done)
         return True
+
+
+def _ends_soon(record: Payload) -> bool:
+    """Whether the work says that it is nearly done."""
+    if isinstance(record, StageRecord):
+        return record.stage in (Stage.TESTING, Stage.SAVING)
+    left = record.seconds_left if isinstance(record, ProgressRecord) else None
+    return left is not None and left < _NEAR_END
 
 
 class Heart:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from msip_core.config import PruneConfig
 from msip_core.events import Cost, FinalRecord, IterationRecord, Metrics
+from msip_core.speeds import read_speed, state_of
+from msip_core.workspace import Workspace
 
 if TYPE_CHECKING:
     from msip_core.runs.service import RunService
@@ -24,7 +26,7 @@ def summary_document(service: RunService, run_id: str) -> dict[str, Any]:
     """
     row = service.get(run_id)
     baseline, final = service.baseline(run_id), service.final(run_id)
-    latency = _latencies(service.run_dir(run_id))
+    latency, speed = _latencies(service.workspace, service.run_dir(run_id), final)
     document = {
         "id": row.id,
         "name": row.name,
@@ -39,6 +41,7 @@ def summary_document(service: RunService, run_id: str) -> dict[str, Any]:
         else None,
         "iterations": [_iteration(record) for record in service.iterations(run_id)],
         "final": _final(final, latency.get("final")) if final else None,
+        "speed": speed,
         "artifacts": _artifacts(service, run_id, final),
     }
     clean: dict[str, Any] = _without_nan(document)
@@ -91,8 +94,24 @@ def _artifacts(service: RunService, run_id: str, final: FinalRecord | None) -> d
     return {name: str(path) for name, path in found.items() if path.exists()}
 
 
-def _latencies(run_dir: Path) -> dict[str, float]:
-    """Median milliseconds that the closing check measured on this computer, by model."""
+def _latencies(
+    workspace: Workspace, run_dir: Path, final: FinalRecord | None
+) -> tuple[dict[str, float | None], dict[str, str] | None]:
+    """Median milliseconds on this computer's processor by model, and how far their measurement is:
+    {state: "measured", "being measured" or "not measured", problem}; None before the run ends."""
+    if final is None:
+        return {}, None
+    speed = read_speed(workspace, final.model_id)
+    state = state_of(workspace, final.model_id)
+    if speed is not None and state != "being measured":
+        found = {"baseline": speed.beside_ms, "final": speed.ms}
+        return found, {"state": state, "problem": speed.problem}
+    earlier = _of_the_check(run_dir)
+    return dict(earlier), {"state": "measured" if earlier else state, "problem": ""}
+
+
+def _of_the_check(run_dir: Path) -> dict[str, float]:
+    """As runs before 2026-12 kept them: beside the result of the closing check."""
     file = run_dir / CHECK_FILE
     if not file.is_file():
         return {}

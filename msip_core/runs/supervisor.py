@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy.exc import SQLAlchemyError
 
 from msip_core.errors import IllegalTransitionError, MsipError, NotFoundError
+from msip_core.runs.aside import SideTimer
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import (
     HEARTBEAT_FILE,
@@ -87,7 +88,7 @@ class Supervisor:
         self.executor = executor or LocalExecutor()
         self.timing = timing or Timing()
         self.store = RunStore(workspace)
-        self._clocks = _Clocks()
+        self._clocks, self._timer = _Clocks(), SideTimer(workspace)
         self._trouble: tuple[float, Exception] | None = None  # since when (monotonic), what
         self._watched: dict[str, str] = {}  # run id -> device, until the process is really gone
         self._wishes: dict[str, Wish] = {}  # of runs on GPUs or waiting for one
@@ -173,6 +174,7 @@ class Supervisor:
         self.store.adopt_folders()
         for errand in self._errands:
             errand(self.workspace)
+        self._timer.look()
         self._errands_done = time.monotonic()
 
     # --- runs with a worker ---------------------------------------------------

@@ -3,26 +3,34 @@ gives the outputs of the model that was measured.
 
 The worker computes the outputs of the working copy on one fixed input; a fresh process
 (`python -m msip_core.runs.verify RUN_DIR --workspace ROOT`) that has never seen the working copy
-opens model.pt and compares. The same process then times baseline and final model side by side.
+opens model.pt and compares. It is started before the run's work has ended (`prepare`), so that its
+imports cost no time of the run's; each of both computes while the other does.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from msip_core.arrays import read_arrays
 from msip_core.errors import WorkError
 from msip_core.events import FinalRecord
+from msip_core.leaving import leave
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import worker_environment
 from msip_core.runs.summary import CHECK_FILE
+from msip_core.speeds import ask_for_speed
 from msip_core.workspace import Workspace, write_json
 
 if TYPE_CHECKING:
@@ -35,7 +43,15 @@ REFERENCE_FILE = "model/reference.npz"
 # Largest difference allowed, as a share of the largest output: a box corner at 640 px may then
 # move by a fifteenth of a pixel. fp32 layers that were folded or unrolled differ by about 1e-6.
 TOLERANCE = 1e-4
-_LATENCY_RUNS = 20
+_ROOM_AHEAD = 2e9  # bytes of free memory from which the fresh process may wait beside the run
+_GO_ON = "go on\n"
+
+
+def prepare(context: WorkerContext) -> None:
+    """Start the fresh process ahead: the run is about to end. Nothing where that was done, or where
+    memory is short."""
+    if context.fresh is None and psutil.virtual_memory().available > _ROOM_AHEAD:
+        context.fresh = FreshProcess(context.run_dir, context.workspace)
 
 
 def check_saved_model(context: WorkerContext) -> None:
@@ -45,18 +61,69 @@ def check_saved_model(context: WorkerContext) -> None:
         WorkError: the file cannot be loaded, or its outputs differ.
     """
     final = final_record(context.run_dir)
-    _write_reference(context.run_dir, context.workspace, final)
-    done = subprocess.run(
-        [sys.executable, "-m", "msip_core.runs.verify", str(context.run_dir),
-         "--workspace", str(context.workspace.root)],
-        capture_output=True, text=True, env=worker_environment(), check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
+    fresh = context.fresh or FreshProcess(context.run_dir, context.workspace)
+    context.fresh = None
+    try:
+        fresh.go_on()  # it opens the saved file while the reference is made
+        _write_reference(context.run_dir, context.workspace, final)
+        fresh.go_on()
+        code, said = fresh.end()
+    finally:
+        fresh.kill()
+    if code != 0:
         raise WorkError(
             "The saved model was loaded again in a fresh process and did not pass: "
-            f"{said[-1] if said else f'exit code {done.returncode}'}"
+            f"{said or f'exit code {code}'}"
         )
+    baseline = context.run_dir / "iterations" / "0" / "model.pt"
+    beside = str(baseline) if baseline.is_file() else ""
+    ask_for_speed(context.workspace, final.model_id, final.cost.imgsz, beside)
+
+
+class FreshProcess:
+    """The process that opens the saved model; it goes on step by step as it is told, and ends by
+    itself with whoever holds it (its stdin closes)."""
+
+    def __init__(self, run_dir: Path, workspace: Workspace) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "msip_core.runs.verify", str(run_dir),
+             "--workspace", str(workspace.root), "--step-by-step"],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            # What it compares is computed on the processor: no GPU lends it memory.
+            text=True, env={**worker_environment(), "CUDA_VISIBLE_DEVICES": ""},
+        )  # fmt: skip
+        # Read as it comes: a full pipe would stop it.
+        self._said: list[str] = []
+        self._reader = threading.Thread(target=self._read, name="fresh", daemon=True)
+        self._reader.start()
+
+    def go_on(self) -> None:
+        """Tell it to take the next step; one that is gone is told of by `end`."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(_GO_ON)
+            self._process.stdin.flush()
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end: exit code, and the last line that it said."""
+        code = self._process.wait()
+        self._reader.join()
+        return code, self._said[-1] if self._said else ""
+
+    def kill(self) -> None:
+        """End it, if it still is there."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # what it did not read goes with it
+            self._process.stdin.close()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as lines:
+            self._said.extend(line.strip() for line in lines if line.strip())
 
 
 def final_record(run_dir: Path) -> FinalRecord:
@@ -114,19 +181,28 @@ def _saved_model(workspace: Workspace, final: FinalRecord) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The fresh process: load, compare, time, write model/check.json."""
+    """The fresh process: load, compare, write model/check.json."""
     parser = argparse.ArgumentParser(prog="msip_core.runs.verify")
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--step-by-step", action="store_true", help="wait for a line on stdin")
     options = parser.parse_args(arguments)
     workspace = Workspace.open(options.workspace)
     workspace.isolate_libraries()
     os.environ.setdefault("YOLO_OFFLINE", "true")  # else its import asks a name server
     os.environ["ULTRALYTICS_SAFE_LOAD"] = "true"  # read at its import: weights only
-
+    if options.step_by_step:
+        for module in _AHEAD:
+            import_module(module)
+        if not _told():
+            return 1
     final = final_record(options.run_dir)
     path = _saved_model(workspace, final)
-    difference = _compare(options.run_dir, path)
+    outputs = _stock_outputs(path, fixed_input(final.cost.imgsz))
+    if options.step_by_step and not _told():
+        return 1
+    reference = read_arrays(options.run_dir / REFERENCE_FILE)["outputs"]
+    difference = largest_difference(reference, outputs)
     passed = difference <= TOLERANCE
     write_json(
         options.run_dir / CHECK_FILE,
@@ -135,7 +211,6 @@ def main(arguments: list[str] | None = None) -> int:
             "largest_difference": difference,
             "tolerance": TOLERANCE,
             "passed": passed,
-            "latency_ms": _latencies(options.run_dir, path, final) if passed else {},
         },
     )
     if not passed:
@@ -146,7 +221,16 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if passed else 1
 
 
-def _compare(run_dir: Path, saved: Path) -> float:
+# What the fresh process loads while the run still works.
+_AHEAD = ("ultralytics.models", "torchvision", "msip_core.detector.archives")
+
+
+def _told() -> bool:
+    """Wait until the worker says so; False if it is gone."""
+    return sys.stdin.readline() == _GO_ON
+
+
+def _stock_outputs(saved: Path, image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Stock Ultralytics opens the file; our own classes play no part in what it computes.
 
     The file is searched first, and a copy of what was searched is opened, under a plain name and
@@ -154,28 +238,14 @@ def _compare(run_dir: Path, saved: Path) -> float:
     """
     from msip_core.detector.archives import opened
 
-    reference = read_arrays(run_dir / REFERENCE_FILE)
     with tempfile.TemporaryDirectory(prefix="msip-check-") as folder:
         copy = Path(folder) / "model.pt"
         shutil.copyfile(saved, copy)
         with opened(copy):
             from ultralytics import YOLO
 
-            outputs = model_outputs(YOLO(str(copy)).model, reference["image"])
-    return largest_difference(reference["outputs"], outputs)
-
-
-def _latencies(run_dir: Path, saved: Path, final: FinalRecord) -> dict[str, float]:
-    """Median milliseconds per image on this computer's processor, by "baseline" and "final"."""
-    from msip_core.detector.checkpoints import load_model
-    from msip_core.detector.latency import measure_latency
-
-    baseline = run_dir / "iterations" / "0" / "model.pt"
-    files = {"baseline": baseline, "final": saved} if baseline.is_file() else {"final": saved}
-    models = {name: load_model(file) for name, file in files.items()}
-    measured = measure_latency(models, final.cost.imgsz, runs=_LATENCY_RUNS, formats=("pytorch",))
-    return {one.name: round(one.median_ms, 3) for one in measured}
+            return model_outputs(YOLO(str(copy)).model, image)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -14,9 +14,9 @@ import logging
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 from msip_core.config import PruneConfig, TrainConfig, parse_run_config
 from msip_core.errors import DiskFullError, MsipError, OutOfMemoryError, Stopped
 from msip_core.events import MilestoneRecord, Stage, StageRecord
+from msip_core.leaving import leave
 from msip_core.processors import Sample
 from msip_core.runs.context import Heart, WorkerContext
 from msip_core.runs.events_log import EventLog
@@ -46,16 +47,20 @@ logger = logging.getLogger("msip_core.worker")
 
 class Work(NamedTuple):
     """Import strings: `run(config, context)` does the work, `check(context)` proves that what it
-    saved can be used, `measure(config, model id, context)` tells a study about it."""
+    saved can be used, `measure(config, model id, context)` tells a study about it, and
+    `ahead(context)` is called shortly before the work ends, to get ready for the check."""
 
     run: str
     check: str
     measure: str = "msip_core.studies.measuring:run"
+    ahead: str = ""
 
 
+_CHECK = "msip_core.runs.verify:check_saved_model"
+_AHEAD = "msip_core.runs.verify:prepare"
 WORK: dict[str, Work] = {
-    "train": Work("msip_core.detector.run:run", "msip_core.runs.verify:check_saved_model"),
-    "prune": Work("msip_core.pruning.loop:run", "msip_core.runs.verify:check_saved_model"),
+    "train": Work("msip_core.detector.run:run", _CHECK, ahead=_AHEAD),
+    "prune": Work("msip_core.pruning.loop:run", _CHECK, ahead=_AHEAD),
 }
 
 # How long a new worker waits for an old one of the same run to leave.
@@ -135,6 +140,8 @@ def _prepare(config: TrainConfig | PruneConfig, context: WorkerContext) -> None:
 
 def _work(config: TrainConfig | PruneConfig, context: WorkerContext, work: Work) -> None:
     if not _was_measuring(context):
+        if work.ahead:
+            context.near_end = partial(_load(work.ahead), context)
         _load(work.run)(config, context)
         context.emit(StageRecord(stage=Stage.SAVING))
         _load(work.check)(context)
@@ -190,6 +197,7 @@ def _chosen_work(config: TrainConfig | PruneConfig, options: argparse.Namespace)
         options.work or known.run,
         options.check or known.check,
         options.measure or known.measure,
+        "" if options.check else known.ahead,
     )
 
 
@@ -209,9 +217,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-if __name__ == "__main__":
+def run_and_tell(arguments: list[str] | None = None) -> int:
+    """`main`, for a process that has nobody to raise an error to."""
     try:
-        sys.exit(main())
+        return main(arguments)
     except MsipError as problem:
         logger.error("%s", problem.message)
-        sys.exit(problem.exit_code)
+        return problem.exit_code
+
+
+if __name__ == "__main__":
+    leave(run_and_tell())

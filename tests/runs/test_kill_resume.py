@@ -74,7 +74,13 @@ def unbroken(lab: Lab) -> str:
     run_id = lab.service.submit(lab.config)
     with server(lab.service.workspace):
         wait_for(lab.service, run_id, RunState.COMPLETED, seconds=PATIENCE)
+        wait_until(lambda: _speed(lab.service, run_id) == "measured", "its speed", PATIENCE)
     return run_id
+
+
+def _speed(service: RunService, run_id: str) -> str:
+    state: str = service.summary_document(run_id)["speed"]["state"]
+    return state
 
 
 @contextmanager

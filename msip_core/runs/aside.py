@@ -1,0 +1,67 @@
+"""What is done beside the runs, and never in their way: models are timed on the processor.
+
+A measurement is a process of its own (`msip_core.runs.timing`), started when something is wanted
+and no run works on the processor or waits for it. Like a worker it outlives the server: it ends by
+itself within minutes, and what it did not get to stays wanted.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import subprocess
+import sys
+import threading
+import time
+
+from msip_core.runs.executors import worker_environment
+from msip_core.runs.state import RunState
+from msip_core.runs.store import RunStore
+from msip_core.speeds import wanted
+from msip_core.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+TIMING_MODULE = "msip_core.runs.timing"
+LOG_NAME = "timing.log"
+_LOG_LIMIT = 5_000_000  # bytes; the log starts anew beyond
+_PAUSE = 30.0  # seconds between two starts: what ends at once must not be started for ever
+_WOULD_WORK = (RunState.QUEUED, *(state for state in RunState if state.has_worker))
+
+
+def is_in_the_way(workspace: Workspace) -> bool:
+    """Whether a run works on the processor, or waits for it."""
+    return "cpu" in RunStore(workspace).slots(_WOULD_WORK).values()
+
+
+class SideTimer:
+    """Sees that models are timed; one per supervisor."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._process: subprocess.Popen[bytes] | None = None
+        self._began = -math.inf
+        self._guard = threading.Lock()
+
+    def look(self) -> None:
+        """Start a process if something is to be measured and nothing is in the way."""
+        with self._guard:
+            if self._process is not None and self._process.poll() is None:
+                return
+            if time.monotonic() - self._began < _PAUSE or not wanted(self._workspace):
+                return
+            if not is_in_the_way(self._workspace):
+                self._process, self._began = self._started(), time.monotonic()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        path = self._workspace.cache / LOG_NAME
+        full = path.exists() and path.stat().st_size > _LOG_LIMIT
+        with path.open("wb" if full else "ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", TIMING_MODULE, str(self._workspace.root)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=worker_environment(),
+                start_new_session=True,
+            )
