@@ -6,6 +6,7 @@ order is that of the bus (`Workspace.isolate_libraries` asks CUDA for the same).
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ _FIELDS = ("index", "uuid", "driver_version", "memory.total", "memory.free", "ut
 _CAPABILITY = "compute_cap"  # drivers before 510 do not know it
 _GB = 2**20 / 1e9  # of a mebibyte, which the tool counts in
 _PATIENCE = 10.0  # seconds; a driver that is not kept loaded takes some to answer
+_DRIVER, _NOT_INITIALIZED = "libcuda.so.1", 3  # of CUDA's driver API: CUDA_ERROR_NOT_INITIALIZED
 _BF16 = 8.0  # compute capability (Ampere) from which bfloat16 is multiplied natively
 
 
@@ -83,6 +85,19 @@ def only(device: str) -> dict[str, str]:
         return {}
     word = number if words is None else words[int(number)]
     return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": word}
+
+
+def cuda_has_begun() -> bool:
+    """Whether this process has begun CUDA, which reads `CUDA_VISIBLE_DEVICES` then and never again.
+
+    Asked of the driver: torch does not tell that it has only counted GPUs, which begins CUDA too.
+    """
+    try:
+        driver = ctypes.CDLL(_DRIVER)
+    except OSError:
+        return False  # without a driver nothing can be begun
+    count = ctypes.c_int()
+    return bool(driver.cuDeviceGetCount(ctypes.byref(count)) != _NOT_INITIALIZED)
 
 
 def _asked() -> tuple[Gpu, ...]:

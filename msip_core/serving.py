@@ -21,4 +21,4 @@ def start_serving(workspace: Workspace) -> Supervisor:
     """
     workspace.isolate_libraries()
     install_example(workspace, EXAMPLE)
-    return ensure_supervisor(workspace, errands=[Watch()])
+    return ensure_supervisor(workspace, errands=[Watch()], keeps_ready=True)

@@ -32,6 +32,7 @@ SLOW_PACKAGES = ("streamlit", "matplotlib", "scipy", "pandas", "plotly")
 # A process of its own: it is started by name, never imported by the room it lies in.
 PROCESSES = {
     "msip_core.runs.worker", "msip_core.runs.verify", "msip_core.runs.timing",
+    "msip_core.runs.spare_process",
     "msip_core.studies.measuring",
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ from msip_core.cli.verbs import Answer
 from msip_core.errors import InputError, MsipError, NotFoundError, Stopped, WorkError
 from msip_core.events import Record, parse_record
 from msip_core.runs.aside import SideTimer
+from msip_core.runs.executors import LocalExecutor
 from msip_core.runs.foreground import follow as follow_events
 from msip_core.runs.foreground import run_foreground
 from msip_core.runs.service import RunService
@@ -26,7 +27,9 @@ UNSUPERVISED = (
 )
 
 
-def in_foreground(workspace: Workspace, run_id: str, *, told: int = 0) -> Answer:
+def in_foreground(
+    workspace: Workspace, run_id: str, *, told: int = 0, executor: LocalExecutor | None = None
+) -> Answer:
     """Work on a queued run until it rests, and tell its story.
 
     Starts this process's supervisor; where a server is already in charge of the workspace, that
@@ -34,12 +37,14 @@ def in_foreground(workspace: Workspace, run_id: str, *, told: int = 0) -> Answer
 
     Args:
         told: records of the story that a person has heard already (of a run that is resumed).
+        executor: one that has a process ready.
 
     Raises:
         WorkError, InputError: the run failed or its worker is gone; the sentence is the run's own.
     """
     say(f"Run {run_id}. Ctrl-C pauses it.")
-    supervisor, teller = Supervisor(workspace).start(), _Untold(told)
+    ready = {} if executor is None else {"executor": executor}
+    supervisor, teller = Supervisor(workspace, **ready).start(), _Untold(told)
     try:
         with suppress(Stopped):  # paused by Ctrl-C: told below by the state it is in
             run_foreground(workspace, run_id, teller, supervisor=supervisor)

@@ -207,7 +207,8 @@ def _begin(workspace: Workspace, study: str, detach: bool) -> Answer:
 
 def _in_foreground(workspace: Workspace, study: str) -> Answer:
     """Carry the study on until it rests; a server that is up does the runs, else this process."""
-    service, supervisor = RunService(workspace), Supervisor(workspace).start()
+    service = RunService(workspace)
+    supervisor = Supervisor(workspace, keeps_ready=True).start()
     told: set[str] = set()
     try:
         now = engine.advance(service, study)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,8 +30,11 @@ from msip_core.data.dataset import open_dataset
 from msip_core.errors import ConfigError
 from msip_core.models import open_card
 from msip_core.processors import Sample
+from msip_core.runs.executors import LocalExecutor
 from msip_core.runs.service import RunService
+from msip_core.runs.settling import is_supervised
 from msip_core.runs.slots import slot_of
+from msip_core.runs.spare import may_wait
 from msip_core.settings import get_settings
 from msip_core.views.wording import duration
 from msip_core.workspace import Workspace
@@ -390,10 +395,27 @@ def _set_strategy(settings: dict[str, Any], chosen: dict[str, Any]) -> None:
 def _start(workspace: Workspace, config: TrainConfig | PruneConfig, detach: bool) -> Answer:
     if isinstance(config, PruneConfig):
         check_combination(config)  # before the estimate, which takes seconds
-        if not detach:
-            _say_estimate(workspace, config)
-    run_id = RunService(workspace).submit(config)
-    return hand_over(workspace, run_id) if detach else in_foreground(workspace, run_id)
+    if detach:
+        return hand_over(workspace, RunService(workspace).submit(config))
+    if not isinstance(config, PruneConfig):
+        return in_foreground(workspace, RunService(workspace).submit(config))
+    with _worker_ready(workspace) as executor:  # it loads torch while we do
+        _say_estimate(workspace, config)
+        return in_foreground(workspace, RunService(workspace).submit(config), executor=executor)
+
+
+@contextmanager
+def _worker_ready(workspace: Workspace) -> Iterator[LocalExecutor | None]:
+    """One that has a process ready for the first run; None where this process will not start it."""
+    executor = None
+    if may_wait() and not is_supervised(workspace):
+        executor = LocalExecutor()
+        executor.prepare(workspace, wanted=True)
+    try:
+        yield executor
+    finally:
+        if executor is not None:
+            executor.prepare(workspace, wanted=False)
 
 
 def _say_estimate(workspace: Workspace, config: PruneConfig) -> None:

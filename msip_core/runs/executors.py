@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import os
 import signal
 import subprocess
@@ -15,17 +17,24 @@ from typing import Protocol
 
 import msip_core
 from msip_core.runs.processes import ProcessIdentity
+from msip_core.runs.spare import Spare, may_wait
 from msip_core.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 WORKER_MODULE = "msip_core.runs.worker"
 WORKER_FILE = "worker.json"
 STOP_FILE = "stop.json"
 HEARTBEAT_FILE = "heartbeat"
 LOG_FILE = "log.txt"
+_AGAIN = 60.0  # seconds after which a spare is tried again that could not be kept
 
 
 class Executor(Protocol):
     """Start, watch and stop the worker of a run, which is named by its folder."""
+
+    def prepare(self, workspace: Workspace, *, wanted: bool) -> None:
+        """Have something ready that makes the next start quick, or let it go; called often."""
 
     def start(self, run_dir: Path, workspace: Workspace) -> None:
         """Start a worker that outlives this process."""
@@ -51,30 +60,63 @@ class LocalExecutor:
     def __init__(self, arguments: Sequence[str] = ()) -> None:
         self.arguments = tuple(arguments)
         self._children: dict[Path, subprocess.Popen[bytes]] = {}
+        self._spare: Spare | None = None
+        self._refused = -math.inf  # when a spare could not be started or died last (monotonic)
         self._lock = threading.Lock()
+
+    def prepare(self, workspace: Workspace, *, wanted: bool) -> None:
+        """Keep one process that has loaded torch for the next run, while there is memory."""
+        wanted, environment = wanted and may_wait(), worker_environment()
+        with self._lock:
+            if self._spare is not None and not (
+                wanted and self._spare.fits(workspace, environment)
+            ):
+                if not self._spare.is_alive():
+                    logger.warning("The process that was kept ready has died")
+                    self._refused = time.monotonic()
+                self._spare.end()
+                self._spare = None
+            if wanted and self._spare is None and time.monotonic() - self._refused > _AGAIN:
+                try:
+                    self._spare = Spare(workspace, environment)
+                except OSError as error:  # runs do without: each starts a process of its own
+                    logger.warning("No process can be kept ready: %s", error)
+                    self._refused = time.monotonic()
 
     def start(self, run_dir: Path, workspace: Workspace) -> None:
         for name in (WORKER_FILE, STOP_FILE, HEARTBEAT_FILE):
             (run_dir / name).unlink(missing_ok=True)
-        command = [
-            sys.executable, "-m", WORKER_MODULE, str(run_dir),
-            "--workspace", str(workspace.root), *self.arguments,
-        ]  # fmt: skip
+        arguments = [str(run_dir), "--workspace", str(workspace.root), *self.arguments]
         with (run_dir / LOG_FILE).open("ab") as log:
             log.write(f"\n=== worker started {time.strftime('%Y-%m-%d %H:%M:%S')} ===\n".encode())
             log.flush()
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=worker_environment(),
-                start_new_session=True,
-            )
+            child = self._take_spare(workspace, arguments, run_dir / LOG_FILE)
+            if child is None:
+                child = subprocess.Popen(
+                    [sys.executable, "-m", WORKER_MODULE, *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=worker_environment(),
+                    start_new_session=True,
+                )
         with self._lock:
             self._children[run_dir] = child
         if identity := ProcessIdentity.of(child.pid):
             identity.write(run_dir / WORKER_FILE)
+
+    def _take_spare(
+        self, workspace: Workspace, arguments: Sequence[str], log: Path
+    ) -> subprocess.Popen[bytes] | None:
+        """The process that waits, as the worker of this run; None where none does."""
+        with self._lock:
+            spare, self._spare = self._spare, None
+        if spare is None:
+            return None
+        if not spare.fits(workspace, worker_environment()):
+            spare.end()
+            return None
+        return spare.take(arguments, log)
 
     def is_alive(self, run_dir: Path) -> bool:
         identity = ProcessIdentity.read(run_dir / WORKER_FILE)

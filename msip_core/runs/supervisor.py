@@ -55,6 +55,8 @@ class Timing:
         heartbeat_timeout: a worker whose heartbeat stands still this long is ended.
         errand: pause between two rounds of errands.
         stumble: pause after a full disk or a busy index got in the way.
+        ready: a process is made ready for the next run no sooner than this after the last start (of
+            a run, or of the server, whose first page comes first).
         cancel_grace: a cancelled worker stops by itself in this time, or is asked to end
             (SIGTERM), and after as long again is killed.
     """
@@ -63,6 +65,7 @@ class Timing:
     start_grace: float = START_GRACE
     heartbeat_timeout: float = 180.0
     cancel_grace: float = 20.0
+    ready: float = 5.0
     errand: float = 2.0
     stumble: float = 5.0
 
@@ -72,7 +75,12 @@ Errand = Callable[[Workspace], None]
 
 
 class Supervisor:
-    """Watches the runs of one workspace until `close`. Start it with `start`."""
+    """Watches the runs of one workspace until `close`. Start it with `start`.
+
+    Args:
+        keeps_ready: a server, to which somebody may give a run at any time: one more process is
+            kept ready, not only while runs wait for a place.
+    """
 
     def __init__(
         self,
@@ -81,10 +89,13 @@ class Supervisor:
         timing: Timing | None = None,
         errands: Sequence[Errand] = (),
         rooms: GpuRooms | None = None,
+        *,
+        keeps_ready: bool = False,
     ) -> None:
         self.workspace = workspace
         self.rooms = rooms or GpuRooms()
         self._errands, self._errands_done = tuple(errands), -math.inf
+        self._keeps_ready, self._last_start = keeps_ready, time.monotonic()
         self.executor = executor or LocalExecutor()
         self.timing = timing or Timing()
         self.store = RunStore(workspace)
@@ -116,6 +127,7 @@ class Supervisor:
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join()
+        self.executor.prepare(self.workspace, wanted=False)
 
     def tick(self) -> None:
         """One look at all runs; the caller holds the lock."""
@@ -132,7 +144,9 @@ class Supervisor:
             except NotFoundError as error:
                 # Its files are being removed, or were damaged: the other runs go on.
                 logger.warning("The run %s cannot be watched: %s", run_id, error)
-        self._start_queued()
+        needed = self._start_queued() or self._keeps_ready
+        if not needed or time.monotonic() - self._last_start > self.timing.ready:
+            self.executor.prepare(self.workspace, wanted=needed)
 
     def _loop(self) -> None:
         while not self._closing.is_set():
@@ -147,6 +161,7 @@ class Supervisor:
             try:
                 self._serve()
             finally:
+                self.executor.prepare(self.workspace, wanted=False)
                 self._lock.release()
 
     def _serve(self) -> None:
@@ -251,7 +266,8 @@ class Supervisor:
 
     # --- the queue ------------------------------------------------------------
 
-    def _start_queued(self) -> None:
+    def _start_queued(self) -> bool:
+        """Start what has a place; True if others wait for one."""
         blocked: set[str] = set()
         for run_id, slot in self.store.slots([RunState.QUEUED]).items():
             if run_id in self._watched:
@@ -265,6 +281,7 @@ class Supervisor:
                 blocked |= {slot, *self.rooms.devices(slot)}  # nobody overtakes it there
             elif self._start(run_id, device):
                 self._watched[run_id] = device
+        return bool(blocked)
 
     def _device_for(self, run_id: str, slot: str, blocked: set[str]) -> str | None:
         """The device that a queued run gets now, or None while it has to wait."""
@@ -304,6 +321,7 @@ class Supervisor:
             logger.warning("The run %s cannot be started: %s", run_id, error)
             return False
         self._clocks.forget(run_id)
+        self._last_start = time.monotonic()
         try:
             self.executor.start(self.workspace.run_dir(run_id), self.workspace)
         except OSError as error:
@@ -352,9 +370,12 @@ _SUPERVISORS: dict[Path, Supervisor] = {}
 _GUARD = threading.Lock()
 
 
-def ensure_supervisor(workspace: Workspace, errands: Sequence[Errand] = ()) -> Supervisor:
+def ensure_supervisor(
+    workspace: Workspace, errands: Sequence[Errand] = (), *, keeps_ready: bool = False
+) -> Supervisor:
     """The supervisor of this process for the workspace, started on the first call."""
     with _GUARD:
         if workspace.root not in _SUPERVISORS:
-            _SUPERVISORS[workspace.root] = Supervisor(workspace, errands=errands).start()
+            made = Supervisor(workspace, errands=errands, keeps_ready=keeps_ready)
+            _SUPERVISORS[workspace.root] = made.start()
         return _SUPERVISORS[workspace.root]

@@ -1,8 +1,9 @@
-"""How many processor threads a worker takes: decided at its start, before torch is imported."""
+"""How many processor threads a worker takes: decided at its start, before anything is computed."""
 
 from __future__ import annotations
 
 import os
+import sys
 
 from msip_core.processors import Processors
 from msip_core.runs.slots import room_of
@@ -20,7 +21,13 @@ def take_threads(device: str, found: Processors, workspace: Workspace) -> int:
     given = os.environ.get("OMP_NUM_THREADS", "")
     most = int(given) if given.isdecimal() and int(given) else None
     threads = found.threads(most=most, runs=_sharing(device, workspace))
-    os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # read by what is loaded later, here and in children
+    torch = sys.modules.get("torch")
+    if torch is not None:  # a spare, which has loaded all libraries but computed nothing yet
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(threads)
+        torch.set_num_threads(threads)
     return threads
 
 

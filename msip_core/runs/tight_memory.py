@@ -39,7 +39,7 @@ def settled_in(
     config: TrainConfig | PruneConfig, device: str, short: MemoryRecord | None
 ) -> tuple[TrainConfig | PruneConfig, dict[str, str]]:
     """The config as the worker follows it on the device that it was given, and what its
-    environment must say before torch is imported."""
+    environment must say before CUDA is begun."""
     environment = only(device) if is_gpu(device) else {}
     changes: dict[str, object] = {}
     if device == "cpu":

@@ -14,23 +14,25 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from filelock import FileLock, Timeout
 
 from msip_core.config import PruneConfig, TrainConfig, parse_run_config
 from msip_core.errors import DiskFullError, MsipError, OutOfMemoryError, Stopped
 from msip_core.events import MilestoneRecord, Stage, StageRecord
+from msip_core.gpus import cuda_has_begun
 from msip_core.leaving import leave
 from msip_core.processors import Sample
 from msip_core.runs.context import Heart, WorkerContext
 from msip_core.runs.events_log import EventLog
-from msip_core.runs.executors import WORKER_FILE
+from msip_core.runs.executors import WORKER_FILE, WORKER_MODULE
 from msip_core.runs.failures import explain_failure
 from msip_core.runs.processes import ProcessIdentity
 from msip_core.runs.provenance import record_provenance
@@ -70,6 +72,7 @@ _PREDECESSOR_WAIT = 60.0
 def main(arguments: list[str] | None = None) -> int:
     """Run one run to its end; the exit code is 0 unless it failed."""
     options = _parser().parse_args(arguments)
+    options.arguments = sys.argv[1:] if arguments is None else arguments
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     run_dir = options.run_dir.resolve()
     workspace = Workspace.open(options.workspace)
@@ -97,9 +100,10 @@ def _live(context: WorkerContext, options: argparse.Namespace) -> int:
     try:
         config = asked = read_config(context.run_dir)
         device = context.log.device() or slot_of(asked.device)
-        # Before torch is imported: it reads these once.
         config, environment = settled_in(asked, device, shortage(context.log))
-        os.environ.update(environment)
+        if environment and "torch" in sys.modules and cuda_has_begun():
+            _start_cold(options.arguments)
+        os.environ.update(environment)  # before CUDA is begun: it reads these once
         parts = config.parts
         with _threads_taken(device, context.workspace):
             _prepare(asked, context)
@@ -119,6 +123,13 @@ def _live(context: WorkerContext, options: argparse.Namespace) -> int:
     else:
         context.log.transition(RunState.COMPLETED)
     return 0
+
+
+def _start_cold(arguments: Sequence[str]) -> NoReturn:
+    """Begin anew in the same process: one that was started ahead has touched the GPUs already."""
+    logger.warning("The process that was ready cannot choose its GPU any more: it starts anew.")
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", WORKER_MODULE, *arguments])
 
 
 @contextmanager
