@@ -21,7 +21,9 @@ def take_threads(device: str, found: Processors, workspace: Workspace) -> int:
     given = os.environ.get("OMP_NUM_THREADS", "")
     most = int(given) if given.isdecimal() and int(given) else None
     threads = found.threads(most=most, runs=_sharing(device, workspace))
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read by what is loaded later, here and in children
+    os.environ["OMP_NUM_THREADS"] = str(
+        threads
+    )  # read by what is loaded later, here and in children
     torch = sys.modules.get("torch")
     if torch is not None:  # a spare, which has loaded all libraries but computed nothing yet
         from threadpoolctl import threadpool_limits

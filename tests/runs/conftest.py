@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 from msip_core.config import PruneConfig, TrainingRecipe
 from msip_core.runs.executors import LocalExecutor
@@ -94,6 +96,19 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 120.0)
 def _pause(seconds: float) -> float:
     """Long waits look seldom: looking costs the time of those who are waited for."""
     return 0.02 if seconds <= 120 else 0.2
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    """A worker that runs inside the test process takes threads for the whole process."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    threads = torch.get_num_threads()
+    with threadpool_limits():
+        yield
+    torch.set_num_threads(threads)
 
 
 def story(run_dir: Path) -> list[dict[str, Any]]:
