@@ -172,6 +172,13 @@ def test_the_work_itself_loads_nothing_that_only_some_runs_need() -> None:
     _assert_absent(code, tuple(sorted(slow)))
 
 
+def test_an_explanation_loads_neither_what_only_tests_need_nor_what_draws() -> None:
+    code = "import msip_core.explain.jobs"
+    _assert_absent(
+        code, ("pytorch_grad_cam", "sklearn", "pandas", "matplotlib", "torchvision", "shap")
+    )
+
+
 def test_the_app_starts_and_draws_its_first_page_without_torch(tmp_path: Path) -> None:
     code = (
         "from streamlit.testing.v1 import AppTest\n"

@@ -61,15 +61,27 @@ def load_source_model(
         ConfigError: `params` name none.
         CheckpointError: the file cannot be used.
     """
-    place = f"{prefix}_" if prefix else ""
-    if run := params.get(f"{place}run"):
-        facts = _run_facts(workspace, str(run), int(params.get(f"{place}iteration") or 0))
-    elif model := params.get(f"{place}model") or (params.get(prefix) if prefix else None):
-        facts = _model_facts(workspace, str(model))
-    else:
-        raise ConfigError(f"No model was named: give '{place}model', or '{place}run' and a step.")
+    facts = _facts(workspace, params, prefix)
     found = copy_model(_warm(facts.path, facts.path.stat().st_mtime_ns))
     return found, facts._replace(classes=tuple(found.names.values()))
+
+
+def lend_source_model(
+    workspace: Workspace, params: Mapping[str, Any], prefix: str = "", *, device: str
+) -> tuple[DetectionModel, ModelFacts]:
+    """The same, already on a device and not copied: for whoever leaves it exactly as it is."""
+    facts = _facts(workspace, params, prefix)
+    found = _warm_on(facts.path, facts.path.stat().st_mtime_ns, device)
+    return found, facts._replace(classes=tuple(found.names.values()))
+
+
+def _facts(workspace: Workspace, params: Mapping[str, Any], prefix: str) -> ModelFacts:
+    place = f"{prefix}_" if prefix else ""
+    if run := params.get(f"{place}run"):
+        return _run_facts(workspace, str(run), int(params.get(f"{place}iteration") or 0))
+    if model := params.get(f"{place}model") or (params.get(prefix) if prefix else None):
+        return _model_facts(workspace, str(model))
+    raise ConfigError(f"No model was named: give '{place}model', or '{place}run' and a step.")
 
 
 def load_source_image(
@@ -143,3 +155,9 @@ def _warm(path: Path, changed: int) -> DetectionModel:
     Safe-only even inside the workspace: that is where uploads and other people's runs lie.
     """
     return load_model(path)
+
+
+@lru_cache(maxsize=_WARM_MODELS)
+def _warm_on(path: Path, changed: int, device: str) -> DetectionModel:
+    model = _warm(path, changed)
+    return model if device == "cpu" else copy_model(model).to(device)

@@ -1,8 +1,9 @@
-"""Grad-CAM, LayerCAM and EigenCAM of one detection, on pytorch-grad-cam.
+"""Grad-CAM, LayerCAM and EigenCAM of one detection.
 
-The library's hooks and weights are used; its min-max scaling, its matching of gradients by
-order and its full SVD are not (they hide the energy of a map, mislabel layers that no gradient
-reaches, and need gigabytes on large maps).
+One forward pass and one short backward pass serve all layers; what is read from the device are the
+finished maps. Tests compare with pytorch-grad-cam. It is not used itself: a pass for each layer,
+all activations and gradients copied to the processor, six seconds to import; and its min-max
+scaling hides the energy of a map, its full SVD needs gigabytes on large maps.
 """
 
 from __future__ import annotations
@@ -12,14 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pytorch_grad_cam import EigenCAM, GradCAM, LayerCAM
-from pytorch_grad_cam.base_cam import BaseCAM
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from msip_core.boxes import Box
@@ -55,50 +54,26 @@ class CamResult:
     note: str
 
 
-class _RawMaps(BaseCAM):
-    """pytorch-grad-cam for one layer, giving the ReLU map as it is: no min-max, no resizing."""
-
-    def compute_cam_per_layer(
-        self, input_tensor: Tensor, targets: list[Any], eigen_smooth: bool
-    ) -> list[NDArray[np.float32] | None]:
-        activation = self.activations_and_grads.activations[0].cpu().numpy()
-        gradients = self.activations_and_grads.gradients
-        # Detect joins all anchors, so layers that the target never reads get zeros, not None.
-        if self.uses_gradients and not (gradients and bool(gradients[0].any())):
-            return [None]
-        gradient = gradients[0].cpu().numpy() if gradients else None
-        raw = self.get_cam_image(
-            input_tensor, self.target_layers[0], targets, activation, gradient, eigen_smooth
-        )
-        return [np.maximum(raw[0], 0).astype(np.float32)]
-
-    def aggregate_multi_layers(
-        self, cam_per_target_layer: list[NDArray[np.float32] | None]
-    ) -> NDArray[np.float32] | None:
-        return cam_per_target_layer[0]
+def gradcam_map(activation: Tensor, gradient: Tensor) -> Tensor:
+    """ReLU(sum_c mean_hw(g_c) * A_c) of (C, h, w). Selvaraju et al. 2017, arXiv:1610.02391."""
+    return (gradient.mean(dim=(1, 2), keepdim=True) * activation).sum(dim=0).relu()
 
 
-class RawGradCam(_RawMaps, GradCAM):
-    """ReLU(sum_c mean_hw(g_c) * A_c). Selvaraju et al. 2017, arXiv:1610.02391."""
+def layercam_map(activation: Tensor, gradient: Tensor) -> Tensor:
+    """ReLU(sum_c ReLU(g_c) * A_c) of (C, h, w). Jiang et al. 2021, IEEE TIP 30."""
+    return (gradient.relu() * activation).sum(dim=0).relu()
 
 
-class RawLayerCam(_RawMaps, LayerCAM):
-    """ReLU(sum_c ReLU(g_c) * A_c). Jiang et al. 2021, IEEE TIP 30."""
-
-
-class RawEigenCam(_RawMaps, EigenCAM):
+def eigencam_map(activation: Tensor) -> Tensor:
     """ReLU of centred A projected on its first principal direction; knows no class.
 
     Muhammad & Yeasin 2020, arXiv:2008.00299. The sign is arbitrary: flipped when |min| > |max|.
     """
-
-    def get_cam_image(self, *given: Any, **more: Any) -> NDArray[np.float32]:
-        return principal_map(given[3])
+    return torch.from_numpy(principal_map(activation.cpu().numpy()[None])[0]).relu()
 
 
-METHODS: Mapping[Method, type[_RawMaps]] = MappingProxyType(
-    {"gradcam": RawGradCam, "layercam": RawLayerCam, "eigencam": RawEigenCam}
-)
+METHODS: tuple[Method, ...] = get_args(Method)
+_OF_GRADIENTS = MappingProxyType({"gradcam": gradcam_map, "layercam": layercam_map})
 
 
 def principal_map(activations: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -149,31 +124,48 @@ def choose_layers(model: DetectionModel, wanted: Sequence[str | int] | None) -> 
 
 
 @contextmanager
-def _cut_before(layer: nn.Module) -> Iterator[None]:
-    """Begin the autograd graph at this layer's output: the backbone needs no backward pass."""
+def _outputs_kept(model: DetectionModel, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
+    """Outputs of these layers in the passes of the block, with gradients from the first on.
 
-    def restart(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        return output.detach().requires_grad_(True)
+    The autograd graph begins at the first of them: the backbone needs no backward pass.
+    """
+    kept: dict[int, Tensor] = {}
 
-    handle = layer.register_forward_hook(restart)  # before pytorch-grad-cam's own hooks
+    def keep(index: int, output: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and not output.requires_grad:
+            output = output.detach().requires_grad_(True)
+        kept[index] = output
+        return output
+
+    handles = [
+        model.model[index].register_forward_hook(lambda _, __, output, i=index: keep(i, output))
+        for index in layers
+    ]
     try:
-        yield
+        yield kept
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
-def layer_map(
-    network: Candidates, images: Tensor, index: int, target: BoxTarget, method: Method
-) -> NDArray[np.float32] | None:
-    """Raw ReLU map (h, w) of one layer, or None where no gradient reaches it."""
-    layer = network.model.model[index]
-    with torch.enable_grad(), _cut_before(layer):
-        cam = METHODS[method](network, [layer])
-        try:
-            found: NDArray[np.float32] | None = cam(images, [target])
-        finally:
-            # Not `with cam`: its exit prints and swallows IndexError.
-            cam.activations_and_grads.release()
+def raw_maps(
+    network: Candidates, images: Tensor, layers: Sequence[int], target: BoxTarget, method: Method
+) -> dict[int, NDArray[np.float32] | None]:
+    """Raw ReLU map (h, w) of each layer of one image, or None where no gradient reaches it."""
+    make = _OF_GRADIENTS.get(method)
+    with torch.set_grad_enabled(make is not None), _outputs_kept(network.model, layers) as kept:
+        output = network(images)[0]
+        if make is None:
+            maps = {index: eigencam_map(kept[index][0]) for index in layers}
+            return {index: found.numpy().astype(np.float32) for index, found in maps.items()}
+        slopes = torch.autograd.grad(
+            target(output), [kept[index] for index in layers], allow_unused=True
+        )
+    found: dict[int, NDArray[np.float32] | None] = dict.fromkeys(layers)
+    for index, slope in zip(layers, slopes):
+        # Detect joins all anchors, so layers that the target never reads get zeros, not None.
+        if slope is not None and bool(slope.any()):
+            found[index] = make(kept[index][0].detach(), slope[0]).cpu().numpy()
     return found
 
 
@@ -191,8 +183,10 @@ def explain_target(
     maps: dict[str, NDArray[np.float32]] = {}
     skipped: dict[str, str] = {}
     heat = np.zeros(frame.image, np.float32)
-    for name, index in choose_layers(model, layers).items():
-        raw = layer_map(network, images, index, target, method)
+    chosen = choose_layers(model, layers)
+    found = raw_maps(network, images, tuple(chosen.values()), target, method)
+    for name, index in chosen.items():
+        raw = found[index]
         if raw is None:
             skipped[name] = NO_GRADIENT
             continue
@@ -232,8 +226,7 @@ def explain_detection(
 ) -> CamResult:
     """Where the class score of the detection `box` is sensitive.
 
-    Layers = the inputs of Detect, one at a time, averaged; layers that no gradient reaches are
-    skipped and named. One forward and a short backward each.
+    Layers = the inputs of Detect, averaged; layers that no gradient reaches are skipped and named.
 
     Args:
         model: a YOLOv8 detector (C2f, C2f_v2 or unrolled); left exactly as it is.

@@ -15,7 +15,7 @@ import numpy as np
 from msip_core.detector.devices import resolve_device
 from msip_core.detector.library import DetectionModel
 from msip_core.detector.memory import memory_errors_named
-from msip_core.detector.sources import ModelFacts, load_source_model
+from msip_core.detector.sources import ModelFacts, lend_source_model, load_source_model
 from msip_core.errors import ConfigError
 from msip_core.explain import cam, overlay, shapley
 from msip_core.explain.border_job import boundary
@@ -201,11 +201,11 @@ def _kept_side(
 
 
 def _open(workspace: Workspace, params: Json) -> _Asked:
-    model, facts = load_source_model(workspace, params)
-    imgsz = int(params.get("imgsz") or facts.imgsz)
     device = resolve_device(str(params.get("device") or "auto"))
+    model, facts = lend_source_model(workspace, params, device=device)
+    imgsz = int(params.get("imgsz") or facts.imgsz)
     subject = find_subject(workspace, params, model, facts, imgsz=imgsz, device=device)
-    return _Asked(model.to(device), facts, subject, imgsz)
+    return _Asked(model, facts, subject, imgsz)
 
 
 def _about(asked: _Asked) -> Json:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from scipy.stats import t as student
-from torch import nn
+from torch import Tensor, nn
 from ultralytics.nn.modules.block import DFL
 
 from msip_core.detector.layout import YOLOV8, layout_of
@@ -86,8 +86,11 @@ def randomised_check(
     frame = Frame.fit(image, imgsz)
     images = frame.tensor(image)[None].to(next(model.parameters()).device)
     found: dict[str, list[float]] = {name: [] for name, _ in _depths(model)}
+    twin = private_copy(model)
+    learned_weights = [parameter.clone() for parameter in twin.parameters()]
     for draw in range(draws):
-        twin, generator = private_copy(model), torch.Generator().manual_seed(seed + draw)
+        _put_back(twin, learned_weights)
+        generator = torch.Generator(device=images.device).manual_seed(seed + draw)
         end = len(twin.model)
         for name, start in _depths(model):
             _shuffle(twin.model[start:end], generator)
@@ -100,6 +103,13 @@ def randomised_check(
                 found[name].append(correlation)
     cascade = {name: float(np.mean(all_)) if all_ else None for name, all_ in found.items()}
     return _judge(found[EVERYTHING], cascade)
+
+
+@torch.no_grad()
+def _put_back(model: DetectionModel, weights: Sequence[Tensor]) -> None:
+    """Unshuffle: as it was learned. Copying a network takes longer than looking at it."""
+    for parameter, value in zip(model.parameters(), weights, strict=True):
+        parameter.copy_(value)
 
 
 def _depths(model: DetectionModel) -> list[tuple[str, int]]:
@@ -140,7 +150,8 @@ def shuffle_weights(model: DetectionModel, seed: int) -> DetectionModel:
     Each tensor keeps its values, so activations stay in range; only their order, that is what
     was learned, is lost. DFL's fixed ramp and BN's running statistics stay.
     """
-    _shuffle(model, torch.Generator().manual_seed(seed))
+    device = next(model.parameters()).device
+    _shuffle(model, torch.Generator(device=device).manual_seed(seed))
     return model
 
 
@@ -153,9 +164,8 @@ def _shuffle(part: nn.Module, generator: torch.Generator) -> None:
         for parameter in module.parameters(recurse=False):
             if id(parameter) in fixed:
                 continue
-            order = torch.randperm(parameter.numel(), generator=generator)
-            flat = parameter.flatten()[order.to(parameter.device)]
-            parameter.copy_(flat.view_as(parameter))
+            order = torch.randperm(parameter.numel(), generator=generator, device=parameter.device)
+            parameter.copy_(parameter.flatten()[order].view_as(parameter))
 
 
 def map_correlation(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]]) -> float | None:

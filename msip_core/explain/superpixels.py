@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import cv2
@@ -50,11 +51,21 @@ def segment(
         columns = np.arange(width) * side // width
         labels = rows[:, None] * side + columns[None]
     elif segmentation == "slic":
-        labels = slic(content, features, compactness=COMPACTNESS, sigma=SMOOTHING, start_label=0)
+        labels = _slic(content.tobytes(), content.shape, features)
     else:
         raise ConfigError(f"Patches can be 'slic' or 'grid', not '{segmentation}'.")
     _, compact = np.unique(labels, return_inverse=True)
     return compact.reshape(height, width).astype(np.int32)
+
+
+@lru_cache(maxsize=4)
+def _slic(content: bytes, shape: tuple[int, ...], features: int) -> NDArray[np.int64]:
+    """Found once for a micrograph: both models of a comparison are asked about the same patches."""
+    pixels = np.frombuffer(content, np.uint8).reshape(shape)
+    labels: NDArray[np.int64] = slic(
+        pixels, features, compactness=COMPACTNESS, sigma=SMOOTHING, start_label=0
+    )
+    return labels
 
 
 def blurred(content: NDArray[np.uint8]) -> NDArray[np.uint8]:

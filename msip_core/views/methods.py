@@ -20,9 +20,8 @@ from msip_core.views.works import keys_of, works_of
 
 _PACKAGES = {
     "python": "Python", "torch": "PyTorch", "ultralytics": "Ultralytics",
-    "torch-pruning": "Torch-Pruning", "grad-cam": "pytorch-grad-cam",
+    "torch-pruning": "Torch-Pruning",
 }  # fmt: skip
-_EXPLAINERS = {"grad-cam": "gradcam"}
 
 
 def methods_paragraphs(
@@ -49,7 +48,7 @@ def methods_paragraphs(
         ("Evaluation", _evaluation(story)),
         ("Explanation", _explanation(explained, works)),
         ("Speed", _speed(story, latency)),
-        ("Software", _software(story, explained)),
+        ("Software", _software(story)),
     ]
     return [(heading, text) for heading, text in parts if text]
 
@@ -333,12 +332,11 @@ def _speed(story: RunStory, latency: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _software(story: RunStory, explained: Collection[str]) -> str:
+def _software(story: RunStory) -> str:
     versions = story.provenance.get("versions") or {}
     named = []
     for package, word in _PACKAGES.items():
-        used = package not in _EXPLAINERS or _EXPLAINERS[package] in explained
-        used = used and (package != "torch-pruning" or isinstance(story.config, PruneConfig))
+        used = package != "torch-pruning" or isinstance(story.config, PruneConfig)
         if used and versions.get(package):
             named.append(f"{word} {versions[package]}")
     ours = f"MSIP Lab {story.provenance.get('msip_lab') or msip_core.__version__}"

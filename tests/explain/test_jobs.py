@@ -14,12 +14,14 @@ from msip_core.boxes import Box
 from msip_core.config import PruneConfig
 from msip_core.data.dataset import Dataset
 from msip_core.data.synthetic import import_example
+from msip_core.detector import sources
 from msip_core.detector.build import register_model
 from msip_core.detector.checkpoints import save_work
 from msip_core.errors import ConfigError, DatasetError, NotFoundError, Stopped
 from msip_core.explain import jobs
 from msip_core.explain.boundary import boundary_scores
 from msip_core.explain.subject import find_subject, labelled_subjects
+from msip_core.explain.targets import Candidates
 from msip_core.runs.jobs import JOBS
 from msip_core.workspace import Workspace, write_json
 from tests.explain.toy import IMGSZ, thin_yolo
@@ -113,6 +115,28 @@ def test_both_models_of_a_pair_are_asked_about_the_same_box(lab, image, tmp_path
     assert [r["class"] for r in results] == ["no_crypt"] * 2
     assert results[0]["randomised"] is None
     assert results[0]["scores"] != results[1]["scores"]
+
+
+def test_one_file_is_opened_once_and_one_pass_of_the_network_serves_all_layers(
+    lab, image, tmp_path, monkeypatch
+):
+    for kept in (sources._warm, sources._warm_on):
+        kept.cache_clear()
+    opened: list[Any] = []
+    passes: list[int] = []
+    load, forward = sources.load_model, Candidates.forward
+    monkeypatch.setattr(sources, "load_model", lambda path: opened.append(path) or load(path))
+
+    def counted(network: Candidates, images: Any) -> Any:
+        passes.append(len(images))
+        return forward(network, images)
+
+    monkeypatch.setattr(Candidates, "forward", counted)
+    jobs.gradcam(lab, {**image, "model": "base"}, tmp_path, quiet)
+    # To choose the anchors, for the map, and for each of 5 networks in 4 depths of shuffling.
+    assert passes == [1] * (1 + 1 + 5 * 4)
+    jobs.shap(lab, {**image, "model": "base", **SMALL}, tmp_path, quiet)
+    assert len(opened) == 1
 
 
 def test_a_file_without_labels_is_explained_by_its_best_detection(lab, image, data, tmp_path):
