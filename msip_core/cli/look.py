@@ -23,6 +23,8 @@ from msip_core.events import Cost, Metrics
 from msip_core.views import sentences, tables
 from msip_core.workspace import write_json, write_text
 
+_MOST_RUNS, _TIMING_S = 100, 3  # measurements, and seconds for all of them
+
 Model = Annotated[str, typer.Option(help="A model of the workspace, a .pt file, or RUN/STEP.")]
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 ImageSize = Annotated[
@@ -55,7 +57,14 @@ def compare(
         int | None,
         typer.Option(min=1, help="Images at a time.", show_default="1 in the speed test"),
     ] = None,
-    runs: Annotated[int, typer.Option(min=5, help="Measurements of each model and format.")] = 100,
+    runs: Annotated[
+        int | None,
+        typer.Option(
+            min=5,
+            help="Measurements of each model and format.",
+            show_default=f"as many as {_TIMING_S} s hold, 10 to {_MOST_RUNS}",
+        ),
+    ] = None,
     conf: Conf = 0.25,
     iou: Iou = 0.7,
     imgsz: ImageSize = None,
@@ -74,7 +83,7 @@ def compare(
         "conf": conf,
         "iou": iou,
         "imgsz": imgsz,
-        "runs": runs,
+        **({"runs": _MOST_RUNS, "seconds": _TIMING_S} if runs is None else {"runs": runs}),
         **({"batch": batch} if batch else {}),
     }
     with tempfile.TemporaryDirectory() as scratch:

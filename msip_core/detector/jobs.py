@@ -5,13 +5,14 @@ Models and images are named as msip_core.detector.sources says. Every job return
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from msip_core.boxes import Detection, match_detections
-from msip_core.data.dataset import open_dataset
+from msip_core.data.dataset import Dataset, ImageRecord, open_dataset
 from msip_core.data.fields import sharpness
 from msip_core.data.micrographs import Micrograph
 from msip_core.data.object_sizes import SeenImage, size_warning
@@ -101,7 +102,8 @@ def compare_job(workspace: Workspace, params: Json, out: Path, progress: Progres
     """Two models on one part of a dataset: what each finds, how they agree, accuracy and cost.
 
     Params: baseline_..., pruned_... (two models); dataset, split ("test"); imgsz, batch, conf,
-    iou; formats (a list: then speed is measured too); metrics (False leaves accuracy out).
+    iou; formats (a list: then speed is measured too, with at most `runs` rounds in `seconds`);
+    metrics (False leaves accuracy out).
 
     Returns:
         baseline, pruned {model, name, metrics, cost}, agreement {both, class changed, lost, new},
@@ -112,12 +114,9 @@ def compare_job(workspace: Workspace, params: Json, out: Path, progress: Progres
     dataset = open_dataset(workspace, params["dataset"])
     split = params.get("split", "test")
     records = dataset.split(split)
-    finders = {side: _finder(*sides[side], params) for side in _SIDES}
     agreement = dict.fromkeys(("both", "class changed", "lost", "new"), 0)
     images = []
-    for n, record in enumerate(records):
-        pixels = dataset.pixels(record)
-        found = {side: finders[side](pixels) for side in _SIDES}
+    for n, (record, found) in enumerate(_found_by_both(sides, dataset, records, params)):
         pairs = match_detections(found["baseline"], found["pruned"])
         for pair in pairs:
             agreement[pair.kind] += 1
@@ -142,10 +141,28 @@ def compare_job(workspace: Workspace, params: Json, out: Path, progress: Progres
     }
 
 
+def _found_by_both(
+    sides: dict[str, tuple[DetectionModel, ModelFacts]],
+    dataset: Dataset,
+    records: Sequence[ImageRecord],
+    params: Json,
+) -> Iterator[tuple[ImageRecord, dict[str, list[Detection]]]]:
+    """What each model finds on each image, in order."""
+    predictors = {side: _predictor(*sides[side], params) for side in _SIDES}
+    step = predictors["baseline"].together
+    for start in range(0, len(records), step):
+        some = records[start : start + step]
+        pixels = [dataset.pixels(record) for record in some]
+        found = [predictors[side].several(pixels, **_thresholds(params)) for side in _SIDES]
+        for record, *both in zip(some, *found, strict=True):
+            yield record, dict(zip(_SIDES, both, strict=True))
+
+
 def latency_job(workspace: Workspace, params: Json, out: Path, progress: Progress) -> Json:
     """Milliseconds per image of two models on this computer, measured in turn.
 
-    Params: baseline_..., pruned_...; imgsz, batch, runs, formats.
+    Params: baseline_..., pruned_...; imgsz, batch, formats; runs, and seconds after which no
+    further one begins.
     """
     progress(0.0, "Opening the models")
     sides = {side: load_source_model(workspace, params, side) for side in _SIDES}
@@ -185,9 +202,16 @@ def upload_job(workspace: Workspace, params: Json, out: Path, progress: Progress
 def _finder(
     model: DetectionModel, facts: ModelFacts, params: Json
 ) -> Callable[[Any], list[Detection]]:
-    predictor = Predictor(model, imgsz=_imgsz(facts, params), device=_device(params))
-    conf, iou = float(params.get("conf", 0.25)), float(params.get("iou", 0.7))
-    return lambda pixels: predictor(pixels, conf=conf, iou=iou)
+    predictor, asked = _predictor(model, facts, params), _thresholds(params)
+    return lambda pixels: predictor(pixels, **asked)
+
+
+def _predictor(model: DetectionModel, facts: ModelFacts, params: Json) -> Predictor:
+    return Predictor(model, imgsz=_imgsz(facts, params), device=_device(params))
+
+
+def _thresholds(params: Json) -> dict[str, float]:
+    return {"conf": float(params.get("conf", 0.25)), "iou": float(params.get("iou", 0.7))}
 
 
 def _measured(
@@ -232,6 +256,7 @@ def _latency(
         batch=int(params.get("batch", 1)),
         runs=int(params.get("runs", 30)),
         formats=params.get("formats") or RUNTIMES,
+        seconds=float(params.get("seconds") or math.inf),
         tick=tick,
     )
     return [latency._asdict() for latency in measured]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ from msip_core.errors import ConfigError
 
 RUNTIMES: tuple[LatencyFormat, ...] = get_args(LatencyFormat)
 WARM_UP = 5
+LEAST_RUNS = 10  # that tell a median and its interval
 _RESAMPLES = 2000
 Run = Callable[[], Any]
 K = TypeVar("K")
@@ -58,6 +60,7 @@ def measure_latency(
     files: Mapping[str, Path] | None = None,
     sizes: Mapping[str, int] | None = None,
     tick: Callable[[float], None] | None = None,
+    seconds: float = math.inf,
 ) -> list[Latency]:
     """Time the forward pass (decoding included, reading and NMS not) in fp32 on the CPU.
 
@@ -70,6 +73,7 @@ def measure_latency(
         files: .onnx files that are there already (quantised ones), timed in the same rounds.
         sizes: image size of some models, where it is not `imgsz`.
         tick: called with the share done; may raise to stop.
+        seconds: after which no further round begins, once there are LEAST_RUNS.
     """
     _check(formats)
     report = tick or (lambda _: None)
@@ -84,10 +88,12 @@ def measure_latency(
             (name, "onnx"): _onnx_run(str(path), images[name])
             for name, path in (files or {}).items()
         }
-        times = interleaved(runners, runs, report)
+        times = interleaved(runners, runs, report, seconds)
     threads = torch.get_num_threads()
     return [
-        Latency(name, kind, batch, *_median_interval(each), runs, threads, tuple(each.tolist()))
+        Latency(
+            name, kind, batch, *_median_interval(each), len(each), threads, tuple(each.tolist())
+        )
         for (name, kind), values in times.items()
         for each in (values / batch,)
     ]
@@ -111,12 +117,20 @@ def _check(formats: Sequence[str]) -> None:
 
 
 def interleaved(
-    runners: Mapping[K, Run], runs: int, report: Callable[[float], None]
+    runners: Mapping[K, Run],
+    runs: int,
+    report: Callable[[float], None],
+    seconds: float = math.inf,
 ) -> dict[K, NDArray[np.float64]]:
-    """Milliseconds of every timed run, per runner: (runs,), all in turn."""
-    keys = list(runners)
+    """Milliseconds of every timed run, per runner: (runs,), all in turn; fewer runs, but LEAST_RUNS
+    at least, where they would take longer than `seconds`."""
+    keys, until = list(runners), math.inf
     times = {key: np.zeros(runs) for key in keys}
     for round_ in range(-WARM_UP, runs):
+        if round_ == 0:
+            until = time.perf_counter() + seconds
+        if round_ >= LEAST_RUNS and time.perf_counter() > until:
+            return {key: values[:round_] for key, values in times.items()}
         for step in range(len(keys)):
             key = keys[(round_ + step) % len(keys)]
             start = time.perf_counter()

@@ -73,6 +73,18 @@ def test_models_and_formats_take_turns_in_changing_order():
     assert all(values.shape == (3,) for values in times.values())
 
 
+def test_timing_ends_when_its_time_is_up_but_not_before_there_is_a_median():
+    calls: list[str] = []
+    runners = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
+
+    short = latency.interleaved(runners, 50, lambda _: None, seconds=0.0)
+    whole = latency.interleaved(runners, 50, lambda _: None, seconds=60.0)
+
+    assert all(values.shape == (latency.LEAST_RUNS,) for values in short.values())
+    assert all(values.shape == (50,) for values in whole.values())
+    assert calls.count("a") == calls.count("b")
+
+
 def test_every_format_is_timed_per_image_with_the_given_threads():
     progress: list[float] = []
 

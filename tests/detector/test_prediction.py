@@ -9,7 +9,7 @@ from ultralytics import YOLO
 
 from msip_core.detector.checkpoints import save_stock
 from msip_core.detector.library import threads_kept
-from msip_core.detector.prediction import predict
+from msip_core.detector.prediction import Predictor, predict
 from msip_core.errors import Stopped
 from tests.detector.conftest import assert_same_boxes, finding_model
 
@@ -55,6 +55,25 @@ def test_each_image_has_its_own_list_and_order(model, image):
     alone = [predict(model, [one], imgsz=128, conf=0.3)[0] for one in (image, empty)]
 
     assert predict(model, [image, empty], imgsz=128, conf=0.3) == alone
+
+
+def test_images_that_go_through_the_network_together_are_found_as_one_by_one(
+    model, image, monkeypatch
+):
+    images = [image, image[:, ::-1].copy(), image[:48].copy(), image]  # one of another size
+    predictor = Predictor(model, imgsz=128)
+    alone = [predictor(one, conf=0.3) for one in images]
+    monkeypatch.setattr(Predictor, "together", 3)
+    sizes: list[int] = []
+    network = predictor._model
+    monkeypatch.setattr(predictor, "_model", lambda x: sizes.append(len(x)) or network(x))
+
+    found = predictor.several(images, conf=0.3)
+
+    assert sizes == [2, 1, 1]
+    for one, other in zip(found, alone, strict=True):
+        rows = [[[*d.xyxy, d.score, d.cls] for d in boxes] for boxes in (one, other)]
+        assert_same_boxes(*map(np.array, rows), atol=1e-2)
 
 
 def test_the_model_is_left_as_it_is(model, image):
