@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any
 
 import typer
@@ -27,13 +28,14 @@ from msip_core.config import (
     preset,
 )
 from msip_core.data.dataset import open_dataset
-from msip_core.errors import ConfigError
+from msip_core.errors import ConfigError, MsipError
 from msip_core.models import open_card
 from msip_core.processors import Sample
 from msip_core.runs.executors import LocalExecutor
+from msip_core.runs.failures import explain_failure
 from msip_core.runs.service import RunService
 from msip_core.runs.settling import is_supervised
-from msip_core.runs.slots import slot_of
+from msip_core.runs.slots import is_gpu, slot_of
 from msip_core.runs.spare import may_wait
 from msip_core.settings import get_settings
 from msip_core.views.wording import duration
@@ -400,7 +402,11 @@ def _start(workspace: Workspace, config: TrainConfig | PruneConfig, detach: bool
     if not isinstance(config, PruneConfig):
         return in_foreground(workspace, RunService(workspace).submit(config))
     with _worker_ready(workspace) as executor:  # it loads torch while we do
-        _say_estimate(workspace, config)
+        if is_gpu(slot_of(config.device)):
+            # Seconds that the run need not wait for; on a processor both would want its cores.
+            Thread(target=_say_estimate_beside, args=(workspace, config), daemon=True).start()
+        else:
+            _say_estimate(workspace, config)
         return in_foreground(workspace, RunService(workspace).submit(config), executor=executor)
 
 
@@ -416,6 +422,14 @@ def _worker_ready(workspace: Workspace) -> Iterator[LocalExecutor | None]:
     finally:
         if executor is not None:
             executor.prepare(workspace, wanted=False)
+
+
+def _say_estimate_beside(workspace: Workspace, config: PruneConfig) -> None:
+    """While the run has begun already; what refuses it there is said by the run too."""
+    try:
+        _say_estimate(workspace, config)
+    except (MsipError, RuntimeError, OSError) as error:
+        say(f"There is no estimate: {explain_failure(error, log='the log of the run').message}")
 
 
 def _say_estimate(workspace: Workspace, config: PruneConfig) -> None:
