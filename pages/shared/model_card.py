@@ -10,7 +10,9 @@ from msip_core.events import Cost, Metrics
 from msip_core.language import mark, say, t, tn
 from msip_core.markdown import md
 from msip_core.models import ModelCard
+from msip_core.speeds import is_wanted, read_speed
 from msip_core.views import wording
+from pages.shared.lab import lab
 from pages.shared.layout import Fact, facts
 from pages.shared.words import known, when
 
@@ -59,7 +61,7 @@ def cards_table(cards: Sequence[ModelCard]) -> None:
 
 def card_details(card: ModelCard) -> None:
     """One model in numbers and facts."""
-    facts([*accuracy_facts(card.val), *cost_facts(card.cost, card.macs_ratio)])
+    facts([*accuracy_facts(card.val), *cost_facts(card.cost, card.macs_ratio), *speed_facts(card)])
     left, right = st.columns(2)
     with left:
         st.markdown(t("**What it finds**"))
@@ -129,3 +131,17 @@ def cost_facts(cost: Cost, ratio: float | None = None) -> list[Fact]:
         Fact(t("Parameters"), wording.params(cost.params)),
         Fact(t("File"), wording.megabytes(cost.size_mb)),
     ]
+
+
+def speed_facts(card: ModelCard) -> list[Fact]:
+    """Milliseconds on the processor, while they are being measured a word; nothing where nobody
+    asked for them."""
+    workspace = lab().workspace
+    speed, label = read_speed(workspace, card.id), t("Time per image")
+    if is_wanted(workspace, card.id):
+        return [Fact(label, t("being measured"), t("on this processor"))]
+    if speed is None:
+        return []
+    if speed.ms is None:
+        return [Fact(label, t("not measured"), say(speed.problem))]
+    return [Fact(label, f"{speed.ms:.1f} ms", t("on {name}", name=speed.processor or "CPU"))]

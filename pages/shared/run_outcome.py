@@ -12,6 +12,7 @@ from msip_core.language import say, t
 from msip_core.markdown import md
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
+from msip_core.speeds import is_wanted, read_speed
 from msip_core.views import sentences, wording
 from pages.shared.choose import remember
 from pages.shared.guard import guarded, show_failure
@@ -103,6 +104,28 @@ def _result(story: Story) -> None:
             )
         )
     )
+    if text := _speed(final.model_id):
+        st.caption(md(text))
+
+
+def _speed(model_id: str) -> str:
+    """Milliseconds on the processor, which are measured after the run; "" where nobody asked."""
+    workspace = lab().workspace
+    if is_wanted(workspace, model_id):
+        return t("Time per image on this processor: being measured.")
+    speed = read_speed(workspace, model_id)
+    if speed is None:
+        return ""
+    if speed.ms is None:
+        why = say(speed.problem)
+        return t("Time per image on this processor: not measured. {why}", why=why)
+    after = f"{speed.ms:.1f}"
+    if speed.beside_ms is None:
+        return t("Time per image on this processor: {after} ms.", after=after)
+    return t(
+        "Time per image on this processor: {before} ms → {after} ms.",
+        before=f"{speed.beside_ms:.1f}", after=after,
+    )  # fmt: skip
 
 
 def unlearned(baseline: Metrics) -> None:

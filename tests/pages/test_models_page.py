@@ -9,6 +9,7 @@ import pytest
 from msip_core.config import TRAIN_PRESETS, TrainConfig
 from msip_core.models import list_models
 from msip_core.runs.service import RunService
+from msip_core.speeds import Speed, ask_for_speed, write_speed
 from msip_core.workspace import Workspace
 from pages.shared import model_forms
 from pages.shared.machine import Machine
@@ -23,6 +24,23 @@ def test_all_models_are_listed_with_their_numbers(full: str, open_page: Open) ->
     table = test.dataframe[0].value
     assert set(table["Model"]) == {"Example baseline", "Example, a third"}
     assert {m.value for m in test.metric} >= {"1.35 G", "33.3 %", "900 k"}
+
+
+def test_a_card_is_filled_in_when_its_time_was_measured(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    ask_for_speed(workspace, "pruned-1", 640)
+    assert "being measured" in {m.value for m in open_page("models", model="pruned-1").metric}
+
+    found = Speed(key="k", imgsz=640, ms=41.3, processor="A processor")
+    write_speed(workspace, "pruned-1", found)
+    assert "41.3 ms" in {m.value for m in open_page("models", model="pruned-1").metric}
+
+    failed = found.model_copy(update={"ms": None, "problem": "The process died."})
+    write_speed(workspace, "pruned-1", failed)
+    test = open_page("models", model="pruned-1")
+    no_crash(test)
+    assert any(m.value == "not measured" and "The process died" in m.label for m in test.metric)
 
 
 def test_training_starts_with_what_was_set(

@@ -14,6 +14,7 @@ from msip_core.runs.events_log import EventLog
 from msip_core.runs.failures import explain_failure
 from msip_core.runs.service import RunService
 from msip_core.runs.state import ACTIONS, RunState
+from msip_core.speeds import Speed, ask_for_speed, write_speed
 from msip_core.workspace import Workspace, write_json
 from pages.shared.run_outcome import NO_SUCH_GOAL
 from pages.shared.words import STATE_WORDS
@@ -380,3 +381,17 @@ def test_the_diary_opens_when_asked(full: str, open_page: Open) -> None:
 
     assert "Step 3 done." in words(test)
     assert "one line of the log" in words(test)
+
+
+def test_a_finished_run_says_how_long_an_image_takes_once_that_was_measured(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    final = RunService(workspace).final(full)
+    assert final is not None
+    ask_for_speed(workspace, final.model_id, 640)
+    assert "on this processor: being measured" in words(open_page("runs", run=full))
+
+    write_speed(workspace, final.model_id, Speed(key="k", imgsz=640, ms=41.3, beside_ms=98.0))
+    test = open_page("runs", run=full)
+    no_crash(test)
+    assert "on this processor: 98.0 ms → 41.3 ms" in words(test)
