@@ -161,6 +161,23 @@ def test_a_verb_loads_only_what_it_needs(
     _assert_absent(code, (*HEAVY_PACKAGES, *SLOW_PACKAGES, *more))
 
 
+def test_verbs_that_work_load_torch_only_when_there_is_work(tmp_path: Path) -> None:
+    place = ["--workspace", str(tmp_path)]
+    verbs = [
+        ["train", "--data", "none", "--weights", "yolov8n.yaml", *place],
+        ["prune", "--data", "none", "--model", "none", *place],
+        ["predict", str(tmp_path / "none.png"), "--model", "none", "--out", str(tmp_path / "out")],
+        ["explain", str(tmp_path / "none.png"), "--baseline", "none", "--pruned", "none",
+         "--out", str(tmp_path / "out")],
+    ]  # fmt: skip
+    code = (
+        "import contextlib, io\nfrom msip_core.cli.main import main\n"
+        f"for words in {verbs!r}:\n"
+        "    with contextlib.redirect_stdout(io.StringIO()):\n        assert main(words) == 2"
+    )
+    _assert_absent(code, (*HEAVY_PACKAGES, *SLOW_PACKAGES, "skimage", "sklearn"))
+
+
 def test_a_worker_takes_its_device_and_threads_before_torch_is_there() -> None:
     code = "import msip_core.runs.worker"
     _assert_absent(code, (*HEAVY_PACKAGES, *SLOW_PACKAGES, "numpy", "cv2", "sqlalchemy"))

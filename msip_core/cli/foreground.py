@@ -159,7 +159,8 @@ def _speed(document: dict[str, Any]) -> str:
     if final["latency_ms"] is not None:
         beside = document["baseline"] and document["baseline"]["latency_ms"]
         before = f"{beside:.1f} ms -> " if beside else ""
-        return f"time per image on this processor: {before}{final['latency_ms']:.1f} ms"
+        place = speed["processor"] or "the processor"
+        return f"time per image on {place}: {before}{final['latency_ms']:.1f} ms"
     state = f"time per image on this processor: {speed['state']}"
     return f"{state} ({speed['problem']})" if speed["problem"] else state
 

@@ -13,6 +13,7 @@ from msip_core.changes import read_settings
 from msip_core.cli.console import say, table
 from msip_core.cli.targets import file_target
 from msip_core.cli.verbs import Answer, Session, verb
+from msip_core.runs.aside import SideTimer
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.runs.supervisor import Supervisor
@@ -229,6 +230,7 @@ def _in_foreground(workspace: Workspace, study: str) -> Answer:
         for state in engine.standing(service, study).states:
             if state.is_over:
                 supervisor.executor.exit_code(workspace.run_dir(state.run_id))
+        SideTimer(workspace).look()  # their milliseconds: nobody waits for them
     return _answer(workspace, study)
 
 

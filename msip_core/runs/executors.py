@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msip_core
 from msip_core.runs.processes import ProcessIdentity
@@ -33,9 +33,6 @@ _AGAIN = 60.0  # seconds after which a spare is tried again that could not be ke
 class Executor(Protocol):
     """Start, watch and stop the worker of a run, which is named by its folder."""
 
-    def prepare(self, workspace: Workspace, *, wanted: bool) -> None:
-        """Have something ready that makes the next start quick, or let it go; called often."""
-
     def start(self, run_dir: Path, workspace: Workspace) -> None:
         """Start a worker that outlives this process."""
 
@@ -48,6 +45,14 @@ class Executor(Protocol):
     def exit_code(self, run_dir: Path) -> int | None:
         """How a worker ended (negative: signal), waiting for it if it is about to; None if that
         is unknown."""
+
+
+@runtime_checkable
+class StartsAhead(Protocol):
+    """What an executor has besides that can make the next start quick."""
+
+    def prepare(self, workspace: Workspace, *, wanted: bool) -> None:
+        """Have a process ready for the next run, or let it go; called often."""
 
 
 class LocalExecutor:

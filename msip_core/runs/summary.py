@@ -98,16 +98,18 @@ def _latencies(
     workspace: Workspace, run_dir: Path, final: FinalRecord | None
 ) -> tuple[dict[str, float | None], dict[str, str] | None]:
     """Median milliseconds on this computer's processor by model, and how far their measurement is:
-    {state: "measured", "being measured" or "not measured", problem}; None before the run ends."""
+    {state: "measured", "being measured" or "not measured", problem, processor}; None before the run
+    has a model."""
     if final is None:
         return {}, None
     speed = read_speed(workspace, final.model_id)
     state = state_of(workspace, final.model_id)
     if speed is not None and state != "being measured":
         found = {"baseline": speed.beside_ms, "final": speed.ms}
-        return found, {"state": state, "problem": speed.problem}
+        return found, {"state": state, "problem": speed.problem, "processor": speed.processor}
     earlier = _of_the_check(run_dir)
-    return dict(earlier), {"state": "measured" if earlier else state, "problem": ""}
+    told = {"state": "measured" if earlier else state, "problem": "", "processor": ""}
+    return dict(earlier), told
 
 
 def _of_the_check(run_dir: Path) -> dict[str, float]:

@@ -28,6 +28,7 @@ from msip_core.runs.executors import (
     STOP_FILE,
     Executor,
     LocalExecutor,
+    StartsAhead,
 )
 from msip_core.runs.folding import CONFIG_FILE
 from msip_core.runs.gpu_memory import needed_gb
@@ -127,7 +128,7 @@ class Supervisor:
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join()
-        self.executor.prepare(self.workspace, wanted=False)
+        self._have_ready(False)
 
     def tick(self) -> None:
         """One look at all runs; the caller holds the lock."""
@@ -144,9 +145,8 @@ class Supervisor:
             except NotFoundError as error:
                 # Its files are being removed, or were damaged: the other runs go on.
                 logger.warning("The run %s cannot be watched: %s", run_id, error)
-        needed = self._start_queued() or self._keeps_ready
-        if not needed or time.monotonic() - self._last_start > self.timing.ready:
-            self.executor.prepare(self.workspace, wanted=needed)
+        self._start_queued()
+        self._prepare()
 
     def _loop(self) -> None:
         while not self._closing.is_set():
@@ -161,7 +161,7 @@ class Supervisor:
             try:
                 self._serve()
             finally:
-                self.executor.prepare(self.workspace, wanted=False)
+                self._have_ready(False)
                 self._lock.release()
 
     def _serve(self) -> None:
@@ -266,8 +266,19 @@ class Supervisor:
 
     # --- the queue ------------------------------------------------------------
 
-    def _start_queued(self) -> bool:
-        """Start what has a place; True if others wait for one."""
+    def _prepare(self) -> None:
+        """Have a process ready while somebody may need it: a run that waits for a place, or a
+        person, as long as a server is open."""
+        queued = self.store.slots([RunState.QUEUED])
+        needed = self._keeps_ready or not queued.keys() <= self._watched.keys()
+        if not needed or time.monotonic() - self._last_start > self.timing.ready:
+            self._have_ready(needed)
+
+    def _have_ready(self, wanted: bool) -> None:
+        if isinstance(self.executor, StartsAhead):
+            self.executor.prepare(self.workspace, wanted=wanted)
+
+    def _start_queued(self) -> None:
         blocked: set[str] = set()
         for run_id, slot in self.store.slots([RunState.QUEUED]).items():
             if run_id in self._watched:
@@ -281,7 +292,6 @@ class Supervisor:
                 blocked |= {slot, *self.rooms.devices(slot)}  # nobody overtakes it there
             elif self._start(run_id, device):
                 self._watched[run_id] = device
-        return bool(blocked)
 
     def _device_for(self, run_id: str, slot: str, blocked: set[str]) -> str | None:
         """The device that a queued run gets now, or None while it has to wait."""

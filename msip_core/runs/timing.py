@@ -29,7 +29,7 @@ from msip_core.workspace import Workspace
 
 logger = logging.getLogger("msip_core.timing")
 
-LOCK = ".timing.lock"
+LOCK = "timing.lock"
 _ROUNDS = 20  # of each model, beside those that warm up
 _PATIENCE = 120.0  # seconds for one model and the one beside it
 _ATTEMPTS = 2  # a computer may be switched off once in the middle; a crash comes again

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import shutil
 import subprocess
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
     from msip_core.runs.context import WorkerContext
 
+logger = logging.getLogger("msip_core.worker")
+
 REFERENCE_FILE = "model/reference.npz"
 # Largest difference allowed, as a share of the largest output: a box corner at 640 px may then
 # move by a fifteenth of a pixel. fp32 layers that were folded or unrolled differ by about 1e-6.
@@ -48,10 +51,12 @@ _GO_ON = "go on\n"
 
 
 def prepare(context: WorkerContext) -> None:
-    """Start the fresh process ahead: the run is about to end. Nothing where that was done, or where
-    memory is short."""
-    if context.fresh is None and psutil.virtual_memory().available > _ROOM_AHEAD:
-        context.fresh = FreshProcess(context.run_dir, context.workspace)
+    """Start the fresh process ahead: the run is about to end. Not where memory is short."""
+    if psutil.virtual_memory().available > _ROOM_AHEAD:
+        try:
+            context.fresh = FreshProcess(context.run_dir, context.workspace)
+        except OSError as error:  # it is tried again when it is needed
+            logger.warning("The process that checks the saved model cannot start yet: %s", error)
 
 
 def check_saved_model(context: WorkerContext) -> None:

@@ -119,12 +119,12 @@ def _speed(model_id: str) -> str:
     if speed.ms is None:
         why = say(speed.problem)
         return t("Time per image on this processor: not measured. {why}", why=why)
-    after = f"{speed.ms:.1f}"
+    name, after = speed.processor or "CPU", f"{speed.ms:.1f}"
     if speed.beside_ms is None:
-        return t("Time per image on this processor: {after} ms.", after=after)
+        return t("Time per image on {name}: {after} ms.", name=name, after=after)
     return t(
-        "Time per image on this processor: {before} ms → {after} ms.",
-        before=f"{speed.beside_ms:.1f}", after=after,
+        "Time per image on {name}: {before} ms → {after} ms.",
+        name=name, before=f"{speed.beside_ms:.1f}", after=after,
     )  # fmt: skip
 
 

@@ -394,4 +394,4 @@ def test_a_finished_run_says_how_long_an_image_takes_once_that_was_measured(
     write_speed(workspace, final.model_id, Speed(key="k", imgsz=640, ms=41.3, beside_ms=98.0))
     test = open_page("runs", run=full)
     no_crash(test)
-    assert "on this processor: 98.0 ms → 41.3 ms" in words(test)
+    assert "Time per image on CPU: 98.0 ms → 41.3 ms" in words(test)
