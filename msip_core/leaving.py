@@ -22,9 +22,8 @@ def leave(code: int) -> NoReturn:
     """
     if "torch" not in sys.modules:
         sys.exit(code)
-    for thread in threading.enumerate():
-        if not thread.daemon and thread is not threading.current_thread():
-            thread.join()
+    # As the interpreter does: idle pools are told to end, then threads are waited for.
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(BrokenPipeError):  # nobody reads any more
