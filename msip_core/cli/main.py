@@ -20,6 +20,7 @@ import typer
 from pydantic import ValidationError
 
 from msip_core.bounded import plain_text
+from msip_core.cli.early import workspace_of
 from msip_core.cli.parts import PARTS, add_part, parts_for
 from msip_core.cli.verbs import Answer, JsonOption, WorkspaceOption
 from msip_core.config import explain
@@ -146,7 +147,7 @@ def _unexpected(error: Exception, words: list[str]) -> str:
     """Write what happened to a file of the workspace; return the sentence that names it."""
     report = "".join(traceback.format_exception(error))
     code = "E-" + hashlib.sha256(report.encode()).hexdigest()[:6]
-    folder = (_workspace_of(words) or get_settings().workspace).expanduser() / "errors"
+    folder = (workspace_of(words) or get_settings().workspace).expanduser() / "errors"
     name = f"{time.strftime('%y%m%d-%H%M%S')}-{code}.txt"
     text = f"{PROGRAM} {' '.join(words)}\n\n{report}"
     try:
@@ -167,12 +168,3 @@ def _kept(path: Path, text: str) -> Path:
 
 def _at(error: OSError) -> str:
     return f" at {error.filename}" if error.filename is not None else ""
-
-
-def _workspace_of(words: list[str]) -> Path | None:
-    for place, word in enumerate(words):
-        if word == "--workspace" and place + 1 < len(words):
-            return Path(words[place + 1])
-        if word.startswith("--workspace="):
-            return Path(word.partition("=")[2])
-    return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Annotated, Any
@@ -12,6 +10,7 @@ import typer
 
 from msip_core.changes import read_run_config, with_settings
 from msip_core.cli.console import say
+from msip_core.cli.early import worker_ready
 from msip_core.cli.foreground import hand_over, in_foreground
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.combinations import check_combination
@@ -31,12 +30,9 @@ from msip_core.data.dataset import open_dataset
 from msip_core.errors import ConfigError, MsipError
 from msip_core.models import open_card
 from msip_core.processors import Sample
-from msip_core.runs.executors import LocalExecutor
 from msip_core.runs.failures import explain_failure
 from msip_core.runs.service import RunService
-from msip_core.runs.settling import is_supervised
 from msip_core.runs.slots import is_gpu, slot_of
-from msip_core.runs.spare import may_wait
 from msip_core.settings import get_settings
 from msip_core.views.wording import duration
 from msip_core.workspace import Workspace
@@ -399,29 +395,20 @@ def _start(workspace: Workspace, config: TrainConfig | PruneConfig, detach: bool
         check_combination(config)  # before the estimate, which takes seconds
     if detach:
         return hand_over(workspace, RunService(workspace).submit(config))
-    if not isinstance(config, PruneConfig):
-        return in_foreground(workspace, RunService(workspace).submit(config))
-    with _worker_ready(workspace) as executor:  # it loads torch while we do
-        if is_gpu(slot_of(config.device)):
-            # Seconds that the run need not wait for; on a processor both would want its cores.
-            Thread(target=_say_estimate_beside, args=(workspace, config), daemon=True).start()
-        else:
-            _say_estimate(workspace, config)
+    begin_now = isinstance(config, PruneConfig)  # it loads torch while the estimate does
+    with worker_ready(workspace, begin_now=begin_now) as executor:
+        if isinstance(config, PruneConfig):
+            _estimate(workspace, config)
         return in_foreground(workspace, RunService(workspace).submit(config), executor=executor)
 
 
-@contextmanager
-def _worker_ready(workspace: Workspace) -> Iterator[LocalExecutor | None]:
-    """One that has a process ready for the first run; None where this process will not start it."""
-    executor = None
-    if may_wait() and not is_supervised(workspace):
-        executor = LocalExecutor()
-        executor.prepare(workspace, wanted=True)
-    try:
-        yield executor
-    finally:
-        if executor is not None:
-            executor.prepare(workspace, wanted=False)
+def _estimate(workspace: Workspace, config: PruneConfig) -> None:
+    """Before the run. Beside it on a GPU, where the run need not wait these seconds; on a
+    processor both would want its cores."""
+    if is_gpu(slot_of(config.device)):
+        Thread(target=_say_estimate_beside, args=(workspace, config), daemon=True).start()
+    else:
+        _say_estimate(workspace, config)
 
 
 def _say_estimate_beside(workspace: Workspace, config: PruneConfig) -> None:
