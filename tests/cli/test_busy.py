@@ -42,14 +42,14 @@ def test_a_run_on_a_gpu_does_not_wait_for_its_estimate(
 
     def estimate(*_: object) -> None:
         if device != "cpu":
-            assert begun.wait(10)
+            assert begun.wait(60)
         order.append("estimate")
         told.set()
 
     def run(*_: object, **__: object) -> Answer:
         order.append("run")
         begun.set()
-        assert told.wait(10)
+        assert told.wait(60)
         return Answer({}, "")
 
     monkeypatch.setattr(work, "_say_estimate", estimate)

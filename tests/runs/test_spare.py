@@ -282,7 +282,7 @@ def test_it_ends_with_a_server_that_is_killed(
         pid = int(server.stdout.readline())
         assert psutil.pid_exists(pid)
         server.kill()
-    wait_until(lambda: _is_gone(pid), "it is gone", 20.0)
+    wait_until(lambda: _is_gone(pid), "it is gone", 60.0)
 
 
 def _is_gone(pid: int) -> bool:
