@@ -66,14 +66,16 @@ def main() -> None:
         for lab in labs.values():
             lab.prepare()
         for _ in range(options.rounds):
-            for what, measure in PARTS.items():
+            for what in options.parts:
                 for name, lab in labs.items():
-                    found.setdefault((what, name), []).append(measure(lab))
-                    print(f"{what:6} {name:7} {found[what, name][-1]:6.1f} s", flush=True)
-    _print(found, list(programs))
-    if options.out:
-        values = [{"part": p, "program": n, "seconds": v} for (p, n), v in found.items()]
-        options.out.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+                    seconds = PARTS[what](lab)
+                    found.setdefault((what, name), []).append(seconds)
+                    load = os.getloadavg()[0]
+                    print(f"{what:6} {name:7} {seconds:6.1f} s  (load {load:.1f})", flush=True)
+            _print(found, list(programs))
+            if options.out:
+                values = [{"part": p, "program": n, "seconds": v} for (p, n), v in found.items()]
+                options.out.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 class Lab:
@@ -157,9 +159,9 @@ PARTS: dict[str, Callable[[Lab], float]] = {
 
 
 def _print(found: dict[tuple[str, str], list[float]], programs: list[str]) -> None:
-    print("\n| beside the stages, s (median) | " + " | ".join(programs) + " |")
+    print("| beside the stages, s (median) | " + " | ".join(programs) + " |")
     print("| --- |" + " --- |" * len(programs))
-    for part in PARTS:
+    for part in dict.fromkeys(part for part, _ in found):
         values = [f"{median(found[part, name]):.1f}" for name in programs]
         print(f"| {part} | " + " | ".join(values) + " |")
 
@@ -169,6 +171,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--beside", type=Path, help="another checkout, measured in turn")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--rest", type=float, default=15.0, help="seconds before the queue is used")
     parser.add_argument("--out", type=Path, help="JSON file for every measurement")
     return parser.parse_args()
