@@ -12,6 +12,7 @@ import os
 import queue
 import sys
 import threading
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -21,10 +22,10 @@ from msip_core.workspace import Workspace
 
 logger = logging.getLogger("msip_core.spare")
 
-# All that a run of any kind loads before its first stage, or in it.
+# All that a run of any kind loads before its first stage, then what it loads in it.
 LOADED = (
-    "torch", "torchvision", "numpy.ma", "msip_core.pruning.loop", "msip_core.detector.run",
-    "msip_core.runs.verify",
+    "torch", "msip_core.detector.run", "msip_core.pruning.loop", "msip_core.runs.verify",
+    "numpy.ma", "torchvision",
 )  # fmt: skip
 
 
@@ -33,16 +34,19 @@ def main() -> int:
     orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), name="order", daemon=True).start()
     Workspace.open(sys.argv[1]).isolate_libraries()
-    load_ahead()
+    load_ahead(until=lambda: not orders.empty())
     order = orders.get()
     _write_to(order["log"])
     sys.argv = [worker.__file__, *order["arguments"]]
     return worker.run_and_tell(order["arguments"])
 
 
-def load_ahead() -> None:
-    """Load what can be loaded. What cannot is met again by the run, which then says so."""
+def load_ahead(until: Callable[[], bool] = lambda: False) -> None:
+    """Load what can be loaded, `until` there is a run: that begins with what it needs first. What
+    cannot be loaded is met again by the run, which then says so."""
     for module in LOADED:
+        if until():
+            return
         try:
             import_module(module)
         except Exception:

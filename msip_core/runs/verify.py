@@ -227,7 +227,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 # What the fresh process loads while the run still works.
-_AHEAD = ("ultralytics.models", "torchvision", "msip_core.detector.archives")
+_AHEAD = ("torch", "ultralytics.models", "msip_core.detector.archives")
 
 
 def _told() -> bool:

@@ -333,3 +333,15 @@ def test_the_driver_is_asked_whether_cuda_was_begun(
 def test_without_a_driver_no_cuda_was_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpus, "_DRIVER", "no-such-library.so")
     assert not gpus.cuda_has_begun()
+
+
+def test_a_run_that_is_there_already_waits_for_nothing_that_is_loaded_ahead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from msip_core.runs import spare_process
+
+    loaded: list[str] = []
+    monkeypatch.setattr(spare_process, "LOADED", ("first", "second", "third"))
+    monkeypatch.setattr(spare_process, "import_module", loaded.append)
+    spare_process.load_ahead(until=lambda: "second" in loaded)
+    assert loaded == ["first", "second"]
