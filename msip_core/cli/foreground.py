@@ -43,8 +43,9 @@ def in_foreground(
         WorkError, InputError: the run failed or its worker is gone; the sentence is the run's own.
     """
     say(f"Run {run_id}. Ctrl-C pauses it.")
-    ready = {} if executor is None else {"executor": executor}
-    supervisor, teller = Supervisor(workspace, **ready).start(), _Untold(told)
+    supervisor = Supervisor(workspace) if executor is None else Supervisor(workspace, executor)
+    teller = _Untold(told)
+    supervisor.start()
     try:
         with suppress(Stopped):  # paused by Ctrl-C: told below by the state it is in
             run_foreground(workspace, run_id, teller, supervisor=supervisor)

@@ -43,8 +43,8 @@ class WorkerContext:
 
     def emit(self, record: Payload) -> None:
         if self.near_end is not None and _ends_soon(record):
-            self.near_end, call = None, self.near_end
-            call()
+            get_ready, self.near_end = self.near_end, None
+            get_ready()
         if isinstance(record, ProgressRecord) and not self._is_news(record):
             return
         self.log.emit(record)
