@@ -58,6 +58,7 @@ from msip_core.pruning.stopwatch import (
     predicted,
 )
 from msip_core.pruning.surgery import channel_counts, prunable_groups
+from msip_core.ways import Way
 from msip_core.workspace import Workspace
 
 
@@ -110,7 +111,12 @@ class PruneRun:
         granularity, stopwatch = granularity_of(self.config), self._stopwatch(budget)
         if stopwatch and finds_multiple(self.config):
             (self.ctx.skip if is_settled(self.folder) else self.ctx.begin)(MULTIPLE)
-            self.config = settled(self.config, self.ctx, network, budget, stopwatch.medians)
+            self.config = settled(
+                self.config, self.ctx, network, budget, stopwatch.medians,
+                on_gpu=stopwatch.way.on_gpu,
+                reaches=lambda one: reaches(one, network, budget, stopwatch),
+            )  # fmt: skip
+            granularity = granularity_of(self.config)
         goal = goal_of(self.config, budget, stopwatch.meter if stopwatch else None)
         granularity.check(network, budget, goal)
         baseline = self._baseline()
@@ -130,11 +136,14 @@ class PruneRun:
         """Measures milliseconds, if the run counts them; the table of layers is filled first."""
         if not needs_milliseconds(self.config):
             return None
-        if predicted(self.config, budget, self.ctx.workspace.cache):
+        if predicted(self.config, budget, self.ctx.workspace.cache, self.device):
             self.ctx.skip(LAYERS)
         else:
             self.ctx.begin(LAYERS)
-        return Stopwatch(self.config, self.ctx, self.source, budget, progress=self.ctx.advance)
+        return Stopwatch(
+            self.config, self.ctx, self.source, budget, device=self.device,
+            progress=self.ctx.advance,
+        )  # fmt: skip
 
     # --- before the iterations ---------------------------------------------------
 
@@ -293,6 +302,7 @@ class PruneRun:
         final = FinalRecord(
             iteration=good, metrics=metrics, test=test, baseline_test=before, cost=cost,
             macs_ratio=ratio, goal_ratio=_goal_ratio(model, cost, baseline, parts),
+            latency_way=_way(parts),
             channel_multiple=parts.config.limits.multiple, stopped_by=stopped_by, model_id=model_id,
             artifacts=self._artifacts(model_id, good),
         )  # fmt: skip
@@ -344,6 +354,12 @@ def allocation_of(config: PruneConfig) -> Allocation:
     return allocation
 
 
+def reaches(config: PruneConfig, network: DetectionModel, budget: Budget, watch: Stopwatch) -> bool:
+    """Whether the limits of a config lead to its goal, as far as the table of layers tells."""
+    goal, granularity = goal_of(config, budget, watch.meter), granularity_of(config)
+    return granularity.least(network, budget, goal) <= goal.amount
+
+
 def _goal_ratio(
     model: DetectionModel, cost: Cost, baseline: BaselineRecord, parts: RunParts
 ) -> float:
@@ -353,6 +369,12 @@ def _goal_ratio(
     if parts.goal.kind == "latency" and parts.stopwatch:
         return parts.stopwatch(model) / parts.stopwatch.baseline_ms
     return cost.macs / baseline.cost.macs
+
+
+def _way(parts: RunParts) -> Way | None:
+    """In which way the goal's milliseconds were measured."""
+    timed = parts.stopwatch is not None and parts.goal.kind == "latency"
+    return parts.stopwatch.way if timed and parts.stopwatch else None
 
 
 def _card_id(model: str, workspace: Workspace) -> str | None:
