@@ -4,7 +4,7 @@
 
 `scale` carries what single layers do not know of the whole, `fixed` what no width changes: joining
 and pooling maps, decoding, starting the work (on a GPU easily a third of all). Both come from whole
-networks that were measured: one gives the scale, a second one of clearly other width both.
+networks that were measured: one gives the scale, a second one of clearly other widths both.
 Source: Yang et al. 2018 (NetAdapt), arXiv:1804.03230.
 """
 
@@ -30,7 +30,7 @@ class LatencyMeter:
     Attributes:
         grids: convolution name -> its times; must hold every convolution of the unpruned network.
         scale, fixed: as above; milliseconds.
-        known: the last measured network: sum of its layers, and milliseconds.
+        known: the network that was measured first: sum of its layers, and milliseconds.
     """
 
     grids: Mapping[str, Grid]
@@ -52,20 +52,34 @@ class LatencyMeter:
 
     def anchored(self, budget: Budget, milliseconds: float) -> LatencyMeter:
         """The same, moved to what was measured of this network."""
-        here = (float(self.sums(budget, budget.widths)), milliseconds)
-        scale, fixed = line_through(self.known, here)
-        return replace(self, scale=scale, fixed=fixed, known=here)
+        return self.through(budget, budget.widths, milliseconds)
+
+    def through(self, budget: Budget, widths: NDArray[Any], milliseconds: float) -> LatencyMeter:
+        """The same, moved to what was measured of the network with these kept widths."""
+        here = (float(self.sums(budget, widths)), milliseconds)
+        line = line_through(self.known, here)
+        if line is None:
+            fixed = self.fixed if self.fixed < milliseconds else 0.0
+            line = (milliseconds - fixed) / here[0], fixed
+        return replace(self, scale=line[0], fixed=line[1], known=self.known or here)
+
+    def hopeful(self) -> LatencyMeter:
+        """The same, with half of what seems fixed: the table may have been wrong about the cut
+        that told it. By this, what cannot be reached is refused before anything is trained."""
+        if self.known is None:
+            return self
+        half = self.fixed / 2
+        return replace(self, fixed=half, scale=(self.known[1] - half) / self.known[0])
 
 
 def line_through(
     one: tuple[float, float] | None, other: tuple[float, float]
-) -> tuple[float, float]:
-    """Slope and start of the line through two measured points (sum, milliseconds); through the
-    origin and `other` where the two are too near each other, or the line would start below zero
-    or fall."""
+) -> tuple[float, float] | None:
+    """Slope and start of the line through two measured points (sum, milliseconds); None where they
+    are too near each other, or the line would fall, or start below zero."""
     x, y = other
-    if one is not None and abs(one[0] - x) > _APART * max(one[0], x):
-        slope = (one[1] - y) / (one[0] - x)
-        if slope > 0 and y - slope * x >= 0:
-            return slope, y - slope * x
-    return y / x, 0.0
+    if one is None or abs(one[0] - x) <= _APART * max(one[0], x):
+        return None
+    slope = (one[1] - y) / (one[0] - x)
+    start = y - slope * x
+    return (slope, start) if slope > 0 and start >= 0 else None

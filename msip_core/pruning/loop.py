@@ -109,16 +109,14 @@ class PruneRun:
         groups = prunable_groups(network).groups
         budget = Budget(network, list(groups.values()), self.config.imgsz)
         granularity, stopwatch = granularity_of(self.config), self._stopwatch(budget)
-        if stopwatch and finds_multiple(self.config):
-            (self.ctx.skip if is_settled(self.folder) else self.ctx.begin)(MULTIPLE)
-            self.config = settled(
-                self.config, self.ctx, network, budget, stopwatch.medians,
-                on_gpu=stopwatch.way.on_gpu,
-                reaches=lambda one: reaches(one, network, budget, stopwatch),
-            )  # fmt: skip
+        if stopwatch:
+            if finds_multiple(self.config):
+                (self.ctx.skip if is_settled(self.folder) else self.ctx.begin)(MULTIPLE)
+            self.config = settled(self.config, self.ctx, network, budget, stopwatch)
             granularity = granularity_of(self.config)
+        hopeful = stopwatch.meter.hopeful() if stopwatch else None
+        granularity.check(network, budget, goal_of(self.config, budget, hopeful))
         goal = goal_of(self.config, budget, stopwatch.meter if stopwatch else None)
-        granularity.check(network, budget, goal)
         baseline = self._baseline()
         reference = self._prepare(network, baseline)
         parts = RunParts(
@@ -352,12 +350,6 @@ def allocation_of(config: PruneConfig) -> Allocation:
     kind = catalog.find("allocation", allocation_name(config)).load()
     allocation: Allocation = kind(config.limits)
     return allocation
-
-
-def reaches(config: PruneConfig, network: DetectionModel, budget: Budget, watch: Stopwatch) -> bool:
-    """Whether the limits of a config lead to its goal, as far as the table of layers tells."""
-    goal, granularity = goal_of(config, budget, watch.meter), granularity_of(config)
-    return granularity.least(network, budget, goal) <= goal.amount
 
 
 def _goal_ratio(

@@ -17,9 +17,11 @@ docs.nvidia.com/deeplearning/performance.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from msip_core.allocation.budget import Budget
+from msip_core.allocation.budget import Budget, Widths
+from msip_core.allocation.goal import goal_of
 from msip_core.allocation.table import GroupTable, Scores
 from msip_core.allocation.uniform import UniformAllocation
 from msip_core.config import PruneConfig
@@ -27,9 +29,10 @@ from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.events import MilestoneRecord, RunContext
 from msip_core.importance.magnitude import L2Importance
 from msip_core.pruning.folder import RunFolder
+from msip_core.pruning.granularity import granularity_of
 from msip_core.pruning.iteration import widths_of
 from msip_core.pruning.schedule import final_window
-from msip_core.pruning.stopwatch import MULTIPLES, finds_multiple
+from msip_core.pruning.stopwatch import FAR, MULTIPLES, Stopwatch, finds_multiple
 from msip_core.pruning.surgery import prunable_groups, prune_channels
 
 CLEARLY = 0.02  # a multiple that saves less than this share of the time is not worth its coarseness
@@ -37,48 +40,68 @@ CLEARLY = 0.02  # a multiple that saves less than this share of the time is not 
 _MACS_EXPONENT = 1.5
 _FILE = "multiple.json"
 
-Clock = Callable[[Mapping[str, DetectionModel]], Mapping[str, float]]
-
 
 def settled(
-    config: PruneConfig,
-    ctx: RunContext,
-    network: DetectionModel,
-    budget: Budget,
-    clock: Clock,
-    *,
-    on_gpu: bool = False,
-    reaches: Callable[[PruneConfig], bool] = lambda _: True,
+    config: PruneConfig, ctx: RunContext, network: DetectionModel, budget: Budget, watch: Stopwatch
 ) -> PruneConfig:
     """The config with "auto" replaced by what was measured; read from the folder when resumed.
 
+    The cut networks that are measured for it also tell the watch how much of the time is fixed;
+    where a number was asked for, one is measured for that.
+
     Args:
         network: the unpruned network, which is not changed.
-        clock: milliseconds of networks, measured in turn.
-        on_gpu: whether these are a GPU's.
-        reaches: whether a run of this config can come to its goal.
     """
-    if not finds_multiple(config):
+    if config.goal[0] != "latency" or not granularity_of(config).takes_channels:
         return config
     folder = RunFolder(ctx.run_dir)
     found = folder.read_json(_FILE)
-    if found is None:
-        asked = [in_multiples(config, n) for n in MULTIPLES[on_gpu]]
-        # The finest in any case: what cannot be reached is then refused with the reason.
-        open_ = [asked[0], *(one for one in asked[1:] if reaches(one))]
-        per_mac = _time_per_mac(open_, network, budget, clock)
-        times = {str(n): time for n, time in per_mac.items()}
-        found = {"multiple": choose(per_mac), "ms_per_gmac": times}
-        folder.write_json(_FILE, found)
-        if len(per_mac) > 1:
-            ctx.emit(MilestoneRecord(message=_sentence(per_mac, found["multiple"])))
-    return in_multiples(config, found["multiple"])
+    chosen = found["multiple"] if found else None
+    open_ = finds_multiple(config)
+    if not watch.has_learned or (open_ and chosen is None):
+        known = chosen if open_ else config.limits.multiple
+        asked = MULTIPLES[watch.way.on_gpu] if known is None else (known,)
+        tried = _tried([in_multiples(config, n) for n in asked], network, budget, watch)
+        if known is None:
+            reached = {n: one for n, one in tried.items() if _reaches(one, network, budget, watch)}
+            # Where none does, the finest is refused with the reason.
+            known = chosen = choose({n: one.per_mac for n, one in reached.items()} or {asked[0]: 1})
+            times = {str(n): one.per_mac for n, one in tried.items()}
+            folder.write_json(_FILE, {"multiple": chosen, "ms_per_gmac": times})
+            if len(reached) > 1:
+                per_mac = {n: one.per_mac for n, one in reached.items()}
+                ctx.emit(MilestoneRecord(message=_sentence(per_mac, chosen)))
+        watch.learn(tried[known].widths, tried[known].share)
+    return in_multiples(config, chosen) if open_ and chosen else config
 
 
 def in_multiples(config: PruneConfig, multiple: int) -> PruneConfig:
     """The same run with its channels in these multiples."""
     limits = config.limits.model_copy(update={"round_to": multiple})
     return config.model_copy(update={"limits": limits})
+
+
+class Tried(NamedTuple):
+    """A network cut in one multiple.
+
+    Attributes:
+        widths: what each group keeps.
+        share: of the unpruned network's milliseconds.
+        per_mac: milliseconds per GMAC.
+    """
+
+    config: PruneConfig
+    widths: Widths
+    share: float
+    per_mac: float
+
+
+def _reaches(one: Tried, network: DetectionModel, budget: Budget, watch: Stopwatch) -> bool:
+    """Whether the limits in this multiple lead to the goal, as far as the table of layers and this
+    cut tell."""
+    meter = watch.meter.through(budget, one.widths, one.share * watch.baseline_ms)
+    goal, granularity = goal_of(one.config, budget, meter), granularity_of(one.config)
+    return granularity.least(network, budget, goal) <= goal.amount * (1 + FAR)
 
 
 def is_settled(folder: RunFolder) -> bool:
@@ -92,22 +115,25 @@ def choose(per_mac: Mapping[int, float]) -> int:
     return min(n for n, time in per_mac.items() if best > (1 - CLEARLY) * time)
 
 
-def _time_per_mac(
-    configs: Sequence[PruneConfig], network: DetectionModel, budget: Budget, clock: Clock
-) -> dict[int, float]:
-    """Multiple -> milliseconds per GMAC of a network cut in it."""
+def _tried(
+    configs: Sequence[PruneConfig], network: DetectionModel, budget: Budget, watch: Stopwatch
+) -> dict[int, Tried]:
+    """Multiple -> a network that was cut in it and measured."""
     groups = prunable_groups(network).groups
     criterion = L2Importance()
     scores = {name: score.numpy() for name, score in criterion.scores(groups).items()}
     cuts = {one.limits.multiple: _cut(one, network, budget, scores) for one in configs}
-    times = clock({str(n): model for n, (model, _) in cuts.items()})
-    return {n: times[str(n)] / (macs / 1e9) for n, (_, macs) in cuts.items()}
+    times = watch.medians({str(n): model for n, (model, _, _) in cuts.items()})
+    return {
+        n: Tried(one, widths, times[str(n)] / times["baseline"], times[str(n)] / (macs / 1e9))
+        for one, (n, (_, widths, macs)) in zip(configs, cuts.items(), strict=True)
+    }
 
 
 def _cut(
     config: PruneConfig, network: DetectionModel, budget: Budget, scores: Mapping[str, Scores]
-) -> tuple[DetectionModel, float]:
-    """The network with the same share of every layer gone, and its MACs."""
+) -> tuple[DetectionModel, Widths, float]:
+    """The network with the same share of every layer gone, its widths and its MACs."""
     limits = config.limits.model_copy(update={"cost": "macs"})
     amount = config.goal[1] ** _MACS_EXPONENT * budget.macs_now
     found = UniformAllocation(limits).allocate(
@@ -116,7 +142,7 @@ def _cut(
     )  # fmt: skip
     model = copy_model(network)
     prune_channels(model, found.removed)
-    return model, found.macs
+    return model, budget.vector(found.widths), found.macs
 
 
 def _sentence(per_mac: Mapping[int, float], chosen: int) -> str:

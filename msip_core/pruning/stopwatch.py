@@ -19,6 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from msip_core.allocation.budget import Budget
 from msip_core.allocation.goal import Goal
 from msip_core.allocation.latency import LatencyMeter, line_through
@@ -156,11 +159,34 @@ class Stopwatch:
             folder.write_json(FILE, stored)
         self.baseline_ms: float = stored["baseline_ms"]
         self.meter = _table(times, whole).anchored(whole, self.baseline_ms)
+        self._folder, self._whole = folder, whole
+        if self.has_learned:
+            self._learn(stored["cut"])
 
     def __call__(self, model: DetectionModel) -> float:
         """Milliseconds of `model`, at the speed that the computer had at the run's start."""
         found = self.medians({"model": model})
         return self.baseline_ms * found["model"] / found["baseline"]
+
+    @property
+    def has_learned(self) -> bool:
+        """Whether a second network was measured, that told how much of the time is fixed."""
+        return bool((self._folder.read_json(FILE) or {}).get("cut"))
+
+    def learn(self, widths: NDArray[np.int64], share: float) -> None:
+        """Move the prediction to a second network too, kept for all sittings.
+
+        Args:
+            widths: of a cut of the unpruned network.
+            share: of the unpruned network's milliseconds that it was measured at.
+        """
+        cut = {"widths": widths.tolist(), "share": share}
+        self._folder.write_json(FILE, {**self._folder.read_json(FILE), "cut": cut})
+        self._learn(cut)
+
+    def _learn(self, cut: Mapping[str, Any]) -> None:
+        milliseconds = cut["share"] * self.baseline_ms
+        self.meter = self.meter.through(self._whole, np.array(cut["widths"]), milliseconds)
 
     def medians(self, models: Mapping[str, DetectionModel]) -> dict[str, float]:
         """Milliseconds of the models and of the unpruned one ("baseline"), timed in turn."""
@@ -220,7 +246,7 @@ def _count_for(
     count, milliseconds = here
     far = [one for one in others if (one[1] - aim) * (milliseconds - aim) < 0]
     other = min(far or others, key=lambda one: abs(one[1] - aim), default=None)
-    slope, fixed = line_through(other, here)
+    slope, fixed = line_through(other, here) or (milliseconds / count, 0.0)
     wanted = (aim - fixed) / slope
     return min(max(wanted, count / 2), count * 2)
 
