@@ -78,6 +78,11 @@ class Way:
         }  # fmt: skip
 
 
+def busy_way(device: str) -> Way:
+    """How a GPU is used where many images wait: full, in half precision."""
+    return Way(device, "cudagraph", "fp16", max(GPU_BATCHES))
+
+
 def usual_format(device: str) -> LatencyFormat:
     """The format that "auto" means on a device."""
     return _USUAL[device.startswith("cuda")]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -341,16 +341,19 @@ def ready_engine(way: Way) -> Engine:
     return engine
 
 
-def ways_of(device: str) -> list[Way]:
-    """All ways on a device, whether they are there or not: on the processor one image in fp32, on a
-    GPU every format in both precisions, one image and 32."""
-    if not device.startswith("cuda"):
-        return [Way(device, form) for form in PROCESSOR_FORMATS]
+def ways_of(
+    device: str, formats: Sequence[str] | None = None, precisions: Sequence[str] | None = None,
+    batches: Sequence[int] | int | None = None,
+) -> list[Way]:  # fmt: skip
+    """All ways on a device, whether they are there or not, of those that are named: on the
+    processor one image in fp32, on a GPU every format in both precisions, one image and 32."""
+    gpu = device.startswith("cuda")
+    sizes = (batches,) if isinstance(batches, int) else batches
     return [
-        Way(device, form, precision, batch)
-        for batch in GPU_BATCHES
-        for precision in PRECISIONS
-        for form in GPU_FORMATS
+        Way(device, form, precision, int(batch))  # type: ignore[arg-type]
+        for batch in sizes or (GPU_BATCHES if gpu else (1,))
+        for precision in precisions or (PRECISIONS if gpu else ("fp32",))
+        for form in formats or (GPU_FORMATS if gpu else PROCESSOR_FORMATS)
     ]
 
 

@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
+import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from itertools import product
@@ -104,10 +106,21 @@ class LayerTimes:
         wanted = dict.fromkeys(layer for g in geometries for layer in g.layers())
         return [layer for layer in wanted if layer not in self.times]
 
-    def measure(self, geometries: Iterable[Geometry], tick: Tick) -> None:
-        """Time what is missing; `tick` is told the share that is done, and may raise to stop."""
-        missing = self.lacks(geometries)
+    def measure(
+        self, geometries: Iterable[Geometry], tick: Tick, *, within: float = math.inf
+    ) -> bool:
+        """Time what is missing; `tick` is told the share that is done, and may raise to stop.
+
+        Args:
+            within: seconds; left where it is as soon as all of it would take longer.
+
+        Returns:
+            Whether all is there.
+        """
+        missing, began = self.lacks(geometries), time.monotonic()
         for start in range(0, len(missing), _AT_ONCE):
+            if start and (time.monotonic() - began) * len(missing) / start > within:
+                return False
             part = missing[start : start + _AT_ONCE]
             done, share = start / len(missing), len(part) / len(missing)
             found = self._timer(part, _within(tick, done, share))
@@ -115,6 +128,7 @@ class LayerTimes:
             self.times = self._stored() | self.times | dict(zip(part, found, strict=True))
             rows = [{"layer": list(layer), "ms": ms} for layer, ms in self.times.items()]
             write_json(self.path, rows)
+        return True
 
     def grid(self, geometry: Geometry) -> Grid:
         """Times of one convolution at any width."""

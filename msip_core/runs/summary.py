@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from msip_core.config import PruneConfig
 from msip_core.events import Cost, FinalRecord, IterationRecord, Metrics
+from msip_core.ways import Way
 
 if TYPE_CHECKING:
     from msip_core.runs.service import RunService
@@ -20,11 +21,12 @@ def summary_document(service: RunService, run_id: str) -> dict[str, Any]:
     """id, state, method, config, baseline, iterations, final and artifacts of one run.
 
     MACs count multiply-adds at the run's image size; seconds are wall time; numbers that were
-    not measured are null.
+    not measured are null. `latency_way` says on what, by what, in which precision and at which
+    batch `latency_ms` was measured.
     """
     row = service.get(run_id)
     baseline, final = service.baseline(run_id), service.final(run_id)
-    latency = _latencies(service.run_dir(run_id))
+    latency, way = _latencies(service.run_dir(run_id))
     document = {
         "id": row.id,
         "name": row.name,
@@ -39,6 +41,7 @@ def summary_document(service: RunService, run_id: str) -> dict[str, Any]:
         else None,
         "iterations": [_iteration(record) for record in service.iterations(run_id)],
         "final": _final(final, latency.get("final")) if final else None,
+        "latency_way": way,
         "artifacts": _artifacts(service, run_id, final),
     }
     clean: dict[str, Any] = _without_nan(document)
@@ -91,13 +94,16 @@ def _artifacts(service: RunService, run_id: str, final: FinalRecord | None) -> d
     return {name: str(path) for name, path in found.items() if path.exists()}
 
 
-def _latencies(run_dir: Path) -> dict[str, float]:
-    """Median milliseconds that the closing check measured on this computer, by model."""
+def _latencies(run_dir: Path) -> tuple[dict[str, float], dict[str, Any] | None]:
+    """Median milliseconds that the closing check measured, by model, and in which way; checks from
+    before ways were recorded measured in PyTorch on the processor."""
     file = run_dir / CHECK_FILE
     if not file.is_file():
-        return {}
-    found: dict[str, float] = json.loads(file.read_text(encoding="utf-8")).get("latency_ms", {})
-    return found
+        return {}, None
+    found = json.loads(file.read_text(encoding="utf-8"))
+    times: dict[str, float] = found.get("latency_ms", {})
+    way = Way.of(found.get("latency_way") or {"format": "pytorch"})
+    return times, way.as_dict() if times else None
 
 
 def _without_nan(value: Any) -> Any:

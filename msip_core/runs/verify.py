@@ -3,12 +3,14 @@ gives the outputs of the model that was measured.
 
 The worker computes the outputs of the working copy on one fixed input; a fresh process
 (`python -m msip_core.runs.verify RUN_DIR --workspace ROOT`) that has never seen the working copy
-opens model.pt and compares. The same process then times baseline and final model side by side.
+opens model.pt and compares. The same process then times baseline and final model side by side, in
+PyTorch on the processor, unless a goal in milliseconds has measured both already.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -135,7 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
             "largest_difference": difference,
             "tolerance": TOLERANCE,
             "passed": passed,
-            "latency_ms": _latencies(options.run_dir, path, final) if passed else {},
+            **(_latencies(options.run_dir, path, final) if passed else {"latency_ms": {}}),
         },
     )
     if not passed:
@@ -165,16 +167,25 @@ def _compare(run_dir: Path, saved: Path) -> float:
     return largest_difference(reference["outputs"], outputs)
 
 
-def _latencies(run_dir: Path, saved: Path, final: FinalRecord) -> dict[str, float]:
-    """Median milliseconds per image on this computer's processor, by "baseline" and "final"."""
+def _latencies(run_dir: Path, saved: Path, final: FinalRecord) -> dict[str, Any]:
+    """Median milliseconds per image by "baseline" and "final", and the way they were measured in:
+    what a goal in milliseconds was measured at the end, else PyTorch on the processor."""
     from msip_core.detector.checkpoints import load_model
     from msip_core.detector.latency import measure_latency
+    from msip_core.pruning.stopwatch import FILE
 
+    if final.latency_way is not None and final.goal_ratio is not None:
+        whole = json.loads((run_dir / FILE).read_text(encoding="utf-8"))["baseline_ms"]
+        found = {"baseline": round(whole, 3), "final": round(final.goal_ratio * whole, 3)}
+        return {"latency_ms": found, "latency_way": final.latency_way.as_dict()}
     baseline = run_dir / "iterations" / "0" / "model.pt"
     files = {"baseline": baseline, "final": saved} if baseline.is_file() else {"final": saved}
     models = {name: load_model(file) for name, file in files.items()}
     measured = measure_latency(models, final.cost.imgsz, runs=_LATENCY_RUNS, formats=("pytorch",))
-    return {one.name: round(one.median_ms, 3) for one in measured}
+    return {
+        "latency_ms": {one.name: round(one.median_ms, 3) for one in measured},
+        "latency_way": measured[0].way.as_dict(),
+    }
 
 
 if __name__ == "__main__":

@@ -67,9 +67,9 @@ def verdict(baseline: Mapping[str, Any], pruned: Mapping[str, Any]) -> Verdict:
 
 
 def latency_sentence(latency: Sequence[Mapping[str, Any]]) -> str:
-    """Measured speed per format; needs both models in a format."""
+    """Measured speed per way to run; needs both models in a way."""
     parts = []
-    for (form, batch), pair in latency_pairs(latency).items():
+    for way, pair in latency_pairs(latency).items():
         if "baseline" not in pair or "pruned" not in pair:
             continue
         first, second = pair["baseline"], pair["pruned"]
@@ -83,8 +83,7 @@ def latency_sentence(latency: Sequence[Mapping[str, Any]]) -> str:
             "slower": f"{1 / ratio:.2f} × slower ({times})",
             "no difference": f"no measurable difference ({times}, intervals overlap)",
         }[verdict(first, second)]
-        where = wording.format_name(form) + (f", batch {batch}" if batch != 1 else "")
-        parts.append(f"{where} {word}")
+        parts.append(f"{wording.way_name(way)}: {word}")
     if not parts:
         return "Speed was not measured on this computer."
     return f"On this computer: {'; '.join(parts)}."

@@ -110,8 +110,8 @@ def test_metrics_say_the_change_of_accuracy_in_points_and_of_cost_in_percent():
     }  # fmt: skip
     assert table["MACs at 640 px"]["change"] == "−66.7 %"
     assert table["AP50 crypt"]["baseline"] == "0.924"
-    assert table["latency, PyTorch, batch 1"]["change"] == "−45.9 %"  # 33 / 61 - 1
-    assert table["latency, ONNX Runtime, batch 1"]["pruned"] == "38.5 ms"
+    assert table["latency, PyTorch, processor, fp32, batch 1"]["change"] == "−45.9 %"  # 33 / 61 - 1
+    assert table["latency, ONNX Runtime, processor, fp32, batch 1"]["pruned"] == "38.5 ms"
 
 
 def test_iterations_begin_with_the_baseline_and_keep_seconds_weights_and_alpha():
