@@ -17,7 +17,7 @@ from msip_core.errors import ConfigError
 from msip_core.measures import MeasureOptions
 from msip_core.recipes import RECIPES, Frozen, TrainingRecipe
 from msip_core.searching import SearchOptions
-from msip_core.ways import LatencyFormat, LatencyPrecision, Way, refusal, usual_format
+from msip_core.ways import LatencyFormat, LatencyPrecision, Way, refusal, wanted_way
 
 # --- data ---------------------------------------------------------------------
 
@@ -405,11 +405,10 @@ class PruneConfig(RunBase):
 
     def latency_way(self, device: str) -> Way:
         """In which way milliseconds are measured, if the run runs on `device` ("cpu", "cuda:0")."""
-        wanted = self.latency_device
-        gpu = device.startswith("cuda") and wanted != "cpu"
-        place = device if gpu else "cpu" if wanted in ("cpu", "auto") else wanted
-        form = usual_format(place) if self.latency_format == "auto" else self.latency_format
-        return Way(place, form, self.latency_precision, self.latency_batch)
+        return wanted_way(
+            self.latency_device, self.latency_format, self.latency_precision, self.latency_batch,
+            device,
+        )  # fmt: skip
 
     def epochs_after(self, iteration: int) -> int:
         """Epochs of fine-tuning after the cut of this iteration (from 1)."""

@@ -78,6 +78,21 @@ class Way:
         }  # fmt: skip
 
 
+def wanted_way(
+    wanted: str, format: LatencyFormat | Literal["auto"], precision: LatencyPrecision, batch: int,
+    device: str,
+) -> Way:  # fmt: skip
+    """The way that settings mean for work that runs on `device` ("cpu", "cuda:0").
+
+    Args:
+        wanted: "cpu", "auto" (where the work runs), or a GPU: then the one of the work.
+    """
+    gpu = device.startswith("cuda") and wanted != "cpu"
+    place = device if gpu else "cpu" if wanted in ("cpu", "auto") else wanted
+    form = usual_format(place) if format == "auto" else format
+    return Way(place, form, precision, batch)
+
+
 def busy_way(device: str) -> Way:
     """How a GPU is used where many images wait: full, in half precision."""
     return Way(device, "cudagraph", "fp16", max(GPU_BATCHES))

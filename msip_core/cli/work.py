@@ -11,6 +11,13 @@ from msip_core.changes import read_run_config, with_settings
 from msip_core.cli.console import say
 from msip_core.cli.foreground import hand_over, in_foreground
 from msip_core.cli.verbs import Answer, Session, verb
+from msip_core.cli.ways import (
+    LatencyBatch,
+    LatencyDevice,
+    LatencyFormatName,
+    LatencyPrecisionName,
+    gpu_of,
+)
 from msip_core.combinations import check_combination
 from msip_core.compositions import COMPOSITIONS, Composition, find_composition
 from msip_core.config import (
@@ -64,28 +71,6 @@ LoaderName = Annotated[
         "(image by image on the processor), auto.",
         show_default="auto",
     ),
-]
-LatencyDevice = Annotated[
-    str | None,
-    typer.Option(
-        help="Where milliseconds are measured: cpu, auto (where the run runs), cuda:0.",
-        show_default="cpu",
-    ),
-]
-LatencyFormatName = Annotated[
-    str | None,
-    typer.Option(
-        help="What is timed: pytorch, onnx, openvino; on a GPU pytorch, cudagraph, onnx, tensorrt; "
-        "or auto.",
-        show_default="onnx, on a GPU cudagraph",
-    ),
-]
-LatencyPrecisionName = Annotated[
-    str | None, typer.Option(help="fp32, or on a GPU fp16.", show_default="fp32")
-]
-LatencyBatch = Annotated[
-    int | None,
-    typer.Option(min=1, help="Images at a time when it is timed.", show_default="1"),
 ]
 Name = Annotated[str | None, typer.Option(help="What the run is called on the pages.")]
 Set = Annotated[
@@ -301,9 +286,7 @@ def prune(
         settings |= _given(set=more)
         return _start(workspace, _from_file(config, "prune", settings, place), detach)
     _demand(settings, dataset="--data", model="--model")
-    # A GPU that is named for the milliseconds is the one that the run is for.
-    timed = latency_device if (latency_device or "").startswith("cuda") else None
-    place.setdefault("device", timed or get_settings().device)
+    place.setdefault("device", gpu_of(latency_device) or get_settings().device)
     chosen = dict(preset("prune", settings.pop("preset", "paper")))
     if "composition" in settings:
         whole = find_composition(settings.pop("composition"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msip_core.config import PruneConfig
 from msip_core.language import mark
+from msip_core.measures import MeasureOptions
 from msip_core.ways import Way
 
 FORMATS = {
@@ -100,8 +101,8 @@ def way_name(way: Way) -> str:
     return ", ".join(parts)
 
 
-def goal_way(config: PruneConfig, measured: Way | None = None) -> str:
-    """In which way the milliseconds of a run's goal are measured.
+def goal_way(config: PruneConfig | MeasureOptions, measured: Way | None = None) -> str:
+    """In which way the milliseconds of a run's goal, or of a study, are measured.
 
     Args:
         measured: the way that the run has recorded; before it runs, "auto" stands for a device.
