@@ -14,6 +14,7 @@ from msip_core.detector.engines import Eager, Layer, OnnxRuntime, engine_for, on
 from msip_core.detector.jobs import asked_ways
 from msip_core.detector.latency import measure_latency
 from msip_core.detector.layer_times import LayerTimes, time_layers
+from msip_core.detector.library import DetectionModel
 from msip_core.errors import ConfigError
 from msip_core.ways import Way, busy_way
 from tests.detector.conftest import thin_model
@@ -21,6 +22,11 @@ from tests.made_up_gpu import MadeUpGpu
 
 GPU = Way("cuda:0", "cudagraph", "fp16", 32)
 RUN = {"kind": "prune", "dataset": "d", "model": "m", "keep_latency": 0.5}
+
+
+@pytest.fixture(scope="module")
+def model() -> DetectionModel:
+    return thin_model()
 
 
 # --- which are there ------------------------------------------------------------------
@@ -51,7 +57,7 @@ def test_each_way_says_what_it_lacks(way: Way, said: str, monkeypatch: pytest.Mo
 
     assert said in str(engine_for(way).missing())
     with pytest.raises(ConfigError, match=said):
-        measure_latency({"a": thin_model()}, 64, ways=[way])
+        measure_latency({}, 64, ways=[way])
 
 
 def test_with_a_gpu_each_package_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,9 +81,9 @@ def test_with_a_gpu_each_package_is_asked_for_by_name(monkeypatch: pytest.Monkey
 # --- what is measured ----------------------------------------------------------------
 
 
-def test_a_made_up_gpu_is_measured_as_its_times_are_known() -> None:
+def test_a_made_up_gpu_is_measured_as_its_times_are_known(model: DetectionModel) -> None:
     """By its own clock, per image, beside the processor, every number with its way."""
-    gpu, model, ways = MadeUpGpu(), thin_model(), [Way("cuda:0", "pytorch"), GPU]
+    gpu, ways = MadeUpGpu(), [Way("cuda:0", "pytorch"), GPU]
 
     found = measure_latency({"m": model}, 64, runs=3, ways=ways, engine=gpu.engine)
 
@@ -90,13 +96,14 @@ def test_a_made_up_gpu_is_measured_as_its_times_are_known() -> None:
 
 
 def test_devices_are_timed_one_after_the_other_and_files_on_the_processor(
+    model: DetectionModel,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gpu, shares = MadeUpGpu(), []
     monkeypatch.setattr(OnnxRuntime, "file", lambda self, path, side: lambda: None)
 
     found = measure_latency(
-        {"m": thin_model()}, 64, runs=2, ways=[GPU], files={"small": Path("int8.onnx")},
+        {"m": model}, 64, runs=2, ways=[GPU], files={"small": Path("int8.onnx")},
         tick=shares.append, engine=lambda way: gpu.engine(way) if way.on_gpu else engine_for(way),
     )  # fmt: skip
 
@@ -157,8 +164,9 @@ class HalfOnTheProcessor(Eager):
     torch_device = "cpu"
 
 
-def test_half_precision_gives_the_same_boxes_and_layers_are_repeated() -> None:
-    model = thin_model()
+def test_half_precision_gives_the_same_boxes_and_layers_are_repeated(
+    model: DetectionModel,
+) -> None:
     whole = Eager(Way(format="pytorch")).network(model, 64, Path("x"))()[0]
     engine = HalfOnTheProcessor(Way("cuda:0", "pytorch", "fp16", 1))
 
@@ -174,6 +182,7 @@ def test_half_precision_gives_the_same_boxes_and_layers_are_repeated() -> None:
 
 
 def test_a_graph_is_the_same_work_recorded_and_timed_on_the_gpu(
+    model: DetectionModel,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     said: list[str] = []
@@ -187,15 +196,17 @@ def test_a_graph_is_the_same_work_recorded_and_timed_on_the_gpu(
     monkeypatch.setattr(engines.Recorded, "torch_device", "cpu")
     engine = engine_for(Way("cuda:0", "cudagraph"))
 
-    run = engine.network(thin_model(), 64, Path("x"))
+    run = engine.network(model, 64, Path("x"))
     layer = engine.layer(Layer(3, 2, 8, inputs=3, outputs=8))
 
     assert said == ["recorded on cuda:0"] * 2
     assert engine.milliseconds(run) == engine.milliseconds(layer.run) == 7.0
 
 
-def test_an_onnx_file_in_half_precision_takes_and_gives_half_numbers(tmp_path: Path) -> None:
-    model, way = thin_model(), Way("cuda:0", "onnx", "fp16", 1)
+def test_an_onnx_file_in_half_precision_takes_and_gives_half_numbers(
+    model: DetectionModel, tmp_path: Path
+) -> None:
+    way = Way("cuda:0", "onnx", "fp16", 1)
     whole = OnnxRuntime(Way()).network(model, 64, tmp_path / "whole")()[0]
 
     path = onnx_file(model, 64, tmp_path / "half", way)

@@ -157,3 +157,19 @@ def test_latex_escapes_what_would_break_it_and_aligns_numbers_right():
 def test_tables_without_rows_are_empty_not_an_error():
     assert tables.to_csv([]) == "\n"
     assert tables.compare_count_rows({"images": []}, samples.CLASSES) == []
+
+
+def test_each_measured_time_is_a_row_with_its_way():
+    entry = {
+        "name": "pruned", "format": "cudagraph", "batch": 32, "median_ms": 0.2134,
+        "low_ms": 0.21, "high_ms": 0.22, "device": "cuda:0", "precision": "fp16",
+        "hardware": "NVIDIA H200",
+    }  # fmt: skip
+
+    assert tables.latency_rows([entry]) == [
+        {
+            "model": "pruned", "device": "GPU NVIDIA H200", "format": "PyTorch CUDA graph",
+            "precision": "fp16", "batch": 32, "ms per image": "0.213",
+            "95 % interval": "0.210 to 0.220",
+        }
+    ]  # fmt: skip
