@@ -464,7 +464,7 @@ _GPU = re.compile(r"cuda(:\d+)?")
 def _same_gpu(latency: str, device: str) -> bool:
     """Whether a run on `device` may measure on this GPU: "cuda" is any that it gets."""
     own = device.strip().lower()
-    own = f"cuda:{own}" if own.isdecimal() else "cuda" if own == "gpu" else own
+    own = f"cuda:{own}" if own.isdecimal() else own.replace("gpu", "cuda")
     if latency == "cuda":
         return own == "auto" or own.startswith("cuda")
     return own == latency or (own, latency) == ("cuda", "cuda:0")

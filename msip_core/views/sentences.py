@@ -107,9 +107,10 @@ def _other_goal_sentence(config: PruneConfig, final: FinalRecord) -> str:
         return final.stopped_by or ""
     near = _NEAR_MILLISECONDS * keep if kind == "latency" else _GOAL_TOLERANCE
     met = "met" if final.goal_ratio <= keep + near else "missed"
+    how = f" ({wording.goal_way(config, final.latency_way)})" if kind == "latency" else ""
     text = (
         f"The goal was {met}: {wording.percent(final.goal_ratio, 1)} of the {wording.GOALS[kind]} "
-        f"are left, {wording.percent(keep, 1)} were asked for."
+        f"are left, {wording.percent(keep, 1)} were asked for{how}."
     )
     return f"{text} {final.stopped_by}" if final.stopped_by else text
 

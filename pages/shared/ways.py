@@ -96,7 +96,7 @@ def way_fields() -> dict[str, Any]:
     if device == "cpu":
         return {"latency_format": form}
     precision = columns[1].selectbox(
-        md(termed(t("Numbers"), t("precision"))),
+        md(termed(t("Numbers"), t("floating point"))),
         list(PRECISIONS),
         index=PRECISIONS.index("fp16"),
         key="new:latency_precision",
