@@ -50,6 +50,20 @@ class LatencyMeter:
             total += self.grids[name].at(inputs[:, i], outputs[:, i])
         return total.reshape(np.shape(widths)[:-1])
 
+    def worth(self, budget: Budget, widths: NDArray[Any]) -> float:
+        """How much of the network is kept, each layer's multiply-adds weighed by the time that they
+        take at full width: 1 for the unpruned network that `budget` is of."""
+        before, after = budget.channels(budget.widths), budget.channels(widths)
+        whole = kept = 0.0
+        for i, name in enumerate(budget.layer_names):
+            grid, (inputs, outputs) = self.grids[name], (before[0][i], before[1][i])
+            full = float(grid.at(np.array([inputs]), np.array([outputs]))[0])
+            # An image keeps its colours, and a depthwise filter reads one channel.
+            read = 1.0 if len(grid.inputs) == 1 else after[0][i] / inputs
+            whole += full
+            kept += full * read * after[1][i] / outputs
+        return kept / whole
+
     def anchored(self, budget: Budget, milliseconds: float) -> LatencyMeter:
         """The same, moved to what was measured of this network."""
         return self.through(budget, budget.widths, milliseconds)

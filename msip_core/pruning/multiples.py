@@ -1,7 +1,13 @@
 """The multiple that a goal in milliseconds leaves channels in: the one this computer is fast with.
 
-    time per MAC of multiple n = ms(n) / MACs(n),    n in {8, 16}, on a GPU in {8, 16, 32, 64}
+    worth(n) = sum of the layers' full times, each times the share of its MACs that is left
+    fixed(n) = (share of the time(n) - worth(n)) / (1 - worth(n))
+    cost(n)  = (1 - fixed(n)) / (goal - fixed(n)),    n in {8, 16}, on a GPU in {8, 16, 32, 64}
 
+Cost is the time that a run pays for what it keeps at its goal. Layers are weighed by their time,
+not counted by multiply-adds: a coarse multiple leaves narrow early layers whole, whose
+multiply-adds are dear where maps must be moved and cheap where weights must, and would be judged
+by that. What seems fixed is fixed for all multiples, so more of it is waste.
 Convolution kernels keep maps in blocks of as many channels as a vector register holds; ONNX Runtime
 takes 16 of them with AVX-512 and 8 with AVX2. A width between two blocks is padded, or laid out
 anew where maps are joined, so two networks of equal MACs can differ by an eighth in time. Tensor
@@ -17,6 +23,7 @@ docs.nvidia.com/deeplearning/performance.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -65,12 +72,15 @@ def settled(
         if known is None:
             reached = {n: one for n, one in tried.items() if _reaches(one, network, budget, watch)}
             # Where none does, the finest is refused with the reason.
-            known = chosen = choose({n: one.per_mac for n, one in reached.items()} or {asked[0]: 1})
-            times = {str(n): one.per_mac for n, one in tried.items()}
-            folder.write_json(_FILE, {"multiple": chosen, "ms_per_gmac": times})
-            if len(reached) > 1:
-                per_mac = {n: one.per_mac for n, one in reached.items()}
-                ctx.emit(MilestoneRecord(message=_sentence(per_mac, chosen)))
+            costs = {n: one.cost for n, one in reached.items() if one.cost < math.inf}
+            known = chosen = choose(costs or {asked[0]: 1})
+            folder.write_json(
+                _FILE,
+                {"multiple": chosen, "costs": {str(n): cost for n, cost in costs.items()},
+                 "ms_per_gmac": {str(n): one.per_mac for n, one in tried.items()}},
+            )  # fmt: skip
+            if len(costs) > 1:
+                ctx.emit(MilestoneRecord(message=_sentence(costs, chosen)))
         watch.learn(tried[known].widths, tried[known].share)
     return in_multiples(config, chosen) if open_ and chosen else config
 
@@ -87,12 +97,14 @@ class Tried(NamedTuple):
     Attributes:
         widths: what each group keeps.
         share: of the unpruned network's milliseconds.
+        cost: as above; infinite where the goal cannot be reached so.
         per_mac: milliseconds per GMAC.
     """
 
     config: PruneConfig
     widths: Widths
     share: float
+    cost: float
     per_mac: float
 
 
@@ -109,10 +121,10 @@ def is_settled(folder: RunFolder) -> bool:
     return folder.read_json(_FILE) is not None
 
 
-def choose(per_mac: Mapping[int, float]) -> int:
-    """The finest multiple whose time per MAC is not clearly above the best."""
-    best = min(per_mac.values())
-    return min(n for n, time in per_mac.items() if best > (1 - CLEARLY) * time)
+def choose(costs: Mapping[int, float]) -> int:
+    """The finest multiple whose cost is not clearly above the best."""
+    best = min(costs.values())
+    return min(n for n, cost in costs.items() if best > (1 - CLEARLY) * cost)
 
 
 def _tried(
@@ -124,10 +136,19 @@ def _tried(
     scores = {name: score.numpy() for name, score in criterion.scores(groups).items()}
     cuts = {one.limits.multiple: _cut(one, network, budget, scores) for one in configs}
     times = watch.medians({str(n): model for n, (model, _, _) in cuts.items()})
-    return {
-        n: Tried(one, widths, times[str(n)] / times["baseline"], times[str(n)] / (macs / 1e9))
-        for one, (n, (_, widths, macs)) in zip(configs, cuts.items(), strict=True)
-    }
+    found = {}
+    for one, (n, (_, widths, macs)) in zip(configs, cuts.items(), strict=True):
+        share = times[str(n)] / times["baseline"]
+        cost = _cost(share, watch.meter.worth(budget, widths), one.goal[1])
+        found[n] = Tried(one, widths, share, cost, times[str(n)] / (macs / 1e9))
+    return found
+
+
+def _cost(share: float, worth: float, goal: float) -> float:
+    """What a run to `goal` pays for what it keeps, by a network of this worth that was measured at
+    this share of the time."""
+    fixed = (share - worth) / (1 - worth) if worth < 1 else 0.0
+    return (1 - fixed) / (goal - fixed) if fixed < goal else math.inf
 
 
 def _cut(
@@ -145,10 +166,10 @@ def _cut(
     return model, budget.vector(found.widths), found.macs
 
 
-def _sentence(per_mac: Mapping[int, float], chosen: int) -> str:
-    other = min((n for n in per_mac if n != chosen), key=lambda n: per_mac[n])
-    ratio = per_mac[chosen] / per_mac[other]
+def _sentence(costs: Mapping[int, float], chosen: int) -> str:
+    other = min((n for n in costs if n != chosen), key=lambda n: costs[n])
+    ratio = costs[chosen] / costs[other]
     return (
         f"Channels are left in multiples of {chosen}: this computer then takes {ratio:.1%} of the "
-        f"time that it takes with multiples of {other} for the same multiply-adds."
+        f"time that it takes with multiples of {other} for as much of the network."
     )
