@@ -235,9 +235,8 @@ class OnnxRuntime(Engine):
         import onnxruntime as ort
 
         session = onnx_session(model, self.way.device)
-        name, numbers = session.get_inputs()[0].name, np.dtype(np.float32)
-        if session.get_inputs()[0].type == "tensor(float16)":
-            numbers = np.dtype(np.float16)
+        name, half = session.get_inputs()[0].name, session.get_inputs()[0].type == "tensor(float16)"
+        numbers: Any = np.float16 if half else np.float32
         if not self.way.on_gpu:
             feed = {name: images.astype(numbers, copy=False)}
             return lambda: session.run(None, feed)

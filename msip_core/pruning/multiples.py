@@ -1,13 +1,13 @@
 """The multiple that a goal in milliseconds leaves channels in: the one this computer is fast with.
 
     worth(n) = sum of the layers' full times, each times the share of its MACs that is left
-    fixed(n) = (share of the time(n) - worth(n)) / (1 - worth(n))
-    cost(n)  = (1 - fixed(n)) / (goal - fixed(n)),    n in {8, 16}, on a GPU in {8, 16, 32, 64}
+    fixed    = least of (time(n) - worth(n)) / (1 - worth(n)), not below 0
+    cost(n)  = fixed + (time(n) - fixed) * worth(8) / worth(n),   n in {8, 16}, on a GPU to 64
 
-Cost is the time that a run pays for what it keeps at its goal. Layers are weighed by their time,
-not counted by multiply-adds: a coarse multiple leaves narrow early layers whole, whose
-multiply-adds are dear where maps must be moved and cheap where weights must, and would be judged
-by that. What seems fixed is fixed for all multiples, so more of it is waste.
+Time is a share of the unpruned network's, fixed the part of it that no width changes, cost what a
+network as good as that in multiples of 8 would take. Layers are weighed by their time, not counted
+by multiply-adds: a coarse multiple leaves narrow early layers whole, whose multiply-adds are dear
+where maps must be moved and cheap where weights must, and would be judged by that.
 Convolution kernels keep maps in blocks of as many channels as a vector register holds; ONNX Runtime
 takes 16 of them with AVX-512 and 8 with AVX2. A width between two blocks is padded, or laid out
 anew where maps are joined, so two networks of equal MACs can differ by an eighth in time. Tensor
@@ -23,7 +23,6 @@ docs.nvidia.com/deeplearning/performance.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -72,15 +71,14 @@ def settled(
         if known is None:
             reached = {n: one for n, one in tried.items() if _reaches(one, network, budget, watch)}
             # Where none does, the finest is refused with the reason.
-            costs = {n: one.cost for n, one in reached.items() if one.cost < math.inf}
-            known = chosen = choose(costs or {asked[0]: 1})
+            costs = costs_of(tried)
+            known = chosen = choose({n: costs[n] for n in reached} or {asked[0]: 1})
             folder.write_json(
                 _FILE,
                 {"multiple": chosen, "costs": {str(n): cost for n, cost in costs.items()},
                  "ms_per_gmac": {str(n): one.per_mac for n, one in tried.items()}},
             )  # fmt: skip
-            if len(costs) > 1:
-                ctx.emit(MilestoneRecord(message=_sentence(costs, chosen)))
+            ctx.emit(MilestoneRecord(message=_sentence(costs, chosen)))
         watch.learn(tried[known].widths, tried[known].share)
     return in_multiples(config, chosen) if open_ and chosen else config
 
@@ -97,14 +95,14 @@ class Tried(NamedTuple):
     Attributes:
         widths: what each group keeps.
         share: of the unpruned network's milliseconds.
-        cost: as above; infinite where the goal cannot be reached so.
+        worth: as above.
         per_mac: milliseconds per GMAC.
     """
 
     config: PruneConfig
     widths: Widths
     share: float
-    cost: float
+    worth: float
     per_mac: float
 
 
@@ -139,16 +137,17 @@ def _tried(
     found = {}
     for one, (n, (_, widths, macs)) in zip(configs, cuts.items(), strict=True):
         share = times[str(n)] / times["baseline"]
-        cost = _cost(share, watch.meter.worth(budget, widths), one.goal[1])
-        found[n] = Tried(one, widths, share, cost, times[str(n)] / (macs / 1e9))
+        worth = watch.meter.worth(budget, widths)
+        found[n] = Tried(one, widths, share, worth, times[str(n)] / (macs / 1e9))
     return found
 
 
-def _cost(share: float, worth: float, goal: float) -> float:
-    """What a run to `goal` pays for what it keeps, by a network of this worth that was measured at
-    this share of the time."""
-    fixed = (share - worth) / (1 - worth) if worth < 1 else 0.0
-    return (1 - fixed) / (goal - fixed) if fixed < goal else math.inf
+def costs_of(tried: Mapping[int, Tried]) -> dict[int, float]:
+    """Multiple -> cost, as above; the finest comes first."""
+    seem_fixed = [(o.share - o.worth) / (1 - o.worth) for o in tried.values() if o.worth < 1]
+    fixed = max(0.0, min(seem_fixed, default=0.0))
+    finest = next(iter(tried.values())).worth
+    return {n: fixed + (one.share - fixed) * finest / one.worth for n, one in tried.items()}
 
 
 def _cut(
@@ -167,7 +166,9 @@ def _cut(
 
 
 def _sentence(costs: Mapping[int, float], chosen: int) -> str:
-    other = min((n for n in costs if n != chosen), key=lambda n: costs[n])
+    # A coarser one that costs less but does not lead to the goal is no comparison.
+    finer = [n for n in costs if n < chosen]
+    other = min(finer or [n for n in costs if n != chosen], key=lambda n: costs[n])
     ratio = costs[chosen] / costs[other]
     return (
         f"Channels are left in multiples of {chosen}: this computer then takes {ratio:.1%} of the "

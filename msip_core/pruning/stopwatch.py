@@ -181,7 +181,7 @@ class Stopwatch:
             share: of the unpruned network's milliseconds that it was measured at.
         """
         cut = {"widths": widths.tolist(), "share": share}
-        self._folder.write_json(FILE, {**self._folder.read_json(FILE), "cut": cut})
+        self._folder.write_json(FILE, {**(self._folder.read_json(FILE) or {}), "cut": cut})
         self._learn(cut)
 
     def _learn(self, cut: Mapping[str, Any]) -> None:

@@ -16,7 +16,6 @@ from msip_core.ways import GPU_FORMATS, PRECISIONS, Way
 from pages.shared.words import termed
 
 _BATCHES = (1, 4, 8, 16, 32, 64)
-_GPU_DEFAULTS = {"format": "cudagraph", "precision": "fp16", "batch": 32}
 _PLACES = {"cpu": mark("on the processor"), "auto": mark("on the GPU of the run")}
 
 
@@ -82,8 +81,8 @@ def way_fields() -> dict[str, Any]:
         )
         device = str(chosen)
     columns = st.columns(3) if device == "auto" else [st.container()]
-    forms = [*GPU_FORMATS] if device == "auto" else ["onnx", "openvino", "pytorch"]
-    usual = forms.index(_GPU_DEFAULTS["format"]) if device == "auto" else 0
+    forms: list[str] = ["onnx", "openvino", "pytorch"] if device == "cpu" else [*GPU_FORMATS]
+    usual = 0 if device == "cpu" else forms.index("cudagraph")
     form = columns[0].selectbox(
         md(termed(t("Measured in"), t("the format that will be deployed"))),
         forms,
