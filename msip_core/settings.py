@@ -20,6 +20,8 @@ class Settings(BaseSettings):
             cores badly, so that two runs on one core each end sooner than one after the other.
             Milliseconds are then measured beside other work; leave 1 where they are the goal.
         gpu_runs: runs at a time on each GPU; None takes as many as their estimated memory allows.
+            Milliseconds of a GPU are then measured beside other work too: set 1 where they are
+            the goal.
         upload_limit_mb: largest upload in the browser; it is held in the server's memory.
         import_roots: folders of the server's disk that the Data page may read from.
         login_required: ask for Streamlit's own OIDC login on every page.

@@ -9,6 +9,9 @@ in seconds.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+
+import torch
 
 from msip_core.allocation.budget import Budget, Widths
 from msip_core.config import PruneConfig
@@ -54,8 +57,10 @@ def outlook(
     meter = known_meter(way, whole, workspace.cache)
     if meter is None and (timer is not None or engine_for(way).missing() is None):
         times = LayerTimes(workspace.cache, way, timer)
-        if times.measure(whole.geometries().values(), tick, within=CHEAP):
-            meter = known_meter(way, whole, workspace.cache)
+        # A GPU that runs have filled has no room for what nobody asked for.
+        with suppress(torch.OutOfMemoryError):
+            if times.measure(whole.geometries().values(), tick, within=CHEAP):
+                meter = known_meter(way, whole, workspace.cache)
     named = Way(**{**way.as_dict(), "hardware": engine_for(way).hardware})
     if meter is None:
         return Outlook(way=named)
