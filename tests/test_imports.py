@@ -16,7 +16,7 @@ LIGHT = (
     "models", "boxes", "settings", "workspace", "errors", "language", "bounded", "confined",
     "spreadsheet", "changes", "recipes", "measures", "matches", "pairs", "doctor", "demo", "data",
     "runs", "views", "studies", "cli", "markdown", "arrays",
-    "gpus", "processors",
+    "gpus", "processors", "ways",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
 HEAVY_PACKAGES = (
@@ -62,6 +62,7 @@ BASE = {
     "markdown",
     "gpus",
     "processors",
+    "ways",
 }
 MAY = {
     "data": {"data", "runs"},
