@@ -5,6 +5,7 @@ A run is one of these configs in and a stream of events (msip_core.events) out.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -16,6 +17,7 @@ from msip_core.errors import ConfigError
 from msip_core.measures import MeasureOptions
 from msip_core.recipes import RECIPES, Frozen, TrainingRecipe
 from msip_core.searching import SearchOptions
+from msip_core.ways import LatencyFormat, LatencyPrecision, Way, refusal, wanted_way
 
 # --- data ---------------------------------------------------------------------
 
@@ -230,7 +232,6 @@ class CalibrationConfig(Frozen):
 
 
 GoalKind = Literal["macs", "params", "latency"]
-LatencyFormat = Literal["pytorch", "onnx", "openvino"]
 
 
 class AllocationOptions(Frozen):
@@ -238,15 +239,15 @@ class AllocationOptions(Frozen):
 
     Attributes:
         round_to: kept channels per coupled group are multiples of this. "auto" is 8, unless the
-            goal is milliseconds: then a run measures which of 8 and 16 this computer is faster
-            with (pruning.multiples).
+            goal is milliseconds: then a run measures which of 8 and 16, on a GPU also 32 and 64,
+            is fastest there (pruning.multiples).
         max_removed_per_iteration: largest share of a group's channels one iteration takes.
         min_kept: smallest share of a group's original channels that is left at the end.
         cost: what a channel is weighed against (kappa): "macs", "params", or "latency", the
-            milliseconds that a step of eight channels frees on this computer.
+            milliseconds that a step of eight channels frees where the run measures them.
     """
 
-    round_to: Literal["auto", 1, 4, 8, 16] = "auto"
+    round_to: Literal["auto", 1, 4, 8, 16, 32, 64] = "auto"
     max_removed_per_iteration: float = Field(default=0.35, gt=0, lt=1)
     min_kept: float = Field(default=0.1, gt=0, le=1)
     cost: GoalKind = "macs"
@@ -283,8 +284,14 @@ class PruneConfig(RunBase):
             `block_score`.
         keep_macs: MACs left at the end, as a share of the baseline's.
         keep_params: parameters left at the end, as a share; takes the place of `keep_macs`.
-        keep_latency: milliseconds left at the end, as a share, measured on the processor of the
-            computer that runs this in `latency_format`; takes the place of `keep_macs`.
+        keep_latency: milliseconds per image left at the end, as a share, measured in the way that
+            the four below say; takes the place of `keep_macs`.
+        latency_device: on what: "cpu" (the processor), "auto" (where the run runs), or a GPU
+            ("cuda", "cuda:0"), which must be the one that the run runs on.
+        latency_format: by what; "auto" is ONNX Runtime on the processor and a CUDA graph of
+            PyTorch on a GPU.
+        latency_precision: "fp16" on GPUs alone.
+        latency_batch: images at a time.
         pretrain: optional schedule of the C2f_v2 model before the first iteration.
         distill: how the unpruned network teaches, for recoveries with a teacher.
         adaptive_threshold: False gives every group the same local ratio (an ablation).
@@ -319,7 +326,10 @@ class PruneConfig(RunBase):
     keep_macs: float = Field(default=0.335, gt=0.02, lt=1)
     keep_params: float | None = Field(default=None, gt=0.02, lt=1)
     keep_latency: float | None = Field(default=None, gt=0.02, lt=1)
-    latency_format: LatencyFormat = "onnx"
+    latency_device: Word = "cpu"
+    latency_format: LatencyFormat | Literal["auto"] = "onnx"
+    latency_precision: LatencyPrecision = "fp32"
+    latency_batch: int = Field(default=1, ge=1, le=1024)
     iterations: int = Field(default=16, ge=1, le=200)
     finetune: TrainingRecipe = RECIPES["paper-finetune"]
     pretrain: TrainingRecipe | None = None
@@ -350,6 +360,31 @@ class PruneConfig(RunBase):
             return value
         return {"max_map50_drop": None, **value}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _format_of_the_device(cls, value: Any) -> Any:
+        """Whoever names a device and no format means the usual one there."""
+        if not isinstance(value, dict) or value.get("latency_device", "cpu") == "cpu":
+            return value
+        return {"latency_format": "auto", **value}
+
+    @model_validator(mode="after")
+    def _a_way_that_there_is(self) -> PruneConfig:
+        device = self.latency_device
+        if device not in ("cpu", "auto") and not _GPU.fullmatch(device):
+            raise ValueError(
+                "milliseconds are measured on 'cpu', 'auto' (where the run runs), or a GPU such as "
+                f"'cuda:0', not on '{device}'"
+            )
+        if why := refusal(device, self.latency_format, self.latency_precision):
+            raise ValueError(why)
+        if device not in ("cpu", "auto") and not _same_gpu(device, self.device):
+            raise ValueError(
+                f"milliseconds on a GPU are measured where the run runs, on '{self.device}': set "
+                f"latency_device to 'auto', or device to '{device}'"
+            )
+        return self
+
     @model_validator(mode="after")
     def _one_goal(self) -> PruneConfig:
         if self.keep_params is not None and self.keep_latency is not None:
@@ -367,6 +402,13 @@ class PruneConfig(RunBase):
                 "off (max_map50_drop)"
             )
         return self
+
+    def latency_way(self, device: str) -> Way:
+        """In which way milliseconds are measured, if the run runs on `device` ("cpu", "cuda:0")."""
+        return wanted_way(
+            self.latency_device, self.latency_format, self.latency_precision, self.latency_batch,
+            device,
+        )  # fmt: skip
 
     def epochs_after(self, iteration: int) -> int:
         """Epochs of fine-tuning after the cut of this iteration (from 1)."""
@@ -414,6 +456,18 @@ class PruneConfig(RunBase):
         if asked.is_sparse:
             return asked
         return asked.model_copy(update={"bn_l1": sparse.bn_l1, "bn_l1_decay": sparse.bn_l1_decay})
+
+
+_GPU = re.compile(r"cuda(:\d+)?")
+
+
+def _same_gpu(latency: str, device: str) -> bool:
+    """Whether a run on `device` may measure on this GPU: "cuda" is any that it gets."""
+    own = device.strip().lower()
+    own = f"cuda:{own}" if own.isdecimal() else own.replace("gpu", "cuda")
+    if latency == "cuda":
+        return own == "auto" or own.startswith("cuda")
+    return own == latency or (own, latency) == ("cuda", "cuda:0")
 
 
 RunConfig = Annotated[TrainConfig | PruneConfig, Field(discriminator="kind")]

@@ -30,7 +30,7 @@ OPTIONAL = {
     "onnx": "export to ONNX",
     "onnxruntime": "latency in ONNX Runtime",
     "openvino": "export to OpenVINO, latency in OpenVINO",
-    "tensorrt": "export to TensorRT (needs an NVIDIA GPU)",
+    "tensorrt": "export to TensorRT, latency in TensorRT (needs an NVIDIA GPU)",
 }
 LOW_MEMORY_GB = 4.0
 _PATIENCE = 120.0  # seconds for the import of a library

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from msip_core.ways import Way
 from msip_core.workspace import Workspace
 
 
@@ -116,6 +117,7 @@ class IterationRecord(Record):
     term_map50: dict[str, float] | None = None  # trial mAP50 per term, dynamic weights only
     alpha: float | None = None
     latency_ms: float | None = None  # measured; only where the goal is in milliseconds
+    latency_way: Way | None = None  # in which way; None: on the processor (older runs)
     blocks: tuple[str, ...] = ()  # bottlenecks that went, as "model.4.m.1"; their layers keep 0
     layers: tuple[LayerChannels, ...]
     model: str = ""  # path below the run folder
@@ -135,6 +137,7 @@ class FinalRecord(Record):
     cost: Cost
     macs_ratio: float
     goal_ratio: float | None = None  # what is left of what the goal counts, measured at the end
+    latency_way: Way | None = None  # in which way, where that is milliseconds; None: processor
     channel_multiple: int | None = None  # of the widths; None in runs before it was recorded
     stopped_by: str | None = None
     model_id: str

@@ -20,6 +20,8 @@ class Settings(BaseSettings):
             cores badly, so that two runs on one core each end sooner than one after the other.
             Milliseconds are then measured beside other work; leave 1 where they are the goal.
         gpu_runs: runs at a time on each GPU; None takes as many as their estimated memory allows.
+            Milliseconds of a GPU are then measured beside other work too: set 1 where they are
+            the goal.
         warm: keep one process ready that has loaded torch, while runs wait or an app is open
             (350 MB; none where less than 4 GB are free): the next run then starts at once.
         upload_limit_mb: largest upload in the browser; it is held in the server's memory.

@@ -16,7 +16,7 @@ LIGHT = (
     "models", "boxes", "settings", "workspace", "errors", "language", "bounded", "confined",
     "spreadsheet", "changes", "recipes", "measures", "matches", "pairs", "doctor", "demo", "data",
     "runs", "views", "studies", "cli", "markdown", "arrays",
-    "gpus", "processors", "speeds", "leaving",
+    "gpus", "processors", "speeds", "leaving", "ways",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
 HEAVY_PACKAGES = (
@@ -66,6 +66,7 @@ BASE = {
     "processors",
     "speeds",
     "leaving",
+    "ways",
 }
 MAY = {
     "data": {"data", "runs"},

@@ -1,4 +1,4 @@
-"""`compare`, `export`: what models cost and find, and files that run elsewhere."""
+"""`compare`, `latency`, `export`: what models cost and find, and files that run elsewhere."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from msip_core.cli.predicting import predict
 from msip_core.cli.targets import file_target, folder_target
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.data.dataset import Dataset, open_dataset
+from msip_core.errors import ConfigError
 from msip_core.events import Cost, Metrics
 from msip_core.views import sentences, tables
 from msip_core.workspace import write_json, write_text
@@ -35,11 +36,14 @@ Iou = Annotated[
     float, typer.Option(min=0, max=1, help="Of two boxes that overlap more, the better stays.")
 ]
 
+_MOST_IMAGES = 1024  # at a time
+
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the root of the command line."""
     verb(app, "predict")(predict)
     verb(app, "compare")(compare)
+    verb(app, "latency")(latency)
     verb(app, "export")(export)
 
 
@@ -124,6 +128,77 @@ def _write_comparison(result: dict[str, Any], dataset: Dataset, out: Path) -> di
     return {name: str(out / f"{name}.csv") for name in files} | {
         "compare": str(out / "compare.json")
     }
+
+
+def latency(
+    session: Session,
+    *,
+    model: Annotated[
+        str, typer.Argument(help="A model of the workspace, a .pt file, or RUN/STEP.")
+    ],
+    beside: Annotated[
+        str | None, typer.Option(help="Another one, timed in turn with it: the baseline.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="all (the processor and every GPU), auto, cpu, cuda:0.")
+    ] = "all",
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            help="Of pytorch, onnx, openvino; on a GPU pytorch, cudagraph, onnx, tensorrt.",
+            show_default="all that are there",
+        ),
+    ] = None,
+    precisions: Annotated[
+        str | None, typer.Option(help="fp32, on a GPU also fp16.", show_default="both on a GPU")
+    ] = None,
+    batches: Annotated[
+        str | None,
+        typer.Option(help="Images at a time, such as 1,32.", show_default="1, on a GPU 1,32"),
+    ] = None,
+    runs: Annotated[int, typer.Option(min=5, help="Measurements of each model and way.")] = 50,
+    imgsz: ImageSize = None,
+) -> Answer:
+    """Milliseconds per image on this computer: processor and GPUs, in every way to run it."""
+    workspace = session.isolated_workspace()
+    params: dict[str, Any] = {
+        **prefixed(model_source(workspace, model), "pruned"),
+        **(prefixed(model_source(workspace, beside), "baseline") if beside else {}),
+        "latency_device": device,
+        "formats": _words(formats),
+        "precisions": _words(precisions),
+        "batches": _numbers(batches),
+        "runs": runs,
+        "imgsz": imgsz,
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        result = do_job(workspace, "latency", params, Path(scratch))
+    names = {"pruned": model, "baseline": beside}
+    document = {
+        "latency": [{**entry, "model": names[entry["name"]]} for entry in result["latency"]],
+        "missing": result["missing"],
+    }
+    rows = tables.latency_rows(document["latency"])
+    lines = [table(tuple(rows[0]), [tuple(row.values()) for row in rows])]
+    if beside:
+        lines.append(sentences.latency_sentence(result["latency"]))
+    lines += [f"Not measured: {why}" for why in dict.fromkeys(m["why"] for m in result["missing"])]
+    return Answer(document, "\n".join(lines))
+
+
+def _words(text: str | None) -> list[str] | None:
+    found = [word.strip() for word in (text or "").split(",") if word.strip()]
+    return found or None
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    words = _words(text)
+    if words is not None and not all(word.isascii() and word.isdecimal() for word in words):
+        raise ConfigError(f"--batches takes whole numbers such as 1,32, not '{text}'.")
+    sizes = None if words is None else [int(word) for word in words]
+    if sizes is not None and not all(1 <= size <= _MOST_IMAGES for size in sizes):
+        raise ConfigError(f"--batches takes numbers from 1 to {_MOST_IMAGES}, not '{text}'.")
+    return sizes
 
 
 def export(

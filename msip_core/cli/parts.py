@@ -14,7 +14,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "runs": ("runs",),
     "models": ("models",),
     "studies": ("study",),
-    "look": ("predict", "compare", "export"),
+    "look": ("predict", "compare", "latency", "export"),
     "explaining": ("explain",),
 }
 

@@ -13,6 +13,13 @@ from msip_core.changes import read_settings
 from msip_core.cli.console import say, table
 from msip_core.cli.targets import file_target
 from msip_core.cli.verbs import Answer, Session, verb
+from msip_core.cli.ways import (
+    LatencyBatch,
+    LatencyDevice,
+    LatencyFormatName,
+    LatencyPrecisionName,
+    gpu_of,
+)
 from msip_core.runs.aside import SideTimer
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
@@ -59,8 +66,12 @@ class OfPreset:
     batch: Annotated[int | None, typer.Option(min=1)] = None
     speed_up: Annotated[
         float | None,
-        typer.Option(help="The goal as a measured speed-up on this computer instead: 2."),
+        typer.Option(help="The goal as a measured speed-up instead: 2 is twice as fast."),
     ] = None
+    latency_device: LatencyDevice = None
+    latency_format: LatencyFormatName = None
+    latency_precision: LatencyPrecisionName = None
+    latency_batch: LatencyBatch = None
 
 
 @verb(app, "presets")
@@ -177,9 +188,13 @@ def add(
 
 def _from_preset(workspace: Workspace, name: str, asked: OfPreset) -> StudyPlan:
     changes = {
-        "model": asked.model, "imgsz": asked.imgsz, "device": asked.device, "batch": asked.batch,
+        "model": asked.model, "imgsz": asked.imgsz, "batch": asked.batch,
+        "device": asked.device or gpu_of(asked.latency_device),
         "speed_up": asked.speed_up,
         "seeds": tuple(range(asked.seeds)) if asked.seeds else None,
+        "latency": {
+            key: value for key in _WAY if (value := getattr(asked, key)) is not None
+        } or None,
     }  # fmt: skip
     given: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
     return library.plan_here(
@@ -191,6 +206,9 @@ def _from_preset(workspace: Workspace, name: str, asked: OfPreset) -> StudyPlan:
         smaller=_file(asked.smaller),
         **given,
     )
+
+
+_WAY = ("latency_device", "latency_format", "latency_precision", "latency_batch")
 
 
 def _file(weights: str | None) -> str | None:

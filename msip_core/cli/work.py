@@ -13,6 +13,13 @@ from msip_core.cli.console import say
 from msip_core.cli.early import worker_ready
 from msip_core.cli.foreground import hand_over, in_foreground
 from msip_core.cli.verbs import Answer, Session, verb
+from msip_core.cli.ways import (
+    LatencyBatch,
+    LatencyDevice,
+    LatencyFormatName,
+    LatencyPrecisionName,
+    gpu_of,
+)
 from msip_core.combinations import check_combination
 from msip_core.compositions import COMPOSITIONS, Composition, find_composition
 from msip_core.config import (
@@ -190,18 +197,21 @@ def prune(
     ] = None,
     keep_latency: Annotated[
         float | None,
-        typer.Option(help="The goal as a share of the milliseconds per image on this computer."),
+        typer.Option(
+            help="The goal as a share of the milliseconds per image, measured in the way that the "
+            "four --latency options say."
+        ),
     ] = None,
     speed_up: Annotated[
         float | None,
         typer.Option(
-            help="The goal as a measured speed-up on this computer instead: 2 is twice as fast.",
+            help="The goal as a measured speed-up instead: 2 is twice as fast.",
         ),
     ] = None,
-    latency_format: Annotated[
-        str | None,
-        typer.Option(help="pytorch, onnx or openvino: what is timed.", show_default="onnx"),
-    ] = None,
+    latency_device: LatencyDevice = None,
+    latency_format: LatencyFormatName = None,
+    latency_precision: LatencyPrecisionName = None,
+    latency_batch: LatencyBatch = None,
     preset_name: Annotated[
         str | None, typer.Option("--preset", help=", ".join(PRUNE_PRESETS), show_default="paper")
     ] = None,
@@ -210,8 +220,8 @@ def prune(
     round_to: Annotated[
         str | None,
         typer.Option(
-            help="Channels in multiples of 1, 4, 8 or 16; auto is 8, or what this computer is "
-            "faster with where the goal is milliseconds.",
+            help="Channels in multiples of 1, 4, 8, 16, 32 or 64; auto is 8, or what this computer "
+            "or GPU is fastest with where the goal is milliseconds.",
             show_default="auto",
         ),
     ] = None,
@@ -267,7 +277,8 @@ def prune(
         finetune_after=finetune_after, average=average,
         static_weights=static_weights or None, keep_macs=keep_macs, preset=preset_name,
         keep_params=keep_params, keep_latency=_latency_goal(keep_latency, speed_up),
-        latency_format=latency_format,
+        latency_device=latency_device, latency_format=latency_format,
+        latency_precision=latency_precision, latency_batch=latency_batch,
         composition=composition,
         iterations=iterations, epochs=epochs, round_to=round_to, max_drop=max_drop,
         pretrain=pretrain, dataset=data, imgsz=imgsz, batch=batch, seed=seed, workers=workers,
@@ -278,7 +289,7 @@ def prune(
         settings |= _given(set=more)
         return _start(workspace, _from_file(config, "prune", settings, place), detach)
     _demand(settings, dataset="--data", model="--model")
-    place.setdefault("device", get_settings().device)
+    place.setdefault("device", gpu_of(latency_device) or get_settings().device)
     chosen = dict(preset("prune", settings.pop("preset", "paper")))
     if "composition" in settings:
         whole = find_composition(settings.pop("composition"))
@@ -384,7 +395,7 @@ def _set_strategy(settings: dict[str, Any], chosen: dict[str, Any]) -> None:
         limits, text = chosen.pop("limits", {}), settings.pop("round_to")
         settings["limits"] = {
             **limits,
-            "round_to": int(text) if text in ("1", "4", "8", "16") else text,
+            "round_to": int(text) if text.isdecimal() else text,
         }
     if "max_drop" in settings:
         settings["max_map50_drop"] = settings.pop("max_drop") or None
@@ -429,5 +440,5 @@ def _say_estimate(workspace: Workspace, config: PruneConfig) -> None:
         f"Expected: about {duration(expected.seconds)}, {expected.memory_gb:.1f} GB of memory, "
         f"{expected.disk_gb:.1f} GB of disk. {expected.note}"
     )
-    if busy:
-        say(busy)
+    for sentence in filter(None, (expected.speed, busy)):
+        say(sentence)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from msip_core.boxes import Detection, match_detections
 from msip_core.data.dataset import Dataset, ImageRecord, open_dataset
 from msip_core.data.fields import sharpness
@@ -19,18 +21,21 @@ from msip_core.data.object_sizes import SeenImage, size_warning
 from msip_core.detector.build import add_upload
 from msip_core.detector.cost import count_cost
 from msip_core.detector.devices import resolve_device
+from msip_core.detector.engines import engine_for, ways_of
 from msip_core.detector.evaluation import Evaluator
 from msip_core.detector.export import check_format, export_module
-from msip_core.detector.latency import RUNTIMES, measure_latency
+from msip_core.detector.latency import measure_latency
 from msip_core.detector.library import DetectionModel
 from msip_core.detector.prediction import Predictor
 from msip_core.detector.sources import ModelFacts, load_source_micrograph, load_source_model
-from msip_core.errors import DatasetError
+from msip_core.errors import ConfigError, DatasetError
+from msip_core.ways import Way
 from msip_core.workspace import Workspace
 
 Progress = Callable[[float, str], None]
 Json = dict[str, Any]
 _SIDES = ("baseline", "pruned")
+_NAMES = ("", "_model", "_run")  # by which a side is given
 
 
 def predict_job(workspace: Workspace, params: Json, out: Path, progress: Progress) -> Json:
@@ -102,8 +107,8 @@ def compare_job(workspace: Workspace, params: Json, out: Path, progress: Progres
     """Two models on one part of a dataset: what each finds, how they agree, accuracy and cost.
 
     Params: baseline_..., pruned_... (two models); dataset, split ("test"); imgsz, batch, conf,
-    iou; formats (a list: then speed is measured too, with at most `runs` rounds in `seconds`);
-    metrics (False leaves accuracy out).
+    iou; formats (a list: then speed is measured too, as `latency_job` does); metrics (False leaves
+    accuracy out).
 
     Returns:
         baseline, pruned {model, name, metrics, cost}, agreement {both, class changed, lost, new},
@@ -135,7 +140,12 @@ def compare_job(workspace: Workspace, params: Json, out: Path, progress: Progres
         "split": split,
         "agreement": agreement,
         "images": images,
-        "latency": _latency(sides, params, lambda done: progress(0.8 + 0.2 * done, "Timing"))
+        "latency": _latency(
+            sides,
+            params,
+            asked_ways(params)[0],
+            lambda done: progress(0.8 + 0.2 * done, "Timing"),
+        )
         if params.get("formats")
         else [],
     }
@@ -159,14 +169,57 @@ def _found_by_both(
 
 
 def latency_job(workspace: Workspace, params: Json, out: Path, progress: Progress) -> Json:
-    """Milliseconds per image of two models on this computer, measured in turn.
+    """Milliseconds per image of one or two models on this computer, measured in turn.
 
-    Params: baseline_..., pruned_...; imgsz, batch, formats; runs, and seconds after which no
-    further one begins.
+    Params: baseline_..., pruned_... (one may be left out); imgsz; runs, and seconds after which no
+    further one begins; latency_device: "cpu" (default), a GPU, or "all"; formats, precisions,
+    batches (lists; all where they are left out), or batch (a number).
+
+    Returns:
+        latency, and `missing`: ways that were not asked for by name and are not there, with why.
     """
     progress(0.0, "Opening the models")
-    sides = {side: load_source_model(workspace, params, side) for side in _SIDES}
-    return {"latency": _latency(sides, params, lambda done: progress(done, "Timing both models"))}
+    named = [side for side in _SIDES if any(params.get(side + key) for key in _NAMES)]
+    sides = {side: load_source_model(workspace, params, side) for side in named or _SIDES}
+    text = "Timing both models" if len(sides) > 1 else "Timing the model"
+    ways, missing = asked_ways(params)
+    latency = _latency(sides, params, ways, lambda done: progress(done, text))
+    return {"latency": latency, "missing": missing}
+
+
+def asked_ways(params: Json) -> tuple[list[Way], list[Json]]:
+    """The ways to run that are meant, and those that were not asked for by name and are not there.
+
+    Raises:
+        ConfigError: one that was asked for is not there, or none is.
+    """
+    ways: list[Way] = []
+    missing: list[Json] = []
+    wanted = str(params.get("latency_device") or "cpu")
+    for device in _timed_devices(wanted):
+        for way in ways_of(device, params.get("formats"), params.get("precisions"),
+                           params.get("batches") or params.get("batch")):  # fmt: skip
+            why = engine_for(way).missing()
+            if why is None:
+                ways.append(way)
+            elif params.get("formats") and wanted != "all":
+                raise ConfigError(why)
+            else:
+                missing.append({**way.as_dict(), "why": why})
+    if not ways:
+        raise ConfigError(missing[0]["why"] if missing else "There is nothing to measure.")
+    return ways, missing
+
+
+def _timed_devices(wanted: str) -> list[str]:
+    gpus = [
+        f"cuda:{n}" for n in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    ]
+    if wanted == "all":
+        return ["cpu", *gpus]
+    if wanted == "auto":
+        return [gpus[0] if gpus else "cpu"]
+    return [resolve_device(wanted)]
 
 
 def export_job(workspace: Workspace, params: Json, out: Path, progress: Progress) -> Json:
@@ -248,17 +301,15 @@ def _measured(
 def _latency(
     sides: dict[str, tuple[DetectionModel, ModelFacts]],
     params: Json,
+    ways: Sequence[Way],
     tick: Callable[[float], None],
 ) -> list[Json]:
+    first = next(iter(sides.values()))[1]
     measured = measure_latency(
-        {side: model for side, (model, _) in sides.items()},
-        _imgsz(sides["baseline"][1], params),
-        batch=int(params.get("batch", 1)),
-        runs=int(params.get("runs", 30)),
-        formats=params.get("formats") or RUNTIMES,
-        seconds=float(params.get("seconds") or math.inf),
-        tick=tick,
-    )
+        {side: model for side, (model, _) in sides.items()}, _imgsz(first, params),
+        runs=int(params.get("runs", 30)), seconds=float(params.get("seconds") or math.inf),
+        ways=ways, tick=tick,
+    )  # fmt: skip
     return [latency._asdict() for latency in measured]
 
 

@@ -1,4 +1,5 @@
 """Milliseconds of single layers on this computer, from which those of any network are predicted.
+In the way to run that a goal counts: device, format, precision, batch (msip_core.ways).
 
     t(network) ~ t(measured network) * sum of its layers' times / the same sum of the measured one
 
@@ -8,7 +9,7 @@ between: all steps of 8 would be 4096 measurements for a layer of 512 x 512. Sum
 are off by what layers share (caches, fusion, threads), so whoever must land on a number measures
 the whole network again and moves the scale (NetAdapt's table, closed).
 
-The table is kept in the workspace's cache, for one computer, format, thread count and set of
+The table is kept in the workspace's cache, for one computer or GPU, way, thread count and set of
 library versions; a measurement that was stopped goes on where it was.
 Source: Yang et al. 2018 (NetAdapt), arXiv:1804.03230.
 """
@@ -17,45 +18,35 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
+import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from msip_core.config import LatencyFormat
-from msip_core.detector.latency import interleaved, layer_runner
+from msip_core.detector.engines import Layer, hardware_of, ready_engine
+from msip_core.detector.latency import interleaved
+from msip_core.ways import LatencyFormat, Way
 from msip_core.workspace import write_json
 
 _STEP = 8
 _SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)
 _RUNS = 15  # timed forwards of each layer, after the warm-up
-_AT_ONCE = 20  # layers in memory; also how often the table is written
-_PACKAGES = {"pytorch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
+_AT_ONCE = 20  # layers between two writings of the table
+_PACKAGES = {
+    "pytorch": "torch", "cudagraph": "torch", "onnx": "onnxruntime", "openvino": "openvino"
+}  # fmt: skip
 
 Tick = Callable[[float], None]
-Timer = Callable[[Sequence["Layer"], Tick], Sequence[float]]
-
-
-class Layer(NamedTuple):
-    """One convolution at one width.
-
-    Attributes:
-        side: height and width of its output.
-    """
-
-    kernel: int
-    stride: int
-    side: int
-    inputs: int
-    outputs: int
-    depthwise: bool = False
+Timer = Callable[[Sequence[Layer], Tick], Sequence[float]]
 
 
 class Geometry(NamedTuple):
@@ -93,12 +84,15 @@ class LayerTimes:
 
     Args:
         cache: folder to keep it in.
+        way: in which networks are timed; a format alone is that on the processor.
         timer: times layers, in milliseconds; another one in tests.
     """
 
-    def __init__(self, cache: Path, format: LatencyFormat, timer: Timer | None = None) -> None:
-        self.path = cache / f"layer-times-{_key(format)}.json"
-        self._timer = timer or (lambda layers, tick: time_layers(layers, format, tick))
+    def __init__(self, cache: Path, way: Way | LatencyFormat, timer: Timer | None = None) -> None:
+        asked = way if isinstance(way, Way) else Way(format=way)
+        self.way = asked.of_layers
+        self.path = cache / f"layer-times-{_key(self.way)}.json"
+        self._timer = timer or (lambda layers, tick: time_layers(layers, self.way, tick))
         self.times = self._stored()
 
     def _stored(self) -> dict[Layer, float]:
@@ -112,10 +106,21 @@ class LayerTimes:
         wanted = dict.fromkeys(layer for g in geometries for layer in g.layers())
         return [layer for layer in wanted if layer not in self.times]
 
-    def measure(self, geometries: Iterable[Geometry], tick: Tick) -> None:
-        """Time what is missing; `tick` is told the share that is done, and may raise to stop."""
-        missing = self.lacks(geometries)
+    def measure(
+        self, geometries: Iterable[Geometry], tick: Tick, *, within: float = math.inf
+    ) -> bool:
+        """Time what is missing; `tick` is told the share that is done, and may raise to stop.
+
+        Args:
+            within: seconds; left where it is as soon as all of it would take longer.
+
+        Returns:
+            Whether all is there.
+        """
+        missing, began = self.lacks(geometries), time.monotonic()
         for start in range(0, len(missing), _AT_ONCE):
+            if start and (time.monotonic() - began) * len(missing) / start > within:
+                return False
             part = missing[start : start + _AT_ONCE]
             done, share = start / len(missing), len(part) / len(missing)
             found = self._timer(part, _within(tick, done, share))
@@ -123,6 +128,7 @@ class LayerTimes:
             self.times = self._stored() | self.times | dict(zip(part, found, strict=True))
             rows = [{"layer": list(layer), "ms": ms} for layer, ms in self.times.items()]
             write_json(self.path, rows)
+        return True
 
     def grid(self, geometry: Geometry) -> Grid:
         """Times of one convolution at any width."""
@@ -149,19 +155,21 @@ class Grid(NamedTuple):
         return np.where(outputs > 0, low * (1 - s) + high * s, 0.0)
 
 
-def time_layers(layers: Sequence[Layer], format: LatencyFormat, tick: Tick) -> list[float]:
-    """Median milliseconds of each layer, all in turn."""
-    rng = np.random.default_rng(0)
-    runners = {}
-    for layer in layers:
-        side = layer.side * layer.stride
-        inputs = layer.outputs if layer.depthwise else layer.inputs
-        image = rng.random((1, inputs, side, side), dtype=np.float32)
-        runners[layer] = layer_runner(
-            format, image, layer.outputs, kernel=layer.kernel, stride=layer.stride,
-            groups=inputs if layer.depthwise else 1,
-        )  # fmt: skip
-    return [float(np.median(ms)) for ms in interleaved(runners, _RUNS, tick).values()]
+def time_layers(layers: Sequence[Layer], way: Way | LatencyFormat, tick: Tick) -> list[float]:
+    """Median milliseconds of each layer, for one image, all that fit into memory in turn."""
+    engine = ready_engine(way if isinstance(way, Way) else Way(format=way))
+    found: list[float] = []
+    for start in range(0, len(layers), engine.at_once):
+        part = layers[start : start + engine.at_once]
+        done, share = start / len(layers), len(part) / len(layers)
+        ready = [engine.layer(layer) for layer in part]
+        runners = dict(enumerate(one.run for one in ready))
+        times = interleaved(runners, _RUNS, _within(tick, done, share), engine.milliseconds)
+        found += [
+            float(np.median(times[n])) / (one.times * engine.way.batch)
+            for n, one in enumerate(ready)
+        ]
+    return found
 
 
 def _within(tick: Tick, done: float, share: float) -> Tick:
@@ -187,11 +195,17 @@ def _between(
     return index, (inside - knots[index]) / (knots[index + 1] - knots[index])
 
 
-def _key(format: LatencyFormat) -> str:
-    facts = [
+def _key(way: Way) -> str:
+    facts: list[Any] = [
         platform.node(), platform.machine(), platform.processor(), _processor(), os.cpu_count(),
-        format, torch.get_num_threads(), version(_PACKAGES[format]),
+        way.format, torch.get_num_threads(), version(_PACKAGES[way.format]),
     ]  # fmt: skip
+    if way.batch > 1:
+        facts.append(way.batch)
+    if way.on_gpu:
+        # Threads and cores of the processor change nothing there; alike GPUs share a table.
+        cuda = [hardware_of(way.device), torch.version.cuda, torch.backends.cudnn.version()]
+        facts = [platform.node(), way.format, way.precision, way.batch, torch.__version__, *cuda]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
 
 

@@ -23,9 +23,9 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from torch import Tensor
 
 from msip_core.data.dataset import Dataset
+from msip_core.detector.engines import onnx_session
 from msip_core.detector.export import export_module
 from msip_core.detector.images import EvaluationBatches
-from msip_core.detector.latency import onnx_session
 from msip_core.detector.library import DetectionModel
 
 CALIBRATION_IMAGES = 64

@@ -17,7 +17,7 @@ from msip_core import catalog
 from msip_core.config import RIDGES, PruneConfig
 from msip_core.events import EpochRecord, Payload, ProgressRecord, RunContext
 from msip_core.pruning.granularity import granularity_of
-from msip_core.pruning.stopwatch import finds_multiple, needs_milliseconds
+from msip_core.pruning.stopwatch import MULTIPLES, finds_multiple, needs_milliseconds
 from msip_core.workspace import Workspace
 
 TRAIN_COST = 3.0  # forward and backward, in forwards
@@ -26,7 +26,7 @@ REFIT_COST = 8.0  # of one refit, for each calibration image, in forwards
 FIXED_COST = 20.0  # building graphs, cutting, reading and writing, in forwards
 SEARCH = ("search", 0)  # key of the part before the iterations, where ratios are searched
 LAYERS = ("layers", 0)  # and of the one in which single layers are timed
-MULTIPLE = ("multiple", 0)  # and of the one in which two multiples of channels are
+MULTIPLE = ("multiple", 0)  # and of the one in which multiples of channels are
 # 20 runs of each layer at 25 pairs of widths, of which the mean is .28 of the layer; in forwards.
 _TABLE = 140.0
 _TIMED = 45.0  # forwards in which one network is timed, beside the unpruned one
@@ -50,7 +50,8 @@ def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: i
     try_blocks = {"map50": (blocks + 1) * val, "gamma": 0, "cosine": calibration}
     parts = [Part(LAYERS, _TABLE)] if table and needs_milliseconds(config) else []
     if finds_multiple(config):
-        parts.append(Part(MULTIPLE, _TIMED * (1 + 2 * keep)))
+        tried = len(MULTIPLES[config.latency_device != "cpu"])
+        parts.append(Part(MULTIPLE, _TIMED * (1 + tried * keep)))
     parts.append(Part(("baseline", 0), val + FIXED_COST))
     if config.preparation:
         parts.append(Part(("fit", 0), config.preparation.epochs * (TRAIN_COST * train + val)))

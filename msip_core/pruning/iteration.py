@@ -54,6 +54,7 @@ from msip_core.pruning.stopwatch import (
     missed_by_the_clock,
 )
 from msip_core.pruning.surgery import channel_counts, prunable_groups, prune_channels
+from msip_core.ways import Way
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ class Iteration:
                 model, selection, measured = cut_by_the_clock(
                     lambda predicted: self._cut_channels(predicted, band), table, watch,
                     low=goal if last else band.low, high=goal if last else band.high,
-                    attempts=ATTEMPTS if last else ON_THE_WAY,
+                    attempts=ATTEMPTS if last else ON_THE_WAY, before=self._measured(table),
                 )  # fmt: skip
                 found["latency_ms"] = measured
                 found["note"] = missed_by_the_clock(self.parts.goal, measured) if last else None
@@ -340,6 +341,16 @@ class Iteration:
         """Count that this iteration started from, with the blocks that it takes out."""
         return float(self._blocks.get("before", table.count(table.budget.widths)))
 
+    def _measured(self, table: GroupTable) -> tuple[float, float] | None:
+        """Count by the table and milliseconds of the network that is cut, where that is the one
+        that was measured: no block has gone from it since."""
+        if self._blocks["removed"]:
+            return None
+        record = self.parts.folder.iteration(self.index - 1).read_record()
+        measured = record.latency_ms if record else None
+        count = float(table.count(table.budget.widths))
+        return count, measured or self.parts.goal.baseline
+
     def _corridor(self, now: float) -> Corridor:
         goal = self.parts.goal
         return corridor(
@@ -394,6 +405,7 @@ class Iteration:
             term_map50=scored.get("term_map50"),
             alpha=cut["alpha"],
             latency_ms=cut.get("latency_ms"),
+            latency_way=self._way if cut.get("latency_ms") else None,
             blocks=tuple(blocks["removed"]),
             # A layer of a block that has gone has no channels left.
             layers=tuple(
@@ -404,6 +416,10 @@ class Iteration:
             ),
             model=f"iterations/{self.index}/model.pt",
         )
+
+    @property
+    def _way(self) -> Way | None:
+        return self.parts.stopwatch.way if self.parts.stopwatch else None
 
     @contextmanager
     def _stage(self, stage: Stage, key: str) -> Iterator[None]:

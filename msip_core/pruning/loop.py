@@ -58,6 +58,7 @@ from msip_core.pruning.stopwatch import (
     predicted,
 )
 from msip_core.pruning.surgery import channel_counts, prunable_groups
+from msip_core.ways import Way
 from msip_core.workspace import Workspace
 
 
@@ -108,11 +109,14 @@ class PruneRun:
         groups = prunable_groups(network).groups
         budget = Budget(network, list(groups.values()), self.config.imgsz)
         granularity, stopwatch = granularity_of(self.config), self._stopwatch(budget)
-        if stopwatch and finds_multiple(self.config):
-            (self.ctx.skip if is_settled(self.folder) else self.ctx.begin)(MULTIPLE)
-            self.config = settled(self.config, self.ctx, network, budget, stopwatch.medians)
+        if stopwatch:
+            if finds_multiple(self.config):
+                (self.ctx.skip if is_settled(self.folder) else self.ctx.begin)(MULTIPLE)
+            self.config = settled(self.config, self.ctx, network, budget, stopwatch)
+            granularity = granularity_of(self.config)
+        hopeful = stopwatch.meter.hopeful() if stopwatch else None
+        granularity.check(network, budget, goal_of(self.config, budget, hopeful))
         goal = goal_of(self.config, budget, stopwatch.meter if stopwatch else None)
-        granularity.check(network, budget, goal)
         baseline = self._baseline()
         reference = self._prepare(network, baseline)
         parts = RunParts(
@@ -130,11 +134,14 @@ class PruneRun:
         """Measures milliseconds, if the run counts them; the table of layers is filled first."""
         if not needs_milliseconds(self.config):
             return None
-        if predicted(self.config, budget, self.ctx.workspace.cache):
+        if predicted(self.config, budget, self.ctx.workspace.cache, self.device):
             self.ctx.skip(LAYERS)
         else:
             self.ctx.begin(LAYERS)
-        return Stopwatch(self.config, self.ctx, self.source, budget, progress=self.ctx.advance)
+        return Stopwatch(
+            self.config, self.ctx, self.source, budget, device=self.device,
+            progress=self.ctx.advance,
+        )  # fmt: skip
 
     # --- before the iterations ---------------------------------------------------
 
@@ -293,6 +300,7 @@ class PruneRun:
         final = FinalRecord(
             iteration=good, metrics=metrics, test=test, baseline_test=before, cost=cost,
             macs_ratio=ratio, goal_ratio=_goal_ratio(model, cost, baseline, parts),
+            latency_way=_way(parts),
             channel_multiple=parts.config.limits.multiple, stopped_by=stopped_by, model_id=model_id,
             artifacts=self._artifacts(model_id, good),
         )  # fmt: skip
@@ -353,6 +361,12 @@ def _goal_ratio(
     if parts.goal.kind == "latency" and parts.stopwatch:
         return parts.stopwatch(model) / parts.stopwatch.baseline_ms
     return cost.macs / baseline.cost.macs
+
+
+def _way(parts: RunParts) -> Way | None:
+    """In which way the goal's milliseconds were measured."""
+    timed = parts.stopwatch is not None and parts.goal.kind == "latency"
+    return parts.stopwatch.way if timed and parts.stopwatch else None
 
 
 def _card_id(model: str, workspace: Workspace) -> str | None:

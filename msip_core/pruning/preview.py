@@ -45,6 +45,7 @@ from msip_core.pruning.granularity import Scene, granularity_of
 from msip_core.pruning.iteration import uses_weights, widths_of
 from msip_core.pruning.loop import allocation_of
 from msip_core.pruning.network import Network, open_network
+from msip_core.pruning.outlook import Outlook, outlook
 from msip_core.pruning.recovery import check_recovery
 from msip_core.pruning.schedule import final_window
 from msip_core.pruning.stopwatch import in_macs, needs_milliseconds, predicted
@@ -70,6 +71,7 @@ class Preview(Record):
         note: what the run does otherwise than this preview, or "".
         least: smallest share that the run's limits allow, of what its goal counts.
         images: calibration images that were looked at; 0 where only weights count.
+        outlook: what the cut does to milliseconds on the GPU, where the goal does not count them.
         other_than_gradient: share of the removed channels that would stay if the gradient alone
             decided (MSIP with weights on other terms), else None.
         memory_gb: batch size -> peak of a training step.
@@ -87,6 +89,7 @@ class Preview(Record):
     images: int
     memory_gb: dict[int, float]
     disk_gb: float
+    outlook: Outlook | None = None
     other_than_gradient: float | None = None
 
 
@@ -98,7 +101,8 @@ def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Pr
     """
     progress(0.0, "Opening the detector")
     network = open_network(workspace, config.model, config.imgsz)
-    meter = predicted(config, network.budget, workspace.cache)
+    device = resolve_device(config.device)
+    meter = predicted(config, network.budget, workspace.cache, device)
     asked, config = config, config if meter else in_macs(config)
     dataset = open_dataset(workspace, config.dataset)
     check_classes(network.model, dataset.classes)
@@ -130,6 +134,10 @@ def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Pr
             for batch in BATCHES
         },
         disk_gb=disk_gb(network, config),
+        outlook=outlook(
+            asked, workspace, device, budget, lambda: (rest, kept),
+            tick=lambda _: progress(_CALIBRATING, "Timing single layers on the GPU"),
+        ),
         other_than_gradient=_other_than_gradient(
             cut, config, lambda alone: one_cut(
                 network, _scores(alone, workspace, network, dataset, progress)[0], alone, meter

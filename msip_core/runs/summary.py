@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msip_core.config import PruneConfig
 from msip_core.events import Cost, FinalRecord, IterationRecord, Metrics
 from msip_core.speeds import read_speed, state_of
+from msip_core.ways import RUN_FILE, Way
 from msip_core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -22,11 +23,12 @@ def summary_document(service: RunService, run_id: str) -> dict[str, Any]:
     """id, state, method, config, baseline, iterations, final and artifacts of one run.
 
     MACs count multiply-adds at the run's image size; seconds are wall time; numbers that were
-    not measured are null.
+    not measured are null. `latency_way` says on what, by what, in which precision and at which
+    batch `latency_ms` was measured.
     """
     row = service.get(run_id)
     baseline, final = service.baseline(run_id), service.final(run_id)
-    latency, speed = _latencies(service.workspace, service.run_dir(run_id), final)
+    latency, way, speed = _latencies(service.workspace, service.run_dir(run_id), final)
     document = {
         "id": row.id,
         "name": row.name,
@@ -42,6 +44,7 @@ def summary_document(service: RunService, run_id: str) -> dict[str, Any]:
         "iterations": [_iteration(record) for record in service.iterations(run_id)],
         "final": _final(final, latency.get("final")) if final else None,
         "speed": speed,
+        "latency_way": way,
         "artifacts": _artifacts(service, run_id, final),
     }
     clean: dict[str, Any] = _without_nan(document)
@@ -96,24 +99,35 @@ def _artifacts(service: RunService, run_id: str, final: FinalRecord | None) -> d
 
 def _latencies(
     workspace: Workspace, run_dir: Path, final: FinalRecord | None
-) -> tuple[dict[str, float | None], dict[str, str] | None]:
-    """Median milliseconds on this computer's processor by model, and how far their measurement is:
-    {state: "measured", "being measured" or "not measured", problem, processor}; None before the run
-    has a model."""
+) -> tuple[dict[str, float | None], dict[str, Any] | None, dict[str, str] | None]:
+    """Median milliseconds by model; the way they were measured in; and how far their measurement
+    is: {state: "measured", "being measured" or "not measured", problem, processor}. Of a goal in
+    milliseconds what the run itself measured at its end, else what was measured on this computer's
+    processor after it. None before the run has a model."""
     if final is None:
-        return {}, None
+        return {}, None, None
+    if final.latency_way is not None and final.goal_ratio is not None:
+        whole = json.loads((run_dir / RUN_FILE).read_text(encoding="utf-8"))["baseline_ms"]
+        found = {"baseline": round(whole, 3), "final": round(final.goal_ratio * whole, 3)}
+        return found, final.latency_way.as_dict(), _told("measured")
     speed = read_speed(workspace, final.model_id)
     state = state_of(workspace, final.model_id)
     if speed is not None and state != "being measured":
-        found = {"baseline": speed.beside_ms, "final": speed.ms}
-        return found, {"state": state, "problem": speed.problem, "processor": speed.processor}
+        way = Way(format="pytorch", hardware=speed.processor).as_dict() if speed.ms else None
+        times = {"baseline": speed.beside_ms, "final": speed.ms}
+        return times, way, _told(state, speed.problem, speed.processor)
     earlier = _of_the_check(run_dir)
-    told = {"state": "measured" if earlier else state, "problem": "", "processor": ""}
-    return dict(earlier), told
+    way = Way(format="pytorch").as_dict() if earlier else None
+    return dict(earlier), way, _told("measured" if earlier else state)
+
+
+def _told(state: str, problem: str = "", processor: str = "") -> dict[str, str]:
+    return {"state": state, "problem": problem, "processor": processor}
 
 
 def _of_the_check(run_dir: Path) -> dict[str, float]:
-    """As runs before 2026-12 kept them: beside the result of the closing check."""
+    """As runs before 2026-12 kept them: beside the result of the closing check, measured in PyTorch
+    on the processor."""
     file = run_dir / CHECK_FILE
     if not file.is_file():
         return {}

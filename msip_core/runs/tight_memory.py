@@ -46,6 +46,8 @@ def settled_in(
         changes["device"] = "cpu"
     elif environment and config.device.strip().lower() != "auto":
         changes["device"] = "cuda:0"  # the one that is left to be seen
+    if environment and isinstance(config, PruneConfig) and config.latency_device != "cpu":
+        changes["latency_device"] = "auto"  # that one too
     if short is not None and short.parts > config.parts:
         changes["parts"] = short.parts
         if isinstance(config, PruneConfig):

@@ -42,6 +42,7 @@ from msip_core.measures import (
 )
 from msip_core.models import weights_path
 from msip_core.studies.statistics import Precision
+from msip_core.ways import Way
 from msip_core.workspace import atomic_path, write_json
 
 Json = dict[str, Any]
@@ -156,15 +157,17 @@ class _Measuring:
         return self._scores(f"noise {sigma:g}", found, self.dataset)
 
     def _latency(self, files: dict[str, Path]) -> Json | None:
-        """Milliseconds in ONNX Runtime on this processor, in turn with the model `beside`."""
-        if not self.asked.latency_runs:
+        """Milliseconds in the way that was asked for, in turn with the model `beside`."""
+        way = self.asked.latency_way(self.device)
+        # A quantised file in ONNX Runtime on the processor compares with nothing else.
+        if not self.asked.latency_runs or (files and way != Way()):
             return None
         models = {} if files else {"model": self.model}
         if self.asked.beside and self.asked.beside != self.model_id:
             path = weights_path(self.ctx.workspace, self.asked.beside)
             models["beside"] = load_model(path)
         timed = measure_latency(
-            models, self.config.imgsz, runs=self.asked.latency_runs, formats=["onnx"],
+            models, self.config.imgsz, runs=self.asked.latency_runs, ways=[way],
             files=files, sizes={"beside": self.asked.beside_imgsz or self.config.imgsz},
             tick=lambda _: self._tick(),
         )  # fmt: skip

@@ -9,7 +9,7 @@ from msip_core.studies.library import PLAN_FILE
 from msip_core.studies.statistics import DRAWS, Interval
 from msip_core.studies.table import Line, StudyTable
 from msip_core.studies.verdicts import change_words, verdicts
-from msip_core.views import tables
+from msip_core.views import tables, wording
 from msip_core.workspace import Workspace, write_json, write_text
 
 CSV_FILE, LATEX_FILE, MARKDOWN_FILE, JSON_FILE = "table.csv", "table.tex", "table.md", "table.json"
@@ -67,10 +67,10 @@ def _speedup(line: Line) -> str:
 
 def all_numbers(table: StudyTable) -> list[dict[str, Any]]:
     """One flat row a model with every number, for a spreadsheet."""
-    return [_flat(line) for line in table.lines]
+    return [_flat(line, timed_words(table)) for line in table.lines]
 
 
-def _flat(line: Line) -> dict[str, Any]:
+def _flat(line: Line, timed: str) -> dict[str, Any]:
     paper = line.published
     return {
         "key": line.key, "model": line.label, "differs": line.differs, "seeds": line.seeds,
@@ -79,7 +79,7 @@ def _flat(line: Line) -> dict[str, Any]:
         **_bounds("map50", line.map50), **_bounds("map50_95", line.map50_95),
         "map50_lowest_seed": line.spread[0] if line.spread else None,
         "map50_highest_seed": line.spread[1] if line.spread else None,
-        "ms": line.ms, "speedup": line.speedup,
+        "ms": line.ms, "ms_measured_with": timed if line.ms else None, "speedup": line.speedup,
         "speedup_low": line.speedup_interval.low if line.speedup_interval else None,
         "speedup_high": line.speedup_interval.high if line.speedup_interval else None,
         **_compared("change", line.change), **_compared("main_minus_this", line.against_main),
@@ -114,12 +114,17 @@ def markdown(table: StudyTable) -> str:
     facts = (
         f"{table.test_images or 'no'} test images, {len(table.plan.seeds)} seed(s), "
         f"{table.plan.imgsz} px; intervals: 95 %, {resampling_words(table)}. MACs are "
-        "multiply-adds, not speed; ms is the median time of one image in ONNX Runtime on the "
-        "processor of this computer, speed-up that of the baseline measured in turn with it."
+        f"multiply-adds, not speed; ms is the median time of one image ({timed_words(table)}), "
+        "speed-up that of the baseline measured in turn with it."
     )
     said = "\n".join(f"- {text}" for text in verdicts(table))
     title = f"# {table.plan.name}\n\n"
     return f"{title}{tables.to_markdown(printed_rows(table))}\n\n{facts}\n\n{said}\n"
+
+
+def timed_words(table: StudyTable) -> str:
+    """In which way the milliseconds were measured, for a caption."""
+    return wording.goal_way(table.plan.measure, table.way)
 
 
 def resampling_words(table: StudyTable) -> str:

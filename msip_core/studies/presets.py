@@ -274,7 +274,7 @@ def next_smaller(name: str, of: str | None = None) -> str:
 def preset_plan(
     name: str, size: Size, dataset: str, *, model: str | None = None, weights: str | None = None,
     smaller: str | None = None, pretrained: bool | None = None, speed_up: float | None = None,
-    **changes: Any,
+    latency: Mapping[str, Any] | None = None, **changes: Any,
 ) -> StudyPlan:  # fmt: skip
     """The plan of a preset for a dataset of the workspace.
 
@@ -284,6 +284,8 @@ def preset_plan(
             a yaml name (from scratch).
         pretrained: whether the workspace's model began from pretrained weights; None: not known.
         speed_up: the goal of every row as a measured speed-up instead.
+        latency: in which way time is measured, in the goal and in the table: latency_device,
+            latency_format, latency_precision, latency_batch.
         changes: other fields of the plan (imgsz, seeds, device, batch, ...).
 
     Raises:
@@ -311,6 +313,7 @@ def preset_plan(
         if not speed_up > 1:
             raise ConfigError(f"A speed-up is above 1 (2 is twice as fast), not {speed_up:g}.")
         budget["keep_latency"] = 1 / speed_up
+    budget |= latency or {}
     if protocol.iterations < 4:  # few cuts have to take more each
         budget["limits"] = {"max_removed_per_iteration": 0.7}
     plan = {
@@ -318,10 +321,17 @@ def preset_plan(
         "imgsz": protocol.imgsz, "seeds": protocol.seeds, "baseline": baseline,
         "smaller": smaller or next_smaller(weights, weights), "budget": budget,
         "rows": [_in_budget(row, protocol) for row in chosen.rows],
-        "measure": protocol.attention if name == "analysis" else protocol.measure,
+        "measure": _timed(protocol.attention if name == "analysis" else protocol.measure, latency),
         "published": chosen.published,
     }  # fmt: skip
     return parse_plan({**plan, **changes}, f"Study '{name}'")
+
+
+def _timed(measure: MeasureOptions, latency: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The same measurements with the time taken in this way, on the GPU that a row runs on."""
+    on_gpu = (latency or {}).get("latency_device", "cpu") != "cpu"
+    given = {**(latency or {}), **({"latency_device": "auto"} if on_gpu else {})}
+    return {**measure.model_dump(exclude={"latency_format"} if on_gpu else None), **given}
 
 
 def _in_budget(row: Row, protocol: _Protocol) -> Row:

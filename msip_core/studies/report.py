@@ -17,7 +17,7 @@ from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.studies.analysis import analyse, analysis_rows, shap_sentence
 from msip_core.studies.engine import TaskState
-from msip_core.studies.outputs import printed_rows, resampling_words
+from msip_core.studies.outputs import printed_rows, resampling_words, timed_words
 from msip_core.studies.pareto import UNITS, Axis, pareto_of
 from msip_core.studies.plan import BASELINE, StudyPlan, write_plan
 from msip_core.studies.table import StudyTable
@@ -86,8 +86,8 @@ def _summary(table: StudyTable) -> str:
 def _caption(table: StudyTable) -> str:
     return (
         f"mAP50 with its 95 % interval: {resampling_words(table)}. MACs count multiply-adds; they "
-        "are not speed. ms: median of one image in ONNX Runtime; speed-up: the baseline's time, "
-        "measured in turn, over that."
+        f"are not speed. ms: median of one image ({timed_words(table)}); speed-up: the baseline's "
+        "time, measured in turn, over that."
     )
 
 

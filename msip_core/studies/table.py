@@ -32,6 +32,7 @@ from msip_core.studies.statistics import (
     ratio_of_medians,
 )
 from msip_core.studies.tasks import labels
+from msip_core.ways import Way
 from msip_core.workspace import Workspace
 
 Json = dict[str, Any]
@@ -109,6 +110,8 @@ class StudyTable:
         coco_gap: largest difference of mAP50 between the two programs, None before any is known.
         test_groups: how many wells, fields or series those images come from; None where the runs
             were measured before that was kept, and images were resampled one by one.
+        way: in which milliseconds were measured (int8: the same in its own numbers), None before
+            any were.
     """
 
     plan: StudyPlan
@@ -118,6 +121,7 @@ class StudyTable:
     test_images: int | None
     coco_gap: float | None
     test_groups: int | None = None
+    way: Way | None = None
 
     def line(self, key: str) -> Line:
         """One row by its key."""
@@ -151,6 +155,7 @@ def read_table(workspace: Workspace, study_id: str, now: Standing | None = None)
         test_images=known[0].numbers["test"]["images"] if known else None,
         coco_gap=max(gaps) if gaps else None,
         test_groups=known[0].numbers["test"].get("groups") if known else None,
+        way=next((way for one in known if (way := _way(one.numbers))), None),
     )  # fmt: skip
 
 
@@ -296,6 +301,12 @@ def _lost(state: RunState, why: str) -> str:
     if state is RunState.FAILED:
         return f"failed: {why}"
     return f"interrupted: {why}" if state is RunState.INTERRUPTED else f"cancelled: {why}"
+
+
+def _way(numbers: Json) -> Way | None:
+    timed = (numbers.get("latency") or {}).get("model")
+    way = Way.of(timed) if timed else None
+    return None if way is None or way.precision == "int8" else way
 
 
 def _ms(numbers: Json, side: str) -> float | None:

@@ -217,11 +217,11 @@ def _cost(facts: CardFacts, latency: Sequence[Mapping[str, Any]]) -> list[tuple[
         ("File", wording.megabytes(card.cost.size_mb)),
     ]
     side = "pruned" if card.kind == "pruned" else "baseline"
-    for (form, batch), pair in latency_pairs(latency).items():
+    for way, pair in latency_pairs(latency).items():
         if side in pair:
             entry = pair[side]
             low, high = (wording.milliseconds(entry[key]) for key in ("low_ms", "high_ms"))
-            name = f"Time per image, {wording.format_name(form)}, batch {batch}"
+            name = f"Time per image, {wording.way_name(way)}"
             text = f"{wording.milliseconds(entry['median_ms'])} (95 % interval {low} to {high})"
             rows.append((name, text))
     if len(rows) == 3:

@@ -14,7 +14,11 @@ from msip_core.views.tables import latency_pairs
 
 
 class LatencyBar(NamedTuple):
-    """One measured latency; `low` and `high` bound the median's 95 % interval, milliseconds."""
+    """One measured latency; `low` and `high` bound the median's 95 % interval, milliseconds.
+
+    Attributes:
+        setting: the way that it was measured in.
+    """
 
     setting: str
     model: str
@@ -31,13 +35,13 @@ def latency_info(latency: Sequence[Mapping[str, Any]]) -> LatencyInfo:
     """Latencies as the compare job measured them, formats in their order."""
     bars = [
         LatencyBar(
-            setting=f"{wording.format_name(form)}, batch {batch}",
+            setting=wording.way_name(way),
             model=name,
             median=float(pair[name]["median_ms"]),
             low=float(pair[name]["low_ms"]),
             high=float(pair[name]["high_ms"]),
         )
-        for (form, batch), pair in latency_pairs(latency).items()
+        for way, pair in latency_pairs(latency).items()
         for name in ("baseline", "pruned")
         if name in pair
     ]

@@ -12,11 +12,12 @@ import msip_core
 from msip_core.catalog import ALLOCATIONS, CRITERIA, GRANULARITIES, RECOVERIES
 from msip_core.combinations import allocation_name
 from msip_core.config import PruneConfig, TrainConfig, TrainingRecipe
-from msip_core.events import Metrics
+from msip_core.events import FinalRecord, Metrics
 from msip_core.views import wording
 from msip_core.views.citations import Citation
 from msip_core.views.story import RunStory
 from msip_core.views.works import keys_of, works_of
+from msip_core.ways import Way
 
 _PACKAGES = {
     "python": "Python", "torch": "PyTorch", "ultralytics": "Ultralytics",
@@ -119,7 +120,7 @@ def _pruning(story: RunStory, config: PruneConfig, works: Sequence[Citation]) ->
         _choice("Allocation over the layers", spread, _cite(works, *behind["allocation"])),
         _granularity(config, works),
         _calibration(config) if method and method.needs_data else "",
-        f"The goal was to keep {_goal(config)} in "
+        f"The goal was to keep {_goal(config, story.final)} in "
         f"{wording.plural(config.iterations, 'iteration')}; {_limits(config, story.multiple)}.",
         _repair(story, config),
         _guard(config),
@@ -128,13 +129,12 @@ def _pruning(story: RunStory, config: PruneConfig, works: Sequence[Citation]) ->
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _goal(config: PruneConfig) -> str:
+def _goal(config: PruneConfig, final: FinalRecord | None) -> str:
     kind, keep = config.goal
     measured = ""
     if kind == "latency":
-        measured = (
-            f", as measured in {wording.format_name(config.latency_format)} on this computer,"
-        )
+        way = final.latency_way if final else None
+        measured = f" (measured with {wording.goal_way(config, way)})"
     return f"{wording.percent(keep, 1)} of the {wording.GOALS[kind]}{measured}"
 
 
@@ -323,13 +323,22 @@ def _explanation(explained: Collection[str], works: Sequence[Citation]) -> str:
 def _speed(story: RunStory, latency: Sequence[Mapping[str, Any]]) -> str:
     if not latency:
         return ""
-    forms = list(dict.fromkeys(wording.format_name(str(entry["format"])) for entry in latency))
-    batches = sorted({int(entry["batch"]) for entry in latency})
-    size = _listed([str(batch) for batch in batches])
+    groups: dict[str, list[Way]] = {}
+    for entry in latency:
+        way = Way.of(entry)
+        groups.setdefault(wording.place_name(way), []).append(way)
+    measured = "; ".join(f"on the {place} {_ways(ways)}" for place, ways in groups.items())
     return (
-        f"Latency was measured with {_listed(forms)} at batch size {size}, runs of both models "
-        "taking turns; reported are medians with their 95 % intervals."
+        f"Latency was measured {measured}; runs of both models took turns; reported are medians "
+        "with their 95 % intervals."
     )
+
+
+def _ways(ways: Sequence[Way]) -> str:
+    forms = _listed(list(dict.fromkeys(wording.format_name(way.format) for way in ways)))
+    numbers = _listed(list(dict.fromkeys(way.precision for way in ways)))
+    sizes = _listed([str(batch) for batch in sorted({way.batch for way in ways})])
+    return f"with {forms} in {numbers} at batch size {sizes}"
 
 
 def _software(story: RunStory) -> str:

@@ -223,9 +223,12 @@ def _options(config: TrainConfig | PruneConfig) -> list[tuple[str, tuple[Any, ..
     return options
 
 
+_LATENCY = ("latency_device", "latency_format", "latency_precision", "latency_batch")
+
+
 def _goal(config: PruneConfig) -> str:
     kind, keep = config.goal
-    measured = f" in {wording.format_name(config.latency_format)}" if kind == "latency" else ""
+    measured = f" ({wording.goal_way(config)})" if kind == "latency" else ""
     return f"{wording.percent(keep, 1)} of the {wording.GOALS[kind]}{measured}"
 
 
@@ -244,9 +247,11 @@ def _prune_options(
         if value != preset.get(option, PruneConfig.model_fields[option].default):
             options.append((f"--{option.replace('_', '-')}", (value,)))
     options += [("--keep-macs", (config.keep_macs,)), ("--preset", (name,))]
-    for option in ("keep_params", "keep_latency", "latency_format"):
+    for option in ("keep_params", "keep_latency", *_LATENCY):
         value = getattr(config, option)
-        if value != PruneConfig.model_fields[option].default:
+        # A device without a format means the usual format there, not that of the processor.
+        named = option == "latency_format" and config.latency_device != "cpu"
+        if named or value != PruneConfig.model_fields[option].default:
             options.append((f"--{option.replace('_', '-')}", (value,)))
     if config.iterations != preset["iterations"]:
         options.append(("--iterations", (config.iterations,)))
@@ -280,7 +285,7 @@ def _as_commanded(config: TrainConfig | PruneConfig) -> TrainConfig | PruneConfi
         model=config.model, method=config.method, allocation=config.allocation,
         granularity=config.granularity, recovery=config.recovery, repair=config.repair,
         keep_macs=config.keep_macs, keep_params=config.keep_params,
-        keep_latency=config.keep_latency, latency_format=config.latency_format,
+        keep_latency=config.keep_latency, **{name: getattr(config, name) for name in _LATENCY},
         max_map50_drop=config.max_map50_drop,
         msip=MsipOptions(
             weights=config.msip.weights, dynamic_weights=config.msip.dynamic_weights

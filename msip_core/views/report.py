@@ -195,11 +195,11 @@ def _tiles(story: RunStory, latency: Sequence[Mapping[str, Any]]) -> list[Tile]:
 
 
 def _speed_tile(latency: Sequence[Mapping[str, Any]]) -> Tile | None:
-    for (form, batch), pair in tables.latency_pairs(latency).items():
+    for way, pair in tables.latency_pairs(latency).items():
         if "baseline" in pair and "pruned" in pair:
             first, last = pair["baseline"], pair["pruned"]
             word = sentences.verdict(first, last)
-            name = f"{wording.format_name(form)}, batch {batch}"
+            name = wording.way_name(way)
             before, after = (wording.milliseconds(m["median_ms"]) for m in (first, last))
             return Tile("Time per image, here", before, after, f"{name}; {word}")
     return None

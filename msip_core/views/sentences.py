@@ -67,9 +67,9 @@ def verdict(baseline: Mapping[str, Any], pruned: Mapping[str, Any]) -> Verdict:
 
 
 def latency_sentence(latency: Sequence[Mapping[str, Any]]) -> str:
-    """Measured speed per format; needs both models in a format."""
+    """Measured speed per way to run; needs both models in a way."""
     parts = []
-    for (form, batch), pair in latency_pairs(latency).items():
+    for way, pair in latency_pairs(latency).items():
         if "baseline" not in pair or "pruned" not in pair:
             continue
         first, second = pair["baseline"], pair["pruned"]
@@ -83,8 +83,7 @@ def latency_sentence(latency: Sequence[Mapping[str, Any]]) -> str:
             "slower": f"{1 / ratio:.2f} × slower ({times})",
             "no difference": f"no measurable difference ({times}, intervals overlap)",
         }[verdict(first, second)]
-        where = wording.format_name(form) + (f", batch {batch}" if batch != 1 else "")
-        parts.append(f"{where} {word}")
+        parts.append(f"{wording.way_name(way)}: {word}")
     if not parts:
         return "Speed was not measured on this computer."
     return f"On this computer: {'; '.join(parts)}."
@@ -108,9 +107,10 @@ def _other_goal_sentence(config: PruneConfig, final: FinalRecord) -> str:
         return final.stopped_by or ""
     near = _NEAR_MILLISECONDS * keep if kind == "latency" else _GOAL_TOLERANCE
     met = "met" if final.goal_ratio <= keep + near else "missed"
+    how = f" ({wording.goal_way(config, final.latency_way)})" if kind == "latency" else ""
     text = (
         f"The goal was {met}: {wording.percent(final.goal_ratio, 1)} of the {wording.GOALS[kind]} "
-        f"are left, {wording.percent(keep, 1)} were asked for."
+        f"are left, {wording.percent(keep, 1)} were asked for{how}."
     )
     return f"{text} {final.stopped_by}" if final.stopped_by else text
 

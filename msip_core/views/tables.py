@@ -17,6 +17,7 @@ from msip_core.spreadsheet import write_rows
 from msip_core.views import wording
 from msip_core.views.channels import part_of
 from msip_core.views.counting import CountedImage, Row, per_class
+from msip_core.ways import Way
 
 CRYPT = "crypt"  # the class whose share is counted
 
@@ -183,23 +184,44 @@ def metrics_rows(
         _cost_row("parameters", cost_a.params, cost_b.params, wording.params),
         _cost_row("size", cost_a.size_mb, cost_b.size_mb, wording.megabytes),
     ]
-    for key, pair in latency_pairs(latency).items():
+    for way, pair in latency_pairs(latency).items():
         if "baseline" in pair and "pruned" in pair:
-            form, batch = key
             times = (pair["baseline"]["median_ms"], pair["pruned"]["median_ms"])
-            label = f"latency, {wording.format_name(form)}, batch {batch}"
+            label = f"latency, {wording.way_name(way)}"
             rows.append(_cost_row(label, *times, wording.milliseconds))
     return rows
 
 
 def latency_pairs(
     latency: Sequence[Mapping[str, Any]],
-) -> dict[tuple[str, int], dict[str, Mapping[str, Any]]]:
-    """Measured latencies by (format, batch), then by model name ("baseline", "pruned")."""
-    pairs: dict[tuple[str, int], dict[str, Mapping[str, Any]]] = {}
+) -> dict[Way, dict[str, Mapping[str, Any]]]:
+    """Measured latencies by the way they were measured in, then by model name ("baseline",
+    "pruned"). Results from before ways were recorded are from the processor."""
+    pairs: dict[Way, dict[str, Mapping[str, Any]]] = {}
     for item in latency:
-        pairs.setdefault((item["format"], int(item["batch"])), {})[item["name"]] = item
+        pairs.setdefault(Way.of(item), {})[item["name"]] = item
     return pairs
+
+
+def latency_rows(latency: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Every measured latency: model, its way to run, milliseconds with their interval."""
+    return [
+        {
+            "model": entry.get("model") or entry["name"],
+            "device": wording.place_name(way),
+            "format": wording.format_name(way.format),
+            "precision": way.precision,
+            "batch": way.batch,
+            "ms per image": _digits(entry["median_ms"]),
+            "95 % interval": f"{_digits(entry['low_ms'])} to {_digits(entry['high_ms'])}",
+        }
+        for entry in latency
+        for way in (Way.of(entry),)
+    ]
+
+
+def _digits(value: float) -> str:
+    return wording.milliseconds(value).removesuffix(" ms")
 
 
 def _accuracy_row(name: str, before: float, after: float) -> Row:

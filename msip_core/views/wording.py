@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from msip_core.config import PruneConfig
 from msip_core.language import mark
+from msip_core.measures import MeasureOptions
+from msip_core.ways import Way
 
 FORMATS = {
     "pytorch": "PyTorch",
+    "cudagraph": "PyTorch CUDA graph",
     "onnx": "ONNX Runtime",
     "openvino": "OpenVINO",
     "torchscript": "TorchScript",
@@ -58,8 +62,8 @@ def megabytes(value: float) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """A latency with three significant digits: '7.52 ms', '23.1 ms', '412 ms'."""
-    digits = 2 if value < 10 else 1 if value < 100 else 0
+    """A latency with three significant digits: '0.213 ms', '7.52 ms', '23.1 ms', '412 ms'."""
+    digits = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
     return f"{value:.{digits}f} ms"
 
 
@@ -84,3 +88,29 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 def format_name(form: str) -> str:
     """'onnx' -> 'ONNX Runtime'; a format without a better name keeps its own."""
     return FORMATS.get(form, form)
+
+
+def place_name(way: Way) -> str:
+    """'processor', 'GPU NVIDIA H200'; a GPU without a recorded name by its number."""
+    return f"GPU {way.hardware or way.device}" if way.on_gpu else "processor"
+
+
+def way_name(way: Way) -> str:
+    """In which way milliseconds were taken: 'ONNX Runtime, processor, fp32, batch 1'."""
+    parts = (format_name(way.format), place_name(way), way.precision, f"batch {way.batch}")
+    return ", ".join(parts)
+
+
+def goal_way(config: PruneConfig | MeasureOptions, measured: Way | None = None) -> str:
+    """In which way the milliseconds of a run's goal, or of a study, are measured.
+
+    Args:
+        measured: the way that the run has recorded; before it runs, "auto" stands for a device.
+    """
+    if measured is not None:
+        return way_name(measured)
+    if config.latency_device == "cpu":
+        return way_name(config.latency_way("cpu"))
+    form = "" if config.latency_format == "auto" else f"{format_name(config.latency_format)}, "
+    place = "where the run runs" if config.latency_device == "auto" else config.latency_device
+    return f"{form}{place}, {config.latency_precision}, batch {config.latency_batch}"

@@ -9,15 +9,16 @@ import streamlit as st
 
 from msip_core.data.dataset import Dataset
 from msip_core.events import Cost, Metrics
-from msip_core.language import mark, t, tn
+from msip_core.language import mark, say, t, tn
 from msip_core.markdown import joined, md, rich
 from msip_core.views import comparison, sentences, tables
-from msip_core.views.wording import format_name, milliseconds
+from msip_core.views.wording import milliseconds
 from pages.shared.jobs import job_panel
 from pages.shared.lab import lab
 from pages.shared.layout import chart
 from pages.shared.pair import ModelPair, prefixed
 from pages.shared.run_outcome import unlearned
+from pages.shared.ways import gpu_devices, way_words
 
 _FORMATS = {"pytorch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 _SPLITS = {
@@ -88,6 +89,50 @@ def measured_pair(pair: ModelPair) -> tuple[tuple[Metrics, Cost], tuple[Metrics,
 
 def speed(pair: ModelPair) -> None:
     """Latency of both models, interleaved, in the formats that people deploy."""
+    question = _speed_question(pair)
+    if question is None:
+        st.caption(t("Choose at least one file format."))
+        return
+    on_gpu = "latency_device" in question
+    result = job_panel(
+        "latency",
+        question,
+        label=t("Measure the speed"),
+        place="latency",
+        note=t(
+            "Both models in turn, one image and 32 at a time, in both precisions: a minute or two. "
+            "Best while nothing else runs on that GPU."
+        )
+        if on_gpu
+        else t("Both models in turn, with warm-up: about a minute. Best while nothing else runs."),
+    )
+    if result is None:
+        return
+    latency = result["latency"]
+    st.markdown(md(_speed_words(latency)))
+    chart(
+        comparison.latency_figure(comparison.latency_info(latency)),
+        "latency",
+        t("Milliseconds per image of both models in each format, with 95 % intervals"),
+    )
+    for why in dict.fromkeys(one["why"] for one in result.get("missing", ())):
+        st.caption(md(t("Not measured: {why}", why=say(why))))
+
+
+def _speed_question(pair: ModelPair) -> dict[str, Any] | None:
+    """What the "latency" job is asked: on the processor some formats, on a GPU all ways there."""
+    device = "cpu"
+    if gpus := gpu_devices():
+        device = st.segmented_control(
+            t("Where"),
+            ["cpu", *gpus],
+            format_func=lambda name: md(t("Processor")) if name == "cpu" else f"GPU {name}",
+            default=gpus[0],
+            key="speed:device",
+            required=True,
+        )
+    if device != "cpu":
+        return gpu_speed_question(pair, device)
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     formats = left.pills(
         t("File formats"),
@@ -105,37 +150,35 @@ def speed(pair: ModelPair) -> None:
         required=True,
     )
     if not formats:
-        st.caption(t("Choose at least one file format."))
-        return
-    params: dict[str, Any] = {
+        return None
+    return speed_question(pair, sorted(formats), batch)
+
+
+def speed_question(pair: ModelPair, formats: list[str], batch: int) -> dict[str, Any]:
+    """Both models on the processor, the same on every page, so that one answer serves all."""
+    return {
         **prefixed(pair.baseline, "baseline"),
         **prefixed(pair.pruned, "pruned"),
         "imgsz": pair.config.imgsz,
         "batch": batch,
-        "formats": sorted(formats),
+        "formats": formats,
     }
-    result = job_panel(
-        "latency",
-        params,
-        label=t("Measure the speed"),
-        place="latency",
-        note=t("Both models in turn, with warm-up: about a minute. Best while nothing else runs."),
-    )
-    if result is None:
-        return
-    latency = result["latency"]
-    st.markdown(md(_speed_words(latency)))
-    chart(
-        comparison.latency_figure(comparison.latency_info(latency)),
-        "latency",
-        t("Milliseconds per image of both models in each format, with 95 % intervals"),
-    )
+
+
+def gpu_speed_question(pair: ModelPair, device: str) -> dict[str, Any]:
+    """Both models on a GPU, in every way that there is."""
+    return {
+        **prefixed(pair.baseline, "baseline"),
+        **prefixed(pair.pruned, "pruned"),
+        "imgsz": pair.config.imgsz,
+        "latency_device": device,
+    }
 
 
 def _speed_words(latency: Sequence[Mapping[str, Any]]) -> str:
     """One line a format; "faster" only where the intervals do not overlap."""
     lines = []
-    for (form, batch), both in tables.latency_pairs(latency).items():
+    for way, both in tables.latency_pairs(latency).items():
         if "baseline" not in both or "pruned" not in both:
             continue
         first, second = both["baseline"], both["pruned"]
@@ -148,10 +191,7 @@ def _speed_words(latency: Sequence[Mapping[str, Any]]) -> str:
                 "no measurable difference ({times}, intervals overlap)", times=times
             ),
         }[sentences.verdict(first, second)]
-        where = format_name(form)
-        if batch != 1:
-            where = t("{format}, {n} images at a time", format=where, n=batch)
-        lines.append(rich("- {where}: {words}", where=where, words=words))
+        lines.append(rich("- {where}: {words}", where=way_words(way), words=words))
     if not lines:
         return t("Speed was not measured on this computer.")
     return joined("\n", [t("On this computer:"), *lines])

@@ -28,6 +28,7 @@ from pages.shared.choose import asked, remember
 from pages.shared.model_forms import batch_size, device_field, image_size
 from pages.shared.new_run_checks import Refusal, size_refusal
 from pages.shared.strategies import composition, strategies
+from pages.shared.ways import misplaced, way_fields
 from pages.shared.weights import weight_sliders
 from pages.shared.words import termed
 
@@ -119,6 +120,8 @@ def prune_settings(choice: Choice) -> PruneConfig | Refusal:
         settings = dict(whole.settings)
         settings["limits"] = {**config.limits.model_dump(), **settings.get("limits", {})}
         config = PruneConfig.model_validate({**dict(config), **settings})
+    if why := misplaced(config):
+        return Refusal(why)
     try:
         check_combination(config)
     except ConfigError as error:
@@ -135,7 +138,7 @@ def _usual_name(model: ModelCard, goal: dict[str, Any]) -> str:
 
 
 def _counted() -> tuple[GoalKind, dict[str, Any]]:
-    """What the goal counts; milliseconds in which format."""
+    """What the goal counts; milliseconds in which way to run."""
     kind: Any = st.segmented_control(
         md(termed(t("The goal counts"), t("budget"))),
         list(_COUNTS),
@@ -147,14 +150,7 @@ def _counted() -> tuple[GoalKind, dict[str, Any]]:
     )
     if kind != "latency":
         return kind, {}
-    form = st.selectbox(
-        md(termed(t("Measured in"), t("the format that will be deployed"))),
-        ["onnx", "openvino", "pytorch"],
-        format_func=wording.format_name,
-        key="new:format",
-        persist_state="session",
-    )
-    return kind, {"latency_format": form}
+    return kind, way_fields()
 
 
 def _goal(model: ModelCard) -> dict[str, Any]:
@@ -170,7 +166,7 @@ def _goal(model: ModelCard) -> dict[str, Any]:
         help=t("60 % is a mild goal. The paper goes to 33.5 %."),
         persist_state="session",
     )
-    left.caption(md(_goal_words(model, kind, keep / 100)))
+    left.caption(md(_goal_words(model, kind, keep / 100, more)))
     off = _trains_once()
     guard = right.slider(
         md(termed(t("Stop if accuracy falls by more than"), t("mAP50, guard rail"))),
@@ -189,11 +185,11 @@ def _goal(model: ModelCard) -> dict[str, Any]:
     # Five buttons are wider than half a card.
     widths: Any = right.selectbox(
         md(termed(t("Channels in multiples of"), t("per layer"))),
-        ["auto", 1, 4, 8, 16],
+        ["auto", 1, 4, 8, 16, 32, 64],
         key="new:round",
         help=t(
             "Hardware likes 8: the same work then takes less time. “auto” is 8; where the goal is "
-            "milliseconds, the run measures whether this computer is faster with 16."
+            "milliseconds, the run measures whether 16, or on a GPU 32 or 64, is faster there."
         ),
         persist_state="session",
     )
@@ -205,7 +201,12 @@ def _goal(model: ModelCard) -> dict[str, Any]:
     }
 
 
-def _goal_words(model: ModelCard, kind: GoalKind, keep: float) -> str:
+def _goal_words(model: ModelCard, kind: GoalKind, keep: float, more: dict[str, Any]) -> str:
+    if kind == "latency" and more.get("latency_device") == "auto":
+        return t(
+            "Milliseconds per image on the GPU that the run gets, measured before the first cut "
+            "and after each. Single layers are timed there first: a minute or so."
+        )
     if kind == "latency":
         return t(
             "Milliseconds per image on this computer's processor, measured before the first cut "

@@ -12,14 +12,17 @@ from msip_core.language import say, t, tn
 from msip_core.markdown import md
 from msip_core.views import wording
 from msip_core.views.channels import channels_info, layer_rows, network_figure
+from msip_core.ways import Way
 from pages.shared.jobs import job_panel, job_state
 from pages.shared.layout import Fact, chart, facts
+from pages.shared.ways import way_words
 from pages.shared.words import small, spent
 
 # What decides the cut: any other setting would make it a new question.
 _DECIDES = {
     "kind", "model", "dataset", "imgsz", "seed", "device", "method", "allocation", "limits",
-    "keep_macs", "keep_params", "keep_latency", "latency_format", "iterations",
+    "keep_macs", "keep_params", "keep_latency", "iterations",
+    "latency_device", "latency_format", "latency_precision", "latency_batch",
     "adaptive_threshold", "msip",
     "granularity", "modules", "blocks", "block_score", "layerdrop_rule",
 }  # fmt: skip
@@ -93,9 +96,28 @@ def _honest(config: PruneConfig, found: dict[str, Any]) -> None:
     other = found.get("other_than_gradient")
     if other is not None:
         st.caption(md(_what_weights_do(other)))
+    if outlook := found.get("outlook"):
+        st.warning(md(_time_on_gpu(outlook)), icon=":material/speed:")
     note = found.get("note")  # answers of an older version have none
     if note:
         st.info(md(say(note)), icon=":material/info:")
+
+
+def _time_on_gpu(outlook: dict[str, Any]) -> str:
+    """That multiply-adds are not time on a GPU, and how much of it this cut saves there."""
+    before, after = outlook.get("before_ms"), outlook.get("after_ms")
+    if not before or after is None:
+        return t(
+            "On a GPU multiply-adds predict little of the time. To be faster there, let the goal "
+            "count time."
+        )
+    return t(
+        "On a GPU multiply-adds predict little of the time: this cut leaves about **{share}** of "
+        "it, {before} → {after} per image, added up from single layers ({way}). To be faster "
+        "there, let the goal count time.",
+        share=wording.percent(after / before), before=wording.milliseconds(before),
+        after=wording.milliseconds(after), way=way_words(Way.of(outlook["way"])),
+    )  # fmt: skip
 
 
 def _what_weights_do(other: float) -> str:

@@ -14,6 +14,7 @@ from msip_core.language import t
 from msip_core.markdown import md
 from msip_core.runs.store import RunRow
 from msip_core.views import channels, progress, sentences, wording
+from msip_core.ways import Way
 from pages.shared.choose import choose_view
 from pages.shared.guard import guarded
 from pages.shared.lab import lab
@@ -22,6 +23,7 @@ from pages.shared.live_chart import live_chart
 from pages.shared.run_live import EVERY_SECONDS, is_moving
 from pages.shared.run_sensitivity import sensitivity_chart
 from pages.shared.run_story import Story, pick_step
+from pages.shared.ways import goal_way_words
 from pages.shared.words import TERM_WORDS, known, strong
 
 
@@ -38,7 +40,7 @@ def step_facts(story: Story, step: int) -> None:
     size = record.size_mb if record else first.cost.size_mb if first else None
     file = t("file of {size}", size=known(size, wording.megabytes))
     done = t("{n} of {total}", n=len(story.iterations), total=story.config.iterations)
-    sub = goal_words(story.config)
+    sub = goal_words(story.config, record.latency_way if record else None)
     with st.container(key="run-facts"):
         facts(
             [
@@ -60,7 +62,7 @@ def _time(story: Story, record: IterationRecord | None, sub: str) -> list[Fact]:
     return [Fact(t("Time per image"), known(measured, lambda ms: f"{ms:.1f} ms"), sub)]
 
 
-def goal_words(config: PruneConfig) -> dict[str, str]:
+def goal_words(config: PruneConfig, way: Way | None = None) -> dict[str, str]:
     """What stands under the number that the goal counts; "MACs" under the work anyway."""
     kind, keep = config.goal
     share = wording.percent(keep, 1)
@@ -71,8 +73,8 @@ def goal_words(config: PruneConfig) -> dict[str, str]:
         words[kind] = t("goal {goal} of the baseline's", goal=share)
     else:
         words[kind] = t(
-            "{format}, goal {goal} of the baseline's",
-            format=wording.format_name(config.latency_format), goal=share,
+            "{format}, goal {goal} of the baseline's", format=goal_way_words(config, way),
+            goal=share,
         )  # fmt: skip
     return words
 

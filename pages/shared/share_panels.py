@@ -16,14 +16,16 @@ from msip_core.language import mark, t
 from msip_core.views import channels, comparison, paper_pictures, paper_runs, progress
 from msip_core.views.paper_page import Panel
 from msip_core.views.story import settled
+from msip_core.ways import Way
 from pages.shared.choose import choose_view
-from pages.shared.compare_numbers import compare_question
+from pages.shared.compare_numbers import compare_question, gpu_speed_question, speed_question
 from pages.shared.detections import above, find, pixels_of
 from pages.shared.explain import Subject, load_map, shap_map
 from pages.shared.jobs import finished, job_folder, job_panel
 from pages.shared.lab import lab
 from pages.shared.look_object import choose_object
-from pages.shared.pair import ModelPair, choose_image, pair_dataset, prefixed
+from pages.shared.pair import ModelPair, choose_image, pair_dataset
+from pages.shared.ways import gpu_devices
 
 _CONFIDENCE = 0.25
 _SIDES = ("Baseline", "Pruned")  # words of the figure, which stays English
@@ -135,23 +137,19 @@ def measured_latency(pair: ModelPair) -> list[dict[str, Any]]:
     compared = finished("compare", compare_question(pair, pair_dataset(pair)))
     if compared and compared.get("latency"):
         return list(compared["latency"])
-    found: list[dict[str, Any]] = []
-    for batch in (1, 8):
+    questions = [
+        speed_question(pair, formats, batch)
+        for batch in (1, 8)
         for formats in (["onnx", "pytorch"], ["onnx", "openvino", "pytorch"], ["pytorch"],
                         ["onnx"], ["openvino"], ["openvino", "pytorch"],
-                        ["onnx", "openvino"]):  # fmt: skip
-            params = {
-                **prefixed(pair.baseline, "baseline"), **prefixed(pair.pruned, "pruned"),
-                "imgsz": pair.config.imgsz, "batch": batch, "formats": formats,
-            }  # fmt: skip
-            result = finished("latency", params)
-            known = {(entry["format"], entry["batch"]) for entry in found}
-            found += [
-                entry
-                for entry in (result or {}).get("latency", [])
-                if (entry["format"], entry["batch"]) not in known
-            ]
-    return found
+                        ["onnx", "openvino"])
+    ]  # fmt: skip
+    questions += [gpu_speed_question(pair, device) for device in gpu_devices()]
+    found: dict[tuple[str, Way], dict[str, Any]] = {}
+    for question in questions:
+        for entry in (finished("latency", question) or {}).get("latency", []):
+            found.setdefault((entry["name"], Way.of(entry)), entry)
+    return list(found.values())
 
 
 def _speed(scene: Scene) -> Made | Left:

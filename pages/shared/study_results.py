@@ -23,6 +23,7 @@ from pages.shared.choose import choose_view
 from pages.shared.lab import lab
 from pages.shared.layout import chart
 from pages.shared.study_form import start_by_hand
+from pages.shared.ways import way_words
 from pages.shared.words import STATE_WORDS, known
 
 _NAME_PX = 200  # beside it a telephone still shows the first numbers
@@ -69,6 +70,8 @@ def _how(table: StudyTable) -> None:
             )
         )
     )
+    if table.way is not None:
+        st.caption(md(t("Time and speed-up: {way}.", way=way_words(table.way))))
 
 
 def _lines(table: StudyTable) -> list[dict[str, Any]]:

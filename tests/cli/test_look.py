@@ -193,3 +193,40 @@ def test_a_model_is_shown_with_what_it_costs(ask: Ask) -> None:
     assert document["cost"]["imgsz"] == IMGSZ
     assert Path(document["path"]).is_file()
     assert {card["id"] for card in ask("models", "list").document["models"]} == {"one", "two"}
+
+
+def test_latency_times_one_model_or_two_in_the_ways_asked_for(ask: Ask) -> None:
+    alone = ask("latency", "two", "--device", "cpu", "--formats", "pytorch", "--runs", 5)
+    both = ask(
+        "latency", "two", "--beside", "one", "--device", "cpu", "--formats", "pytorch",
+        "--batches", "1,2", "--runs", 5,
+    )  # fmt: skip
+
+    assert alone.code == both.code == 0, both.err
+    (only,) = alone.document["latency"]
+    assert (only["model"], only["device"], only["format"]) == ("two", "cpu", "pytorch")
+    assert (only["precision"], only["batch"], only["runs"]) == ("fp32", 1, 5)
+    assert only["hardware"]
+    assert {(m["model"], m["batch"]) for m in both.document["latency"]} == {
+        ("one", 1), ("two", 1), ("one", 2), ("two", 2)
+    }  # fmt: skip
+    assert both.document["missing"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--batches", "1,x"), "takes whole numbers"),
+        (("--batches", "0"), "from 1 to 1024"),
+        (("--device", "cpu", "--precisions", "fp16"), "a processor only imitates it"),
+        (("--device", "cpu", "--formats", "coreml"), "not in 'coreml'"),
+        (("--device", "cuda:9"), "There is no device 'cuda:9'"),
+    ],
+)
+def test_a_way_that_cannot_be_measured_is_one_sentence(
+    ask: Ask, words: tuple[str, ...], said: str
+) -> None:
+    answer = ask("latency", "two", *words)
+
+    assert answer.code == 2
+    assert said in answer.err

@@ -21,6 +21,7 @@ from msip_core.config import (
 from msip_core.data.synthetic import import_example
 from msip_core.runs.service import RunService
 from msip_core.views import protocol
+from msip_core.ways import Way
 from msip_core.workspace import Workspace
 from pages.shared.command import command_line
 
@@ -149,10 +150,26 @@ def test_a_speed_up_is_an_option_of_every_run(
     assert made.goal == ("latency", 0.25)
 
 
+@pytest.mark.parametrize("device", ["", "--device cuda:1"])
+def test_a_speed_up_may_be_asked_of_a_gpu(workspace: Workspace, weights: Path, device: str) -> None:
+    """Whoever names the GPU of the milliseconds has named that of the run."""
+    line = f"python -m msip_core prune --data d --model {weights} --speed-up 2 {device}"
+    more = "--latency-device cuda:1 --latency-precision fp16 --latency-batch 32 --round-to 64"
+    made = _made_by(f"{line} {more}", workspace)
+
+    assert isinstance(made, PruneConfig)
+    assert made.goal == ("latency", 0.5)
+    assert made.device == "cuda:1"
+    assert made.latency_way("cuda:1") == Way("cuda:1", "cudagraph", "fp16", 32)
+    assert made.limits.multiple == 64
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--speed-up", "2", "--keep-latency", "0.5"], "are the same goal"),
+        (["--speed-up", "2", "--latency-precision", "fp16"], "a processor only imitates it"),
+        (["--speed-up", "2", "--latency-device", "gpu7"], "not on 'gpu7'"),
         (["--speed-up", "1"], "above 1"),
         (["--speed-up", "nan"], "cannot be nan"),
         (["--speed-up", "-2"], "above 1"),

@@ -101,12 +101,12 @@ def test_every_format_is_timed_per_image_with_the_given_threads():
 def test_a_signal_after_timing_in_openvino_does_not_kill_the_process():
     code = (
         "import faulthandler, os, signal\n"
-        "import numpy as np\n"
-        "from msip_core.detector.latency import layer_runner\n"
+        "from msip_core.detector.engines import Layer, OpenVino\n"
+        "from msip_core.ways import Way\n"
         "faulthandler.enable()  # makes Python's handlers run on a stack of their own\n"
         "signal.signal(signal.SIGTERM, lambda *_: print('asked to end'))\n"
-        "image = np.zeros((1, 8, 8, 8), np.float32)\n"
-        "runners = [layer_runner('openvino', image, 8, kernel=1, stride=1) for _ in range(2)]\n"
+        "engine = OpenVino(Way(format='openvino'))\n"
+        "runners = [engine.layer(Layer(1, 1, 8, inputs=8, outputs=8)).run for _ in range(2)]\n"
         "runners[0]()\n"
         "while runners:\n"
         "    runners.pop(0)  # the first made is the first to go\n"

@@ -74,7 +74,34 @@ def test_speed_is_called_faster_only_where_it_is(full: str, open_page: Open) -> 
     test.button("job:latency:start").click().run()
 
     assert "faster" in words(test)
+    assert "PyTorch on the processor, fp32, batch 1" in words(test)
     assert test.get("plotly_chart")
+
+
+def test_a_gpu_is_measured_in_all_its_ways_and_each_line_says_its_own(
+    full: str, open_page: Open, compute: FakeCompute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pages.shared.ways.gpu_count", lambda: 1)
+    way = {"device": "cuda:0", "precision": "fp16", "batch": 32, "hardware": "NVIDIA H200"}
+
+    def answers(workspace: Workspace, job: str, params: Any, out: Path) -> dict[str, Any]:
+        found = lab_samples.answer(workspace, job, params, out)
+        if job == "latency":
+            gone = "This needs the package 'tensorrt': pip install tensorrt."
+            found = {"latency": [{**entry, **way} for entry in found["latency"]],
+                     "missing": [{"why": gone}] * 4}  # fmt: skip
+        return found
+
+    compute.answers = answers
+    test = open_page("compare", run=full)
+    test.button("job:latency:start").click().run()
+
+    asked = next(params for job, params in compute.asked if job == "latency")
+    assert asked["latency_device"] == "cuda:0"
+    assert "formats" not in asked
+    said = words(test)
+    assert "PyTorch on GPU NVIDIA H200, fp16, batch 32" in said
+    assert said.count("pip install tensorrt") == 1
 
 
 def test_counts_of_all_test_images_as_csv(

@@ -23,8 +23,9 @@ from msip_core.runs.service import RunService
 from msip_core.runs.slots import ANY_GPU, compete, room_of, slot_of
 from msip_core.runs.state import Action, RunState
 from msip_core.runs.supervisor import Supervisor
-from msip_core.runs.tight_memory import start_again
+from msip_core.runs.tight_memory import settled_in, start_again
 from msip_core.settings import Settings
+from msip_core.ways import Way
 from msip_core.workspace import Workspace
 from tests.runs.conftest import FAKE, QUICK, make_config, story, wait_for, wait_until
 
@@ -125,6 +126,25 @@ def test_a_worker_sees_its_own_gpu_alone(three: None, monkeypatch: pytest.Monkey
     assert only("cpu") == {}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-cc33,GPU-aa11")
     assert only("cuda:1")["CUDA_VISIBLE_DEVICES"] == "GPU-aa11"
+
+
+@pytest.mark.parametrize(("asked", "device"), [("cuda:2", "cuda:2"), ("auto", "auto")])
+def test_milliseconds_are_measured_on_the_gpu_that_the_worker_got(
+    three: None, asked: str, device: str
+) -> None:
+    """Which it calls cuda:0, since it sees no other."""
+    given = {"kind": "prune", "dataset": "d", "model": "m", "keep_latency": 0.5}
+    config = parse_run_config({**given, "latency_device": asked, "device": device})
+    usual = parse_run_config({**given, "device": device})
+
+    inside, _ = settled_in(config, "cuda:2", None)
+    on_processor, _ = settled_in(usual, "cuda:2", None)
+
+    assert isinstance(inside, PruneConfig)
+    assert isinstance(on_processor, PruneConfig)
+    assert inside.latency_way("cuda:0") == Way("cuda:0", "cudagraph")
+    assert PruneConfig.model_validate(inside.model_dump()) == inside
+    assert on_processor.latency_way("cuda:0") == Way()
 
 
 def test_auto_is_any_of_several_gpus_and_the_only_one_by_its_name(

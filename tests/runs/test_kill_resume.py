@@ -182,6 +182,8 @@ def test_the_finished_run_was_checked_and_timed_in_a_fresh_process(lab: Lab, unb
     document = lab.service.summary_document(unbroken)
     assert document["baseline"]["latency_ms"] > 0
     assert document["final"]["latency_ms"] > 0
+    way = document["latency_way"]
+    assert (way["device"], way["format"], way["precision"]) == ("cpu", "pytorch", "fp32")
     assert document["final"]["macs_ratio"] == pytest.approx(0.6, abs=0.02)
     assert Path(document["artifacts"]["model"]).is_file()
 

@@ -15,6 +15,7 @@ from msip_core.studies.library import plan_here
 from msip_core.studies.plan import HONEST, read_plan, write_plan
 from msip_core.studies.presets import PRESETS, SIZES, preset_plan
 from msip_core.studies.tasks import config_of, epochs_of, equal_size, labels, run_id, tasks
+from msip_core.ways import Way
 from msip_core.workspace import Workspace
 from tests.studies.conftest import make_plan
 
@@ -214,3 +215,19 @@ def test_how_a_baseline_of_the_workspace_started_is_followed_back(workspace: Wor
     assert differs["unknown"] == "from scratch; how the baseline started is not known"
     with pytest.raises(ConfigError, match="is about a depthwise YOLOv8"):
         plan_here(workspace, "graph-guided-depthwise", "smoke", "d", model="plain")
+
+
+def test_a_speed_up_on_a_gpu_is_the_goal_and_the_measure_of_every_row() -> None:
+    latency = {"latency_device": "auto", "latency_precision": "fp16", "latency_batch": 32}
+    plan = preset_plan("table-3-1", "smoke", "example", speed_up=2.0, latency=latency)
+    usual = preset_plan("table-3-1", "smoke", "example")
+
+    runs = [plan.pruning(row, model="m", seed=0) for row in plan.rows]
+    asked = Way("cuda:3", "cudagraph", "fp16", 32)
+    assert {run.goal for run in runs} == {("latency", 0.5)}
+    assert {run.latency_way("cuda:3") for run in runs} == {asked}
+    assert plan.measure.latency_way("cuda:3") == asked
+    assert plan.measure.latency_runs == usual.measure.latency_runs
+    assert usual.measure.latency_way("cuda:3") == Way()
+    with pytest.raises(ConfigError, match="a processor only imitates it"):
+        preset_plan("table-3-1", "smoke", "example", latency={"latency_precision": "fp16"})

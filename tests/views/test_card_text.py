@@ -55,7 +55,7 @@ def test_few_images_are_warned_of() -> None:
 def test_measured_speed_of_this_model_is_in_its_card() -> None:
     text = card_text(CardFacts(_card()), latency=samples.compare_result()["latency"])
 
-    assert "PyTorch, batch 1 | 33.0 ms (95 % interval 31.7 ms to 34.6 ms)" in text
+    assert "PyTorch, processor, fp32, batch 1 | 33.0 ms (95 % interval 31.7 ms to 34.6 ms)" in text
     assert "61.0 ms" not in text  # the baseline's
 
 

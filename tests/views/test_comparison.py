@@ -10,12 +10,24 @@ def test_latency_bars_come_in_pairs_with_their_intervals():
     info = comparison.latency_info(samples.compare_result()["latency"])
 
     assert [(bar.setting, bar.model) for bar in info.bars] == [
-        ("PyTorch, batch 1", "baseline"),
-        ("PyTorch, batch 1", "pruned"),
-        ("ONNX Runtime, batch 1", "baseline"),
-        ("ONNX Runtime, batch 1", "pruned"),
+        ("PyTorch, processor, fp32, batch 1", "baseline"),
+        ("PyTorch, processor, fp32, batch 1", "pruned"),
+        ("ONNX Runtime, processor, fp32, batch 1", "baseline"),
+        ("ONNX Runtime, processor, fp32, batch 1", "pruned"),
     ]
     assert info.bars[0].low < info.bars[0].median < info.bars[0].high
+
+
+def test_the_same_format_on_two_devices_is_two_pairs():
+    gpu = {"device": "cuda:0", "hardware": "NVIDIA H200", "precision": "fp16", "batch": 32}
+    entries = [m for m in samples.compare_result()["latency"] if m["format"] == "onnx"]
+
+    bars = comparison.latency_info([*entries, *({**m, **gpu} for m in entries)]).bars
+
+    assert [bar.setting for bar in bars[::2]] == [
+        "ONNX Runtime, processor, fp32, batch 1",
+        "ONNX Runtime, GPU NVIDIA H200, fp16, batch 32",
+    ]
 
 
 def test_latency_figure_shows_the_interval_and_marks_the_pruned_model_with_a_hatch():

@@ -40,7 +40,7 @@ def test_only_what_was_used_is_described_and_cited(story: RunStory) -> None:
     assert "Latency" not in plain
     assert "Grad-CAM [4]" in full
     assert "SHAP values [5]" in full
-    assert "PyTorch and ONNX Runtime at batch size 1" in full
+    assert "on the processor with PyTorch and ONNX Runtime in fp32 at batch size 1" in full
 
 
 def test_every_reference_is_pointed_at_and_every_pointer_has_one(story: RunStory) -> None:

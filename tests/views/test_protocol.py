@@ -39,6 +39,23 @@ def test_the_multiple_of_the_channels_is_the_one_that_was_measured():
     assert unknown["Limits"] == "channels in multiples of 8"
 
 
+def test_a_goal_in_milliseconds_says_in_which_way_they_are_measured():
+    here = samples.prune_config(keep_latency=0.5)
+    there = samples.prune_config(
+        keep_latency=0.5, latency_device="auto", latency_precision="fp16", latency_batch=32
+    )
+
+    goals = [
+        next(s.value for s in protocol.protocol(config) if s.what == "Goal")
+        for config in (here, there)
+    ]
+
+    assert goals == [
+        "keep 50.0 % of the milliseconds (ONNX Runtime, processor, fp32, batch 1)",
+        "keep 50.0 % of the milliseconds (where the run runs, fp16, batch 32)",
+    ]
+
+
 def test_a_training_run_shows_its_schedules_in_order():
     config = TrainConfig(
         dataset="d", weights="yolov8n.yaml", pretrain=TRAIN_PRESETS["quick"]["recipe"]

@@ -112,8 +112,8 @@ def test_the_result_stands_at_the_top_in_words(full):
     page = read(full)
 
     assert "67 % less work per image (4.06 G → 1.35 G MACs)" in page.text
-    assert "PyTorch 1.85 × faster" in page.text
-    assert "ONNX Runtime no measurable difference" in page.text
+    assert "PyTorch, processor, fp32, batch 1: 1.85 × faster" in page.text
+    assert "ONNX Runtime, processor, fp32, batch 1: no measurable difference" in page.text
     assert "The goal was met: 33.3 % of the MACs are left" in page.text
     assert page.text.index("67 % less work") < page.text.index("Course of the run")
 

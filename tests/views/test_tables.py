@@ -110,8 +110,8 @@ def test_metrics_say_the_change_of_accuracy_in_points_and_of_cost_in_percent():
     }  # fmt: skip
     assert table["MACs at 640 px"]["change"] == "−66.7 %"
     assert table["AP50 crypt"]["baseline"] == "0.924"
-    assert table["latency, PyTorch, batch 1"]["change"] == "−45.9 %"  # 33 / 61 - 1
-    assert table["latency, ONNX Runtime, batch 1"]["pruned"] == "38.5 ms"
+    assert table["latency, PyTorch, processor, fp32, batch 1"]["change"] == "−45.9 %"  # 33 / 61 - 1
+    assert table["latency, ONNX Runtime, processor, fp32, batch 1"]["pruned"] == "38.5 ms"
 
 
 def test_iterations_begin_with_the_baseline_and_keep_seconds_weights_and_alpha():
@@ -157,3 +157,19 @@ def test_latex_escapes_what_would_break_it_and_aligns_numbers_right():
 def test_tables_without_rows_are_empty_not_an_error():
     assert tables.to_csv([]) == "\n"
     assert tables.compare_count_rows({"images": []}, samples.CLASSES) == []
+
+
+def test_each_measured_time_is_a_row_with_its_way():
+    entry = {
+        "name": "pruned", "format": "cudagraph", "batch": 32, "median_ms": 0.2134,
+        "low_ms": 0.21, "high_ms": 0.22, "device": "cuda:0", "precision": "fp16",
+        "hardware": "NVIDIA H200",
+    }  # fmt: skip
+
+    assert tables.latency_rows([entry]) == [
+        {
+            "model": "pruned", "device": "GPU NVIDIA H200", "format": "PyTorch CUDA graph",
+            "precision": "fp16", "batch": 32, "ms per image": "0.213",
+            "95 % interval": "0.210 to 0.220",
+        }
+    ]  # fmt: skip
