@@ -193,8 +193,17 @@ def table_of(workspace: Workspace, study: str) -> dict[str, dict[str, Any]]:
             "map50": numbers.get("test", {}).get("map50"),
             "map50_95": numbers.get("test", {}).get("map50_95"),
             "macs": numbers.get("macs"), "params": numbers.get("params"),
+            # To the last digit: accuracy alone may be 0 after so little training.
+            "losses": _losses(workspace, state.run_id),
         }  # fmt: skip
     return found
+
+
+def _losses(workspace: Workspace, run_id: str) -> list[Any]:
+    """Of the last epoch in training, and of the final model on validation."""
+    log = EventLog(workspace.run_dir(run_id))
+    epoch, final = log.last("epoch"), log.last("final")
+    return [epoch and epoch["losses"], final and final["metrics"]["loss"]]
 
 
 def epochs_of(workspace: Workspace, run_id: str) -> list[tuple[int, str, int]]:
@@ -324,13 +333,13 @@ def main() -> None:
 
 def tell(found: dict[str, Any]) -> None:
     """For people."""
-    print("| row | state | mAP50 alone | on two computers | MACs | parameters |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("| row | state | mAP50 alone | on two computers | loss alone | there | MACs |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for row, one in found["alone"].items():
         other = found["spread"][row]
         print(
-            f"| {row} | {other['state']} | {one['map50']} | {other['map50']} | {other['macs']} | "
-            f"{other['params']} |"
+            f"| {row} | {other['state']} | {one['map50']} | {other['map50']} | "
+            f"{one['losses'][1]} | {other['losses'][1]} | {other['macs']} |"
         )
     print(f"the same table: {'yes' if found['same_table'] else 'NO'}")
     print(

@@ -30,6 +30,7 @@ OPTIONAL = {
     "onnx": "export to ONNX",
     "onnxruntime": "latency in ONNX Runtime",
     "openvino": "export to OpenVINO, latency in OpenVINO",
+    "ray": "runs on more than one computer",
     "tensorrt": "export to TensorRT (needs an NVIDIA GPU)",
 }
 LOW_MEMORY_GB = 4.0

@@ -71,10 +71,13 @@ class RayCluster:
         kind, value = self._connected().ask(method, args, patience)
         if kind is None:
             return value
+        why = (str(value).strip() or "no reason was given").splitlines()[0]
         if kind == GONE:
-            raise KeeperGone(str(value))
+            raise KeeperGone(why)
+        if kind == BROKEN and method == "call":
+            raise ClusterGone(f"A computer of the Ray cluster does not answer: {why}")
         if kind == BROKEN:
-            raise ClusterGone(self._sentence(str(value)))
+            raise ClusterGone(self._sentence(why))
         raise KeeperError(str(value))
 
     def _connected(self) -> _Bridge:
