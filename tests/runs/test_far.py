@@ -29,7 +29,7 @@ from msip_core.runs.far.executor import FarExecutor
 from msip_core.runs.far.keeper import Keeper, Order
 from msip_core.runs.far.lease import Lease
 from msip_core.runs.far.parcels import Part, Piece, parcels_of, portions
-from msip_core.runs.far.placing import Need, choose_seat
+from msip_core.runs.far.placing import Need, choose_seat, no_place
 from msip_core.runs.far.ray_cluster import RayCluster
 from msip_core.runs.far.snapshots import freeze, run_files
 from msip_core.runs.gpu_memory import needed_gb
@@ -253,7 +253,10 @@ def test_without_any_gpu_auto_takes_processors_and_a_head_without_cores_takes_no
     assert seat is not None
     assert (seat.device, seat.cpus, seat.gpus, seat.memory_gb) == ("cpu", 4.0, 0.0, 10.0)
     assert _choose(SMALL, [replace(plain, cpus=0.0)]) is None
-    assert _choose(SMALL, [replace(plain, problem="another version")]) is None
+    wrong = replace(plain, problem="It has another version.")
+    assert _choose(SMALL, [wrong]) is None
+    assert "lab-a: It has another version." in str(no_place([wrong]))
+    assert no_place([wrong, plain]) is None
     assert _choose(replace(SMALL, host_gb=(4.0, 500.0)), [plain]) is not None, "an estimate"
 
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from msip_core.errors import WorkError
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import (
     HEARTBEAT_FILE,
@@ -22,7 +23,7 @@ from msip_core.runs.executors import (
 from msip_core.runs.far.carrier import PACE, Carrier
 from msip_core.runs.far.cluster import Cluster, Node, Seat
 from msip_core.runs.far.lease import Lease
-from msip_core.runs.far.placing import Need, choose_seat
+from msip_core.runs.far.placing import Need, choose_seat, no_place
 from msip_core.runs.gpu_memory import host_gb
 from msip_core.runs.rooms import Wishes
 from msip_core.runs.slots import is_gpu
@@ -175,6 +176,8 @@ class FarRooms:
     def look(self) -> None:
         self._blocked = set()
         self._nodes = self._executor.cluster.nodes()
+        if why := no_place(self._nodes):
+            raise WorkError(why)
         if not self._swept:
             self._executor.sweep()
             self._swept = True

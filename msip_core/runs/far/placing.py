@@ -52,7 +52,7 @@ def choose_seat(
         held: node -> seats of our runs there, those that the cluster does not count yet, too.
         cpu_runs, gpu_runs: runs at a time on each processor, on each GPU (None: by memory).
     """
-    usable = [node for node in nodes if node.problem is None and node.is_known and node.cpus > 0]
+    usable = [node for node in nodes if _is_usable(node)]
     on_gpu = is_gpu(need.slot) and any(node.gpus >= 1 for node in usable)
     seats = []
     for node in usable:
@@ -61,6 +61,23 @@ def choose_seat(
         if seat is not None and _fits(seat, node, ours):
             seats.append((_busyness(seat, node, ours, need.before), seat))
     return min(seats, key=lambda found: found[0])[1] if seats else None
+
+
+def no_place(nodes: Sequence[Node]) -> str | None:
+    """Why no run can start anywhere, however long it waits, as a sentence; None where one can."""
+    if any(_is_usable(node) or not node.is_known for node in nodes):
+        return None
+    wrong = [f"{node.computer}: {node.problem}" for node in nodes if node.problem is not None]
+    if wrong:
+        return f"No computer of the cluster can take runs. {' '.join(wrong)}"
+    return (
+        "No computer of the cluster gives processor cores to runs: add one, as the page Computers "
+        "says."
+    )
+
+
+def _is_usable(node: Node) -> bool:
+    return node.problem is None and node.is_known and node.cpus > 0
 
 
 def _on_gpu(need: Need, node: Node, gpu_runs: int | None) -> Seat | None:
