@@ -13,6 +13,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -201,19 +202,24 @@ class Carrier:
     def _prepare(self) -> None:
         """Send everything, and start the worker."""
         text = (self._run_dir / CONFIG_FILE).read_text(encoding="utf-8")
-        threads = max(1, int(self.lease.seat.cpus))
+        seat = self.lease.seat
+        order = Order(
+            self._run_dir.name,
+            arguments=self._arguments,
+            threads=max(1, int(seat.cpus)),
+            shares_gpu=0 < seat.gpus < 1,
+        )
         if self._shared is not None:
-            order = Order(
-                self._run_dir.name, str(self._shared), arguments=self._arguments, threads=threads
-            )
-            self._call("begin", order)
+            self._call("begin", replace(order, workspace=str(self._shared)))
             self._call("start")
             return
         parcels, config = parcels_of(config_of(text), self._workspace)
-        order = Order(
-            self._run_dir.name, None, config.model_dump_json(), self._story_so_far(),
-            {parcel.place: parcel.key for parcel in parcels}, self._arguments, threads,
-        )  # fmt: skip
+        order = replace(
+            order,
+            config=config.model_dump_json(),
+            events=self._story_so_far(),
+            parcels={parcel.place: parcel.key for parcel in parcels},
+        )
         states = self._call("begin", order)
         for parcel in parcels:
             if not self._send(parcel, states[parcel.key]):

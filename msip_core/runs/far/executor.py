@@ -7,6 +7,7 @@ import logging
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from msip_core.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
+_SWEEP = 60.0  # seconds between two looks for keepers that nobody knows
 _ENDING = 60.0  # seconds that a worker which is about to end may take, with all that it wrote
 
 
@@ -127,8 +129,8 @@ class FarExecutor:
         return found
 
     def sweep(self) -> None:
-        """End keepers of this workspace that no run knows: their server was killed, or the folder
-        of their run was removed while none was there."""
+        """End keepers of this workspace that no run knows: they were given up while they could not
+        be reached, or the folder of their run was removed while no server was there."""
         known = set()
         for folder in self._workspace.runs.iterdir():
             lease = Lease.read(folder)
@@ -171,16 +173,16 @@ class FarRooms:
         self._wishes = Wishes(store)
         self._nodes: tuple[Node, ...] = ()
         self._blocked: set[bool] = set()  # runs on GPUs, runs on processors
-        self._swept = False
+        self._swept = -_SWEEP
 
     def look(self) -> None:
         self._blocked = set()
         self._nodes = self._executor.cluster.nodes()
         if why := no_place(self._nodes):
             raise WorkError(why)
-        if not self._swept:
+        if time.monotonic() - self._swept > _SWEEP:
             self._executor.sweep()
-            self._swept = True
+            self._swept = time.monotonic()
 
     def place(self, run_id: str, slot: str, watched: Mapping[str, str]) -> Place | None:
         if is_gpu(slot) in self._blocked:

@@ -42,6 +42,7 @@ from msip_core.runs.far.snapshots import Files, freeze, model_files, run_files
 from msip_core.runs.folding import CONFIG_FILE
 from msip_core.runs.processes import ProcessIdentity
 from msip_core.runs.state import RunState
+from msip_core.runs.tight_memory import SHARED_GPU
 from msip_core.settings import get_settings
 from msip_core.workspace import Workspace, check_name, write_json, write_text
 
@@ -64,6 +65,7 @@ class Order:
         parcels: place -> key of what the run reads (`parcels`).
         arguments: more of them for the worker.
         threads: of the processor, at most.
+        shares_gpu: others may use the same GPU.
     """
 
     run_id: str
@@ -73,6 +75,7 @@ class Order:
     parcels: dict[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     threads: int = 1
+    shares_gpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,8 @@ class Keeper:
         environment = {**worker_environment(), "OMP_NUM_THREADS": str(max(1, threads))}
         for name in _NOT_OURS:
             environment.pop(name, None)
+        if order.shares_gpu:
+            environment[SHARED_GPU] = "1"
         with (run_dir / LOG_FILE).open("ab") as log:
             self._child = subprocess.Popen(
                 worker_command(run_dir, root, ("--leash", *order.arguments)),

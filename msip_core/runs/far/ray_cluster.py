@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import itertools
 import secrets
 import subprocess
@@ -33,12 +32,17 @@ class RayCluster:
     """See `cluster.Cluster`. Connects when something is asked first, and again after a loss."""
 
     def __init__(self, address: str, workspace: Workspace, shared: Path | None = None) -> None:
-        self._asked, self._workspace, self._shared = address, workspace, shared
+        self._asked, self._shared = address, shared
+        # A file by which another computer knows this very workspace.
+        name = f".probe-{secrets.token_hex(6)}"
+        self._mark = None if shared is None else workspace.root / name
         self._bridge: _Bridge | None = None
         self._lock = threading.Lock()
         self._failed: tuple[float, str] | None = None  # when the last try failed, and why
 
     def nodes(self) -> tuple[Node, ...]:
+        if self._mark is not None:
+            self._mark.touch()
         found = self._ask("nodes")
         hosts = Counter(_name(node) for node in found)
         return tuple(sorted(
@@ -62,6 +66,8 @@ class RayCluster:
         return tuple(self._ask("names"))
 
     def leave(self) -> None:
+        if self._mark is not None:
+            self._mark.unlink(missing_ok=True)
         with self._lock:
             if self._bridge is not None:
                 self._bridge.end()
@@ -99,23 +105,14 @@ class RayCluster:
         # Ray itself waits for a minute for one that is not there.
         if ":" in self._asked and "://" not in self._asked and not answers(self._asked):
             raise ClusterGone(self._sentence("nothing listens there"))
-        bridge = _Bridge([self._asked, *self._marked()])
+        marked = [] if self._mark is None else [str(self._shared / self._mark.name)]
+        bridge = _Bridge([self._asked, *marked])
         kind, value = bridge.hello(_START)
         if kind is not None:
             bridge.end()
             raise ClusterGone(self._sentence(str(value)))
         bridge.address = str(value)
         return bridge
-
-    def _marked(self) -> list[str]:
-        """A file by which another computer knows this very workspace."""
-        if self._shared is None:
-            return []
-        name = f".probe-{secrets.token_hex(6)}"
-        file = self._workspace.root / name
-        file.touch()
-        atexit.register(file.unlink, missing_ok=True)
-        return [str(self._shared / name)]
 
     def _sentence(self, why: str) -> str:
         return (
