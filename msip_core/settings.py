@@ -27,7 +27,8 @@ class Settings(BaseSettings):
             computer does not know itself); under any name but these and its own it answers 403.
         min_free_disk_gb: a run does not start with less room than this.
         executor: "local" runs everything on this computer, "ray" on those of a Ray cluster.
-        ray_address: of the cluster, "host:port"; "auto" is the one that this computer belongs to.
+        ray_address: of the cluster, "host:port"; "auto" is the one that this computer belongs to,
+            as it must (`ray start`).
         ray_workspace: where the other computers see this very workspace (a shared disk). None
             where they do not: then each is sent what a run needs, and what it makes comes back.
         node_folder: on another computer: what it keeps of data and of runs while they last.

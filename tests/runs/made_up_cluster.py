@@ -69,6 +69,7 @@ class MadeUpCluster:
             found = self._keepers.pop(name, None)
         if found is not None and found[0]._child is not None:
             found[0]._child.stdin.close()  # what the end of its process does
+            found[0]._child.wait(20)
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._keepers)

@@ -61,7 +61,7 @@ class Carrier:
         self._shared, self._arguments, self._pace = shared, tuple(arguments), pace
         self._log = EventLog(run_dir)
         self._after, self._heart = lease.after, 0
-        self._has_looked = self._taken = False
+        self._answered = self._has_looked = self._taken = False
         self._wake, self._detached = threading.Event(), threading.Event()
         self._stop: bool | None = None  # asked for: True by force
         self._passed = ""  # the last request of a person that was passed on
@@ -167,13 +167,15 @@ class Carrier:
             look: Look = self._call("look", self._after, log_from, self._taken, has)
         except ClusterGone as error:
             waited = time.monotonic() - (self._opened or 0.0)
-            if not self._has_looked and waited > _NO_ROOM:
+            if not self._answered and waited > _NO_ROOM:
                 raise KeeperGone("There was no room for it after all.") from error
             raise
         return look
 
     def _call(self, method: str, *args: Any) -> Any:
-        return self._cluster.call(self.lease.keeper, method, *args)
+        found = self._cluster.call(self.lease.keeper, method, *args)
+        self._answered = True
+        return found
 
     def _end(self, lost: str | None = None) -> None:
         self.lost = lost  # before it counts as ended
@@ -213,7 +215,7 @@ class Carrier:
             self._call("begin", replace(order, workspace=str(self._shared)))
             self._call("start")
             return
-        parcels, config = parcels_of(config_of(text), self._workspace)
+        parcels, config = parcels_of(config_of(text), self._workspace, self._beat)
         order = replace(
             order,
             config=config.model_dump_json(),

@@ -11,17 +11,18 @@ now.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
 from msip_core.errors import DiskFullError, WorkError
-from msip_core.runs.far.parcels import Piece, digest_of
+from msip_core.runs.far.parcels import Piece
 from msip_core.workspace import write_json
 
 State = Literal["here", "wanted", "coming"]
@@ -34,6 +35,7 @@ class Contents:
         self.root, self._most = root, most_gb * 1e9
         root.mkdir(parents=True, exist_ok=True)
         self._receiving: dict[str, FileLock] = {}
+        self._digests: dict[str, Any] = {}  # of the files of what is just being sent
 
     def path(self, key: str) -> Path:
         return self.root / key
@@ -69,9 +71,13 @@ class Contents:
         for left in (self._making(key), self.path(key)):  # of a keeper that ended on the way
             shutil.rmtree(left, ignore_errors=True)
         self._making(key).mkdir()
+        self._digests = {}
 
-    def take(self, key: str, pieces: Iterable[Piece]) -> None:
+    def take(self, key: str, pieces: Sequence[Piece]) -> None:
+        """The next pieces; those of a file come in their order."""
         write_pieces(self._making(key), pieces)
+        for piece in pieces:
+            self._digests.setdefault(piece.path, hashlib.sha256()).update(piece.data)
 
     def finish(self, key: str, files: dict[str, str]) -> None:
         """All pieces are here.
@@ -83,7 +89,8 @@ class Contents:
             WorkError: something came over wrong; it has to be sent again.
         """
         making = self._making(key)
-        wrong = [n for n, sha in files.items() if digest_of(making / n) != sha]
+        came = {name: digest.hexdigest() for name, digest in self._digests.items()}
+        wrong = [name for name, sha in files.items() if came.get(name) != sha]
         if wrong:
             raise WorkError(f"{wrong[0]} changed while it was sent: it has to be sent again.")
         size = sum((making / name).stat().st_size for name in files)

@@ -114,7 +114,8 @@ class Keeper:
         """
         root = Path(folder or get_settings().node_folder).expanduser().resolve()
         self._root, self._folder = root, root / "runs" / check_name(name, "keeper")
-        self._contents = Contents(root / "contents", most_gb or get_settings().node_cache_gb)
+        self._most_gb = most_gb or get_settings().node_cache_gb
+        self._kept: Contents | None = None
         self._order: Order | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._code: int | None = None
@@ -258,7 +259,8 @@ class Keeper:
             self.stop(force=True)
             end_leftovers(self._child.pid)
             self._poll()
-        self._contents.close()
+        if self._kept is not None:
+            self._kept.close()
         if self._lock is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._lock.release()
@@ -271,6 +273,12 @@ class Keeper:
         if self._order is None:
             raise WorkError("This keeper was given no order.")
         return self._order
+
+    @property
+    def _contents(self) -> Contents:
+        if self._kept is None:
+            self._kept = Contents(self._root / "contents", self._most_gb)
+        return self._kept
 
     @property
     def _home(self) -> Path:

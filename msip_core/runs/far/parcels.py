@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -77,15 +77,21 @@ class Parcel:
 
 
 def parcels_of(
-    config: TrainConfig | PruneConfig, workspace: Workspace
+    config: TrainConfig | PruneConfig,
+    workspace: Workspace,
+    tick: Callable[[], None] = lambda: None,
 ) -> tuple[list[Parcel], TrainConfig | PruneConfig]:
-    """What the run reads, and the config that finds it there."""
+    """What the run reads, and the config that finds it there.
+
+    Args:
+        tick: called with each file, which may take a while the first time.
+    """
     found: dict[str, Parcel] = {}
 
     def add(place: str) -> None:
         folder = workspace.root / place
         if folder.is_dir() and place not in found:
-            found[place] = Parcel(place, folder, dict(_digests(folder)))
+            found[place] = Parcel(place, folder, dict(_digests(folder, tick)))
 
     for name in _datasets(config, workspace):
         add(f"datasets/{name}")
@@ -129,12 +135,6 @@ def read_part(folder: Path, part: Part) -> Piece:
         return Piece(part.path, part.start, file.read(part.size), path.stat().st_mtime_ns)
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, read now."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _datasets(config: TrainConfig | PruneConfig, workspace: Workspace) -> Iterable[str]:
     yield config.dataset
     if config.measure is not None:
@@ -163,8 +163,9 @@ def _source(config: TrainConfig | PruneConfig) -> tuple[str, str]:
     return "model", config.model
 
 
-def _digests(folder: Path) -> Iterator[tuple[str, str]]:
+def _digests(folder: Path, tick: Callable[[], None]) -> Iterator[tuple[str, str]]:
     for path in sorted(folder.rglob("*")):
+        tick()
         relative = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in relative.parts)
         if path.is_file() and not hidden and path.suffix not in _DERIVED:
@@ -178,4 +179,5 @@ def _digest(path: Path) -> str:
 
 @lru_cache(maxsize=1 << 17)
 def _digest_once(path: Path, _size: int, _changed: int) -> str:
-    return digest_of(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
