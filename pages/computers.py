@@ -16,9 +16,15 @@ from pages.shared.layout import empty, header
 from pages.shared.words import STATE_WORDS
 
 
+@st.cache_data(ttl=3, show_spinner=False)
+def _find(root: str) -> Computers:
+    """As they are now; kept for a moment, since the whole page and its moving part both ask."""
+    return find_computers(lab().runs, lab().supervisor.executor)
+
+
 @guarded
 def _standing() -> None:
-    found = find_computers(lab().runs, lab().supervisor.executor)
+    found = _find(str(lab().workspace.root))
     if found.trouble:
         show_failure(say(found.trouble))
     elif not any(one.problem is None for one in found.found):
@@ -94,5 +100,5 @@ header(
     t("The computers that runs may go to, their GPUs, and what runs where."),
 )
 st.fragment(_standing, run_every=5)()
-_known = find_computers(lab().runs, lab().supervisor.executor)
+_known = _find(str(lab().workspace.root))
 _adding(_known.address, opened=not _known.others)
