@@ -77,10 +77,11 @@ class MadeUpCluster:
     def leave(self) -> None:
         self._listener.close()
 
-    def kill(self, node: str) -> None:
-        """Power off: keepers and workers are gone, and their folders with them."""
+    def kill(self, node: str, *, comes_back: bool = False) -> None:
+        """Power off: keepers and workers are gone; it may be started again at once."""
         with self._lock:
-            del self._alive[node]
+            if not comes_back:
+                del self._alive[node]
             gone = [name for name, (_, seat) in self._keepers.items() if seat.node == node]
             for name in gone:
                 keeper, _ = self._keepers.pop(name)

@@ -72,20 +72,28 @@ def _epochs(service: RunService, run_id: str) -> list[tuple[int, int]]:
     return [(e["iteration"], e["epoch"]) for e in events if e["kind"] == "epoch"]
 
 
+@pytest.mark.parametrize("away", [False, True], ids=["with its server", "while none is there"])
 def test_a_run_whose_computer_dies_goes_on_elsewhere_from_its_last_epoch(
-    cluster: MadeUpCluster, server: Supervisor, service: RunService, submit: Submit
+    cluster: MadeUpCluster, server: Supervisor, service: RunService, submit: Submit, away: bool
 ) -> None:
     run_id = submit(batches=10, batch_seconds=0.05)
     wait_until(lambda: _epochs(service, run_id) == [(1, 1)], "the first epoch", 60)
     first = cluster.where(run_id)
-    cluster.kill(first)
+    if away:
+        server.close()
+    cluster.kill(first, comes_back=away)
     (service.run_dir(run_id) / "plan.json").write_text("{}")  # and fast from now on
+    if away:
+        executor = FarExecutor(cluster, service.workspace, arguments=FAKE, pace=0.05)
+        server = Supervisor(service.workspace, executor, QUICK).start()
     wait_for(service, run_id, RunState.COMPLETED)
+    wait_until(lambda: cluster.names() == (), "the end of all keepers", 30)
+    server.close()
 
     assert _epochs(service, run_id) == [(1, 1), (1, 2), (2, 1), (2, 2)], "none is told twice"
     story = EventLog(service.run_dir(run_id)).read()
     states = [(e["state"], e.get("node")) for e in story if e["kind"] == "state"]
-    last = "lab-2" if first == "1" else "lab-1"
+    last = "lab-2" if first == "1" and not away else "lab-1"
     assert states == [
         ("queued", None), ("running", f"lab-{first}"), ("interrupted", None), ("queued", None),
         ("running", last), ("completed", None),
@@ -94,7 +102,6 @@ def test_a_run_whose_computer_dies_goes_on_elsewhere_from_its_last_epoch(
     assert any(f"the connection to the computer lab-{first} is lost" in one for one in diary)
     assert any("queued again by itself" in one for one in diary)
     assert "queued again by itself" in service.log_tail(run_id)
-    wait_until(lambda: cluster.names() == (), "the end of all keepers", 30)
 
 
 def test_a_run_is_queued_again_by_itself_only_once(

@@ -48,10 +48,12 @@ class Carrier:
 
     def __init__(
         self, cluster: Cluster, workspace: Workspace, run_dir: Path, lease: Lease, *,
-        shared: Path | None = None, arguments: Sequence[str] = (), pace: float = PACE,
+        begun: bool = False, shared: Path | None = None, arguments: Sequence[str] = (),
+        pace: float = PACE,
     ) -> None:  # fmt: skip
         """
         Args:
+            begun: another carrier has asked for the keeper already; if there is none, it is lost.
             shared: where the other computers see the workspace; None: it is carried.
             arguments: more of them for the worker.
         """
@@ -65,7 +67,7 @@ class Carrier:
         self._wake, self._detached = threading.Event(), threading.Event()
         self._stop: bool | None = None  # asked for: True by force
         self._passed = ""  # the last request of a person that was passed on
-        self._opened: float | None = None
+        self._opened = time.monotonic() if begun else None
         self._trouble = ""
         name = f"msip-carrier-{run_dir.name}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -93,6 +95,13 @@ class Carrier:
     # --- the thread -----------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._follow()
+        finally:
+            if not self._detached.is_set():
+                self.ended.set()  # also after a fault of ours: nobody would carry it any more
+
+    def _follow(self) -> None:
         asked_since: float | None = None
         while not (self._detached.is_set() and self._is_wanted()):
             try:
@@ -138,8 +147,8 @@ class Carrier:
             self.ended.set()
             return False
         if self._opened is None:
-            self._opened = time.monotonic()
             self._cluster.open(self.lease.keeper, self.lease.seat)
+            self._opened = time.monotonic()
         if self._stop is not None:
             self._call("stop", self._stop)
             if self._stop and not self._has_looked:

@@ -69,7 +69,7 @@ class FarExecutor:
             announce(run_dir, seat.computer),
         )  # fmt: skip
         lease.write(run_dir)
-        self._carry(run_dir, lease)
+        self._carry(run_dir, lease, begun=False)
 
     def is_alive(self, run_dir: Path) -> bool:
         """True also while nobody can tell: a run is given up by its heartbeat then."""
@@ -153,11 +153,11 @@ class FarExecutor:
         if known is not None:
             return known
         lease = Lease.read(run_dir)
-        return None if lease is None else self._carry(run_dir, lease)
+        return None if lease is None else self._carry(run_dir, lease, begun=True)
 
-    def _carry(self, run_dir: Path, lease: Lease) -> Carrier:
+    def _carry(self, run_dir: Path, lease: Lease, *, begun: bool) -> Carrier:
         carrier = Carrier(
-            self.cluster, self._workspace, run_dir, lease,
+            self.cluster, self._workspace, run_dir, lease, begun=begun,
             shared=self._shared, arguments=self._arguments, pace=self._pace,
         )  # fmt: skip
         with self._lock:
