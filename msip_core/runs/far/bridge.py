@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 NAMESPACE = "msip-lab"
 GONE, BROKEN, REFUSED = "gone", "broken", "refused"
@@ -23,13 +23,13 @@ _PROBE_PATIENCE, _PROBE_ANEW = 30.0, 30.0  # seconds
 _LENGTH = struct.Struct(">Q")
 
 
-def send(stream: BinaryIO, value: Any) -> None:
+def send(stream: IO[bytes], value: Any) -> None:
     data = pickle.dumps(value)
     stream.write(_LENGTH.pack(len(data)) + data)
     stream.flush()
 
 
-def receive(stream: BinaryIO) -> Any:
+def receive(stream: IO[bytes]) -> Any:
     """The next value, or EOFError."""
     head = stream.read(_LENGTH.size)
     if len(head) < _LENGTH.size:

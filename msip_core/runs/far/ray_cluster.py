@@ -32,10 +32,11 @@ class RayCluster:
     """See `cluster.Cluster`. Connects when something is asked first, and again after a loss."""
 
     def __init__(self, address: str, workspace: Workspace, shared: Path | None = None) -> None:
-        self._asked, self._shared = address, shared
-        # A file by which another computer knows this very workspace.
+        self._asked = address
+        # A file by which another computer knows this very workspace, here and as seen from there.
         name = f".probe-{secrets.token_hex(6)}"
         self._mark = None if shared is None else workspace.root / name
+        self._seen = [] if shared is None else [str(shared / name)]
         self._bridge: _Bridge | None = None
         self._lock = threading.Lock()
         self._failed: tuple[float, str] | None = None  # when the last try failed, and why
@@ -105,8 +106,7 @@ class RayCluster:
         # Ray itself waits for a minute for one that is not there.
         if ":" in self._asked and "://" not in self._asked and not answers(self._asked):
             raise ClusterGone(self._sentence("nothing listens there"))
-        marked = [] if self._mark is None else [str(self._shared / self._mark.name)]
-        bridge = _Bridge([self._asked, *marked])
+        bridge = _Bridge([self._asked, *self._seen])
         kind, value = bridge.hello(_START)
         if kind is not None:
             bridge.end()
