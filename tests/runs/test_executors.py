@@ -88,6 +88,7 @@ def test_a_worker_does_its_work_and_its_end_is_known(
     assert list(lab.cluster._folder.glob("*/runs/*")) == [], "nothing stays behind"
 
 
+@pytest.mark.parametrize("lab", ["local", "carried"], indirect=True)
 def test_a_failure_keeps_its_reason_and_its_code(
     lab: Lab, service: RunService, submit: Submit
 ) -> None:
@@ -111,6 +112,7 @@ def test_what_a_person_asks_reaches_the_worker(
     assert lab.executor.exit_code(run_dir) == 0
 
 
+@pytest.mark.parametrize("lab", ["local", "carried"], indirect=True)
 def test_a_worker_that_is_killed_says_nothing_but_its_code(
     lab: Lab, service: RunService, submit: Submit
 ) -> None:
@@ -141,6 +143,7 @@ def test_a_worker_outlives_its_server_and_the_next_one_goes_on_with_it(
     assert len(epochs) == 4, "each is told once"
 
 
+@pytest.mark.parametrize("lab", ["local", "carried"], indirect=True)
 def test_a_run_whose_folder_is_removed_loses_its_worker(
     lab: Lab, service: RunService, submit: Submit
 ) -> None:
