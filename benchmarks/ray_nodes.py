@@ -47,6 +47,7 @@ from msip_core.workspace import Workspace  # noqa: E402
 
 METHODS = ("l1", "l2", "lamp", "bnscale", "fpgm", "taylor")
 PATIENCE = 1500.0
+_SLACK = 0.3  # seconds; less than an epoch
 # A dead node is noticed in seconds, not in half a minute as Ray has it.
 QUICK_TO_NOTICE = {
     "RAY_health_check_period_ms": "1000",
@@ -214,7 +215,11 @@ def epochs_of(workspace: Workspace, run_id: str) -> list[tuple[int, str, int]]:
 
 class Blow:
     """Kills the node of the first run of the study that has just finished an epoch but not its
-    last one."""
+    last one, as soon as that epoch's state has come back.
+
+    (An epoch is told just before its state is written: one that was told but not kept is broken,
+    and done again, wherever a run is killed.)
+    """
 
     def __init__(self, nodes: Nodes, workspace: Workspace, epochs: int) -> None:
         self._nodes, self._workspace, self._epochs = nodes, workspace, epochs
@@ -227,6 +232,9 @@ class Blow:
             log = EventLog(folder)
             epochs = epochs_of(self._workspace, folder.name)
             if not epochs or epochs[-1][2] >= self._epochs or not log.state().has_worker:
+                continue
+            told = (log.last("epoch") or {}).get("time", 0.0)
+            if not any(file.stat().st_mtime > told - _SLACK for file in folder.rglob("state.*")):
                 continue
             if (node := self._nodes.node_of(folder.name)) is None:
                 continue
