@@ -31,6 +31,7 @@ OPTIONAL = {
     "onnxruntime": "latency in ONNX Runtime",
     "openvino": "export to OpenVINO, latency in OpenVINO",
     "tensorrt": "export to TensorRT, latency in TensorRT (needs an NVIDIA GPU)",
+    "ray": "runs on more than one computer",
 }
 LOW_MEMORY_GB = 4.0
 _PATIENCE = 120.0  # seconds for the import of a library

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -30,6 +30,13 @@ class Settings(BaseSettings):
         hosts: further names under which browsers reach the server (of a proxy, or a name that the
             computer does not know itself); under any name but these and its own it answers 403.
         min_free_disk_gb: a run does not start with less room than this.
+        executor: "local" runs everything on this computer, "ray" on those of a Ray cluster.
+        ray_address: of the cluster, "host:port"; "auto" is the one that this computer belongs to,
+            as it must (`ray start`).
+        ray_workspace: where the other computers see this very workspace (a shared disk). None
+            where they do not: then each is sent what a run needs, and what it makes comes back.
+        node_folder: on another computer: what it keeps of data and of runs while they last.
+        node_cache_gb: on another computer: most that datasets and models may take there.
     """
 
     model_config = SettingsConfigDict(env_prefix="MSIP_", env_file=".env", extra="ignore")
@@ -44,6 +51,11 @@ class Settings(BaseSettings):
     login_required: bool = False
     hosts: Annotated[tuple[str, ...], NoDecode] = ()
     min_free_disk_gb: float = Field(default=1.0, ge=0)
+    executor: Literal["local", "ray"] = "local"
+    ray_address: str = "auto"
+    ray_workspace: Path | None = None
+    node_folder: Path = Path("~/.cache/msip-lab")
+    node_cache_gb: float = Field(default=50.0, gt=0)
 
     @field_validator("hosts", mode="before")
     @classmethod

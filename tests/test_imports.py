@@ -16,7 +16,7 @@ LIGHT = (
     "models", "boxes", "settings", "workspace", "errors", "language", "bounded", "confined",
     "spreadsheet", "changes", "recipes", "measures", "matches", "pairs", "doctor", "demo", "data",
     "runs", "views", "studies", "cli", "markdown", "arrays",
-    "gpus", "processors", "speeds", "leaving", "ways",
+    "gpus", "processors", "speeds", "leaving", "ways", "computers",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
 HEAVY_PACKAGES = (
@@ -28,7 +28,7 @@ HEAVY_PACKAGES = (
     "pytorch_grad_cam",
 )
 # What takes long to import and is needed by few verbs.
-SLOW_PACKAGES = ("streamlit", "matplotlib", "scipy", "pandas", "plotly")
+SLOW_PACKAGES = ("ray", "streamlit", "matplotlib", "scipy", "pandas", "plotly")
 # A process of its own: it is started by name, never imported by the room it lies in.
 PROCESSES = {
     "msip_core.runs.worker", "msip_core.runs.verify", "msip_core.runs.timing",
@@ -67,6 +67,7 @@ BASE = {
     "speeds",
     "leaving",
     "ways",
+    "computers",
 }
 MAY = {
     "data": {"data", "runs"},

@@ -12,6 +12,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "data": ("data",),
     "work": ("train", "prune"),
     "runs": ("runs",),
+    "computers": ("computers",),
     "models": ("models",),
     "studies": ("study",),
     "look": ("predict", "compare", "latency", "export"),

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from msip_core.runs.executors import HEARTBEAT_FILE, STOP_FILE, WORKER_FILE
+from msip_core.runs.executors import HEARTBEAT_FILE, PLACE_FILE, STOP_FILE, WORKER_FILE
 from msip_core.runs.provenance import model_source
 from msip_core.workspace import Workspace, atomic_path
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Weights of single iterations and optimizer states are made again by repeating the run.
 _LEFT_OUT_SUFFIXES = frozenset({".pt", ".npz", ".lock", ".npy"})
-_OF_THE_PROCESS = frozenset({WORKER_FILE, STOP_FILE, HEARTBEAT_FILE})
+_OF_THE_PROCESS = frozenset({WORKER_FILE, STOP_FILE, HEARTBEAT_FILE, PLACE_FILE})
 _PACKED = frozenset({".png", ".jpg", ".jpeg", ".pt", ".onnx", ".npz"})  # gain nothing by deflate
 
 _README = """\

@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from msip_core.errors import IllegalTransitionError, NotFoundError
 from msip_core.events import Record, parse_record
-from msip_core.runs.state import RunState, check_transition
+from msip_core.runs.state import TRANSITIONS, RunState, check_transition
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,8 @@ _BLOCK = 1 << 16
 LINE_LIMIT = 4 << 20
 
 Event = dict[str, Any]
+# In events that a worker wrote on another computer: the seq that they have there.
+THERE = "there"
 
 
 class EventLog:
@@ -61,6 +63,36 @@ class EventLog:
         with self._lock:
             return self._append(value)
 
+    def take_in(self, events: Sequence[Event], after: int) -> None:
+        """Append what a worker wrote into its own story on another computer, each event once.
+
+        A change of state is taken as one of now: left out where this story does not allow it any
+        more, since a person asked for something else meanwhile, and what was asked for is done.
+
+        Args:
+            events: as read there, with the seq of there.
+            after: seq of the last event that the other story was begun with.
+        """
+        with self._lock:
+            known = self._newest(lambda event: isinstance(event.get(THERE), int))
+            seen = max(after, int(known[THERE]) if known else 0)
+            state = self.state()
+            taken: list[Event] = []
+            for event in events:
+                if event["seq"] <= seen:
+                    continue
+                value = {**event, THERE: event["seq"]}
+                del value["seq"]
+                if event["kind"] == "state":
+                    target = _as_here(RunState(event["state"]), state)
+                    if target is None:
+                        continue
+                    value |= {"state": target.value, "before": state.value}
+                    state = target
+                taken.append(value)
+            if taken:
+                self._append(*taken)
+
     def read(self, after_seq: int = 0) -> list[Event]:
         """All whole events with a seq above `after_seq`, oldest first."""
         return [event for event in self.read_from(0)[0] if event["seq"] > after_seq]
@@ -86,6 +118,15 @@ class EventLog:
             logger.warning("%s: damaged lines were left out: %d", self.path, damaged)
         return events, offset
 
+    def lines(self) -> Iterator[tuple[Event, bytes]]:
+        """Whole events, each with its line as it stands in the file."""
+        if not self.path.is_file():
+            return
+        with self.path.open("rb") as file:
+            for line, _ in _whole_lines(file):
+                if event := parse_line(line):
+                    yield event, line
+
     def damaged_lines(self) -> int:
         """How many lines of the story cannot be used: torn by a power cut, or not ours."""
         try:
@@ -93,6 +134,10 @@ class EventLog:
         except FileNotFoundError:
             return 0
         return _count_damaged(self.path, found.st_size, found.st_mtime_ns)
+
+    def last_seq(self) -> int:
+        """seq of the newest event; 0 where there is none."""
+        return self._last_seq()
 
     def size(self) -> int:
         """Bytes in the file; 0 where there is none."""
@@ -103,8 +148,7 @@ class EventLog:
 
     def last(self, kind: str, where: Callable[[Event], object] = lambda _: True) -> Event | None:
         """The newest event of one kind (that is so), found from the end of the file."""
-        found = (e for e in self._backwards() if e["kind"] == kind and where(e))
-        return next(found, None)
+        return self._newest(lambda event: event["kind"] == kind and where(event))
 
     def state(self) -> RunState:
         """Where the run is now."""
@@ -118,6 +162,15 @@ class EventLog:
         event = self.last("state", lambda one: one.get("device"))
         return None if event is None else str(event["device"])
 
+    def node(self) -> str | None:
+        """The computer that the run was last given; None where it is the server's own."""
+        event = self.last("state", lambda one: one.get("device"))
+        return None if event is None else event.get("node")
+
+    def was_given_back(self) -> bool:
+        """A computer that was lost has given the run back once already (`give_back`)."""
+        return self.last("state", lambda one: one.get("given_back")) is not None
+
     def transition(
         self,
         target: RunState,
@@ -126,6 +179,7 @@ class EventLog:
         reason: str | None = None,
         exit_code: int | None = None,
         device: str | None = None,
+        node: str | None = None,
     ) -> RunState:
         """Change the state if it is still one of `expected` (None: any that may).
 
@@ -133,6 +187,7 @@ class EventLog:
             reason: one sentence for a person: why the run failed or was interrupted.
             exit_code: of the error behind it (1 the work failed, 2 the input was wrong).
             device: that the run is given from now on, written only where one is.
+            node: the other computer whose device that is.
 
         Returns:
             The state before.
@@ -155,9 +210,33 @@ class EventLog:
                     "reason": reason,
                     "exit_code": exit_code,
                     **({} if device is None else {"device": device}),
+                    **({} if node is None else {"node": node}),
                 }
             )
             return current
+
+    def give_back(self, reason: str, told: str) -> None:
+        """A run whose computer was lost is interrupted and queued again, in one write: nobody
+        takes it for a run that rests.
+
+        Args:
+            reason: why it is interrupted.
+            told: the line of its diary that says what is done now.
+
+        Raises:
+            IllegalTransitionError: it is neither running nor asked to pause any more.
+        """
+        with self._lock:
+            current = self.state()
+            check_transition(current, RunState.INTERRUPTED)
+            lost, again = RunState.INTERRUPTED.value, RunState.QUEUED.value
+            self._append(
+                {"kind": "state", "state": lost, "before": current.value, "reason": reason,
+                 "exit_code": None},
+                {"kind": "milestone", "message": told, "level": "warning"},
+                {"kind": "state", "state": again, "before": lost, "reason": None,
+                 "exit_code": None, "given_back": True},
+            )  # fmt: skip
 
     def restart(self, reason: str) -> None:
         """Write a first state, `interrupted`, into a story that holds none (it was lost)."""
@@ -166,17 +245,21 @@ class EventLog:
                 state = {"state": RunState.INTERRUPTED.value, "before": None, "reason": reason}
                 self._append({"kind": "state", **state, "exit_code": None})
 
-    def _append(self, value: Event) -> int:
+    def _append(self, *values: Event) -> int:
+        """Append in one write; returns the last seq."""
         end = self._heal()
-        seq = (self._known_seq if end == self._known_end else self._last_seq()) + 1
-        event = {"seq": seq, "time": round(time.time(), 3), **value}
-        line = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        seq = self._known_seq if end == self._known_end else self._last_seq()
+        lines = bytearray()
+        for value in values:
+            seq += 1
+            event = {"seq": seq, "time": round(time.time(), 3), **value}
+            lines += json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         with self.path.open("ab") as file:
-            file.write(line)
+            file.write(lines)
             file.flush()
-            if value["kind"] in SYNCED:
+            if any(value["kind"] in SYNCED for value in values):
                 os.fsync(file.fileno())
-        self._known_end, self._known_seq = end + len(line), seq
+        self._known_end, self._known_seq = end + len(lines), seq
         return seq
 
     def _heal(self) -> int:
@@ -202,6 +285,9 @@ class EventLog:
     def _last_seq(self) -> int:
         event = next(self._backwards(), None)
         return int(event["seq"]) if event else 0
+
+    def _newest(self, where: Callable[[Event], object]) -> Event | None:
+        return next((event for event in self._backwards() if where(event)), None)
 
     def _backwards(self) -> Iterator[Event]:
         """Whole events from the newest to the oldest, reading no more than is asked for."""
@@ -229,6 +315,16 @@ class EventLog:
                 if len(rest) > LINE_LIMIT or too_long:
                     rest, too_long = b"", True
                 end = start
+
+
+def _as_here(target: RunState, current: RunState) -> RunState | None:
+    """What a change of state that was written elsewhere means here; None for nothing."""
+    if target.has_worker:
+        return None  # told there by us
+    if target is RunState.QUEUED and current is not RunState.RUNNING:
+        # It would start again (its memory was too little), but a person asked for a rest.
+        target = RunState.PAUSED if current is RunState.PAUSING else RunState.CANCELLED
+    return target if target in TRANSITIONS[current] else None
 
 
 def _whole_lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
@@ -290,4 +386,5 @@ def _is_state(event: Event) -> bool:
         and (code is None or type(code) is int)
         and (reason is None or isinstance(reason, str))
         and isinstance(event.get("device", ""), str)
+        and isinstance(event.get("node", ""), str)
     )

@@ -1,4 +1,4 @@
-"""Where a worker runs. Here: this machine. Another place (Ray, SLURM) is another Executor."""
+"""Where a worker runs. Here: this machine. Other computers are another Executor (runs/far)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import msip_core
 from msip_core.runs.processes import ProcessIdentity
@@ -21,11 +21,14 @@ from msip_core.runs.spare import Spare, may_wait
 from msip_core.workspace import Workspace
 
 logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from msip_core.runs.store import RunStore
 
 WORKER_MODULE = "msip_core.runs.worker"
 WORKER_FILE = "worker.json"
 STOP_FILE = "stop.json"
 HEARTBEAT_FILE = "heartbeat"
+PLACE_FILE = "place.json"  # which other computer holds the worker (runs/far)
 LOG_FILE = "log.txt"
 _AGAIN = 60.0  # seconds after which a spare is tried again that could not be kept
 
@@ -53,6 +56,51 @@ class StartsAhead(Protocol):
 
     def prepare(self, workspace: Workspace, *, wanted: bool) -> None:
         """Have a process ready for the next run, or let it go; called often."""
+
+
+class Place(NamedTuple):
+    """What a run is given: a device, and the computer that it belongs to (None: this one)."""
+
+    device: str
+    node: str | None = None
+
+
+class Rooms(Protocol):
+    """Says which queued run may start now, and where."""
+
+    def look(self) -> None:
+        """Before the first of several questions: see what there is now.
+
+        Raises:
+            MsipError: nothing can be started anywhere, with the reason.
+        """
+
+    def place(self, run_id: str, slot: str, watched: Mapping[str, str]) -> Place | None:
+        """Where a queued run starts now; None while it has to wait, and those behind it that want
+        the same.
+
+        Args:
+            slot: the device that it waits for (`runs.slots`).
+            watched: run id -> device, of the runs that have a worker.
+        """
+
+    def left(self, watched: Mapping[str, str]) -> None:
+        """A worker is gone; these are still there."""
+
+
+@runtime_checkable
+class Elsewhere(Protocol):
+    """What an executor has besides, whose workers are on other computers."""
+
+    def rooms(self, store: RunStore) -> Rooms:
+        """The places that it has."""
+
+    def lost(self, run_dir: Path) -> str | None:
+        """Why the computer of a worker is gone, as a sentence; None where it is the worker alone
+        that ended."""
+
+    def close(self) -> None:
+        """This process looks after the runs no more; workers go on."""
 
 
 class LocalExecutor:
@@ -89,16 +137,15 @@ class LocalExecutor:
                     self._refused = time.monotonic()
 
     def start(self, run_dir: Path, workspace: Workspace) -> None:
-        for name in (WORKER_FILE, STOP_FILE, HEARTBEAT_FILE):
+        for name in (WORKER_FILE, STOP_FILE, HEARTBEAT_FILE, PLACE_FILE):
             (run_dir / name).unlink(missing_ok=True)
-        arguments = [str(run_dir), "--workspace", str(workspace.root), *self.arguments]
+        command = worker_command(run_dir, workspace.root, self.arguments)
+        announce(run_dir)
         with (run_dir / LOG_FILE).open("ab") as log:
-            log.write(f"\n=== worker started {time.strftime('%Y-%m-%d %H:%M:%S')} ===\n".encode())
-            log.flush()
-            child = self._take_spare(workspace, arguments, run_dir / LOG_FILE)
+            child = self._take_spare(workspace, command[3:], run_dir / LOG_FILE)
             if child is None:
                 child = subprocess.Popen(
-                    [sys.executable, "-m", WORKER_MODULE, *arguments],
+                    command,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -141,11 +188,27 @@ class LocalExecutor:
             child = self._children.pop(run_dir, None)
         if child is None:
             return None  # started by a server that is gone
-        _end_leftovers(child.pid)
+        end_leftovers(child.pid)
         return child.wait()
 
 
-def _end_leftovers(session: int) -> None:
+def announce(run_dir: Path, node: str | None = None) -> int:
+    """Begin a new part of the log; returns the size of the file."""
+    where = f" on {node}" if node else ""
+    with (run_dir / LOG_FILE).open("ab") as log:
+        when = time.strftime("%Y-%m-%d %H:%M:%S")
+        log.write(f"\n=== worker started {when}{where} ===\n".encode())
+        return log.tell()
+
+
+def worker_command(run_dir: Path, root: Path, arguments: Sequence[str]) -> list[str]:
+    """The command line of a worker."""
+    return [
+        sys.executable, "-m", WORKER_MODULE, str(run_dir), "--workspace", str(root), *arguments,
+    ]  # fmt: skip
+
+
+def end_leftovers(session: int) -> None:
     """Wait for a worker's end, then end what it left behind (data-loading processes)."""
     if not hasattr(os, "waitid"):
         return  # Windows; macOS before Python 3.13
@@ -153,6 +216,13 @@ def _end_leftovers(session: int) -> None:
     os.waitid(os.P_PID, session, os.WEXITED | os.WNOWAIT)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(session, signal.SIGKILL)
+
+
+def has_ended(child: subprocess.Popen[bytes]) -> bool:
+    """Whether a worker has ended; its number stays its own until it is waited for."""
+    if not hasattr(os, "waitid"):
+        return child.poll() is not None
+    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
 
 def worker_environment() -> dict[str, str]:

@@ -32,6 +32,7 @@ from msip_core.workspace import Workspace, write_json
 CUDA_GB = 1.0
 _COPIES, _BACKWARD = 5, 1.5
 _MOST_IMAGES_GB = 4.0
+_PROGRAM_GB = 1.5  # Python, torch and what they load
 _SPARE = 1.1  # of what was measured: kernels are chosen by what is free
 # Parameters (millions) of YOLOv8 n, s, m, l, x, and GB that one image of 640 px leaves in it.
 _ACTIVATIONS = {
@@ -60,6 +61,15 @@ def estimated_gb(config: TrainConfig | PruneConfig, workspace: Workspace, parts:
         + (_BACKWARD + teaches) * maps
         + min(images, _MOST_IMAGES_GB)
     )
+
+
+def host_gb(config: TrainConfig | PruneConfig, workspace: Workspace, *, on_gpu: bool) -> float:
+    """Memory of the computer that a run will take, in GB: libraries, images, and without a GPU all
+    that would lie there."""
+    if not on_gpu:
+        return _PROGRAM_GB + estimated_gb(config, workspace, config.parts) - CUDA_GB
+    images = 3e-9 * config.imgsz**2 * _images(config, workspace)
+    return _PROGRAM_GB + CUDA_GB + min(images, _MOST_IMAGES_GB)
 
 
 def remember(

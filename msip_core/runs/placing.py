@@ -30,11 +30,13 @@ class Wish:
         needs_gb: memory that it will take; WHOLE for a GPU of its own.
         before: the device that it was on, which it goes back to where it can: kernels, and so the
             last digits and all milliseconds, are those of that GPU.
+        node: the other computer that it was on, likewise.
     """
 
     slot: str
     needs_gb: float
     before: str | None = None
+    node: str | None = None
 
 
 Claims = Mapping[str, Sequence[float]]  # device -> GB claimed by each run of ours there

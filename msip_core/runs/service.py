@@ -288,7 +288,7 @@ def _of_damage(lines: int, before: builtins.list[Milestone]) -> Milestone:
 def _state_milestone(event: dict[str, Any]) -> Milestone:
     sentences = {
         "queued": "Waiting in the queue." if event.get("before") is None else "Queued again.",
-        "running": _started(event.get("device")),
+        "running": _started(event.get("device"), event.get("node")),
         "pausing": "Asked to pause.",
         "paused": "Paused.",
         "cancelling": "Asked to cancel.",
@@ -304,10 +304,13 @@ def _state_milestone(event: dict[str, Any]) -> Milestone:
     )
 
 
-def _started(device: str | None) -> str:
-    if device is None or not is_gpu(device):
-        return "A worker started."
-    return f"A worker started on {device}."
+def _started(device: str | None, node: str | None) -> str:
+    on_gpu = device is not None and is_gpu(device)
+    if node is not None and on_gpu:
+        return f"A worker started on {device} of {node}."
+    if node is not None:
+        return f"A worker started on {node}."
+    return f"A worker started on {device}." if on_gpu else "A worker started."
 
 
 def _check_inputs(workspace: Workspace, config: TrainConfig | PruneConfig) -> None:

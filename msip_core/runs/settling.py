@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from msip_core.errors import IllegalTransitionError
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import HEARTBEAT_FILE, LOG_FILE, WORKER_FILE
+from msip_core.runs.far.lease import is_held_elsewhere
 from msip_core.runs.processes import ProcessIdentity, describe_exit
 from msip_core.runs.state import RunState
 from msip_core.runs.tail import last_lines
@@ -64,8 +65,14 @@ def state_after_loss(state: RunState) -> RunState:
     return RunState.CANCELLED if state is RunState.CANCELLING else RunState.INTERRUPTED
 
 
-def why_gone(run_dir: Path, code: int | None, started: bool) -> str:
-    """The reason of a run whose worker left no word, with the last lines of its log."""
+def why_gone(run_dir: Path, code: int | None, started: bool, lost: str | None = None) -> str:
+    """The reason of a run whose worker left no word, with the last lines of its log.
+
+    Args:
+        lost: why the computer that it was on is gone, where that is so.
+    """
+    if lost is not None:
+        return lost
     if not started:
         return "The server stopped before the worker had started."
     how = "how it ended is not known" if code is None else describe_exit(code)
@@ -91,6 +98,8 @@ def _settle_one(run_dir: Path) -> bool:
 
 
 def _is_dead(run_dir: Path) -> bool:
+    if is_held_elsewhere(run_dir):
+        return False
     identity = ProcessIdentity.read(run_dir / WORKER_FILE)
     if identity is None:
         started = _seconds_since(EventLog(run_dir).path)

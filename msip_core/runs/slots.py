@@ -1,7 +1,8 @@
 """Which device a run will occupy, told without torch.
 
 A slot is a device ("cpu", "mps", "cuda:1"), or `ANY_GPU` for a run that takes whichever of several
-GPUs is least busy when it starts (msip_core.runs.placing chooses).
+GPUs is least busy when it starts (msip_core.runs.placing chooses; on other computers
+msip_core.runs.far.placing).
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ def room_of(slot: str) -> int:
 
 
 def _best_device() -> str:
+    if get_settings().executor != "local":
+        return ANY_GPU  # of any computer; where none has one, a processor (runs/far/placing.py)
     if count := gpu_count():
         return "cuda:0" if count == 1 else ANY_GPU
     if platform.system() == "Darwin" and platform.machine() == "arm64":

@@ -197,10 +197,11 @@ class RunStore:
         expected: Collection[RunState] | None = None,
         reason: str | None = None,
         device: str | None = None,
+        node: str | None = None,
     ) -> RunState:
         """Compare-and-set in the run's log, then in the index; returns the state before."""
         log = EventLog(self._run_dir(run_id))
-        before = log.transition(target, expected=expected, reason=reason, device=device)
+        before = log.transition(target, expected=expected, reason=reason, device=device, node=node)
         self.sync(run_id)
         return before
 

@@ -1,5 +1,5 @@
-"""The background thread that gives queued runs a worker, first come first served: on a processor
-as many as the engineer allows, on each GPU as many as its memory (`placing`).
+"""The background thread that gives queued runs a worker, first come first served, where there is
+room (`rooms`; on other computers `far`).
 
 One supervisor per workspace, in whichever process holds `supervisor.lock` (the server, or a
 command line run in the foreground); when that process goes, the next one takes over and adopts
@@ -12,7 +12,6 @@ import logging
 import math
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,23 +21,22 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from msip_core.errors import IllegalTransitionError, MsipError, NotFoundError
 from msip_core.runs.aside import SideTimer
+from msip_core.runs.engines import chosen_executor
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import (
     HEARTBEAT_FILE,
+    LOG_FILE,
     STOP_FILE,
+    Elsewhere,
     Executor,
-    LocalExecutor,
+    Place,
     StartsAhead,
 )
 from msip_core.runs.folding import CONFIG_FILE
-from msip_core.runs.gpu_memory import needed_gb
-from msip_core.runs.placing import WHOLE, GpuRooms, Wish
+from msip_core.runs.rooms import LocalRooms
 from msip_core.runs.settling import START_GRACE, SUPERVISOR_LOCK, state_after_loss, why_gone
-from msip_core.runs.slots import is_gpu, room_of
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunStore
-from msip_core.runs.tight_memory import shortage
-from msip_core.settings import get_settings
 from msip_core.workspace import Workspace, write_json
 
 logger = logging.getLogger(__name__)
@@ -89,21 +87,22 @@ class Supervisor:
         executor: Executor | None = None,
         timing: Timing | None = None,
         errands: Sequence[Errand] = (),
-        rooms: GpuRooms | None = None,
         *,
         keeps_ready: bool = False,
     ) -> None:
         self.workspace = workspace
-        self.rooms = rooms or GpuRooms()
         self._errands, self._errands_done = tuple(errands), -math.inf
         self._keeps_ready, self._last_start = keeps_ready, time.monotonic()
-        self.executor = executor or LocalExecutor()
+        self.executor = executor or chosen_executor(workspace)
         self.timing = timing or Timing()
         self.store = RunStore(workspace)
+        self._elsewhere = self.executor if isinstance(self.executor, Elsewhere) else None
+        self.rooms = (
+            self._elsewhere.rooms(self.store) if self._elsewhere else LocalRooms(self.store)
+        )
         self._clocks, self._timer = _Clocks(), SideTimer(workspace)
         self._trouble: tuple[float, Exception] | None = None  # since when (monotonic), what
         self._watched: dict[str, str] = {}  # run id -> device, until the process is really gone
-        self._wishes: dict[str, Wish] = {}  # of runs on GPUs or waiting for one
         self._closing = threading.Event()
         # Not thread-local: `close` may release what the thread acquired.
         self._lock = FileLock(workspace.root / SUPERVISOR_LOCK, thread_local=False)
@@ -129,6 +128,8 @@ class Supervisor:
         if self._thread.is_alive():
             self._thread.join()
         self._have_ready(False)
+        if self._elsewhere:
+            self._elsewhere.close()
 
     def tick(self) -> None:
         """One look at all runs; the caller holds the lock."""
@@ -226,7 +227,7 @@ class Supervisor:
     def _leave(self, run_id: str) -> None:
         """Its device is free again."""
         del self._watched[run_id]
-        self._wishes = {run: wish for run, wish in self._wishes.items() if run in self._watched}
+        self.rooms.left(self._watched)
         self._clocks.forget(run_id)
 
     def _press(self, run_id: str, run_dir: Path) -> None:
@@ -242,11 +243,14 @@ class Supervisor:
         waited = self._clocks.since(run_id, "start", "")
         if not started and waited < self.timing.start_grace:
             return  # the server went between two steps; the worker may still be coming
+        lost = self._elsewhere.lost(run_dir) if self._elsewhere else None
         code = self.executor.exit_code(run_dir)
         # Read again: the worker may have written its last word after our first look.
         state = EventLog(run_dir).state()
         if state is RunState.CANCELLING:
             self._move(run_id, RunState.CANCELLED, None)
+        elif state.has_worker and lost is not None:
+            self._give_back(run_id, why_gone(run_dir, code, started, lost))
         elif state.has_worker:
             self._interrupt(run_id, why_gone(run_dir, code, started))
         self.store.sync(run_id)
@@ -256,6 +260,26 @@ class Supervisor:
         logger.warning("Run %s is interrupted: %s", run_id, reason)
         state = EventLog(self.workspace.run_dir(run_id)).state()
         self._move(run_id, state_after_loss(state), reason)
+
+    def _give_back(self, run_id: str, reason: str) -> None:
+        """Its computer was lost: once, the run is queued again by itself."""
+        run_dir = self.workspace.run_dir(run_id)
+        log = EventLog(run_dir)
+        if log.state() is not RunState.RUNNING or log.was_given_back():
+            self._interrupt(run_id, reason)
+            return
+        told = (
+            "Its computer was lost: the run was queued again by itself, and goes on from the last "
+            "epoch that arrived here."
+        )
+        logger.warning("Run %s: %s %s", run_id, reason, told)
+        with (run_dir / LOG_FILE).open("ab") as file:
+            file.write(f"\n=== {reason} {told} ===\n".encode())
+        try:
+            log.give_back(reason, told)
+        except IllegalTransitionError:
+            logger.info("Run %s moved on by itself", run_id)
+        self.store.sync(run_id)
 
     def _move(self, run_id: str, target: RunState, reason: str | None) -> None:
         try:
@@ -279,51 +303,26 @@ class Supervisor:
             self.executor.prepare(self.workspace, wanted=wanted)
 
     def _start_queued(self) -> None:
-        blocked: set[str] = set()
-        for run_id, slot in self.store.slots([RunState.QUEUED]).items():
-            if run_id in self._watched:
-                continue  # its last worker is about to leave
+        queued = self.store.slots([RunState.QUEUED])
+        # One whose last worker is about to leave is watched still.
+        waiting = {run: slot for run, slot in queued.items() if run not in self._watched}
+        if waiting:
+            self.rooms.look()
+        for run_id, slot in waiting.items():
             try:
-                device = self._device_for(run_id, slot, blocked)
+                place = self.rooms.place(run_id, slot, self._watched)
             except MsipError as error:
                 logger.warning("The run %s cannot be started: %s", run_id, error)
                 continue
-            if device is None:
-                blocked |= {slot, *self.rooms.devices(slot)}  # nobody overtakes it there
-            elif self._start(run_id, device):
-                self._watched[run_id] = device
+            if place and self._start(run_id, place):
+                self._watched[run_id] = place.device
 
-    def _device_for(self, run_id: str, slot: str, blocked: set[str]) -> str | None:
-        """The device that a queued run gets now, or None while it has to wait."""
-        taken = Counter(self._watched.values())
-        if slot in blocked:
-            return None
-        if not is_gpu(slot):
-            return slot if taken[slot] < room_of(slot) else None
-        claims: dict[str, list[float]] = {}
-        for other, device in self._watched.items():
-            if is_gpu(device):
-                claims.setdefault(device, []).append(self._wish(other, device).needs_gb)
-        wish = self._wish(run_id, slot)
-        return self.rooms.choose(wish, claims, most=get_settings().gpu_runs, blocked=blocked)
-
-    def _wish(self, run_id: str, slot: str) -> Wish:
-        """What a run needs of a GPU; kept until a run has ended, which may have measured more."""
-        if run_id not in self._wishes:
-            log = EventLog(self.workspace.run_dir(run_id))
-            short = shortage(log)
-            parts = short.parts if short else 1
-            needs = WHOLE
-            if short is None or not short.alone:
-                needs = needed_gb(self.store.row(run_id).config, self.workspace, parts)
-            self._wishes[run_id] = Wish(slot, needs, log.device())
-        return self._wishes[run_id]
-
-    def _start(self, run_id: str, device: str) -> bool:
+    def _start(self, run_id: str, place: Place) -> bool:
         try:
             self.store.transition(
-                run_id, RunState.RUNNING, expected=[RunState.QUEUED], device=device
-            )
+                run_id, RunState.RUNNING, expected=[RunState.QUEUED],
+                device=place.device, node=place.node,
+            )  # fmt: skip
         except IllegalTransitionError:
             self.store.add(run_id)  # paused or cancelled in this very moment, or the index lags
             return False

@@ -11,6 +11,7 @@ At most one wait and three halvings; then the run fails and says what to change.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 from msip_core.config import PruneConfig, TrainConfig
@@ -25,6 +26,8 @@ from msip_core.runs.state import RunState
 
 logger = logging.getLogger(__name__)
 
+# In the environment of a worker on another computer that was given a part of a GPU.
+SHARED_GPU = "MSIP_SHARED_GPU"
 _MOST_PARTS = 8  # of what was asked for
 _WITH_WORKER = tuple(state for state in RunState if state.has_worker)
 
@@ -124,6 +127,8 @@ def _more_parts(batch: int, parts: int) -> int:
 
 def _beside(context: WorkerContext, device: str) -> int:
     """How many other runs have a worker on the device now."""
+    if os.environ.get(SHARED_GPU):
+        return 1  # at least: only the cluster knows the others
     from msip_core.runs.store import RunStore  # takes time to import, and few runs need it
 
     slots = RunStore(context.workspace).slots(_WITH_WORKER)

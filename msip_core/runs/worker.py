@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -74,6 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     options.arguments = sys.argv[1:] if arguments is None else arguments
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if options.leash:
+        threading.Thread(target=_die_with_keeper, name="leash", daemon=True).start()
     run_dir = options.run_dir.resolve()
     workspace = Workspace.open(options.workspace)
     workspace.isolate_libraries()
@@ -91,6 +94,15 @@ def main(arguments: list[str] | None = None) -> int:
     except Timeout:
         logger.error("Another worker already works on %s", run_dir)
         return 1
+
+
+def _die_with_keeper() -> None:
+    """On another computer: who keeps us holds the other end of stdin. When it is gone, nothing of
+    this work would reach anybody, and its device is given to others."""
+    while os.read(0, 1):
+        pass
+    logger.error("The keeper of this worker is gone: ending")
+    os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def _live(context: WorkerContext, options: argparse.Namespace) -> int:
@@ -222,6 +234,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="msip_core.runs.worker", description=__doc__)
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--leash", action="store_true", help="end when stdin is closed")
     parser.add_argument("--work", help="module:function that does the work instead of ours")
     parser.add_argument("--check", help="module:function that checks what was saved")
     parser.add_argument("--measure", help="module:function that measures for a study")

@@ -21,6 +21,7 @@ def all_pages() -> dict[str, list[Page]]:
             _page("new", t("New run"), "add"),
             _page("runs", t("Runs"), "timeline"),
             _page("studies", t("Studies"), "table_chart"),
+            _page("computers", t("Computers"), "dns"),
         ],
         t("Look"): [
             _page("compare", t("Before and after"), "compare"),

@@ -12,7 +12,18 @@ from msip_core.workspace import Workspace
 from tests.pages import lab_samples
 from tests.pages.conftest import Open, no_crash
 
-PAGES = ["start", "data", "models", "new", "runs", "studies", "compare", "look", "share"]
+PAGES = [
+    "start",
+    "data",
+    "models",
+    "new",
+    "runs",
+    "studies",
+    "computers",
+    "compare",
+    "look",
+    "share",
+]
 Damage = Callable[[Workspace, str], None]
 
 

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.pages.conftest import Open, no_crash
 
-PAGES = ["start", "data", "models", "new", "runs", "studies", "compare", "look",
+PAGES = ["start", "data", "models", "new", "runs", "studies", "computers", "compare", "look",
          "share"]  # fmt: skip
 VIEWS = [("data", "add"), ("models", "train"), ("models", "upload"), ("share", "model"),
          ("share", "run")]  # fmt: skip

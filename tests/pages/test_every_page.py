@@ -10,7 +10,18 @@ from tests.fresh import run_fresh
 from tests.pages.conftest import Open, no_crash, words
 from tests.pages.fake_compute import FakeCompute
 
-PAGES = ["start", "data", "models", "new", "runs", "studies", "compare", "look", "share"]
+PAGES = [
+    "start",
+    "data",
+    "models",
+    "new",
+    "runs",
+    "studies",
+    "computers",
+    "compare",
+    "look",
+    "share",
+]
 EMPTY = {
     "start": "Use my images",
     "data": "Where are the images?",
@@ -18,6 +29,7 @@ EMPTY = {
     "new": "No dataset is ready.",
     "runs": "No runs yet.",
     "studies": "No dataset is ready.",
+    "computers": "ray start --address=",
     "compare": "No pruned model yet",
     "look": "No pruned model yet",
     "share": "No pruned model yet",

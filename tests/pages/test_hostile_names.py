@@ -16,7 +16,18 @@ from tests.pages.conftest import Open, no_crash
 
 NAME = "![x](http://elsewhere.example/x.png) $x$ :material/home: :red[y] <b>*z*</b>"
 CLASS = "$c$ [k](http://elsewhere.example)"
-PAGES = ["start", "data", "models", "new", "runs", "studies", "compare", "look", "share"]
+PAGES = [
+    "start",
+    "data",
+    "models",
+    "new",
+    "runs",
+    "studies",
+    "computers",
+    "compare",
+    "look",
+    "share",
+]
 # Fields of an element whose text the browser reads as Markdown.
 _MARKDOWN = re.compile(r"label|body|help|caption|title|text|content|options|markdown", re.I)
 _AS_TYPED = {

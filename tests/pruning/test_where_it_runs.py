@@ -20,8 +20,8 @@ from msip_core.pruning.loop import run
 from msip_core.pruning.multiples import settled
 from msip_core.pruning.network import Network
 from msip_core.pruning.outlook import Outlook, outlook, outlook_sentence
-from msip_core.pruning.stopwatch import ATTEMPTS, FAR, FILE, NEAR, Stopwatch, cut_by_the_clock
-from msip_core.ways import Way, busy_way
+from msip_core.pruning.stopwatch import ATTEMPTS, FAR, NEAR, Stopwatch, cut_by_the_clock
+from msip_core.ways import RUN_FILE, Way, busy_way
 from msip_core.workspace import Workspace
 from tests.made_up_gpu import MadeUpGpu
 from tests.pruning.kit import DATASET, IMGSZ, Listener, config, network_of
@@ -70,7 +70,7 @@ def test_half_the_milliseconds_of_a_gpu_are_reached_in_the_multiple_of_its_tiles
     assert final.stopped_by is None
     assert final.channel_multiple == tile
     assert set(json.loads((ctx.run_dir / "multiple.json").read_text())["ms_per_gmac"]) >= {"8"}
-    stored = json.loads((ctx.run_dir / FILE).read_text())
+    stored = json.loads((ctx.run_dir / RUN_FILE).read_text())
     assert last.latency_ms == pytest.approx(keep * stored["baseline_ms"], rel=FAR)
     assert Way.of(stored) == last.latency_way == final.latency_way == way
     assert final.latency_way.hardware == stored["hardware"] == "Made-up GPU"

@@ -334,7 +334,7 @@ def test_a_run_that_asked_for_one_gpu_waits_for_it_while_others_are_free(
     lab: Callable[[], Supervisor], service: RunService, workspace: Workspace, submit: Submit,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("msip_core.runs.supervisor.get_settings", lambda: Settings(gpu_runs=1))
+    monkeypatch.setattr("msip_core.runs.rooms.get_settings", lambda: Settings(gpu_runs=1))
     named = _auto(workspace, device="cuda:2")
     first, second = submit(named, **SLOW), submit(named, **SLOW)
     free = submit(_auto(workspace), **SLOW)
