@@ -83,14 +83,15 @@ class Nodes:
     def _start(self, name: str, *arguments: str) -> None:
         own = self.folder / name
         own.mkdir(parents=True)
-        self.processes[name] = subprocess.Popen(
-            [str(Path(sys.executable).with_name("ray")), "start", "--block",
-             "--object-store-memory=80000000", "--disable-usage-stats", *arguments],
-            stdout=(own / "ray.txt").open("wb"), stderr=subprocess.STDOUT, cwd=own,
-            env={**os.environ, **QUICK_TO_NOTICE, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
-                 "MSIP_NODE_FOLDER": str(own), "RAY_USAGE_STATS_ENABLED": "0"},
-            start_new_session=True,
-        )  # fmt: skip
+        with (own / "ray.txt").open("wb") as log:
+            self.processes[name] = subprocess.Popen(
+                [str(Path(sys.executable).with_name("ray")), "start", "--block",
+                 "--object-store-memory=80000000", "--disable-usage-stats", *arguments],
+                stdout=log, stderr=subprocess.STDOUT, cwd=own,
+                env={**os.environ, **QUICK_TO_NOTICE, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
+                     "MSIP_NODE_FOLDER": str(own), "RAY_USAGE_STATS_ENABLED": "0"},
+                start_new_session=True,
+            )  # fmt: skip
         # One after the other: on one machine they would take each other's sockets.
         _wait(lambda: b"Ray runtime started" in (own / "ray.txt").read_bytes(), name, 120)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import secrets
 import subprocess
@@ -135,7 +136,8 @@ class _Bridge:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Future[tuple[str | None, Any]]] = {0: Future()}
         self._lock = threading.Lock()
-        threading.Thread(target=self._listen, name="msip-ray", daemon=True).start()
+        self._ears = threading.Thread(target=self._listen, name="msip-ray", daemon=True)
+        self._ears.start()
 
     def is_alive(self) -> bool:
         return self._process.poll() is None
@@ -158,6 +160,11 @@ class _Bridge:
     def end(self) -> None:
         self._process.kill()
         self._process.wait()
+        self._ears.join(5.0)
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):  # half a question that nobody reads any more
+                    stream.close()
 
     def _wait(
         self, number: int, future: Future[tuple[str | None, Any]], patience: float
