@@ -88,8 +88,9 @@ class Nodes:
                 [str(Path(sys.executable).with_name("ray")), "start", "--block",
                  "--object-store-memory=80000000", "--disable-usage-stats", *arguments],
                 stdout=log, stderr=subprocess.STDOUT, cwd=own,
-                env={**os.environ, **QUICK_TO_NOTICE, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
-                     "MSIP_NODE_FOLDER": str(own), "RAY_USAGE_STATS_ENABLED": "0"},
+                env={**os.environ, **QUICK_TO_NOTICE, "PYTHONPATH": str(ROOT),
+                     "OMP_NUM_THREADS": "1", "MSIP_NODE_FOLDER": str(own),
+                     "RAY_USAGE_STATS_ENABLED": "0"},
                 start_new_session=True,
             )  # fmt: skip
         # One after the other: on one machine they would take each other's sockets.
