@@ -76,22 +76,22 @@ def test_a_pass_looks_at_the_device_as_often_however_many_layers_there_are(as_on
 
 
 def test_where_everything_is_read_the_same_count_finds_it():
-    few, _ = looks_of(thin_detector(width=0.0625), EVERY_PASS)
+    few, _ = looks_of(thin_detector(width=0.0625), frozenset({"taylor"}))
 
-    assert min(sum(one.values()) for one in few[6:8]) > 5
+    assert min(sum(one.values()) for one in few) > 5
 
 
 def test_numbers_are_counted_alike_on_a_gpu_and_here(as_on_a_gpu, monkeypatch):
     model, calibration = thin_detector(width=0.0625), drawn_calibration(images=4, batch=4)
-    found = gather(model, calibration, EVERY_PASS)
+    kinds = frozenset({"taylor", "information"})
+    found = gather(model, calibration, kinds)
     monkeypatch.undo()
 
-    expected = gather(model, calibration, EVERY_PASS)
+    expected = gather(model, calibration, kinds)
 
-    for kind in EVERY_PASS:
-        for name, value in expected.of(kind).items():
-            scale = float(value.abs().max())
-            torch.testing.assert_close(found.of(kind)[name], value, rtol=1e-3, atol=1e-4 * scale)
+    for name, value in expected.of("taylor").items():
+        scale = float(value.abs().max())
+        torch.testing.assert_close(found.of("taylor")[name], value, rtol=1e-3, atol=1e-4 * scale)
     exact = expected.of("information")
     assert all(torch.equal(found.of("information")[name], v) for name, v in exact.items())
 
