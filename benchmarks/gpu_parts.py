@@ -19,6 +19,7 @@ AROUND_S, MOST_EXPLAIN_S, MOST_COMPARE_S = 5.0, 2.0, 10.0
 MOST_HOURS = 1.2
 SAME_WEIGHTS, SAME_MAP50 = 0.05, 0.02  # a resumed fit on a GPU: kernels add in no fixed order
 FREED_WITHIN_S = 10.0
+HALF, NEAR, TWICE = 0.5, 0.05, 2.0
 
 
 def training(lab: Lab) -> Iterator[Row]:
@@ -120,7 +121,7 @@ def scoring(lab: Lab) -> Iterator[Row]:
     images = 8 if lab.small else 128
     config = CalibrationConfig(batches=images // lab.batch, batch=lab.batch)
     ids = choose_images(lab.dataset, config, 0)
-    calibration = load_calibration(lab.dataset, ids, config, lab.imgsz, 0)
+    calibration = load_calibration(lab.dataset, ids, config, lab.imgsz, 0).kept_on(lab.device)
     model = to_c2f_v2(lab.model()).to(lab.device)
     needs = {name: CRITERIA[name].load().required(MsipOptions()) for name in ("msip", "taylor")}
     works = {name: lambda need=need: gather(model, calibration, need)
@@ -301,6 +302,50 @@ def _tree(pid: int) -> list[int]:
     return [child.pid for child in parent.children(recursive=True)] + [pid]
 
 
+def milliseconds(lab: Lab) -> Iterator[Row]:
+    """A run that asks for half the milliseconds where it runs: what its end measured, and how the
+    model is in every way to run it. Nothing is trained: accuracy is not what this is about."""
+    way = ("--latency-device", lab.device)
+    if lab.on_gpu:
+        way += ("--latency-format", "cudagraph", "--latency-precision", "fp16",
+                "--latency-batch", "32")  # fmt: skip
+    _, done = lab.verb(
+        "prune", "--data", DATA, "--model", BASELINE, "--imgsz", str(lab.imgsz), "--batch",
+        str(lab.batch), "--device", lab.device, "--keep-latency", str(HALF), "--iterations", "2",
+        "--epochs", "0", "--no-pretrain", "--max-drop", "0", "--repair", "none", *way,
+    )  # fmt: skip
+    reached, model = done["final"]["goal_ratio"], done["final"]["model_id"]
+    yield Row(
+        "half the milliseconds asked for, where the run runs", f"{reached:.1%} at its end",
+        f"{HALF:.0%} ± {NEAR:.0%}", abs(reached - HALF) <= NEAR * HALF if lab.on_gpu else None,
+    )  # fmt: skip
+    for made, name in ((model, "asked for half the milliseconds"), (lab.pruned, "a third of MACs")):
+        ratios = _ratios(lab, made)
+        told = ", ".join(f"{how} {ratio:.2f} ×" for how, ratio in ratios.items())
+        times = ratios.get("cudagraph fp16 32", ratios.get("pytorch fp16 32", 0.0))
+        mine = lab.on_gpu and made == model
+        yield Row(
+            f"speed of the pruned model ({name})", told,
+            f"≥ {TWICE} × at batch 32 in fp16" if mine else "", times >= TWICE if mine else None,
+            {"times_as_fast": ratios},
+        )  # fmt: skip
+
+
+def _ratios(lab: Lab, model: str) -> dict[str, float]:
+    """Times as fast as the unpruned one, by format, precision and batch, measured in turn."""
+    rounds = "5" if lab.small else "30"
+    formats = ("--formats", "pytorch,onnx") if lab.small else ()
+    _, found = lab.verb(
+        "latency", model, "--beside", BASELINE, "--device", lab.device, "--runs", rounds,
+        "--imgsz", str(lab.imgsz), *formats,
+    )  # fmt: skip
+    by: dict[str, dict[str, float]] = {}
+    for one in found["latency"]:
+        how = f"{one['format']} {one['precision']} {one['batch']}"
+        by.setdefault(how, {})[one["name"]] = one["median_ms"]
+    return {how: each["baseline"] / each["pruned"] for how, each in by.items()}
+
+
 def placing(lab: Lab) -> Iterator[Row]:
     """How many runs of this kind the GPUs take at a time."""
     from msip_core.config import PruneConfig
@@ -336,6 +381,6 @@ def whole_table(lab: Lab) -> Iterator[Row]:
 
 PARTS: dict[str, Part] = {
     "training": training, "scoring": scoring, "runs": runs, "explaining": explaining,
-    "comparing": comparing, "placing": placing, "resuming": resuming, "killing": killing,
-    "whole-table": whole_table,
+    "comparing": comparing, "milliseconds": milliseconds, "placing": placing,
+    "resuming": resuming, "killing": killing, "whole-table": whole_table,
 }  # fmt: skip
