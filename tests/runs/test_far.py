@@ -21,7 +21,7 @@ from msip_core.runs import engines, settling
 from msip_core.runs.computers import find_computers
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import LocalExecutor
-from msip_core.runs.far import lease
+from msip_core.runs.far import carrier, lease
 from msip_core.runs.far.carrier import Carrier
 from msip_core.runs.far.cluster import ClusterGone, Node, Seat
 from msip_core.runs.far.contents import Contents
@@ -74,8 +74,11 @@ def _epochs(service: RunService, run_id: str) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("away", [False, True], ids=["with its server", "while none is there"])
 def test_a_run_whose_computer_dies_goes_on_elsewhere_from_its_last_epoch(
-    cluster: MadeUpCluster, server: Supervisor, service: RunService, submit: Submit, away: bool
-) -> None:
+    cluster: MadeUpCluster, server: Supervisor, service: RunService, submit: Submit, away: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    asked: list[str] = []
+    monkeypatch.setattr(carrier, "ask_for_speed", lambda _, model, *more: asked.append(model))
     run_id = submit(batches=10, batch_seconds=0.05)
     wait_until(lambda: _epochs(service, run_id) == [(1, 1)], "the first epoch", 60)
     first = cluster.where(run_id)
@@ -91,6 +94,9 @@ def test_a_run_whose_computer_dies_goes_on_elsewhere_from_its_last_epoch(
     server.close()
 
     assert _epochs(service, run_id) == [(1, 1), (1, 2), (2, 1), (2, 2)], "none is told twice"
+    final = service.final(run_id)
+    assert final is not None
+    assert final.model_id in asked, "models are timed where people compare them"
     story = EventLog(service.run_dir(run_id)).read()
     states = [(e["state"], e.get("node")) for e in story if e["kind"] == "state"]
     last = "lab-2" if first == "1" and not away else "lab-1"

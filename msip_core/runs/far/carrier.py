@@ -28,6 +28,8 @@ from msip_core.runs.far.parcels import Parcel, Part, Piece, parcels_of, portions
 from msip_core.runs.far.snapshots import Files, run_files
 from msip_core.runs.folding import CONFIG_FILE, config_of
 from msip_core.runs.gpu_memory import remember
+from msip_core.runs.state import RunState
+from msip_core.speeds import ask_for_speed
 from msip_core.workspace import Workspace, write_json
 
 logger = logging.getLogger(__name__)
@@ -329,12 +331,22 @@ class Carrier:
         self._beat()
 
     def _learn(self, events: Iterable[dict[str, Any]]) -> None:
-        """What a run took of its GPU helps to place the next of its kind, here too."""
+        """What a run took of its GPU helps to place the next of its kind, here too; and a model
+        that is complete is timed here, where people compare it with others."""
         for event in events:
+            if event.get("state") == RunState.COMPLETED.value:
+                self._ask_for_speed()
             if event["kind"] == "memory" and event.get("fits") and event.get("peak_gb"):
                 record = MemoryRecord.model_validate(event)
                 config = config_of((self._run_dir / CONFIG_FILE).read_text(encoding="utf-8"))
                 remember(config, self._workspace, record.parts, float(record.peak_gb or 0.0))
+
+    def _ask_for_speed(self) -> None:
+        baseline = self._run_dir / "iterations" / "0" / "model.pt"
+        for event in self._log.read():
+            if event["kind"] == "final":
+                beside = str(baseline) if baseline.is_file() else ""
+                ask_for_speed(self._workspace, event["model_id"], event["cost"]["imgsz"], beside)
 
     def _files_here(self) -> Files:
         folder = f"runs/{self._run_dir.name}"
