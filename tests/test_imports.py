@@ -14,8 +14,8 @@ CORE = ROOT / "msip_core"
 LIGHT = (
     "answers", "catalog", "combinations", "compositions", "config", "searching", "events",
     "models", "boxes", "settings", "workspace", "errors", "language", "bounded", "confined",
-    "spreadsheet", "changes", "recipes", "measures", "matches", "pairs", "doctor", "demo", "data",
-    "runs", "views", "studies", "cli", "markdown", "arrays",
+    "spreadsheet", "changes", "recipes", "scoring", "measures", "matches", "pairs", "doctor",
+    "demo", "data", "runs", "views", "studies", "cli", "markdown", "arrays",
     "gpus", "processors", "speeds", "leaving", "ways", "computers",
 )  # fmt: skip
 HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
@@ -47,6 +47,7 @@ BASE = {
     "searching",
     "distilling",
     "recipes",
+    "scoring",
     "measures",
     "arrays",
     "matches",

@@ -199,7 +199,7 @@ def prune(
         float | None,
         typer.Option(
             help="The goal as a share of the milliseconds per image, measured in the way that the "
-            "four --latency options say."
+            "options below say."
         ),
     ] = None,
     speed_up: Annotated[

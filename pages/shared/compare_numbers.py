@@ -126,7 +126,7 @@ def _speed_question(pair: ModelPair) -> dict[str, Any] | None:
         device = st.segmented_control(
             t("Where"),
             ["cpu", *gpus],
-            format_func=lambda name: md(t("Processor")) if name == "cpu" else f"GPU {name}",
+            format_func=lambda name: md(t("Processor") if name == "cpu" else f"GPU {name}"),
             default=gpus[0],
             key="speed:device",
             required=True,

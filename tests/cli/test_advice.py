@@ -20,7 +20,8 @@ _COMMAND = re.compile(r"python -m msip_core(?!\.)((?: [a-z-]+)+)")
 # Options of other programs that the code calls or names.
 _OF_OTHERS = {
     "msip_core/gpus.py", "msip_core/runs/provenance.py", "msip_core/runs/verify.py",
-    "msip_core/runs/worker.py",
+    "msip_core/runs/worker.py", "msip_core/computers.py", "msip_core/runs/computers.py",
+    "msip_core/runs/far/keeper.py", "msip_core/runs/far/ray_cluster.py",
     "msip_core/runs/executors.py", "msip_core/views/inline.py", "msip_core/views/paper_runs.py",
     "pages/shared/live_chart.py", "pages/shared/machine.py",
 }  # fmt: skip

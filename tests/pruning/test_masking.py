@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 import torch
 from torch import nn
@@ -36,7 +38,8 @@ def image() -> torch.Tensor:
 def test_recalibrating_a_masked_network_is_recalibrating_the_cut_one(detector: DetectionModel):
     groups = prunable_groups(detector).groups
     removed = thirds(groups)
-    calibration = Double(**vars(drawn_calibration()))
+    drawn = drawn_calibration()
+    calibration = Double(**{f.name: getattr(drawn, f.name) for f in fields(drawn) if f.init})
     cut = copy_model(detector)
     prune_channels(cut, removed)
 
