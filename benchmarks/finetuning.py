@@ -18,30 +18,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.quiet import Quiet
 from msip_core.example import install_example
 from msip_core.models import list_models, weights_path
 from msip_core.recipes import RECIPES
 from msip_core.workspace import Workspace, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-class _Context:
-    """Says nothing and is never stopped."""
-
-    run_id = "finetuning"
-
-    def __init__(self, workspace: Workspace) -> None:
-        self.workspace, self.run_dir = workspace, workspace.run_dir(self.run_id)
-
-    def emit(self, record: Any) -> None:
-        pass
-
-    def check_stop(self) -> None:
-        pass
-
-    def beat(self) -> None:
-        pass
 
 
 def main() -> None:
@@ -68,7 +51,11 @@ def _rows(workspace: Workspace) -> list[dict[str, Any]]:
     dataset = open_dataset(workspace, "example")
     card = next(card for card in list_models(workspace) if card.kind == "baseline")
     model = load_model(weights_path(workspace, card.id))
-    evaluator, ctx, rows = Evaluator(dataset, "test", card.imgsz), _Context(workspace), []
+    evaluator, ctx, rows = (
+        Evaluator(dataset, "test", card.imgsz),
+        Quiet(workspace, "finetuning"),
+        [],
+    )
     for degrees, precision in product((0.0, 15.0), ("fp32", "auto")):
         recipe = RECIPES["quick-finetune"].model_copy(update={"degrees": degrees})
         result = fit(

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.quiet import Quiet
 from msip_core.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,27 +43,6 @@ class Row:
     goal: str = ""
     holds: bool | None = None
     details: dict[str, Any] = field(default_factory=dict)
-
-
-class Quiet:
-    """A RunContext that says nothing and is never stopped.
-
-    Attributes:
-        records: what it was told.
-    """
-
-    def __init__(self, workspace: Workspace, run_id: str) -> None:
-        self.workspace, self.run_id = workspace, run_id
-        self.run_dir = workspace.run_dir(run_id)
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        self.records: list[Any] = []
-
-    def emit(self, record: Any) -> None:
-        self.records.append(record)
-
-    def check_stop(self) -> None: ...
-
-    def beat(self) -> None: ...
 
 
 class Lab:

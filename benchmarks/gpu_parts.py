@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from benchmarks.gpu_lab import BASELINE, DATA, KEEP, PROTOCOL, Lab, Row, Skipped
+from benchmarks.overhead import stage_seconds
 
 Part = Callable[[Lab], Iterator[Row]]
 TIMES_ULTRALYTICS = 5.0
@@ -163,27 +164,11 @@ def _around(what: str, inner: str, wall: float, inside: dict[str, float], lab: L
     )  # fmt: skip
 
 
-# Stages that are not what a person asked for.
-_BESIDE = ("preparing", "saving and checking", "measuring")
-
-
 def _inside(lab: Lab, kind: str) -> dict[str, float]:
-    """Seconds between the marks of the newest run of this kind, stage by stage; what belongs to
-    starting and checking is left out."""
-    from msip_core.runs.events_log import EventLog
-
+    """Seconds of the newest run of this kind, stage by stage."""
     folders = sorted(lab.workspace.runs.iterdir(), key=lambda path: path.stat().st_mtime)
     folder = next(f for f in reversed(folders) if f.name.startswith(kind))
-    found: dict[str, float] = {}
-    stage, since = "preparing", 0.0
-    for event in EventLog(folder).read():
-        if event["kind"] not in ("stage", "state"):
-            continue
-        if stage not in _BESIDE:
-            found[stage] = found.get(stage, 0.0) + event["time"] - since
-        stage = event["stage"] if event["kind"] == "stage" else "preparing"
-        since = event["time"]
-    return found
+    return stage_seconds(folder / "events.jsonl")
 
 
 def explaining(lab: Lab) -> Iterator[Row]:

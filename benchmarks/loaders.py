@@ -73,7 +73,8 @@ def _times(options: argparse.Namespace) -> dict[str, Any]:
 
 def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
     """mAP on the test images by loader, rotation and seed; means and spreads over seeds."""
-    from finetuning import ROOT, _Context
+    from finetuning import ROOT
+    from quiet import Quiet
 
     from msip_core.data.dataset import open_dataset
     from msip_core.detector.checkpoints import load_model
@@ -93,7 +94,7 @@ def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
         dataset = open_dataset(workspace, "example")
         card = next(card for card in list_models(workspace) if card.kind == "baseline")
         model = load_model(weights_path(workspace, card.id))
-        evaluator, ctx = Evaluator(dataset, "test", card.imgsz), _Context(workspace)
+        evaluator, ctx = Evaluator(dataset, "test", card.imgsz), Quiet(workspace, "loaders")
         for name in ("ultralytics", "device"):
             pool = DataPool(
                 dataset, imgsz=card.imgsz, batch=16, device=options.device, loader=name

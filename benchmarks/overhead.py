@@ -29,7 +29,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 # Stages that nobody asked for.
-BESIDE = ("preparing", "saving and checking")
+BESIDE = ("preparing", "saving and checking", "measuring for the study")
 SERVER = """
 import inspect, sys, time
 from msip_core.runs.service import RunService
@@ -116,16 +116,22 @@ class Lab:
 
     def stages(self, run: str) -> float:
         """Seconds in the stages that a person asked for."""
-        events = [
-            event
-            for line in (self.workspace / "runs" / run / "events.jsonl").read_text().splitlines()
-            if (event := json.loads(line))["kind"] in ("stage", "state")
-        ]
-        total = 0.0
-        for event, following in pairwise(events):
-            if event["kind"] == "stage" and event["stage"] not in BESIDE:
-                total += following["time"] - event["time"]
-        return total
+        return sum(stage_seconds(self.workspace / "runs" / run / "events.jsonl").values())
+
+
+def stage_seconds(story: Path) -> dict[str, float]:
+    """Stage -> seconds until the next mark in a run's story, but those nobody asked for."""
+    events = [
+        event
+        for line in story.read_text(encoding="utf-8").splitlines()
+        if (event := json.loads(line))["kind"] in ("stage", "state")
+    ]
+    found: dict[str, float] = {}
+    for event, following in pairwise(events):
+        if event["kind"] == "stage" and event["stage"] not in BESIDE:
+            spent = following["time"] - event["time"]
+            found[event["stage"]] = found.get(event["stage"], 0.0) + spent
+    return found
 
 
 def _verb(*words: str) -> Callable[[Lab], float]:

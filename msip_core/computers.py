@@ -73,16 +73,11 @@ PORT = 6379
 _INSTALL = ".venv/bin/python -m pip install -r requirements-ray.txt"
 
 
-def commands_here(runs_here: bool = True) -> str:
-    """What is typed on the computer of the server, once.
-
-    Args:
-        runs_here: runs go to it as well.
-    """
-    cores = "" if runs_here else " --num-cpus=0"
+def commands_here() -> str:
+    """What is typed on the computer of the server, once."""
     return (
         f"{_INSTALL}\n"
-        f'PYTHONPATH="$PWD" .venv/bin/ray start --head --port={PORT} --disable-usage-stats{cores}\n'
+        f'PYTHONPATH="$PWD" .venv/bin/ray start --head --port={PORT} --disable-usage-stats\n'
         "MSIP_EXECUTOR=ray make run"
     )
 

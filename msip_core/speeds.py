@@ -65,6 +65,12 @@ def ask_for_speed(
     )
 
 
+def ask_after_run(workspace: Workspace, run_dir: Path, model_id: str, imgsz: int) -> None:
+    """The same for the model that a run has made, beside the unpruned one where it kept that."""
+    baseline = run_dir / "iterations" / "0" / "model.pt"
+    ask_for_speed(workspace, model_id, imgsz, str(baseline) if baseline.is_file() else "")
+
+
 def wanted(workspace: Workspace) -> list[Wanted]:
     """What is still to be measured, longest waiting first; orders that cannot be read or whose
     model was removed are dropped."""

@@ -27,7 +27,6 @@ from msip_core.workspace import write_json, write_text
 _MOST_RUNS, _TIMING_S = 100, 3  # measurements, and seconds for all of them
 
 Model = Annotated[str, typer.Option(help="A model of the workspace, a .pt file, or RUN/STEP.")]
-Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 ImageSize = Annotated[
     int | None, typer.Option("--imgsz", min=32, max=4096, show_default="the model's")
 ]

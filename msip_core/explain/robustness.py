@@ -93,7 +93,7 @@ def randomised_check(
         generator = torch.Generator(device=images.device).manual_seed(seed + draw)
         end = len(twin.model)
         for name, start in _depths(model):
-            _shuffle(twin.model[start:end], generator)
+            shuffle(twin.model[start:end], generator)
             end = start
             other = explain_target(
                 twin, frame, images, learned.target, method=method, layers=layers
@@ -144,19 +144,13 @@ def _judge(found: Sequence[float], cascade: Mapping[str, float | None]) -> Rando
     return RandomisedCheck(mean, low, high, len(found), passed, cascade, text)
 
 
-def shuffle_weights(model: DetectionModel, seed: int) -> DetectionModel:
-    """Permute the entries of every weight and BN parameter in place; gives the model back.
+@torch.no_grad()
+def shuffle(part: nn.Module, generator: torch.Generator) -> None:
+    """Permute the entries of every weight and BN parameter in place.
 
     Each tensor keeps its values, so activations stay in range; only their order, that is what
     was learned, is lost. DFL's fixed ramp and BN's running statistics stay.
     """
-    device = next(model.parameters()).device
-    _shuffle(model, torch.Generator(device=device).manual_seed(seed))
-    return model
-
-
-@torch.no_grad()
-def _shuffle(part: nn.Module, generator: torch.Generator) -> None:
     fixed = {id(p) for m in part.modules() if isinstance(m, DFL) for p in m.parameters()}
     for module in part.modules():
         if not isinstance(module, nn.Conv2d | nn.BatchNorm2d):

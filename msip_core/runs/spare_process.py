@@ -43,13 +43,13 @@ def main() -> int:
 
 def load_ahead(until: Callable[[], bool] = lambda: False) -> None:
     """Load what can be loaded, `until` there is a run: that begins with what it needs first. What
-    cannot be loaded is met again by the run, which then says so."""
+    is not there is met again by the run, which then says so."""
     for module in LOADED:
         if until():
             return
         try:
             import_module(module)
-        except Exception:
+        except (ImportError, OSError):
             logger.exception("%s could not be loaded ahead", module)
 
 

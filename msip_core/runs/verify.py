@@ -31,7 +31,7 @@ from msip_core.leaving import leave
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import worker_environment
 from msip_core.runs.summary import CHECK_FILE
-from msip_core.speeds import ask_for_speed
+from msip_core.speeds import ask_after_run
 from msip_core.workspace import Workspace, write_json
 
 if TYPE_CHECKING:
@@ -80,9 +80,7 @@ def check_saved_model(context: WorkerContext) -> None:
             "The saved model was loaded again in a fresh process and did not pass: "
             f"{said or f'exit code {code}'}"
         )
-    baseline = context.run_dir / "iterations" / "0" / "model.pt"
-    beside = str(baseline) if baseline.is_file() else ""
-    ask_for_speed(context.workspace, final.model_id, final.cost.imgsz, beside)
+    ask_after_run(context.workspace, context.run_dir, final.model_id, final.cost.imgsz)
 
 
 class FreshProcess:

@@ -19,6 +19,9 @@ from tests.fresh import ROOT
 from tests.pages import lab_samples
 from tests.pages.fake_compute import FakeCompute
 
+# Addresses: each page has a file of its own (pages.shared.navigation).
+PAGES = sorted(page.stem for page in (ROOT / "pages").glob("*.py"))
+
 Open = Callable[..., AppTest]
 
 

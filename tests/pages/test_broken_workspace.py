@@ -10,20 +10,8 @@ import pytest
 
 from msip_core.workspace import Workspace
 from tests.pages import lab_samples
-from tests.pages.conftest import Open, no_crash
+from tests.pages.conftest import PAGES, Open, no_crash
 
-PAGES = [
-    "start",
-    "data",
-    "models",
-    "new",
-    "runs",
-    "studies",
-    "computers",
-    "compare",
-    "look",
-    "share",
-]
 Damage = Callable[[Workspace, str], None]
 
 

@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.pages.conftest import Open, no_crash
+from tests.pages.conftest import PAGES, Open, no_crash
 
-PAGES = ["start", "data", "models", "new", "runs", "studies", "computers", "compare", "look",
-         "share"]  # fmt: skip
 VIEWS = [("data", "add"), ("models", "train"), ("models", "upload"), ("share", "model"),
          ("share", "run")]  # fmt: skip
 # Names stay as they are: of programs, formats, methods, measures, and what the person has named.

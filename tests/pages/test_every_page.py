@@ -7,21 +7,9 @@ from streamlit.testing.v1 import AppTest
 
 from msip_core.workspace import Workspace
 from tests.fresh import run_fresh
-from tests.pages.conftest import Open, no_crash, words
+from tests.pages.conftest import PAGES, Open, no_crash, words
 from tests.pages.fake_compute import FakeCompute
 
-PAGES = [
-    "start",
-    "data",
-    "models",
-    "new",
-    "runs",
-    "studies",
-    "computers",
-    "compare",
-    "look",
-    "share",
-]
 EMPTY = {
     "start": "Use my images",
     "data": "Where are the images?",

@@ -12,22 +12,10 @@ from streamlit.testing.v1 import AppTest
 from msip_core.markdown import plain
 from msip_core.workspace import Workspace
 from tests.pages import lab_samples
-from tests.pages.conftest import Open, no_crash
+from tests.pages.conftest import PAGES, Open, no_crash
 
 NAME = "![x](http://elsewhere.example/x.png) $x$ :material/home: :red[y] <b>*z*</b>"
 CLASS = "$c$ [k](http://elsewhere.example)"
-PAGES = [
-    "start",
-    "data",
-    "models",
-    "new",
-    "runs",
-    "studies",
-    "computers",
-    "compare",
-    "look",
-    "share",
-]
 # Fields of an element whose text the browser reads as Markdown.
 _MARKDOWN = re.compile(r"label|body|help|caption|title|text|content|options|markdown", re.I)
 _AS_TYPED = {

@@ -78,7 +78,7 @@ def test_a_run_whose_computer_dies_goes_on_elsewhere_from_its_last_epoch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     asked: list[str] = []
-    monkeypatch.setattr(carrier, "ask_for_speed", lambda _, model, *more: asked.append(model))
+    monkeypatch.setattr(carrier, "ask_after_run", lambda _, __, model, ___: asked.append(model))
     run_id = submit(batches=10, batch_seconds=0.05)
     wait_until(lambda: _epochs(service, run_id) == [(1, 1)], "the first epoch", 60)
     first = cluster.where(run_id)

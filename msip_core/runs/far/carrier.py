@@ -29,7 +29,7 @@ from msip_core.runs.far.snapshots import Files, run_files
 from msip_core.runs.folding import CONFIG_FILE, config_of
 from msip_core.runs.gpu_memory import remember
 from msip_core.runs.state import RunState
-from msip_core.speeds import ask_for_speed
+from msip_core.speeds import ask_after_run
 from msip_core.workspace import Workspace, write_json
 
 logger = logging.getLogger(__name__)
@@ -342,11 +342,10 @@ class Carrier:
                 remember(config, self._workspace, record.parts, float(record.peak_gb or 0.0))
 
     def _ask_for_speed(self) -> None:
-        baseline = self._run_dir / "iterations" / "0" / "model.pt"
         for event in self._log.read():
             if event["kind"] == "final":
-                beside = str(baseline) if baseline.is_file() else ""
-                ask_for_speed(self._workspace, event["model_id"], event["cost"]["imgsz"], beside)
+                model, imgsz = event["model_id"], event["cost"]["imgsz"]
+                ask_after_run(self._workspace, self._run_dir, model, imgsz)
 
     def _files_here(self) -> Files:
         folder = f"runs/{self._run_dir.name}"
