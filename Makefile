@@ -1,6 +1,6 @@
 # make run    opens the app on http://localhost:8501 with the drawn example ready
 # make test   lint, types and the whole suite, browser tests included
-# make check  ruff and mypy only
+# make check  ruff, the walls between rooms (import-linter) and mypy only
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -8,12 +8,14 @@ PORT ?= 8501
 
 .PHONY: run test check lock clean browser
 
-$(VENV)/.installed: requirements.lock
+$(VENV)/.installed: requirements.lock requirements-microscopes.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "MSIP Lab needs Python 3.11 or newer")'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "Python cannot make a virtual environment here: on Debian, apt install python3-venv"; exit 1; }
 	$(PY) -m pip install --quiet --upgrade pip
 	$(PY) -m pip install --quiet -r requirements.lock
+	# Exact versions beside the lock, which they must not change.
+	$(PY) -m pip install --quiet --no-deps -r requirements-microscopes.txt
 	# Both cv2 wheels are pinned to one version; the headless files go last, since a bare
 	# Debian has no libGL, which the other build links to.
 	$(PY) -m pip install --quiet --no-deps --force-reinstall \
@@ -26,6 +28,7 @@ run: $(VENV)/.installed
 check: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports --no-logo --no-cache
 	$(VENV)/bin/mypy
 
 browser: $(VENV)/.installed

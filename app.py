@@ -9,13 +9,13 @@ from __future__ import annotations
 import streamlit as st
 
 from msip_core.settings import get_settings
-from pages.shared.guard import guard
-from pages.shared.language import language_switch, speak
-from pages.shared.layout import style
-from pages.shared.login import require_login
-from pages.shared.navigation import route
-from pages.shared.server import middleware, work_from_the_start
-from pages.shared.sidebar import active_run_chip
+from pages.kit.guard import guard
+from pages.kit.language import language_switch, speak
+from pages.kit.layout import style
+from pages.kit.login import require_login
+from pages.kit.navigation import route
+from pages.kit.server import middleware, work_from_the_start
+from pages.kit.sidebar import active_run_chip
 
 
 def main() -> None:

@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import lzma
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from msip_core.config import (  # noqa: E402
-    RECIPES,
-    CalibrationConfig,
-    PruneConfig,
-    TrainConfig,
-)
+from msip_core.config import RECIPES, CalibrationConfig, PruneConfig, TrainConfig  # noqa: E402
 from msip_core.data.synthetic import import_example  # noqa: E402
 from msip_core.events import FinalRecord, Record  # noqa: E402
 from msip_core.models import open_card, write_card  # noqa: E402
@@ -96,11 +94,11 @@ def _annotate(workspace: Workspace, model_id: str, what: str) -> None:
 
 
 def _ship(workspace: Workspace) -> None:
-    """Copy what the app shows; weights of single iterations at half precision, to stay small."""
+    """Copy what the app shows, heavy files in one pack; steps of the run go without weights."""
     target = ROOT / "assets" / "example"
     shutil.rmtree(target, ignore_errors=True)
     ignore = shutil.ignore_patterns(
-        "*.cache", ".*", "*.lock", "*.npz", "stop.json", "worker.json", "heartbeat*"
+        "*.cache", ".*", "*.lock", "*.npz", "stop.json", "worker.json", "heartbeat*", "speed.json"
     )
     for kind in ("datasets", "models", "runs"):
         shutil.copytree(workspace.root / kind, target / kind, ignore=ignore)
@@ -109,9 +107,34 @@ def _ship(workspace: Workspace) -> None:
         write_json(provenance, {**facts, "command": COMMAND.split()})  # not this computer's folders
     workspace.isolate_libraries()
     for weights in target.glob("runs/*/iterations/*/model.pt"):
-        _halve(weights)
+        weights.unlink()
     for weights in target.glob("models/*/work.pt"):
         _halve(weights)
+    # Half-precision numbers are pairs of bytes: lp and pb tell the two apart.
+    pack(target, "heavy", ("models/*/*.pt", "datasets/**/*"), lp=1, pb=1)
+    pack(target, "runs", ("runs/**/*",))
+
+
+def pack(example: Path, name: str, patterns: Sequence[str], **options: int) -> None:
+    """Move files into one, a third smaller or less, alike for alike content."""
+    found = sorted(path for pattern in patterns for path in example.glob(pattern))
+    files = [path for path in found if path.is_file()]
+    files.sort(key=lambda path: path.suffix)  # alike beside alike
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 1 << 25, **options}]
+    with (
+        lzma.open(example / f"{name}.tar.xz", "wb", filters=filters) as packed,
+        tarfile.open(fileobj=packed, mode="w") as pack,
+    ):
+        for path in files:
+            about = tarfile.TarInfo(path.relative_to(example).as_posix())
+            about.size = path.stat().st_size
+            with path.open("rb") as content:
+                pack.addfile(about, content)
+    for path in files:
+        path.unlink()
+    for folder in sorted(example.rglob("*/"), reverse=True):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _halve(path: Path) -> None:

@@ -3,9 +3,7 @@
     python assets/messages.py            writes msip_core/locale/<language>.po
     python assets/messages.py --check    fails if a text is missing there or not translated
 
-Two kinds of texts: those that pages and views pass to `t`, `tn` and `mark`, and
-the sentences that are stored in English and translated when they are shown (assets/sentences.py
-finds them).
+Texts are the literals that the code passes to `t`, `tn`, `msg` and `mark`, and to its own errors.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ import ast
 import io
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
@@ -24,10 +22,11 @@ from babel.messages.pofile import read_po, write_po
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from assets.sentences import sentences  # noqa: E402
-from msip_core.language import ENGLISH, LANGUAGES, LOCALE, SENTENCE  # noqa: E402
+from msip_core.language import ENGLISH, LANGUAGES, LOCALE  # noqa: E402
 
-SPOKEN = ("pages", "msip_core/views")  # where `t` is called
+SPOKEN = ("pages", "msip_core")
+_CALLS = frozenset(("t", "msg", "mark"))
+_ERRORS = frozenset(("MsipError", "UnfitError"))  # these, and what is derived from them
 # Nothing in it changes with the day or the person, so that a new text is all that a diff shows.
 HEADER = """\
 # Texts of MSIP Lab. Written by assets/messages.py; only the lines of msgstr are for translators.
@@ -45,24 +44,31 @@ msgstr ""
 
 def collect() -> Catalog:
     """Every text of the code, in the order of files and lines."""
+    trees = read_code()
+    calls = _CALLS | errors(trees.values())
     catalog = Catalog()
-    for folder in SPOKEN:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            where = path.relative_to(ROOT).as_posix()
-            for message in _spoken(path.read_text(encoding="utf-8")):
-                catalog.add(message, locations=[(where, 0)])
-    for template, where in sentences(ROOT):
-        catalog.add(template, context=SENTENCE, locations=[(where, 0)])
+    for where, tree in trees.items():
+        for message in texts(tree, calls):
+            catalog.add(message, locations=[(where, 0)])
     return catalog
 
 
-def _spoken(code: str) -> Iterator[str | tuple[str, str]]:
-    """First arguments of `t` and `mark`, the first two of `tn`. By the syntax tree: up to Python
-    3.11 Babel does not look into f-strings, and it takes no either-or."""
-    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
-    for call in sorted(calls, key=lambda node: (node.lineno, node.col_offset)):
+def read_code() -> dict[str, ast.Module]:
+    """Path below the root -> its syntax tree, of all files that may hold texts."""
+    files = [path for folder in SPOKEN for path in sorted((ROOT / folder).rglob("*.py"))]
+    return {
+        path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+        for path in files
+    }
+
+
+def texts(tree: ast.Module, calls: Collection[str] = _CALLS) -> Iterator[str | tuple[str, str]]:
+    """First arguments of `calls`, the first two of `tn`. By the syntax tree: up to Python 3.11
+    Babel does not look into f-strings, and it takes no either-or."""
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
+    for call in sorted(found, key=lambda node: (node.lineno, node.col_offset)):
         name = call.func.id if isinstance(call.func, ast.Name) else ""
-        if name in ("t", "mark") and call.args:
+        if name in calls:
             yield from _constants(call.args[0])
         elif name == "tn":
             one, many = (next(_constants(text)) for text in call.args[:2])
@@ -77,6 +83,20 @@ def _constants(text: ast.expr) -> Iterator[str]:
         yield text.value
 
 
+def errors(trees: Iterable[ast.Module]) -> set[str]:
+    """Names of the classes of errors that take a message with its values."""
+    bases = {
+        node.name: {base.id for base in node.bases if isinstance(base, ast.Name)}
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    known = set(_ERRORS)
+    while more := {name for name, above in bases.items() if above & known} - known:
+        known |= more
+    return known
+
+
 def updated(language: str) -> Catalog:
     """The catalog of a language with the texts of the code of now."""
     path = LOCALE / f"{language}.po"
@@ -87,11 +107,8 @@ def updated(language: str) -> Catalog:
     new = Catalog(locale=language, fuzzy=False)
     for message in collect():
         if message.id:
-            known = old.get(message.id, context=message.context)
-            new.add(
-                message.id, known.string if known else None, locations=message.locations,
-                context=message.context,
-            )  # fmt: skip
+            known = old.get(message.id)
+            new.add(message.id, known.string if known else None, locations=message.locations)
     return new
 
 
@@ -115,7 +132,7 @@ def _slots(text: str) -> set[str]:
 def _file(language: str, catalog: Catalog) -> bytes:
     content = io.BytesIO()
     content.write(HEADER.format(language=language, plural=catalog.plural_forms).encode())
-    write_po(content, catalog, width=100, omit_header=True, sort_by_file=True, include_lineno=False)
+    write_po(content, catalog, width=100, omit_header=True, sort_by_file=True, no_location=True)
     return content.getvalue()
 
 

@@ -148,28 +148,30 @@ def _add_run(workspace: Workspace, index: int, baseline: Metrics, cost: Cost) ->
             record.model_dump(mode="json"),
         )
     first = BaselineRecord(metrics=baseline, cost=cost, seconds=12.0)
-    _write_story(folder, index, _story(first, iterations, final, luck))
+    _write_story(folder, index, _history(first, iterations, final, luck))
     _add_model(workspace, model_id, "pruned", val, small, baseline_id=BASELINE,
                macs_ratio=last.macs_ratio, origin={"run_id": run_id})  # fmt: skip
 
 
-def _story(
-    baseline: BaselineRecord, iterations: list[IterationRecord], final: FinalRecord,
+def _history(
+    baseline: BaselineRecord,
+    iterations: list[IterationRecord],
+    final: FinalRecord,
     luck: random.Random,
-) -> list[Record]:  # fmt: skip
-    story: list[Record] = [StageRecord(stage=Stage.BASELINE), baseline]
+) -> list[Record]:
+    history: list[Record] = [StageRecord(stage=Stage.BASELINE), baseline]
     for record in iterations:
         for stage in (Stage.IMPORTANCE, Stage.PRUNING, Stage.EVALUATION_BEFORE, Stage.FINETUNING):
-            story.append(StageRecord(stage=stage, iteration=record.index))
+            history.append(StageRecord(stage=stage, iteration=record.index))
         for epoch in range(1, _EPOCHS + 1):
             losses = {name: luck.uniform(0.5, 1.5) for name in ("box", "cls", "dfl")}
-            story.append(
+            history.append(
                 EpochRecord(iteration=record.index, phase="finetune", epoch=epoch, epochs=_EPOCHS,
                             losses=losses, map50=record.map50_after, seconds=9.0)
             )  # fmt: skip
-        story += [StageRecord(stage=Stage.EVALUATION_AFTER, iteration=record.index), record]
-        story.append(MilestoneRecord(message=f"Iteration {record.index} is done."))
-    return [*story, StageRecord(stage=Stage.TESTING), final]
+        history += [StageRecord(stage=Stage.EVALUATION_AFTER, iteration=record.index), record]
+        history.append(MilestoneRecord(message=f"Iteration {record.index} is done."))
+    return [*history, StageRecord(stage=Stage.TESTING), final]
 
 
 def _write_story(folder: Path, index: int, records: list[Record]) -> None:

@@ -179,11 +179,14 @@ def write_tables(options: argparse.Namespace) -> None:
         if (path := options.out / "rows" / f"{family}-{name}.json").is_file()
     ]
     facts = {
-        "model": options.model, "data": options.data, "imgsz": options.imgsz,
-        "processor": describe_device("cpu").name, "cores": os.cpu_count(),
+        "model": options.model,
+        "data": options.data,
+        "imgsz": options.imgsz,
+        "processor": describe_device("cpu").name,
+        "cores": os.cpu_count(),
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "ultralytics", "torch-pruning")},
-    }  # fmt: skip
+    }
     write_json(options.out / "every_method.json", {"facts": facts, "rows": [r for *_, r in rows]})
     learned = options.workspace is not None  # else mAP says nothing
     heads = ["family", "strategy", "MACs asked", "MACs reached"]

@@ -79,12 +79,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--imgsz", type=int, default=640)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--device", default="cuda:0")
-    parser.add_argument("--workers", type=int, default=min(12, os.cpu_count() or 1),
-                        help="loading processes that plain Ultralytics is given")  # fmt: skip
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=min(12, os.cpu_count() or 1),
+        help="loading processes that plain Ultralytics is given",
+    )
     parser.add_argument("--minutes", type=float, default=MINUTES)
     parser.add_argument("--only", nargs="+", choices=list(PARTS))
-    parser.add_argument("--small", action="store_true",
-                        help="a thin network, few small images: shows that it works")  # fmt: skip
+    parser.add_argument(
+        "--small", action="store_true", help="a thin network, few small images: shows that it works"
+    )
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

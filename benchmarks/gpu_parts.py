@@ -41,15 +41,19 @@ def training(lab: Lab) -> Iterator[Row]:
     told = ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items())
     lab.found["epoch"] = seconds["device"]
     yield Row(
-        "images a second of training, by loader", f"{told}: {times:.1f} × plain Ultralytics",
+        "images a second of training, by loader",
+        f"{told}: {times:.1f} × plain Ultralytics",
         f"≥ {TIMES_ULTRALYTICS:g} × plain Ultralytics",
-        times >= TIMES_ULTRALYTICS if lab.on_gpu else None, {"seconds_an_epoch": seconds},
-    )  # fmt: skip
+        times >= TIMES_ULTRALYTICS if lab.on_gpu else None,
+        {"seconds_an_epoch": seconds},
+    )
     workers = loader_workers(lab.device, None)
     yield Row(
-        "loading processes that the product chooses itself", str(workers),
-        "chosen from the computer", workers > 0 if lab.on_gpu else None,
-    )  # fmt: skip
+        "loading processes that the product chooses itself",
+        str(workers),
+        "chosen from the computer",
+        workers > 0 if lab.on_gpu else None,
+    )
 
 
 def _epochs(lab: Lab, recipe: Any, loader: str) -> list[float]:
@@ -125,8 +129,9 @@ def scoring(lab: Lab) -> Iterator[Row]:
     calibration = load_calibration(lab.dataset, ids, config, lab.imgsz, 0).kept_on(lab.device)
     model = to_c2f_v2(lab.model()).to(lab.device)
     needs = {name: CRITERIA[name].load().required(MsipOptions()) for name in ("msip", "taylor")}
-    works = {name: lambda need=need: gather(model, calibration, need)
-             for name, need in needs.items()}  # fmt: skip
+    works = {
+        name: lambda need=need: gather(model, calibration, need) for name, need in needs.items()
+    }
     found = lab.in_turn(works, 1 if lab.small else 3)
     times = found["msip"] / found["taylor"]
     lab.found["scoring"] = found["msip"]
@@ -134,8 +139,10 @@ def scoring(lab: Lab) -> Iterator[Row]:
     yield Row(
         f"MSIP's terms, {len(calibration)} images",
         f"{found['msip']:.2f} s, {times:.2f} × the plain Taylor pass",
-        f"≤ {TIMES_TAYLOR} ×, ≤ {MOST_SCORING_S:g} s", holds if lab.on_gpu else None, found,
-    )  # fmt: skip
+        f"≤ {TIMES_TAYLOR} ×, ≤ {MOST_SCORING_S:g} s",
+        holds if lab.on_gpu else None,
+        found,
+    )
 
 
 def runs(lab: Lab) -> Iterator[Row]:
@@ -158,10 +165,12 @@ def runs(lab: Lab) -> Iterator[Row]:
 def _around(what: str, inner: str, wall: float, inside: dict[str, float], lab: Lab) -> Row:
     spent = wall - sum(inside.values())
     return Row(
-        f"{what}: all, and beside its {inner}", f"{wall:.1f} s, {spent:.1f} s beside",
-        f"{inner} + ≤ {AROUND_S:g} s", spent <= AROUND_S if lab.on_gpu else None,
+        f"{what}: all, and beside its {inner}",
+        f"{wall:.1f} s, {spent:.1f} s beside",
+        f"{inner} + ≤ {AROUND_S:g} s",
+        spent <= AROUND_S if lab.on_gpu else None,
         {"wall_s": wall, "inside_s": inside},
-    )  # fmt: skip
+    )
 
 
 def _inside(lab: Lab, kind: str) -> dict[str, float]:
@@ -173,34 +182,45 @@ def _inside(lab: Lab, kind: str) -> dict[str, float]:
 
 def explaining(lab: Lab) -> Iterator[Row]:
     """Grad-CAM and SHAP of one object by both models, as a page asks for them: models warm."""
-    from msip_core.explain.jobs import gradcam, shap
+    from msip_core.questions.base import Job
+    from msip_core.questions.looking import GradCam, Shap
+    from msip_core.questions.sources import DatasetImage, SavedModel
 
     image = next(r.id for r in lab.dataset.split("test") if sum(r.counts.values()))
     out = lab.options.out / "explained"
     out.mkdir(exist_ok=True)
-    asked = {"dataset": DATA, "image": image, "device": lab.device, "imgsz": lab.imgsz}
-    asked |= {"features": 20, "samples": 200} if lab.small else {}
+    asked = {
+        "image": DatasetImage(dataset=DATA, image=image),
+        "device": lab.device,
+        "imgsz": lab.imgsz,
+    }
+    few = {"features": 20, "samples": 200} if lab.small else {}
+    at = Job(lab.workspace, out, lambda *_: None)
 
     def both() -> None:
-        for model in (BASELINE, lab.pruned):
-            for job in (gradcam, shap):
-                job(lab.workspace, asked | {"model": model}, out, lambda *_: None)
+        for model in (SavedModel(model=BASELINE), SavedModel(model=lab.pruned)):
+            GradCam(model=model, **asked).answer(at)
+            Shap(model=model, **asked, **few).answer(at)
 
     both()
     seconds = lab.seconds(both)
     yield Row(
-        "Grad-CAM + SHAP of one image, both models", f"{seconds:.1f} s",
-        f"≤ {MOST_EXPLAIN_S:g} s", seconds <= MOST_EXPLAIN_S if lab.on_gpu else None,
-    )  # fmt: skip
+        "Grad-CAM + SHAP of one image, both models",
+        f"{seconds:.1f} s",
+        f"≤ {MOST_EXPLAIN_S:g} s",
+        seconds <= MOST_EXPLAIN_S if lab.on_gpu else None,
+    )
 
 
 def comparing(lab: Lab) -> Iterator[Row]:
     """`compare` of two models by the command line, everything in it."""
     seconds, _ = lab.verb("compare", "--baseline", BASELINE, "--pruned", lab.pruned, "--data", DATA)
     yield Row(
-        f"`compare` of two models, {len(lab.dataset.split('test'))} images", f"{seconds:.1f} s",
-        f"≤ {MOST_COMPARE_S:g} s", seconds <= MOST_COMPARE_S if lab.on_gpu else None,
-    )  # fmt: skip
+        f"`compare` of two models, {len(lab.dataset.split('test'))} images",
+        f"{seconds:.1f} s",
+        f"≤ {MOST_COMPARE_S:g} s",
+        seconds <= MOST_COMPARE_S if lab.on_gpu else None,
+    )
 
 
 def resuming(lab: Lab) -> Iterator[Row]:
@@ -240,9 +260,10 @@ def resuming(lab: Lab) -> Iterator[Row]:
     yield Row(
         "a fit that was stopped, beside an unbroken one",
         f"weights {apart:.1e} apart at most, mAP50 {difference:.4f}",
-        f"≤ {SAME_WEIGHTS:g}, ≤ {SAME_MAP50:g}", apart <= SAME_WEIGHTS and difference <= SAME_MAP50,
+        f"≤ {SAME_WEIGHTS:g}, ≤ {SAME_MAP50:g}",
+        apart <= SAME_WEIGHTS and difference <= SAME_MAP50,
         {"largest_relative_distance": apart, "map50_difference": difference},
-    )  # fmt: skip
+    )
 
 
 def killing(lab: Lab) -> Iterator[Row]:
@@ -266,8 +287,9 @@ def killing(lab: Lab) -> Iterator[Row]:
     yield Row(
         "memory of the GPU after kill -9 of a run",
         f"back after {time.perf_counter() - started:.1f} s" if freed else "not back",
-        f"≤ {FREED_WITHIN_S:g} s", taken and freed,
-    )  # fmt: skip
+        f"≤ {FREED_WITHIN_S:g} s",
+        taken and freed,
+    )
 
 
 def _until(true: Callable[[], bool], seconds: float) -> bool:
@@ -306,19 +328,23 @@ def milliseconds(lab: Lab) -> Iterator[Row]:
     (reached,) = [event["goal_ratio"] for event in events if event["kind"] == "final"]
     model = done["final"]["model_id"]
     yield Row(
-        f"{keep:.0%} of the milliseconds asked for, where it runs", f"{reached:.1%} at its end",
-        f"{keep:.0%} ± {NEAR:.0%}", abs(reached - keep) <= NEAR * keep if lab.on_gpu else None,
-    )  # fmt: skip
+        f"{keep:.0%} of the milliseconds asked for, where it runs",
+        f"{reached:.1%} at its end",
+        f"{keep:.0%} ± {NEAR:.0%}",
+        abs(reached - keep) <= NEAR * keep if lab.on_gpu else None,
+    )
     for made, name in ((model, "asked for milliseconds"), (lab.pruned, "a third of MACs")):
         ratios = _ratios(lab, made)
         told = ", ".join(f"{how} {ratio:.2f} ×" for how, ratio in ratios.items())
         times = ratios.get("cudagraph fp16 32", ratios.get("pytorch fp16 32", 0.0))
         mine = lab.on_gpu and made == model
         yield Row(
-            f"speed of the pruned model ({name})", told,
-            f"≥ {TWICE} × at batch 32 in fp16" if mine else "", times >= TWICE if mine else None,
+            f"speed of the pruned model ({name})",
+            told,
+            f"≥ {TWICE} × at batch 32 in fp16" if mine else "",
+            times >= TWICE if mine else None,
             {"times_as_fast": ratios},
-        )  # fmt: skip
+        )
 
 
 def _ratios(lab: Lab, model: str) -> dict[str, float]:
@@ -351,8 +377,10 @@ def placing(lab: Lab) -> Iterator[Row]:
     yield Row(
         "runs at a time, device auto",
         ", ".join(f"{gpu.name}: {count}" for gpu, count in zip(gpus, fit, strict=True)),
-        "all GPUs, as many as fit", all(fit), {"needed_gb": needed},
-    )  # fmt: skip
+        "all GPUs, as many as fit",
+        all(fit),
+        {"needed_gb": needed},
+    )
 
 
 def whole_table(lab: Lab) -> Iterator[Row]:
@@ -364,9 +392,11 @@ def whole_table(lab: Lab) -> Iterator[Row]:
     seconds = iterations * (PROTOCOL["epochs"] * lab.found["epoch"] + lab.found["scoring"])
     hours = seconds / 3600
     yield Row(
-        "table 3-1 in the paper's size (7 rows × 16 × 30 epochs), estimated", f"{hours:.2f} h",
-        f"≤ {MOST_HOURS:g} h", hours <= MOST_HOURS if lab.on_gpu and not lab.small else None,
-    )  # fmt: skip
+        "table 3-1 in the paper's size (7 rows × 16 × 30 epochs), estimated",
+        f"{hours:.2f} h",
+        f"≤ {MOST_HOURS:g} h",
+        hours <= MOST_HOURS if lab.on_gpu and not lab.small else None,
+    )
 
 
 PARTS: dict[str, Part] = {

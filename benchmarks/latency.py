@@ -38,7 +38,8 @@ def main() -> None:
 
     import torch
 
-    from msip_core.detector.cost import count_cost, measure_latency
+    from msip_core.detector.cost import count_cost
+    from msip_core.detector.latency import measure_latency
 
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -49,9 +49,13 @@ def main() -> None:
         options.seed = seed
         pairs.append(_pair(options, workspace, share))
     found = {
-        "seeds": pairs, "mean": _paired(options, workspace, pairs), "machine": _machine(),
-        "format": options.format, "imgsz": options.imgsz, "preset": options.preset,
-    }  # fmt: skip
+        "seeds": pairs,
+        "mean": _paired(options, workspace, pairs),
+        "machine": _machine(),
+        "format": options.format,
+        "imgsz": options.imgsz,
+        "preset": options.preset,
+    }
     write_json(options.out / "latency_goal.json", found)
     write_text(options.out / "latency_goal.md", _table(options, pairs, found["mean"]))
     print(_table(options, pairs, found["mean"]))
@@ -165,9 +169,11 @@ def _equal_share(options: argparse.Namespace, workspace: Workspace, ratio: float
         model = copy_model(network.model)
         prune_channels(model, one_cut(network, scores, asked).removed)
         cut, whole = measure_latency(
-            {"cut": model, "whole": network.model}, options.imgsz, runs=options.runs,
+            {"cut": model, "whole": network.model},
+            options.imgsz,
+            runs=options.runs,
             formats=[options.format],
-        )  # fmt: skip
+        )
         print(f"{share:.1%} of the MACs take {cut.median_ms / whole.median_ms:.1%} of the time.")
         low, high = (low, share) if cut.median_ms / whole.median_ms > ratio else (share, high)
     return round((low + high) / 2, 3)
@@ -214,18 +220,20 @@ def _paired(
         samples[name] = mean_over_seeds(values, draws)
     gaps = {
         name: difference(other, samples["milliseconds"]).as_dict()
-        for name, other in samples.items() if name != "milliseconds"
-    }  # fmt: skip
+        for name, other in samples.items()
+        if name != "milliseconds"
+    }
     return {"map50": {name: one[0] for name, one in samples.items()}, "gaps": gaps}
 
 
 def _table(options: argparse.Namespace, pairs: list[dict[str, Row]], mean: dict[str, Any]) -> str:
     lines = [
-        f"{options.format}, {options.imgsz} px; asked: {options.keep:.0%} of the milliseconds.", "",
+        f"{options.format}, {options.imgsz} px; asked: {options.keep:.0%} of the milliseconds.",
+        "",
         "| seed | goal | multiples of | at the run's end | now, ms | share of the time | MACs | "
         "mAP50 val | mAP50 test |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]  # fmt: skip
+    ]
     for seed, pair in zip(options.seeds, pairs, strict=True):
         whole = _ms(pair["baseline"])
         lines.append(f"| {seed} | none | | | {whole:.1f} | 100 % | 100 % | | |")
@@ -255,9 +263,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--keep", type=float, default=0.5)
     parser.add_argument(
-        "--share", type=float, nargs="+",
+        "--share",
+        type=float,
+        nargs="+",
         help="of the MACs, one for each seed, where it was found before: run once, not corrected",
-    )  # fmt: skip
+    )
     parser.add_argument("--format", default="onnx", choices=("pytorch", "onnx", "openvino"))
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--imgsz", type=int, default=640)

@@ -55,9 +55,13 @@ def _times(options: argparse.Namespace) -> dict[str, Any]:
     loaders: dict[str, Any] = {}
     for name in ("ultralytics", "device"):
         pool = DataPool(
-            dataset, imgsz=options.imgsz, batch=16, device=options.device, loader=name,
+            dataset,
+            imgsz=options.imgsz,
+            batch=16,
+            device=options.device,
+            loader=name,
             workers=options.workers,
-        )  # fmt: skip
+        )
         loaders[name] = pool.train_loader(_settings(options.imgsz))
     seconds: dict[str, list[float]] = {name: [] for name in loaders}
     for repeat in range(options.repeats):
@@ -65,10 +69,14 @@ def _times(options: argparse.Namespace) -> dict[str, Any]:
             seconds[name].append(_epoch(loader, repeat, options))
     found = {name: round(median(times), 3) for name, times in seconds.items()}
     return {
-        "device": options.device, "imgsz": options.imgsz, "images": len(dataset.split("train")),
-        "batches": options.batches, "workers": options.workers, "seconds": found,
+        "device": options.device,
+        "imgsz": options.imgsz,
+        "images": len(dataset.split("train")),
+        "batches": options.batches,
+        "workers": options.workers,
+        "seconds": found,
         "ratio": round(found["device"] / found["ultralytics"], 2),
-    }  # fmt: skip
+    }
 
 
 def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
@@ -96,9 +104,7 @@ def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
         model = load_model(weights_path(workspace, card.id))
         evaluator, ctx = Evaluator(dataset, "test", card.imgsz), Quiet(workspace, "loaders")
         for name in ("ultralytics", "device"):
-            pool = DataPool(
-                dataset, imgsz=card.imgsz, batch=16, device=options.device, loader=name
-            )  # fmt: skip
+            pool = DataPool(dataset, imgsz=card.imgsz, batch=16, device=options.device, loader=name)
             for degrees, seed in product((0.0, 15.0), range(options.seeds)):
                 changes = {"degrees": degrees, "mixup": 0.2, "close_mosaic": 0}
                 recipe = RECIPES["quick-finetune"].model_copy(update=changes)
@@ -121,10 +127,14 @@ def _summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         groups.setdefault((row["loader"], row["degrees"]), []).append(row["map50_95"])
     return [
-        {"loader": name, "degrees": degrees, "map50_95": round(mean(found), 4),
-         "spread": round(stdev(found), 4) if len(found) > 1 else None}
+        {
+            "loader": name,
+            "degrees": degrees,
+            "map50_95": round(mean(found), 4),
+            "spread": round(stdev(found), 4) if len(found) > 1 else None,
+        }
         for (name, degrees), found in groups.items()
-    ]  # fmt: skip
+    ]
 
 
 def _import(workspace: Any, options: argparse.Namespace) -> None:

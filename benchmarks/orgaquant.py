@@ -150,8 +150,10 @@ def _start_row(row: str, options: argparse.Namespace) -> subprocess.Popen[bytes]
     with (options.out / "work" / f"{row}.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, __file__, *sys.argv[1:], "--row", row],
-            stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
 
 
 def _run_row(options: argparse.Namespace, workspace: Workspace) -> None:
@@ -189,16 +191,24 @@ def _plain(options: argparse.Namespace, workspace: Workspace) -> tuple[Any, list
         goal = macs * options.keep ** (t / options.iterations)
         whole = copy_model(model)
         model = prune_to(
-            model, options.row, goal, options.imgsz,
-            seed=options.seed + t, round_to=options.round_to,
-        )  # fmt: skip
+            model,
+            options.row,
+            goal,
+            options.imgsz,
+            seed=options.seed + t,
+            round_to=options.round_to,
+        )
         model = repair(model, whole)  # as cut, recalibrated or refitted, by validation
         before.append(evaluate(model).map50)
         print(options.row, t, count_cost(model, options.imgsz).macs / macs, before, flush=True)
         model = _tune(
-            train, model, options,
-            epochs=options.finetune, recipe=FINETUNE, name=f"{options.row}-{t}",
-        )  # fmt: skip
+            train,
+            model,
+            options,
+            epochs=options.finetune,
+            recipe=FINETUNE,
+            name=f"{options.row}-{t}",
+        )
     return model, before
 
 
@@ -268,9 +278,7 @@ def _repair(options: argparse.Namespace, workspace: Workspace) -> Callable[[Any,
 
     def best(model: Any, before: Any) -> Any:
         model.names = before.names
-        return repair(
-            model, "auto", images, evaluate, lambda: (before, _kept(model, before))
-        ).model  # fmt: skip
+        return repair(model, "auto", images, evaluate, lambda: (before, _kept(model, before))).model
 
     return best
 

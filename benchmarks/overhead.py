@@ -107,9 +107,13 @@ class Lab:
 
     def _run(self, *words: str) -> str:
         done = subprocess.run(
-            [sys.executable, *words], cwd=self.program, capture_output=True, text=True, check=False,
+            [sys.executable, *words],
+            cwd=self.program,
+            capture_output=True,
+            text=True,
+            check=False,
             env={**os.environ, "PYTHONPATH": str(self.program)},
-        )  # fmt: skip
+        )
         if done.returncode:
             raise RuntimeError(f"{words[:4]} failed: {done.stderr[-2000:]}")
         return done.stdout
@@ -119,11 +123,11 @@ class Lab:
         return sum(stage_seconds(self.workspace / "runs" / run / "events.jsonl").values())
 
 
-def stage_seconds(story: Path) -> dict[str, float]:
-    """Stage -> seconds until the next mark in a run's story, but those nobody asked for."""
+def stage_seconds(history: Path) -> dict[str, float]:
+    """Stage -> seconds until the next mark in a run's history, but those nobody asked for."""
     events = [
         event
-        for line in story.read_text(encoding="utf-8").splitlines()
+        for line in history.read_text(encoding="utf-8").splitlines()
         if (event := json.loads(line))["kind"] in ("stage", "state")
     ]
     found: dict[str, float] = {}
@@ -157,11 +161,12 @@ def _help(lab: Lab) -> float:
 
 PARTS: dict[str, Callable[[Lab], float]] = {
     "train": _verb("train", "--weights", "baseline"),
-    "prune": _verb("prune", "--model", "baseline", "--iterations", "2", "--keep-macs", "0.6",
-                   "--max-drop", "0"),
+    "prune": _verb(
+        "prune", "--model", "baseline", "--iterations", "2", "--keep-macs", "0.6", "--max-drop", "0"
+    ),
     "queue": _queue,
     "help": _help,
-}  # fmt: skip
+}
 
 
 def _print(found: dict[tuple[str, str], list[float]], programs: list[str]) -> None:

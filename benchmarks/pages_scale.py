@@ -60,9 +60,12 @@ def serve(workspace: Path) -> Iterator[tuple[str, psutil.Process]]:
     ]  # fmt: skip
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, "MSIP_WORKSPACE": str(workspace)}, stdout=log,
+            command,
+            cwd=ROOT,
+            env={**os.environ, "MSIP_WORKSPACE": str(workspace)},
+            stdout=log,
             stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        )
         try:
             _wait_until_up(f"http://localhost:{port}", process)
             yield f"http://localhost:{port}", psutil.Process(process.pid)

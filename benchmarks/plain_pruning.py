@@ -75,11 +75,15 @@ def _prune(
     example = torch.zeros(1, 3, _TRACED, _TRACED)
     convs = [module for module in pruned.modules() if isinstance(module, nn.Conv2d)]
     pruner = tp.pruner.BasePruner(
-        pruned, example, importance=importance(), pruning_ratio=ratio,
-        global_pruning=ranked_together, round_to=round_to if round_to > 1 else None,
+        pruned,
+        example,
+        importance=importance(),
+        pruning_ratio=ratio,
+        global_pruning=ranked_together,
+        round_to=round_to if round_to > 1 else None,
         pruning_ratio_dict=dict.fromkeys(convs[:first], more),
         ignored_layers=[b[2] for bs in (head.cv2, head.cv3) for b in bs] + [head.dfl],
-    )  # fmt: skip
+    )
     pruner.step()
     head.shape = None
     macs, _ = tp.utils.count_ops_and_params(pruned, example)

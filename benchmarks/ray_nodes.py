@@ -195,10 +195,11 @@ def table_of(workspace: Workspace, study: str) -> dict[str, dict[str, Any]]:
             "state": state.row.state.value if state.row else "waiting",
             "map50": numbers.get("test", {}).get("map50"),
             "map50_95": numbers.get("test", {}).get("map50_95"),
-            "macs": numbers.get("macs"), "params": numbers.get("params"),
+            "macs": numbers.get("macs"),
+            "params": numbers.get("params"),
             # To the last digit: accuracy alone may be 0 after so little training.
             "losses": _losses(workspace, state.run_id),
-        }  # fmt: skip
+        }
     return found
 
 
@@ -210,7 +211,7 @@ def _losses(workspace: Workspace, run_id: str) -> list[Any]:
 
 
 def epochs_of(workspace: Workspace, run_id: str) -> list[tuple[int, str, int]]:
-    """Every epoch that the story of a run tells, in its order."""
+    """Every epoch that the history of a run tells, in its order."""
     events = EventLog(workspace.run_dir(run_id)).read()
     return [(e["iteration"], e["phase"], e["epoch"]) for e in events if e["kind"] == "epoch"]
 
@@ -247,9 +248,12 @@ class Blow:
 
 
 def prove(
-    folder: Path, plan: Callable[[str], StudyPlan], template: tuple[Workspace, str], epochs: int,
+    folder: Path,
+    plan: Callable[[str], StudyPlan],
+    template: tuple[Workspace, str],
+    epochs: int,
     arguments: tuple[str, ...] = (),
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Both studies, and what is to be said of them.
 
     Args:
@@ -299,9 +303,11 @@ def _report(
     starts = [event.get("node") for event in states if event["state"] == "running"]
     back = next((e["time"] for e in states if e.get("given_back")), None)
     lost = Counter(
-        run for run in runs for event in EventLog(spread.run_dir(run)).read()
+        run
+        for run in runs
+        for event in EventLog(spread.run_dir(run)).read()
         if event.get("state") == RunState.INTERRUPTED.value
-    )  # fmt: skip
+    )
     first, second = table_of(alone, other), table_of(spread, study)
     return {
         "alone": first,
@@ -316,10 +322,8 @@ def _report(
         "seconds_until_given_back": round(back - blow.when, 1) if back else None,
         "epochs_told_twice": twice,
         "interruptions": dict(lost),
-        "computers": dict(Counter(
-            str(EventLog(spread.run_dir(run)).node()) for run in runs
-        )),
-    }  # fmt: skip
+        "computers": dict(Counter(str(EventLog(spread.run_dir(run)).node()) for run in runs)),
+    }
 
 
 def main() -> None:

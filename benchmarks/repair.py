@@ -27,7 +27,6 @@ import torch
 from torch import Tensor
 
 from msip_core import catalog
-from msip_core.allocation.budget import Budget
 from msip_core.allocation.table import GroupTable
 from msip_core.config import RIDGES, AllocationOptions, CalibrationConfig, MsipOptions
 from msip_core.data.dataset import open_dataset
@@ -35,6 +34,8 @@ from msip_core.detector.c2f import to_c2f_v2
 from msip_core.detector.checkpoints import load_model
 from msip_core.detector.evaluation import Evaluator
 from msip_core.detector.library import DetectionModel, copy_model
+from msip_core.groups.budget import Budget
+from msip_core.groups.coupling import prunable_groups
 from msip_core.importance.calibration import CalibrationSet, choose_images, load_calibration
 from msip_core.importance.statistics import gather
 from msip_core.models import weights_path
@@ -42,7 +43,7 @@ from msip_core.pruning.bn import recalibrated
 from msip_core.pruning.refit import kept_filters, refitted
 from msip_core.pruning.repair import AS_CUT, RECALIBRATED, refit_name
 from msip_core.pruning.schedule import corridor
-from msip_core.pruning.surgery import channel_counts, prunable_groups, prune_channels
+from msip_core.pruning.surgery import channel_counts, prune_channels
 from msip_core.workspace import Workspace, write_json, write_text
 
 # criterion -> allocation: the method's own, and Taylor's scores per MAC as ours
@@ -103,9 +104,13 @@ class Bench:
         budget = Budget(model, list(groups.values()), self.options.imgsz)
         limits = AllocationOptions(max_removed_per_iteration=0.9 if steps == 1 else 0.35)
         band = corridor(
-            step, steps, baseline=self.whole, now=budget.macs_now, keep=self.options.keep,
+            step,
+            steps,
+            baseline=self.whole,
+            now=budget.macs_now,
+            keep=self.options.keep,
             round_to=limits.multiple,
-        )  # fmt: skip
+        )
         chosen = rule(limits).allocate(GroupTable(budget, scores, self.original), band)
         after = copy_model(model)
         prune_channels(after, chosen.removed)
@@ -137,9 +142,10 @@ class Bench:
             model = self.repaired(name, cut, self.network, kept)
             seconds = time.perf_counter() - started
             row["repairs"][name] = {
-                "val": self.measured(self.val, model), "test": self.measured(self.test, model),
+                "val": self.measured(self.val, model),
+                "test": self.measured(self.test, model),
                 "seconds": seconds,
-            }  # fmt: skip
+            }
         return row
 
     def four_cuts(self, criterion: str, mode: str) -> list[dict[str, Any]]:
@@ -217,10 +223,11 @@ def _tables(found: Mapping[str, Any], options: argparse.Namespace) -> str:
         "",
         f"Four cuts to {options.keep:g} of the MACs, each scored anew on the repaired network:",
         "",
-        "| criterion | repair | " + " | ".join(f"cut {i + 1}" for i in range(CUTS))
+        "| criterion | repair | "
+        + " | ".join(f"cut {i + 1}" for i in range(CUTS))
         + " | least share of the baseline's mAP50 |",
         "|---" * (3 + CUTS) + "|",
-    ]  # fmt: skip
+    ]
     for criterion, modes in found.get("four", {}).items():
         for mode, steps in modes.items():
             cells = [f"{_cell(s['test'])}{_ridge(s['repair'], mode)}" for s in steps]

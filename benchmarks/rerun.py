@@ -49,8 +49,9 @@ def main() -> None:
         new, shown = measure(workspace)
     result = {
         "machine": f"{platform.platform()}, {os.cpu_count()} threads",
-        "step_never_shown_ms": round(new), "step_shown_before_ms": round(shown),
-    }  # fmt: skip
+        "step_never_shown_ms": round(new),
+        "step_shown_before_ms": round(shown),
+    }
     print(
         f"a step never shown: {new:.0f} ms; a step shown before: {shown:.0f} ms of processor time"
     )
@@ -69,7 +70,7 @@ def measure(workspace: Workspace) -> tuple[float, float]:
     steps = [str(record.index) for record in service.iterations(run.id)]
     test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=300).run()
     test.query_params["run"] = run.id
-    test.switch_page("pages/runs.py").run()
+    test.switch_page("pages/runs/page.py").run()
     rounds = []
     for _ in range(2):
         times = []

@@ -71,7 +71,7 @@ class Timing:
 
     def __init__(self, options: argparse.Namespace) -> None:
         from msip_core.catalog import CRITERIA
-        from msip_core.pruning.surgery import prunable_groups
+        from msip_core.groups.coupling import prunable_groups
 
         self.options = options
         self.model = network(options.model)
@@ -165,8 +165,8 @@ class Timing:
         return count_cost(twin, size).macs / count_cost(self.model, size).macs, seconds
 
     def _chosen(self, allocation: Any, scores: dict[str, Any]) -> dict[str, Any]:
-        from msip_core.allocation.budget import Budget
         from msip_core.allocation.table import GroupTable
+        from msip_core.groups.budget import Budget
         from msip_core.pruning.iteration import widths_of
         from msip_core.pruning.schedule import final_window
 
@@ -267,9 +267,11 @@ def machine() -> dict[str, Any]:
 
 def _show(result: dict[str, Any]) -> bool:
     """Print the table and whether the goals hold."""
-    print(f"\n{result['model']}, {result['images']} images of {result['imgsz']} px, "
-          f"{result['machine']['threads']} threads\n"
-          f"{'':<18}{'score s':>10}{'x Taylor':>10}{'cut s':>8}{'MACs left':>11}")  # fmt: skip
+    print(
+        f"\n{result['model']}, {result['images']} images of {result['imgsz']} px, "
+        f"{result['machine']['threads']} threads\n"
+        f"{'':<18}{'score s':>10}{'x Taylor':>10}{'cut s':>8}{'MACs left':>11}"
+    )
     for name, seconds in result["score_s"].items():
         cut = result["cut_s"].get(name)
         print(
@@ -280,9 +282,11 @@ def _show(result: dict[str, Any]) -> bool:
     ratio = result["times_plain_taylor"].get("msip", 0.0)
     processor = result["times_plain_taylor_processor"].get("msip", 0.0)
     slowest = max((statistics.median(v) for v in result["cut_s"].values()), default=0.0)
-    print(f"\nMSIP by plain Taylor: {ratio:.2f} (goal {MOST_TIMES_TAYLOR}), "
-          f"{processor:.2f} in processor time; "
-          f"slowest cut: {slowest:.2f} s (goal {MOST_CUT_S})")  # fmt: skip
+    print(
+        f"\nMSIP by plain Taylor: {ratio:.2f} (goal {MOST_TIMES_TAYLOR}), "
+        f"{processor:.2f} in processor time; "
+        f"slowest cut: {slowest:.2f} s (goal {MOST_CUT_S})"
+    )
     return ratio <= MOST_TIMES_TAYLOR and slowest <= MOST_CUT_S
 
 

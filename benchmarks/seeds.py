@@ -114,9 +114,13 @@ def main() -> None:
         if (path := file_of(options, row, seed)).is_file()
     ]
     write_tables(
-        results, options, reference=reference, split=split, words=WORDS,
+        results,
+        options,
+        reference=reference,
+        split=split,
+        words=WORDS,
         seconds=time.perf_counter() - started,
-    )  # fmt: skip
+    )
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}; see OUT/work")
 
@@ -243,9 +247,10 @@ class Context:
 
     def emit(self, record: Any) -> None:
         if (
-            record.kind == "stage" and record.stage is Stage.FINETUNING
+            record.kind == "stage"
+            and record.stage is Stage.FINETUNING
             and record.iteration == self.ends_at > 0
-        ):  # fmt: skip
+        ):
             raise Stopped("pause")
         if record.kind == "iteration":
             print(record.index, record.map50_before, record.map50_after, flush=True)
@@ -321,8 +326,10 @@ def _start(name: str, options: argparse.Namespace) -> subprocess.Popen[bytes]:
     with _log(options, name).open("wb") as log:
         return subprocess.Popen(
             [sys.executable, sys.argv[0], *sys.argv[1:], "--one", name],
-            stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
 
 
 def _log(options: argparse.Namespace, name: str) -> Path:

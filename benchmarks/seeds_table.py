@@ -164,9 +164,13 @@ def machine(options: argparse.Namespace) -> dict[str, Any]:
     from msip_core.detector.devices import describe_device
 
     return {
-        "device": describe_device(options.device).name, "cores": os.cpu_count(),
-        "jobs": options.jobs, "python": platform.python_version(),
+        "device": describe_device(options.device).name,
+        "cores": os.cpu_count(),
+        "jobs": options.jobs,
+        "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "ultralytics", "torch-pruning")},
-        "imgsz": options.imgsz, "iterations": options.iterations, "epochs": options.epochs,
+        "imgsz": options.imgsz,
+        "iterations": options.iterations,
+        "epochs": options.epochs,
         "keep_macs": options.keep,
-    }  # fmt: skip
+    }

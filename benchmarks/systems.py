@@ -115,9 +115,13 @@ def plan_of(name: str, model: str, options: argparse.Namespace) -> tuple[StudyPl
 
 def _shared(options: argparse.Namespace) -> dict[str, Any]:
     return {
-        "name": options.one, "dataset": options.data, "imgsz": options.imgsz, "batch": 16,
-        "device": options.device, "seed": SEED,
-    }  # fmt: skip
+        "name": options.one,
+        "dataset": options.data,
+        "imgsz": options.imgsz,
+        "batch": 16,
+        "device": options.device,
+        "seed": SEED,
+    }
 
 
 def _recipe(recipe: TrainingRecipe, epochs: int) -> TrainingRecipe:

@@ -37,6 +37,7 @@ from msip_core.config import CalibrationConfig, MsipOptions
 from msip_core.data.dataset import open_dataset
 from msip_core.detector.c2f import to_c2f_v2
 from msip_core.detector.checkpoints import load_model
+from msip_core.groups.coupling import prunable_groups
 from msip_core.importance.calibration import CalibrationSet, load_calibration
 from msip_core.importance.msip import MsipImportance, MsipLiteralImportance
 from msip_core.importance.obs import ObsImportance
@@ -49,7 +50,6 @@ from msip_core.importance.taylor import (
 )
 from msip_core.models import weights_path
 from msip_core.pruning.masking import Mask
-from msip_core.pruning.surgery import prunable_groups
 from msip_core.workspace import Workspace
 
 NEEDS = frozenset({"taylor", "taylor-abs", "taylor-2", "sparsity", "information", "obs"})
@@ -139,9 +139,12 @@ def _terms(
 
 
 def _row(
-    name: str, scores: dict[str, Tensor], groups: dict[str, Any], chosen: dict[str, list[int]],
+    name: str,
+    scores: dict[str, Tensor],
+    groups: dict[str, Any],
+    chosen: dict[str, list[int]],
     changes: dict[str, list[float]],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Correlations of one term with the size of the change."""
     inside, values, sizes = [], [], []
     for group in groups:

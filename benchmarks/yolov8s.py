@@ -62,8 +62,10 @@ def _verb(work: Path, *words: str) -> dict[str, Any]:
     """One verb of the command line; its JSON."""
     done = subprocess.run(
         [sys.executable, "-m", "msip_core", *words, "--workspace", str(work / "ws"), "--json"],
-        cwd=ROOT, stdout=subprocess.PIPE, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

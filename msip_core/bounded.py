@@ -20,7 +20,8 @@ from xml.etree import ElementTree
 
 import yaml
 
-from msip_core.errors import InputError
+from msip_core.errors import InputError, first_line
+from msip_core.messages import message_of, msg
 
 # Text of labels and plans. A million boxes of COCO are about 150 MB.
 MAX_CHARACTERS = 160 * 1024**2
@@ -41,7 +42,7 @@ class UnreadableError(InputError):
     """A text is not what its format asks for, or larger than it may be; the reason in words."""
 
 
-def read_text_file(path: Path, most: int = MAX_SETTINGS_BYTES) -> str:
+def read_text_file(path: Path) -> str:
     """The text of a file that a person named: UTF-8 with or without mark, or UTF-16 with mark.
 
     Raises:
@@ -55,18 +56,20 @@ def read_text_file(path: Path, most: int = MAX_SETTINGS_BYTES) -> str:
         if not stat.S_ISREG(kind):
             raise UnreadableError("it is a device or a pipe, not a file")
         with path.open("rb") as file:
-            data = file.read(most + 1)
+            data = file.read(MAX_SETTINGS_BYTES + 1)
     except OSError as error:
-        raise UnreadableError(error.strerror or str(error)) from error
+        raise UnreadableError(error.strerror or message_of(error)) from error
     except (ValueError, RuntimeError) as error:  # a name that no file can have; no such home
-        raise UnreadableError(_first_line(error)) from error
-    if len(data) > most:
-        raise UnreadableError(f"it is larger than {most / 1024**2:g} MB")
+        raise UnreadableError(first_line(error)) from error
+    if len(data) > MAX_SETTINGS_BYTES:
+        raise UnreadableError("it is larger than {most:g} MB", most=MAX_SETTINGS_BYTES / 1024**2)
     encoding = "utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise UnreadableError(f"it is not text in UTF-8 (byte {error.start})") from error
+        raise UnreadableError(
+            "it is not text in UTF-8 (byte {start})", start=error.start
+        ) from error
 
 
 def plain_text(text: str) -> str:
@@ -76,9 +79,9 @@ def plain_text(text: str) -> str:
         ValueError: with the reason.
     """
     if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):
-        raise ValueError("it holds characters that are no text (NUL, or half a character)")
+        raise ValueError(msg("it holds characters that are no text (NUL, or half a character)"))
     if len(text) > MAX_WORD:
-        raise ValueError(f"it is longer than {MAX_WORD} characters")
+        raise ValueError(msg("it is longer than {most} characters", most=MAX_WORD))
     return text
 
 
@@ -100,7 +103,7 @@ def load_json(text: str | bytes) -> Any:
     except RecursionError as error:
         raise UnreadableError("it is nested too deeply") from error
     except ValueError as error:  # what JSON and its encoding raise
-        raise UnreadableError(_first_line(error)) from error
+        raise UnreadableError(first_line(error)) from error
 
 
 def load_yaml(text: str, *, as_text: bool = False) -> Any:
@@ -150,7 +153,7 @@ def load_xml(text: str) -> ElementTree.Element:
     try:
         return ElementTree.fromstring(_without_encoding(text))
     except (ElementTree.ParseError, ValueError) as error:
-        raise UnreadableError(_first_line(error)) from error
+        raise UnreadableError(first_line(error)) from error
 
 
 def read_csv(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -169,12 +172,15 @@ def read_csv(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
                 continue
             if any("\n" in cell for cell in row):
                 raise UnreadableError(
-                    f"a cell that ends in line {reader.line_num} has several lines: a quotation "
-                    "mark is not closed"
+                    "a cell that ends in line {line_num} has several lines: a quotation "
+                    "mark is not closed",
+                    line_num=reader.line_num,
                 )
             yield reader.line_num, row
     except csv.Error as error:
-        raise UnreadableError(f"line {reader.line_num}: {_first_line(error)}") from error
+        raise UnreadableError(
+            "line {line_num}: {error}", line_num=reader.line_num, error=first_line(error)
+        ) from error
 
 
 # --- JSON ---------------------------------------------------------------------
@@ -207,13 +213,15 @@ def _check_nodes(root: yaml.Node | None) -> None:
             open_nodes.discard(key)
             sizes[key] = 1 + sum(sizes[id(child)] for child in _children(node))
             if sizes[key] > MAX_YAML_VALUES:
-                raise UnreadableError(f"it stands for more than {MAX_YAML_VALUES:,} values")
+                raise UnreadableError(
+                    "it stands for more than {most:,} values", most=MAX_YAML_VALUES
+                )
         elif key in open_nodes:
             raise UnreadableError("an alias in it holds itself")
         elif key not in sizes:
             open_nodes.add(key)
             if len(open_nodes) > MAX_DEPTH:
-                raise UnreadableError(f"it is nested more than {MAX_DEPTH} levels deep")
+                raise UnreadableError("it is nested more than {most} levels deep", most=MAX_DEPTH)
             stack.append((node, True))
             stack += [(child, False) for child in _children(node)]
 
@@ -237,8 +245,12 @@ def _yaml_reason(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None)
     if problem:
-        return f"line {mark.line + 1}: {problem}" if mark is not None else str(problem)
-    return f"a value in it cannot be: {_first_line(error)}"
+        return (
+            msg("line {line}: {problem}", line=mark.line + 1, problem=problem)
+            if mark is not None
+            else str(problem)
+        )
+    return msg("a value in it cannot be: {error}", error=first_line(error))
 
 
 # --- all ----------------------------------------------------------------------
@@ -246,7 +258,7 @@ def _yaml_reason(error: Exception) -> str:
 
 def _check_size(text: str | bytes, most: int) -> None:
     if len(text) > most:
-        raise UnreadableError(f"it is larger than {most // 1024**2} MB")
+        raise UnreadableError("it is larger than {most} MB", most=most // 1024**2)
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -256,7 +268,7 @@ def _lines(text: str) -> Iterator[str]:
     """
     for number, line in enumerate(io.StringIO(text, newline=None)):
         if number >= MAX_LINES:
-            raise UnreadableError(f"it has more than {MAX_LINES:,} lines")
+            raise UnreadableError("it has more than {most:,} lines", most=MAX_LINES)
         yield line.replace("\0", "\ufffd")
 
 
@@ -267,8 +279,3 @@ def _without_encoding(text: str) -> str:
         _, end, rest = text.partition("?>")
         return rest if end else text
     return text
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

@@ -37,12 +37,15 @@ class Detection(Box):
     number: int = 0
 
 
+PairKind = Literal["both", "class changed", "lost", "new"]
+
+
 class Pair(BaseModel):
     """One row of the comparison of two models on one image; indices into the two lists."""
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["both", "class changed", "lost", "new"]
+    kind: PairKind
     baseline: int | None
     pruned: int | None
     iou: float = 0.0

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from msip_core.bounded import UnreadableError, load_json, read_text_file
-from msip_core.config import PruneConfig, TrainConfig, parse_run_config, short
+from msip_core.config import PruneConfig, TrainConfig, parse_training_config
 from msip_core.errors import ConfigError
+from msip_core.wrong_settings import short
 
 _DEEPEST = 5  # names in a setting's name
 
@@ -22,10 +23,12 @@ def read_run_config(path: Path) -> TrainConfig | PruneConfig:
     try:
         value = load_json(read_text_file(path))
     except UnreadableError as error:
-        raise ConfigError(f"The settings in {path} cannot be read: {error}.") from error
+        raise ConfigError(
+            "The settings in {path} cannot be read: {error}.", path=path, error=error
+        ) from error
     if not isinstance(value, dict):
-        raise ConfigError(f"{path} holds no settings: give the config.json of a run.")
-    return parse_run_config(value)
+        raise ConfigError("{path} holds no settings: give the config.json of a run.", path=path)
+    return parse_training_config(value)
 
 
 def with_settings(
@@ -43,8 +46,9 @@ def with_settings(
         name, sign, text = change.partition("=")
         if not sign:
             raise ConfigError(
-                f"'{short(change)}' is no setting: write its name, '=' and a value, such as "
-                "msip.fusion=rank."
+                "'{given}' is no setting: write its name, '=' and a value, such as "
+                "msip.fusion=rank.",
+                given=short(change),
             )
         *path, last = name.strip().split(".")
         place: Any = value
@@ -52,33 +56,35 @@ def with_settings(
             place = place.get(part) if isinstance(place, dict) else None
         if not isinstance(place, dict) or last not in place:
             raise ConfigError(
-                f"There is no setting '{short(name)}': `runs show` lists all settings of a run by "
-                "name."
+                "There is no setting '{name}': `runs show` lists all settings of a run by name.",
+                name=short(name),
             )
         place[last] = _read(text)
-    return parse_run_config(value)
+    return parse_training_config(value)
 
 
-def read_settings(changes: Sequence[str]) -> dict[str, Any]:
+def read_settings(changes: Sequence[str]) -> dict[str, object]:
     """`("method=hrank", "msip.fusion=rank")` as nested settings, unchecked.
 
     Raises:
         ConfigError: one without a name or a value.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for change in changes:
         name, sign, text = change.partition("=")
         *path, last = name.strip().split(".")
         if not sign or not all((*path, last)) or len(path) > _DEEPEST:
             raise ConfigError(
-                f"'{short(change)}' is no setting: write its name, '=' and a value, such as "
-                "method=l2."
+                "'{given}' is no setting: write its name, '=' and a value, such as method=l2.",
+                given=short(change),
             )
         place: Any = found
         for part in path:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
-                raise ConfigError(f"'{short(name)}' lies in a setting that was given a value.")
+                raise ConfigError(
+                    "'{given}' lies in a setting that was given a value.", given=short(name)
+                )
         place[last] = _read(text)
     return found
 

@@ -5,8 +5,16 @@ Asked before a run starts: by the queue, by the form while a person still choose
 
 from __future__ import annotations
 
-from msip_core.catalog import Entry, find
-from msip_core.config import PruneConfig
+from functools import reduce
+
+from msip_core.catalog import FAMILIES, Entry, find
+from msip_core.config import (
+    TERMS,
+    DistillOptions,
+    MsipOptions,
+    PruneConfig,
+    SearchOptions,
+)
 from msip_core.errors import ConfigError
 
 
@@ -25,42 +33,82 @@ def check_combination(config: PruneConfig) -> None:
     """
     criterion = find("criterion", config.method)
     allocation = find("allocation", allocation_name(config))
-    find("granularity", config.granularity)
+    granularity = find("granularity", config.granularity)
     recovery = find("recovery", config.recovery)
     _check_ranking(criterion, allocation)
     _check_images(criterion, config.calibration.batches * config.calibration.batch)
     _check_ablation(config)
-    _check_geometry(config)
-    _check_blocks(config)
-    _check_search(config, allocation)
+    _check_geometry(config, criterion)
+    _check_blocks(config, granularity)
+    _check_search(config, allocation, granularity)
     if recovery.needs_teacher and not config.finetune.epochs:
         raise ConfigError(
-            f"{recovery.label} works while the model is fine-tuned, and this run trains no epoch "
-            "after a cut: give it at least one."
+            "{label} works while the model is fine-tuned, and this run trains no epoch "
+            "after a cut: give it at least one.",
+            label=recovery.label,
         )
+
+
+def idle_settings(config: PruneConfig) -> list[str]:
+    """Settings that are not as they come, and that nothing chosen in this run reads."""
+    chosen = [
+        find("criterion", config.method), find("allocation", allocation_name(config)),
+        find("granularity", config.granularity), find("recovery", config.recovery),
+    ]  # fmt: skip
+    criterion, allocation, _, recovery = chosen
+    every = {name for some in FAMILIES.values() for one in some.values() for name in one.settings}
+    idle = every - {name for one in chosen for name in one.settings}
+    switches = {f"msip.{name}" for name in MsipOptions.model_fields} - {"msip.dynamic_weights"}
+    if not criterion.has_term_weights:
+        idle |= switches | {"msip.dynamic_weights"}
+    elif criterion.adapted != TERMS:  # the printed formulas, whatever is asked for
+        idle |= switches - {"msip.weights"}
+    elif not criterion.loss_unit:
+        idle |= {"msip.fusion"}
+    if not allocation.searches:
+        idle |= {f"search.{name}" for name in SearchOptions.model_fields}
+    if not recovery.needs_teacher:
+        idle |= {f"distill.{name}" for name in DistillOptions.model_fields}
+    else:
+        idle |= set() if recovery.taught_by == "maps" else {"distill.layers"}
+        idle |= set() if recovery.softened else {"distill.temperature"}
+    if config.keep_latency is None and config.limits.cost != "latency":
+        idle |= {name for name in PruneConfig.model_fields if name.startswith("latency_")}
+    plain = PruneConfig(dataset=config.dataset, model=config.model)
+    return sorted(name for name in idle if _at(config, name) != _at(plain, name))
+
+
+def _at(config: PruneConfig, name: str) -> object:
+    return reduce(getattr, name.split("."), config)
 
 
 def _check_ranking(criterion: Entry, allocation: Entry) -> None:
     """Scores that compare only inside a layer, or only across layers, used the other way."""
     if criterion.ranking == "network" and allocation.ranking == "layer":
         raise ConfigError(
-            f"{criterion.label} only says something when all layers are ranked together, and the "
-            f"allocation '{allocation.label}' decides layer by layer, where it is the same as L2: "
-            "choose L2, or an allocation that ranks the whole network."
+            "{label} only says something when all layers are ranked together, and the "
+            "allocation '{allocation}' decides layer by layer, where it is the same as L2: "
+            "choose L2, or an allocation that ranks the whole network.",
+            label=criterion.label,
+            allocation=allocation.label,
         )
     if criterion.ranking == "layer" and allocation.ranking == "network":
         raise ConfigError(
-            f"Scores of {criterion.label} compare only inside a layer, and the allocation "
-            f"'{allocation.label}' ranks all layers together: choose an allocation that decides "
-            "layer by layer."
+            "Scores of {label} compare only inside a layer, and the allocation '{allocation}' "
+            "ranks all layers together: choose an allocation that decides layer by layer.",
+            label=criterion.label,
+            allocation=allocation.label,
         )
 
 
 def _check_images(criterion: Entry, images: int) -> None:
     if images < criterion.least_images:
         raise ConfigError(
-            f"{criterion.label} compares responses over at least {criterion.least_images} "
-            f"calibration images, and this run asks for {images}: raise the calibration batches."
+            "{label} compares responses over at least {least} "
+            "calibration images, and this run asks for {images}: raise the calibration batches.",
+            label=criterion.label,
+            least=criterion.least_images,
+            images=images,
         )
 
 
@@ -72,34 +120,34 @@ def _check_ablation(config: PruneConfig) -> None:
         )
 
 
-def _check_geometry(config: PruneConfig) -> None:
+def _check_geometry(config: PruneConfig, criterion: Entry) -> None:
     """A cost in the unit of the loss is a term of the scheme that scores in it."""
-    if config.msip.geometry == "obs" and config.method in ("msip-literal", "msip-published"):
+    if config.msip.geometry == "obs" and criterion.has_term_weights and not criterion.loss_unit:
         raise ConfigError(
             "The geometry 'obs' belongs to the method 'msip': choose that, or another geometry."
         )
 
 
-def _check_search(config: PruneConfig, allocation: Entry) -> None:
+def _check_search(config: PruneConfig, allocation: Entry, granularity: Entry) -> None:
     """A search tries widths of channels."""
-    if not allocation.searches:
-        return
-    if config.granularity not in ("channels", "modules"):
+    if allocation.searches and "blocks" in granularity.takes:
         raise ConfigError(
-            f"The allocation '{allocation.label}' tries out how many channels each layer can "
-            f"lose, which the granularity '{config.granularity}' does not leave open: choose the "
-            "granularity 'channels'."
+            "The allocation '{label}' tries out how many channels each layer can lose, which the "
+            "granularity '{granularity}' does not leave open: choose the granularity 'channels'.",
+            label=allocation.label,
+            granularity=config.granularity,
         )
 
 
-def _check_blocks(config: PruneConfig) -> None:
+def _check_blocks(config: PruneConfig, granularity: Entry) -> None:
     """What cannot be asked of granularities that take whole blocks and no channels."""
-    if config.granularity not in ("blocks", "layerdrop"):
+    if "channels" in granularity.takes:
         return
     if config.allocation is not None:
         raise ConfigError(
-            f"Whole blocks are removed by their own score, so the allocation '{config.allocation}' "
-            "would have no effect: leave it out, or choose the granularity 'mixed'."
+            "Whole blocks are removed by their own score, so the allocation '{allocation}' "
+            "would have no effect: leave it out, or choose the granularity 'mixed'.",
+            allocation=config.allocation,
         )
     if config.keep_latency is not None:
         raise ConfigError(

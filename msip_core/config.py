@@ -5,17 +5,28 @@ A run is one of these configs in and a stream of events (msip_core.events) out.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from msip_core.bounded import plain_text
+from msip_core.catalog import RECOVERIES
+from msip_core.counts import CountConfig
 from msip_core.distilling import DistillOptions
 from msip_core.errors import ConfigError
-from msip_core.measures import MeasureOptions
+from msip_core.messages import msg
 from msip_core.recipes import RECIPES, Frozen, TrainingRecipe
+from msip_core.run_base import (
+    MAX_SEED,  # noqa: F401 - asked for here by other programs, as are the three below
+    Loader,  # noqa: F401
+    Precision,  # noqa: F401
+    RunBase,
+    Tiles,  # noqa: F401
+    Word,
+)
 from msip_core.scoring import (
     TERMS,  # noqa: F401 - asked for here by other programs, as are the two below
     WEIGHT_PRESETS,  # noqa: F401
@@ -27,6 +38,7 @@ from msip_core.scoring import (
 )
 from msip_core.searching import SearchOptions
 from msip_core.ways import LatencyFormat, LatencyPrecision, Way, refusal, wanted_way
+from msip_core.wrong_settings import explain
 
 # --- data ---------------------------------------------------------------------
 
@@ -75,6 +87,10 @@ class SplitConfig(Frozen):
     )
 
 
+# The sharpest plane (variance of the Laplacian), the middle one, the brightest or darkest values.
+STACK_WAYS = ("sharpest", "middle", "max", "min")
+
+
 class ImportConfig(Frozen):
     """Bring a folder or zip of micrographs and labels into the workspace."""
 
@@ -84,61 +100,21 @@ class ImportConfig(Frozen):
         default_factory=dict, description="old name -> new name; None drops the class"
     )
     pixel_size_um: float | None = Field(default=None, gt=0)
+    stack: str = Field(
+        default="sharpest",
+        pattern=r"^(sharpest|middle|max|min|[0-9]{1,5})$",
+        description="of a z-stack: one of STACK_WAYS, or the number of a plane",
+    )
+    every: int | None = Field(
+        default=None, ge=1, description="every n-th time point; None the first of a file"
+    )
     recipe: ImageRecipe = ImageRecipe()
     split: SplitConfig = SplitConfig()
 
 
 # --- runs -------------------------------------------------------------------
 
-# Words that become names, ids and paths.
-Word = Annotated[str, AfterValidator(plain_text)]
-MAX_SEED = 2**32 - 1  # what NumPy takes
-
 BATCHES = (1, 2, 4, 8, 16, 32, 64)  # that the pages offer; any number can be typed
-
-
-Precision = Literal["auto", "fp32"]
-Loader = Literal["auto", "device", "ultralytics"]
-
-
-class RunBase(Frozen):
-    """What every run needs.
-
-    Attributes:
-        parts: a batch of training goes to the device in so many parts, whose gradients are added:
-            less memory, the same steps of the optimizer. Divides `batch`.
-        precision: of training; "auto" takes bfloat16 where the device multiplies in it.
-        loader: of training: "device" keeps the images there and augments a whole batch at once,
-            "ultralytics" augments image by image on the processor, "auto" takes the first on an
-            NVIDIA GPU, else the second, which is faster there.
-    """
-
-    name: Word = ""
-    dataset: Word
-    imgsz: int = Field(default=640, ge=32, le=4096, multiple_of=32)
-    batch: int = Field(default=16, ge=1, le=1024)
-    parts: int = Field(default=1, ge=1, le=1024, description="a batch is worked through in")
-    workers: int | None = Field(
-        default=None,
-        ge=0,
-        le=64,
-        description="data-loading processes; None chooses by the computer",
-    )
-    device: Word = "auto"
-    seed: int = Field(default=0, ge=0, le=MAX_SEED)
-    precision: Precision = "auto"
-    loader: Loader = "auto"
-    measure: MeasureOptions | None = Field(
-        default=None, description="what a study measures of the finished model"
-    )
-
-    @model_validator(mode="after")
-    def _equal_parts(self) -> Self:
-        if self.batch % self.parts:
-            raise ValueError(
-                f"a batch of {self.batch} images cannot be cut into {self.parts} equal parts"
-            )
-        return self
 
 
 class TrainConfig(RunBase):
@@ -160,7 +136,10 @@ class TrainConfig(RunBase):
             for name in ("group_l2", "soft_mask"):
                 if getattr(recipe, name):
                     raise ValueError(
-                        f"{name} needs coupled channels: use it to pre-train a pruning run"
+                        msg(
+                            "{name} needs coupled channels: use it to pre-train a pruning run",
+                            name=name,
+                        )
                     )
         return self
 
@@ -282,15 +261,22 @@ class PruneConfig(RunBase):
         device = self.latency_device
         if device not in ("cpu", "auto") and not _GPU.fullmatch(device):
             raise ValueError(
-                "milliseconds are measured on 'cpu', 'auto' (where the run runs), or a GPU such as "
-                f"'cuda:0', not on '{device}'"
+                msg(
+                    "milliseconds are measured on 'cpu', 'auto' (where the run runs), or a GPU "
+                    "such as 'cuda:0', not on '{device}'",
+                    device=device,
+                )
             )
         if why := refusal(device, self.latency_format, self.latency_precision):
             raise ValueError(why)
         if device not in ("cpu", "auto") and not _same_gpu(device, self.device):
             raise ValueError(
-                f"milliseconds on a GPU are measured where the run runs, on '{self.device}': set "
-                f"latency_device to 'auto', or device to '{device}'"
+                msg(
+                    "milliseconds on a GPU are measured where the run runs, on '{device}': set "
+                    "latency_device to 'auto', or device to '{device2}'",
+                    device=self.device,
+                    device2=device,
+                )
             )
         return self
 
@@ -298,8 +284,10 @@ class PruneConfig(RunBase):
     def _one_goal(self) -> PruneConfig:
         if self.keep_params is not None and self.keep_latency is not None:
             raise ValueError(
-                "a run has one goal: give a share of the parameters or of the milliseconds, not "
-                "both"
+                msg(
+                    "a run has one goal: give a share of the parameters or of the milliseconds, "
+                    "not both"
+                )
             )
         return self
 
@@ -307,17 +295,22 @@ class PruneConfig(RunBase):
     def _no_guard_between_untuned_cuts(self) -> PruneConfig:
         if self.finetune_after == "last-cut" and self.max_map50_drop is not None:
             raise ValueError(
-                "a run that trains only after the last cut falls deeply before it: turn the guard "
-                "off (max_map50_drop)"
+                msg(
+                    "a run that trains only after the last cut falls deeply before it: turn the "
+                    "guard off (max_map50_drop)"
+                )
             )
         return self
 
     def latency_way(self, device: str) -> Way:
         """In which way milliseconds are measured, if the run runs on `device` ("cpu", "cuda:0")."""
         return wanted_way(
-            self.latency_device, self.latency_format, self.latency_precision, self.latency_batch,
+            self.latency_device,
+            self.latency_format,
+            self.latency_precision,
+            self.latency_batch,
             device,
-        )  # fmt: skip
+        )
 
     def epochs_after(self, iteration: int) -> int:
         """Epochs of fine-tuning after the cut of this iteration (from 1)."""
@@ -354,11 +347,12 @@ class PruneConfig(RunBase):
     def preparation(self) -> TrainingRecipe | None:
         """What the unpruned network is trained by before the first iteration, if at all.
 
-        The recovery "sparse" is sparse training: it brings its own schedule, or makes the one that
-        was asked for sparse.
+        A recovery that is sparse training brings its own schedule, or makes the one that was asked
+        for sparse.
         """
         sparse, asked = RECIPES["sparse-pretrain"], self.pretrain
-        if self.recovery != "sparse":
+        recovery = RECOVERIES.get(self.recovery)
+        if recovery is None or not recovery.sparse:
             return asked
         if asked is None:
             return sparse
@@ -379,11 +373,25 @@ def _same_gpu(latency: str, device: str) -> bool:
     return own == latency or (own, latency) == ("cuda", "cuda:0")
 
 
-RunConfig = Annotated[TrainConfig | PruneConfig, Field(discriminator="kind")]
-_RUN_CONFIG: TypeAdapter[TrainConfig | PruneConfig] = TypeAdapter(RunConfig)
+AnyRun = TrainConfig | PruneConfig | CountConfig
+KINDS = ("train", "prune", "count")
+RunConfig = Annotated[AnyRun, Field(discriminator="kind")]
+_RUN_CONFIG: TypeAdapter[AnyRun] = TypeAdapter(RunConfig)
 
 
-def parse_run_config(value: dict[str, Any]) -> TrainConfig | PruneConfig:
+def parse_training_config(value: Mapping[str, object]) -> TrainConfig | PruneConfig:
+    """The same of a run that trains or prunes.
+
+    Raises:
+        ConfigError: the settings are wrong, or those of a count.
+    """
+    config = parse_run_config(value)
+    if isinstance(config, CountConfig):
+        raise ConfigError("These are the settings of a count, which trains nothing: use 'plate'.")
+    return config
+
+
+def parse_run_config(value: Mapping[str, object]) -> AnyRun:
     """Check a run config that came from JSON; one sentence per wrong setting."""
     try:
         return _RUN_CONFIG.validate_python(value)
@@ -391,46 +399,54 @@ def parse_run_config(value: dict[str, Any]) -> TrainConfig | PruneConfig:
         raise ConfigError(explain(error)) from error
 
 
-def explain(error: ValidationError) -> str:
-    """Turn pydantic's report into one sentence that names each setting, value and limit."""
-    parts = []
-    for item in error.errors()[:_MOST_NAMED]:
-        place = ".".join(str(p) for p in item["loc"] if p not in ("train", "prune")) or "settings"
-        parts.append(f"{short(place)}: {short(item['msg'], 300)} (got {_got(item.get('input'))})")
-    if error.error_count() > _MOST_NAMED:
-        parts.append(f"and {error.error_count() - _MOST_NAMED} more")
-    return "These settings cannot be used: " + "; ".join(parts) + "."
+def kept_settings(text: str | bytes) -> dict[str, object]:
+    """The settings in the config.json of a run folder.
+
+    Those from before labels could be corrected name no version: there was only the first.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    value = json.loads(text)
+    if isinstance(value, dict) and value.get("dataset") and value.get("dataset_version") is None:
+        value = {**value, "dataset_version": 1}
+    settings: dict[str, object] = value
+    return settings
 
 
-_MOST_NAMED = 8
+def parse_kept_config(text: str | bytes) -> AnyRun:
+    """The config of a run folder: config.json.
 
-
-def _got(value: Any) -> str:
-    """A value that was given, as a person recognises it."""
-    if isinstance(value, dict | list | tuple) and len(value) > _MOST_NAMED:
-        return f"{len(value)} values"
-    try:
-        return short(repr(value))
-    except (RecursionError, ValueError):  # too deep, or a number of thousands of digits
-        return f"a value of type {type(value).__name__}"
-
-
-def short(text: str, most: int = 80) -> str:
-    """One line of what was given, however long it was."""
-    line = " ".join(text.split()) or text.strip()
-    return line if len(line) <= most else f"{line[:most]}…"
+    Raises:
+        ConfigError: a setting is wrong. ValueError: it is no JSON.
+    """
+    return parse_run_config(kept_settings(text))
 
 
 # --- presets ------------------------------------------------------------------
 
+
 # Changes to a config's defaults by the same names on the pages and on the command line.
 # "paper" is the protocol of the publication; the others cost less and reach less.
-TRAIN_PRESETS: dict[str, dict[str, Any]] = {
+class TrainPreset(TypedDict):
+    recipe: TrainingRecipe
+
+
+class PrunePreset(TypedDict):
+    iterations: int
+    finetune: TrainingRecipe
+    pretrain: NotRequired[TrainingRecipe]
+    finetune_after: NotRequired[After]
+    average: NotRequired[Average]
+    calibration: NotRequired[CalibrationConfig]
+
+
+TRAIN_PRESETS: dict[str, TrainPreset] = {
     "paper": {"recipe": RECIPES["paper-baseline"]},
     "standard": {"recipe": RECIPES["paper-baseline"].model_copy(update={"epochs": 40})},
     "quick": {"recipe": RECIPES["quick-baseline"]},
 }
-PRUNE_PRESETS: dict[str, dict[str, Any]] = {
+PRUNE_PRESETS: dict[str, PrunePreset] = {
     "paper": {
         "iterations": 16,
         "finetune": RECIPES["paper-finetune"],
@@ -449,9 +465,13 @@ PRUNE_PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def preset(kind: Literal["train", "prune"], name: str) -> dict[str, Any]:
+def preset(kind: Literal["train", "prune"], name: str) -> Mapping[str, object]:
     """Settings of one preset, or a sentence with the names that exist."""
-    presets = TRAIN_PRESETS if kind == "train" else PRUNE_PRESETS
+    presets: Mapping[str, Mapping[str, object]] = (
+        TRAIN_PRESETS if kind == "train" else PRUNE_PRESETS
+    )
     if name not in presets:
-        raise ConfigError(f"There is no preset '{name}'; known: {', '.join(presets)}.")
+        raise ConfigError(
+            "There is no preset '{name}'; known: {presets}.", name=name, presets=", ".join(presets)
+        )
     return presets[name]

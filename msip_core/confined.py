@@ -21,17 +21,19 @@ import json
 import mmap
 import os
 import signal
+import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
 import psutil
 
 from msip_core import errors
-from msip_core.errors import DatasetError, MsipError, WorkError
+from msip_core.errors import DatasetError, MsipError, WorkError, first_line
+from msip_core.messages import msg, restored, stored
 
 Progress = Callable[[float, str], None]
 
@@ -98,12 +100,12 @@ class _Worker:
 
     def blame(self, error: BaseException) -> NoReturn:
         """End here: the file at hand raised what no reader expects."""
-        _note(self._error_note, f"{type(error).__name__}: {_first_line(error)}")
+        _note(self._error_note, f"{type(error).__name__}: {first_line(error)}")
         _note(self._trace_note, "".join(traceback.format_exception(error))[-8000:])
         os._exit(_BLAME)
 
     def say(self, **message: Any) -> None:
-        data = (json.dumps(message) + "\n").encode()
+        data = (json.dumps(stored(message)) + "\n").encode()
         try:
             while data:
                 data = data[os.write(self._pipe, data) :]
@@ -113,25 +115,34 @@ class _Worker:
     def _reason(self, code: int) -> str:
         error = _noted(self._error_note)
         if -code in _SLOW:
-            return f"took more than {CPU_SECONDS:g} seconds to read: left out"
+            return msg(
+                "took more than {cpu_seconds:g} seconds to read: left out", cpu_seconds=CPU_SECONDS
+            )
         if code == -signal.SIGKILL or error.startswith("MemoryError"):
-            return (
-                f"needs more memory than one file may take ({MEMORY_BYTES // 1024**2} MB): left out"
+            return msg(
+                "needs more memory than one file may take ({memory_bytes} MB): left out",
+                memory_bytes=MEMORY_BYTES // 1024**2,
             )
         if code < 0:
-            return f"is damaged in a way that ended its reader ({signal.Signals(-code).name})"
-        return f"could not be read ({error})"
+            return msg(
+                "is damaged in a way that ended its reader ({name})",
+                name=signal.Signals(-code).name,
+            )
+        return msg("could not be read ({error})", error=error)
 
     def _give_up(self, code: int, name: str) -> NoReturn:
         if trace := _noted(self._trace_note):
             self.say(unexpected=_noted(self._error_note), trace=trace)
         else:
-            what = f" at {name}" if name else ""
-            self.say(error="WorkError", message=f"Reading the files ended{what} (code {code}).")
+            lost = msg("Reading the files ended (code {code}).", code=code)
+            if name:
+                lost = msg("Reading the files ended at {name} (code {code}).", name=name, code=code)
+            self.say(error="WorkError", message=lost)
         os._exit(_LOST)
 
 
 _worker: _Worker | None = None
+_forking = threading.Lock()
 
 
 def run(work: Callable[[Progress], str], progress: Progress | None = None) -> str:
@@ -148,12 +159,14 @@ def run(work: Callable[[Progress], str], progress: Progress | None = None) -> st
     tell = progress or (lambda done, message: None)
     if _worker is not None or not hasattr(os, "fork"):
         return work(tell)
-    reading, writing = os.pipe()
-    pid = _fork()
-    if pid == 0:
-        os.close(reading)
-        _serve(work, writing)
-    os.close(writing)
+    # One at a time: a fork that began meanwhile would hold this pipe open.
+    with _forking:
+        reading, writing = os.pipe()
+        pid = _fork()
+        if pid == 0:
+            os.close(reading)
+            _serve(work, writing)
+        os.close(writing)
     with suppress(OSError):  # it may have done so itself, or be over
         os.setpgid(pid, pid)
     try:
@@ -175,7 +188,7 @@ def at_hand(name: str) -> None:
     """
     if _worker is not None:
         if name in _worker.lost:
-            raise DatasetError(f"{name} {_worker.lost[name]}")
+            raise DatasetError("{name} {why}", name=name, why=_worker.lost[name])
         _worker.at_hand(name)
 
 
@@ -218,7 +231,7 @@ def _serve(work: Callable[[Progress], str], pipe: int) -> NoReturn:
 
 def _work(work: Callable[[Progress], str], worker: _Worker) -> NoReturn:
     try:
-        text = work(lambda done, message: worker.say(done=done, message=message[:300]))
+        text = work(lambda done, message: worker.say(done=done, message=message))
         worker.at_hand("")
         worker.say(answer=text)
     except MsipError as error:
@@ -257,13 +270,13 @@ def _fork() -> int:
 # --- the caller's side --------------------------------------------------------
 
 
-def _last_message(pipe: int, tell: Progress) -> dict[str, Any]:
+def _last_message(pipe: int, tell: Progress) -> dict[str, object]:
     """Hand progress on until all processes have closed the pipe; what was said at the end."""
-    last: dict[str, Any] = {}
+    last: dict[str, object] = {}
     with os.fdopen(pipe, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             try:
-                message = json.loads(line)
+                message = restored(json.loads(line))
             except ValueError:  # cut short by the end of a worker; its stand-in goes on
                 continue
             if "done" in message:
@@ -273,15 +286,15 @@ def _last_message(pipe: int, tell: Progress) -> dict[str, Any]:
     return last
 
 
-def _answer(message: dict[str, Any]) -> str:
+def _answer(message: Mapping[str, object]) -> str:
     match message:
         case {"answer": str(text)}:
             return text
         case {"errno": number, "message": text, "file": file}:
             raise OSError(number, text, file)
-        case {"error": kind, "message": text}:
+        case {"error": str(kind), "message": text}:
             raise getattr(errors, kind)(text)
-        case {"unexpected": text, "trace": trace}:
+        case {"unexpected": text, "trace": str(trace)}:
             failure = RuntimeError(text)
             failure.add_note(trace)
             raise failure
@@ -297,8 +310,3 @@ def _note(place: mmap.mmap, text: str) -> None:
 def _noted(place: mmap.mmap) -> str:
     size = int.from_bytes(place[:4], "little")
     return place[4 : 4 + size].decode("utf-8", "surrogateescape")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from msip_core.messages import msg
 from msip_core.recipes import Frozen
 
 
@@ -27,5 +28,5 @@ class DistillOptions(Frozen):
     @model_validator(mode="after")
     def _each_layer_once(self) -> DistillOptions:
         if len(set(self.layers)) < len(self.layers):
-            raise ValueError("every layer can be compared only once")
+            raise ValueError(msg("every layer can be compared only once"))
         return self

@@ -19,15 +19,22 @@ what is wrong, in which file, and what to do.
 
 from __future__ import annotations
 
+from msip_core.messages import Message, message_of, msg
+
 
 class MsipError(Exception):
-    """Base of every error that the product raises on purpose."""
+    """Base of every error that the product raises on purpose.
+
+        raise DatasetError("{file} is empty: copy it again.", file=name)
+
+    Its `message` keeps template and values, for readers of another language.
+    """
 
     exit_code = 1
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(self, message: str, /, **values: object) -> None:
+        self.message = Message(message, values)
+        super().__init__(self.message)
 
 
 class InputError(MsipError):
@@ -88,5 +95,14 @@ class Stopped(MsipError):
     """
 
     def __init__(self, request: str) -> None:
-        super().__init__(f"Stopped on request: {request}.")
+        super().__init__(msg("Stopped on request: {request}.", request=request))
         self.request = request
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says: our own whole, a library's in one line of at most 200 characters; else
+    its kind."""
+    if (own := message_of(error)).values:
+        return own
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

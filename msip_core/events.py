@@ -6,12 +6,14 @@ Rooms that do the work (pruning, detector) report through a `RunContext`; rooms 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from msip_core.messages import Telling, Words, mark
 from msip_core.ways import Way
 from msip_core.workspace import Workspace
 
@@ -25,19 +27,21 @@ class Record(BaseModel):
 class Stage(StrEnum):
     """What a running run does right now."""
 
-    PREPARING = "preparing"
-    TRAINING = "training"
-    BASELINE = "baseline evaluation"
-    PRETRAINING = "pre-training"
-    SEARCHING = "searching the ratios"
-    IMPORTANCE = "importance"
-    PRUNING = "pruning"
-    EVALUATION_BEFORE = "evaluation before fine-tuning"
-    FINETUNING = "fine-tuning"
-    EVALUATION_AFTER = "evaluation after"
-    TESTING = "final test"
-    SAVING = "saving and checking"
-    MEASURING = "measuring for the study"
+    PREPARING = mark("preparing")
+    TRAINING = mark("training")
+    BASELINE = mark("baseline evaluation")
+    PRETRAINING = mark("pre-training")
+    SEARCHING = mark("searching the ratios")
+    IMPORTANCE = mark("importance")
+    PRUNING = mark("pruning")
+    EVALUATION_BEFORE = mark("evaluation before fine-tuning")
+    FINETUNING = mark("fine-tuning")
+    EVALUATION_AFTER = mark("evaluation after")
+    TESTING = mark("final test")
+    SAVING = mark("saving and checking")
+    MEASURING = mark("measuring for the study")
+    LOOKING = mark("looking through the files")
+    COUNTING = mark("counting")
 
 
 class Metrics(Record):
@@ -123,7 +127,7 @@ class IterationRecord(Record):
     model: str = ""  # path below the run folder
 
 
-class FinalRecord(Record):
+class FinalRecord(Record, Telling):
     """How the run ended well.
 
     `stopped_by` says in words why fewer iterations ran than asked (guard rail, caps), or is None.
@@ -139,9 +143,32 @@ class FinalRecord(Record):
     goal_ratio: float | None = None  # what is left of what the goal counts, measured at the end
     latency_way: Way | None = None  # in which way, where that is milliseconds; None: processor
     channel_multiple: int | None = None  # of the widths; None in runs before it was recorded
-    stopped_by: str | None = None
+    stopped_by: Words | None = None
     model_id: str
     artifacts: dict[str, str]  # name -> path below the workspace
+
+
+class CountedRecord(Record):
+    """How a count ended well, for each of its models.
+
+    Attributes:
+        model: as the settings name it.
+        images: fields that were looked at, blank ones (`empty`) included.
+        failed: fields that could not be read.
+        counts: class name -> objects.
+        seconds: wall time of this last stretch of the work.
+        processor_seconds: of all its threads and readers, in the same time.
+    """
+
+    kind: Literal["counted"] = "counted"
+    role: Literal["model", "baseline"] = "model"
+    model: str
+    images: int
+    empty: int
+    failed: int
+    counts: dict[str, int]
+    seconds: float = 0.0
+    processor_seconds: float = 0.0
 
 
 class StageRecord(Record):
@@ -150,20 +177,20 @@ class StageRecord(Record):
     iteration: int = 0
 
 
-class ProgressRecord(Record):
+class ProgressRecord(Record, Telling):
     """How far the run is: share done in [0, 1] and seconds left (None before it is known)."""
 
     kind: Literal["progress"] = "progress"
     done: float
     seconds_left: float | None = None
-    message: str = ""
+    message: Words = ""
 
 
-class MilestoneRecord(Record):
+class MilestoneRecord(Record, Telling):
     """One plain sentence for the log on the Runs page."""
 
     kind: Literal["milestone"] = "milestone"
-    message: str
+    message: Words
     level: Literal["info", "warning"] = "info"
 
 
@@ -190,6 +217,7 @@ Payload = (
     | EpochRecord
     | IterationRecord
     | FinalRecord
+    | CountedRecord
     | StageRecord
     | ProgressRecord
     | MilestoneRecord
@@ -200,6 +228,7 @@ RECORDS: dict[str, type[Record]] = {
     "epoch": EpochRecord,
     "iteration": IterationRecord,
     "final": FinalRecord,
+    "counted": CountedRecord,
     "stage": StageRecord,
     "progress": ProgressRecord,
     "milestone": MilestoneRecord,
@@ -218,7 +247,7 @@ class RunContext(Protocol):
     workspace: Workspace
 
     def emit(self, record: Payload) -> None:
-        """Append one record to the story (synced to disk for stage, iteration and final)."""
+        """Append one record to the history (synced to disk for stage, iteration and final)."""
 
     def check_stop(self) -> None:
         """Raise `errors.Stopped` if a person asked to pause or cancel. Called at safe points,
@@ -228,7 +257,7 @@ class RunContext(Protocol):
         """Say that the work is alive; cheap, may be called often."""
 
 
-def parse_record(value: dict[str, Any]) -> Record | None:
+def parse_record(value: Mapping[str, object]) -> Record | None:
     """The record of one event line, or None for kinds that only the runs room knows."""
     kind = RECORDS.get(str(value.get("kind")))
     return kind.model_validate(value) if kind else None

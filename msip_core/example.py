@@ -1,8 +1,10 @@
 """The drawn example at first start: dataset, baseline and finished run, copied from assets/.
 
     assets/example/{datasets,models,runs,cache}/<name>/    the same layout as a workspace
+                  /*.tar.xz                                packs of files, at their places in it
 
-The cache holds the answers to what the pages ask at first, so that none of them opens empty.
+The cache holds the answers to what the pages ask at first, so that none of them opens empty. The
+steps of the run between its first and its last come without weights.
 
 Copied once, into an empty workspace only. A marker file remembers it, so that an example that a
 person deleted does not come back, and a copy that was cut off is finished at the next start.
@@ -14,13 +16,19 @@ import logging
 import os
 import secrets
 import shutil
+import tarfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from msip_core.runs.service import RunService
 from msip_core.workspace import Workspace, write_text
 
 log = logging.getLogger(__name__)
 
+EXAMPLE = Path(__file__).resolve().parents[1] / "assets" / "example"  # as it is shipped
+PACKS = "*.tar.xz"
 _MARKER = ".example"
 _BEGUN, _DONE = "copying\n", "installed\n"
 _KINDS = ("datasets", "models", "runs", "cache")
@@ -32,29 +40,46 @@ def install_example(workspace: Workspace, assets: Path) -> bool:
     Every folder appears under its name only when it is whole.
 
     Args:
-        assets: folder with datasets/, models/, runs/ and cache/; if it is not there, nothing
-            happens.
+        assets: the shipped folder; if it is not there, nothing happens.
 
     Returns:
         True if this call finished an installation.
     """
     marker = workspace.root / _MARKER
     begun = marker.is_file() and marker.read_text(encoding="utf-8") == _BEGUN
-    sources = [
-        folder
-        for kind in _KINDS
-        for folder in sorted((assets / kind).glob("*"))
-        if folder.is_dir() and not folder.name.startswith(".")
-    ]
-    if not sources or (not begun and (marker.is_file() or not _is_empty(workspace))):
+    is_there = any((assets / kind).is_dir() for kind in _KINDS)
+    if not is_there or (not begun and (marker.is_file() or not _is_empty(workspace))):
         return False
     write_text(marker, _BEGUN)
-    for source in sources:
-        _copy_whole(source, workspace.root / source.parent.name / source.name)
+    whole = workspace.root / f".example.{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        unpack(assets, whole)
+        for folder in sorted(whole.glob("*/*")):
+            _settle(folder, workspace.root / folder.parent.name / folder.name)
+    finally:
+        shutil.rmtree(whole, ignore_errors=True)
     RunService(workspace).reindex()
     write_text(marker, _DONE)
     log.info("The drawn example is ready in %s.", workspace.root)
     return True
+
+
+def unpack(assets: Path, to: Path, kinds: Sequence[str] = _KINDS) -> None:
+    """The whole example, or these folders of it, below `to`."""
+    for kind in kinds:
+        if (assets / kind).is_dir():
+            # As new as the copy: answers that nobody has looked at for long are cleared away.
+            shutil.copytree(
+                assets / kind, to / kind, copy_function=shutil.copyfile, dirs_exist_ok=True
+            )
+    for file in sorted(assets.glob(PACKS)):
+        with tarfile.open(file) as pack:
+            wanted = [m for m in pack.getmembers() if m.name.split("/")[0] in kinds]
+            # Python before 3.11.4 has no filters.
+            safe: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+            for member in wanted:
+                member.mtime = time.time()
+            pack.extractall(to, wanted, **safe)
 
 
 def _is_empty(workspace: Workspace) -> bool:
@@ -62,17 +87,12 @@ def _is_empty(workspace: Workspace) -> bool:
     return not any(item.is_dir() for folder in folders for item in folder.iterdir())
 
 
-def _copy_whole(source: Path, target: Path) -> None:
-    """Copy a folder beside its place, then rename it there; what is there already stays."""
-    if target.exists():
-        return
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+def _settle(folder: Path, place: Path) -> None:
+    """Put a folder to its place; what is there already stays."""
     try:
-        shutil.copytree(source, temporary)
-        os.replace(temporary, target)
+        if not place.exists():
+            os.replace(folder, place)
     except OSError:
         # Another server process may have put it there between the look and the rename.
-        if not target.is_dir():
+        if not place.is_dir():
             raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

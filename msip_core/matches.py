@@ -6,13 +6,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from msip_core.arrays import DamagedArraysError, read_arrays
-from msip_core.workspace import atomic_path
+from msip_core.arrays import DamagedArraysError, read_arrays, write_arrays
 
 IOUS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
 
@@ -40,9 +38,8 @@ class Matches:
 
     def save(self, path: Path) -> None:
         """Write an .npz that `load_matches` reads."""
-        arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, images=np.array(self.images, np.str_), **arrays)
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        write_arrays(path, {"images": np.array(self.images, np.str_), **arrays})
 
 
 _ARRAYS = ("image", "conf", "cls", "hit", "label_image", "label_cls")
@@ -52,6 +49,7 @@ def load_matches(path: Path) -> Matches:
     """What `Matches.save` wrote."""
     content = read_arrays(path)
     if missing := {"images", *_ARRAYS} - set(content):
-        raise DamagedArraysError(f"{path} is damaged: it lacks '{min(missing)}'.")
-    arrays: dict[str, Any] = {name: content[name] for name in _ARRAYS}
-    return Matches(tuple(str(name) for name in content["images"]), **arrays)
+        raise DamagedArraysError(
+            "{path} is damaged: it lacks '{missing}'.", path=path, missing=min(missing)
+        )
+    return Matches(tuple(map(str, content["images"])), *(content[name] for name in _ARRAYS))

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from msip_core.messages import msg
 from msip_core.recipes import Frozen
 from msip_core.ways import LatencyFormat, LatencyPrecision, Way, refusal, wanted_way
 
@@ -70,16 +71,23 @@ class MeasureOptions(Frozen):
     def latency_way(self, device: str) -> Way:
         """In which way the time is measured, if the run runs on `device`."""
         return wanted_way(
-            self.latency_device, self.latency_format, self.latency_precision, self.latency_batch,
+            self.latency_device,
+            self.latency_format,
+            self.latency_precision,
+            self.latency_batch,
             device,
-        )  # fmt: skip
+        )
 
     @model_validator(mode="after")
     def _enough_evaluations(self) -> MeasureOptions:
         # Two estimates of two evaluations a patch; SLIC may make a quarter more patches.
         if self.shap and self.shap_samples < 5 * self.shap_features:
             raise ValueError(
-                f"SHAP on {self.shap_features} patches needs at least {5 * self.shap_features} "
-                f"evaluations, not {self.shap_samples}"
+                msg(
+                    "SHAP on {patches} patches needs at least {least} evaluations, not {samples}",
+                    patches=self.shap_features,
+                    least=5 * self.shap_features,
+                    samples=self.shap_samples,
+                )
             )
         return self

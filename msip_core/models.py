@@ -9,6 +9,9 @@ No torch: pages and the command line list models without loading one.
 
 from __future__ import annotations
 
+import json
+import secrets
+import shutil
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +21,8 @@ from pydantic import Field, ValidationError
 from msip_core.config import ImageRecipe
 from msip_core.errors import CheckpointError, NotFoundError
 from msip_core.events import Cost, Metrics, Record
+from msip_core.messages import Telling, Words, msg
+from msip_core.titles import checked_title
 from msip_core.workspace import Workspace, study_of, write_json
 
 
@@ -42,7 +47,7 @@ class TrainedSizes(Record):
     pixel_size_um: float | None = None
 
 
-class ModelCard(Record):
+class ModelCard(Record, Telling):
     """One model.
 
     Attributes:
@@ -67,9 +72,9 @@ class ModelCard(Record):
     cost: Cost
     baseline_id: str | None = None
     macs_ratio: float | None = None
-    origin: dict[str, Any] = {}
+    origin: dict[str, object] = {}
     created: str = Field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S"))
-    note: str = ""
+    note: Words = ""
 
     @property
     def is_narrow(self) -> bool:
@@ -85,7 +90,9 @@ class ModelCard(Record):
     @property
     def pruned_from(self) -> str:
         """What it was pruned from: a model of the workspace, or the name of a file."""
-        return str(self.baseline_id or self.origin.get("baseline") or "the model it began with")
+        return str(
+            self.baseline_id or self.origin.get("baseline") or msg("the model it began with")
+        )
 
 
 def list_models(workspace: Workspace) -> list[ModelCard]:
@@ -100,7 +107,7 @@ def damaged_models(workspace: Workspace) -> list[str]:
 
 
 def _cards(workspace: Workspace) -> list[Path]:
-    return sorted(workspace.models.glob("*/model.json"))
+    return sorted(workspace.models.glob("[!.]*/model.json"))
 
 
 def _readable(path: Path) -> ModelCard | None:
@@ -120,8 +127,10 @@ def read_card(path: Path) -> ModelCard:
         return ModelCard.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise CheckpointError(
-            f"{path} is damaged ({error.error_count()} errors): train or upload this model again, "
-            "or remove its folder."
+            "{path} is damaged ({n} errors): train or upload this model again, "
+            "or remove its folder.",
+            path=path,
+            n=error.error_count(),
         ) from error
 
 
@@ -130,13 +139,69 @@ def open_card(workspace: Workspace, model_id: str) -> ModelCard:
     path = workspace.model_dir(model_id) / "model.json"
     if not path.is_file():
         raise NotFoundError(
-            f"There is no model '{model_id}' in {workspace.root}: see 'models' for what is there."
+            "There is no model '{model_id}' in {root}: see 'models' for what is there.",
+            model_id=model_id,
+            root=workspace.root,
         )
     return read_card(path)
 
 
 def write_card(workspace: Workspace, card: ModelCard) -> None:
     write_json(workspace.model_dir(card.id) / "model.json", card.model_dump(mode="json"))
+
+
+def rename_model(workspace: Workspace, model_id: str, title: str) -> ModelCard:
+    """Call a model otherwise; its id, its weights and all else stay.
+
+    Raises:
+        NotFoundError: there is no such model; InputError: it can be no title.
+    """
+    card = open_card(workspace, model_id).model_copy(update={"name": checked_title(title)})
+    write_card(workspace, card)
+    return card
+
+
+def delete_model(workspace: Workspace, model_id: str) -> None:
+    """Remove a model for good, damaged or not; runs and models that came of it stay.
+
+    Raises:
+        NotFoundError: there is no such model.
+    """
+    folder = workspace.model_dir(model_id)
+    if not folder.is_dir():
+        raise NotFoundError(
+            "There is no model '{model_id}' in {root}.", model_id=model_id, root=workspace.root
+        )
+    # Renamed first, so that nobody meets half of it.
+    gone = folder.with_name(f".deleted-{model_id}-{secrets.token_hex(3)}")
+    folder.rename(gone)
+    shutil.rmtree(gone)
+
+
+def step_path(workspace: Workspace, run: str, iteration: int) -> Path:
+    """The weights of one step of a run: those of the model that it began or ended with where the
+    run's own copy is gone. The file is missing where there are none."""
+    folder = workspace.run_dir(run)
+    own = folder / "iterations" / str(iteration) / "model.pt"
+    if own.is_file():
+        return own
+    ends = {0: _named(folder / "config.json", "model")}
+    if (last := _named(folder / "final.json", "iteration")) is not None:
+        ends[last] = _named(folder / "final.json", "model_id")
+    model = ends.get(iteration)
+    if model and not model.endswith(".pt") and (workspace.models / model).is_dir():
+        return weights_path(workspace, model)
+    return own
+
+
+def lacks_weights(workspace: Workspace, run: str, iteration: int) -> bool:
+    """Whether a step was finished but its weights are not here, as in the shipped example."""
+    path = step_path(workspace, run, iteration)
+    return not path.is_file() and (path.parent / "metrics.json").is_file()
+
+
+def _named(document: Path, name: str) -> Any:
+    return json.loads(document.read_text("utf-8")).get(name) if document.is_file() else None
 
 
 def weights_path(workspace: Workspace, model_id: str) -> Path:

@@ -17,15 +17,21 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from msip_core.messages import msg
+
 # Read by OpenMP (GNU's and Intel's) once, when torch is imported.
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 _CGROUPS, _PROC = Path("/sys/fs/cgroup"), Path("/proc")
+# Modules of ours that work on runs, as their command lines name them.
+_WORKERS = frozenset({"msip_core.runs.worker", "msip_core.runs.spare_process"})
+EFFICIENCY = 0.8  # of several threads in a convolution: they wait for each other
 _LITTLE = 0.5  # of a core: changes the number of threads nowhere
 _SAMPLE = 0.1  # seconds that are measured at least: ten ticks of the system's clock
 
@@ -38,11 +44,14 @@ class Processors:
         cores: that this process may use, without their second threads.
         quota: processor time that a container is given, None without a limit.
         busy: kept busy by others, by our other runs too.
+        wanted: by others at once. Where all cores are busy, more than `busy`: they wait for each
+            other, and a run would wait with them.
     """
 
     cores: int
     quota: float | None = None
     busy: float = 0.0
+    wanted: float = 0.0
 
     @property
     def usable(self) -> int:
@@ -60,24 +69,52 @@ class Processors:
         limits = [self.usable, self.usable // max(1, runs), free]
         return max(1, min([*limits, most] if most else limits))
 
+    @property
+    def slowdown(self) -> float:
+        """How many times longer a run takes beside what others do, at least 1: each that wants a
+        core gets the same share of them."""
+        return max(1.0, (self.threads() + max(self.busy, self.wanted)) / self.cores)
+
+    @property
+    def pace(self) -> float:
+        """What a run gets done, in threads that would each have a core to themselves."""
+        threads = self.threads()
+        return threads * (EFFICIENCY if threads > 1 else 1.0) / self.slowdown
+
     def sentence(self) -> str | None:
         """What a person should know before a long run: None while enough is free."""
         threads = self.threads()
         if threads >= self.usable:
             return None
-        plural = "thread" if threads == 1 else "threads"
-        return (
-            f"The computer is busy: other work takes {min(self.busy, self.cores):.1f} of its "
-            f"{self.cores} processor cores, so a run would get {threads} {plural} instead of "
-            f"{self.usable} and take longer."
+        facts = {
+            "busy": min(self.busy, self.cores),
+            "cores": self.cores,
+            "threads": threads,
+            "usable": self.usable,
+        }
+        if threads == 1:
+            return msg(
+                "The computer is busy: other work takes {busy:.1f} of its {cores} processor cores, "
+                "so a run would get {threads} thread instead of {usable} and take longer.",
+                **facts,
+            )
+        return msg(
+            "The computer is busy: other work takes {busy:.1f} of its {cores} processor cores, so "
+            "a run would get {threads} threads instead of {usable} and take longer.",
+            **facts,
         )
 
 
 class Sample:
-    """How busy the computer is from now until `look`, without this process and its children."""
+    """How busy the computer is from now until `look`, without this process and its children.
 
-    def __init__(self) -> None:
-        self._began, self._times, self._own = time.monotonic(), _used(), _own()
+    Args:
+        without_runs: leave out the workers of runs too, for whoever comes after them.
+    """
+
+    def __init__(self, *, without_runs: bool = False) -> None:
+        self._workers = _workers() if without_runs else []
+        self._began, self._times, self._own = time.monotonic(), _used(), self._ours()
 
     def look(self) -> Processors:
         """What was found; waits until enough time has passed to tell, unless little is done
@@ -89,9 +126,14 @@ class Sample:
         if seconds < _SAMPLE:
             time.sleep(_SAMPLE - seconds)
             seconds = time.monotonic() - self._began
-        used = _used() - self._times - max(0.0, _own() - self._own)
-        busy = min(max(0.0, used / seconds), load)
-        return Processors(cores(), quota(), busy)
+        ours = max(0.0, self._ours() - self._own) / seconds
+        used = (_used() - self._times) / seconds - ours
+        busy = min(max(0.0, used), load)
+        full = busy > cores() - _LITTLE and math.isfinite(load)
+        return Processors(cores(), quota(), busy, max(busy, load - ours) if full else busy)
+
+    def _ours(self) -> float:
+        return _own() + _spent(self._workers)
 
 
 def usable_cores() -> int:
@@ -165,12 +207,35 @@ def _used() -> float:
 
 def _own() -> float:
     """Processor seconds of this process and of its children that are alive."""
-    total = time.process_time()
-    for child in psutil.Process().children(recursive=True):
+    return time.process_time() + _spent(psutil.Process().children(recursive=True))
+
+
+def _spent(processes: Sequence[psutil.Process]) -> float:
+    total = 0.0
+    for process in processes:
         with suppress(psutil.Error):  # it ended meanwhile
-            spent = child.cpu_times()
+            spent = process.cpu_times()
             total += spent.user + spent.system
     return total
+
+
+def _workers() -> list[psutil.Process]:
+    """Processes that work on runs, of any workspace, and what they have started; without those
+    that `_own` counts."""
+    ours = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
+    found: dict[int, psutil.Process] = {}
+    for process in psutil.process_iter():
+        if _is_worker(process):
+            with suppress(psutil.Error):  # it ended meanwhile
+                found |= {p.pid: p for p in (process, *process.children(recursive=True))}
+    return [process for pid, process in found.items() if pid not in ours]
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return not _WORKERS.isdisjoint(process.cmdline())
+    except psutil.Error:
+        return False
 
 
 def _load() -> float:

@@ -57,9 +57,10 @@ def repair(workspace: Workspace) -> tuple[Finding, ...]:
         _finding("folders that are no runs", list(found.skipped), "none"),
         _finding("temporary files", swept, "none was left", done="removed: "),
         _finding("models", list(_changed_models(workspace)), "as they were saved", "problem"),
-        _finding("datasets", list(_changed_datasets(workspace)), "as they were imported",
-                 "problem"),
-    )  # fmt: skip
+        _finding(
+            "datasets", list(_changed_datasets(workspace)), "as they were imported", "problem"
+        ),
+    )
 
 
 def _set_aside(workspace: Workspace) -> set[str]:
@@ -165,7 +166,8 @@ def _damage(weights: Path) -> str | None:
 def _changed_datasets(workspace: Workspace) -> Iterator[str]:
     for folder in _folders(workspace.datasets):
         try:
-            document = open_dataset(workspace, folder.name).document
+            dataset = open_dataset(workspace, folder.name)
+            document = dataset.document
         except (MsipError, OSError, ValueError) as error:
             yield f"{folder.name}: it cannot be opened ({_first_line(error)}); import it again"
             continue
@@ -178,12 +180,12 @@ def _changed_datasets(workspace: Workspace) -> Iterator[str]:
                 f"was imported ({shown}); import the dataset again under a new name"
             )
             continue
-        labels = [_hash(folder / "labels" / f"{image.id}.txt") or "" for image in images]
+        labels = [_hash(dataset.label_path(image)) or "" for image in images]
         now = content_hash(document.classes, document.recipe, images, labels)
         if now != document.content_hash:
             yield (
-                f"{folder.name}: its labels are not what was imported; import the dataset again "
-                "under a new name"
+                f"{folder.name}: its labels are not what was imported or saved; import the dataset "
+                "again under a new name"
             )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from msip_core.messages import msg
 from msip_core.recipes import Frozen
 
 TERMS = ("gradient", "geometry", "sparsity", "information")
@@ -24,7 +25,9 @@ class MsipWeights(Frozen):
     def _sum_to_one(self) -> MsipWeights:
         total = sum(self.as_tuple())
         if abs(total - 1) > 1e-6:
-            raise ValueError(f"the four MSIP weights must sum to 1, they sum to {total:.4g}")
+            raise ValueError(
+                msg("the four MSIP weights must sum to 1, they sum to {total:.4g}", total=total)
+            )
         return self
 
     def as_tuple(self) -> tuple[float, float, float, float]:

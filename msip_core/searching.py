@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from msip_core.messages import msg
 from msip_core.recipes import Frozen
 
 Ratio = Annotated[float, Field(ge=0, le=0.8)]
@@ -63,17 +64,22 @@ class SearchOptions(Frozen):
         if self.stage_bounds is None:
             return self
         if self.space != "stages":
-            raise ValueError("stage_bounds are those of backbone, neck and head: search in stages")
+            raise ValueError(
+                msg("stage_bounds are those of backbone, neck and head: search in stages")
+            )
         if any(low >= high for low, high in self.stage_bounds):
-            raise ValueError("each of the stage_bounds is a lower and a higher ratio")
+            raise ValueError(msg("each of the stage_bounds is a lower and a higher ratio"))
         return self
 
     @model_validator(mode="after")
     def _some_episodes_are_learned(self) -> SearchOptions:
         if self.random_episodes >= self.episodes:
             raise ValueError(
-                f"AMC draws its first {self.random_episodes} episodes by lot, so of "
-                f"{self.episodes} none would be learned: ask for more episodes, or fewer random "
-                "ones"
+                msg(
+                    "AMC draws its first {random} episodes by lot, so of {episodes} none "
+                    "would be learned: ask for more episodes, or fewer random ones",
+                    random=self.random_episodes,
+                    episodes=self.episodes,
+                )
             )
         return self

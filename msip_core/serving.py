@@ -3,14 +3,10 @@ after the queue, the workers and the studies of its workspace."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from msip_core.example import install_example
+from msip_core.example import EXAMPLE, install_example
 from msip_core.runs.supervisor import Supervisor, ensure_supervisor
 from msip_core.studies.engine import Watch
 from msip_core.workspace import Workspace
-
-EXAMPLE = Path(__file__).resolve().parents[1] / "assets" / "example"
 
 
 def start_serving(workspace: Workspace) -> Supervisor:
@@ -21,4 +17,4 @@ def start_serving(workspace: Workspace) -> Supervisor:
     """
     workspace.isolate_libraries()
     install_example(workspace, EXAMPLE)
-    return ensure_supervisor(workspace, errands=[Watch()], keeps_ready=True)
+    return ensure_supervisor(workspace, periodic=[Watch()], keeps_ready=True)

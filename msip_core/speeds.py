@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import ValidationError
 
 from msip_core.events import Record
+from msip_core.messages import Telling, Words
 from msip_core.workspace import Workspace, write_json
 
 SPEED_FILE = "speed.json"
 State = Literal["measured", "being measured", "not measured"]
 
 
-class Speed(Record):
+class Speed(Record, Telling):
     """Milliseconds per image of one model in PyTorch on a processor; medians.
 
     Attributes:
@@ -37,7 +38,7 @@ class Speed(Record):
     processor: str = ""
     ms: float | None = None
     beside_ms: float | None = None
-    problem: str = ""
+    problem: Words = ""
     made: str = ""
 
 
@@ -121,7 +122,7 @@ def _changed(file: Path) -> float:
 
 def _read_order(workspace: Workspace, file: Path) -> Wanted | None:
     try:
-        value: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(file.read_text(encoding="utf-8"))
         order = Wanted(file.stem, int(value["imgsz"]), str(value["beside"]), int(value["attempts"]))
         known = (workspace.model_dir(order.model_id) / "model.pt").is_file()
     except FileNotFoundError:

@@ -25,14 +25,37 @@ def harmless(cell: Any) -> Any:
     return f"'{cell}"
 
 
-def write_rows(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+def as_typed(cell: str) -> str:
+    """The text that `harmless` made a cell of."""
+    return cell[1:] if cell.startswith("'") and harmless(cell[1:]) == cell else cell
+
+
+def write_rows(
+    columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, comma: bool = False
+) -> str:
     """Comma-separated text with one header line; an empty cell for None and for a missing column.
+
+    Args:
+        comma: numbers with a decimal comma and cells with semicolons between them, as the
+            spreadsheets of most of Europe read them.
 
     Raises:
         ValueError: a row has a column that is not listed.
     """
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+    delimiter = ";" if comma else ","
+    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n", delimiter=delimiter)
+    written = _with_comma if comma else harmless
     writer.writerow({column: harmless(column) for column in columns})
-    writer.writerows({key: harmless(cell) for key, cell in row.items()} for row in rows)
+    writer.writerows({key: written(cell) for key, cell in row.items()} for row in rows)
     return stream.getvalue()
+
+
+def _with_comma(cell: Any) -> Any:
+    return str(cell).replace(".", ",") if isinstance(cell, float) else harmless(cell)
+
+
+def for_excel(text: str) -> bytes:
+    """A file whose letters Excel reads rightly: without the mark it takes UTF-8 for the old
+    encoding of its country."""
+    return text.encode("utf-8-sig")

@@ -4,13 +4,20 @@
 
 A number of milliseconds means nothing without all four: the same two networks differ by a half in
 one way and by nothing in another. Results from before ways were recorded are from the processor.
+
+`detector.engines` has one class a format, which says whether it is there, runs a network or a
+layer, and brings its clock. `detector.layer_times` tables single layers, `groups.latency` adds them
+up (fixed + scale * sum), `pruning.latency_goal` measures whole networks and moves both numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
+
+from msip_core.errors import ConfigError
+from msip_core.messages import msg
 
 LatencyFormat = Literal["pytorch", "cudagraph", "onnx", "openvino", "tensorrt"]
 LatencyPrecision = Literal["fp32", "fp16"]
@@ -73,16 +80,47 @@ class Way:
 
     def as_dict(self) -> dict[str, Any]:
         """What `of` reads."""
-        return {
-            "device": self.device, "format": self.format, "precision": self.precision,
-            "batch": self.batch, "hardware": self.hardware,
-        }  # fmt: skip
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds per image of one model in one way to run it.
+
+    Attributes:
+        median_ms, low_ms, high_ms: the median and the 95 % bootstrap interval of that median.
+        runs: timed forwards of `batch` images each.
+        threads: processor threads that each format was given.
+        rounds: milliseconds per image of every timed round; round n of all models was under the
+            same load.
+        device, precision, hardware: of the way.
+    """
+
+    name: str
+    format: str
+    batch: int
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    runs: int
+    threads: int
+    rounds: tuple[float, ...] = ()
+    device: str = "cpu"
+    precision: str = "fp32"
+    hardware: str = ""
+
+    @property
+    def way(self) -> Way:
+        return Way.of(asdict(self))
 
 
 def wanted_way(
-    wanted: str, format: LatencyFormat | Literal["auto"], precision: LatencyPrecision, batch: int,
+    wanted: str,
+    format: LatencyFormat | Literal["auto"],
+    precision: LatencyPrecision,
+    batch: int,
     device: str,
-) -> Way:  # fmt: skip
+) -> Way:
     """The way that settings mean for work that runs on `device` ("cpu", "cuda:0").
 
     Args:
@@ -111,9 +149,22 @@ def refusal(device: str, format: str, precision: str) -> str | None:
         device, format: also "auto", which refuses nothing: what it means is known later.
     """
     if device == "cpu" and precision == "fp16":
-        return "half precision (fp16) is timed on GPUs: a processor only imitates it"
+        return msg("half precision (fp16) is timed on GPUs: a processor only imitates it")
     if device == "cpu" and format in ("cudagraph", "tensorrt"):
-        return f"'{format}' runs on NVIDIA GPUs alone, not on the processor"
+        return msg("'{format}' runs on NVIDIA GPUs alone, not on the processor", format=format)
     if device not in ("cpu", "auto") and format == "openvino":
-        return "OpenVINO runs on the processor here, not on a GPU"
+        return msg("OpenVINO runs on the processor here, not on a GPU")
     return None
+
+
+def share_left(speed_up: float) -> float:
+    """A speed-up as the share of the milliseconds that is left.
+
+    Raises:
+        ConfigError: it makes nothing faster.
+    """
+    if not speed_up > 1:
+        raise ConfigError(
+            "A speed-up is above 1 (2 is twice as fast), not {speed_up:g}.", speed_up=speed_up
+        )
+    return 1 / speed_up

@@ -1,4 +1,22 @@
-"""The workspace: where everything lies, and how a file is written so it is never half there."""
+"""The workspace: where everything lies, and how a file is written so it is never half there.
+
+    <workspace>/
+      lab.sqlite                     index
+      datasets/<name>/               images/ labels/ masks/ splits/ data.yaml dataset.json
+                                     summary.json .title
+                                     versions/<n>/ (corrections of the labels)
+      models/<id>/                   model.pt (opens in stock Ultralytics) model.json speed.json,
+                                     work.pt (pruned: C2f_v2, fp32)
+      runs/<id>/                     config.json provenance.json events.jsonl log.txt
+                                     iterations/<k>/ search/ model/
+      cache/<key>/                   results of interactive jobs, by content (`cache.ContentStore`)
+            statistics-<key>/        what a calibration pass found, shared by runs that begin alike
+            fit-<key>/               a pre-training, shared likewise
+            scores-<key>/            what a preview of a run looked at
+            speeds-wanted/           models that are still to be timed
+
+The folder is the truth; the index can be rebuilt from it (`runs reindex`).
+"""
 
 from __future__ import annotations
 
@@ -12,17 +30,18 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from msip_core.errors import DiskFullError, InputError, MsipError
+from msip_core.messages import mark, message_of, msg, stored
 from msip_core.processors import PASSIVE, usable_cores
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 STUDY = "study"  # what ids of studies, and so of their runs, begin with
-_OF_STUDY = re.compile(rf"({STUDY}-\d{{12}}-[0-9a-f]{{4}})-.+")
+_OF_STUDY = re.compile(rf"({STUDY}-\d{{12}}-[0-9a-f]{{4,8}})-.+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +103,23 @@ class Workspace:
         return self.root / "uploads"
 
     def dataset_dir(self, name: str) -> Path:
-        return self.datasets / check_name(name, "dataset")
+        return self.datasets / check_name(name, mark("dataset"))
 
     def model_dir(self, model_id: str) -> Path:
-        return self.models / check_name(model_id, "model")
+        return self.models / check_name(model_id, mark("model"))
 
     def study_dir(self, study_id: str) -> Path:
-        return self.studies / check_name(study_id, "study")
+        return self.studies / check_name(study_id, mark("study"))
 
     def run_dir(self, run_id: str) -> Path:
-        return self.runs / check_name(run_id, "run")
+        return self.runs / check_name(run_id, mark("run"))
+
+    def clear_upload(self, source: Path) -> None:
+        """Remove what a browser uploaded once it was taken in; other sources stay."""
+        with suppress(ValueError):  # it lies elsewhere
+            place = source.resolve().relative_to(self.uploads.resolve())
+            if place.parts:
+                shutil.rmtree(self.uploads / place.parts[0], ignore_errors=True)
 
     def isolate_libraries(self) -> None:
         """Keep settings, caches and downloads of the libraries inside the workspace.
@@ -120,6 +146,29 @@ class Workspace:
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime reports to its maker otherwise
 
 
+def check_room(root: Path, needed: float, what: str) -> None:
+    """See that there is room for what is about to begin, while nothing is lost yet.
+
+    Args:
+        root: of the workspace.
+        needed: bytes.
+        what: begins, such as "A run".
+
+    Raises:
+        DiskFullError: with both numbers.
+    """
+    free = shutil.disk_usage(root).free
+    if free < needed:
+        raise DiskFullError(
+            "{what} needs at least {needed:.1f} GB of free disk, and there are {free:.1f} GB in "
+            "{root}: delete old runs or choose another workspace.",
+            what=what,
+            needed=needed / 1e9,
+            free=free / 1e9,
+            root=root,
+        )
+
+
 def _no_workspace(root: Path | str, error: Exception) -> MsipError:
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ENOTDIR and Path(root).expanduser().is_file():
@@ -127,18 +176,23 @@ def _no_workspace(root: Path | str, error: Exception) -> MsipError:
     shown = str(root) if len(str(root)) <= 200 else f"{str(root)[:200]}…"
     if number in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(
-            f"The disk that holds {shown} is full: delete old runs or files there, or choose "
-            "another workspace (--workspace, MSIP_WORKSPACE)."
+            "The disk that holds {shown} is full: delete old runs or files there, or choose "
+            "another workspace (--workspace, MSIP_WORKSPACE).",
+            shown=shown,
         )
     what = {
-        errno.EEXIST: "it is a file, not a folder",
-        errno.ENOTDIR: "a part of the path is a file",
-        errno.ENAMETOOLONG: "the name is too long",
-        errno.EROFS: "the disk is read-only",
-    }.get(number or 0, (error.strerror if isinstance(error, OSError) else None) or str(error))
+        errno.EEXIST: msg("it is a file, not a folder"),
+        errno.ENOTDIR: msg("a part of the path is a file"),
+        errno.ENAMETOOLONG: msg("the name is too long"),
+        errno.EROFS: msg("the disk is read-only"),
+    }.get(
+        number or 0, (error.strerror if isinstance(error, OSError) else None) or message_of(error)
+    )
     return InputError(
-        f"{shown} cannot be a workspace: {what}. Choose a folder that can be written "
-        "(--workspace, MSIP_WORKSPACE)."
+        "{shown} cannot be a workspace: {what}. Choose a folder that can be written "
+        "(--workspace, MSIP_WORKSPACE).",
+        shown=shown,
+        what=what,
     )
 
 
@@ -146,15 +200,25 @@ def check_name(name: str, what: str) -> str:
     """Return `name` if it can be a folder name, else say so."""
     if not _NAME.fullmatch(name) or ".." in name:
         raise InputError(
-            f"'{name}' cannot be a {what} name: use up to 64 letters, digits, '.', '_' or '-', "
-            "beginning with a letter or digit."
+            "'{name}' cannot be a {what} name: use up to 64 letters, digits, '.', '_' or '-', "
+            "beginning with a letter or digit.",
+            name=name,
+            what=what,
         )
     return name
 
 
+def tiles_folder(workspace: Workspace, dataset: str) -> Path:
+    """Where the tiles of a dataset's large fields lie (msip_core.data.cut)."""
+    return workspace.cache / "tiles" / check_name(dataset, "dataset")
+
+
 def new_id(prefix: str) -> str:
-    """A short id that sorts by time: prefix-yymmddhhmmss-xxxx."""
-    return f"{prefix}-{time.strftime('%y%m%d%H%M%S')}-{secrets.token_hex(2)}"
+    """An id that sorts by time: prefix-yymmddhhmmss-xxxxxxxx.
+
+    Older ids have four hexadecimal digits: two of one second were once alike in a test run.
+    """
+    return f"{prefix}-{time.strftime('%y%m%d%H%M%S')}-{secrets.token_hex(4)}"
 
 
 def study_of(run_id: str) -> str | None:
@@ -187,4 +251,4 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON document atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(stored(value), indent=2, ensure_ascii=False) + "\n")

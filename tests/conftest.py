@@ -17,6 +17,8 @@ os.environ["YOLO_OFFLINE"] = "true"
 # What an engineer has set for the computer is not what the tests are about.
 for name in ("MSIP_CPU_RUNS", "MSIP_DEVICE", "MSIP_WORKSPACE", "MSIP_EXECUTOR"):
     os.environ.pop(name, None)
+# Processes that tests start compile our modules once, not each of them anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A process that waits costs seconds of a processor: the tests that are about it ask for it.
 os.environ["MSIP_WARM"] = "false"
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from msip_core.detector.engines import Engine, Layer, Repeated
+from msip_core.detector.engines import Engine, Repeated
 from msip_core.detector.library import DetectionModel
+from msip_core.groups.layers import Layer
 from msip_core.ways import Way
 
 _BYTES = {"fp32": 4, "fp16": 2}
@@ -56,10 +57,14 @@ class MadeUpGpu:
         def seen(conv: nn.Conv2d, given: tuple[torch.Tensor], found: torch.Tensor) -> None:
             layers.append(
                 Layer(
-                    conv.kernel_size[0], conv.stride[0], found.shape[-1], conv.in_channels,
-                    conv.out_channels, conv.groups > 1,
+                    conv.kernel_size[0],
+                    conv.stride[0],
+                    found.shape[-1],
+                    conv.in_channels,
+                    conv.out_channels,
+                    conv.groups > 1,
                 )
-            )  # fmt: skip
+            )
 
         hooks = [m.register_forward_hook(seen) for m in model.modules() if isinstance(m, nn.Conv2d)]
         with torch.no_grad():

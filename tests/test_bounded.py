@@ -93,8 +93,10 @@ def test_yaml_that_is_no_plain_yaml_is_one_sentence_within_a_second(text: str, r
 
 def test_yaml_within_its_bounds_keeps_its_aliases() -> None:
     assert load_yaml("a: &a {lr: 0.1}\nb: *a\nc: {<<: *a, d: 2}") == {
-        "a": {"lr": 0.1}, "b": {"lr": 0.1}, "c": {"lr": 0.1, "d": 2},
-    }  # fmt: skip
+        "a": {"lr": 0.1},
+        "b": {"lr": 0.1},
+        "c": {"lr": 0.1, "d": 2},
+    }
     assert len(load_yaml("[" + "a, " * (MAX_YAML_VALUES // 2) + "]")) == MAX_YAML_VALUES // 2
 
 

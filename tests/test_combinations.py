@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from msip_core.catalog import ALLOCATIONS, CRITERIA, RECOVERIES
-from msip_core.combinations import allocation_name, check_combination
+from msip_core.combinations import allocation_name, check_combination, idle_settings
 from msip_core.config import PruneConfig, TrainingRecipe
 from msip_core.errors import ConfigError
 
@@ -89,3 +89,31 @@ def test_a_search_wants_free_channels_and_takes_any_goal(name: str) -> None:
 
     with pytest.raises(ConfigError, match="choose the granularity 'channels'"):
         check_combination(config(**search, granularity="mixed"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "idle"),
+    [
+        ({"method": "l2", "msip": {"dynamic_weights": False}}, ["msip.dynamic_weights"]),
+        ({"method": "msip", "msip": {"fusion": "rank", "dynamic_weights": False}}, []),
+        ({"method": "msip-literal", "msip": {"fusion": "rank"}}, ["msip.fusion"]),
+        ({"method": "msip-published", "msip": {"gradient": "taylor"}}, ["msip.gradient"]),
+        ({"method": "l2", "search": {"images": 50}}, ["search.images"]),
+        ({"method": "l2", "allocation": "amc", "search": {"trials": 9}}, ["search.trials"]),
+        ({"method": "l2", "allocation": "search", "search": {"trials": 9}}, []),
+        ({"recovery": "feature", "distill": {"temperature": 4}}, ["distill.temperature"]),
+        ({"recovery": "prediction", "distill": {"layers": (15,)}}, ["distill.layers"]),
+        ({"recovery": "cwd", "distill": {"layers": (15,), "temperature": 4}}, []),
+        ({"distill": {"weight": 2}}, ["distill.weight"]),
+        ({"modules": ("SPPF",), "block_score": "gamma"}, ["block_score", "modules"]),
+        ({"granularity": "mixed", "block_score": "gamma", "blocks": 1}, []),
+        ({"method": "taylor", "limits": {"cost": "params"}}, ["limits.cost"]),
+        ({"method": "msip", "limits": {"cost": "params"}}, []),
+        ({"latency_batch": 8}, ["latency_batch"]),
+        ({"latency_batch": 8, "keep_latency": 0.5}, []),
+    ],
+)
+def test_a_setting_that_nothing_chosen_reads_is_named(
+    settings: dict[str, object], idle: list[str]
+) -> None:
+    assert idle_settings(config(**settings)) == idle

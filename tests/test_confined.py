@@ -16,19 +16,19 @@ from msip_core.errors import DatasetError, NotFoundError, Stopped, WorkError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
-Deed = Callable[[], object]
+Task = Callable[[], object]
 
 
-def _go_through(deeds: dict[str, Deed]) -> list[str]:
-    """Work on named deeds one by one, as an import does; what was said of each."""
+def _go_through(tasks: dict[str, Task]) -> list[str]:
+    """Work on named tasks one by one, as an import does; what was said of each."""
 
     def work(tell: confined.Progress) -> str:
         said = []
-        for name in confined.one_by_one(list(deeds)):
+        for name in confined.one_by_one(list(tasks)):
             tell(0.5, name)
             try:
                 confined.at_hand(name)
-                deeds[name]()
+                tasks[name]()
             except DatasetError as error:
                 said.append(error.message)
             else:
@@ -64,7 +64,7 @@ def _odd() -> None:
 
 
 @pytest.mark.parametrize(
-    ("deed", "reason"),
+    ("task", "reason"),
     [
         (_crash, "bad is damaged in a way that ended its reader (SIGSEGV)"),
         (_abort, "bad is damaged in a way that ended its reader (SIGABRT)"),
@@ -75,13 +75,15 @@ def _odd() -> None:
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_a_file_that_ends_its_reader_is_named_and_the_others_are_read(
-    deed: Deed, reason: str, monkeypatch: pytest.MonkeyPatch
+    task: Task, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(confined, "CPU_SECONDS", 0.2)
     monkeypatch.setattr(confined, "MEMORY_BYTES", 256 * 1024**2)
-    assert _go_through({"first": _fine, "bad": deed, "last": _fine}) == [
-        "first fine", reason, "last fine",
-    ]  # fmt: skip
+    assert _go_through({"first": _fine, "bad": task, "last": _fine}) == [
+        "first fine",
+        reason,
+        "last fine",
+    ]
 
 
 def test_what_was_done_before_a_stand_in_is_not_done_again(
@@ -91,12 +93,12 @@ def test_what_was_done_before_a_stand_in_is_not_done_again(
     monkeypatch.setattr(confined, "_STAND_IN_SHARE", 0.0)
     log = tmp_path / "log"
 
-    def note(name: str) -> Deed:
-        def deed() -> None:
+    def note(name: str) -> Task:
+        def task() -> None:
             with log.open("a") as file:
                 file.write(name)
 
-        return deed
+        return task
 
     said = _go_through({"a": note("a"), "b": note("b"), "c": _crash, "d": note("d")})
     assert log.read_text() == "abd"

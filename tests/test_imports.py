@@ -1,8 +1,12 @@
-"""Who may import whom, and what a start may load (ARCHITECTURE.md draws it)."""
+"""Who may import whom (pyproject.toml, printed in ARCHITECTURE.md), and what a start may load."""
 
 from __future__ import annotations
 
 import ast
+import re
+import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,14 +15,7 @@ import pytest
 from tests.fresh import ROOT, run_fresh
 
 CORE = ROOT / "msip_core"
-LIGHT = (
-    "answers", "catalog", "combinations", "compositions", "config", "searching", "events",
-    "models", "boxes", "settings", "workspace", "errors", "language", "bounded", "confined",
-    "spreadsheet", "changes", "recipes", "scoring", "measures", "matches", "pairs", "doctor",
-    "demo", "data", "runs", "views", "studies", "cli", "markdown", "arrays",
-    "gpus", "processors", "speeds", "leaving", "ways", "computers",
-)  # fmt: skip
-HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation")
+HEAVY_ROOMS = ("detector", "explain", "pruning", "importance", "allocation", "groups")
 HEAVY_PACKAGES = (
     "torch",
     "ultralytics",
@@ -29,67 +26,30 @@ HEAVY_PACKAGES = (
 )
 # What takes long to import and is needed by few verbs.
 SLOW_PACKAGES = ("ray", "streamlit", "matplotlib", "scipy", "pandas", "plotly")
+RULES = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+WALLS = {rule["name"]: rule for rule in RULES["contracts"]}
 # A process of its own: it is started by name, never imported by the room it lies in.
-PROCESSES = {
-    "msip_core.runs.worker", "msip_core.runs.verify", "msip_core.runs.timing",
-    "msip_core.runs.spare_process",
-    "msip_core.studies.measuring",
-}  # fmt: skip
+PROCESSES = set(
+    WALLS["A process of its own is started by name and imported by no room"]["protected_modules"]
+)
 
-# Arrows of the design: a room -> rooms of msip_core it may import, also lazily.
-BASE = {
-    "errors",
-    "config",
-    "catalog",
-    "answers",
-    "combinations",
-    "compositions",
-    "searching",
-    "distilling",
-    "recipes",
-    "scoring",
-    "measures",
-    "arrays",
-    "matches",
-    "pairs",
-    "settings",
-    "workspace",
-    "events",
-    "models",
-    "boxes",
-    "language",
-    "bounded",
-    "confined",
-    "spreadsheet",
-    "changes",
-    "markdown",
-    "gpus",
-    "processors",
-    "speeds",
-    "leaving",
-    "ways",
-    "computers",
-}
-MAY = {
-    "data": {"data", "runs"},
-    "importance": {"importance", "data", "detector"},
-    "allocation": {"allocation", "importance", "data", "detector"},
-    "detector": {"detector", "data"},
-    "pruning": {"pruning", "importance", "allocation", "detector", "data"},
-    "explain": {"explain", "detector", "data"},
-    "views": {"views"},
-    "studies": {"studies", "runs", "views", "data", "detector", "explain"},
-}
+
+# Words that every room shares; some are not there in every version.
+GROUND = {
+    word.strip(" ()")
+    for word in WALLS["A room imports none that lies above it"]["layers"][-1].split(":")
+} & {path.stem for path in CORE.iterdir()}
+LIGHT = (*sorted(GROUND), "doctor", "data", "runs", "views", "studies", "cli")
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.py"))
 
 
-def _imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
-    """Modules that a file names in import statements (not those under TYPE_CHECKING)."""
+def _imports(path: Path) -> Iterator[str]:
+    """Modules that a file imports when it is loaded (not those under TYPE_CHECKING)."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in _walk(tree, top_level_only):
+    for node in _walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -97,14 +57,14 @@ def _imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _walk(node: ast.AST, top_level_only: bool) -> Iterator[ast.AST]:
+def _walk(node: ast.AST) -> Iterator[ast.AST]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue
-        if top_level_only and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         yield child
-        yield from _walk(child, top_level_only)
+        yield from _walk(child)
 
 
 def _module(path: Path) -> str:
@@ -150,9 +110,11 @@ def test_the_command_line_answers_help_without_torch() -> None:
 
 @pytest.mark.parametrize(
     ("words", "more"),
-    [(["runs", "list"], ("numpy", "cv2", "tifffile")),
-     (["models", "list"], ("numpy", "cv2", "tifffile", "sqlalchemy"))],
-)  # fmt: skip
+    [
+        (["runs", "list"], ("numpy", "cv2", "tifffile")),
+        (["models", "list"], ("numpy", "cv2", "tifffile", "sqlalchemy")),
+    ],
+)
 def test_a_verb_loads_only_what_it_needs(
     words: list[str], more: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -212,53 +174,52 @@ def test_the_app_starts_and_draws_its_first_page_without_torch(tmp_path: Path) -
     assert found.strip().splitlines()[-1] == "[]"
 
 
-def test_core_never_imports_streamlit() -> None:
-    guilty = [
-        path.relative_to(ROOT)
-        for path in _files(CORE)
-        if any(name.split(".")[0] == "streamlit" for name in _imports(path))
-    ]
-    assert not guilty
-
-
-def test_nobody_in_core_imports_pages_tests_or_benchmarks() -> None:
+def test_light_rooms_import_heavy_packages_only_inside_functions() -> None:
+    light = set(_light_modules())
     for path in _files(CORE):
-        roots = {name.split(".")[0] for name in _imports(path)}
-        assert not roots & {"pages", "tests", "benchmarks", "app"}, path
-
-
-@pytest.mark.parametrize(
-    "path", [*_files(ROOT / "pages"), ROOT / "app.py"], ids=lambda p: str(p.relative_to(ROOT))
-)
-def test_pages_ask_and_never_compute(path: Path) -> None:
-    for name in _imports(path):
-        parts = name.split(".")
-        assert parts[0] not in HEAVY_PACKAGES, name
-        assert parts[0] != "msip_core" or len(parts) < 2 or parts[1] not in HEAVY_ROOMS, name
-
-
-@pytest.mark.parametrize("path", _files(CORE), ids=lambda p: str(p.relative_to(CORE)))
-def test_light_rooms_import_heavy_packages_only_inside_functions(path: Path) -> None:
-    if _module(path) not in _light_modules():
-        pytest.skip("a room that computes")
-    for name in _imports(path, top_level_only=True):
-        parts = name.split(".")
-        assert parts[0] not in HEAVY_PACKAGES, name
-        assert parts[0] != "msip_core" or len(parts) < 2 or parts[1] not in HEAVY_ROOMS, name
-
-
-@pytest.mark.parametrize("room", MAY)
-def test_arrows_between_rooms_point_one_way(room: str) -> None:
-    allowed = MAY[room] | BASE
-    for path in _files(CORE / room):
-        for name in _imports(path):
+        for name in _imports(path) if _module(path) in light else ():
             parts = name.split(".")
-            if parts[0] == "msip_core" and len(parts) > 1:
-                assert parts[1] in allowed, f"{path.relative_to(ROOT)} imports {name}"
+            assert parts[0] not in HEAVY_PACKAGES, f"{path} imports {name}"
+            room = parts[1] if parts[0] == "msip_core" and len(parts) > 1 else ""
+            assert room not in HEAVY_ROOMS, f"{path} imports {name}"
 
 
-def test_the_supervisor_never_imports_the_worker() -> None:
-    for path in _files(CORE / "runs"):
-        if _module(path) in PROCESSES:
-            continue
-        assert not PROCESSES & set(_imports(path)), path
+def test_the_walls_between_rooms_stand() -> None:
+    """The contracts of pyproject.toml: layers, circles, and who may import which room."""
+    said = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()",
+         "--no-logo", "--no-cache"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert f"Contracts: {len(WALLS)} kept, 0 broken." in said.stdout
+
+
+def _rooms_of_the_drawing() -> dict[str, tuple[str, str]]:
+    """First cell of each row of ARCHITECTURE.md's table -> its other cells."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    table = text.partition("| room |")[2].partition("\n\n")[0].splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table]
+    return {first: (job, may) for first, job, may in rows}
+
+
+def _named(cell: str) -> set[str]:
+    return {name.rstrip("/") for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def test_the_drawing_says_of_every_room_what_the_walls_let_it_import() -> None:
+    words, *rooms = _rooms_of_the_drawing().items()
+    assert _named(words[0].replace("`--set`", "").replace("`--config`", "")) == GROUND
+
+    folders = {path.name for path in CORE.iterdir() if (path / "__init__.py").is_file()}
+    assert {name for first, _ in rooms for name in _named(first)} == {*folders - GROUND, "pages"}
+    for first, (_, may) in rooms:
+        for room in _named(first):
+            module = "pages" if room == "pages" else f"msip_core.{room}"
+            open_to_it = {
+                name.removeprefix("msip_core.")
+                for rule in WALLS.values()
+                if module in rule.get("allowed_importers", ())
+                for name in rule["protected_modules"]
+            }
+            assert _named(may) == open_to_it, f"ARCHITECTURE.md, {first}"

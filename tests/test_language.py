@@ -1,4 +1,4 @@
-"""The reader's language: fixed texts, counted ones, and sentences that were stored in English."""
+"""The reader's language: fixed texts, counted ones, and messages that were stored."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from msip_core import language
+from msip_core.messages import joined, msg
 
 CATALOG = """
 msgid ""
@@ -20,11 +21,12 @@ msgid "{n} image of {name}"
 msgid_plural "{n} images of {name}"
 msgstr[0] "{name} 有 {n} 张图像"
 
-msgctxt "sentence"
-msgid "{0} is damaged ({1} errors): import the dataset again."
-msgstr "{0} 已损坏（{1} 处错误）：请重新导入数据集。"
+msgid "{file} is damaged ({n} errors): import the dataset again."
+msgstr "{file} 已损坏（{n} 处错误）：请重新导入数据集。"
 
-msgctxt "sentence"
+msgid "none yet"
+msgstr "尚无"
+
 msgid "The disk is full."
 msgstr "磁盘已满。"
 """
@@ -42,9 +44,7 @@ def chinese(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def _forget() -> None:
-    for cached in (
-        language.read_catalog, language._texts, language._templates, language._said
-    ):  # fmt: skip
+    for cached in (language.read_catalog, language._texts):
         cached.cache_clear()
 
 
@@ -62,12 +62,29 @@ def test_a_counted_text_keeps_its_values():
 
 
 @pytest.mark.usefixtures("chinese")
-def test_a_stored_sentence_is_found_by_its_template():
-    assert language.say("dataset.json is damaged (2 errors): import the dataset again.") == (
-        "dataset.json 已损坏（2 处错误）：请重新导入数据集。"
-    )
-    assert language.say("The disk is full. Never heard of this.") == (
-        "磁盘已满。 Never heard of this."
+def test_a_message_is_told_with_its_values():
+    damaged = msg("{file} is damaged ({n} errors): import the dataset again.", file="a.json", n=2)
+    assert damaged == "a.json is damaged (2 errors): import the dataset again."
+    assert language.told(damaged) == "a.json 已损坏（2 处错误）：请重新导入数据集。"
+    both = joined(" ", [msg("The disk is full."), msg("Never heard of {this}.", this="it")])
+    assert language.told(both) == "磁盘已满。 Never heard of it."
+
+
+@pytest.mark.usefixtures("chinese")
+def test_messages_in_a_message_are_told_and_names_stay_as_they_are():
+    note = msg("{file} is damaged ({n} errors): import the dataset again.", file="none yet", n=0)
+    assert language.told(note).startswith("none yet 已损坏")
+    note = msg("There: {names}.", names=[msg("none yet"), "The disk is full."])
+    assert note == "There: none yet, The disk is full.."
+    assert language.told(note) == "There: 尚无、The disk is full.."
+    assert language.t("Not there, {name}", name=msg("none yet")) == "Not there, 尚无"
+
+
+@pytest.mark.usefixtures("chinese")
+def test_a_text_of_an_old_log_is_told_where_it_holds_no_value():
+    assert language.told("The disk is full.") == "磁盘已满。"
+    assert language.told("a.json is damaged (2 errors): import the dataset again.") == (
+        "a.json is damaged (2 errors): import the dataset again."
     )
 
 

@@ -31,13 +31,15 @@ leave(3)
 
 
 @pytest.mark.parametrize("loaded", ["torch", "nothing"])
-def test_what_was_asked_for_at_the_end_is_done_and_what_was_printed_is_written(
-    loaded: str,
-) -> None:
+def test_what_was_asked_for_at_the_end_is_done_and_what_was_printed_is_written(loaded: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", CODE, loaded], cwd=ROOT, capture_output=True, text=True,
-        timeout=60, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", CODE, loaded],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 3
     assert done.stdout.split() == ["said", "thread", "at", "exit"]
     assert done.stderr == ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assets import messages, sentences
+from assets import messages
 from msip_core import catalog, language
 from msip_core.config import SplitConfig, parse_run_config
 from msip_core.data.dataset import open_dataset
@@ -19,6 +19,8 @@ from msip_core.data.readiness import readiness_of
 from msip_core.data.splitting import SplitItem, plan_split
 from msip_core.errors import MsipError
 from msip_core.events import Stage
+from msip_core.language import told
+from msip_core.messages import Message, msg
 from msip_core.runs.failures import explain_failure
 from msip_core.runs.processes import describe_exit
 from msip_core.runs.service import _state_milestone
@@ -29,64 +31,58 @@ from msip_core.workspace import Workspace
 @pytest.fixture
 def chinese() -> Iterator[None]:
     language.use(lambda: "zh_CN")
-    language._said.cache_clear()
     yield
     language.use(lambda: language.ENGLISH)
-    language._said.cache_clear()
 
 
-def _stored() -> list[tuple[str, str]]:
-    return [
-        (str(message.id), str(message.string))
-        for message in language.read_catalog("zh_CN")
-        if message.context == language.SENTENCE and message.string
-    ]
+def _found(code: str) -> list[str | tuple[str, str]]:
+    return list(messages.texts(ast.parse(code), {"t", "msg", "OurError"}))
 
 
-def test_every_template_compiles_and_finds_itself():
-    for template, _ in _stored():
-        sample = language._SLOT.sub("7", template)
-        assert language._pattern(template).fullmatch(sample), template
-
-
-def test_every_translation_has_the_values_of_its_template():
-    wrong = [t for t, text in _stored() if messages._slots(t) != messages._slots(text)]
-    assert not wrong
-
-
-def _found(code: str) -> set[str]:
-    return set(sentences._Finder(silent=False).walk(ast.parse(code), {}))
-
-
-def test_a_text_with_a_part_that_may_be_missing_is_found_in_both_forms():
-    code = """
-def sentence(n, full):
-    more = ", none was kept" if full else ""
-    text = f"Left out {n} files{more}"
-    if full:
-        text += f"; {n} mended"
-    return text + "."
-"""
-    assert {"Left out {0} files.", "Left out {0} files, none was kept; {1} mended."} <= _found(code)
-
-
-def test_a_value_is_found_with_the_texts_it_stands_for():
-    code = "raise WorkError(f\"Kept {name if known else 'the whole model'} of {n}.\")"
-    assert _found(code) == {"Kept {0} of {1}.", "the whole model"}
-
-
-def test_docstrings_logs_patterns_and_names_of_files_are_not_for_readers():
+def test_texts_are_found_by_the_call_that_takes_them():
     code = """
 def work():
     '''Do all of it.'''
     logger.warning("The work has begun")
-    re.compile("one or two")
-    return folder / f"{name}.json", {"two words": 1}
+    raise OurError("Kept {name} of {n}.", name=known or msg("the whole model"), n=n)
+    return t("all" if full else "some"), tn("{n} file", "{n} files", n), {"two words": 1}
 """
-    assert not _found(code)
+    assert _found(code) == [
+        "Kept {name} of {n}.",
+        "the whole model",
+        "all",
+        "some",
+        ("{n} file", "{n} files"),
+    ]
 
 
-def _message(work: Callable[[], object]) -> str:
+def test_errors_of_every_room_are_among_these_calls():
+    found = messages.errors(
+        [
+            ast.parse("class A(MsipError): ..."),
+            ast.parse("class B(A): ..."),
+            ast.parse("class C: ..."),
+        ]
+    )
+    assert {"A", "B"} <= found
+    assert "C" not in found
+
+
+def test_no_text_for_readers_is_an_f_string():
+    """It would be translated nowhere."""
+    trees = messages.read_code()
+    calls = {"t", "tn", "msg", "mark"} | messages.errors(trees.values())
+    wrong = [
+        f"{where}:{node.lineno}"
+        for where, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in calls
+        if any(isinstance(argument, ast.JoinedStr) for argument in node.args)
+    ]
+    assert not wrong
+
+
+def _message(work: Callable[[], object]) -> Message:
     with pytest.raises(MsipError) as found:
         work()
     return found.value.message
@@ -99,34 +95,34 @@ def _workspace(root: Path) -> Workspace:
 @pytest.mark.usefixtures("chinese")
 def test_errors_are_said_in_chinese(tmp_path: Path):
     workspace = _workspace(tmp_path)
-    assert language.say(_message(lambda: open_dataset(workspace, "test"))) == (
+    assert told(_message(lambda: open_dataset(workspace, "test"))) == (
         f"{workspace.root} 中没有数据集“test”（现有：尚无）。"
     )
     empty = _message(lambda: decode(b"", "well A01.png"))
-    assert language.say(empty) == "well A01.png 是空文件：请重新复制。"
-    assert language.say(empty.removeprefix("well A01.png ")) == "是空文件：请重新复制。"
-    assert language.say(_message(lambda: target_of(RunState.RUNNING, Action.RESUME))) == (
+    assert told(empty) == "well A01.png 是空文件：请重新复制。"
+    assert told(empty.without("well A01.png")) == "是空文件：请重新复制。"
+    assert told(_message(lambda: target_of(RunState.RUNNING, Action.RESUME))) == (
         "该运行的状态是“运行中”：现在不能继续（可用操作：暂停、取消）。"
     )
     settings = {"kind": "prune", "model": "m", "dataset": "d", "keep_macs": 5}
-    assert language.say(_message(lambda: parse_run_config(settings))) == (
+    assert told(_message(lambda: parse_run_config(settings))) == (
         "这些设置无法使用：keep_macs：应小于 1（当前值 5）。"
     )
 
 
 @pytest.mark.usefixtures("chinese")
 def test_the_diary_of_a_run_is_said_in_chinese():
-    reason = f"The worker is gone: {describe_exit(-9)}."
+    reason = msg("The worker is gone: {how}.", how=describe_exit(-9))
     event = {"state": "interrupted", "reason": reason, "time": 0.0}
-    assert language.say(_state_milestone(event).message) == (
+    assert told(_state_milestone(event, counts=False).message) == (
         "已中断。工作进程已不在：被信号 SIGKILL 终止（通常说明计算机内存不足）。"
     )
     event = {"state": "failed", "reason": explain_failure(MemoryError()).message, "time": 0.0}
-    assert language.say(_state_milestone(event).message) == (
+    assert told(_state_milestone(event, counts=False).message) == (
         "失败。内存不足，无法完成这项任务：请关闭其他程序，或减小任务规模。"
     )
     for stage in [*Stage, *RunState]:
-        assert language.say(stage.value) != stage.value
+        assert told(stage) != stage
 
 
 @pytest.mark.usefixtures("chinese")
@@ -134,25 +130,25 @@ def test_the_report_of_an_import_is_said_in_chinese():
     report = ImportReport(
         found=44, kept=41, boxes={"crypt": 9}, skipped=(Problem(file="a", what="b"),) * 3
     )
-    assert language.say(report.headline()) == "44 张图像中导入 41 张（9 crypt）；排除 3 处。"
+    assert told(report.headline()) == "44 张图像中导入 41 张（9 crypt）；排除 3 处。"
     names = [f"donor{n}_{i}.png" for n in range(8) for i in range(3)]
-    assert language.say(find_groups(names).sentence) == (
+    assert told(find_groups(names).sentence) == (
         "同一个供体的图像保持在同一划分中：8 组，每组 3 至 3 张图像。"
     )
     plan = plan_split([SplitItem(name, {"crypt": 1}, None) for name in names[:6]], SplitConfig())
-    assert all(language.say(note) != note for note in plan.notes)
+    assert all(told(note) != note for note in plan.notes)
     image = ImageRecord(id="a", file="a", width=1, height=1, split="train", group="", sha256="",
                         source="", counts={"crypt": 1})  # fmt: skip
     missing = readiness_of((image,), ("crypt",)).missing
     assert missing is not None
-    assert language.say(missing).startswith("验证集中没有带标注的图像，因此没有可用于检验进展")
+    assert told(missing).startswith("验证集中没有带标注的图像，因此没有可用于检验进展")
 
 
 @pytest.mark.usefixtures("chinese")
 def test_every_method_is_described_in_chinese():
     for family in catalog.FAMILIES.values():
         for entry in family.values():
-            assert language.say(entry.description) != entry.description
+            assert told(entry.description) != entry.description
 
 
 def test_no_text_of_the_code_is_left_untranslated():

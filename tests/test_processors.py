@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from msip_core import processors
@@ -67,6 +70,48 @@ def test_neither_a_load_that_has_ended_nor_a_moments_work_counts(
     assert _machine(monkeypatch, spent=4.0, own=0.0, load=0.2).busy == pytest.approx(0.2)
 
 
+def test_where_all_cores_are_busy_those_that_wait_for_one_count_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    crowded = _machine(monkeypatch, spent=4.0, own=0.2, load=9.2)
+    assert (crowded.busy, crowded.wanted) == (pytest.approx(3.8), pytest.approx(9.0))
+    assert crowded.slowdown == pytest.approx((1 + 9) / 4)  # one of ten programs on four cores
+    free = _machine(monkeypatch, spent=1.0, own=0.0, load=9.2)  # a load that has ended
+    assert (free.wanted, free.slowdown) == (pytest.approx(1.0), 1.0)
+
+
+def test_the_work_of_runs_does_not_count_for_what_comes_after_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Worker:
+        spent = iter((3.0, 5.0))
+
+        def cpu_times(self) -> SimpleNamespace:
+            return SimpleNamespace(user=next(self.spent), system=0.0)
+
+    used, clock = iter((100.0, 103.0)), iter((0.0, 1.0))
+    monkeypatch.setattr(processors, "_used", lambda: next(used))
+    monkeypatch.setattr(processors, "_own", lambda: 0.0)
+    monkeypatch.setattr(processors, "_workers", lambda: [Worker()])
+    monkeypatch.setattr(processors.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(processors, "_load", lambda: 4.0)
+    assert Sample(without_runs=True).look().busy == pytest.approx(1.0)
+
+
+def test_workers_of_runs_are_known_by_their_command_line() -> None:
+    code = "import sys; print('ready', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, "-m", "msip_core.runs.worker"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        # It is a child of the tests, and children are left out already: so only its kind is asked.
+        assert processors._is_worker(psutil.Process(process.pid))
+        assert not processors._is_worker(psutil.Process())
+        process.stdin.close()  # type: ignore[union-attr]
+
+
 def test_only_the_cores_that_we_may_use_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     class Times(SimpleNamespace):
         def __iter__(self):
@@ -90,19 +135,26 @@ def _group(root: Path, proc: Path, lines: str, **files: str) -> None:
 def test_a_containers_limit_counts_and_so_does_that_of_its_parents(tmp_path: Path) -> None:
     root, proc = tmp_path / "cgroup", tmp_path / "proc"
     _group(
-        root, proc, "0::/lab/job\n",
-        lab__cpu_DOT_max="150000 100000\n", lab__job__cpu_DOT_max="max 100000\n",
-    )  # fmt: skip
+        root,
+        proc,
+        "0::/lab/job\n",
+        lab__cpu_DOT_max="150000 100000\n",
+        lab__job__cpu_DOT_max="max 100000\n",
+    )
     assert quota(root, proc) == 1.5
 
 
 def test_the_older_kind_of_groups_is_read_too(tmp_path: Path) -> None:
     root, proc = tmp_path / "cgroup", tmp_path / "proc"
     _group(
-        root, proc, "9:memory:/x\n4:cpu,cpuacct:/docker/1f\n0::/\n",
-        **{"cpu,cpuacct__cpu_DOT_cfs_quota_us": "300000\n",
-           "cpu,cpuacct__cpu_DOT_cfs_period_us": "100000\n"},
-    )  # fmt: skip
+        root,
+        proc,
+        "9:memory:/x\n4:cpu,cpuacct:/docker/1f\n0::/\n",
+        **{
+            "cpu,cpuacct__cpu_DOT_cfs_quota_us": "300000\n",
+            "cpu,cpuacct__cpu_DOT_cfs_period_us": "100000\n",
+        },
+    )
     assert quota(root, proc) == 3.0
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
-from msip_core.boxes import Detection
+from msip_core.plates.tables import OBJECT_COLUMNS, object_cells
 from msip_core.spreadsheet import harmless, write_rows
-from msip_core.views import tables
 from tests.fresh import ROOT
+from tests.plates.made_up import image, objects_of
 
 
 @pytest.mark.parametrize(
@@ -35,10 +36,10 @@ def test_headers_and_cells_of_a_table_are_harmless_and_read_back() -> None:
     assert rows == [["image", "'=class"], ["'@a", "-1.25"], ['b,"c"', ""]]
 
 
-def test_class_and_file_names_reach_a_table_of_predictions_as_text() -> None:
-    found = Detection(cls=0, score=0.5, x1=1, y1=2, x2=3, y2=4)
-    rows = tables.detection_rows([tables.CountedImage("=im", "-A01", [found])], ["=cmd()"], None)
-    body = list(csv.reader(io.StringIO(tables.to_csv(rows))))[1]
+def test_class_and_file_names_reach_a_table_of_objects_as_text() -> None:
+    rows = objects_of(replace(image("A01", 1, 1, 0), image="=im", counts={"=cmd()": 1}))
+    text = write_rows(OBJECT_COLUMNS, [object_cells(row) for row in rows])
+    body = list(csv.reader(io.StringIO(text)))[1]
     assert "'=im" in body
     assert "'=cmd()" in body
     assert not any(cell.startswith(("=", "@")) for cell in body)

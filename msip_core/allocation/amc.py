@@ -30,17 +30,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from msip_core.allocation.budget import Widths
 from msip_core.allocation.ddpg import Agent, State, Transition
 from msip_core.allocation.ratios import MAX_RATIO
-from msip_core.allocation.searched import (
-    Found,
-    SearchedAllocation,
-    SearchProblem,
-    Work,
-    ratios_of,
-)
+from msip_core.allocation.searched import Found, SearchedAllocation, SearchProblem, Work, ratios_of
 from msip_core.config import SearchOptions
+from msip_core.groups.budget import Widths
+from msip_core.messages import msg
 from msip_core.workspace import write_json
 
 LEAST = 1 - MAX_RATIO  # smallest share that an action keeps
@@ -93,8 +88,13 @@ class AmcAllocation(SearchedAllocation):
         assert best is not None  # there is at least one episode
         write_json(problem.folder / "episodes.json", {"map50": tried})
         problem.say(
-            f"AMC: mAP50 {np.mean(tried[: options.random_episodes]):.3f} on average by lot, "
-            f"{np.mean(tried[-10:]):.3f} in the last episodes, {best[1]:.3f} in the best."
+            msg(
+                "AMC: mAP50 {lot:.3f} on average by lot, "
+                "{last:.3f} in the last episodes, {best:.3f} in the best.",
+                lot=np.mean(tried[: options.random_episodes]),
+                last=np.mean(tried[-10:]),
+                best=best[1],
+            )
         )
         return Found(ratios_of(problem.table, best[2]), best[1])
 
@@ -198,8 +198,11 @@ def transitions(episode: Episode, reward: float) -> list[Transition]:
     visits = episode.visits
     return [
         Transition(
-            visit.state, visit.action, reward,
-            visits[i + 1].state if i + 1 < len(visits) else visit.state, i + 1 == len(visits),
+            visit.state,
+            visit.action,
+            reward,
+            visits[i + 1].state if i + 1 < len(visits) else visit.state,
+            i + 1 == len(visits),
         )
         for i, visit in enumerate(visits)
-    ]  # fmt: skip
+    ]

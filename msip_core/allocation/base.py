@@ -70,10 +70,14 @@ class Allocation(ABC):
             corridor = Corridor(corridor.low, max(corridor.low, corridor.aim), corridor.aim)
         rounded = self._round(widths(x), low, table.budget.widths)
         kept = settle(
-            table.budget, rounded, low, corridor,
-            step=self.limits.multiple, worth=lambda steps: self.worth(table, x, steps),
+            table.budget,
+            rounded,
+            low,
+            corridor,
+            step=self.limits.multiple,
+            worth=lambda steps: self.worth(table, x, steps),
             count=table.count,
-        )  # fmt: skip
+        )
         count = float(table.count(kept))
         return Selection(
             removed=table.removed(kept),

@@ -15,16 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msip_core.allocation.budget import Budget
-from msip_core.allocation.latency import LatencyMeter
 from msip_core.config import GoalKind, PruneConfig
+from msip_core.groups.budget import Budget
+from msip_core.groups.latency import LatencyMeter
+from msip_core.messages import mark, msg
 
 # Count of a network with these kept widths: (..., g) -> (...,).
 Meter = Callable[[Budget, NDArray[Any]], NDArray[np.float64]]
 
 NOUNS: dict[GoalKind, str] = {
-    "macs": "multiply-adds", "params": "parameters", "latency": "milliseconds",
-}  # fmt: skip
+    "macs": mark("multiply-adds"),
+    "params": mark("parameters"),
+    "latency": mark("milliseconds"),
+}
 EXACT: dict[GoalKind, Meter] = {"macs": Budget.macs, "params": Budget.params}
 
 
@@ -73,5 +76,5 @@ def goal_of(config: PruneConfig, whole: Budget, latency: Meter | None = None) ->
     kind, keep = config.goal
     meter = latency if kind == "latency" else EXACT[kind]
     if meter is None:
-        raise ValueError("a goal in milliseconds needs a table of measured layers")
+        raise ValueError(msg("a goal in milliseconds needs a table of measured layers"))
     return Goal(kind, keep, float(meter(whole, whole.widths)), meter)

@@ -28,16 +28,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from msip_core.allocation.budget import Widths
 from msip_core.allocation.journal import Journal
-from msip_core.allocation.searched import (
-    Found,
-    SearchedAllocation,
-    SearchProblem,
-    Work,
-    ratios_of,
-)
+from msip_core.allocation.searched import Found, SearchedAllocation, SearchProblem, Work, ratios_of
 from msip_core.config import SearchOptions
+from msip_core.groups.budget import Widths
+from msip_core.messages import msg
 
 SMALLEST_STEP = 0.2  # of the first step
 _TYPICAL_STEPS = 60  # to a third of the MACs by the default schedule; for the estimate only
@@ -85,12 +80,22 @@ class NetAdaptAllocation(SearchedAllocation):
             candidates = walk.candidates(step, low)
             if not candidates:
                 problem.say(
-                    f"NetAdapt stopped after {step.number} steps with "
-                    f"{step.resource / walk.start:.1%} left: every layer is at its lowest width."
+                    msg(
+                        "NetAdapt stopped after {number} steps with "
+                        "{resource:.1%} left: every layer is at its lowest width.",
+                        number=step.number,
+                        resource=step.resource / walk.start,
+                    )
                 )
                 break
             step = walk.advance(step, candidates)
-        problem.say(f"NetAdapt took {step.number} steps; mAP50 with short tuning {step.map50:.3f}.")
+        problem.say(
+            msg(
+                "NetAdapt took {number} steps; mAP50 with short tuning {map50:.3f}.",
+                number=step.number,
+                map50=step.map50,
+            )
+        )
         return Found(ratios_of(problem.table, step.widths), step.map50)
 
 
@@ -98,9 +103,13 @@ class _Walk:
     """The steps of one search, with all that is finished on disk."""
 
     def __init__(
-        self, allocation: NetAdaptAllocation, problem: SearchProblem, resource: Resource,
-        goal: float, start: float,
-    ) -> None:  # fmt: skip
+        self,
+        allocation: NetAdaptAllocation,
+        problem: SearchProblem,
+        resource: Resource,
+        goal: float,
+        start: float,
+    ) -> None:
         self.problem, self.resource, self.goal, self.start = problem, resource, goal, start
         self.multiple = allocation.limits.multiple
         self.journal = Journal(problem.folder / "netadapt.jsonl")

@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msip_core.allocation.base import Allocation
+from msip_core.allocation.goal import NOUNS
 from msip_core.allocation.table import GroupTable
 from msip_core.allocation.window import Steps
+from msip_core.messages import msg
 
 MAX_RATIO = 0.8
 _TINY = 1e-9  # a group whose ratio is 0 gives its channels last, but before the goal is missed
@@ -57,13 +59,18 @@ def unscaled_share(table: GroupTable, ratios: NDArray[np.float64]) -> float:
     return float(table.count(table.original * (1 - ratios)) / table.count(table.original))
 
 
-def unscaled_sentence(share: float, goal: float, noun: str = "multiply-adds") -> str:
+def unscaled_sentence(share: float, goal: float, noun: str = NOUNS["macs"]) -> str:
     """What the ratios would leave by themselves, and that they are scaled."""
     if share > _NO_CUT:
-        return f"These ratios alone cut next to nothing; they are scaled to {goal:.1%}."
-    return (
-        f"As they stand, these ratios leave {share:.1%} of the {noun}; they are scaled by "
-        f"one factor to {goal:.1%}."
+        return msg(
+            "These ratios alone cut next to nothing; they are scaled to {goal:.1%}.", goal=goal
+        )
+    return msg(
+        "As they stand, these ratios leave {share:.1%} of the {noun}; they are scaled by "
+        "one factor to {goal:.1%}.",
+        share=share,
+        noun=noun,
+        goal=goal,
     )
 
 
@@ -75,8 +82,14 @@ def by_name(table: GroupTable, ratios: Mapping[str, float]) -> NDArray[np.float6
     """
     missing = [name for name in table.names if name not in ratios]
     if missing:
-        raise ValueError(f"no ratio for {', '.join(missing)}")
+        raise ValueError(msg("no ratio for {missing}", missing=", ".join(missing)))
     values = np.array([ratios[name] for name in table.names], np.float64)
     if not ((values >= 0) & (values < 1)).all():
-        raise ValueError(f"ratios must lie in [0, 1), got {values.min():.3g} to {values.max():.3g}")
+        raise ValueError(
+            msg(
+                "ratios must lie in [0, 1), got {low:.3g} to {high:.3g}",
+                low=values.min(),
+                high=values.max(),
+            )
+        )
     return values

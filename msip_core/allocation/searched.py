@@ -18,10 +18,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from msip_core.allocation.budget import Widths
 from msip_core.allocation.ratios import MAX_RATIO, RatioAllocation, by_name
 from msip_core.allocation.table import Corridor, GroupTable
 from msip_core.config import AllocationOptions, SearchOptions
+from msip_core.groups.budget import Widths
 
 
 class LayerFacts(NamedTuple):
@@ -150,8 +150,9 @@ class SearchedAllocation(RatioAllocation):
 
     def rounded(self, problem: SearchProblem, kept: NDArray[np.float64], low: Widths) -> Widths:
         """Nearest multiples between `low` and the present widths."""
-        return self._round(np.clip(kept, low, problem.table.budget.widths), low,
-                           problem.table.budget.widths)  # fmt: skip
+        return self._round(
+            np.clip(kept, low, problem.table.budget.widths), low, problem.table.budget.widths
+        )
 
     def at_goal(self, problem: SearchProblem, ratios: NDArray[np.float64]) -> Widths:
         """Widths at the goal of the run with these ratios, by the device of all methods."""

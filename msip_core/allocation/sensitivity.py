@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from msip_core.allocation.budget import Widths
 from msip_core.allocation.searched import (
     Found,
     SearchedAllocation,
@@ -27,6 +26,8 @@ from msip_core.allocation.searched import (
     ratios_of,
 )
 from msip_core.config import SearchOptions
+from msip_core.groups.budget import Widths
+from msip_core.messages import msg
 from msip_core.workspace import write_json
 
 CURVES = "sensitivity.json"
@@ -137,7 +138,9 @@ def _sentence(names: Sequence[str], curves: Sequence[Curve], delta: float) -> st
 
     order = sorted(range(len(names)), key=lambda g: drop_at_half(curves[g]), reverse=True)
     worst = ", ".join(f"{names[g]} ({drop_at_half(curves[g]):.3f})" for g in order[:3])
-    return (
-        f"Sensitivity: each layer may cost {delta:.3f} mAP50 by itself. Halving hurts most in "
-        f"{worst}."
+    return msg(
+        "Sensitivity: each layer may cost {delta:.3f} mAP50 by itself. Halving hurts most in "
+        "{worst}.",
+        delta=delta,
+        worst=worst,
     )

@@ -5,7 +5,7 @@
     stages-order   head .1, shallow backbone .2, neck .3, deep backbone .4
 
 A group belongs to the stage in which its root convolution lies, as its network is laid out
-(`detector.layout`): in YOLOv8 layers 0-9 are the backbone, 10-21 the neck, 22 the head. The
+(`groups.layout`): in YOLOv8 layers 0-9 are the backbone, 10-21 the neck, 22 the head. The
 presets as published leave far more MACs than the usual goal, so they are scaled by one factor to
 it, which keeps their proportions; what they leave by themselves is said in the run. They are
 presets: no source was found that measured them. The third is an order turned into ratios: what
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from msip_core.allocation.ratios import RatioAllocation
 from msip_core.allocation.table import GroupTable
-from msip_core.detector.layout import layer_of, layout_for
+from msip_core.groups.layout import layer_of, layout_for
 
 STAGES = ("backbone", "neck", "head")
 

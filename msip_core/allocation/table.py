@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msip_core.allocation.budget import Budget, Widths
 from msip_core.allocation.goal import Meter
 from msip_core.config import AllocationOptions, GoalKind
 from msip_core.errors import ConfigError
+from msip_core.groups.budget import Budget, Widths
+from msip_core.messages import msg
 
 Scores = NDArray[np.float64]
 _LATENCY_STEP = 8
@@ -84,11 +85,19 @@ class GroupTable:
         self.open = np.ones(len(self.names), bool) if open is None else open
         for name, score, width in zip(self.names, self.scores, budget.widths, strict=True):
             if score.shape != (width,):
-                raise ValueError(f"{name}: {score.shape} scores for {width} channels")
+                raise ValueError(
+                    msg(
+                        "{name}: {shape} scores for {width} channels",
+                        name=name,
+                        shape=score.shape,
+                        width=width,
+                    )
+                )
             if not np.isfinite(score).all():  # NaN compares false: it would be pruned
                 raise ConfigError(
-                    f"The importance of layer {name} is not a number; the model has probably "
-                    "diverged. Lower the learning rate or choose another baseline."
+                    "The importance of layer {name} is not a number; the model has probably "
+                    "diverged. Lower the learning rate or choose another baseline.",
+                    name=name,
                 )
         # Stable: equal scores go in channel order, so a run can be repeated.
         self.order = tuple(np.argsort(s, kind="stable") for s in self.scores)
@@ -115,7 +124,9 @@ class GroupTable:
         if cost != "latency":
             return self.budget.kappa(cost)
         if self.latency is None:
-            raise ValueError("weighing channels by milliseconds needs a table of measured layers")
+            raise ValueError(
+                msg("weighing channels by milliseconds needs a table of measured layers")
+            )
         now = self.budget.widths
         step = np.minimum(_LATENCY_STEP, np.maximum(now - 1, 1))
         freed = self.latency(self.budget, now) - self.latency(self.budget, now - np.diag(step))

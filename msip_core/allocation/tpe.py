@@ -24,20 +24,15 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from msip_core.allocation.budget import Widths
 from msip_core.allocation.journal import Journal
 from msip_core.allocation.ratios import MAX_RATIO
-from msip_core.allocation.searched import (
-    Found,
-    SearchedAllocation,
-    SearchProblem,
-    Work,
-    ratios_of,
-)
+from msip_core.allocation.searched import Found, SearchedAllocation, SearchProblem, Work, ratios_of
 from msip_core.allocation.stages import STAGES, StageAllocation, stage_of
 from msip_core.config import SearchOptions
-from msip_core.detector.layout import layer_of
 from msip_core.errors import ConfigError
+from msip_core.groups.budget import Widths
+from msip_core.groups.layout import layer_of
+from msip_core.messages import msg
 from msip_core.workspace import write_json
 
 _TUNING = 0.1  # share of the progress that tuning the finalists takes
@@ -100,9 +95,15 @@ class TpeAllocation(SearchedAllocation):
             tuned.append(known[key])
         winner = int(np.argmax(tuned))
         problem.say(
-            f"Of {len(tried)} trials the best reached mAP50 {best[0][0]:.3f} untuned; after a "
-            f"short tuning, number {winner + 1} of the best {len(finalists)} leads with "
-            f"{tuned[winner]:.3f}."
+            msg(
+                "Of {n} trials the best reached mAP50 {best:.3f} untuned; after a short tuning, "
+                "number {winner} of the best {finalists} leads with {tuned:.3f}.",
+                n=len(tried),
+                best=best[0][0],
+                winner=winner + 1,
+                finalists=len(finalists),
+                tuned=tuned[winner],
+            )
         )
         return finalists[winner]
 
@@ -128,9 +129,11 @@ def inside(
     if not least <= goal <= most:
         whole = float(table.count(table.original))
         raise ConfigError(
-            f"Ratios within the bounds of the stages leave {least / whole:.1%} to "
-            f"{most / whole:.1%}, and the goal is {goal / whole:.1%}: choose a goal between them, "
-            "or wider bounds."
+            "Ratios within the bounds of the stages leave {least:.1%} to {most:.1%}, and the goal "
+            "is {goal:.1%}: choose a goal between them, or wider bounds.",
+            least=least / whole,
+            most=most / whole,
+            goal=goal / whole,
         )
     low, high = -1.0, 1.0
     for _ in range(60):

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msip_core.allocation.budget import Budget, Widths
 from msip_core.allocation.table import Corridor
+from msip_core.groups.budget import Budget, Widths
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ def _steps(
 
 def _without(steps: Steps, groups: set[int]) -> Steps:
     keep = np.array([g not in groups for g in steps.groups], bool)
-    return Steps(*(values[keep] for values in (
-        steps.groups, steps.few, steps.many, steps.macs, steps.freed
-    )))  # fmt: skip
+    return Steps(
+        *(values[keep] for values in (steps.groups, steps.few, steps.many, steps.macs, steps.freed))
+    )
 
 
 def _choose(

@@ -1,35 +1,39 @@
-"""Words into what the jobs of the pages take, and such a job done here and now."""
+"""Words into what questions name, and a question answered here and now."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from msip_core.cli.console import ProgressLines
 from msip_core.data.micrographs import SUFFIXES
 from msip_core.errors import ConfigError, NotFoundError
 from msip_core.models import open_card
-from msip_core.runs.jobs import JOBS
+from msip_core.questions.base import Answer, Job, Question
+from msip_core.questions.sources import (
+    DatasetImage,
+    ImageFile,
+    ImageOf,
+    ModelOf,
+    RunStep,
+    SavedModel,
+    WeightsFile,
+)
 from msip_core.workspace import Workspace
 
-Json = dict[str, Any]
 _NAME_BYTES = 150  # of a file name; disks take 255, with suffix and number
 
 
-def do_job(workspace: Workspace, name: str, params: Json, out: Path) -> Json:
-    """Do a job of the compute process in this process: files go to `out`, nothing is cached."""
-    module, _, function = JOBS[name].partition(":")
+def ask(workspace: Workspace, question: Question[Answer], out: Path) -> Answer:
+    """Answer a question in this process: files go to `out`, nothing is kept."""
     out.mkdir(parents=True, exist_ok=True)
-    result: Json = getattr(import_module(module), function)(workspace, params, out, ProgressLines())
-    return result
+    return question.answer(Job(workspace, out, ProgressLines()))
 
 
-def model_source(workspace: Workspace, words: str) -> Json:
-    """A model as jobs name it.
+def model_source(workspace: Workspace, words: str) -> ModelOf:
+    """A model as questions name it.
 
     Args:
         words: id of a model, a .pt file, or RUN/STEP for a step of a pruning run.
@@ -40,19 +44,14 @@ def model_source(workspace: Workspace, words: str) -> Json:
     if words.endswith(".pt"):
         path = Path(words).expanduser().resolve()
         if not path.is_file():
-            raise NotFoundError(f"There is no weights file {path}.")
-        return {"model": str(path)}
+            raise NotFoundError("There is no weights file {path}.", path=path)
+        return WeightsFile(weights=path)
     run, slash, step = words.partition("/")
     if slash:
         if not re.fullmatch("[0-9]{1,6}", step):  # digits of other scripts are no numbers here
-            raise ConfigError(f"'{words}' is no RUN/STEP: the step must be a number.")
-        return {"run": run, "iteration": int(step)}
-    return {"model": open_card(workspace, words).id}
-
-
-def prefixed(source: Json, prefix: str) -> Json:
-    """{"model": x} -> {"baseline_model": x}: two models in one job's params."""
-    return {f"{prefix}_{key}": value for key, value in source.items()}
+            raise ConfigError("'{words}' is no RUN/STEP: the step must be a number.", words=words)
+        return RunStep(run=run, iteration=int(step))
+    return SavedModel(model=open_card(workspace, words).id)
 
 
 def image_files(paths: Iterable[Path]) -> list[Path]:
@@ -68,19 +67,21 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
         elif path.is_file():
             files.append(path)
         else:
-            raise NotFoundError(f"There is nothing at {path}.")
+            raise NotFoundError("There is nothing at {path}.", path=path)
     if not files:
-        raise NotFoundError(f"No micrograph there; these files are read: {', '.join(SUFFIXES)}.")
+        raise NotFoundError(
+            "No micrograph there; these files are read: {suffixes}.", suffixes=", ".join(SUFFIXES)
+        )
     return list(dict.fromkeys(files))
 
 
-def image_source(workspace: Workspace, file: Path) -> Json:
-    """An image as jobs name it; one of a dataset by its id, so that its outlines are known."""
+def image_source(workspace: Workspace, file: Path) -> ImageOf:
+    """An image as questions name it; one of a dataset by its id, so that its outlines are known."""
     if file.is_relative_to(workspace.datasets):
         name, folder, *rest = file.relative_to(workspace.datasets).parts
         if folder == "images" and len(rest) == 1:
-            return {"dataset": name, "image": file.stem}
-    return {"path": str(file)}
+            return DatasetImage(dataset=name, image=file.stem)
+    return ImageFile(path=file)
 
 
 def short_names(files: Sequence[Path]) -> list[str]:

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 
+SHOWN = 20  # names in the text of an answer; its document has all
+
 
 def say(text: str) -> None:
     """Write one line of progress to stderr."""

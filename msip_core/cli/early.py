@@ -1,5 +1,5 @@
-"""What the command line begins before it has understood its words: the worker of `train` and of
-`prune` loads torch while the words are read, the files looked at and the run is queued."""
+"""What the command line begins before it has understood its words: the worker of `train`,
+`prune` and `plate` loads torch while the words are read, files looked at and the run is queued."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _begun: dict[Path, LocalExecutor] = {}  # by workspace
 def begin(words: Sequence[str]) -> None:
     """Make a worker ready if these words will need one here. Says nothing: if something is wrong,
     the verb says it. What is begun and not used ends with this process."""
-    if not set(words[:1]) & {"train", "prune"} or {"--help", "--detach"} & set(words):
+    if not set(words[:1]) & {"train", "prune", "plate"} or {"--help", "--detach"} & set(words):
         return
     try:
         root = workspace_of(words) or get_settings().workspace
@@ -30,7 +30,7 @@ def begin(words: Sequence[str]) -> None:
         if may_wait() and workspace.is_writable and not is_supervised(workspace):
             workspace.isolate_libraries()
             _begun[workspace.root] = executor = LocalExecutor()
-            executor.prepare(workspace, wanted=True)
+            executor.prepare(workspace, wanted=1)
     except (MsipError, OSError, ValueError, RuntimeError):
         return
 
@@ -45,12 +45,12 @@ def worker_ready(workspace: Workspace, *, begin_now: bool) -> Iterator[LocalExec
     executor = _begun.pop(workspace.root, None)
     if executor is None and begin_now and may_wait() and not is_supervised(workspace):
         executor = LocalExecutor()
-        executor.prepare(workspace, wanted=True)
+        executor.prepare(workspace, wanted=1)
     try:
         yield executor
     finally:
         if executor is not None:
-            executor.prepare(workspace, wanted=False)
+            executor.prepare(workspace, wanted=0)
 
 
 def workspace_of(words: Sequence[str]) -> Path | None:

@@ -5,58 +5,73 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, TypedDict
 
 import typer
 from numpy.typing import NDArray
 
+from msip_core import catalog
 from msip_core.arrays import read_arrays
+from msip_core.borders import Contour
 from msip_core.boxes import Box
-from msip_core.cli.asking import (
-    Json,
-    do_job,
-    image_files,
-    image_source,
-    model_source,
-    prefixed,
-    short_names,
-)
+from msip_core.cli.asking import ask, image_files, image_source, model_source, short_names
 from msip_core.cli.console import say, table
 from msip_core.cli.look import ImageSize
 from msip_core.cli.targets import folder_target
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.data.dataset import open_dataset
+from msip_core.data.subject import drawn_borders
 from msip_core.errors import NotFoundError
+from msip_core.questions.looking import GradCam, HeatMap, Shap, ShapValues
+from msip_core.questions.sources import DatasetImage, ImageOf, ModelOf
+from msip_core.questions.speed import SIDES, Side
 from msip_core.views import sentences, tables
 from msip_core.workspace import Workspace, write_json, write_text
 
-SIDES = ("baseline", "pruned")
-SIDE_WORDS = {"baseline": "Baseline", "pruned": "Pruned"}
-METHOD_WORDS = {"gradcam": "Grad-CAM", "layercam": "LayerCAM", "eigencam": "EigenCAM"}
+SIDE_WORDS: dict[Side, str] = {"baseline": "Baseline", "pruned": "Pruned"}
 SCORES = ("ber", "enrichment", "energy_in_box", "hit")
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
-    """One object, explained for both models.
+class Maps:
+    """What one model says of an object: a heat map, and SHAP values where they were asked for.
 
     Attributes:
-        results: side -> kind ("cam" or "shap") -> the job's result, files below `folder`.
+        folder: holds the files of the answers, in "cam" and "shap".
     """
+
+    folder: Path
+    cam: HeatMap
+    shap: ShapValues | None
+
+    def document(self) -> dict[str, object]:
+        parts = {"cam": self.cam} | ({"shap": self.shap} if self.shap else {})
+        return {name: part.model_dump(mode="json", by_alias=True) for name, part in parts.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """One object, explained for both models."""
 
     name: str
     folder: Path
-    box: Box
-    label: str
-    results: dict[str, dict[str, Json]]
+    maps: dict[Side, Maps]
 
-    def document(self) -> Json:
+    @property
+    def box(self) -> Box:
+        return self.maps["baseline"].cam.box
+
+    @property
+    def label(self) -> str:
+        return self.maps["baseline"].cam.label
+
+    def document(self) -> dict[str, object]:
         return {
             "image": self.name,
             "class": self.label,
             "box": self.box.model_dump(),
             "folder": str(self.folder),
-            **self.results,
+            **{side: maps.document() for side, maps in self.maps.items()},
         }
 
 
@@ -72,14 +87,12 @@ def explain(
     baseline: Annotated[str, typer.Option(help="A model, a .pt file, or RUN/STEP.")],
     pruned: Annotated[str, typer.Option(help="A model, a .pt file, or RUN/STEP.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
-    method: Annotated[
-        Literal["gradcam", "layercam", "eigencam"], typer.Option(help="Kind of heat map.")
-    ] = "gradcam",
+    method: Annotated[catalog.HeatMap, typer.Option(help="Kind of heat map.")] = "gradcam",
     shap: Annotated[bool, typer.Option(help="SHAP is slow: leave it out with --no-shap.")] = True,
     samples: Annotated[
         int, typer.Option(min=1, max=100_000, help="Most evaluations of the model for SHAP.")
     ] = 1024,
-    features: Annotated[int, typer.Option(min=2, max=10_000, help="Patches for SHAP.")] = 50,
+    features: Annotated[int, typer.Option(min=4, max=10_000, help="Patches for SHAP.")] = 50,
     imgsz: ImageSize = None,
 ) -> Answer:
     """Grad-CAM, SHAP, boundary scores and figures, one object a micrograph.
@@ -89,22 +102,22 @@ def explain(
     """
     out = folder_target(out)
     workspace, files = session.isolated_workspace(), image_files(paths)
-    sides = {
+    sides: dict[Side, ModelOf] = {
         "baseline": model_source(workspace, baseline),
         "pruned": model_source(workspace, pruned),
     }
-    options: Json = {"method": method, "imgsz": imgsz}
-    shap_options = {"samples": samples, "features": features} if shap else None
     explained = []
     for file, name in zip(files, short_names(files)):
         say(f"{name} …")
-        question = {**image_source(workspace, file), **options}
+        model, image = sides["baseline"], image_source(workspace, file)
+        cam = GradCam(model=model, image=image, method=method, imgsz=imgsz)
+        added = Shap(model=model, image=image, imgsz=imgsz, samples=samples, features=features)
         try:
-            found = explain_object(workspace, sides, question, shap_options, out / name)
+            found = explain_object(workspace, sides, cam, added if shap else None, out / name)
         except NotFoundError as nothing:  # an empty micrograph is no reason to leave the others
             say(f"Left out: {nothing.message}")
             continue
-        draw(workspace, sides, question, found, out / f"{name}.pdf")
+        draw(workspace, cam, found, out / f"{name}.pdf")
         explained.append(found)
     if not explained:
         raise NotFoundError("The baseline finds no object on these micrographs.")
@@ -116,7 +129,7 @@ def explain(
     }
     write_json(out / "explain.json", document)
     attention = [
-        sentences.attention_sentence(*(item.results[side]["cam"]["scores"] for side in SIDES))
+        sentences.attention_sentence(*(item.maps[side].cam.scores for side in SIDES))
         for item in explained
     ]
     lines = [table(tuple(rows[0]), [tuple(row.values()) for row in rows]), *attention]
@@ -124,31 +137,24 @@ def explain(
 
 
 def explain_object(
-    workspace: Workspace,
-    sides: dict[str, Json],
-    question: Json,
-    shap_options: Json | None,
-    folder: Path,
+    workspace: Workspace, sides: dict[Side, ModelOf], cam: GradCam, shap: Shap | None, folder: Path
 ) -> Explained:
-    """Ask both models about the same object; without a box, the baseline chooses it.
+    """Ask both models about the same object, which the baseline chooses.
 
     Args:
-        sides: "baseline" and "pruned", as jobs name models.
-        question: the image, and options of the heat map.
-        shap_options: None leaves SHAP out.
+        cam, shap: asked of the baseline, and then of the other too; None leaves SHAP out.
     """
-    results: dict[str, dict[str, Json]] = {side: {} for side in SIDES}
-    question = {**question, **prefixed(sides["baseline"], "reference")}
+    maps: dict[Side, Maps] = {}
+    box: Box | None = None
     for side in SIDES:
-        place = folder / side
-        found = do_job(workspace, "gradcam", {**question, **sides[side]}, place / "cam")
-        results[side]["cam"] = found
-        question = {**question, "box": found["box"]}
-        if shap_options is not None:
-            asked = {**question, **sides[side], **shap_options}
-            results[side]["shap"] = do_job(workspace, "shap", asked, place / "shap")
-    first = results["baseline"]["cam"]
-    return Explained(folder.name, folder, Box.model_validate(first["box"]), first["class"], results)
+        place, asked = folder / side, {"model": sides[side], "box": box}
+        found = ask(workspace, cam.model_copy(update=asked), place / "cam")
+        box = found.box
+        added = None
+        if shap is not None:
+            added = ask(workspace, shap.model_copy(update={**asked, "box": box}), place / "shap")
+        maps[side] = Maps(place, found, added)
+    return Explained(folder.name, folder, maps)
 
 
 def score_rows(explained: Sequence[Explained]) -> list[tables.Row]:
@@ -158,53 +164,53 @@ def score_rows(explained: Sequence[Explained]) -> list[tables.Row]:
             "image": item.name,
             "class": item.label,
             "model": side,
-            **{key: _rounded(parts["cam"]["scores"].get(key)) for key in SCORES},
-            "border": parts["cam"]["scores"].get("contour"),
-            "shap_c_at_10": _rounded(parts.get("shap", {}).get("c_at_10")),
+            **{key: _rounded(getattr(maps.cam.scores, key)) for key in SCORES},
+            "border": maps.cam.scores.contour,
+            "shap_c_at_10": _rounded(maps.shap.c_at_10 if maps.shap else None),
         }
         for item in explained
-        for side, parts in item.results.items()
+        for side, maps in item.maps.items()
     ]
 
 
-def draw(
-    workspace: Workspace, sides: dict[str, Json], question: Json, found: Explained, path: Path
-) -> Path:
+def draw(workspace: Workspace, asked: GradCam, found: Explained, path: Path) -> Path:
     """The figure of one object: micrograph, then heat map and SHAP of both models."""
     from msip_core.detector.sources import load_source_image, load_source_model
     from msip_core.views import paper, paper_pictures
 
-    _, facts = load_source_model(workspace, sides["baseline"])
-    method = METHOD_WORDS[question.get("method") or "gradcam"]
+    _, facts = load_source_model(workspace, asked.model)
+    method = catalog.HEAT_MAPS[asked.method].label
     panels = []
-    for side in SIDES:
-        parts = found.results[side]
-        ber = parts["cam"]["scores"].get("ber")
-        heat = _array(found.folder / side / "cam" / parts["cam"]["heat"], "heat")
-        scores = {} if ber is None else {"BER": float(ber)}
+    for side, maps in found.maps.items():
+        ber = maps.cam.scores.ber
+        heat = _array(maps.folder / "cam" / maps.cam.heat, "heat")
+        scores = {} if ber is None else {"BER": ber}
         panels.append(paper_pictures.HeatPanel(SIDE_WORDS[side], method, heat, False, scores))
-        if "shap" in parts:
-            segments = found.folder / side / "shap" / parts["shap"]["segments"]
+        if maps.shap is not None:
+            segments = maps.folder / "shap" / maps.shap.segments
             values = _array(segments, "values")[_array(segments, "segments")]
             panels.append(paper_pictures.HeatPanel(SIDE_WORDS[side], "SHAP", values, True))
     info = paper_pictures.ExplanationInfo(
-        pixels=load_source_image(workspace, question, facts.recipe),
+        pixels=load_source_image(workspace, asked.image, facts.recipe),
         box=found.box,
         label=found.label,
         panels=panels,
-        **_known_of(workspace, question, found.box),
+        **_known_of(workspace, asked.image, found.box),
     )
     return paper.save(paper_pictures.explanation_figure(info), path)
 
 
-def _known_of(workspace: Workspace, question: Json, box: Box) -> Json:
-    """Outline of the object and pixel size, for an image of a dataset."""
-    if "dataset" not in question:
-        return {}
-    from msip_core.explain.subject import drawn_borders
+class _Known(TypedDict, total=False):
+    outline: Contour | None
+    pixel_size_um: float | None
 
-    dataset = open_dataset(workspace, question["dataset"])
-    record = dataset.image(question["image"])
+
+def _known_of(workspace: Workspace, image: ImageOf, box: Box) -> _Known:
+    """Outline of the object and pixel size, for an image of a dataset."""
+    if not isinstance(image, DatasetImage):
+        return {}
+    dataset = open_dataset(workspace, image.dataset)
+    record = dataset.image(image.image)
     return {
         "outline": drawn_borders(dataset, record, box)[0],
         "pixel_size_um": record.pixel_size_um or dataset.pixel_size_um,

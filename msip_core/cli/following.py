@@ -6,18 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from msip_core.cli.console import say
+from msip_core.cli.console import ProgressLines, say
 from msip_core.events import (
     BaselineRecord,
+    CountedRecord,
     EpochRecord,
     FinalRecord,
     IterationRecord,
     MilestoneRecord,
     ProgressRecord,
     Record,
+    Stage,
     StageRecord,
 )
 from msip_core.views.wording import accuracy, duration, macs, params, percent
+
+_PAUSE = 10.0  # seconds between two lines about how far a count is
 
 
 @dataclass
@@ -25,15 +29,21 @@ class Teller:
     """Writes each record of a run as it comes; call it with one record at a time, then `finish`.
 
     Progress records are not told by themselves. The work reports progress right behind an epoch
-    or an iteration, so such a line waits for the next record and takes the estimate along.
+    or an iteration, so such a line waits for the next record and takes the estimate along. A count
+    has nothing else to tell for minutes: there they are told, now and then.
     """
 
     _waiting: str | None = field(default=None, init=False)
+    _counted: ProgressLines | None = field(default=None, init=False)
 
     def __call__(self, record: Record) -> None:
         left = record.seconds_left if isinstance(record, ProgressRecord) else None
         self._tell_waiting(left)
         text = line(record)
+        if isinstance(record, StageRecord):
+            self._counted = ProgressLines(_PAUSE) if record.stage is Stage.COUNTING else None
+        if isinstance(record, ProgressRecord) and self._counted is not None:
+            self._counted(record.done, record.message + _left(record.seconds_left))
         if isinstance(record, EpochRecord | IterationRecord):
             self._waiting = text
         elif text is not None:
@@ -45,9 +55,12 @@ class Teller:
 
     def _tell_waiting(self, seconds_left: float | None) -> None:
         if self._waiting is not None:
-            estimate = f"  ·  about {duration(seconds_left)} left" if seconds_left else ""
-            say(self._waiting + estimate)
+            say(self._waiting + _left(seconds_left))
             self._waiting = None
+
+
+def _left(seconds: float | None) -> str:
+    return f"  ·  about {duration(seconds)} left" if seconds else ""
 
 
 def line(record: Record) -> str | None:
@@ -88,6 +101,13 @@ def _iteration(record: IterationRecord) -> str:
     )
 
 
+def _counted(record: CountedRecord) -> str:
+    found = ", ".join(f"{count:,} {name}" for name, count in record.counts.items())
+    bad = f", {record.failed} could not be read" if record.failed else ""
+    blank = f", {record.empty} blank" if record.empty else ""
+    return f"Counted by {record.model}: {record.images:,} images{blank}{bad}: {found}"
+
+
 def _final(record: FinalRecord) -> str:
     on = record.test or record.metrics
     work = f"{percent(record.macs_ratio, 1)} of the MACs, " if record.iteration else ""
@@ -104,4 +124,5 @@ _WORDS: dict[type[Record], Callable[[Any], str]] = {
     EpochRecord: _epoch,
     IterationRecord: _iteration,
     FinalRecord: _final,
+    CountedRecord: _counted,
 }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
 from msip_core.cli.console import say, table
 from msip_core.cli.following import Teller
+from msip_core.cli.following import line as line_of
 from msip_core.cli.verbs import Answer
 from msip_core.errors import InputError, MsipError, NotFoundError, Stopped, WorkError
 from msip_core.events import Record, parse_record
@@ -16,6 +16,7 @@ from msip_core.runs.foreground import follow as follow_events
 from msip_core.runs.foreground import run_foreground
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
+from msip_core.runs.summary import OneModel, Summary
 from msip_core.runs.supervisor import Supervisor
 from msip_core.views.wording import accuracy, macs, params, percent
 from msip_core.workspace import Workspace
@@ -30,13 +31,13 @@ UNSUPERVISED = (
 def in_foreground(
     workspace: Workspace, run_id: str, *, told: int = 0, executor: LocalExecutor | None = None
 ) -> Answer:
-    """Work on a queued run until it rests, and tell its story.
+    """Work on a queued run until it rests, and tell its history.
 
     Starts this process's supervisor; where a server is already in charge of the workspace, that
     one does the work. Ctrl-C pauses the run cleanly.
 
     Args:
-        told: records of the story that a person has heard already (of a run that is resumed).
+        told: records of the history that a person has heard already (of a run that is resumed).
         executor: one that has a process ready.
 
     Raises:
@@ -52,7 +53,7 @@ def in_foreground(
     except MsipError as error:
         if not workspace.run_dir(run_id).is_dir():
             raise WorkError(
-                f"The folder of the run {run_id} was removed: it cannot go on."
+                "The folder of the run {run_id} was removed: it cannot go on.", run_id=run_id
             ) from error
         kind = InputError if error.exit_code == InputError.exit_code else WorkError
         raise kind(f"{error.message} Try again with: {PROGRAM} runs resume {run_id}") from error
@@ -80,13 +81,15 @@ def _let_worker_leave(workspace: Workspace, run_id: str, supervisor: Supervisor)
 
 
 def follow(workspace: Workspace, run_id: str) -> Answer:
-    """Tell the story of a run that something else works on; Ctrl-C ends the telling only."""
+    """Tell the history of a run that something else works on; Ctrl-C ends the telling only."""
     teller = Teller()
     try:
         follow_events(
-            RunService(workspace), run_id, teller,
+            RunService(workspace),
+            run_id,
+            teller,
             on_waiting=lambda: say(f"{run_id} {UNSUPERVISED}"),
-        )  # fmt: skip
+        )
         teller.finish()
     except KeyboardInterrupt:
         say(f"The run goes on without being watched: {PROGRAM} runs follow {run_id}")
@@ -108,12 +111,12 @@ def hand_over(workspace: Workspace, run_id: str) -> Answer:
 
 
 def records_so_far(service: RunService, run_id: str) -> int:
-    """How many records the story of a run holds."""
+    """How many records the history of a run holds."""
     return sum(parse_record(event) is not None for event in service.events(run_id))
 
 
 class _Untold(Teller):
-    """Tells a story from some record on."""
+    """Tells a history from some record on."""
 
     def __init__(self, told: int) -> None:
         super().__init__()
@@ -138,7 +141,8 @@ def describe(workspace: Workspace, run_id: str) -> Answer:
         lines.append(f"It {UNSUPERVISED}")
     if damaged := service.damaged_lines(run_id):
         lines.append(f"Note: damaged lines of events.jsonl that were left out: {damaged}.")
-    lines += [_standing(name, document.get(name)) for name in ("baseline", "final")]
+    lines += [_standing("baseline", document["baseline"]), _standing("final", document["final"])]
+    lines += [line_of(record) or "" for record in service.counted(run_id)]
     lines.append(_speed(document))
     iterations = [
         (i.index, percent(i.macs_ratio, 1), i.map50_before, i.map50_after, macs(i.macs))
@@ -148,14 +152,14 @@ def describe(workspace: Workspace, run_id: str) -> Answer:
         lines.append(
             table(("iteration", "MACs left", "mAP50 cut", "fine-tuned", "MACs"), iterations)
         )
-    lines += [f"{name}: {path}" for name, path in (document.get("artifacts") or {}).items()]
+    lines += [f"{name}: {path}" for name, path in document["artifacts"].items()]
     return Answer(document, "\n".join(line for line in lines if line))
 
 
-def _speed(document: dict[str, Any]) -> str:
+def _speed(document: Summary) -> str:
     """Milliseconds on the processor, or why they are not there."""
     speed, final = document["speed"], document["final"]
-    if speed is None:
+    if speed is None or final is None:
         return ""
     if final["latency_ms"] is not None:
         beside = document["baseline"] and document["baseline"]["latency_ms"]
@@ -166,7 +170,7 @@ def _speed(document: dict[str, Any]) -> str:
     return f"{state} ({speed['problem']})" if speed["problem"] else state
 
 
-def _standing(name: str, values: dict[str, Any] | None) -> str:
+def _standing(name: str, values: OneModel | None) -> str:
     if not values:
         return ""
     return (

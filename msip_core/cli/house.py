@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -87,7 +87,7 @@ def demo(
     ] = None,
 ) -> Answer:
     """The whole way on the drawn example, on a CPU in under 3 minutes."""
-    from msip_core.demo import run_demo
+    from msip_core.cli.demo import run_demo
 
     workspace = session.isolated_workspace()
     target = folder_target(out or workspace.root / "demo")
@@ -96,7 +96,9 @@ def demo(
         run_id = RunService(workspace).submit(config)
         answer = in_foreground(workspace, run_id)
         if answer.exit_code:
-            raise WorkError(f"The demo stopped: {answer.text.splitlines()[-1]}")
+            raise WorkError(
+                "The demo stopped: {splitlines}", splitlines=answer.text.splitlines()[-1]
+            )
         return run_id
 
     result = run_demo(workspace, target, work, say)
@@ -109,7 +111,7 @@ def demo(
 def methods(session: Session) -> Answer:
     """Every criterion, allocation and explainer by name."""
     entries = [entry for family in FAMILIES.values() for entry in family.values()]
-    document: dict[str, Any] = {
+    document: dict[str, object] = {
         str(family): [
             {"name": e.name, "label": e.label, "description": e.description, "paper": e.paper}
             for e in members.values()

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from msip_core.cli.asking import (
-    do_job,
-    model_source,
-    prefixed,
-)
+from msip_core.cli.asking import ask, model_source
 from msip_core.cli.console import table
 from msip_core.cli.predicting import predict
 from msip_core.cli.targets import file_target, folder_target
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.errors import ConfigError
-from msip_core.events import Cost, Metrics
+from msip_core.questions.detecting import Compare, Comparison, Export
+from msip_core.questions.speed import MissingWay, TimeModels
 from msip_core.views import sentences, tables
 from msip_core.workspace import write_json, write_text
 
@@ -46,6 +45,41 @@ def register(app: typer.Typer) -> None:
     verb(app, "export")(export)
 
 
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where both models run, and how often they are timed."""
+
+    device: Annotated[
+        str,
+        typer.Option(
+            help="Where they predict and are timed: auto (a GPU where there is one), cpu, cuda:0; "
+            "all also times the processor beside every GPU."
+        ),
+    ] = "auto"
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure speed in these: pytorch,onnx,openvino; on a GPU "
+            "pytorch,cudagraph,onnx,tensorrt; '' leaves it out.",
+            show_default="all of a processor; on a GPU pytorch,cudagraph",
+        ),
+    ] = None
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Images at a time.", show_default="1 in the speed test, on a GPU 1 and 32"
+        ),
+    ] = None
+    runs: Annotated[
+        int | None,
+        typer.Option(
+            min=5,
+            help="Measurements of each model and way.",
+            show_default=f"as many as {_TIMING_S} s hold, 10 to {_MOST_RUNS}",
+        ),
+    ] = None
+
+
 def compare(
     session: Session,
     *,
@@ -53,21 +87,7 @@ def compare(
     pruned: Model,
     data: Annotated[str, typer.Option(help="Dataset of the workspace.")],
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    formats: Annotated[
-        str, typer.Option(help="Measure speed in these: pytorch,onnx,openvino; '' leaves it out.")
-    ] = "pytorch,onnx,openvino",
-    batch: Annotated[
-        int | None,
-        typer.Option(min=1, help="Images at a time.", show_default="1 in the speed test"),
-    ] = None,
-    runs: Annotated[
-        int | None,
-        typer.Option(
-            min=5,
-            help="Measurements of each model and format.",
-            show_default=f"as many as {_TIMING_S} s hold, 10 to {_MOST_RUNS}",
-        ),
-    ] = None,
+    timing: Timing,
     conf: Conf = 0.25,
     iou: Iou = 0.7,
     imgsz: ImageSize = None,
@@ -77,53 +97,62 @@ def compare(
     out = folder_target(out) if out is not None else None
     workspace = session.isolated_workspace()
     dataset = open_dataset(workspace, data)
-    params: dict[str, Any] = {
-        **prefixed(model_source(workspace, baseline), "baseline"),
-        **prefixed(model_source(workspace, pruned), "pruned"),
-        "dataset": data,
-        "split": split,
-        "formats": [word.strip() for word in formats.split(",") if word.strip()],
-        "conf": conf,
-        "iou": iou,
-        "imgsz": imgsz,
-        **({"runs": _MOST_RUNS, "seconds": _TIMING_S} if runs is None else {"runs": runs}),
-        **({"batch": batch} if batch else {}),
-    }
+    question = Compare(
+        baseline=model_source(workspace, baseline),
+        pruned=model_source(workspace, pruned),
+        dataset=data,
+        split=split,
+        device="auto" if timing.device == "all" else timing.device,
+        latency_device=timing.device,
+        formats=None if timing.formats is None else _words(timing.formats) or (),
+        conf=conf,
+        iou=iou,
+        imgsz=imgsz,
+        batch=timing.batch,
+        runs=timing.runs or _MOST_RUNS,
+        seconds=None if timing.runs else _TIMING_S,
+    )
     with tempfile.TemporaryDirectory() as scratch:
-        result = do_job(workspace, "compare", params, Path(scratch))
-    sides = {
-        side: (
-            Metrics.model_validate(result[side]["metrics"]),
-            Cost.model_validate(result[side]["cost"]),
-        )
-        for side in ("baseline", "pruned")
-    }
-    rows = tables.metrics_rows(sides["baseline"], sides["pruned"], result["latency"])
+        result = ask(workspace, question, Path(scratch))
     lines = [
-        table(tuple(rows[0]), [tuple(row.values()) for row in rows]),
-        sentences.unlearned_sentence(sides["baseline"][0]) or "",
-        sentences.agreement_sentence(result["agreement"]),
-        sentences.latency_sentence(result["latency"]),
-        sentences.sample_sentence(sides["pruned"][0]) or "",
+        *_measured(result),
+        sentences.agreement_sentence(result.agreement),
+        sentences.latency_sentence(result.latency),
+        *_not_measured(result.missing),
+        (result.pruned.metrics and sentences.sample_sentence(result.pruned.metrics)) or "",
     ]
-    document = dict(result)
+    document = result.model_dump(mode="json")
     if out is not None:
         document["artifacts"] = _write_comparison(result, dataset, out)
         lines.append(f"CSV files are in {out}")
     return Answer(document, "\n".join(line for line in lines if line))
 
 
-def _write_comparison(result: dict[str, Any], dataset: Dataset, out: Path) -> dict[str, str]:
+def _measured(result: Comparison) -> list[str]:
+    """Accuracy, cost and speed of both models."""
+    before, after = result.baseline, result.pruned
+    if before.metrics is None or after.metrics is None:  # only if accuracy was left out
+        return []
+    rows = tables.metrics_rows(
+        (before.metrics, before.cost), (after.metrics, after.cost), result.latency
+    )
+    return [
+        table(tuple(rows[0]), [tuple(row.values()) for row in rows]),
+        sentences.unlearned_sentence(before.metrics) or "",
+    ]
+
+
+def _write_comparison(result: Comparison, dataset: Dataset, out: Path) -> dict[str, str]:
     classes = dataset.classes
     files = {
-        "counts": tables.compare_count_rows(result, classes),
-        "wells": tables.compare_count_rows(result, classes, by_group=True),
-        "objects": tables.pair_rows(result, classes),
+        "counts": tables.compare_count_rows(result.images, classes),
+        "wells": tables.compare_count_rows(result.images, classes, by_group=True),
+        "objects": tables.pair_rows(result.images, classes),
     }
     out.mkdir(parents=True, exist_ok=True)
     for name, rows in files.items():
         write_text(out / f"{name}.csv", tables.to_csv(rows))
-    write_json(out / "compare.json", result)
+    write_json(out / "compare.json", result.model_dump(mode="json"))
     return {name: str(out / f"{name}.csv") for name in files} | {
         "compare": str(out / "compare.json")
     }
@@ -160,43 +189,49 @@ def latency(
 ) -> Answer:
     """Milliseconds per image on this computer: processor and GPUs, in every way to run it."""
     workspace = session.isolated_workspace()
-    params: dict[str, Any] = {
-        **prefixed(model_source(workspace, model), "pruned"),
-        **(prefixed(model_source(workspace, beside), "baseline") if beside else {}),
-        "latency_device": device,
-        "formats": _words(formats),
-        "precisions": _words(precisions),
-        "batches": _numbers(batches),
-        "runs": runs,
-        "imgsz": imgsz,
-    }
+    question = TimeModels(
+        pruned=model_source(workspace, model),
+        baseline=model_source(workspace, beside) if beside else None,
+        latency_device=device,
+        formats=_words(formats),
+        precisions=_words(precisions),
+        batches=_numbers(batches),
+        runs=runs,
+        imgsz=imgsz,
+    )
     with tempfile.TemporaryDirectory() as scratch:
-        result = do_job(workspace, "latency", params, Path(scratch))
-    names = {"pruned": model, "baseline": beside}
-    document = {
-        "latency": [{**entry, "model": names[entry["name"]]} for entry in result["latency"]],
-        "missing": result["missing"],
-    }
-    rows = tables.latency_rows(document["latency"])
+        result = ask(workspace, question, Path(scratch))
+    names = {"pruned": model} | ({"baseline": beside} if beside else {})
+    document = result.model_dump(mode="json")
+    for entry in document["latency"]:
+        entry["model"] = names[entry["name"]]
+    rows = tables.latency_rows(result.latency, names)
     lines = [table(tuple(rows[0]), [tuple(row.values()) for row in rows])]
     if beside:
-        lines.append(sentences.latency_sentence(result["latency"]))
-    lines += [f"Not measured: {why}" for why in dict.fromkeys(m["why"] for m in result["missing"])]
-    return Answer(document, "\n".join(lines))
+        lines.append(sentences.latency_sentence(result.latency))
+    return Answer(document, "\n".join([*lines, *_not_measured(result.missing)]))
 
 
-def _words(text: str | None) -> list[str] | None:
-    found = [word.strip() for word in (text or "").split(",") if word.strip()]
+def _not_measured(missing: Sequence[MissingWay]) -> list[str]:
+    return [f"Not measured: {why}" for why in dict.fromkeys(one.why for one in missing)]
+
+
+def _words(text: str | None) -> tuple[str, ...] | None:
+    found = tuple(word.strip() for word in (text or "").split(",") if word.strip())
     return found or None
 
 
-def _numbers(text: str | None) -> list[int] | None:
+def _numbers(text: str | None) -> tuple[int, ...] | None:
     words = _words(text)
     if words is not None and not all(word.isascii() and word.isdecimal() for word in words):
-        raise ConfigError(f"--batches takes whole numbers such as 1,32, not '{text}'.")
-    sizes = None if words is None else [int(word) for word in words]
+        raise ConfigError("--batches takes whole numbers such as 1,32, not '{text}'.", text=text)
+    sizes = None if words is None else tuple(int(word) for word in words)
     if sizes is not None and not all(1 <= size <= _MOST_IMAGES for size in sizes):
-        raise ConfigError(f"--batches takes numbers from 1 to {_MOST_IMAGES}, not '{text}'.")
+        raise ConfigError(
+            "--batches takes numbers from 1 to {most_images}, not '{text}'.",
+            most_images=_MOST_IMAGES,
+            text=text,
+        )
     return sizes
 
 
@@ -220,13 +255,13 @@ def export(
     source = model_source(workspace, model)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as scratch:
-        params = {**source, "format": format, "imgsz": imgsz}
-        result = do_job(workspace, "export", params, Path(scratch))
-        made = Path(scratch) / result["path"]
+        question = Export(model=source, format=format, imgsz=imgsz)
+        result = ask(workspace, question, Path(scratch))
+        made = Path(scratch) / result.path
         stem = Path(model).stem if model.endswith(".pt") else model.replace("/", "-step-")
         target = out / f"{stem}{made.name.removeprefix('model')}"
         if made.is_file():
             file_target(target)
         shutil.move(made, target)
-    document = {**result, "path": str(target)}
-    return Answer(document, f"{target} ({result['format']}, {result['imgsz']} px)")
+    document = result.model_copy(update={"path": str(target)}).model_dump(mode="json")
+    return Answer(document, f"{target} ({result.format}, {result.imgsz} px)")

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ from msip_core.bounded import plain_text
 from msip_core.cli.early import workspace_of
 from msip_core.cli.parts import PARTS, add_part, parts_for
 from msip_core.cli.verbs import Answer, JsonOption, WorkspaceOption
-from msip_core.config import explain
 from msip_core.errors import InputError, MsipError
 from msip_core.settings import get_settings
+from msip_core.wrong_settings import explain
 
 PROGRAM = "python -m msip_core"
 # What the place that a person named does not allow; other errors of files are faults of ours.
@@ -97,7 +97,9 @@ def _check_words(words: list[str]) -> None:
         try:
             plain_text(word)
         except ValueError as error:
-            raise InputError(f"The word {ascii(word)[:80]} cannot be used: {error}.") from error
+            raise InputError(
+                "The word {ascii} cannot be used: {error}.", ascii=ascii(word)[:80], error=error
+            ) from error
 
 
 def _plain(sentence: str) -> str:
@@ -137,7 +139,7 @@ def _of_the_computer(error: OSError | MemoryError) -> tuple[str, int] | None:
     return None
 
 
-def _print(value: dict[str, Any] | str) -> None:
+def _print(value: Mapping[str, object] | str) -> None:
     text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
     sys.stdout.write(text + "\n")
     sys.stdout.flush()

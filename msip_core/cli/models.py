@@ -1,12 +1,13 @@
-"""`models list / show`: baselines and pruned models of the workspace."""
+"""`models list / show / rename / delete`: baselines and pruned models of the workspace."""
 
 from __future__ import annotations
 
 import typer
 
 from msip_core.cli.console import table
+from msip_core.cli.deleting import Yes, delete_for_good
 from msip_core.cli.verbs import Answer, Session, verb
-from msip_core.models import ModelCard, list_models, open_card
+from msip_core.models import ModelCard, list_models, open_card, rename_model
 from msip_core.views.wording import macs, params
 
 app = typer.Typer(name="models", help="Baselines and pruned models.", no_args_is_help=True)
@@ -41,6 +42,28 @@ def show(session: Session, model: str) -> Answer:
     document = card.model_dump(mode="json")
     document["path"] = str(workspace.model_dir(card.id) / "model.pt")
     return Answer(document, describe(card) + f"\n{document['path']}")
+
+
+@verb(app, "rename")
+def rename(session: Session, model: str, title: str) -> Answer:
+    """Call a model otherwise; its id stays."""
+    card = rename_model(session.workspace, model, title)
+    return Answer({"id": card.id, "name": card.name}, f"{card.id} is called '{card.name}'.")
+
+
+@verb(app, "delete")
+def delete(session: Session, model: str, yes: Yes = False) -> Answer:
+    """Remove a model for good; runs and models that came of it stay."""
+    from msip_core.studies.dependants import delete_unused_model, dependants_of_model
+
+    workspace = session.workspace
+    return delete_for_good(
+        "model",
+        model,
+        dependants_of_model(workspace, model),
+        lambda: delete_unused_model(workspace, model),
+        yes=yes,
+    )
 
 
 def describe(card: ModelCard) -> str:

@@ -11,6 +11,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "house": ("doctor", "serve", "demo", "methods"),
     "data": ("data",),
     "work": ("train", "prune"),
+    "plate": ("plate",),
     "runs": ("runs",),
     "computers": ("computers",),
     "models": ("models",),

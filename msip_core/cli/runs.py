@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from msip_core.cli.console import table
+from msip_core.cli.deleting import Yes, delete_for_good
 from msip_core.cli.foreground import (
     UNSUPERVISED,
     describe,
@@ -35,7 +36,7 @@ def list_(
     state: Annotated[
         list[RunState] | None, typer.Option(help="Only these; may be repeated.")
     ] = None,
-    kind: Annotated[str | None, typer.Option(help="train or prune.")] = None,
+    kind: Annotated[str | None, typer.Option(help="train, prune or count.")] = None,
     limit: Annotated[int, typer.Option(min=1)] = 50,
     offset: Annotated[int, typer.Option(min=0)] = 0,
 ) -> Answer:
@@ -70,7 +71,7 @@ def show(session: Session, run: Run) -> Answer:
 
 @verb(app, "follow")
 def follow_(session: Session, run: Run) -> Answer:
-    """Tell the story of a run as it goes; Ctrl-C stops the telling, not the run."""
+    """Tell the history of a run as it goes; Ctrl-C stops the telling, not the run."""
     return follow(session.workspace, run)
 
 
@@ -102,6 +103,24 @@ def cancel(session: Session, run: Run) -> Answer:
     return _act(session, run, Action.CANCEL)
 
 
+@verb(app, "rename")
+def rename(session: Session, run: Run, title: str) -> Answer:
+    """Call a run otherwise; its id and settings stay."""
+    name = RunService(session.workspace).rename(run, title)
+    return Answer({"id": run, "name": name}, f"{run} is called '{name}'.")
+
+
+@verb(app, "delete")
+def delete(session: Session, run: Run, yes: Yes = False) -> Answer:
+    """Remove a run that is over, with all its steps; models that it made stay."""
+    from msip_core.studies.dependants import dependants_of_run
+
+    service = RunService(session.workspace)
+    return delete_for_good(
+        "run", run, dependants_of_run(session.workspace, run), lambda: service.delete(run), yes=yes
+    )
+
+
 @verb(app, "export")
 def export(
     session: Session,
@@ -120,8 +139,9 @@ def reindex(session: Session) -> Answer:
     workspace = session.workspace
     if not workspace.is_writable:
         raise InputError(
-            f"{workspace.root} cannot be written, so its index cannot be built there; runs can be "
-            "looked at all the same."
+            "{root} cannot be written, so its index cannot be built there; runs can be "
+            "looked at all the same.",
+            root=workspace.root,
         )
     found = RunService.rebuild_index(workspace)
     lines = [

@@ -52,8 +52,7 @@ class OfPreset:
         str | None, typer.Option(help="Baseline of the workspace.", show_default="one is trained")
     ] = None
     weights: Annotated[
-        str | None,
-        typer.Option(help="What the baseline starts from: a .pt file or a yaml name."),
+        str | None, typer.Option(help="What the baseline starts from: a .pt file or a yaml name.")
     ] = None
     smaller: Annotated[
         str | None, typer.Option(help="What the next smaller model starts from.")
@@ -186,16 +185,33 @@ def add(
     return _begin(workspace, study, detach)
 
 
+@verb(app, "repeat")
+def repeat(
+    session: Session,
+    study: Id,
+    *,
+    row: Annotated[list[str], typer.Option(help="Key of a row; repeatable.")],
+    seed: Annotated[list[int], typer.Option(min=0, help="A further seed; repeatable.")],
+    detach: Detach = False,
+) -> Answer:
+    """Repeat some rows with further seeds; what is done is not repeated."""
+    workspace = session.isolated_workspace()
+    library.repeat_rows(workspace, study, row, seed)
+    engine.resume(RunService(workspace), study)
+    return _begin(workspace, study, detach)
+
+
 def _from_preset(workspace: Workspace, name: str, asked: OfPreset) -> StudyPlan:
     changes = {
-        "model": asked.model, "imgsz": asked.imgsz, "batch": asked.batch,
+        "model": asked.model,
+        "imgsz": asked.imgsz,
+        "batch": asked.batch,
         "device": asked.device or gpu_of(asked.latency_device),
         "speed_up": asked.speed_up,
         "seeds": tuple(range(asked.seeds)) if asked.seeds else None,
-        "latency": {
-            key: value for key in _WAY if (value := getattr(asked, key)) is not None
-        } or None,
-    }  # fmt: skip
+        "latency": {key: value for key in _WAY if (value := getattr(asked, key)) is not None}
+        or None,
+    }
     given: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
     return library.plan_here(
         workspace,

@@ -26,14 +26,18 @@ def file_target(path: Path, *suffixes: str) -> Path:
     found = _resolved(path)
     try:
         if found.is_dir():
-            raise InputError(f"{found} is a folder: add the name of the file to write.")
+            raise InputError("{found} is a folder: add the name of the file to write.", found=found)
         if found.exists():
             if not found.is_file():
-                raise InputError(f"{found} is a device or a pipe, not a file: choose another name.")
+                raise InputError(
+                    "{found} is a device or a pipe, not a file: choose another name.", found=found
+                )
             if suffixes and found.suffix.lower() not in suffixes:
                 raise InputError(
-                    f"{found} exists and is no {' or '.join(suffixes)} file: it was left as it is; "
-                    "choose another name."
+                    "{found} exists and is no {suffixes} file: it was left as it is; "
+                    "choose another name.",
+                    found=found,
+                    suffixes=" or ".join(suffixes),
                 )
     except OSError as error:
         raise _not_there(found, error) from error
@@ -50,7 +54,7 @@ def folder_target(path: Path) -> Path:
     found = _resolved(path)
     try:
         if found.exists() and not found.is_dir():
-            raise InputError(f"{found} is not a folder: choose another name.")
+            raise InputError("{found} is not a folder: choose another name.", found=found)
     except OSError as error:
         raise _not_there(found, error) from error
     _check_place(found)
@@ -61,7 +65,9 @@ def _resolved(path: Path) -> Path:
     try:
         return path.expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links; no such home
-        raise InputError(f"'{path}' cannot be a place to write to ({error}).") from error
+        raise InputError(
+            "'{path}' cannot be a place to write to ({error}).", path=path, error=error
+        ) from error
 
 
 def _check_place(folder: Path) -> None:
@@ -70,7 +76,9 @@ def _check_place(folder: Path) -> None:
         while not folder.exists():
             folder = folder.parent
         if not folder.is_dir():
-            raise InputError(f"{folder} is a file, so nothing can be written below it.")
+            raise InputError(
+                "{folder} is a file, so nothing can be written below it.", folder=folder
+            )
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -79,6 +87,7 @@ def _check_place(folder: Path) -> None:
 
 def _not_there(path: Path, error: OSError) -> InputError:
     return InputError(
-        f"Nothing can be written to {path} ({error.strerror or error}): choose another place with "
-        "--out."
+        "Nothing can be written to {path} ({why}): choose another place with --out.",
+        path=path,
+        why=error.strerror or error,
     )

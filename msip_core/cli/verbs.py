@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -65,7 +65,7 @@ class Answer:
         exit_code: 0 done, 1 the work did not end well.
     """
 
-    document: dict[str, Any]
+    document: Mapping[str, object]
     text: str
     exit_code: int = 0
 
@@ -109,15 +109,16 @@ def verb(app: typer.Typer, name: str | None = None) -> Callable[..., Callable[..
     return register
 
 
-def _check_numbers(given: dict[str, Any]) -> None:
+def _check_numbers(given: Mapping[str, object]) -> None:
     """Refuse numbers that nothing can be set to; ranges of options let NaN pass."""
     for name, value in given.items():
         for number in value if isinstance(value, list | tuple) else (value,):
             is_float, is_int = isinstance(number, float), isinstance(number, int)
             if (is_float and not math.isfinite(number)) or (is_int and abs(number) > _LARGEST):
                 raise ConfigError(
-                    f"--{name.strip('_').replace('_', '-')} cannot be {str(number)[:40]}: give a "
-                    "finite number."
+                    "--{replace} cannot be {number}: give a finite number.",
+                    replace=name.strip("_").replace("_", "-"),
+                    number=str(number)[:40],
                 )
 
 

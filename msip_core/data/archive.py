@@ -13,7 +13,7 @@ import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -21,8 +21,9 @@ from typing import Protocol
 
 from msip_core import confined
 from msip_core.data.encodings import decode_zip_names
-from msip_core.data.manifest import Problem
+from msip_core.data.manifest import Problem, Told
 from msip_core.errors import DatasetError, NotFoundError
+from msip_core.messages import msg
 
 MAX_FILES = 1_000_000
 # A file is held in memory as a whole while it is read, beside what is made of it.
@@ -38,8 +39,13 @@ FREE_BYTES = 1024**3
 # Read in pieces, because a compression may give far more than the zip declares.
 _PIECE = 64 * 1024
 
-_NOISE = ("__MACOSX", "@eaDir")
-_NOISE_FILES = ("thumbs.db", "desktop.ini")
+# An OME-Zarr is a folder with the files of one image or plate.
+ZARR = ".zarr"
+# Files that are a source by themselves.
+ALONE = (".czi", ".lif", ".nd2", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
+
+_NOISE = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
+_NOISE_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini")
 
 
 class FileTree(Protocol):
@@ -50,18 +56,23 @@ class FileTree(Protocol):
         names: every file that may be read.
         refused: what was left out, and why.
         notes: what had to be decided, one sentence each.
+        told: of pictures that were taken from a stack, how; by name.
     """
 
     label: str
     names: list[str]
     refused: list[Problem]
     notes: list[str]
+    told: dict[str, Told]
 
     def size(self, name: str) -> int:
         """Bytes of one file."""
 
     def read(self, name: str) -> bytes:
         """The content of one file. Raises DatasetError if it cannot be read."""
+
+    def on_disk(self, name: str) -> Path | None:
+        """Where it lies, to be read in parts; None in a zip."""
 
 
 @contextmanager
@@ -73,34 +84,86 @@ def open_tree(path: Path) -> Iterator[FileTree]:
         DatasetError: neither a folder nor a zip, or a zip that is damaged or a bomb.
     """
     path = path.expanduser()
+    if path.is_dir() and path.name.lower().endswith(ZARR):
+        yield TreeOnDisk(path.parent, path.name, [path.name])
+        return
     if path.is_dir():
         yield _folder_tree(path)
         return
     if not path.is_file():
-        raise NotFoundError(f"There is no folder or zip at {printable(str(path))}: check the path.")
+        raise NotFoundError(
+            "There is no folder or zip at {path}: check the path.", path=printable(str(path))
+        )
+    if path.name.lower().endswith(ALONE):
+        yield TreeOnDisk(path.parent, path.name, [path.name])
+        return
     try:
         archive = zipfile.ZipFile(path)
     # A damaged directory of a zip raises all of these.
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, LookupError,
             OverflowError, struct.error) as error:  # fmt: skip
         raise DatasetError(
-            f"{path.name} is neither a folder nor a complete zip ({error}): pack the images and "
-            "labels into a .zip and try again."
+            "{name} is neither a folder nor a complete zip ({error}): pack the images and "
+            "labels into a .zip and try again.",
+            name=path.name,
+            error=error,
         ) from error
     with archive:
         yield _zip_tree(archive, path)
+
+
+def joined_tree(paths: Sequence[Path]) -> TreeOnDisk:
+    """Several folders and files as one tree, below the folder that holds them all.
+
+    Raises:
+        NotFoundError, DatasetError: as `open_tree`; or one of them is a zip.
+    """
+    trees: list[TreeOnDisk] = []
+    for path in (path.expanduser().resolve() for path in paths):
+        with open_tree(path) as tree:
+            if not isinstance(tree, TreeOnDisk):
+                raise DatasetError("{name} is a zip: give it alone.", name=path.name)
+            trees.append(tree)
+    root = Path(os.path.commonpath([tree.root for tree in trees]))
+    joined = TreeOnDisk(root, root.name)
+    for tree in trees:
+        below = tree.root.relative_to(root)
+        joined.names += [(below / name).as_posix() for name in tree.names]
+        joined.refused += [
+            p.model_copy(update={"file": (below / p.file).as_posix()}) for p in tree.refused
+        ]
+    joined.names = sorted(set(joined.names))
+    return joined
 
 
 # --- folder -------------------------------------------------------------------
 
 
 @dataclass
-class _Folder:
+class TreeOnDisk:
+    """A folder, or one file of it."""
+
     root: Path
     label: str
     names: list[str] = field(default_factory=list)
     refused: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    told: dict[str, Told] = field(default_factory=dict)
+
+    def path(self, name: str) -> Path:
+        """Where a file lies, for a reader that wants to open it by itself.
+
+        Raises:
+            DatasetError: a folder that is read as one file holds a link.
+        """
+        path = self.root / name
+        if path.is_dir() and any(entry.is_symlink() for entry in path.rglob("*")):
+            raise DatasetError("{name} holds a link; links are not followed", name=name)
+        return path
+
+    def on_disk(self, name: str) -> Path:
+        confined.at_hand(name)
+        return self.path(name)
 
     def size(self, name: str) -> int:
         try:
@@ -108,28 +171,41 @@ class _Folder:
         except OSError:
             return 0  # gone meanwhile; `read` says so
 
+    def head(self, name: str, most: int) -> bytes:
+        """The first bytes of a file; none where it cannot be read."""
+        confined.at_hand(name)
+        try:
+            with (self.root / name).open("rb") as file:
+                return file.read(most)
+        except OSError:
+            return b""  # `read` says so
+
     def read(self, name: str) -> bytes:
         confined.at_hand(name)
         path = self.root / name
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
-                raise DatasetError(f"{name} {_TOO_LARGE}")
+                raise DatasetError("{name} {why}", name=name, why=_TOO_LARGE)
             return path.read_bytes()
         except OSError as error:
-            raise DatasetError(f"{name} cannot be read ({error.strerror or error})") from error
+            raise DatasetError(
+                "{name} cannot be read ({why})", name=name, why=error.strerror or error
+            ) from error
 
 
-def _folder_tree(root: Path) -> _Folder:
-    tree = _Folder(root, root.resolve().name)
+def _folder_tree(root: Path) -> TreeOnDisk:
+    tree = TreeOnDisk(root, root.resolve().name)
     folders = [""]
     while folders:
         for name, is_folder, reason in _entries(root, folders.pop()):
             if reason:
                 tree.refused.append(Problem(file=printable(name), what=reason))
-            elif is_folder:
+            elif is_folder and not name.lower().endswith(ZARR):
                 folders.append(name)
             elif len(tree.names) >= MAX_FILES:
-                raise DatasetError(f"{tree.label} holds more than {MAX_FILES:,} files.")
+                raise DatasetError(
+                    "{label} holds more than {most:,} files.", label=tree.label, most=MAX_FILES
+                )
             else:
                 tree.names.append(name)
     tree.names.sort()
@@ -146,20 +222,24 @@ def _entries(root: Path, folder: str) -> Iterator[tuple[str, bool, str | None]]:
     try:
         entries = list(os.scandir(root / folder))
     except OSError as error:
-        yield folder or ".", True, f"is a folder that cannot be read ({error.strerror})"
+        yield (
+            folder or ".",
+            True,
+            msg("is a folder that cannot be read ({why})", why=error.strerror),
+        )
         return
     for entry in entries:
         name = f"{folder}/{entry.name}" if folder else entry.name
         if _is_noise(name):
             continue
         if entry.is_symlink():
-            yield name, False, "is a link; links are not followed"
+            yield name, False, msg("is a link; links are not followed")
         elif entry.is_dir(follow_symlinks=False):
             yield name, True, _odd_name(name)
         elif entry.is_file(follow_symlinks=False):
             yield name, False, _odd_name(name)
         else:
-            yield name, False, "is a device or a pipe, not a file"
+            yield name, False, msg("is a device or a pipe, not a file")
 
 
 # --- zip ----------------------------------------------------------------------
@@ -173,6 +253,10 @@ class _Zip:
     names: list[str] = field(default_factory=list)
     refused: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    told: dict[str, Told] = field(default_factory=dict)
+
+    def on_disk(self, name: str) -> None:
+        return None
 
     def size(self, name: str) -> int:
         return self.entries[name].file_size
@@ -186,34 +270,46 @@ class _Zip:
                 return b"".join(iter(lambda: file.read(_PIECE), b""))
         except NotImplementedError as error:
             raise DatasetError(
-                f"{name} uses a zip compression that is not known here: pack it anew"
+                "{name} uses a zip compression that is not known here: pack it anew", name=name
             ) from error
         # zipfile and the compressions report damage through all of these.
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError,
                 RuntimeError, ValueError, LookupError, OverflowError) as error:  # fmt: skip
-            raise DatasetError(f"{name} is damaged inside the zip ({error})") from error
+            raise DatasetError(
+                "{name} is damaged inside the zip ({error})", name=name, error=error
+            ) from error
 
 
 def _zip_tree(archive: zipfile.ZipFile, path: Path) -> _Zip:
     infos = [info for info in archive.infolist() if not info.filename.endswith("/")]
     if len(infos) > MAX_FILES:
-        raise DatasetError(f"{path.name} holds more than {MAX_FILES:,} files.")
+        raise DatasetError("{name} holds more than {most:,} files.", name=path.name, most=MAX_FILES)
     total = sum(info.file_size for info in infos)
     if total > MAX_TOTAL_BYTES or total > FREE_BYTES + MAX_RATIO * path.stat().st_size:
         raise DatasetError(
-            f"{path.name} would unpack to {total / 1024**3:,.0f} GiB from "
-            f"{path.stat().st_size / 1024**2:,.0f} MiB: it looks like a zip bomb and was refused."
+            "{name} would unpack to {total:,.0f} GiB from "
+            "{size:,.0f} MiB: it looks like a zip bomb and was refused.",
+            name=path.name,
+            total=total / 1024**3,
+            size=path.stat().st_size / 1024**2,
         )
     tree = _Zip(archive, path.name)
     renamed, note = decode_zip_names(infos, lambda info: _content(tree, info))
     tree.notes += [note] if note else []
     names = [(renamed.get(i.filename, i.filename).replace("\\", "/"), i) for i in infos]
     for name, info in sorted(names, key=lambda pair: pair[0]):
+        inside = name.lower().find(f"{ZARR}/")
+        if inside > 0 and not _is_noise(name[:inside]):  # a folder that is read as one file
+            whole = name[: inside + len(ZARR)]
+            if whole not in tree.entries:
+                tree.entries[whole] = info
+                tree.names.append(whole)
+            continue
         if _is_noise(name):
             continue
-        reason = _refusal(name, info)
+        reason = refusal(name, info)
         if reason is None and name in tree.entries:
-            reason = "occurs twice in the zip; the first one was taken"
+            reason = msg("occurs twice in the zip; the first one was taken")
         if reason:
             tree.refused.append(Problem(file=printable(name), what=reason))
         else:
@@ -234,34 +330,36 @@ def _content(tree: _Zip, info: zipfile.ZipInfo) -> bytes | None:
         del tree.entries[key]
 
 
-def _refusal(name: str, info: zipfile.ZipInfo) -> str | None:
+def refusal(name: str, info: zipfile.ZipInfo) -> str | None:
     """Why an entry of a zip is not read, or None."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
-        return "its path leads out of the zip"
+        return msg("its path leads out of the zip")
     if stat.S_ISLNK(info.external_attr >> 16):
-        return "is a link; links are not followed"
+        return msg("is a link; links are not followed")
     if info.flag_bits & 0x1:
-        return "is encrypted; unpack it with its password first"
+        return msg("is encrypted; unpack it with its password first")
     if info.file_size > MAX_FILE_BYTES:
         return _TOO_LARGE
     return _odd_name(name)
 
 
-_TOO_LARGE = f"is larger than {MAX_FILE_BYTES // 1024**2} MB: export single planes or tiles"
+_TOO_LARGE = msg(
+    "is larger than {most} MB: export single planes or tiles", most=MAX_FILE_BYTES // 1024**2
+)
 
 
 def _odd_name(name: str) -> str | None:
     """Why a file of this name is not read, or None. Names go into reports, tables and lists."""
     parts = name.split("/")
     if not name.strip("/. "):
-        return "has no name"
+        return msg("has no name")
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
-        return "its name is no plain text (control characters, or not UTF-8): rename it"
+        return msg("its name is no plain text (control characters, or not UTF-8): rename it")
     if len(parts) > MAX_DEPTH:
-        return f"lies more than {MAX_DEPTH} folders deep"
+        return msg("lies more than {most} folders deep", most=MAX_DEPTH)
     if any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
-        return f"its name is longer than {MAX_NAME_BYTES} bytes: rename it"
+        return msg("its name is longer than {most} bytes: rename it", most=MAX_NAME_BYTES)
     return None
 
 
@@ -280,4 +378,5 @@ def _is_noise(name: str) -> bool:
     return (
         any(part in _NOISE or (part.startswith(".") and part not in ("..", ".")) for part in parts)
         or name.rpartition("/")[2].lower() in _NOISE_FILES
+        or name.rpartition("/")[2].startswith("~$")  # of an open Office file
     )

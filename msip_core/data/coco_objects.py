@@ -18,6 +18,10 @@ from msip_core.boxes import iou_matrix
 from msip_core.data.labels import LabelledObject
 from msip_core.data.mask_objects import mask_outline
 from msip_core.data.micrographs import MAX_PIXELS
+from msip_core.data.outline_boxes import ring_area
+from msip_core.messages import msg
+
+Corners = tuple[float, float, float, float]
 
 # A brush leaves specks; parts below this share of the largest are none of their own.
 _SPECK = 0.1
@@ -42,8 +46,8 @@ class CocoObject:
     size: tuple[float, float] | None = None
 
 
-def read_object(name: str, annotation: dict[str, Any]) -> CocoObject:
-    """Box and outline of one annotation.
+def read_object(name: str, annotation: dict[str, Any], file: str = "") -> CocoObject:
+    """Box and outline of one annotation of a file.
 
     Raises:
         ValueError, TypeError, LookupError: with the reason; a value is not what COCO asks for.
@@ -61,12 +65,27 @@ def read_object(name: str, annotation: dict[str, Any]) -> CocoObject:
     if box is None:
         box = extent
     if box is None:
-        raise ValueError("it has neither a box nor an outline")
+        raise ValueError(msg("it has neither a box nor an outline"))
     if extent is not None and iou_matrix(np.array(box), np.array(extent))[0, 0] < _SAME:
         raise ValueError(
-            "its box and its outline are not at one place (boxes are x, y, width, height)"
+            msg("its box and its outline are not at one place (boxes are x, y, width, height)")
         )
-    return CocoObject(number, LabelledObject(name, box, outline), flagged, parts, size)
+    _check_area(annotation.get("area"), box, extent)
+    found = LabelledObject(name, box, outline, file=file)
+    return CocoObject(number, found, flagged, parts, size)
+
+
+def _check_area(area: Any, box: Corners, extent: Corners | None) -> None:
+    """The area that stands beside a box without an outline tells corners from width and height."""
+    if extent is not None or isinstance(area, bool) or not isinstance(area, int | float):
+        return
+    x1, y1, x2, y2 = box
+    as_sides, as_corners = (x2 - x1) * (y2 - y1), (x2 - 2 * x1) * (y2 - 2 * y1)
+    near = 0.01 * area
+    if x2 > 2 * x1 and abs(area - as_corners) <= near and abs(area - as_sides) > near:
+        raise ValueError(
+            msg("by its area its box is two corners, and boxes of COCO are x, y, width, height")
+        )
 
 
 def crowd_regions(found: Sequence[CocoObject]) -> set[int]:
@@ -90,18 +109,15 @@ def _is_true(value: Any) -> bool:
     return str(value).strip().lower() in ("1", "1.0", "true", "yes")
 
 
-Corners = tuple[float, float, float, float]
-
-
 def _box(value: Any) -> Corners | None:
     """`[x, y, width, height]` as corners; None if there is none, or one without any size."""
     if value is None or value == []:
         return None
     x, y, width, height = (float(v) for v in value)
     if not np.isfinite([x, y, width, height]).all():
-        raise ValueError("its box is not four finite numbers")
+        raise ValueError(msg("its box is not four finite numbers"))
     if width < 0 or height < 0:
-        raise ValueError("its box has a negative width or height")
+        raise ValueError(msg("its box has a negative width or height"))
     return (x, y, x + width, y + height) if width or height else None
 
 
@@ -116,14 +132,9 @@ def _of_polygons(segmentation: Any) -> tuple[Corners | None, NDArray[np.float64]
         return None, None
     points = np.concatenate(polygons)
     if not np.isfinite(points).all():
-        raise ValueError("its outline has a point that is not two finite numbers")
+        raise ValueError(msg("its outline has a point that is not two finite numbers"))
     low, high = points.min(axis=0).tolist(), points.max(axis=0).tolist()
-    return (low[0], low[1], high[0], high[1]), max(polygons, key=_area)
-
-
-def _area(polygon: NDArray[np.float64]) -> float:
-    x, y = polygon.T
-    return float(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2)
+    return (low[0], low[1], high[0], high[1]), max(polygons, key=ring_area)
 
 
 def _run_lengths(segmentation: dict[str, Any]) -> NDArray[np.bool_]:
@@ -132,12 +143,14 @@ def _run_lengths(segmentation: dict[str, Any]) -> NDArray[np.bool_]:
 
     height, width = (int(v) for v in segmentation["size"])
     if not 0 < height * width <= MAX_PIXELS or height < 0:
-        raise ValueError(f"its mask is for {width} × {height} pixels")
+        raise ValueError(
+            msg("its mask is for {width} × {height} pixels", width=width, height=height)
+        )
     counts = segmentation["counts"]
     if not isinstance(counts, str):
         counts = [int(count) for count in counts]
         if min(counts) < 0 or sum(counts) != width * height:
-            raise ValueError("the run lengths of its mask do not add up to its size")
+            raise ValueError(msg("the run lengths of its mask do not add up to its size"))
     return np.asarray(rle_to_mask(counts, (width, height)), dtype=bool)
 
 
@@ -147,7 +160,7 @@ def _of_mask(
     """Number of parts, extent and outline of a mask."""
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count < 2:
-        raise ValueError("its mask is empty")
+        raise ValueError(msg("its mask is empty"))
     areas = stats[1:, cv2.CC_STAT_AREA]
     parts = int((areas >= _SPECK * areas.max()).sum())
     ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

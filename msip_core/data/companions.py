@@ -7,17 +7,20 @@ Told by where a file lies and how it is called, and by a micrograph of the same 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from msip_core.data.manifest import Problem
 from msip_core.data.references import ImageIndex, plain
+from msip_core.messages import msg
 
 _MASKS = frozenset((
     "mask", "masks", "segmentation", "segmentations", "segmentationobject", "segmentationclass",
     "outlines", "seg", "segs", "instances",
 ))  # fmt: skip
+_CLASSES = frozenset(("segmentationclass",))
 # Folders that hold text labels as often as masks.
 _MAYBE_MASKS = frozenset((
     "label", "labels", "annotation", "annotations", "gt", "groundtruth", "target", "targets",
@@ -28,15 +31,34 @@ _PREVIEWS = frozenset((
     "quicklook", "quicklooks", "visualization", "visualizations", "visualisation",
     "visualisations", "flows",
 ))  # fmt: skip
+# Folders whose images are previews where a micrograph of the same name lies elsewhere.
+_MAYBE_PREVIEWS = frozenset((
+    "predictions", "prediction", "predicted", "pred", "preds", "results", "result", "output",
+    "outputs", "annotated", "drawn", "boxes", "heatmaps", "heatmap", "gradcam", "qc",
+    "probabilities",
+))  # fmt: skip
 _MASK_NAME = re.compile(
-    r"(?P<base>.+?)[ _.-]+(?:cp[ _-]?)?(?:masks?|seg|segmentations?|labels?|instances?|gt|"
-    r"ground[ _-]?truth|binary|annotations?)",
+    r"(?P<base>.+?)[ _.-]+(?:(?:cp|bin(?:ary)?|inst(?:ance)?)[ _-]?)?(?:masks?|seg|segmentations?|"
+    r"labels?|instances?|gt|ground[ _-]?truth|binary|annotations?)",
     re.IGNORECASE,
 )
 _MASK_PREFIX = re.compile(r"(?:masks?|seg|labels?|gt)[ _.-]+(?P<base>.+)", re.IGNORECASE)
+_IMAGE_NAME = re.compile(r"(?P<base>.+?)[ _.-]+(?:im(?:g|age)?|raw|input)", re.IGNORECASE)
+_IMAGE_PREFIX = re.compile(r"(?:im(?:g|age)?|raw|input)[ _.-]+(?P<base>.+)", re.IGNORECASE)
 _PREVIEW_NAME = re.compile(
-    r"(?P<base>.+?)[ _.-]+(?:previews?|thumb(?:s|nails?)?|overlays?|(?:outlines|flows)(?:[ _-]cp)?|"
-    r"vis|annotated|quicklook)(?:[ _-]\d+)?",
+    r"(?P<base>.+?)[ _.-]+(?:previews?|thumb(?:s|nails?)?|overlays?|"
+    r"(?:cp[ _-])?(?:outlines|flows)(?:[ _-]cp)?|"
+    r"vi[sz]|ov|ann(?:ot(?:ated)?)?|quicklook|pred|predicted|predictions?|results?|heatmaps?|"
+    r"grad[ _-]?cam|detect(?:ed|ions?)|(?:with|w)[ _-](?:boxes|masks|labels|scale[ _-]?bar)|boxed|"
+    r"scale[ _-]?bar|masks?[ _-]?colou?r(?:ed)?|bin|thresh(?:old(?:ed)?)?|segmented|contours|edges|"
+    r"bbox(?:es)?|boxes|drawn|label{1,2}ed|probabilit(?:y|ies)|"
+    r"simple segmentation|object (?:predictions|identities|probabilities))(?:[ _-]\d+)?",
+    re.IGNORECASE,
+)
+# Figures that Ultralytics writes into the folder of a training run, several at a time.
+_FIGURE = re.compile(
+    r"confusion_matrix(?:_normalized)?|results|labels(?:_correlogram)?|(?:box|mask|pose)?(?:f1|pr|p|r)"
+    r"_curve|(?:train|val)_batch\d+(?:_labels|_pred)?",
     re.IGNORECASE,
 )
 _WORDS = re.compile(r"[ _.-]+")
@@ -50,12 +72,14 @@ class Companions(NamedTuple):
         masks: micrograph -> its mask.
         problems: masks without a micrograph, second masks, previews.
         ambiguous: micrographs that have several masks.
+        parts: micrograph -> masks of single objects, where each micrograph has a folder of masks.
     """
 
     images: list[str]
     masks: dict[str, str]
     problems: list[Problem]
     ambiguous: dict[str, str]
+    parts: dict[str, list[str]]
 
 
 def in_mask_folder(name: str) -> bool:
@@ -63,49 +87,131 @@ def in_mask_folder(name: str) -> bool:
     return _leads_through(name, _MASKS)
 
 
+def in_preview_folder(name: str) -> bool:
+    """Whether a path leads through a folder that is named for previews or overlays."""
+    return _leads_through(name, _PREVIEWS)
+
+
+def tells_companions(folder: str) -> bool:
+    """Whether a folder's name may say that its images are masks or previews."""
+    path = f"{folder}/x"
+    return any(
+        _leads_through(path, words) for words in (_MASKS, _MAYBE_MASKS, _PREVIEWS, _MAYBE_PREVIEWS)
+    )
+
+
 def sort_images(candidates: Sequence[str]) -> Companions:
     """Tell micrographs from their masks and previews. All are micrographs if no other is left."""
-    outside = [n for n in candidates if not in_mask_folder(n) and not _leads_through(n, _PREVIEWS)]
+    outside = [n for n in candidates if not in_mask_folder(n) and not in_preview_folder(n)]
     if not outside:
-        return Companions(list(candidates), {}, [], {})
-    stems = {plain(PurePosixPath(n).stem) for n in outside if not _is_maybe_mask(n)}
+        return Companions(list(candidates), {}, [], {}, {})
+    stems = {
+        plain(PurePosixPath(n).stem)
+        for n in outside
+        if not _is_maybe_mask(n) and not _leads_through(n, _MAYBE_PREVIEWS)
+    }
+    called = _called(stems)
     masks: dict[str, list[str]] = {}
     previews: list[str] = []
+    figures = _figures(candidates)
     for name in candidates:
         stem = PurePosixPath(name).stem
         bases = [m["base"] for r in (_MASK_NAME, _MASK_PREFIX) if (m := r.fullmatch(stem))]
-        bases = [base for base in bases if plain(base) in stems]
+        known = [called[plain(base)] for base in (*bases, stem) if plain(base) in called]
+        bases = [called[plain(base)] for base in bases if plain(base) in called]
         preview = _PREVIEW_NAME.fullmatch(stem)
-        if _leads_through(name, _PREVIEWS) or (preview and plain(preview["base"]) in stems):
+        told = [stem, *([preview["base"]] if preview else [])]
+        is_told = any(plain(base) in stems for base in told)
+        if (
+            in_preview_folder(name)
+            or (preview and plain(preview["base"]) in stems)
+            or name in figures
+            or (_leads_through(name, _MAYBE_PREVIEWS) and is_told)
+        ):
             previews.append(name)
         elif in_mask_folder(name) or bases or (_is_maybe_mask(name) and plain(stem) in stems):
-            masks[name] = [stem, *bases]
+            masks[name] = [stem, *known]
     taken = {*masks, *previews}
     images = [name for name in candidates if name not in taken]
-    return _paired(images, masks, previews)
+    # Pascal VOC has a picture of the objects and one of their classes.
+    of_classes = [name for name in masks if _leads_through(name, _CLASSES)]
+    if len(of_classes) < len(masks):
+        masks = {name: bases for name, bases in masks.items() if name not in of_classes}
+    found = _paired(images, masks, previews)
+    found.problems.extend(
+        Problem(file=name, what=msg("it tells classes, not objects: the mask of objects was taken"))
+        for name in of_classes
+        if name not in masks
+    )
+    return found
+
+
+def _called(stems: set[str]) -> dict[str, str]:
+    """What masks may be called after -> stem of the micrograph: `000_masks` goes with `000_img`,
+    `mask_7` with `image_7`. A micrograph's own name comes first."""
+    called = {}
+    for stem in stems:
+        for pattern in (_IMAGE_NAME, _IMAGE_PREFIX):
+            if match := pattern.fullmatch(stem):
+                called[match["base"]] = stem
+    return called | {stem: stem for stem in stems}
+
+
+def _figures(candidates: Sequence[str]) -> set[str]:
+    """Figures of training runs: in folders that hold three or more, and not all that there is."""
+    folders: dict[str, list[str]] = defaultdict(list)
+    for name in candidates:
+        if _FIGURE.fullmatch(PurePosixPath(name).stem):
+            folders[str(PurePosixPath(name).parent)].append(name)
+    figures = {name for names in folders.values() if len(names) >= 3 for name in names}
+    return figures if len(figures) < len(candidates) else set()
 
 
 def _paired(images: list[str], masks: dict[str, list[str]], previews: list[str]) -> Companions:
     pairing = ImageIndex(images).pair(masks)
+    parts = _parts(images, pairing.lost)
+    taken = {name for names in parts.values() for name in names}
     problems = [
-        Problem(file=name, what="mask without an image of that name") for name in pairing.lost
+        Problem(file=name, what=msg("mask without an image of that name"))
+        for name in pairing.lost
+        if name not in taken
     ]
     problems += [
-        Problem(file=name, what=f"another mask of {image}") for name, image in
-        pairing.second.items()
-    ]  # fmt: skip
+        Problem(file=name, what=msg("another mask of {image}", image=image))
+        for name, image in pairing.second.items()
+    ]
     problems += [
         Problem(
             file=name,
-            what="preview or overlay, not a micrograph: left out (rename it if it is one)",
+            what=msg("preview or overlay, not a micrograph: left out (rename it if it is one)"),
         )
         for name in previews
     ]
     ambiguous = {
-        image: f"it has several masks ({pairing.files[image]}, {name}): keep one for each image"
+        image: msg(
+            "it has several masks ({files}, {name}): keep one for each image",
+            files=pairing.files[image],
+            name=name,
+        )
         for name, image in pairing.second.items()
     }
-    return Companions(images, pairing.files, problems, ambiguous)
+    return Companions(images, pairing.files, problems, ambiguous, parts)
+
+
+def _parts(images: list[str], masks: list[str]) -> dict[str, list[str]]:
+    """`x/images/x.png` -> all of `x/masks/`, if that is the only micrograph of the folder x."""
+    inside: dict[str, list[str]] = defaultdict(list)
+    for image in images:
+        for folder in PurePosixPath(image).parents:
+            inside[str(folder)].append(image)
+    found: dict[str, list[str]] = defaultdict(list)
+    for mask in masks:
+        folders = PurePosixPath(mask).parts[:-1]
+        at = next((i for i, part in enumerate(folders) if part.lower() in _MASKS), 0)
+        there = inside.get("/".join(folders[:at]), []) if at else []
+        if len(there) == 1:
+            found[there[0]].append(mask)
+    return dict(found)
 
 
 def _is_maybe_mask(name: str) -> bool:
@@ -117,7 +223,8 @@ def _leads_through(name: str, words: frozenset[str]) -> bool:
     for part in PurePosixPath(name).parts[:-1]:
         pieces = _WORDS.split(part.lower())
         if part.lower() in words or (
-            words is not _MAYBE_MASKS and not words.isdisjoint((pieces[0], pieces[-1]))
+            words not in (_MAYBE_MASKS, _MAYBE_PREVIEWS)
+            and not words.isdisjoint((pieces[0], pieces[-1]))
         ):
             return True
     return False

@@ -1,19 +1,20 @@
-"""A dataset of the workspace, for reading. Importing makes it; afterwards only its pixel
-size can be entered.
+"""A dataset of the workspace, for reading. Importing makes it; afterwards its pixel size can be
+entered, and its labels can be corrected (`correcting`), each time as a new version.
 
 datasets/<name>/
   images/        8-bit files, flat
-  labels/        YOLO text, one file an image
+  labels/        YOLO text, one file an image: the newest version
   masks/         <id>.json: object outlines and crypt contours, where they are known
+  versions/      what was corrected, and the labels of older versions (`label_files`)
   splits/        train.txt, val.txt, test.txt
   data.yaml      opens in Ultralytics, wherever the folder lies
   dataset.json   every image, the recipe, the report
   summary.json   the few numbers that lists show
+  .title         what people call it, where that is not its name
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,14 +27,18 @@ from pydantic import ValidationError
 
 from msip_core.boxes import Box
 from msip_core.config import ImageRecipe
+from msip_core.data.label_files import label_path, parse_label, read_label, read_masks
 from msip_core.data.manifest import (
     DatasetDocument,
     DatasetSummary,
     ImageRecord,
     ImportReport,
 )
-from msip_core.data.readiness import Readiness, concerns_of, objects_of, readiness_of
+from msip_core.data.readiness import Readiness, objects_of, readiness_of
+from msip_core.data.versions import at_version, newest_document
 from msip_core.errors import DatasetError, NotFoundError
+from msip_core.messages import msg
+from msip_core.titles import title_in
 from msip_core.workspace import Workspace
 
 __all__ = [
@@ -85,6 +90,11 @@ class Dataset:
         return self.document.content_hash
 
     @property
+    def labels_version(self) -> int:
+        """Of the labels that are read here: 1 is what was imported."""
+        return self.document.labels_version
+
+    @property
     def created(self) -> str:
         return self.document.created
 
@@ -93,17 +103,13 @@ class Dataset:
         """True if the images were drawn by computer."""
         return self.document.drawn
 
-    @property
-    def yaml_path(self) -> Path:
-        return self.root / "data.yaml"
-
     @cached_property
     def _by_id(self) -> dict[str, ImageRecord]:
         return {record.id: record for record in self.images}
 
     def split(self, name: str) -> tuple[ImageRecord, ...]:
-        """The images of "train", "val" or "test", in file order."""
-        return tuple(record for record in self.images if record.split == name)
+        """The images of "train", "val" or "test", in file order; see `DatasetDocument.labelled`."""
+        return tuple(record for record in self.document.labelled if record.split == name)
 
     def image(self, image_id: str) -> ImageRecord:
         """One image by id."""
@@ -111,15 +117,18 @@ class Dataset:
             return self._by_id[image_id]
         except KeyError:
             raise NotFoundError(
-                f"Dataset '{self.name}' has no image '{image_id}'; it has {len(self.images)} "
-                "images, listed on the Data page."
+                "Dataset '{name}' has no image '{image_id}'; it has {n} "
+                "images, listed on the Data page.",
+                name=self.name,
+                image_id=image_id,
+                n=len(self.images),
             ) from None
 
     def path(self, record: ImageRecord) -> Path:
         return self.root / record.file
 
     def label_path(self, record: ImageRecord) -> Path:
-        return self.root / "labels" / f"{record.id}.txt"
+        return label_path(self.root, record)
 
     def pixels(self, record: ImageRecord) -> NDArray[np.uint8]:
         """The image as (height, width, 3) RGB, the very pixels that training sees."""
@@ -128,19 +137,19 @@ class Dataset:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
         if image is None:
             raise DatasetError(
-                f"{path} cannot be read any more: import dataset '{self.name}' again."
+                "{path} cannot be read any more: import dataset '{name}' again.",
+                path=path,
+                name=self.name,
             )
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
     def boxes(self, record: ImageRecord) -> tuple[Box, ...]:
         """Labelled boxes in pixels, in the order of the label file."""
-        boxes = []
-        for line in _read(self.label_path(record)).decode("utf-8").splitlines():
-            cls, x, y, w, h = line.split()
-            cx, cy = float(x) * record.width, float(y) * record.height
-            dx, dy = float(w) * record.width / 2, float(h) * record.height / 2
-            boxes.append(Box(cls=int(cls), x1=cx - dx, y1=cy - dy, x2=cx + dx, y2=cy + dy))
-        return tuple(boxes)
+        try:
+            text = read_label(self._labelled_in(record), record).decode("utf-8")
+        except FileNotFoundError as error:
+            raise _gone(self.label_path(record)) from error
+        return parse_label(text, record.width, record.height)
 
     def contours(self, record: ImageRecord) -> tuple[NDArray[np.float64], ...] | None:
         """Outline polygons (n, 2) in pixels, x before y, one for each of `boxes(record)`.
@@ -163,22 +172,27 @@ class Dataset:
 
     def readiness(self) -> Readiness:
         """Whether this dataset can be trained on, or the one thing that is missing."""
-        return readiness_of(self.images, self.classes)
+        return readiness_of(self.document.labelled, self.classes, unlabelled=self.unlabelled)
+
+    @property
+    def unlabelled(self) -> bool:
+        """New images without any label: to be counted, not to be learned from."""
+        return self.report.unlabelled
 
     def objects(self) -> dict[str, dict[str, int]]:
         """Labelled objects by class and part."""
         return objects_of(self.images, self.classes)
 
     def concerns(self) -> tuple[str, ...]:
-        """What is too few or too rare to be learned or judged, a sentence each."""
-        return concerns_of(self.objects())
+        """What is unsure, too few or too rare to be learned or judged, a sentence each."""
+        return self.document.concerns()
+
+    def _labelled_in(self, record: ImageRecord) -> Path:
+        """The folder that holds the labels of an image."""
+        return self.root
 
     def _masks(self, record: ImageRecord) -> dict[str, Any]:
-        path = self.root / "masks" / f"{record.id}.json"
-        if not path.is_file():
-            return {}
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return value
+        return read_masks(self._labelled_in(record), record)
 
 
 def _polygon(points: list[list[float]]) -> NDArray[np.float64]:
@@ -188,31 +202,55 @@ def _polygon(points: list[list[float]]) -> NDArray[np.float64]:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except FileNotFoundError:
-        raise DatasetError(
-            f"{path} is gone from the workspace: import the dataset again."
-        ) from None
+    except FileNotFoundError as error:
+        raise _gone(path) from error
 
 
-def open_dataset(workspace: Workspace, name: str) -> Dataset:
+def _gone(path: Path) -> DatasetError:
+    return DatasetError("{path} is gone from the workspace: import the dataset again.", path=path)
+
+
+def open_dataset(workspace: Workspace, name: str, version: int | None = None) -> Dataset:
     """Open one dataset.
 
+    Args:
+        version: of its labels; None is the newest.
+
     Raises:
-        NotFoundError: there is none of that name; the message lists those there are.
+        NotFoundError: there is none of that name, or no such version; the message lists those
+            there are.
         DatasetError: dataset.json is damaged.
     """
     root = workspace.dataset_dir(name)
     path = root / "dataset.json"
     if not path.is_file():
-        there = ", ".join(summary.name for summary in list_datasets(workspace)) or "none yet"
-        raise NotFoundError(f"There is no dataset '{name}' in {workspace.root} (there: {there}).")
-    try:
-        document = DatasetDocument.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise DatasetError(
-            f"{path} is damaged ({error.error_count()} errors): import the dataset again."
-        ) from error
+        there = ", ".join(summary.name for summary in list_datasets(workspace)) or msg("none yet")
+        raise NotFoundError(
+            "There is no dataset '{name}' in {root} (there: {there}).",
+            name=name,
+            root=workspace.root,
+            there=there,
+        )
+    document = newest_document(root)
+    if version is not None:
+        document = at_version(root, document, version)
     return Dataset(root=root, document=document)
+
+
+def ensure_ready(dataset: Dataset) -> Dataset:
+    """The dataset, if it can be trained on; the one question of training, pruning and studies.
+
+    Raises:
+        DatasetError: something is missing, named.
+    """
+    ready = dataset.readiness()
+    if not ready.ready:
+        raise DatasetError(
+            "Dataset '{name}' cannot be used yet. {missing}",
+            name=dataset.name,
+            missing=ready.missing,
+        )
+    return dataset
 
 
 def list_datasets(workspace: Workspace) -> list[DatasetSummary]:
@@ -220,9 +258,10 @@ def list_datasets(workspace: Workspace) -> list[DatasetSummary]:
     summaries = []
     for path in workspace.datasets.glob("[!.]*/summary.json"):
         try:
-            summaries.append(DatasetSummary.model_validate_json(path.read_bytes()))
+            summary = DatasetSummary.model_validate_json(path.read_bytes())
         except ValidationError:
-            summaries.append(_damaged(path.parent.name))
+            summary = _damaged(path.parent.name)
+        summaries.append(summary.model_copy(update={"title": title_in(path.parent)}))
     return sorted(summaries, key=lambda summary: (summary.created, summary.name), reverse=True)
 
 
@@ -235,7 +274,7 @@ def _damaged(name: str) -> DatasetSummary:
         splits={},
         classes=(),
         ready=False,
-        missing="Its summary.json is damaged: delete this dataset and import it again.",
+        missing=msg("Its summary.json is damaged: delete this dataset and import it again."),
         pixel_size_um=None,
         created="",
     )

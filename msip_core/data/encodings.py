@@ -13,11 +13,20 @@ import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 
+from msip_core.messages import msg
+
 # Python's name -> the name that people know. Of equally good ones the first is taken.
 _EAST = {"gb18030": "GBK", "big5": "Big5", "cp932": "Shift-JIS", "cp949": "EUC-KR"}
 _OLD_PC = {"cp437": "CP437", "cp850": "CP850"}
 _WINDOWS = {"cp1252": "Windows-1252"}
-LABELS = _EAST | _OLD_PC | _WINDOWS
+# Taken where names in a label file agree, or where nothing but letters comes out.
+_OTHERS = {
+    "cp866": "CP866", "cp1251": "Windows-1251", "koi8_r": "KOI8-R", "cp852": "CP852",
+    "cp1250": "Windows-1250", "cp737": "CP737", "cp1253": "Windows-1253", "cp857": "CP857",
+    "cp1254": "Windows-1254", "cp862": "CP862", "cp1255": "Windows-1255",
+    "cp1256": "Windows-1256", "cp874": "Windows-874", "cp1258": "Windows-1258",
+}  # fmt: skip
+LABELS = _EAST | _OLD_PC | _WINDOWS | _OTHERS
 _UTF8_NAMES = 0x800  # flag of a zip entry
 _LOOKED_AT = 8 * 1024**2  # bytes of label files in which names are looked for
 _TEXTS = (".json", ".xml", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".geojson")
@@ -78,14 +87,16 @@ def decode_zip_names(
     if _decoded(raws, "utf-8") is not None:
         return {name: raw.decode("utf-8") for name, raw in odd.items()}, None
     known = list(_label_texts(infos, read))
-    encoding = likeliest(raws, (*_EAST, *_OLD_PC), known)
+    encoding = likeliest(raws, LABELS, known)
     if encoding is None:
-        return {}, "Names in the zip are in no known encoding and were read letter by letter."
+        return {}, msg("Names in the zip are in no known encoding and were read letter by letter.")
     names = {name: raw.decode(encoding) for name, raw in odd.items()}
     example = next(iter(names.values()))
-    note = (
-        f"Names in the zip do not say how they are written and were read as {LABELS[encoding]} "
-        f"(such as '{example}')."
+    note = msg(
+        "Names in the zip do not say how they are written and were read as {labels} "
+        "(such as '{example}').",
+        labels=LABELS[encoding],
+        example=example,
     )
     return {name: new for name, new in names.items() if name != new}, note
 
@@ -139,6 +150,8 @@ def _share_common(text: str, encoding: str) -> float:
 
 
 def _is_common(letter: str, encoding: str) -> bool:
+    if encoding in _OTHERS:
+        return letter.isalpha()
     if encoding not in _EAST:
         return unicodedata.name(letter, "").startswith("LATIN ") or letter in "µ°²³±"
     base = {"gb18030": "gb2312", "cp932": "shift_jis", "cp949": "euc_kr"}.get(encoding, encoding)
@@ -149,6 +162,10 @@ def _is_common(letter: str, encoding: str) -> bool:
     if encoding == "cp932" and "\u3040" <= letter <= "\u30ff":
         return True
     # Leading bytes of the characters that each standard sorts as its first level.
-    low, high = {"gb18030": (0xB0, 0xD7), "big5": (0xA4, 0xC6), "cp932": (0x88, 0x97),
-                 "cp949": (0xB0, 0xC8)}[encoding]  # fmt: skip
+    low, high = {
+        "gb18030": (0xB0, 0xD7),
+        "big5": (0xA4, 0xC6),
+        "cp932": (0x88, 0x97),
+        "cp949": (0xB0, 0xC8),
+    }[encoding]
     return len(raw) == 2 and low <= raw[0] <= high

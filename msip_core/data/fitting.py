@@ -8,15 +8,20 @@ here), or of fractions. What is certain is converted and said; what is not leave
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
 from PIL import JpegImagePlugin, PngImagePlugin
 
+from msip_core.boxes import iou_matrix
 from msip_core.data.labels import ImageLabels, LabelledObject
 from msip_core.errors import DatasetError
+from msip_core.messages import msg
 
 Points = NDArray[np.float64]
 Move = Callable[[Points], Points]
@@ -27,6 +32,9 @@ _SLACK_SHARE = 0.02
 _FARTHEST = 1e9  # pixels
 # Single boxes outside are slips, and are named; more of them belong to another picture.
 _MOST_OUTSIDE = 0.2
+# Boxes of one class that overlap so far are one object to two label files.
+_SAME_OBJECT = 0.5
+_AT_ONCE = 512
 
 
 def fit_labels(labels: ImageLabels, width: int, height: int, orientation: int = 1) -> ImageLabels:
@@ -43,7 +51,9 @@ def fit_labels(labels: ImageLabels, width: int, height: int, orientation: int = 
     if not labels.objects:
         return labels
     labels = replace(labels, objects=[_moved(obj, _within_reach) for obj in labels.objects])
+    _check_files(labels.objects)
     if labels.unit == "fractions":
+        _check_order(labels.objects, width, height)
         move, note = _scale(width, height), _turned_note(orientation)
     elif labels.unit == "yolo_pixels":
         move, note = _yolo_pixels(labels, width, height)
@@ -55,21 +65,49 @@ def fit_labels(labels: ImageLabels, width: int, height: int, orientation: int = 
     return replace(labels, objects=objects, notes=notes, unit="pixels", picture=(width, height))
 
 
-def orientation_of(data: bytes) -> int:
+def orientation_of(source: bytes | Path) -> int:
     """The camera's tag of a JPEG or PNG, 1 (upright) to 8; 1 if there is none."""
-    if data.startswith(b"\xff\xd8\xff"):
+    head, file = _head(source)
+    if head.startswith(b"\xff\xd8\xff"):
         reader: type = JpegImagePlugin.JpegImageFile
-    elif data.startswith(b"\x89PNG\r\n\x1a\n"):
+    elif head.startswith(b"\x89PNG\r\n\x1a\n"):
         reader = PngImagePlugin.PngImageFile
     else:
         return 1
     try:
-        with reader(io.BytesIO(data)) as image:
+        with reader(file) as image:
             value = image.getexif().get(0x0112, 1)
     # What Pillow raises on damaged files; the image itself was read, only its tags are odd.
     except (OSError, SyntaxError, ValueError, LookupError, TypeError):
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _head(source: bytes | Path) -> tuple[bytes, io.BytesIO | Path]:
+    """The first bytes of a file, and it as its reader takes it."""
+    if isinstance(source, bytes):
+        return source[:8], io.BytesIO(source)
+    with source.open("rb") as file:
+        return file.read(8), source
+
+
+def check_upright(source: bytes | Path) -> None:
+    """Programs differ in whether they turn a TIFF by its tag, so its labels may be for either.
+
+    Raises:
+        DatasetError: the image is a TIFF that its tag turns.
+    """
+    head, file = _head(source)
+    if head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return
+    try:
+        with tifffile.TiffFile(file) as tiff:
+            tag = tiff.pages.first.tags.get(274)
+    # What tifffile raises on damaged files; the image itself was read, only its tags are odd.
+    except (tifffile.TiffFileError, OSError, ValueError, LookupError, TypeError, struct.error):
+        return
+    if tag is not None and tag.value in range(2, 9):
+        raise _unsure_turn()
 
 
 def same_shape(stated: tuple[float, float], width: float, height: float) -> bool:
@@ -98,12 +136,14 @@ def _from_pixels(
             "sure which is meant"
         )
     if all(small):
-        note = "corners between 0 and 1 were taken as fractions of the image"
+        note = msg("corners between 0 and 1 were taken as fractions of the image")
         return labels, _scale(width, height), note
     if any(small):
         raise DatasetError(
-            f"{sum(small)} of its {len(small)} boxes are fractions of the image and the others "
-            "pixels: left out, since it is not sure which are meant; write them all in pixels"
+            "{small} of its {n} boxes are fractions of the image and the others "
+            "pixels: left out, since it is not sure which are meant; write them all in pixels",
+            small=sum(small),
+            n=len(small),
         )
     if labels.one_based:
         labels = replace(labels, objects=[_zero_based(obj) for obj in labels.objects])
@@ -116,9 +156,11 @@ def _from_pixels(
         if turned and not upright:
             turn = _turn(orientation, height, width)
             scale = _scale(height / stated[0], width / stated[1])
-            note = (
-                f"boxes turned into the upright image: they are for {_size(stated)} pixels of the "
-                f"sensor, and the camera's tag turns the image to {_size((width, height))}"
+            note = msg(
+                "boxes turned into the upright image: they are for {size} pixels of the "
+                "sensor, and the camera's tag turns the image to {own}",
+                size=_size(stated),
+                own=_size((width, height)),
             )
             return labels, lambda points: turn(scale(points)), note
         if orientation < 5 or turned:
@@ -126,11 +168,17 @@ def _from_pixels(
     if max(abs(stated[0] - width), abs(stated[1] - height)) < 0.5:
         return labels, _same, None
     if same_shape(stated, width, height):
-        note = f"boxes scaled from {_size(stated)} to {_size((width, height))} pixels"
+        note = msg(
+            "boxes scaled from {size} to {own} pixels",
+            size=_size(stated),
+            own=_size((width, height)),
+        )
         return labels, _scale(width / stated[0], height / stated[1]), note
     raise DatasetError(
-        f"its labels are for an image of {_size(stated)} pixels, and it has "
-        f"{_size((width, height))}: left out; export the labels of this very image"
+        "its labels are for an image of {size} pixels, and it has "
+        "{own}: left out; export the labels of this very image",
+        size=_size(stated),
+        own=_size((width, height)),
     )
 
 
@@ -146,15 +194,18 @@ def _without_size(
         if fits and not fits_sensor:
             return _same, None
         if fits_sensor and not fits:
-            note = "boxes turned into the upright image: they fit the sensor's only"
+            note = msg("boxes turned into the upright image: they fit the sensor's only")
             return _turn(orientation, height, width), note
     if orientation != 1 and fits:
         raise _unsure_turn()
     reach = np.array([obj.xyxy for obj in labels.objects], dtype=np.float64)
     raise DatasetError(
-        f"its boxes reach from {reach.min():.0f} to {reach[:, 2].max():.0f}, "
-        f"{reach[:, 3].max():.0f}, and the image has {_size((width, height))} pixels: left out, "
-        "since the labels do not say for which size they are"
+        "its boxes reach from {low:.0f} to {right:.0f}, {bottom:.0f}, and the image has {size} "
+        "pixels: left out, since the labels do not say for which size they are",
+        low=reach.min(),
+        right=reach[:, 2].max(),
+        bottom=reach[:, 3].max(),
+        size=_size((width, height)),
     )
 
 
@@ -185,7 +236,7 @@ def _yolo_pixels(labels: ImageLabels, width: int, height: int) -> tuple[Move, st
     and size) is certain only if corner and size, or two corners, could not be inside the image.
     """
     boxes = np.array([obj.xyxy for obj in labels.objects if obj.outline is None]).reshape(-1, 4)
-    note = "numbers above 1 were taken as pixels"
+    note = msg("numbers above 1 were taken as pixels")
     if not _all_inside(labels.objects, width, height):
         raise DatasetError(
             "coordinates are not fractions of the image, and as pixels they lie outside: left out"
@@ -241,7 +292,7 @@ def _moved(obj: LabelledObject, move: Move) -> LabelledObject:
     (x1, y1), (x2, y2) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
     outline = None if obj.outline is None else move(obj.outline)
     crypts = None if obj.crypts is None else tuple(move(points) for points in obj.crypts)
-    return LabelledObject(obj.name, (x1, y1, x2, y2), outline, crypts)
+    return replace(obj, xyxy=(x1, y1, x2, y2), outline=outline, crypts=crypts)
 
 
 # --- checks -------------------------------------------------------------------
@@ -252,8 +303,52 @@ def _check_inside(objects: list[LabelledObject], width: int, height: int) -> Non
     outside = sum(_share_inside(obj, width, height) < 0.5 for obj in objects)
     if outside > _MOST_OUTSIDE * len(objects):
         raise DatasetError(
-            f"{outside} of its {len(objects)} boxes lie mostly outside the image "
-            f"({_size((width, height))} pixels): left out; check that these labels belong to it"
+            "{outside} of its {n} boxes lie mostly outside the image "
+            "({size} pixels): left out; check that these labels belong to it",
+            outside=outside,
+            n=len(objects),
+            size=_size((width, height)),
+        )
+
+
+def _check_files(objects: list[LabelledObject]) -> None:
+    """Two label files may mark objects of two kinds in one image, but not one object twice: then
+    one of them is an older version, or another person's."""
+    files = list(dict.fromkeys(obj.file for obj in objects))
+    if len(files) < 2:
+        return
+    boxes = np.array([obj.xyxy for obj in objects], dtype=np.float64)
+    for start in range(0, len(boxes), _AT_ONCE):
+        iou = iou_matrix(boxes[start : start + _AT_ONCE], boxes)
+        # A box that is exactly the same is a copy, and is left out once.
+        for i, j in np.argwhere((iou >= _SAME_OBJECT) & (iou < 1 - 1e-6)).tolist():
+            one, other = objects[start + i], objects[j]
+            if one.file != other.file and one.name == other.name:
+                raise DatasetError(
+                    "{one} and {other} mark an object of it in two ways (at {x:.0f}, {y:.0f}): "
+                    "left out, since it is not sure which is right; keep one of these files",
+                    one=one.file,
+                    other=other.file,
+                    x=one.xyxy[0],
+                    y=one.xyxy[1],
+                )
+
+
+def _check_order(objects: list[LabelledObject], width: int, height: int) -> None:
+    """Fractions that may be two corners, where YOLO has centre and size.
+
+    As centre and size one of them reaches outside, and as corners all of them would be boxes.
+    """
+    boxes = np.array([obj.xyxy for obj in objects if obj.outline is None]).reshape(-1, 4)
+    if not len(boxes):
+        return
+    size, centre = boxes[:, 2:] - boxes[:, :2], (boxes[:, :2] + boxes[:, 2:]) / 2
+    slack = _slack(width, height) / np.array([width, height])
+    reaches = (boxes[:, :2] < -slack).any() or (boxes[:, 2:] > 1 + slack).any()
+    if reaches and bool((size > centre).all() and (size <= 1).all() and (centre >= 0).all()):
+        raise DatasetError(
+            "its boxes reach outside as centre and size (YOLO), and would all be inside as two "
+            "corners: left out, since it is not sure which are meant"
         )
 
 
@@ -284,6 +379,6 @@ def _size(size: tuple[float, float]) -> str:
 def _turned_note(orientation: int) -> str | None:
     if orientation == 1:
         return None
-    return (
+    return msg(
         "the camera's tag turns it; fractions were taken of the upright image, as Ultralytics does"
     )

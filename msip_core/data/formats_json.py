@@ -4,6 +4,9 @@ CreateML: from the parsed file to records (see `labels_records`)."""
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -11,6 +14,7 @@ from msip_core.data.labels import ImageLabels, LabelledObject
 from msip_core.data.labels_records import (
     Parser,
     Record,
+    boxed,
     ellipse,
     labels_of,
     not_an_object,
@@ -19,7 +23,10 @@ from msip_core.data.labels_records import (
     size_of,
     turned,
 )
+from msip_core.data.outline_boxes import is_upright_box
+from msip_core.messages import msg
 
+_NO_SHAPES = ("choices", "textarea", "rating", "number", "taxonomy")
 _CLASS_KEYS = ("class", "type", "label", "name", "category", "object", "species")
 
 # --- labelme --------------------------------------------------------------------
@@ -36,9 +43,9 @@ def labelme(value: Any) -> list[Record] | None:
 
 def _labelme_shape(shape: dict[str, Any]) -> LabelledObject:
     kind, points = shape.get("shape_type") or "polygon", shape["points"]
-    if kind in ("rectangle", "mask"):
+    if kind in ("rectangle", "mask", "rotation"):
         return polygon(shape.get("label"), points, outline=False)
-    if kind in ("polygon", "rotation"):
+    if kind == "polygon":
         return polygon(shape.get("label"), points)
     if kind == "circle":
         (x, y), (edge_x, edge_y) = points
@@ -76,9 +83,9 @@ def via(value: Any) -> list[Record] | None:
 
 def via_table(rows: Any) -> list[Record] | None:
     """VIA's CSV: one row a region, shapes and classes as JSON in cells."""
-    if not rows:
+    header = [cell.strip().lstrip("#").lower() for cell in rows[0]] if rows else []
+    if "region_shape_attributes" not in header:
         return None
-    header = [cell.strip().lstrip("#").lower() for cell in rows[0]]
     image = header.index("filename")
     shape, kind = header.index("region_shape_attributes"), header.index("region_attributes")
     regions: dict[str, list[tuple[str, str]]] = {}
@@ -86,6 +93,23 @@ def via_table(rows: Any) -> list[Record] | None:
         if len(row) > max(shape, kind) and row[shape].strip() not in ("", "{}"):
             regions.setdefault(row[image], []).append((row[shape], row[kind]))
     return [Record([name], labels_of(found, _via_cells)) for name, found in regions.items()]
+
+
+def label_studio_table(rows: Any) -> list[Record] | None:
+    """Label Studio's CSV: its JSON-MIN with the shapes as JSON in a cell."""
+    header = [cell.strip() for cell in rows[0]] if rows else []
+    if "image" not in header or ("annotator" not in header and "annotation_id" not in header):
+        return None
+    tasks = []
+    for row in rows[1:]:
+        task = {key: _parsed(cell) for key, cell in zip(header, row)}
+        if task.get("image"):
+            tasks.append(task)
+    return [_flat_task(task) for task in tasks]
+
+
+def _parsed(cell: str) -> Any:
+    return json.loads(cell) if cell.lstrip().startswith("[") else cell
 
 
 def _via_cells(cells: tuple[str, str]) -> LabelledObject:
@@ -105,9 +129,8 @@ def _via_region(region: dict[str, Any]) -> LabelledObject:
     if kind == "circle":
         return ellipse(name, (shape["cx"], shape["cy"]), (shape["r"], shape["r"]))
     if kind == "ellipse":
-        if float(shape.get("theta") or 0):
-            raise ValueError("a turned ellipse: draw a polygon")
-        return ellipse(name, (shape["cx"], shape["cy"]), (shape["rx"], shape["ry"]))
+        degrees = math.degrees(float(shape.get("theta") or 0))
+        return ellipse(name, (shape["cx"], shape["cy"]), (shape["rx"], shape["ry"]), degrees)
     raise not_an_object(kind)
 
 
@@ -119,13 +142,16 @@ def _via_class(attributes: dict[str, Any]) -> Any:
         key = next((key for key in _CLASS_KEYS if key in named), None)
         if key is None:
             raise ValueError(
-                f"which of its attributes is the class is not said ({', '.join(named)})"
+                msg(
+                    "which of its attributes is the class is not said ({named})",
+                    named=", ".join(named),
+                )
             )
         value = named[key]
     if isinstance(value, dict):  # check boxes
         chosen = [key for key, on in value.items() if on]
         if len(chosen) > 1:
-            raise ValueError(f"it has several classes ({', '.join(chosen)})")
+            raise ValueError(msg("it has several classes ({chosen})", chosen=", ".join(chosen)))
         return chosen[0] if chosen else None
     return value
 
@@ -142,7 +168,7 @@ def geojson(value: Any) -> list[Record] | None:
         if not features or not isinstance(features, list) or not all(map(_is_feature, features)):
             return None
     if not isinstance(features, list):
-        raise ValueError("its 'features' are no list")
+        raise ValueError(msg("its 'features' are no list"))
     return [Record([], labels_of(features, _feature), own=True)]
 
 
@@ -158,12 +184,20 @@ def _feature(feature: dict[str, Any]) -> LabelledObject:
         name = name or properties.get(key)
     geometry = feature["geometry"]
     if geometry["type"] == "Polygon":
-        return polygon(name, geometry["coordinates"][0])
+        found = polygon(name, _open(geometry["coordinates"][0]))
+        if found.outline is not None and is_upright_box(found.outline):
+            return replace(found, outline=None)  # QuPath's rectangles are polygons too
+        return boxed(found, feature.get("bbox"))
     if geometry["type"] == "MultiPolygon":
-        rings = [part[0] for part in geometry["coordinates"]]
+        rings = [_open(part[0]) for part in geometry["coordinates"]]
         whole = polygon(name, [point for ring in rings for point in ring])
         return LabelledObject(whole.name, whole.xyxy, polygon(name, max(rings, key=len)).outline)
     raise not_an_object(geometry["type"])
+
+
+def _open(ring: list[Any]) -> list[Any]:
+    """A ring without its last point, which is the first one again."""
+    return ring[:-1] if len(ring) > 3 and ring[0] == ring[-1] else ring
 
 
 # --- Label Studio -----------------------------------------------------------------
@@ -193,10 +227,21 @@ def _task(task: dict[str, Any]) -> Record | None:
     data = task["data"]
     image = data.get("image") or next((v for v in data.values() if isinstance(v, str)), "")
     results = [r for r in done[0].get("result") or [] if isinstance(r, dict) and "value" in r]
-    labels = _studio_labels([{**r, **r["value"]} for r in results])
+    labels = _studio_labels(_regions({**r, **r["value"]} for r in results))
     if len(done) > 1:
-        labels.notes.append(f"labelled {len(done)} times: the first labels were taken")
+        labels.notes.append(msg("labelled {n} times: the first labels were taken", n=len(done)))
     return Record([str(task.get("file_upload") or ""), *_names_in(str(image))], labels)
+
+
+def _regions(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One shape a region: where shapes and classes are two tags, both are results of one id."""
+    regions: dict[Any, dict[str, Any]] = {}
+    for number, result in enumerate(results):
+        if result.get("type") not in _NO_SHAPES:
+            key = result.get("id")
+            key = key if isinstance(key, str) else number
+            regions[key] = {**regions.get(key, {}), **result}
+    return list(regions.values())
 
 
 def _flat_task(task: dict[str, Any]) -> Record:
@@ -211,7 +256,7 @@ def _flat_task(task: dict[str, Any]) -> Record:
 
 
 def _studio_labels(shapes: list[dict[str, Any]]) -> ImageLabels:
-    shapes = [s for s in shapes if s.get("type") not in ("choices", "textarea", "rating")]
+    shapes = [s for s in shapes if s.get("type") not in _NO_SHAPES]
     sizes = {
         size
         for s in shapes
@@ -233,19 +278,29 @@ def _studio_labels(shapes: list[dict[str, Any]]) -> ImageLabels:
 def _studio_shape(shape: dict[str, Any], across: float, along: float) -> LabelledObject:
     key = next((k for k in shape if k.endswith("labels") and isinstance(shape[k], list)), None)
     name = shape[key][0] if key and shape[key] else None
+    if float(shape.get("image_rotation") or 0):
+        raise ValueError(
+            msg("the image was turned in Label Studio: turn it back, and export again")
+        )
     if "points" in shape:
-        return polygon(name, [(x * across, y * along) for x, y in shape["points"]])
+        found = polygon(name, [(x * across, y * along) for x, y in shape["points"]])
+        meta = shape.get("meta")
+        beside = meta.get("box") if isinstance(meta, dict) else None
+        if not isinstance(beside, list):
+            return found
+        return boxed(found, [v * side for v, side in zip(beside, (across, along) * 2)])
     if "radiusX" in shape:
         radii = shape["radiusX"] * across, shape["radiusY"] * along
-        return ellipse(name, (shape["x"] * across, shape["y"] * along), radii)
+        centre = shape["x"] * across, shape["y"] * along
+        return ellipse(name, centre, radii, shape.get("rotation") or 0)
     if "width" not in shape:
-        raise ValueError("a brush stroke: export COCO or masks instead")
+        raise ValueError(msg("a brush stroke: export COCO or masks instead"))
     x, y = shape["x"] * across, shape["y"] * along
     x2, y2 = x + shape["width"] * across, y + shape["height"] * along
     if not float(shape.get("rotation") or 0):
         return rectangle(name, (x, y, x2, y2))
     corners = [(x, y), (x2, y), (x2, y2), (x, y2)]
-    return polygon(name, turned(x, y, corners, float(shape["rotation"])))
+    return polygon(name, turned(x, y, corners, float(shape["rotation"])), outline=False)
 
 
 def _names_in(address: str) -> list[str]:
@@ -276,7 +331,7 @@ def _figure(figure: dict[str, Any]) -> LabelledObject:
     if kind == "polygon":
         return polygon(name, figure["points"]["exterior"])
     if kind == "bitmap":
-        raise ValueError("a bitmap: export polygons, COCO or masks instead")
+        raise ValueError(msg("a bitmap: export polygons, COCO or masks instead"))
     raise not_an_object(kind)
 
 
@@ -307,4 +362,7 @@ PARSERS: tuple[tuple[str, Parser], ...] = (
     ("QuPath GeoJSON", geojson),
     ("Supervisely", supervisely),
 )
-TABLES: tuple[tuple[str, Parser], ...] = (("VIA", via_table),)
+TABLES: tuple[tuple[str, Parser], ...] = (
+    ("VIA", via_table),
+    ("Label Studio", label_studio_table),
+)

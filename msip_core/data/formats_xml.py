@@ -1,4 +1,4 @@
-"""CVAT's "CVAT for images" XML."""
+"""CVAT's XML: "CVAT for images" and "CVAT for video"."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from msip_core.data.labels import LabelledObject
 from msip_core.data.labels_records import (
     Parser,
     Record,
+    boxed,
     ellipse,
     labels_of,
     not_an_object,
@@ -16,6 +17,7 @@ from msip_core.data.labels_records import (
     rectangle,
     turned,
 )
+from msip_core.messages import msg
 
 _TAGS = ("tag",)  # of the whole image: no shape
 
@@ -26,9 +28,7 @@ def cvat(root: Any) -> list[Record] | None:
         return None
     images = root.findall("image")
     if not images:
-        if root.find("track") is not None:
-            raise ValueError("it is CVAT for video: export 'CVAT for images 1.1' or COCO")
-        return None
+        return _video(root) if root.find("track") is not None else None
     return [
         Record(
             [image.get("name", "")],
@@ -42,6 +42,52 @@ def cvat(root: Any) -> list[Record] | None:
     ]
 
 
+def _video(root: ElementTree.Element) -> list[Record]:
+    """`<track label><box frame …/></track>…`; CVAT calls the images of frames frame_000000.
+
+    A frame between two shapes of a track that has none of its own is where the box moves along.
+    """
+    tracks = [
+        {int(shape.attrib["frame"]): shape for shape in track if shape.get("frame")}
+        for track in root.findall("track")
+    ]
+    labels = [track.get("label") for track in root.findall("track")]
+    frames = sorted({frame for track in tracks for frame in track})
+    size = root.find(".//original_size")
+    picture = None if size is None else (size.findtext("width"), size.findtext("height"))
+    records = []
+    for frame in frames:
+        shapes = []
+        for label, track in zip(labels, tracks):
+            shape = track[frame] if frame in track else _between(track, frame)
+            if shape is not None and shape.get("outside") != "1":
+                shape.set("label", label or "")
+                shapes.append(shape)
+        records.append(Record([f"frame_{frame:06d}"], labels_of(shapes, _shape, picture)))
+    return records
+
+
+def _between(track: dict[int, ElementTree.Element], frame: int) -> ElementTree.Element | None:
+    """The box of a track at a frame that is not written down; None if the track is not there."""
+    before = max((f for f in track if f < frame), default=None)
+    after = min((f for f in track if f > frame), default=None)
+    if before is None or after is None or track[before].get("outside") == "1":
+        return None
+    first, last = track[before], track[after]
+    if last.get("outside") == "1":
+        return first
+    if {first.tag, last.tag} != {"box"}:
+        raise ValueError(
+            msg("a track of {tag}s has no shape at frame {frame}", tag=first.tag, frame=frame)
+        )
+    share = (frame - before) / (after - before)
+    found = ElementTree.Element("box")
+    for key in ("xtl", "ytl", "xbr", "ybr", "rotation"):
+        start, end = float(first.get(key, 0)), float(last.get(key, 0))
+        found.set(key, str(start + share * (end - start)))
+    return found
+
+
 def _shape(element: ElementTree.Element) -> LabelledObject:
     label = element.get("label")
     if element.tag == "box":
@@ -51,12 +97,16 @@ def _shape(element: ElementTree.Element) -> LabelledObject:
             return rectangle(label, corners)
         x1, y1, x2, y2 = corners
         points = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
-        return polygon(label, turned((x1 + x2) / 2, (y1 + y2) / 2, points, degrees))
+        corner_points = turned((x1 + x2) / 2, (y1 + y2) / 2, points, degrees)
+        return polygon(label, corner_points, outline=False)
     if element.tag == "polygon":
-        return polygon(label, [p.split(",") for p in element.attrib["points"].split(";")])
+        found = polygon(label, [p.split(",") for p in element.attrib["points"].split(";")])
+        beside = next((a.text for a in element.findall("attribute") if a.get("name") == "box"), "")
+        return boxed(found, (beside or "").split(","))
     if element.tag == "ellipse":
         value = {key: float(element.attrib[key]) for key in ("cx", "cy", "rx", "ry")}
-        return ellipse(label, (value["cx"], value["cy"]), (value["rx"], value["ry"]))
+        degrees = float(element.get("rotation", 0))
+        return ellipse(label, (value["cx"], value["cy"]), (value["rx"], value["ry"]), degrees)
     if element.tag == "mask":
         left, top = float(element.attrib["left"]), float(element.attrib["top"])
         width, height = float(element.attrib["width"]), float(element.attrib["height"])

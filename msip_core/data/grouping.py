@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import re2
 
 from msip_core.data.names import read_names
-from msip_core.data.wells import place_wells, wells_taken
+from msip_core.data.wells import Well, place_wells, wells_taken
 from msip_core.errors import ConfigError
+from msip_core.messages import Message, mark, msg
 
 # A level is used as it is when it makes at least this many groups: enough for three parts.
 ENOUGH = 10
@@ -38,16 +39,41 @@ def _word(*words: str) -> re.Pattern[str]:
     )
 
 
+# What programs add to the name of a picture for a copy that they changed, or a part that they cut
+# out: a flip, a tile, x0_y512, the four corners of a slice. A copy of the file itself is told by
+# the file without "(2)" or "Copy".
+_COPY = re.compile(
+    r"(?:[-_ .]+(?:aug(?:mented)?|[hv]?flip(?:ped)?|rot(?:at(?:ed|ion))?|mirror(?:ed)?|tile|patch)"
+    r"(?:[-_ ]?[hvxy\d]+){0,2}|[-_ ]x\d+[-_ ]?y\d+|(?:_\d+){4})+$",
+    re.IGNORECASE,
+)
+_DOUBLE = re.compile(r"(?:[-_ ]+copy(?:[-_ ]?\d+)?| ?\(\d+\))+$", re.IGNORECASE)
+# The last number of a name, with the word before it: frame_003, z12, 7.
+_COUNTER = re.compile(r"(?:[-_ .]+[A-Za-z]*[-_ ]?|(?<=\d)[A-Za-z]+)\d+$")
+# Words whose images are of one place, however few of them there are.
+_PLACE = re.compile(
+    r"(?<![a-z])(?:video|movie|film|clip|pos(?:ition)?|slide|scan|stack|org(?:anoid)?)[-_ ]?\d+$",
+    re.IGNORECASE,
+)
 _DONOR = _word("donor", "patient", "subject", "mouse", "animal", "line")
 _SERIES = _word("subset", "batch", "experiment", "exp", "series")
 
 
-def _found(pattern: re.Pattern[str], label: str) -> Callable[[str], str | None]:
-    def find(text: str) -> str | None:
-        match = pattern.search(text)
-        return f"{label} {next(filter(None, match.groups())).upper()}" if match else None
-
-    return find
+def _told(
+    pattern: re.Pattern[str], label: str, sources: Sequence[str], wells: Sequence[Well | None]
+) -> list[str | None]:
+    """What a pattern tells of each name. `exp_A01` is a well behind a word, and no experiment."""
+    found: list[str | None] = []
+    for source, well in zip(sources, wells, strict=True):
+        match = pattern.search(source)
+        text = next(filter(None, match.groups())).upper() if match else ""
+        is_well = (
+            well is not None
+            and re.fullmatch("[A-Z]0*[1-9][0-9]?", text) is not None
+            and f"{text[0]}{int(text[1:]):02d}" == well.name
+        )
+        found.append(f"{label} {text}" if text and not is_well else None)
+    return found
 
 
 def original(source: str) -> str:
@@ -69,7 +95,7 @@ def find_groups(sources: Sequence[str], pattern: str | None = None) -> Grouping:
     """
     if pattern == "":
         groups = tuple(sources)
-        return Grouping(groups, "Grouping was turned off: every image was split on its own.")
+        return Grouping(groups, msg("Grouping was turned off: every image was split on its own."))
     if pattern is not None:
         return _by_pattern(sources, pattern)
     return _by_names(sources)
@@ -79,18 +105,26 @@ def _by_pattern(sources: Sequence[str], pattern: str) -> Grouping:
     compiled = _compile(pattern)
     if compiled.groups < 1:
         raise ConfigError(
-            f"The group pattern '{pattern}' needs one pair of brackets around the part that names "
-            "the group, such as (donor[0-9]+)."
+            "The group pattern '{pattern}' needs one pair of brackets around the part that names "
+            "the group, such as (donor[0-9]+).",
+            pattern=pattern,
         )
     matches = [compiled.search(source) for source in sources]
     groups = tuple(
         m.group(1) if m and m.group(1) else original(s) for m, s in zip(matches, sources)
     )
     lone = sum(not (m and m.group(1)) for m in matches)
-    sentence = f"Images were grouped by the pattern '{pattern}': {_count(groups)}."
-    note = f"The group pattern matches {len(sources) - lone} of {len(sources)} names; "
-    notes = (note + "the others are groups of their own.",) if lone else ()
-    return Grouping(groups, sentence, notes)
+    sentence = msg(
+        "Images were grouped by the pattern '{pattern}': {count}.",
+        pattern=pattern,
+        count=_count(groups),
+    )
+    note = msg(
+        "The group pattern matches {n} of {names} names; the others are groups of their own.",
+        n=len(sources) - lone,
+        names=len(sources),
+    )
+    return Grouping(groups, sentence, (note,) if lone else ())
 
 
 def _compile(pattern: str) -> Any:
@@ -105,26 +139,29 @@ def _compile(pattern: str) -> Any:
         try:
             re.compile(pattern)
         except (re.error, RecursionError, OverflowError):
-            what = f"is not a regular expression ({text})"
+            what = msg("is not a regular expression ({text})", text=text)
         else:
-            what = (
-                f"uses what group patterns do not have ({text}): write it without looking ahead or "
-                "behind ('(?=', '(?!', '(?<') and without '\\1'"
+            what = msg(
+                "uses what group patterns do not have ({text}): write it without looking ahead or "
+                "behind ('(?=', '(?!', '(?<') and without '\\1'",
+                text=text,
             )
-        raise ConfigError(f"The group pattern '{pattern[:100]}' {what}.") from error
+        raise ConfigError(
+            "The group pattern '{pattern}' {what}.", pattern=pattern[:100], what=what
+        ) from error
 
 
 def _by_names(sources: Sequence[str]) -> Grouping:
     """Coarse to fine: donor, subset, plate, well. A group of a finer level carries its coarser
     names along, so that well A01 of two plates is two groups."""
     names = read_names(sources)
-    originals = tuple(name.field for name in names)
+    originals = _originals([name.field for name in names])
     wells = place_wells(names, sure=True)
     levels = (
-        ("donor", [_found(_DONOR, "donor")(source) for source in sources]),
-        ("series", [_found(_SERIES, "subset")(source) for source in sources]),
-        ("plate", [f"plate {name.plate}" if name.plate else None for name in names]),
-        ("well", [well.label if well else None for well in wells]),
+        (mark("donor"), _told(_DONOR, "donor", sources, wells)),
+        (mark("series"), _told(_SERIES, "subset", sources, wells)),
+        (mark("plate"), [f"plate {name.plate}" if name.plate else None for name in names]),
+        (mark("well"), [well.label if well else None for well in wells]),
     )
     keys: list[list[str]] = [[] for _ in sources]
     candidates: list[tuple[str, tuple[str, ...]]] = []
@@ -134,18 +171,43 @@ def _by_names(sources: Sequence[str]) -> Grouping:
         for key, name in zip(keys, found):
             key.append(name or "")
         if level == "well":  # it says its plate itself
-            keys = [[part for part in key if not part.startswith("plate ") or part == key[-1]]
-                    for key in keys]  # fmt: skip
+            keys = [
+                [part for part in key if not part.startswith("plate ") or part == key[-1]]
+                for key in keys
+            ]
         groups = tuple(
             " ".join(filter(None, key)) if name else other
             for key, name, other in zip(keys, found, originals)
         )
         if len(set(groups)) > 1:
             candidates.append((level, groups))
+    counted = tuple(_COUNTER.sub("", text) or text for text in originals)
+    least = 3 if all(map(_PLACE.search, counted)) else ENOUGH
+    if not candidates and least <= len(set(counted)) < len(set(originals)):
+        return Grouping(
+            counted,
+            msg(
+                "File names show no plate, well or donor: images whose names differ in their last "
+                "number only were kept together: {count}. If these do not belong together, give a "
+                "group pattern.",
+                count=_count(counted),
+            ),
+        )
     grouping = _choose(candidates, originals)
     said = wells_taken(names)
     used = grouping.sentence.startswith("Images of one well")
     return replace(grouping, notes=(*grouping.notes, said)) if said and used else grouping
+
+
+def _originals(fields: Sequence[str]) -> tuple[str, ...]:
+    """The name of the picture that each field is a copy or a part of; its own for most."""
+    there = set(fields)
+    found = []
+    for text in fields:
+        single = _DOUBLE.sub("", text)
+        single = single if single in there else text
+        found.append(_COPY.sub("", single) or text)
+    return tuple(found)
 
 
 def _choose(candidates: list[tuple[str, tuple[str, ...]]], originals: tuple[str, ...]) -> Grouping:
@@ -154,28 +216,61 @@ def _choose(candidates: list[tuple[str, tuple[str, ...]]], originals: tuple[str,
     if enough or few:
         level, groups = enough[0] if enough else few[-1]
         notes = tuple(
-            f"Names show {len(set(g))} {name} groups, too few to split by: {level}s were used, so "
-            f"one {name} can lie on both sides."
+            msg(
+                "Names show {n} {name} groups, too few to split by: {level}s were used, so "
+                "one {name} can lie on both sides.",
+                n=len(set(g)),
+                name=Message(name),
+                level=Message(level),
+            )
             for name, g in candidates
             if name != level and candidates.index((name, g)) < candidates.index((level, groups))
         )
         return Grouping(
-            groups, f"Images of one {level} were kept together: {_count(groups)}.", notes
+            groups,
+            msg(
+                "Images of one {level} were kept together: {count}.",
+                level=Message(level),
+                count=_count(groups),
+            ),
+            notes,
         )
     copies = len(originals) - len(set(originals))
+    torn = tuple(
+        msg(
+            "Names show {n} {name} groups, too few to split by, so one {name} can lie on "
+            "both sides: accuracy on the test images then says little about other wells or donors.",
+            n=len(set(g)),
+            name=Message(name),
+        )
+        for name, g in candidates
+    )
     if copies:
         return Grouping(
             originals,
-            "Planes, time points and augmented copies of one field were kept together: "
-            f"{_count(originals)}.",
+            msg(
+                "Planes, time points and augmented copies of one field were kept together: "
+                "{count}.",
+                count=_count(originals),
+            ),
+            torn,
         )
+    if torn:
+        return Grouping(originals, msg("Every image was split on its own."), torn)
     return Grouping(
         originals,
-        "File names show no plate, well or donor: every image was split on its own. If images "
-        "overlap or share a well, give a group pattern.",
+        msg(
+            "File names show no plate, well or donor: every image was split on its own. If images "
+            "overlap or share a well, give a group pattern."
+        ),
     )
 
 
 def _count(groups: Sequence[str]) -> str:
     sizes = Counter(groups)
-    return f"{len(sizes)} groups of {min(sizes.values())} to {max(sizes.values())} images"
+    return msg(
+        "{n} groups of {least} to {most} images",
+        n=len(sizes),
+        least=min(sizes.values()),
+        most=max(sizes.values()),
+    )

@@ -10,7 +10,8 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,22 +23,26 @@ import psutil
 from msip_core import confined
 from msip_core.config import ImageRecipe, ImportConfig
 from msip_core.data.archive import FileTree, open_tree
+from msip_core.data.card import Card, read_card
 from msip_core.data.dataset import Dataset, open_dataset
-from msip_core.data.intake import UNLABELLED, Intake, TakenImage
-from msip_core.data.labels import LabelReader, count_classes, find_labels
-from msip_core.data.manifest import ImportReport, Problem
+from msip_core.data.dataset_writer import UNLABELLED, DatasetWriter, TakenImage
+from msip_core.data.label_formats import find_labels
+from msip_core.data.labels import LabelReader, count_classes
+from msip_core.data.manifest import NO_LABELS, ImportReport, Problem, SourceInfo
 from msip_core.data.outlines import MaskIndex, is_image
 from msip_core.data.passed_over import passed_over
+from msip_core.data.pictures import Wish
 from msip_core.data.previews import without_previews
 from msip_core.data.scaling import measure_recipe
-from msip_core.data.splitting import SplitItem, SplitPlan, plan_split
+from msip_core.data.splitting import SplitItem, SplitPlan, plan_split, without_parts
+from msip_core.data.staging import Asked, StagedTree, load_readers, planned, staged
 from msip_core.data.writing import write_dataset
 from msip_core.errors import DatasetError, DiskFullError
-from msip_core.events import Record
-from msip_core.workspace import Workspace
+from msip_core.messages import joined, msg
+from msip_core.workspace import Workspace, check_room
 
 Progress = Callable[[float, str], None]
-# Read by vendor readers that are not part of this version; named in the report, not passed over.
+# Kinds of microscopes; named in the report, not passed over, where they have no reader.
 VENDOR_SUFFIXES = (
     ".czi",
     ".lif",
@@ -50,18 +55,22 @@ VENDOR_SUFFIXES = (
     ".ndpi",
     ".webp",
     ".gif",
+    ".jp2",
+    ".jfif",
+    ".heic",
+    ".heif",
+    ".avif",
+    ".dng",
+    ".dcm",
+    ".ims",
+    ".zvi",
+    ".mrc",
+    ".flex",
+    ".c01",
+    ".dib",
+    ".avi",
+    ".mp4",
 )
-
-
-class SourceInfo(Record):
-    """What a folder or zip holds, before anything is imported."""
-
-    format: str
-    images: int
-    labelled: int
-    classes: dict[str, int]
-    problems: tuple[Problem, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -73,6 +82,7 @@ class _Source:
     reader: LabelReader | None
     notes: list[str]
     problems: list[Problem] = field(default_factory=list)
+    card: Card = field(default_factory=Card)
 
     @property
     def images(self) -> list[str]:
@@ -80,7 +90,7 @@ class _Source:
 
     @property
     def format(self) -> str:
-        return self.reader.format if self.reader else "images without labels"
+        return self.reader.format if self.reader else NO_LABELS
 
 
 def _look(tree: FileTree) -> _Source:
@@ -88,39 +98,65 @@ def _look(tree: FileTree) -> _Source:
     masks = MaskIndex(tree, images)
     reader, notes, used = find_labels(tree, masks)
     source = _Source(tree, masks, reader, [*tree.notes, *notes], [*tree.refused, *previews])
+    source.card, card_file = read_card(tree, source.notes)
     source.problems += masks.problems
     source.problems += [
-        Problem(file=name, what="this kind of file is not read: export it as TIFF")
+        Problem(file=name, what=msg("this kind of file is not read: export it as TIFF"))
         for name in tree.names
-        if name.lower().endswith(VENDOR_SUFFIXES)
+        if name.lower().endswith(VENDOR_SUFFIXES) and not is_image(name)
     ]
     if reader:
         source.notes += reader.notes
         source.problems += reader.orphans
-    problems, note = passed_over(tree.names, used | masks.used)
+        if set(reader.classes) <= set(source.card.classes):
+            reader.classes = list(source.card.classes)
+        if not reader.labelled:  # else every image would be background
+            source.reader = None
+            source.notes.append(
+                msg(
+                    "No label could be matched with an image: all were taken as images without "
+                    "labels. The label files are named below, with what is wrong."
+                )
+            )
+    problems, note = passed_over(tree.names, used | masks.used | {card_file})
     source.problems += problems
     source.notes += [note] if note else []
+    if not source.images and source.problems:
+        reasons = _named(source.problems)
+        raise DatasetError(
+            "Nothing in {label} could be used ({reasons}).", label=tree.label, reasons=reasons
+        )
     if not source.images:
         raise DatasetError(
-            f"{tree.label} holds no PNG, JPEG, BMP or TIFF image ({len(tree.names)} other files): "
-            "choose the folder or zip with the images."
+            "{label} holds no PNG, JPEG, BMP or TIFF image ({n} other files): "
+            "choose the folder or zip with the images.",
+            label=tree.label,
+            n=len(tree.names),
         )
     return source
 
 
-def inspect_source(path: Path) -> SourceInfo:
-    """Look through a folder or zip without opening its images.
+def inspect_source(path: Path, wish: Wish | None = None) -> SourceInfo:
+    """Look through a folder, zip or single file without reading its pixels.
+
+    Args:
+        wish: what is wanted of files with several planes.
 
     Raises:
         NotFoundError, DatasetError: no such path, not a readable zip, or no image in it.
     """
-    with open_tree(Path(path)) as tree:
-        _load_readers()
-        text = confined.run(lambda _: _inspect(tree).model_dump_json())
+    path = Path(path).expanduser()
+    with open_tree(path) as tree, tempfile.TemporaryDirectory(prefix="inspect-") as folder:
+        _load_readers(tree)
+        text = confined.run(
+            lambda _: _inspect(
+                planned(tree, Asked(path, wish or Wish(), _labelled), Path(folder))
+            ).model_dump_json()
+        )
     return SourceInfo.model_validate_json(text)
 
 
-def _inspect(tree: FileTree) -> SourceInfo:
+def _inspect(tree: StagedTree) -> SourceInfo:
     source = _look(tree)
     classes, problems = count_classes(source.reader) if source.reader else ({}, [])
     if source.reader and source.reader.labelled:
@@ -133,29 +169,44 @@ def _inspect(tree: FileTree) -> SourceInfo:
         classes=classes,
         problems=tuple(source.problems + problems),
         notes=tuple(source.notes),
+        chosen=tuple(
+            Problem(file=name, what=told.said) for name, told in tree.told.items() if told.said
+        ),
+        channels=tree.channels,
     )
 
 
-def _load_readers() -> None:
+def _labelled(tree: FileTree) -> tuple[set[str], list[str]]:
+    """Micrographs with labels, and all micrographs, before stacks become pictures."""
+    images, _ = without_previews(tree, [name for name in tree.names if is_image(name)])
+    masks = MaskIndex(tree, images)
+    reader, _, _ = find_labels(tree, masks)
+    return set(reader.labelled) if reader else set(), masks.images
+
+
+def _load_readers(tree: FileTree) -> None:
     """Import here what readers import when they need it, so that no fork does so once more."""
     for name in ("coco", "pascal_voc", "yolo"):
         import_module(f"supervision.dataset.formats.{name}")
+    load_readers(tree)
 
 
 def _bring_in(folder: Path, tree: FileTree, config: ImportConfig, tell: Progress) -> str:
     """All that opens files of the source; the dataset is whole in `folder` afterwards."""
     for begun in folder.iterdir():  # by a worker that a file ended
         shutil.rmtree(begun)
-    tell(0.0, "Looking through the files")
+    tell(0.0, msg("Looking through the files"))
     source = _look(tree)
     _check_class_map(source, config)
     confined.on_the_whole()
-    _check_room(tree, source.images, folder)
+    needed = sum(tree.size(name) for name in source.images)
+    check_room(folder.parent.parent, needed, msg("The import"))
     recipe, notes = measure_recipe(tree, source.images, config.recipe, _part(tell, 0.0, 0.15))
     source.notes += notes
-    intake = Intake(folder, tree, source.masks, source.reader, config, recipe)
-    intake.take_all(source.images, _part(tell, 0.15, 0.95))
-    _finish(folder, source, intake, config, recipe)
+    sizes = source.card.pixel_sizes_um
+    writer = DatasetWriter(folder, tree, source.masks, source.reader, config, recipe, sizes)
+    writer.take_all(source.images, _part(tell, 0.15, 0.95))
+    _finish(folder, source, writer, config, recipe)
     return ""
 
 
@@ -177,36 +228,47 @@ def import_dataset(
     target = workspace.dataset_dir(config.name)
     if target.exists():
         raise DatasetError(
-            f"There already is a dataset '{config.name}': choose another name, or delete that one."
+            "There already is a dataset '{name}': choose another name, or delete that one.",
+            name=config.name,
         )
-    with open_tree(config.source) as tree, _building(workspace, config.name) as folder:
-        _load_readers()
-        confined.run(partial(_bring_in, folder, tree, config), tell)
-        tell(0.98, "Moving into place")
+    wish = Wish(channel=config.recipe.channel, stack=config.stack, every=config.every)
+    asked = Asked(config.source.expanduser(), wish, _labelled)
+    with open_tree(asked.source) as files, _building(workspace, config.name) as folder:
+        _load_readers(files)
+        with staged(workspace, files, asked, _part(tell, 0.0, 0.5)) as tree:
+            part = _part(tell, 0.5 if tree is not files else 0.0, 1.0)
+            confined.run(partial(_bring_in, folder, tree, config), part)
+        tell(0.98, msg("Moving into place"))
         if target.exists():
-            raise DatasetError(f"A dataset '{config.name}' was made meanwhile: choose another.")
+            raise DatasetError(
+                "A dataset '{name}' was made meanwhile: choose another.", name=config.name
+            )
         folder.rename(target)
-    tell(1.0, "Imported")
+    tell(1.0, msg("Imported"))
     return open_dataset(workspace, config.name)
 
 
 def _finish(
-    folder: Path, source: _Source, intake: Intake, config: ImportConfig, recipe: ImageRecipe
+    folder: Path, source: _Source, writer: DatasetWriter, config: ImportConfig, recipe: ImageRecipe
 ) -> None:
     """Split what came in, write the lists and the report."""
-    if not intake.taken:
-        reasons = "; ".join(f"{p.file}: {p.what}" for p in (intake.skipped + source.problems)[:3])
-        raise DatasetError(f"Nothing in {source.tree.label} could be used ({reasons}).")
-    plan = _split(source, intake.taken, config)
-    drawn = bool(source.reader and source.reader.drawn)
-    report = intake.report(
+    if not writer.taken:
+        reasons = _named(writer.skipped + source.problems)
+        raise DatasetError(
+            "Nothing in {label} could be used ({reasons}).",
+            label=source.tree.label,
+            reasons=reasons,
+        )
+    plan = _split(source, writer.taken, config)
+    drawn = source.card.drawn or bool(source.reader and source.reader.drawn)
+    report = writer.report(
         ImportReport(
             source=source.tree.label,
             format=source.format,
             found=len(source.images),
             class_map=config.class_map,
             grouping=plan.grouping,
-            notes=(*source.notes, *intake.notes(), *plan.notes),
+            notes=(*source.notes, *writer.notes(), *plan.notes),
             skipped=tuple(source.problems),
         )
     )
@@ -214,8 +276,8 @@ def _finish(
         folder,
         config=config,
         recipe=recipe,
-        classes=intake.classes,
-        taken=intake.taken,
+        classes=writer.classes,
+        taken=writer.taken,
         plan=plan,
         report=report,
         drawn=drawn,
@@ -225,7 +287,7 @@ def _finish(
 def _split(source: _Source, taken: list[TakenImage], config: ImportConfig) -> SplitPlan:
     existing = source.reader.splits if source.reader else {}
     items = [SplitItem(t.source, t.counts, existing.get(t.source)) for t in taken]
-    return plan_split(items, config.split)
+    return (plan_split if source.reader else without_parts)(items, config.split)
 
 
 def _part(tell: Progress, start: float, end: float) -> Progress:
@@ -241,18 +303,10 @@ def _check_class_map(source: _Source, config: ImportConfig) -> None:
     unknown = sorted(set(config.class_map) - known)
     if unknown:
         raise DatasetError(
-            f"The class map names {', '.join(unknown)}, but {source.tree.label} has the classes "
-            f"{', '.join(sorted(known)) or '(none)'}: correct the map."
-        )
-
-
-def _check_room(tree: FileTree, images: list[str], folder: Path) -> None:
-    needed = sum(tree.size(name) for name in images)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DiskFullError(
-            f"The images need {needed / 1024**3:.1f} GiB, but {folder.parent.parent} has only "
-            f"{free / 1024**3:.1f} GiB free: delete old runs or choose another workspace."
+            "The class map names {unknown}, but {label} has the classes {known}: correct the map.",
+            unknown=", ".join(unknown),
+            label=source.tree.label,
+            known=", ".join(sorted(known)) or msg("(none)"),
         )
 
 
@@ -267,8 +321,9 @@ def _building(workspace: Workspace, name: str) -> Iterator[Path]:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise DiskFullError(
-                f"The disk that holds {workspace.root} is full: delete old runs or choose "
-                "another workspace. Nothing was left behind."
+                "The disk that holds {root} is full: delete old runs or choose "
+                "another workspace. Nothing was left behind.",
+                root=workspace.root,
             ) from error
         raise
     finally:
@@ -283,3 +338,9 @@ def _sweep(workspace: Workspace) -> None:
             shutil.rmtree(folder, ignore_errors=True)
     for folder in workspace.datasets.glob(".deleted-*"):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _named(problems: Sequence[Problem]) -> str:
+    """The first three, for a sentence."""
+    each = (msg("{file}: {what}", file=p.file, what=p.what) for p in problems[:3])
+    return joined("; ", each)

@@ -2,77 +2,39 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
-
-from msip_core.config import ImportConfig, explain
-from msip_core.data.importing import Progress, import_dataset, inspect_source
-from msip_core.data.manifest import summarise
+from msip_core.data.dataset import Dataset
+from msip_core.data.importing import import_dataset, inspect_source
+from msip_core.data.manifest import SourceInfo, summarise
+from msip_core.data.questions import Draw, Import, Imported, Inspect
 from msip_core.data.synthetic import import_example
-from msip_core.errors import ConfigError
-from msip_core.workspace import Workspace
+from msip_core.messages import msg
+from msip_core.questions.base import Job
 
 
-def inspect_job(
-    workspace: Workspace, params: dict[str, Any], out: Path, progress: Progress
-) -> dict[str, Any]:
-    """What a folder or zip holds.
-
-    Args:
-        params: {"path": folder or zip on the server's disk}.
-
-    Returns:
-        A `SourceInfo` as JSON.
-    """
-    progress(0.0, "Looking through the files")
-    return inspect_source(Path(params["path"])).model_dump(mode="json")
+def inspect(question: Inspect, at: Job) -> SourceInfo:
+    at.progress(0.0, msg("Looking through the files"))
+    return inspect_source(question.path)
 
 
-def import_job(
-    workspace: Workspace, params: dict[str, Any], out: Path, progress: Progress
-) -> dict[str, Any]:
-    """Import a source as a dataset.
-
-    Args:
-        params: an `ImportConfig` as JSON.
-
-    Returns:
-        {"dataset": name, "summary": DatasetSummary, "report": ImportReport}.
-    """
-    try:
-        config = ImportConfig.model_validate(params)
-    except ValidationError as error:
-        raise ConfigError(explain(error)) from error
-    dataset = import_dataset(workspace, config, progress)
-    return {
-        "dataset": dataset.name,
-        "summary": summarise(dataset.document).model_dump(mode="json"),
-        "report": dataset.report.model_dump(mode="json"),
-    }
+def take_in(question: Import, at: Job) -> Imported:
+    dataset = import_dataset(at.workspace, question.config, at.progress)
+    at.workspace.clear_upload(question.config.source)
+    return _imported(dataset)
 
 
-def draw_job(
-    workspace: Workspace, params: dict[str, Any], out: Path, progress: Progress
-) -> dict[str, Any]:
-    """Draw an example plate and import it.
-
-    Args:
-        params: {"name", "images", "size": side in pixels, "seed"}.
-
-    Returns:
-        {"dataset": name, "summary": DatasetSummary}.
-    """
+def draw(question: Draw, at: Job) -> Imported:
     dataset = import_example(
-        workspace,
-        params["name"],
-        images=params["images"],
-        size=params["size"],
-        seed=params["seed"],
-        progress=progress,
+        at.workspace,
+        question.name,
+        images=question.images,
+        size=question.size,
+        seed=question.seed,
+        progress=at.progress,
     )
-    return {
-        "dataset": dataset.name,
-        "summary": summarise(dataset.document).model_dump(mode="json"),
-    }
+    return _imported(dataset)
+
+
+def _imported(dataset: Dataset) -> Imported:
+    return Imported(
+        dataset=dataset.name, summary=summarise(dataset.document), report=dataset.report
+    )

@@ -1,18 +1,18 @@
-"""Boxes in any of the formats people have, read image by image.
+"""Boxes in any of the formats people have, read image by image: what all readers share.
 
-`find_labels` looks at a tree of files and returns the reader that labels most of its images.
-Parsing of YOLO, COCO and VOC objects is supervision's, called one object at a time, so that one
-bad line costs one box and not the file.
+Which readers there are, `label_formats` says. Parsing of YOLO, COCO and VOC objects is
+supervision's, called one object at a time, so that one bad line costs one box and not the file.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,21 +22,27 @@ from msip_core.bounded import MAX_CHARACTERS
 from msip_core.data.archive import FileTree
 from msip_core.data.encodings import decode_text
 from msip_core.data.manifest import Problem, SplitName
-from msip_core.data.references import ImageIndex
 from msip_core.errors import DatasetError
+from msip_core.messages import msg
 
-if TYPE_CHECKING:
-    from msip_core.data.outlines import MaskIndex
+SPLIT_WORDS: Mapping[str, SplitName] = MappingProxyType(
+    {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
+     "test": "test", "testing": "test"}
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledObject:
-    """One object as its label file has it: class name, corners in pixels, outline if known."""
+    """One object as its label file has it: class name, corners in pixels, outline if known.
+
+    `file` is the label file, where several may list one image.
+    """
 
     name: str
     xyxy: tuple[float, float, float, float]
     outline: NDArray[np.float64] | None = None
     crypts: tuple[NDArray[np.float64], ...] | None = None
+    file: str = ""
 
 
 @dataclass(slots=True)
@@ -50,6 +56,7 @@ class ImageLabels:
             file states them; None if it does not.
         unit: of the corners; "yolo_pixels" are pixels where YOLO's fractions belong.
         one_based: pixels are counted from 1, both corners inside (Pascal VOC).
+        scored: objects that have a score, as a model's predictions do.
     """
 
     objects: list[LabelledObject] = field(default_factory=list)
@@ -58,6 +65,7 @@ class ImageLabels:
     picture: tuple[float, float] | None = None
     unit: Literal["pixels", "fractions", "yolo_pixels"] = "pixels"
     one_based: bool = False
+    scored: int = 0
 
 
 class LabelReader(Protocol):
@@ -89,66 +97,6 @@ class LabelReader(Protocol):
         """Labels of one image, in the units that the label file states."""
 
 
-Finder = Callable[[FileTree, ImageIndex], LabelReader | None]
-
-
-class FoundLabels(NamedTuple):
-    """The labels of a tree.
-
-    Attributes:
-        reader: the one that labels most images; None if there are no labels.
-        notes: that other formats lie there too.
-        used: all label files that a reader knew, whether it was the one that was taken or not.
-    """
-
-    reader: LabelReader | None
-    notes: list[str]
-    used: set[str]
-
-
-def find_labels(tree: FileTree, masks: MaskIndex) -> FoundLabels:
-    """The reader that labels most images, with most boxes.
-
-    A format is added by writing a finder and listing it here, or a parser in `labels_records`.
-    Masks count where nothing else has boxes.
-    """
-    from msip_core.data.labels_coco import find_coco
-    from msip_core.data.labels_csv import find_csv
-    from msip_core.data.labels_masks import MaskReader
-    from msip_core.data.labels_records import find_records
-    from msip_core.data.labels_voc import find_voc
-    from msip_core.data.labels_yolo import find_yolo
-
-    index = ImageIndex(masks.images)
-    finders: tuple[Finder, ...] = (find_yolo, find_coco, find_voc, find_csv)
-    readers = [reader for finder in finders if (reader := finder(tree, index)) is not None]
-    readers += find_records(tree, index)
-    used = {name for reader in readers for name in reader.used}
-    used |= {problem.file for reader in readers for problem in reader.orphans}
-    readers = [reader for reader in readers if reader.labelled or reader.orphans]
-    best = max(readers, key=_images_with_boxes) if len(readers) > 1 else next(iter(readers), None)
-    with_boxes = _images_with_boxes(best)[0] if best and masks.masks else 0
-    if len(masks.masks) > 2 * with_boxes:
-        lost = [problem for reader in readers for problem in reader.orphans]
-        best = MaskReader(tree, masks.masks, masks.ambiguous, orphans=lost)
-    if best is None:
-        return FoundLabels(None, [], used)
-    others = [f"{r.format} ({len(r.labelled)} images)" for r in readers if r is not best]
-    notes = [f"Labels were read as {best.format}; also found: {', '.join(others)}."]
-    return FoundLabels(best, notes if others else [], used)
-
-
-def _images_with_boxes(reader: LabelReader) -> tuple[int, int]:
-    """How many images a reader finds a box for, then how many it lists at all."""
-    found = 0
-    for image in reader.labelled:
-        try:
-            found += bool(reader.read(image).objects)
-        except DatasetError:
-            continue  # named when the image comes in
-    return found, len(reader.labelled)
-
-
 def read_text(tree: FileTree, name: str, most: int = MAX_CHARACTERS) -> str:
     """A text file in UTF-8, UTF-16, or what else it is most likely in (see `encodings`).
 
@@ -157,7 +105,9 @@ def read_text(tree: FileTree, name: str, most: int = MAX_CHARACTERS) -> str:
     """
     if tree.size(name) > most:
         raise DatasetError(
-            f"{name} is larger than {most // 1024**2} MB: give labels in smaller files"
+            "{name} is larger than {most} MB: give labels in smaller files",
+            name=name,
+            most=most // 1024**2,
         )
     return decode_text(tree.read(name))
 
@@ -165,7 +115,7 @@ def read_text(tree: FileTree, name: str, most: int = MAX_CHARACTERS) -> str:
 def no_number(texts: Iterable[str]) -> str | None:
     """A sentence about the first of some texts that is no finite number; None if all are."""
     odd = next((text for text in texts if not _is_finite(text)), None)
-    return None if odd is None else f"'{odd}' is not a number"
+    return None if odd is None else msg("'{odd}' is not a number", odd=odd)
 
 
 def _is_finite(text: str) -> bool:
@@ -177,13 +127,11 @@ def _is_finite(text: str) -> bool:
 
 def split_of_path(name: str) -> SplitName | None:
     """The part that a folder or file name stands for: train, val/valid/validation, test."""
-    words = {"train": "train", "training": "train", "val": "val", "valid": "val",
-             "validation": "val", "test": "test", "testing": "test"}  # fmt: skip
     for part in reversed(PurePosixPath(name.lower()).parts):
         stem = part.split(".")[0]
         for word in (stem, *reversed(stem.replace("-", "_").split("_"))):
-            if word in words:
-                return words[word]  # type: ignore[return-value]
+            if word in SPLIT_WORDS:
+                return SPLIT_WORDS[word]
     return None
 
 

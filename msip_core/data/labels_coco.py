@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,20 +13,19 @@ import numpy as np
 from msip_core.bounded import load_json
 from msip_core.data.archive import FileTree
 from msip_core.data.coco_objects import crowd_regions, read_object
-from msip_core.data.labels import (
-    ImageIndex,
-    ImageLabels,
-    read_text,
-    split_of_path,
-)
+from msip_core.data.labels import ImageLabels, read_text, split_of_path
 from msip_core.data.manifest import Problem, SplitName
 from msip_core.data.outlines import is_outline_file
+from msip_core.data.references import ImageIndex
 from msip_core.errors import DatasetError, InputError
+from msip_core.messages import message_of, msg
 
 # The whole file is held in memory, at about ten times its size.
 MAX_BYTES = 64 * 1024**2
 # What NumPy, OpenCV and our own checks raise on values of any kind.
 _ODD = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
+
+_WHOLE = re.compile(r"[0-9]{1,15}\.0+")
 
 
 @dataclass
@@ -32,12 +33,13 @@ class CocoReader:
     """See `labels.LabelReader`. An image that is listed without annotations is background.
 
     Attributes:
-        annotations: image -> (class name or None if its number has none, annotation).
+        annotations: image -> (class name or None if its number has none, annotation, the file or
+            the entry of a file that lists it).
         pictures: image -> width and height that the file states.
         unsure: image -> why its annotations cannot be known.
     """
 
-    annotations: dict[str, list[tuple[str | None, dict[str, Any]]]]
+    annotations: dict[str, list[tuple[str | None, dict[str, Any], str]]]
     classes: list[str]
     pictures: dict[str, tuple[float, float]] = field(default_factory=dict)
     unsure: dict[str, str] = field(default_factory=dict)
@@ -57,34 +59,54 @@ class CocoReader:
             raise DatasetError(self.unsure[image])
         labels = ImageLabels(picture=self.pictures.get(image))
         found = []
-        for name, annotation in self.annotations[image]:
+        for name, annotation, file in self.annotations[image]:
             number = annotation.get("id", "?")
             try:
                 if name is None:
                     category = annotation.get("category_id")
-                    raise ValueError(f"class number {category!r} has no name")
-                found.append(read_object(name, annotation))
+                    raise ValueError(
+                        msg("class number {category} has no name", category=repr(category))
+                    )
+                found.append(read_object(name, annotation, file))
+                labels.scored += annotation.get("score") is not None
                 size = found[-1].size
                 labels.picture = labels.picture or size
                 if size and labels.picture != size:
-                    raise ValueError(f"its mask is for {size[0]:g} × {size[1]:g} pixels")
+                    raise ValueError(
+                        msg(
+                            "its mask is for {width:g} × {height:g} pixels",
+                            width=size[0],
+                            height=size[1],
+                        )
+                    )
             except _ODD as error:
-                labels.problems.append(f"annotation {number} left out: {_reason(error)}")
+                labels.problems.append(
+                    msg(
+                        "annotation {number} left out: {reason}",
+                        number=number,
+                        reason=_reason(error),
+                    )
+                )
         crowds = crowd_regions(found)
         for place, item in enumerate(found):
             if place in crowds:
-                what = f"annotation {item.number} left out: it marks a crowd, not one object"
+                what = msg(
+                    "annotation {number} left out: it marks a crowd, not one object",
+                    number=item.number,
+                )
                 labels.problems.append(what)
             else:
                 labels.objects.append(item.object)
         kept = sum(item.flagged for item in found) - len(crowds)
         if kept:
-            labels.notes.append(f"marked as crowds, but single objects, and kept as boxes: {kept}")
+            labels.notes.append(
+                msg("marked as crowds, but single objects, and kept as boxes: {kept}", kept=kept)
+            )
         return labels
 
 
 def _reason(error: Exception) -> str:
-    return f"no {error}" if isinstance(error, KeyError) else str(error)
+    return f"no {error}" if isinstance(error, KeyError) else message_of(error)
 
 
 def find_coco(tree: FileTree, index: ImageIndex) -> CocoReader | None:
@@ -100,13 +122,18 @@ def find_coco(tree: FileTree, index: ImageIndex) -> CocoReader | None:
 
 def _add(reader: CocoReader, tree: FileTree, name: str, index: ImageIndex) -> bool:
     if tree.size(name) > MAX_BYTES:
-        what = f"is larger than {MAX_BYTES // 1024**2} MB: export the labels in several files"
+        what = msg(
+            "is larger than {most} MB: export the labels in several files",
+            most=MAX_BYTES // 1024**2,
+        )
         reader.orphans.append(Problem(file=name, what=what))
         return False
     try:
         value = load_json(read_text(tree, name))
     except InputError as error:
-        reader.orphans.append(Problem(file=name, what=f"is not readable JSON ({error})"))
+        reader.orphans.append(
+            Problem(file=name, what=msg("is not readable JSON ({error})", error=error))
+        )
         return False
     if not _is_coco(value):
         return False
@@ -120,15 +147,23 @@ def _add(reader: CocoReader, tree: FileTree, name: str, index: ImageIndex) -> bo
 def _categories(reader: CocoReader, name: str, value: dict[str, Any]) -> dict[str, str] | None:
     """Id -> class name; None if the file names no class at all."""
     listed = [
-        (key, str(c["name"]).strip(), c["id"])
+        (key, label, c["id"])
         for c in _entries(reader, name, value, "categories")
-        if (key := _key(c.get("id"))) is not None and str(c.get("name", "")).strip()
+        if (key := _key(c.get("id"))) is not None and (label := _key(c.get("name"))) is not None
     ]
+    if odd := [c for c in value["categories"] if isinstance(c, dict) and _no_name(c)]:
+        # Such as the class `no`, which a program took for "false" on the way through YAML.
+        called = json.dumps(odd[0].get("name"))
+        no_name = msg(
+            "a class is called {called}, which is no name: write it in quotation marks",
+            called=called,
+        )
+        reader.orphans.append(Problem(file=name, what=no_name))
     if not listed:
         return None
     categories = {key: label for key, label, _ in listed}
     for key in {key for key, label, _ in listed if categories[key] != label}:
-        what = f"gives class number {key} to several names: boxes of it are left out"
+        what = msg("gives class number {key} to several names: boxes of it are left out", key=key)
         reader.orphans.append(Problem(file=name, what=what))
         del categories[key]
     names = [
@@ -150,7 +185,10 @@ def _images(
     for entry in _entries(reader, name, value, "images"):
         reference, key = str(entry.get("file_name", "")), _key(entry.get("id"))
         if key is None:
-            what = f"lists '{reference}' without an id that is a number or a text: left out"
+            what = msg(
+                "lists '{reference}' without an id that is a number or a text: left out",
+                reference=reference,
+            )
             reader.orphans.append(Problem(file=name, what=what))
         else:
             entries.append((key, reference, entry))
@@ -160,12 +198,12 @@ def _images(
     for key, reference, entry in entries:
         image = found.get(reference)
         if image is None:
-            what = f"lists '{reference}', which is not there"
+            what = index.why_not(reference, name)
             reader.orphans.append(Problem(file=name, what=what))
             images.setdefault(key, None)
             continue
         if images.get(key, image) != image:
-            what = f"{name} gives the id {key} to several images: left out"
+            what = msg("{name} gives the id {key} to several images: left out", name=name, key=key)
             reader.unsure.update({image: what, str(images[key]): what})
         images[key] = image
         images.setdefault(reference, image)
@@ -186,6 +224,7 @@ def _distribute(
     categories: dict[str, str] | None,
 ) -> None:
     lost: Counter[bool] = Counter()  # by whether the file lists the image
+    first: dict[str, str | None] = {}  # image -> the id of its first entry; merged files have two
     for annotation in annotations:
         number = _key(annotation.get("image_id"))
         image = images.get(number) if number is not None else None
@@ -197,21 +236,25 @@ def _distribute(
             label = None if category is None else f"class_{category}"
         else:
             label = categories.get(category or "")
-        reader.annotations[image].append((label, annotation))
+        entry = name if first.setdefault(image, number) == number else f"{name} (image {number})"
+        reader.annotations[image].append((label, annotation, entry))
     if lost.total():
-        what = f"annotations of images that are not there: {lost.total()}"
+        what = msg("annotations of images that are not there: {n}", n=lost.total())
         reader.orphans.append(Problem(file=name, what=what))
     if lost[False]:
         empty = [i for i in images.values() if i is not None and not reader.annotations[i]]
-        what = (
-            f"{name} lists it without boxes, but also has {lost[False]} annotations whose image is "
-            "not in its list: left out, since they may be its own"
+        what = msg(
+            "{name} lists it without boxes, but also has {lost} annotations whose image is "
+            "not in its list: left out, since they may be its own",
+            name=name,
+            lost=lost[False],
         )
         reader.unsure |= dict.fromkeys(empty, what)
     if categories is None and annotations:
-        note = (
-            f"{name} names no classes: they are called class_1, class_2, ... by their numbers; "
-            "give them names in the class map."
+        note = msg(
+            "{name} names no classes: they are called class_1, class_2, ... by their numbers; "
+            "give them names in the class map.",
+            name=name,
         )
         reader.notes.append(note)
 
@@ -238,18 +281,28 @@ def _entries(
     found = [entry for entry in value[key] if isinstance(entry, dict)]
     if odd := len(value[key]) - len(found):
         reader.orphans.append(
-            Problem(file=name, what=f"entries of '{key}' that are no objects: {odd}")
+            Problem(
+                file=name,
+                what=msg("entries of '{key}' that are no objects: {odd}", key=key, odd=odd),
+            )
         )
     return found
 
 
 def _key(value: Any) -> str | None:
     """An id in the form in which ids are compared (1, 1.0 and "1" are one); None if it is none."""
+    if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+        value = float(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     return str(value).strip() or None
+
+
+def _no_name(category: dict[str, Any]) -> bool:
+    name = category.get("name")
+    return name is None or isinstance(name, bool | dict | list)
 
 
 def _order_of_ids(value: float | str) -> tuple[bool, float, str]:

@@ -14,16 +14,12 @@ from typing import NamedTuple
 
 from msip_core.bounded import UnreadableError, read_csv
 from msip_core.data.archive import FileTree
-from msip_core.data.labels import (
-    ImageIndex,
-    ImageLabels,
-    LabelledObject,
-    no_number,
-    read_text,
-    split_of_path,
-)
+from msip_core.data.labels import ImageLabels, LabelledObject, no_number, read_text, split_of_path
 from msip_core.data.manifest import Problem, SplitName
+from msip_core.data.references import ImageIndex
 from msip_core.errors import InputError
+from msip_core.messages import msg
+from msip_core.spreadsheet import as_typed
 
 _COLUMNS = {
     "image": ("image", "filename", "file", "filepath", "path", "imagepath", "imagename", "img",
@@ -39,6 +35,7 @@ _COLUMNS = {
     "cy": ("ycenter", "ycentre", "centery", "centrey", "cy", "yc", "bboxycenter"),
     "picture_width": ("imagewidth", "imgwidth", "imagew", "imgw", "originalwidth"),
     "picture_height": ("imageheight", "imgheight", "imageh", "imgh", "originalheight"),
+    "score": ("score", "confidence", "conf", "probability"),
     "width": ("width", "w", "bboxwidth", "bboxw", "boxwidth"),
     "height": ("height", "h", "bboxheight", "bboxh", "boxheight"),
 }  # fmt: skip
@@ -78,6 +75,9 @@ class Row(NamedTuple):
     texts: tuple[str, str, str, str]
     picture: tuple[str, str]
     layout: Layout
+    score: str = ""
+    fault: str = ""
+    file: str = ""
 
 
 @dataclass
@@ -100,13 +100,21 @@ class CsvReader:
     def read(self, image: str) -> ImageLabels:
         labels = ImageLabels()
         for row in self.rows[image]:
+            if row.fault:
+                labels.problems.append(
+                    msg("row {line} left out: {fault}", line=row.line, fault=row.fault)
+                )
+                continue
             if not any(row.texts):
                 continue  # the image is labelled as empty
             if reason := no_number(row.texts):
-                labels.problems.append(f"row {row.line} left out: {reason}")
+                labels.problems.append(
+                    msg("row {line} left out: {reason}", line=row.line, reason=reason)
+                )
                 continue
             box = _corners(row)
-            labels.objects.append(LabelledObject(row.name, box))
+            labels.objects.append(LabelledObject(row.name, box, file=row.file))
+            labels.scored += bool(row.score)
             labels.picture = labels.picture or _picture(row, box)
         return labels
 
@@ -139,7 +147,9 @@ def find_csv(tree: FileTree, index: ImageIndex) -> CsvReader | None:
                 if _add(reader, read_text(tree, name), name, index):
                     reader.used.add(name)
             except InputError as error:
-                reader.orphans.append(Problem(file=name, what=f"is not readable ({error})"))
+                reader.orphans.append(
+                    Problem(file=name, what=msg("is not readable ({error})", error=error))
+                )
     reader.rows = dict(reader.rows)
     return reader if reader.used else None
 
@@ -161,37 +171,75 @@ def _add(reader: CsvReader, text: str, name: str, index: ImageIndex) -> bool:
             strays += is_stray
         if strays:
             reader.notes.append(
-                f"{name}: {strays} rows do not have as many columns as the header and were read as "
-                "path, x1, y1, x2, y2, class."
+                msg(
+                    "{name}: {strays} rows do not have as many columns as the header and were read "
+                    "as path, x1, y1, x2, y2, class.",
+                    name=name,
+                    strays=strays,
+                )
             )
+        if layout.columns is _BARE:
+            _check_order(found)
     except UnreadableError as error:  # rows before the fault are good
-        reader.orphans.append(Problem(file=name, what=f"was read up to a fault: {error}"))
+        reader.orphans.append(
+            Problem(file=name, what=msg("was read up to a fault: {error}", error=error))
+        )
     images = index.match(found, name)
     for reference, image in images.items():
-        reader.rows[image] += found[reference]
+        reader.rows[image] += [row._replace(file=name) for row in found[reference]]
         part = split_of_path(image.rpartition("/")[0]) or split_of_path(name)
         if part:
             reader.splits.setdefault(image, part)
     reader.orphans += [
-        Problem(file=name, what=f"lists '{reference}', which is not there")
+        Problem(file=name, what=index.why_not(reference, name))
         for reference in sorted(set(found) - set(images))
     ]
     return True
+
+
+def _check_order(found: dict[str, list[Row]]) -> None:
+    """Rows without a header may be x1, x2, y1, y2: then the first two and the last two of each
+    ascend, and as two corners some do not. It is not sure for any of them."""
+    rows = [row for rows in found.values() for row in rows if not no_number(row.texts)]
+    corners = [tuple(map(float, row.texts)) for row in rows]
+    if all(a < b and c < d for a, b, c, d in corners) and any(
+        c < a or d < b for a, b, c, d in corners
+    ):
+        fault = msg(
+            "its numbers may be x1, x2, y1, y2, and without a header x1, y1, x2, y2 are read: give "
+            "the table a header"
+        )
+        for reference, there in found.items():
+            found[reference] = [row._replace(fault=fault) for row in there]
 
 
 def _take(found: dict[str, list[Row]], layout: Layout, line: int, row: list[str]) -> None:
     """Add one row to those of the image that it names."""
     columns = layout.columns
     cells = [cell.strip() for cell in row] + [""] * (1 + max(columns.values()) - len(row))
-    reference = cells[columns["image"]]
+    reference = as_typed(cells[columns["image"]])
     if reference:
-        label = cells[columns["class"]] if "class" in columns else ""
+        label = as_typed(cells[columns["class"]]) if "class" in columns else ""
         a, b, c, d = (layout.number(cells[columns[place]]) for place in layout.places)
         across, along = (
             layout.number(cells[columns[side]]) if side in columns else ""
             for side in ("picture_width", "picture_height")
         )
-        found[reference].append(Row(line, label or NAMELESS, (a, b, c, d), (across, along), layout))
+        score = cells[columns["score"]] if "score" in columns else ""
+        more = [cell for cell in cells[layout.cells :] if cell] if layout.cells else []
+        fault = (
+            msg(
+                "it has {n} cells and the header {cells}: if its numbers have decimal "
+                "commas, save the table with semicolons between the cells",
+                n=len(row),
+                cells=layout.cells,
+            )
+            if more
+            else ""
+        )
+        found[reference].append(
+            Row(line, label or NAMELESS, (a, b, c, d), (across, along), layout, score, fault)
+        )
 
 
 def _layout(text: str) -> tuple[Layout | None, str]:

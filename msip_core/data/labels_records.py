@@ -7,31 +7,34 @@ A file is read by the first format that knows it. What a record loses is named i
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from msip_core.bounded import load_json, load_xml, read_csv
+from msip_core.bounded import read_csv
 from msip_core.data.archive import FileTree
-from msip_core.data.labels import (
-    ImageIndex,
-    ImageLabels,
-    LabelledObject,
-    read_text,
-    split_of_path,
-)
+from msip_core.data.labels import ImageLabels, LabelledObject, read_text, split_of_path
 from msip_core.data.labels_csv import NAMELESS
 from msip_core.data.manifest import Problem, SplitName
+from msip_core.data.outline_boxes import box_beside
 from msip_core.data.outlines import is_outline_file
+from msip_core.data.references import ImageIndex
 from msip_core.errors import InputError
+from msip_core.messages import message_of, msg
 
 # What values of any kind raise where a format asks for others.
 ODD = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
 MOST_OBJECTS = 20_000
+# What programs add to the name of an image for the file of its labels.
+_WHAT_IT_IS = re.compile(
+    r"[ _.-]+(?:shapes?|rois?|labels?|annotations?|boxes|objects|detections)(?:[ _-]?\[?\d+\]?)?$",
+    re.IGNORECASE,
+)
 
 
 @dataclass(slots=True)
@@ -50,6 +53,8 @@ class Record:
 
 # A parsed file -> its records; None if it is of another format.
 Parser = Callable[[Any], list[Record] | None]
+# Suffixes, what opens such a text, and the parsers that may know it, each with its format's name.
+FileKind = tuple[tuple[str, ...], Callable[[str], Any], Sequence[tuple[str, Parser]]]
 
 
 @dataclass
@@ -73,17 +78,10 @@ class RecordReader:
         return self.records[image]
 
 
-def find_records(tree: FileTree, index: ImageIndex) -> list[RecordReader]:
-    """A reader for each of these formats that occurs in a tree."""
-    from msip_core.data import formats_json, formats_xml
-
-    kinds: tuple[
-        tuple[tuple[str, ...], Callable[[str], Any], Sequence[tuple[str, Parser]]], ...
-    ] = (
-        ((".json", ".geojson"), load_json, formats_json.PARSERS),
-        ((".xml",), load_xml, formats_xml.PARSERS),
-        ((".csv",), _table, formats_json.TABLES),
-    )
+def find_records(
+    tree: FileTree, index: ImageIndex, kinds: Sequence[FileKind]
+) -> list[RecordReader]:
+    """A reader for each of the formats of these kinds of files that occurs in a tree."""
     found: dict[str, dict[str, list[Record]]] = {}
     broken: dict[str, list[Problem]] = {}
     for name in tree.names:
@@ -95,7 +93,7 @@ def find_records(tree: FileTree, index: ImageIndex) -> list[RecordReader]:
                     continue  # COCO's, VOC's and CSV's readers name what cannot be read
                 _parse(name, value, parsers, found, broken)
     return [
-        _reader(label, files, broken.get(label, []), index)
+        reader_of(label, files, broken.get(label, []), index)
         for label, files in {**{label: {} for label in broken}, **found}.items()
     ]
 
@@ -111,7 +109,11 @@ def _parse(
         try:
             records = parse(value)
         except ODD as error:
-            what = f"looks like labels of {label}, but cannot be read ({error}): export it again"
+            what = msg(
+                "looks like labels of {label}, but cannot be read ({error}): export it again",
+                label=label,
+                error=error,
+            )
             broken.setdefault(label, []).append(Problem(file=name, what=what))
             return
         if records is not None:
@@ -119,18 +121,20 @@ def _parse(
             return
 
 
-def _reader(
+def reader_of(
     label: str, files: dict[str, list[Record]], broken: list[Problem], index: ImageIndex
 ) -> RecordReader:
+    """The reader of a format: the records of each of its files, and those that cannot be read."""
     reader = RecordReader(label, orphans=list(broken), used={*files, *(p.file for p in broken)})
     single = {n: records[0] for n, records in files.items() if len(records) == 1 and records[0].own}
-    pairing = index.pair(
-        {n: [_own_name(n), PurePosixPath(n).name, *r.references] for n, r in single.items()}
-    )
+    pairing = index.pair({n: [*_own_names(n), *r.references] for n, r in single.items()})
     reader.orphans += [Problem(file=name, what=what) for name, what in pairing.problems()]
     for image, name in pairing.files.items():
         _take(reader, name, image, single[name].labels)
     for name, records in files.items():
+        if not records:
+            what = msg("holds no finished label: label its images, or export the finished ones")
+            reader.orphans.append(Problem(file=name, what=what))
         if name not in single:
             _take_several(reader, name, records, index)
     names = {obj.name: None for labels in reader.records.values() for obj in labels.objects}
@@ -138,9 +142,11 @@ def _reader(
     return reader
 
 
-def _own_name(name: str) -> str:
-    """`a.png.json` and `a.json` are both of `a.png`."""
-    return PurePosixPath(name).stem
+def _own_names(name: str) -> list[str]:
+    """`a.png.json` and `a.json` are both of `a.png`, and so is `a_shapes.csv`."""
+    path = PurePosixPath(name)
+    bare = _WHAT_IT_IS.sub("", path.stem)
+    return [path.stem, path.name, *([bare] if bare not in ("", path.stem) else [])]
 
 
 def _take_several(
@@ -160,20 +166,23 @@ def _take_several(
         if reference in images:
             _take(reader, name, images[reference], labels)
         else:
-            what = f"lists '{reference}', which is not there"
+            what = index.why_not(reference, name)
             reader.orphans.append(Problem(file=name, what=what))
 
 
 def _joined(one: ImageLabels, two: ImageLabels) -> ImageLabels:
     return ImageLabels(
-        [*one.objects, *two.objects], [*one.problems, *two.problems], [*one.notes, *two.notes],
-        one.picture or two.picture, one.unit,
-    )  # fmt: skip
+        [*one.objects, *two.objects],
+        [*one.problems, *two.problems],
+        [*one.notes, *two.notes],
+        one.picture or two.picture,
+        one.unit,
+    )
 
 
 def _take(reader: RecordReader, name: str, image: str, labels: ImageLabels) -> None:
     if image in reader.records:
-        what = f"second labels of {image} in another file: left out"
+        what = msg("second labels of {image} in another file: left out", image=image)
         reader.orphans.append(Problem(file=name, what=what))
         return
     reader.records[image] = labels
@@ -182,9 +191,10 @@ def _take(reader: RecordReader, name: str, image: str, labels: ImageLabels) -> N
         reader.splits.setdefault(image, part)
 
 
-def _table(text: str) -> list[list[str]]:
-    """All rows of a comma-separated table whose header names regions; [] for others."""
-    if "region_shape_attributes" not in text[:10_000]:
+def table_of(text: str) -> list[list[str]]:
+    """All rows of a comma-separated table of a program, told by its header; [] for others."""
+    start = text[:10_000]
+    if not any(word in start for word in ("region_shape_attributes", "axis-0", "annotat")):
         return []
     return [row for _, row in read_csv(text, ",")]
 
@@ -203,13 +213,17 @@ def labels_of(
     labels = ImageLabels(picture=size_of(picture))
     for number, shape in enumerate(shapes, 1):
         if number > MOST_OBJECTS:
-            labels.problems.append(f"shapes after the first {MOST_OBJECTS} left out")
+            labels.problems.append(
+                msg("shapes after the first {most_objects} left out", most_objects=MOST_OBJECTS)
+            )
             break
         try:
             labels.objects.append(read(shape))
         except ODD as error:
-            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-            labels.problems.append(f"shape {number} left out: {reason}")
+            reason = f"no {error}" if isinstance(error, KeyError) else message_of(error)
+            labels.problems.append(
+                msg("shape {number} left out: {reason}", number=number, reason=reason)
+            )
     return labels
 
 
@@ -226,7 +240,7 @@ def rectangle(name: Any, corners: Sequence[Any]) -> LabelledObject:
     """An object from two opposite corners (x1, y1, x2, y2)."""
     x1, y1, x2, y2 = (float(v) for v in corners)
     if not all(map(math.isfinite, (x1, y1, x2, y2))):
-        raise ValueError("its box is not four finite numbers")
+        raise ValueError(msg("its box is not four finite numbers"))
     return LabelledObject(class_name(name), (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)))
 
 
@@ -234,16 +248,26 @@ def polygon(name: Any, points: Any, *, outline: bool = True) -> LabelledObject:
     """An object from points (x, y); `outline` False where they are no contour."""
     found: NDArray[np.float64] = np.array(points, dtype=np.float64).reshape(-1, 2)
     if len(found) < (3 if outline else 2):
-        raise ValueError(f"it has {len(found)} points")
+        raise ValueError(msg("it has {n} points", n=len(found)))
     if not np.isfinite(found).all():
-        raise ValueError("its outline has a point that is not two finite numbers")
+        raise ValueError(msg("its outline has a point that is not two finite numbers"))
     (x1, y1), (x2, y2) = found.min(axis=0).tolist(), found.max(axis=0).tolist()
     return LabelledObject(class_name(name), (x1, y1, x2, y2), found if outline else None)
 
 
-def ellipse(name: Any, centre: Sequence[Any], radii: Sequence[Any]) -> LabelledObject:
-    """An object from centre (x, y) and radii (across, along), not turned."""
+def boxed(obj: LabelledObject, box: Any) -> LabelledObject:
+    """An outlined object with the box that stands beside it, if that still belongs to it."""
+    beside = None if obj.outline is None else box_beside(box, obj.outline)
+    return obj if beside is None else replace(obj, xyxy=beside)
+
+
+def ellipse(
+    name: Any, centre: Sequence[Any], radii: Sequence[Any], degrees: Any = 0
+) -> LabelledObject:
+    """An object from centre (x, y) and radii (across, along), turned about its centre."""
     (x, y), (across, along) = (float(v) for v in centre), (float(v) for v in radii)
+    cos, sin = math.cos(math.radians(float(degrees))), math.sin(math.radians(float(degrees)))
+    across, along = math.hypot(across * cos, along * sin), math.hypot(across * sin, along * cos)
     return rectangle(name, (x - across, y - along, x + across, y + along))
 
 
@@ -257,11 +281,11 @@ def turned(x: float, y: float, points: Any, degrees: float) -> NDArray[np.float6
 
 def class_name(value: Any) -> str:
     """A class as text; objects without one share one name."""
-    if isinstance(value, dict | list) and value:
-        raise ValueError(f"its class is no name ({type(value).__name__})")
+    if isinstance(value, bool) or (isinstance(value, dict | list) and value):
+        raise ValueError(msg("its class is no name ({name})", name=type(value).__name__))
     text = "" if value is None or isinstance(value, dict | list) else str(value).strip()
     return text or NAMELESS
 
 
 def not_an_object(kind: Any) -> ValueError:
-    return ValueError(f"a {kind} has no extent: draw a rectangle or a polygon")
+    return ValueError(msg("a {kind} has no extent: draw a rectangle or a polygon", kind=kind))

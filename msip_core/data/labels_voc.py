@@ -10,16 +10,11 @@ import numpy as np
 
 from msip_core.bounded import UnreadableError, load_xml
 from msip_core.data.archive import FileTree
-from msip_core.data.labels import (
-    ImageIndex,
-    ImageLabels,
-    LabelledObject,
-    no_number,
-    read_text,
-    split_of_path,
-)
+from msip_core.data.labels import ImageLabels, LabelledObject, no_number, read_text, split_of_path
 from msip_core.data.manifest import Problem, SplitName
+from msip_core.data.references import ImageIndex
 from msip_core.errors import DatasetError
+from msip_core.messages import msg
 
 
 @dataclass
@@ -48,7 +43,9 @@ class VocReader:
                 labels.objects.append(_object(element))
             # What supervision and NumPy raise on texts of any kind.
             except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
-                labels.problems.append(f"object {number} left out: {error}")
+                labels.problems.append(
+                    msg("object {number} left out: {error}", number=number, error=error)
+                )
         return labels
 
 
@@ -61,7 +58,7 @@ def _object(element: ElementTree.Element) -> LabelledObject:
     holder.append(element)
     found, names = detections_from_xml_obj(holder, [], (1, 1))
     if not np.isfinite(found.xyxy).all():
-        raise ValueError("its box is not four finite numbers")
+        raise ValueError(msg("its box is not four finite numbers"))
     # supervision shifts the lower corners to count from 0; `fitting` does, if these are pixels.
     x1, y1, x2, y2 = (float(value) for value in found.xyxy[0] + np.array([1, 1, 0, 0]))
     return LabelledObject(names[0], (x1, y1, x2, y2), max(polygons, key=len) if polygons else None)
@@ -105,7 +102,7 @@ def _parse(tree: FileTree, name: str) -> ElementTree.Element:
     try:
         return load_xml(read_text(tree, name))
     except UnreadableError as error:
-        raise DatasetError(f"is not readable XML ({error}); left out") from error
+        raise DatasetError("is not readable XML ({error}); left out", error=error) from error
 
 
 def _splits(tree: FileTree, index: ImageIndex, notes: list[str]) -> dict[str, SplitName]:
@@ -115,12 +112,15 @@ def _splits(tree: FileTree, index: ImageIndex, notes: list[str]) -> dict[str, Sp
         part = split_of_path(path.name)
         if path.suffix == ".txt" and part and "ImageSets" in path.parts and "_" not in path.stem:
             try:
-                listed = read_text(tree, name).split()
+                listed = read_text(tree, name).splitlines()
             except DatasetError as error:
-                notes.append(f"The list {name} could not be read ({error}).")
+                notes.append(
+                    msg("The list {name} could not be read ({error}).", name=name, error=error)
+                )
                 continue
             for line in listed:
-                image = index.find(line, name)
+                # A list of one class has 1 or -1 behind the name, a name may have blanks in it.
+                image = index.find(line, name) or index.find((line.split() or [""])[0], name)
                 if image:
                     splits.setdefault(image, part)
     for image in index.images:

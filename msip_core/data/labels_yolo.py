@@ -6,47 +6,41 @@ anywhere under a stem that occurs once or whose folders tell which is meant.
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from msip_core.bounded import load_yaml
 from msip_core.data.archive import FileTree
-from msip_core.data.labels import (
-    ImageIndex,
-    ImageLabels,
-    LabelledObject,
-    no_number,
-    read_text,
-    split_of_path,
-)
+from msip_core.data.labels import ImageLabels, LabelledObject, no_number, read_text
 from msip_core.data.manifest import Problem, SplitName
-from msip_core.data.references import plain
-from msip_core.errors import DatasetError, InputError
-
-_LISTS = (
-    "classes.txt",
-    "obj.names",
-    "names.txt",
-    "labels.txt",
-    "_darknet.labels",
-    "predefined_classes.txt",
+from msip_core.data.references import ImageIndex, plain
+from msip_core.data.yolo_config import (
+    LISTS,
+    class_names,
+    other_order,
+    pose_values,
+    read_config,
+    splits,
 )
+from msip_core.data.yolo_doubts import doubt
+from msip_core.errors import DatasetError
+from msip_core.messages import message_of, msg
+
 # Bounds the time that one label file takes; dense fields have some thousands.
 MAX_OBJECTS = 20_000
 MAX_BYTES = 32 * 1024**2
 _LOOKED_AT = 1_000_000  # characters that tell whether a text is a label
+_TURNED = 9  # values of a line of YOLO OBB
 DRAWN = "drawn by computer"
 # Beyond this multiple of the image a coordinate is no fraction of it.
 _FAR_OUTSIDE = 10
 _DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+")
-_NUMBERED = re.compile(r"(\d+)\s*[\s:,;=]\s*(\S.*)")
 _LINE = re.compile(r"\s*\d+(?:\.0*)?(?:e[+-]?0+)?(?:\s+[-+]?[\d.]+(?:e[-+]?\d+)?){4,}\s*", re.I)
 
 
@@ -57,12 +51,14 @@ class YoloReader:
     Attributes:
         names: how the classes are numbered, by the folder of the list that says so; the one of
             data.yaml is under "" and holds for all. Empty if nothing names them.
+        unsure: image -> why its label may be another's.
     """
 
     tree: FileTree
     files: dict[str, str]
     classes: list[str]
     names: dict[str, list[str]] = field(default_factory=dict)
+    unsure: dict[str, str] = field(default_factory=dict)
     pose_values: int = 0
     format: str = "YOLO"
     orphans: list[Problem] = field(default_factory=list)
@@ -76,13 +72,24 @@ class YoloReader:
         return set(self.files)
 
     def read(self, image: str) -> ImageLabels:
+        if image in self.unsure:
+            raise DatasetError(self.unsure[image])
         file = self.files[image]
         names = self._names_for(file)
-        lines = [_values(line, names) for line in _lines_of(self.tree, file)]
+        lines = self._lines(file, names)
+        if any(lines) and (why := self._doubts[tuple(names)]):
+            raise DatasetError("{why}: left out", why=why)
         if self.pose_values:
             lines = [v[:5] if len(v) == 5 + self.pose_values else v for v in lines]
         large = [_is_large(values) for values in lines if values and _reason(values) is None]
-        labels = ImageLabels(unit="yolo_pixels" if large and all(large) else "fractions")
+        if any(large) and not all(large):
+            raise DatasetError(
+                "{n} of the {lines} lines of its label are pixels and the others fractions of the "
+                "image: left out, since it is not sure which are meant",
+                n=sum(large),
+                lines=len(large),
+            )
+        labels = ImageLabels(unit="yolo_pixels" if any(large) else "fractions")
         try:
             labels.objects = _objects([v for v in lines if v], names, labels.unit)
         except (ValueError, ArithmeticError):  # look at each line alone: one bad line costs one box
@@ -90,9 +97,40 @@ class YoloReader:
                 try:
                     labels.objects += _objects([values] if values else [], names, labels.unit)
                 except (ValueError, ArithmeticError) as error:
-                    reason = _reason(values) or str(error)
-                    labels.problems.append(f"label line {number} left out: {reason}")
+                    reason = _reason(values) or message_of(error)
+                    labels.problems.append(
+                        msg("label line {number} left out: {reason}", number=number, reason=reason)
+                    )
+        labels.scored = sum(len(values) == 6 for values in lines if values)
+        if all(len(values) == _TURNED for values in lines if values):
+            # Four corners each: turned boxes, which say nothing about the shape.
+            labels.objects = [replace(obj, outline=None) for obj in labels.objects]
         return labels
+
+    def _lines(self, file: str, names: list[str]) -> list[list[str]]:
+        return [_values(line, names) for line in _lines_of(self.tree, file)]
+
+    @cached_property
+    def _doubts(self) -> dict[tuple[str, ...], str | None]:
+        """Class names -> what the labels that they hold for tell together (see `yolo_doubts`)."""
+        files: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for file in dict.fromkeys(self.files.values()):
+            files[tuple(self._names_for(file))].append(file)
+        return {
+            names: doubt(self._all_lines(there, names), names) for names, there in files.items()
+        }
+
+    def _all_lines(self, files: list[str], names: tuple[str, ...]) -> Iterator[list[str]]:
+        for file in files:
+            try:
+                lines = self._lines(file, list(names))
+            except DatasetError:
+                continue  # named when its image comes in
+            for values in lines:
+                if len(values) == 5 + self.pose_values:
+                    yield values[:5]
+                elif values:
+                    yield values
 
     def _names_for(self, file: str) -> list[str]:
         """The class names that hold for a label file: those of the list nearest above it."""
@@ -109,11 +147,11 @@ def _objects(lines: list[list[str]], names: list[str], unit: str) -> list[Labell
     found = yolo_annotations_to_detections(texts, (1, 1), with_masks=False)
     boxes = found.xyxy.astype(np.float64)
     if not np.isfinite(boxes).all():
-        raise ValueError("its box is not four finite numbers")
+        raise ValueError(msg("its box is not four finite numbers"))
     objects = []
     for values, box in zip(lines, boxes):
         if unit == "fractions" and _is_large(values):
-            raise ValueError("coordinates are not fractions of the image")
+            raise ValueError(msg("coordinates are not fractions of the image"))
         x1, y1, x2, y2 = box.tolist()
         outline = _outline(values) if len(values) > 6 else None
         objects.append(LabelledObject(_name(values[0], names), (x1, y1, x2, y2), outline))
@@ -123,8 +161,15 @@ def _objects(lines: list[list[str]], names: list[str], unit: str) -> list[Labell
 def _name(number: str, names: list[str]) -> str:
     index = int(float(number))
     if index < 0 or (names and (index >= len(names) or not names[index])):
-        there = f"; the names are numbered 0 to {len(names) - 1}" if names else ""
-        raise ValueError(f"class number {index} has no name{there}")
+        if not names:
+            raise ValueError(msg("class number {index} has no name", index=index))
+        raise ValueError(
+            msg(
+                "class number {index} has no name; the names are numbered 0 to {last}",
+                index=index,
+                last=len(names) - 1,
+            )
+        )
     return names[index] if names else f"class_{index}"
 
 
@@ -153,8 +198,11 @@ def _lines_of(tree: FileTree, name: str) -> list[str]:
     lines = read_text(tree, name, MAX_BYTES).splitlines()
     if len(lines) > MAX_OBJECTS:
         raise DatasetError(
-            f"its label {name} has {len(lines):,} lines, and no image has that many objects (up to "
-            f"{MAX_OBJECTS:,} are read): check that it belongs to this image"
+            "its label {name} has {n:,} lines, and no image has that many objects (up to "
+            "{most:,} are read): check that it belongs to this image",
+            name=name,
+            n=len(lines),
+            most=MAX_OBJECTS,
         )
     return lines
 
@@ -162,7 +210,9 @@ def _lines_of(tree: FileTree, name: str) -> list[str]:
 def _reason(values: list[str]) -> str | None:
     """What is wrong with a line, in words that say what to look for; None if its form is right."""
     if len(values) < 5:
-        return f"it has {len(values)} of the 5 values (class, centre x and y, width, height)"
+        return msg(
+            "it has {n} of the 5 values (class, centre x and y, width, height)", n=len(values)
+        )
     return no_number(values)
 
 
@@ -176,22 +226,39 @@ def find_yolo(tree: FileTree, index: ImageIndex) -> YoloReader | None:
     texts = [
         name
         for name in tree.names
-        if name.lower().endswith(".txt") and PurePosixPath(name).name.lower() not in _LISTS
+        if name.lower().endswith(".txt") and PurePosixPath(name).name.lower() not in LISTS
     ]
     files, problems = _pair(index, texts)
     notes: list[str] = []
-    config = _read_config(tree, notes)
-    splits = _splits(tree, config, index, notes)
+    config = read_config(tree, notes)
+    parts = splits(tree, config, index, notes)
     orphans = [
         Problem(file=name, what=what) for name, what in problems if _looks_like_labels(tree, name)
     ]
     files = {image: name for image, name in files.items() if _may_be_labels(tree, name)}
     if not files and not orphans:
         return None
-    reader = YoloReader(tree, files, [], pose_values=_pose_values(config))
-    reader.names = _class_names(tree, config, notes)
+    reader = YoloReader(tree, files, [], pose_values=pose_values(config))
+    reader.unsure = _shared(files)
+    reader.names = class_names(tree, config, notes)
+    if other := other_order(tree, config, reader.names.get("", [])):
+        what = msg(
+            "{one} and {other} number the same classes differently: left out, since it is not sure "
+            "which numbers its label has; keep one of them",
+            one=config["__file__"],
+            other=other,
+        )
+        reader.unsure |= dict.fromkeys(files, what)
+    for listed in reader.names.values():
+        if twice := sorted({n for n in listed if n and listed.count(n) > 1}):
+            notes.append(
+                msg(
+                    "Several class numbers have one name, and are one class: {twice}.",
+                    twice=", ".join(twice),
+                )
+            )
     reader.classes = list(dict.fromkeys(n for names in reader.names.values() for n in names if n))
-    reader.orphans, reader.notes, reader.splits = orphans, notes, splits
+    reader.orphans, reader.notes, reader.splits = orphans, notes, parts
     reader.used = {*files.values(), *(problem.file for problem in orphans)}
     reader.drawn = config.get("origin") == DRAWN
     return reader
@@ -222,6 +289,23 @@ def _pair(index: ImageIndex, texts: list[str]) -> tuple[dict[str, str], list[tup
         else:
             pairs[image] = name
     return pairs, rest._replace(files=pairs).problems()
+
+
+def _shared(files: dict[str, str]) -> dict[str, str]:
+    """Images of one stem, such as a.tif and a.jpg, whose label is one file: whose is not sure."""
+    images: dict[str, list[str]] = defaultdict(list)
+    for image, name in files.items():
+        images[name].append(image)
+    return {
+        image: msg(
+            "its label {name} is also that of {other}: left out; keep one image for each label",
+            name=name,
+            other=next(i for i in there if i != image),
+        )
+        for name, there in images.items()
+        if len(there) > 1
+        for image in there
+    }
 
 
 def _at(place: str, there: dict[str, list[str]]) -> str | None:
@@ -256,126 +340,3 @@ def _looks_like_labels(tree: FileTree, name: str) -> bool:
     """An unpaired text file counts as a lost label only if its lines are YOLO lines."""
     lines = _first_lines(tree, name)
     return bool(lines) and all(_LINE.fullmatch(line) for line in lines or [])
-
-
-# --- data.yaml ----------------------------------------------------------------
-
-
-def _read_config(tree: FileTree, notes: list[str]) -> dict[str, Any]:
-    """The first YAML with class names, nearest to the top; {} if there is none."""
-    names = [n for n in tree.names if n.lower().endswith((".yaml", ".yml"))]
-    for name in sorted(names, key=lambda n: (n.count("/"), n)):
-        try:
-            # As text: a class may be called `no`, and an odd value elsewhere costs no names.
-            config = load_yaml(read_text(tree, name), as_text=True)
-        except InputError as error:
-            notes.append(f"{name} could not be read ({error}).")
-            continue
-        if isinstance(config, dict) and ("names" in config or "nc" in config):
-            config["__folder__"] = str(PurePosixPath(name).parent)
-            return config
-    return {}
-
-
-def _class_names(tree: FileTree, config: dict[str, Any], notes: list[str]) -> dict[str, list[str]]:
-    """Folder of a list -> names by number; see `YoloReader.names`."""
-    if names := _names_in_config(config.get("names"), notes):
-        return {"": names}
-    lists: dict[str, list[str]] = {}
-    for name in sorted(tree.names, key=lambda n: (n.count("/"), n)):
-        if PurePosixPath(name).name.lower() in _LISTS:
-            try:
-                lines = [line.strip() for line in read_text(tree, name).splitlines()]
-            except DatasetError as error:
-                notes.append(f"The class names in {name} could not be read ({error}).")
-                continue
-            lists.setdefault(str(PurePosixPath(name).parent), _without_numbers(lines))
-    lists = {folder: names for folder, names in lists.items() if names}
-    if len({tuple(names) for names in lists.values()}) > 1:
-        notes.append(
-            "The lists of class names in several folders differ: each holds for the labels beside "
-            f"and below it ({', '.join(list(lists)[:5])})."
-        )
-    if not lists:
-        notes.append(
-            "No data.yaml or classes.txt names the classes: they are called class_0, class_1, ...; "
-            "give them names in the class map."
-        )
-    return lists
-
-
-def _without_numbers(lines: list[str]) -> list[str]:
-    """`["0 crypt", "1 cyst"]` -> `["crypt", "cyst"]`; other lists as they are, without gaps."""
-    lines = [line for line in lines if line]
-    found = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
-    if found and [int(m[1]) for m in found] == list(range(len(lines))):
-        return [m[2] for m in found]
-    return lines
-
-
-def _names_in_config(names: Any, notes: list[str]) -> list[str]:
-    """`[a, b]`, `{0: a, 1: b}` or `{a: 0, b: 1}`; [] for anything else. "" is no name."""
-    if isinstance(names, list):
-        return [n.strip() for n in names] if all(isinstance(name, str) for name in names) else []
-    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-        return []
-    if not any(key.isdecimal() for key in names) and all(v.isdecimal() for v in names.values()):
-        names = {number: name for name, number in names.items()}
-    # Digits of other scripts count as digits for str.isdigit, and int() takes some of them.
-    numbered = {int(key): name for key, name in names.items() if re.fullmatch("[0-9]{1,5}", key)}
-    if odd := [key for key in names if not re.fullmatch("[0-9]{1,5}", key)]:
-        notes.append(
-            f"The class numbers of data.yaml are whole numbers from 0 to 99999; these are not, and "
-            f"were left out: {', '.join(key[:40] for key in odd[:5])}."
-        )
-    return [numbered.get(i, "").strip() for i in range(max(numbered, default=-1) + 1)]
-
-
-def _pose_values(config: dict[str, Any]) -> int:
-    shape = config.get("kpt_shape")
-    if not isinstance(shape, list) or len(shape) != 2:
-        return 0
-    if not all(isinstance(n, str) and re.fullmatch("[0-9]{1,4}", n) for n in shape):
-        return 0
-    return int(shape[0]) * int(shape[1])
-
-
-def _splits(
-    tree: FileTree, config: dict[str, Any], index: ImageIndex, notes: list[str]
-) -> dict[str, SplitName]:
-    """The part of each image, by data.yaml's own folders and lists, else by folder names."""
-    splits: dict[str, SplitName] = {}
-    config = {key: value for key, value in config.items() if value not in ("", "~", "null")}
-    folder = str(config.get("__folder__", "."))
-    base = str(config.get("path") or "")
-    keys: tuple[tuple[str, SplitName], ...] = (
-        ("train", "train"), ("val", "val"), ("validation", "val"), ("test", "test"),
-    )  # fmt: skip
-    for key, split in keys:
-        places = config.get(key) or []
-        for place in [places] if isinstance(places, str) else dict.fromkeys(map(str, places)):
-            # Roboflow writes "../train/images" where it means "train/images".
-            for top in (folder, posixpath.join(folder, base)):
-                path = posixpath.normpath(posixpath.join(top, str(place).lstrip("/")))
-                path = re.sub(r"^(\.\./)+", "", path)
-                for image in _images_at(tree, path, index, notes):
-                    splits.setdefault(image, split)
-    for image in index.images:
-        guess = split_of_path(str(PurePosixPath(image).parent))
-        if image not in splits and guess:
-            splits[image] = guess
-    return splits
-
-
-def _images_at(tree: FileTree, path: str, index: ImageIndex, notes: list[str]) -> list[str]:
-    if path.endswith(".txt"):
-        if path not in tree.names:
-            return []
-        try:
-            lines = [line.strip() for line in read_text(tree, path).splitlines() if line.strip()]
-        except DatasetError as error:
-            notes.append(f"The list {path} could not be read ({error}).")
-            return []
-        return [image for line in lines if (image := index.find(line, path))]
-    prefix = path.rstrip("/") + "/"
-    return [image for image in index.images if image.startswith(prefix)]

@@ -6,6 +6,7 @@ summary.json   DatasetSummary: the few numbers that a list of datasets needs
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal
 
 from pydantic import Field
@@ -13,9 +14,12 @@ from pydantic import Field
 from msip_core.config import ImageRecipe
 from msip_core.data.readiness import concerns_of, objects_of, readiness_of
 from msip_core.events import Record
+from msip_core.messages import Telling, Words, mark, msg
 
 SplitName = Literal["train", "val", "test"]
+NO_LABELS = mark("images without labels")  # the format of a source that has none
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+_NAMED = 5  # files in a sentence
 
 
 class ImageRecord(Record):
@@ -24,30 +28,62 @@ class ImageRecord(Record):
     Attributes:
         id: file name without suffix; unique in the dataset.
         file: POSIX path below the dataset folder, such as "images/x.png".
+        split: None in a dataset of new images, which are not learned from.
         group: plate, well, donor ... whose images stay on one side of the split.
         sha256: of the stored file.
         source: path of the original inside the folder or zip it came from.
         counts: boxes per class name.
         pixel_size_um: micrometres per pixel as the file states it, else None.
+        labels_version: the version of the dataset's labels that its own are from (`label_files`).
+        labelled: whether somebody has labelled it, if only as empty; None: as its source was.
     """
 
     id: str
     file: str
     width: int
     height: int
-    split: SplitName
+    split: SplitName | None
     group: str
     sha256: str
     source: str
     counts: dict[str, int] = {}
     pixel_size_um: float | None = None
+    labels_version: int = 1
+    labelled: bool | None = None
 
 
-class Problem(Record):
+class Problem(Record, Telling):
     """One file (or one label in it) that was left out or mended, and why."""
 
     file: str
-    what: str
+    what: Words
+
+
+class Told(Record, Telling):
+    """How one picture was taken from a stack or a microscope's file.
+
+    Attributes:
+        said: channel, plane, scene and so on, in words.
+        doubt: why that may be wrong.
+        pixel_size_um: as the file states it.
+    """
+
+    said: Words = ""
+    doubt: Words | None = None
+    pixel_size_um: float | None = None
+
+
+class SourceInfo(Record, Telling):
+    """What a folder or zip holds, before anything is imported."""
+
+    format: Words
+    images: int
+    labelled: int
+    classes: dict[str, int]
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[Words, ...] = ()
+    chosen: tuple[Problem, ...] = ()
+    channels: tuple[str, ...] = ()
 
 
 class Spread(Record):
@@ -58,7 +94,7 @@ class Spread(Record):
     high: float
 
 
-class ImportReport(Record):
+class ImportReport(Record, Telling):
     """What came in, what did not, and every decision that was taken on the way.
 
     Attributes:
@@ -71,10 +107,13 @@ class ImportReport(Record):
         pixel_sizes_um: distinct micrometres per pixel that the files state.
         grouping: one sentence on how images were kept together in the split.
         notes: decisions that concern the whole dataset, one sentence each.
+        unsure: of what was mended, that which makes an image a doubtful teacher: labels that were
+            lost, a plane or channel that may be the wrong one.
+        chosen: what was taken of files with several planes, channels or scenes, file by file.
     """
 
     source: str = ""
-    format: str = ""
+    format: Words = ""
     found: int = 0
     kept: int = 0
     boxes: dict[str, int] = {}
@@ -85,24 +124,48 @@ class ImportReport(Record):
     depths: dict[str, int] = {}
     pixel_sizes_um: tuple[float, ...] = ()
     class_map: dict[str, str | None] = {}
-    grouping: str = ""
-    notes: tuple[str, ...] = ()
+    grouping: Words = ""
+    notes: tuple[Words, ...] = ()
     skipped: tuple[Problem, ...] = ()
     repaired: tuple[Problem, ...] = ()
+    unsure: tuple[Problem, ...] = ()
+    chosen: tuple[Problem, ...] = ()
+
+    @property
+    def unlabelled(self) -> bool:
+        """New images without any label: to be counted, not to be learned from."""
+        return self.format == NO_LABELS and not self.boxes
 
     def headline(self) -> str:
         """One sentence: images and boxes in, things left out and mended."""
-        boxes = ", ".join(f"{n} {name}" for name, n in self.boxes.items()) or "no boxes"
-        text = f"{self.kept} of {self.found} images ({boxes})"
-        if self.skipped:
-            text += f"; {len(self.skipped)} left out"
-        if self.repaired:
-            text += f"; {len(self.repaired)} mended"
-        return text + "."
+        boxes = ", ".join(f"{n} {name}" for name, n in self.boxes.items()) or msg("no boxes")
+        skipped, repaired = len(self.skipped), len(self.repaired)
+        facts = {"kept": self.kept, "found": self.found, "boxes": boxes}
+        if skipped and repaired:
+            return msg(
+                "{kept} of {found} images ({boxes}); {skipped} left out; {repaired} mended.",
+                skipped=skipped,
+                repaired=repaired,
+                **facts,
+            )
+        if skipped:
+            return msg(
+                "{kept} of {found} images ({boxes}); {skipped} left out.", skipped=skipped, **facts
+            )
+        if repaired:
+            return msg(
+                "{kept} of {found} images ({boxes}); {repaired} mended.", repaired=repaired, **facts
+            )
+        return msg("{kept} of {found} images ({boxes}).", **facts)
 
 
 class DatasetDocument(Record):
-    """The whole of dataset.json."""
+    """The whole of dataset.json.
+
+    Attributes:
+        labels_version: grows with each correction (`versions`); 1 is what was imported.
+        version: of this document's form.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -113,10 +176,49 @@ class DatasetDocument(Record):
     content_hash: str
     created: str
     drawn: bool = False
+    labels_version: int = 1
     version: Literal[1] = 1
 
+    @property
+    def labelled(self) -> tuple[ImageRecord, ...]:
+        """Images that a model may learn from or be judged by. What nobody has labelled would be
+        learned as background, so it is left out as soon as other images are labelled."""
+        if self.report.format != NO_LABELS or not self.classes:
+            return self.images
+        return tuple(record for record in self.images if record.labelled)
 
-class DatasetSummary(Record):
+    def doubts(self) -> tuple[str, ...]:
+        """What to look at before training, in a sentence; empty where nothing is unsure. An image
+        that a person has corrected since was looked at."""
+        seen = {record.source for record in self.images if record.labels_version > 1}
+        files = (problem.file for problem in self.report.unsure)
+        names = list(dict.fromkeys(file for file in files if file not in seen))
+        if not names:
+            return ()
+        shown, more = ", ".join(names[:_NAMED]), len(names) - _NAMED
+        if more > 0:
+            return (
+                msg(
+                    "Look at these first: {shown} and {more} more. Labels were lost there, or the "
+                    "plane may be the wrong one: what is not labelled is learned as background.",
+                    shown=shown,
+                    more=more,
+                ),
+            )
+        return (
+            msg(
+                "Look at these first: {shown}. Labels were lost there, or the plane may be the "
+                "wrong one: what is not labelled is learned as background.",
+                shown=shown,
+            ),
+        )
+
+    def concerns(self) -> tuple[str, ...]:
+        """What is unsure, too few or too rare to be learned or judged, a sentence each."""
+        return (*self.doubts(), *concerns_of(objects_of(self.images, self.classes)))
+
+
+class DatasetSummary(Record, Telling):
     """The whole of summary.json: enough for a list of datasets."""
 
     name: str
@@ -125,23 +227,33 @@ class DatasetSummary(Record):
     splits: dict[str, int]
     classes: tuple[str, ...]
     ready: bool
-    missing: str | None
+    missing: Words | None
     pixel_size_um: float | None
     created: str
     drawn: bool = Field(default=False, description="drawn by computer")
     content_hash: str = ""
-    concerns: tuple[str, ...] = ()
+    labels_version: int = 1
+    concerns: tuple[Words, ...] = ()
+    unlabelled: bool = Field(default=False, description="new images, to be counted")
+    title: str = Field(default="", description="what people call it; kept in a file of its own")
+
+    @property
+    def words(self) -> str:
+        """What it is called on screen."""
+        return self.title or self.name
 
 
 def summarise(document: DatasetDocument) -> DatasetSummary:
     """The few numbers of a dataset that lists show."""
-    ready, missing = readiness_of(document.images, document.classes)
-    splits = {split: sum(i.split == split for i in document.images) for split in SPLITS}
+    ready, missing = readiness_of(
+        document.labelled, document.classes, unlabelled=document.report.unlabelled
+    )
+    counts = Counter(image.split for image in document.images)
     return DatasetSummary(
         name=document.name,
         images=len(document.images),
         boxes=document.report.boxes,
-        splits=splits,
+        splits={split: counts[split] for split in SPLITS},
         classes=document.classes,
         ready=ready,
         missing=missing,
@@ -149,5 +261,7 @@ def summarise(document: DatasetDocument) -> DatasetSummary:
         created=document.created,
         drawn=document.drawn,
         content_hash=document.content_hash,
-        concerns=concerns_of(objects_of(document.images, document.classes)),
+        labels_version=document.labels_version,
+        concerns=document.concerns(),
+        unlabelled=document.report.unlabelled,
     )

@@ -21,6 +21,7 @@ SPECK_PIXELS = 9
 # Of what is drawn in a binary mask, so much is white; the rest are smoothed edges.
 _PURE_SHARE = 0.8
 _NOISE = 40  # grey values that JPEG's compression adds or takes
+_VOID = 255  # of Pascal VOC: the border between an object and the ground
 _SIZABLE = 0.25  # of an object's largest part
 
 
@@ -39,6 +40,7 @@ class MaskObjects:
     Attributes:
         binary: the mask has two values, and its separate parts were taken as objects.
         specks: parts that were too small to be objects.
+        void: pixels of value 255 that Pascal VOC puts around objects were left out.
         size: width and height of the mask.
     """
 
@@ -46,6 +48,7 @@ class MaskObjects:
     binary: bool
     specks: int
     size: tuple[int, int]
+    void: bool = False
 
 
 def read_mask(data: bytes, name: str) -> NDArray[Any]:
@@ -69,21 +72,29 @@ def read_mask(data: bytes, name: str) -> NDArray[Any]:
         mask = _one_channel(mask)
     if mask.dtype.kind == "f":
         if not np.isfinite(mask).all() or (mask != np.floor(mask)).any():
-            raise DatasetError(f"{name} holds fractions: save the mask with whole numbers")
+            raise DatasetError(
+                "{name} holds fractions: save the mask with whole numbers", name=name
+            )
         mask = mask.astype(np.int64)
     mask = mask.astype(np.uint8) if mask.dtype == np.bool_ else mask
     return _without_soft_edges(mask, lossy=data.startswith(b"\xff\xd8\xff"))
 
 
-def objects_in(mask: NDArray[Any]) -> MaskObjects:
+def objects_in(mask: NDArray[Any], *, one: bool = False) -> MaskObjects:
     """The objects of a mask: one for each value, or for each part where there are two values.
+
+    Args:
+        one: there is one object, in however many parts.
 
     Raises:
         DatasetError: its values are no numbers of objects.
     """
     values = np.unique(mask)
     values = values[values != 0]
-    binary = len(values) == 1
+    void = mask.dtype == np.uint8 and _has_void(values)
+    if void:
+        mask, values = np.where(mask == _VOID, 0, mask), values[:-1]
+    binary = len(values) == 1 and not void and not one
     if binary:
         _, mask = cv2.connectedComponents((mask != 0).astype(np.uint8), connectivity=8)
     found, specks, separate = [], 0, []
@@ -108,12 +119,24 @@ def objects_in(mask: NDArray[Any]) -> MaskObjects:
                 None if outline is None else outline + shift,
             )
         )
-    if separate and np.median(separate) >= 2:
+    if separate and not one and np.median(separate) >= 2:
         raise DatasetError(
-            f"its mask has {len(separate)} values that lie in several places each, so they are "
-            "classes and not objects: export one number for each object"
+            "its mask has {n} values that lie in several places each, so they are "
+            "classes and not objects: export one number for each object",
+            n=len(separate),
         )
-    return MaskObjects(found, binary, specks, (mask.shape[1], mask.shape[0]))
+    return MaskObjects(found, binary, specks, (mask.shape[1], mask.shape[0]), void)
+
+
+def _has_void(values: NDArray[Any]) -> bool:
+    """Whether 255 is beside the numbers 1, 2, … of objects: a border, and no object of its own."""
+    numbers = values[:-1].tolist()
+    return (
+        bool(numbers)
+        and values[-1] == _VOID
+        and numbers == list(range(1, len(numbers) + 1))
+        and len(numbers) < _VOID - 1
+    )
 
 
 def mask_outline(mask: NDArray[np.bool_]) -> NDArray[np.float64] | None:
@@ -131,18 +154,24 @@ def _read_tiff(data: bytes, name: str) -> NDArray[Any]:
         with tifffile.TiffFile(io.BytesIO(data)) as tiff:
             page = tiff.series[0]
             if int(np.prod(page.shape, dtype=np.int64)) > 3 * MAX_PIXELS:
-                raise DatasetError(f"{name} is too large for a mask")
+                raise DatasetError("{name} is too large for a mask", name=name)
             decoded = np.squeeze(np.asarray(page.asarray()))
     # tifffile and its codecs report damage through all of these.
     except (
         tifffile.TiffFileError, OSError, ValueError, RuntimeError, LookupError, TypeError,
         ImportError, MemoryError, ArithmeticError,
     ) as error:  # fmt: skip
-        raise DatasetError(f"{name} is a TIFF that cannot be read ({error})") from error
+        raise DatasetError(
+            "{name} is a TIFF that cannot be read ({error})", name=name, error=error
+        ) from error
     if decoded.ndim == 3 and decoded.shape[-1] not in (3, 4):
-        raise DatasetError(f"{name} has several planes ({decoded.shape}): save a mask of one")
+        raise DatasetError(
+            "{name} has several planes ({shape}): save a mask of one",
+            name=name,
+            shape=decoded.shape,
+        )
     if decoded.ndim not in (2, 3):
-        raise DatasetError(f"{name} is no image of one plane")
+        raise DatasetError("{name} is no image of one plane", name=name)
     return decoded
 
 
@@ -166,9 +195,9 @@ def _without_soft_edges(mask: NDArray[Any], lossy: bool) -> NDArray[Any]:
     drawn = counts[_NOISE if lossy else 1 :].sum()
     if counts[256 - _NOISE if lossy else 250 :].sum() > _PURE_SHARE * drawn:
         return np.asarray(mask >= 128).astype(np.uint8)
-    if lossy and drawn:
+    if lossy and (drawn or mask.any()):
         raise DatasetError("its mask is a JPEG, which changes the numbers: save it as PNG or TIFF")
-    return np.where(mask < _NOISE, 0, mask) if lossy else mask
+    return mask
 
 
 def _extents(mask: NDArray[Any]) -> list[tuple[int, tuple[int, int, int, int]]]:
@@ -180,7 +209,7 @@ def _extents(mask: NDArray[Any]) -> list[tuple[int, tuple[int, int, int, int]]]:
     order = np.argsort(found, kind="stable")
     values, starts = np.unique(found[order], return_index=True)
     if len(values) > MOST_OBJECTS:
-        raise DatasetError(f"its mask has {len(values)} values, which cannot be object numbers")
+        raise DatasetError("its mask has {n} values, which cannot be object numbers", n=len(values))
     xs, ys = xs[order], ys[order]
     x1, y1 = np.minimum.reduceat(xs, starts), np.minimum.reduceat(ys, starts)
     x2, y2 = np.maximum.reduceat(xs, starts) + 1, np.maximum.reduceat(ys, starts) + 1

@@ -21,10 +21,12 @@ from msip_core.data.enhance import Raw, apply_recipe
 from msip_core.data.tiff import read_tiff, tiff_size
 from msip_core.data.tiff_channels import choose_colour
 from msip_core.errors import DatasetError
+from msip_core.messages import msg
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-# 16-bit colour at this size is 600 MB of raw pixels: what a workstation still holds.
-MAX_PIXELS = 100_000_000
+# Of what is read whole; 16-bit colour at this size is 768 MB of raw pixels. Larger files of most
+# kinds are read in parts (`regions`).
+MAX_PIXELS = 128_000_000
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _READERS: dict[bytes, type[ImageFile.ImageFile]] = {
@@ -94,7 +96,9 @@ def read_raw(path: Path, channel: str | None = None, z: int | None = None) -> Ra
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise DatasetError(f"{path} cannot be read ({error.strerror or error}).") from error
+        raise DatasetError(
+            "{path} cannot be read ({why}).", path=path, why=error.strerror or error
+        ) from error
     return decode(data, Path(path).name, channel, z)
 
 
@@ -110,7 +114,7 @@ def decode(data: bytes, name: str, channel: str | None = None, z: int | None = N
         DatasetError: with the reason, in words.
     """
     if not data:
-        raise DatasetError(f"{name} is empty: copy it again.")
+        raise DatasetError("{name} is empty: copy it again.", name=name)
     if data[:4] in _TIFF:
         planes = read_tiff(data, name, MAX_PIXELS, channel, z)
         return RawImage(
@@ -129,13 +133,15 @@ def image_size(data: bytes, name: str) -> tuple[int, int]:
         return tiff_size(data)
     reader = next((r for magic, r in _READERS.items() if data.startswith(magic)), None)
     if reader is None:
-        raise DatasetError(f"{name} is not a PNG, JPEG, BMP or TIFF image.")
+        raise DatasetError("{name} is not a PNG, JPEG, BMP or TIFF image.", name=name)
     try:
         with reader(io.BytesIO(data)) as image:
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             return (image.height, image.width) if turned else (image.width, image.height)
     except (OSError, SyntaxError, ValueError, IndexError, TypeError, struct.error) as error:
-        raise DatasetError(f"{name} is damaged or cut short ({error}).") from error
+        raise DatasetError(
+            "{name} is damaged or cut short ({error}).", name=name, error=error
+        ) from error
 
 
 def _colour_of(raw: RawImage, channel: str | None) -> RawImage:
@@ -144,7 +150,7 @@ def _colour_of(raw: RawImage, channel: str | None) -> RawImage:
     if sample is None:
         return raw
     grey = np.ascontiguousarray(raw.pixels[..., sample])
-    note = f"colour {('red', 'green', 'blue')[sample]}, as asked"
+    note = msg("colour {colour}, as asked", colour=("red", "green", "blue")[sample])
     return replace(raw, pixels=grey, note=note, plain=False)
 
 
@@ -154,7 +160,7 @@ def _decode_pillow(data: bytes, name: str) -> RawImage:
     reader = next((r for magic, r in _READERS.items() if data.startswith(magic)), None)
     if reader is None:
         raise DatasetError(
-            f"{name} is not a PNG, JPEG, BMP or TIFF image: save it as one of these."
+            "{name} is not a PNG, JPEG, BMP or TIFF image: save it as one of these.", name=name
         )
     try:
         with reader(io.BytesIO(data)) as image:
@@ -165,14 +171,21 @@ def _decode_pillow(data: bytes, name: str) -> RawImage:
             plain = image.mode in ("L", "RGB") and not rotated and "transparency" not in image.info
             note = None
             if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
-                note, plain = f"first of {getattr(image, 'n_frames', 1)} frames", False
+                note, plain = (
+                    msg("first of {getattr} frames", getattr=getattr(image, "n_frames", 1)),
+                    False,
+                )
             upright = ImageOps.exif_transpose(image) if rotated else image
             grey = upright.mode in ("L", "1")
-            pixels = np.asarray(upright.convert("L" if grey else "RGB"), dtype=np.uint8)
+            mode = "L" if grey else "RGB"
+            shown = upright if upright.mode == mode else upright.convert(mode)
+            pixels = np.asarray(shown, dtype=np.uint8)
     # What Pillow's readers raise on damaged files.
     except (OSError, SyntaxError, ValueError, IndexError, TypeError, struct.error) as error:
         raise DatasetError(
-            f"{name} is damaged or cut short ({error}): copy or export it again."
+            "{name} is damaged or cut short ({error}): copy or export it again.",
+            name=name,
+            error=error,
         ) from error
     return RawImage(pixels, 8, None, note, plain)
 
@@ -181,7 +194,7 @@ def _decode_deep_png(data: bytes, name: str) -> RawImage:
     """16-bit PNG through OpenCV: Pillow would cut colour to the high byte."""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise DatasetError(f"{name} is damaged or cut short: copy or export it again.")
+        raise DatasetError("{name} is damaged or cut short: copy or export it again.", name=name)
     if pixels.ndim == 3:
         pixels = np.ascontiguousarray(pixels[:, :, 2::-1])  # BGR(A) -> RGB
     return RawImage(pixels, _depth(pixels))
@@ -189,13 +202,17 @@ def _decode_deep_png(data: bytes, name: str) -> RawImage:
 
 def _check_pixels(width: int, height: int, name: str) -> None:
     if width * height > MAX_PIXELS:
-        raise DatasetError(_too_large(name, f"{width} x {height} pixels"))
+        raise DatasetError(
+            _too_large(name, msg("{width} x {height} pixels", width=width, height=height))
+        )
 
 
 def _too_large(name: str, how: str) -> str:
-    return (
-        f"{name} is too large ({how}; up to {MAX_PIXELS // 10**6} megapixels are read at once): "
-        "cut it into tiles."
+    return msg(
+        "{name} is too large ({how}; up to {most} megapixels are read at once): cut it into tiles.",
+        name=name,
+        how=how,
+        most=MAX_PIXELS // 10**6,
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from msip_core.data.well_words import find_well_words
+from msip_core.messages import mark
 
 # Rows A to P of 384 wells, AA to AF of 1536; columns 1 to 48.
 ROW = "A[A-F]|[A-P]"
@@ -64,7 +65,7 @@ class ImageName:
 SCHEMES: tuple[tuple[str, re.Pattern[str]], ...] = (
     # r01c02f03p01-ch1sk1fk1fl1.tiff
     (
-        "Operetta or Opera Phenix",
+        mark("Operetta or Opera Phenix"),
         re.compile(
             rf"{_START}r(?P<row>\d\d)c(?P<col>\d\d)f\d+(?:p(?P<z>\d+))?(?:rc\d+)?"
             r"(?:-?ch(?P<channel>\d+))?(?:sk(?P<time>\d+))?(?:fk\d+)?(?:fl\d+)?(?![a-z0-9])",
@@ -114,27 +115,27 @@ SCHEMES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
     # scan_Plate_R_p00_z03_0_A01f00d0.TIF (EVOS), MFGTMP_A01f00d0.TIF (Cellomics)
     (
-        "EVOS or Cellomics",
+        mark("EVOS or Cellomics"),
         re.compile(
             rf"(?:_z(?P<z>\d+))?(?:_(?P<time>\d{{1,2}}))?(?:_|{_START}){_WELL}"
             r"f\d+d(?P<channel>\d+)",
             re.I,
         ),
     ),
-    # exp_A01_s1_w1UUID.tif, exp_A01_w2.tif
+    # exp_A01_s1_w1UUID.tif, exp_A01_w2.tif, exp_A01_s1_w10A1B2C3D.tif
     (
         "ImageXpress",
         re.compile(
             rf"{_START}{_WELL}(?=_[sw]\d)(?:_s\d+)?(?:_w(?P<channel>\d))?"
-            r"(?P<gone>[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12})?(?![a-z0-9])",
+            r"(?P<gone>[0-9A-F]{8}(?:(?:-[0-9A-F]{4}){3}-[0-9A-F]{12})?)?(?![a-z0-9])",
             re.I,
         ),
     ),
-    # A1_02_1_1_Bright Field_001_02.tif: well, read, channel, field, name, time, z
+    # A1_02_1_1_Bright Field_001_02.tif: well, read, channel, field, name, time, z; A1_02_1_1Z0_…
     (
         "Gen5",
         re.compile(
-            rf"^{_WELL}_-?\d+_(?P<channel>\d+)_\d+(?:_(?P<also>[^_\d][^_]*))?"
+            rf"^{_WELL}_-?\d+_(?P<channel>\d+)_\d+(?:Z(?P<z2>\d+))?(?:_(?P<also>[^_\d][^_]*))?"
             r"(?:_(?P<time>\d{3}))?(?:_(?P<z>\d{2,3}))?$",
             re.I,
         ),
@@ -156,6 +157,53 @@ SCHEMES: tuple[tuple[str, re.Pattern[str]], ...] = (
             re.I,
         ),
     ),
+    # Image_W001_P00001_CH4.tif
+    (
+        "Keyence",
+        re.compile(
+            rf"{_START}W(?P<number>\d{{3}})_P\d{{5}}(?:_Z(?P<z>\d{{3}}))?(?:_CH(?P<channel>\d+))?"
+            r"(?![a-z0-9])",
+            re.I,
+        ),
+    ),
+    # scan001t01xy03z2c1.tif: a position, all behind the name without a gap
+    (
+        "NIS-Elements",
+        re.compile(
+            r"(?:t(?P<time>\d{2,}))?xy(?P<number>\d{2,})(?:t(?P<time2>\d+))?(?:z(?P<z>\d+))?"
+            r"(?:c(?P<channel>\d+))?$",
+            re.I,
+        ),
+    ),
+    # TileScan 1_A_1_R1_ch00.tif, TileScan_001--A01--R02.tif
+    (
+        "LAS X",
+        re.compile(
+            rf"{_START}(?P<row>[A-H])(?:_|--?)?(?P<col>{COLUMN})(?!\d)(?:_|--)R[ _]?\d+"
+            r"(?:_t(?P<time>\d+))?(?:_z(?P<z>\d+))?(?:_ch(?P<channel>\d+))?(?![A-Za-z0-9])"
+        ),
+    ),
+    # image--L00--S00--U01--V02--J00--E00--O00--X00--Y00--T00--Z00--C00.tif: column U, row V, from 0
+    (
+        mark("LAS X (Matrix Screener)"),
+        re.compile(
+            r"--U(?P<col0>\d\d)--V(?P<row0>\d\d)--.*?X\d\d--Y\d\d"
+            r"(?:--T(?P<time>\d+))?(?:--Z(?P<z>\d+))?(?:--C(?P<channel>\d+))?$"
+        ),
+    ),
+    # Row1_Col2_Field3.tif, R01C02_F03.tif; not A01_r1c2, where these are tiles of one well
+    (
+        mark("row and column"),
+        re.compile(
+            rf"^(?:(?!{_START}(?:{ROW})(?:{COLUMN})(?![A-Za-z0-9])).)*?(?<![A-Za-z0-9])"
+            r"(?:row[-_ ]?(?P<row>\d{1,2}|[A-P])[-_ ]*col(?:umn)?[-_ ]?(?P<col>\d{1,2})(?!\d)"
+            r"|r(?P<row3>\d{1,2})[-_]?c(?P<col3>\d{1,2})(?=[-_]?(?:f|field|s|site)[-_ ]?\d))"
+            r"(?:[-_ ]*(?:f|field|s|site)[-_ ]?\d+)?",
+            re.I,
+        ),
+    ),
+    # well12_field3.tif
+    ("", re.compile(r"(?<![A-Za-z0-9])well[-_ ]?(?P<number>\d{1,4})(?!\d)", re.I)),
     # WellB03_PointB03_0001_ChannelBF_Seq0012.tif
     (
         "NIS-Elements",
@@ -164,8 +212,11 @@ SCHEMES: tuple[tuple[str, re.Pattern[str]], ...] = (
         ),
     ),
 )
-_CUT = ("z", "time", "time2", "channel", "also", "gone")
-_COUNTED = {"Keyence": "position"}  # else "well": the microscope counts them
+_CUT = ("z", "z2", "time", "time2", "channel", "also", "gone")
+_COUNTED = {
+    "Keyence": "position",
+    "NIS-Elements": "position",
+}  # else "well": the microscope counts them
 
 # Words of a name that tell planes of one field apart, where no scheme is known. A chain such as
 # t01z03c2 is one word.
@@ -182,6 +233,10 @@ _STAIN = (
     r"|hoechst|fitc|tritc|mcherry|tdtomato|texas[-_ ]?red|cy[357]|calcein"
 )
 _STAINS = re.compile(rf"(?<![A-Za-z0-9])(?:{_STAIN})(?![A-Za-z0-9])", re.I)
+# Micro-Manager: img_000000000_BF_003.tif in a folder of the position, such as 1-Pos_002_000.
+_MICRO_MANAGER = re.compile(r"img_(?P<time>\d{9})_(?P<channel>.+)_(?P<z>\d{3})")
+_NUMBERED_WELL = re.compile(r"well[-_ ]?(\d{1,4})", re.I)
+_GRID_POSITION = re.compile(r"(\d+)-Pos[-_]?\d+[-_]\d+", re.I)
 # Copies of one original that Roboflow writes.
 _ROBOFLOW = re.compile(r"[._](?:jpe?g|png|bmp|tiff?)\.rf\.[0-9a-f]{8,}$", re.I)
 
@@ -198,7 +253,11 @@ _PLATE = re.compile(
     r"|[Pp]late([A-Z]))(?![A-Za-z0-9])"
 )
 # VID123 (Incucyte's vessel), AB001234, 000123456.
-_BARCODE = re.compile(r"(?<![A-Za-z0-9])(VID\d+|[A-Z]{1,4}\d{4,}|\d{7,})(?![A-Za-z0-9])")
+_BARCODE = re.compile(
+    r"(?<![A-Za-z0-9])(VID\d+|(?![FPSTWZ]\d{4,5}(?!\d))[A-Z]{1,4}\d{4,}|\d{7,})(?![A-Za-z0-9])"
+)
+# A day tells when a plate was imaged, not which it is.
+DATE = re.compile(r"(?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])")
 
 
 def read_names(sources: Sequence[str]) -> list[ImageName]:
@@ -208,11 +267,16 @@ def read_names(sources: Sequence[str]) -> list[ImageName]:
     stands before it, or if the words at this place of most names are several different wells.
     """
     known = [_by_scheme(source) for source in sources]
-    words = find_well_words([s for s, name in zip(sources, known) if name is None])
+    unknown = [s for s, name in zip(sources, known) if name is None]
+    words = find_well_words([s for s in unknown if not _in_numbered_well(s)])
     return [
         _with_folders(source, name or _by_words(source, words.get(source)), words.get(source))
         for source, name in zip(sources, known)
     ]
+
+
+def _in_numbered_well(source: str) -> bool:
+    return any(map(_NUMBERED_WELL.fullmatch, PurePosixPath(source).parts[:-1]))
 
 
 def _by_scheme(source: str) -> ImageName | None:
@@ -231,7 +295,7 @@ def _by_scheme(source: str) -> ImageName | None:
             folders="",
             lead=_cut(stem[:lead], []),
             rest=_cut(stem[lead:], [(start - lead, end - lead) for start, end in cuts]),
-            z=_number(parts.get("z")),
+            z=_number(parts.get("z") or parts.get("z2")),
             time=_number(parts.get("time") or parts.get("time2")),
             channel=_number(parts.get("also") or parts.get("channel")),
             scheme=scheme,
@@ -240,7 +304,9 @@ def _by_scheme(source: str) -> ImageName | None:
 
 
 def _well_of(parts: dict[str, str | None], counted: str) -> str | None:
-    row, col = parts.get("row"), parts.get("col")
+    row, col = parts.get("row") or parts.get("row3"), parts.get("col") or parts.get("col3")
+    if (row0 := parts.get("row0")) and (col0 := parts.get("col0")):
+        row, col = str(int(row0) + 1), str(int(col0) + 1)
     if number := parts.get("number"):
         return f"{counted} {int(number)}"
     if row is None or col is None:
@@ -257,6 +323,10 @@ def _by_words(source: str, found: tuple[str, str] | None) -> ImageName:
     """Planes as words of the stem; the well as `find_well_words` found it, with its text."""
     stem = _ROBOFLOW.sub("", PurePosixPath(source).stem)
     at = stem.find(found[1]) if found else -1
+    if (match := _MICRO_MANAGER.fullmatch(stem)) and at < 0:
+        time, channel, z = match.groups()
+        well = found[0] if found else None
+        return ImageName(well, None, "", "", "img", _number(z), _number(time), channel)
     parts: dict[str, str] = {}
     cuts: list[tuple[int, int]] = []
     for match in _PLANES.finditer(stem):
@@ -305,16 +375,35 @@ def _with_folders(source: str, name: ImageName, word: tuple[str, str] | None) ->
             name = replace(name, channel=part)
     texts = [*reversed(folders), name.lead] if name.well else [*reversed(folders), name.rest]
     plate = next((p for p in map(_plate, reversed(texts)) if p), None)
-    well_folder = word is not None and name.well is not None and word[1] in folders
-    kept = [p for p in folders if not (well_folder and word is not None and p == word[1])]
-    rest = f"{word[1]}_{name.rest}" if well_folder and word is not None else name.rest
-    return replace(name, plate=plate, folders="/".join(kept), rest=rest)
+    rest = name.rest
+    for part in PurePosixPath(source).parts[:-1] if name.well is None else ():
+        if match := _GRID_POSITION.fullmatch(part):  # the others are its row and column of tiles
+            name = replace(name, well=f"position {match.group(1)}")
+        elif match := _NUMBERED_WELL.fullmatch(part):
+            name = replace(name, well=f"well {int(match.group(1))}")
+        if match:
+            rest, folders = f"{part}_{rest}", [p for p in folders if p != part]
+    if word is not None and name.well is not None and word[1] not in PurePosixPath(source).stem:
+        folders, folder = _without_well(folders, word[1])
+        rest = f"{folder}_{rest}" if folder else rest
+    return replace(name, plate=plate, folders="/".join(folders), rest=rest)
+
+
+def _without_well(folders: Sequence[str], well: str) -> tuple[list[str], str]:
+    """Folders with only what stands before the well in its own (`exp1_A01-Site_0` -> `exp1`), and
+    that folder from the well on: a field or site, but no plate."""
+    for at in reversed(range(len(folders))):
+        if (start := folders[at].find(well)) >= 0:
+            before = folders[at][:start].rstrip("-_ .")
+            kept = [*folders[:at], *([before] if before else []), *folders[at + 1 :]]
+            return kept, folders[at][start:]
+    return list(folders), ""
 
 
 def _plate(text: str) -> str | None:
     if match := _PLATE.search(text):
         return str(match.group(1) or match.group(2) or match.group(3)).upper().lstrip("0") or "0"
-    match = _BARCODE.search(text)
+    match = next((m for m in _BARCODE.finditer(text) if not DATE.fullmatch(m.group(1))), None)
     return match.group(1).upper() if match else None
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from msip_core.boxes import Box
 from msip_core.data.dataset import Dataset
+from msip_core.messages import msg
 from msip_core.models import TrainedSizes
 
 FACTOR = 1.5
@@ -88,10 +89,13 @@ def size_warning(
     low, high = trained.share_low * trained_imgsz, trained.share_high * trained_imgsz
     if low / FACTOR <= size <= high * FACTOR:
         return None
-    return (
-        f"What was found is {size:.0f} px large for the network (median), what it learned "
-        f"{trained.share * trained_imgsz:.0f} px (most from {low:.0f} to {high:.0f}): check these "
-        "boxes and count by eye."
+    return msg(
+        "What was found is {size:.0f} px large for the network (median), what it learned "
+        "{share:.0f} px (most from {low:.0f} to {high:.0f}): check these boxes and count by eye.",
+        size=size,
+        share=trained.share * trained_imgsz,
+        low=low,
+        high=high,
     )
 
 
@@ -102,18 +106,37 @@ def _other_scale(
     longer = max(seen.width, seen.height)
     here = trained.object_px / relative * seen.imgsz / longer
     learned = trained.share * trained_imgsz
-    extent = f"images {longer:,} px here and {trained.image:,.0f} px there"
+    extent = msg(
+        "images {longer:,} px here and {image:,.0f} px there", longer=longer, image=trained.image
+    )
     if seen.pixel_size_um and trained.pixel_size_um:
-        then = trained.image * trained.pixel_size_um
-        extent += f", {longer * seen.pixel_size_um:,.0f} µm here and {then:,.0f} µm there"
+        extent = msg(
+            "images {longer:,} px here and {image:,.0f} px there, {here_um:,.0f} µm here and "
+            "{there_um:,.0f} µm there",
+            longer=longer,
+            image=trained.image,
+            here_um=longer * seen.pixel_size_um,
+            there_um=trained.image * trained.pixel_size_um,
+        )
     side = max(32, round(trained.image / relative * seen.imgsz / trained_imgsz))
-    sizes = (
-        f"Objects as large as in training are {here:.0f} px for the network on this image, they "
-        f"were {learned:.0f} px in training ({extent})"
+    sizes = msg(
+        "Objects as large as in training are {here:.0f} px for the network on this image, they "
+        "were {learned:.0f} px in training ({extent})",
+        here=here,
+        learned=learned,
+        extent=extent,
     )
     if here < learned:
-        return f"{sizes}: many will be missed. Cut the image into tiles of about {side:,} px."
-    return f"{sizes}: many will be missed. Take a field of about {side:,} px, not a part of it."
+        return msg(
+            "{sizes}: many will be missed. Cut the image into tiles of about {side:,} px.",
+            sizes=sizes,
+            side=side,
+        )
+    return msg(
+        "{sizes}: many will be missed. Take a field of about {side:,} px, not a part of it.",
+        sizes=sizes,
+        side=side,
+    )
 
 
 def _side(box: Box) -> float:

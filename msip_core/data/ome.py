@@ -9,6 +9,7 @@ import tifffile
 
 from msip_core.data.tiff_channels import Choice, choose_channel
 from msip_core.errors import DatasetError
+from msip_core.messages import Message, mark, msg
 
 
 class Place(NamedTuple):
@@ -46,7 +47,12 @@ class OwnPlanes(NamedTuple):
             wanted = int(channel) - 1
             if wanted not in held:
                 there = ", ".join(str(c + 1) for c in held)
-                raise DatasetError(f"{file} was left out: it holds channel {there}, not {channel}.")
+                raise DatasetError(
+                    "{file} was left out: it holds channel {there}, not {channel}.",
+                    file=file,
+                    there=there,
+                    channel=channel,
+                )
         elif len(held) > 1 or (channel is not None and any(names)):
             choice = choose_channel(names, len(held), channel, file)
             wanted, doubt = held[choice.at], choice.doubt
@@ -54,19 +60,23 @@ class OwnPlanes(NamedTuple):
             wanted = held[0]
         planes = sorted({p.z for p in self.places if p.channel == wanted})
         if z is not None and len(planes) > 1 and z - 1 not in planes:
-            raise DatasetError(f"{file} holds no z plane {z}.")
+            raise DatasetError("{file} holds no z plane {z}.", file=file, z=z)
         level = z - 1 if z is not None and z - 1 in planes else planes[len(planes) // 2]
         chosen = min(p for p in self.places if p.channel == wanted and p.z == level)
         return chosen.page, Choice(chosen.page, self._note(chosen), doubt)
 
     def _note(self, place: Place) -> str:
-        words = ("z plane", "channel", "time point")
+        words = (
+            mark("z plane {number} of {count}"),
+            mark("channel {number} of {count}"),
+            mark("time point {number} of {count}"),
+        )
         where = [
-            f"{word} {at + 1} of {of}"
+            Message(word, {"number": at + 1, "count": of})
             for word, at, of in zip(words, (place.z, place.channel, place.time), self.sizes)
             if of > 1
         ]
-        return "one file of an image in several files: " + ", ".join(where)
+        return msg("one file of an image in several files: {where}", where=where)
 
 
 def ome_root(tiff: tifffile.TiffFile) -> ElementTree.Element | None:

@@ -20,8 +20,10 @@ from msip_core.data.fitting import same_shape
 from msip_core.data.labels import LabelledObject
 from msip_core.data.mask_objects import objects_in, read_mask
 from msip_core.data.micrographs import SUFFIXES
+from msip_core.data.readers.registry import SUFFIXES as OWN_SUFFIXES
 from msip_core.data.references import ImageIndex
 from msip_core.errors import DatasetError, InputError
+from msip_core.messages import msg
 
 # An instance of a mask belongs to the box that it fills: below this overlap, to none.
 MIN_IOU = 0.5
@@ -40,15 +42,18 @@ class MaskIndex:
         masks: micrograph -> its mask, as an image.
         problems: masks and previews that were left out.
         ambiguous: micrographs with several masks, and what that means.
+        parts: micrograph -> masks of its single objects.
     """
 
     def __init__(self, tree: FileTree, candidates: Sequence[str]) -> None:
         self._tree = tree
-        self.images, self.masks, self.problems, self.ambiguous = sort_images(candidates)
+        found = sort_images(candidates)
+        self.images, self.masks, self.problems, self.ambiguous, self.parts = found
         own = [name for name in tree.names if is_outline_file(tree, name)]
         pairing = ImageIndex(self.images).pair({n: [PurePosixPath(n).stem] for n in own})
         self._own = pairing.files
         self.used = {*own, *self.masks.values(), *(problem.file for problem in self.problems)}
+        self.used |= {name for names in self.parts.values() for name in names}
 
     def __len__(self) -> int:
         return len({*self.masks, *self._own})
@@ -58,7 +63,7 @@ class MaskIndex:
     ) -> tuple[list[LabelledObject], str | None]:
         """`objects` with the outlines of the image's mask file, and what was wrong with it."""
         name = self._mask_of(image)
-        if name is None or not objects:
+        if name is None or all(obj.outline is not None for obj in objects):
             return list(objects), None
         try:
             if name.endswith(".json"):
@@ -68,14 +73,16 @@ class MaskIndex:
         except (
             InputError, ValueError, LookupError, TypeError, ArithmeticError, cv2.error,
         ) as error:  # fmt: skip
-            return list(objects), f"its mask {name} was not used ({error})"
+            return list(objects), msg(
+                "its mask {name} was not used ({error})", name=name, error=error
+            )
 
     def _mask_of(self, image: str) -> str | None:
         return self._own.get(image) or self.masks.get(image)
 
 
 def is_image(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES)
+    return name.lower().endswith((*SUFFIXES, *OWN_SUFFIXES))
 
 
 def is_outline_file(tree: FileTree, name: str) -> bool:
@@ -92,12 +99,14 @@ def _from_json(data: bytes, objects: Sequence[LabelledObject]) -> list[LabelledO
     """Our own format, in the order of the boxes."""
     value: Any = load_json(data)
     if not isinstance(value, dict) or not isinstance(value.get("outlines"), list):
-        raise ValueError("it holds no list 'outlines'")
+        raise ValueError(msg("it holds no list 'outlines'"))
     outlines, crypts = value["outlines"], value.get("crypts")
     if crypts is not None and (not isinstance(crypts, list) or len(crypts) != len(outlines)):
-        raise ValueError("its 'crypts' are not one list for each outline")
+        raise ValueError(msg("its 'crypts' are not one list for each outline"))
     if len(outlines) != len(objects):
-        raise ValueError(f"{len(outlines)} outlines for {len(objects)} boxes")
+        raise ValueError(
+            msg("{n} outlines for {objects} boxes", n=len(outlines), objects=len(objects))
+        )
     full = []
     for i, obj in enumerate(objects):
         buds = None if crypts is None else tuple(_points(points) for points in crypts[i])
@@ -108,7 +117,7 @@ def _from_json(data: bytes, objects: Sequence[LabelledObject]) -> list[LabelledO
 def _points(points: list[list[float]]) -> NDArray[np.float64]:
     found = np.array(points, dtype=np.float64).reshape(-1, 2)
     if not np.isfinite(found).all():
-        raise ValueError("a point is not two finite numbers")
+        raise ValueError(msg("a point is not two finite numbers"))
     return found
 
 
@@ -119,7 +128,9 @@ def _from_instances(
     mask = objects_in(read_mask(data, name))
     width, height = mask.size
     if not same_shape((width, height), size[1], size[0]):
-        raise ValueError(f"it has {width} x {height} pixels, unlike its image")
+        raise ValueError(
+            msg("it has {width} x {height} pixels, unlike its image", width=width, height=height)
+        )
     scale = np.array([size[1] / width, size[0] / height])
     found = [o.outline * scale for o in mask.objects if o.outline is not None]
     if not found:

@@ -9,27 +9,33 @@ from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 
 from msip_core.data.manifest import Problem
+from msip_core.messages import mark, msg
 
 # Ends of names -> what they are, and what to export instead.
 _KNOWN: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("_seg.npy",), "Cellpose's own file is not read: save the masks as PNG or TIFF"),
-    ((".qpdata", ".qpproj"), "QuPath's own file is not read: export the objects as GeoJSON"),
-    ((".roi", "roiset.zip"), "ImageJ's ROIs are not read: export them as a mask (ROI Manager, "
-     "Combine, Create Mask) or as CSV"),
-    ((".ilp", ".h5", ".hdf5"), "ilastik and HDF5 files are not read: export the objects as TIFF "
-     "masks"),
-    ((".xlsx", ".xls", ".ods"), "tables of Excel are not read: save the boxes as CSV"),
-    ((".tfrecord", ".record", ".tfrecords"), "TFRecords are not read: export COCO or YOLO"),
-    ((".mat", ".npy", ".npz", ".pkl", ".pickle", ".parquet"), "arrays and pickles are not read: "
-     "export COCO, YOLO, or masks as PNG or TIFF"),
-    ((".jsonl", ".ndjson", ".vott"), "this export is not read: choose COCO or YOLO"),
-    ((".imzml", ".svg"), "this kind of file is not read as labels: export COCO, YOLO or masks"),
+    (("_seg.npy",), mark("Cellpose's own file is not read: save the masks as PNG or TIFF")),
+    ((".qpdata", ".qpproj"), mark("QuPath's own file is not read: export the objects as GeoJSON")),
+    ((".roi", "roiset.zip"),
+     mark("ImageJ's ROIs are not read: export them as a mask (ROI Manager, Combine, Create Mask) "
+          "or as CSV")),
+    ((".ilp", ".h5", ".hdf5"),
+     mark("ilastik and HDF5 files are not read: export the objects as TIFF masks")),
+    ((".xlsx", ".xls", ".ods"), mark("tables of Excel are not read: save the boxes as CSV")),
+    ((".tfrecord", ".record", ".tfrecords"), mark("TFRecords are not read: export COCO or YOLO")),
+    ((".mat", ".npy", ".npz", ".pkl", ".pickle", ".parquet"),
+     mark("arrays and pickles are not read: export COCO, YOLO, or masks as PNG or TIFF")),
+    ((".jsonl", ".ndjson", ".vott"), mark("this export is not read: choose COCO or YOLO")),
+    ((".zip", ".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz"),
+     mark("is packed inside the folder or zip, and was not opened: unpack it there")),
+    ((".imzml", ".svg"),
+     mark("this kind of file is not read as labels: export COCO, YOLO or masks")),
 )  # fmt: skip
 _TEXTS = (".json", ".geojson", ".xml", ".csv", ".tsv", ".txt")
 # Files that every export brings along; they are never labels.
 _ORDINARY = ("readme", "license", "licence", "notes", "changelog", "requirements", "dataset",
-             "summary", "metadata", "classes", "names", "labels", "notes", "train", "val", "valid",
-             "test", "trainval", "predefined_classes", "_darknet")  # fmt: skip
+             "summary", "metadata", "classes", "names", "notes", "predefined_classes", "_darknet",
+             "labelling_interface", "index", "imageindex", "assaylayout")  # fmt: skip
+_LISTS = ("labels", "train", "val", "valid", "test", "trainval")  # .txt, such as lists of parts
 _SHOWN = 5
 
 
@@ -48,12 +54,22 @@ def passed_over(names: Sequence[str], used: Collection[str]) -> tuple[list[Probl
         what = next((what for ends, what in _KNOWN if low.endswith(ends)), None)
         if what:
             problems.append(Problem(file=name, what=what))
-        elif low.endswith(_TEXTS) and PurePosixPath(low).stem.split(".")[0] not in _ORDINARY:
-            others.append(name)
+        elif low.endswith(_TEXTS):
+            stem = PurePosixPath(low).stem.split(".")[0]
+            if stem not in _ORDINARY and not (stem in _LISTS and low.endswith(".txt")):
+                others.append(name)
     if not others:
         return problems, None
-    more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-    return problems, (
-        f"Files in which no labels were recognised: {', '.join(others[:_SHOWN])}{more}. If they "
-        "hold labels, export these as COCO or YOLO."
+    shown, more = ", ".join(others[:_SHOWN]), len(others) - _SHOWN
+    if more > 0:
+        return problems, msg(
+            "Files in which no labels were recognised: {shown} and {more} more. If they hold "
+            "labels, export these as COCO or YOLO.",
+            shown=shown,
+            more=more,
+        )
+    return problems, msg(
+        "Files in which no labels were recognised: {shown}. If they hold labels, export these as "
+        "COCO or YOLO.",
+        shown=shown,
     )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from msip_core.boxes import Box, Detection
 from msip_core.data.dataset import Dataset
-from msip_core.data.manifest import ImageRecord, SplitName
+from msip_core.data.manifest import ImageRecord
 
 # Okabe & Ito 2008, without black and the yellow that is lost on bright fields.
 COLOURS: tuple[tuple[int, int, int], ...] = (
@@ -88,28 +88,3 @@ def preview(
     return draw_boxes(
         dataset.pixels(record), dataset.boxes(record), dataset.classes, only=only, names=names
     )
-
-
-def page_of(
-    dataset: Dataset,
-    page: int,
-    size: int = 12,
-    *,
-    split: SplitName | None = None,
-    class_name: str | None = None,
-) -> tuple[tuple[ImageRecord, ...], int]:
-    """One page of images, and how many pages there are (at least one).
-
-    Args:
-        page: counts from 0; a page past the end gives the last.
-        split, class_name: only images of this part, or with a box of this class.
-    """
-    chosen = [
-        record
-        for record in dataset.images
-        if (split is None or record.split == split)
-        and (class_name is None or record.counts.get(class_name))
-    ]
-    pages = max(1, -(-len(chosen) // size))
-    start = min(max(page, 0), pages - 1) * size
-    return tuple(chosen[start : start + size]), pages

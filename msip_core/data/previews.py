@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 import cv2
@@ -10,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msip_core import confined
-from msip_core.data.archive import FileTree
+from msip_core.data.archive import FileTree, TreeOnDisk
+from msip_core.data.companions import in_preview_folder
 from msip_core.data.manifest import Problem
 from msip_core.data.micrographs import decode, image_size
+from msip_core.data.references import plain
 from msip_core.errors import DatasetError
+from msip_core.messages import msg
 
 # As microscopes and picture programs call them; ImageXpress writes `_thumb` and a hexadecimal id.
 _NAMED = re.compile(r"(?<![a-z])(?:thumb|thumbnails?|thumbs|preview|previews)(?![g-z])", re.I)
@@ -24,6 +29,9 @@ _BYTES = 3
 _ASPECT = 0.02
 _ALIKE = 0.99  # correlation of both, shrunk to the same few pixels
 _SIGNATURE = 24
+# Formats from the one that keeps most to the one that loses most.
+_FORMATS = ((".tif", ".tiff"), (".png", ".bmp"), (".jpg", ".jpeg"))
+_HEAD = 256 * 1024  # bytes; headers with a profile and a thumbnail are shorter
 
 
 def without_previews(tree: FileTree, images: list[str]) -> tuple[list[str], list[Problem]]:
@@ -35,12 +43,21 @@ def without_previews(tree: FileTree, images: list[str]) -> tuple[list[str], list
     named = {name for name in images if is_named_preview(name)}
     if len(named) == len(images):
         named = set()
-    by_name = "is named as a preview or thumbnail: left out; rename it if it is a micrograph"
+    by_name = msg("is named as a preview or thumbnail: left out; rename it if it is a micrograph")
     problems = [Problem(file=n, what=by_name) for n in images if n in named]
     rest = [name for name in images if name not in named]
-    copies = _copies(tree, rest)
-    problems += [Problem(file=n, what=f"is a small copy of {copies[n]}") for n in copies]
-    return [name for name in rest if name not in copies], problems
+    # An overlay may be drawn larger than the micrograph that it shows.
+    copies = _copies(tree, [name for name in rest if not in_preview_folder(name)])
+    problems += [
+        Problem(file=n, what=msg("is a small copy of {copies}", copies=copies[n])) for n in copies
+    ]
+    rest = [name for name in rest if name not in copies]
+    formats = _other_formats(tree, rest)
+    problems += [
+        Problem(file=n, what=msg("is the picture of {other} in another format", other=formats[n]))
+        for n in formats
+    ]
+    return [name for name in rest if name not in formats], problems
 
 
 def is_named_preview(name: str) -> bool:
@@ -73,15 +90,52 @@ def _copies(tree: FileTree, images: list[str]) -> dict[str, str]:
     return copies
 
 
+def _other_formats(tree: FileTree, images: list[str]) -> dict[str, str]:
+    """`a.jpg` -> `a.tif` beside it, of the same name, sides and picture; the one that loses less
+    stays."""
+    beside: dict[str, list[str]] = defaultdict(list)
+    for name in images:
+        beside[plain(str(PurePosixPath(name).with_suffix("")))].append(name)
+    pairs: dict[str, str] = {}
+    for names in beside.values():
+        first, *others = sorted(names, key=_rank)
+        pairs |= {n: first for n in others if _rank(n) > _rank(first)}
+    same = {name for name in confined.one_by_one(list(pairs)) if _is_same(tree, name, pairs[name])}
+    return {name: pairs[name] for name in same}
+
+
+def _rank(name: str) -> int:
+    suffix = PurePosixPath(name).suffix.lower()
+    return next((i for i, same in enumerate(_FORMATS) if suffix in same), 0)
+
+
+def _is_same(tree: FileTree, name: str, other: str) -> bool:
+    try:
+        if _extent(tree, name) != _extent(tree, other):
+            return False
+    except DatasetError:
+        return False  # named when it comes in
+    return _alike(_signature(tree, name), _signature(tree, other))
+
+
 def _extents(tree: FileTree, images: list[str]) -> dict[str, tuple[int, int]]:
     """Width and height of those that can be opened; the others are named when they come in."""
     extents: dict[str, tuple[int, int]] = {}
     for name in confined.one_by_one(images):
         try:
-            extents[name] = image_size(tree.read(name), name)
+            extents[name] = _extent(tree, name)
         except DatasetError:
             continue
     return extents
+
+
+def _extent(tree: FileTree, name: str) -> tuple[int, int]:
+    """Width and height; of a file on disk its first bytes tell, but of a TIFF, which may say it at
+    its end."""
+    if isinstance(tree, TreeOnDisk) and not name.lower().endswith((".tif", ".tiff")):
+        with suppress(DatasetError):  # no image, or a longer header: the whole file says which
+            return image_size(tree.head(name, _HEAD), name)
+    return image_size(tree.read(name), name)
 
 
 def _much_larger(extents: dict[str, tuple[int, int]], name: str) -> list[str]:

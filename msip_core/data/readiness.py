@@ -8,13 +8,9 @@ with the numbers, and refused nowhere, since a first look with few images is a f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
-from msip_core.errors import DatasetError
-
-if TYPE_CHECKING:
-    from msip_core.data.dataset import Dataset
-    from msip_core.data.manifest import ImageRecord
+from msip_core.messages import mark, msg
 
 # Part -> fewest objects of a class that it needs.
 PARTS: dict[str, int] = {
@@ -29,7 +25,18 @@ PARTS: dict[str, int] = {
 }
 RARE = 20  # times: a class that is rarer beside another hardly moves the loss of the whole
 
+PART_WORDS: Mapping[str, str] = {"train": mark("train"), "val": mark("val"), "test": mark("test")}
+
 Counts = Mapping[str, Mapping[str, int]]
+
+
+class Counted(Protocol):
+    """What of an image counts here: objects by class, and the part that it lies in."""
+
+    @property
+    def counts(self) -> Mapping[str, int]: ...
+    @property
+    def split(self) -> str | None: ...
 
 
 class Readiness(NamedTuple):
@@ -39,45 +46,56 @@ class Readiness(NamedTuple):
     missing: str | None
 
 
-def readiness_of(images: Sequence[ImageRecord], classes: Sequence[str]) -> Readiness:
-    """Name the first thing that training would miss, in the order a person would mend it."""
+def readiness_of(
+    images: Sequence[Counted], classes: Sequence[str], *, unlabelled: bool = False
+) -> Readiness:
+    """Name the first thing that training would miss, in the order a person would mend it.
+
+    Args:
+        unlabelled: no label came with the images: nothing is missing for counting them.
+    """
     if not images:
-        return Readiness(False, "There are no images: import a folder or zip with micrographs.")
+        return Readiness(
+            False, msg("There are no images: import a folder or zip with micrographs.")
+        )
+    if unlabelled:
+        return Readiness(
+            False,
+            msg(
+                "These are new images without labels: count them with a model. To train on them, "
+                "label them first."
+            ),
+        )
     if not classes:
         return Readiness(
-            False, "No image has a box: import the label files together with the images."
+            False, msg("No image has a box: import the label files together with the images.")
         )
-    for split, purpose in (("train", "to learn from"), ("val", "to check progress on")):
+    for split, purpose in (("train", msg("to learn from")), ("val", msg("to check progress on"))):
         if not any(image.counts for image in images if image.split == split):
             return Readiness(
                 False,
-                f"No labelled image in the {split} part, so there is nothing {purpose}: "
-                "import more images, or choose another split.",
+                msg(
+                    "No labelled image in the {split} part, so there is nothing {purpose}: "
+                    "import more images, or choose another split.",
+                    split=PART_WORDS[split],
+                    purpose=purpose,
+                ),
             )
     learned = {name for image in images if image.split == "train" for name in image.counts}
     for name in classes:
         if name not in learned:
             return Readiness(
                 False,
-                f"No box of class '{name}' in the train part: add images of it, choose another "
-                "split seed, or map the class to another one.",
+                msg(
+                    "No box of class '{name}' in the train part: add images of it, choose another "
+                    "split seed, or map the class to another one.",
+                    name=name,
+                ),
             )
     return Readiness(True, None)
 
 
-def ensure_ready(dataset: Dataset) -> Dataset:
-    """The dataset, if it can be trained on; the one question of training, pruning and studies.
-
-    Raises:
-        DatasetError: something is missing, named.
-    """
-    ready = dataset.readiness()
-    if not ready.ready:
-        raise DatasetError(f"Dataset '{dataset.name}' cannot be used yet. {ready.missing}")
-    return dataset
-
-
-def objects_of(images: Sequence[ImageRecord], classes: Sequence[str]) -> dict[str, dict[str, int]]:
+def objects_of(images: Sequence[Counted], classes: Sequence[str]) -> dict[str, dict[str, int]]:
     """Class -> part -> labelled objects."""
     counts = {name: dict.fromkeys(PARTS, 0) for name in classes}
     for image in images:
@@ -98,8 +116,13 @@ def concerns_of(objects: Counts) -> tuple[str, ...]:
     found = []
     if totals and (most := max(totals, key=lambda name: totals[name])):
         found = [
-            f"For every box of class '{name}' there are {round(totals[most] / number)} of class "
-            f"'{most}': the rare class will hardly be learned, and a mean accuracy hides it."
+            msg(
+                "For every box of class '{name}' there are {totals} of class "
+                "'{most}': the rare class will hardly be learned, and a mean accuracy hides it.",
+                name=name,
+                totals=round(totals[most] / number),
+                most=most,
+            )
             for name, number in totals.items()
             if 0 < number * RARE < totals[most]
         ]
@@ -113,16 +136,22 @@ def concerns_of(objects: Counts) -> tuple[str, ...]:
 def _few(part: str, which: str, least: int) -> str:
     """Too few of one part, in the words of what that part is for."""
     if part == "train":
-        return (
-            f"Too few boxes to learn from: {which} (at least {least} of each class). The network "
-            "would remember these images instead: label more."
+        return msg(
+            "Too few boxes to learn from: {which} (at least {least} of each class). The network "
+            "would remember these images instead: label more.",
+            which=which,
+            least=least,
         )
     if part == "val":
-        return (
-            f"Too few boxes to check progress on: {which} (at least {least} of each class). Each "
-            "one moves the accuracy more than the guard rail allows."
+        return msg(
+            "Too few boxes to check progress on: {which} (at least {least} of each class). Each "
+            "one moves the accuracy more than the guard rail allows.",
+            which=which,
+            least=least,
         )
-    return (
-        f"Too few boxes for the final test: {which} (at least {least} of each class). Chance "
-        "differences will be larger than those between models."
+    return msg(
+        "Too few boxes for the final test: {which} (at least {least} of each class). Chance "
+        "differences will be larger than those between models.",
+        which=which,
+        least=least,
     )

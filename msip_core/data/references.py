@@ -13,9 +13,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from msip_core.messages import msg
 
 _HASH = re.compile(r"[0-9a-f]{8}(?:-|_{1,2})(?=.)")
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{2,5}$")
+_OME = re.compile(r"\.ome$", re.IGNORECASE)  # of `a.ome.tif`, whose label is called a.txt
+_ADDRESS = re.compile(r"[a-z][a-z0-9+]+://", re.IGNORECASE)
 
 
 class Closeness(NamedTuple):
@@ -25,11 +30,13 @@ class Closeness(NamedTuple):
         kind: 2 the very path, 1 the same name, 0 the same name but for a prefix of Label Studio.
         folders: folders at the end of the reference that the image lies in.
         shared: folder names that image and label file share.
+        end: folders at the end of the label file's own path that the image lies in.
     """
 
     kind: int
     folders: int
     shared: int
+    end: int = 0
 
 
 class Found(NamedTuple):
@@ -55,9 +62,10 @@ class ImageIndex:
         for image in self.images:
             path = PurePosixPath(image)
             self._paths[plain(image)].append(image)
-            for key in {plain(path.name), plain(path.stem)}:
+            stems = {path.name, path.stem, _OME.sub("", path.stem)}
+            for key in {plain(stem) for stem in stems}:
                 self._names[key].append(image)
-            for key in {_bare(path.name), _bare(path.stem)}:
+            for key in {_bare(stem) for stem in stems}:
                 self._bare[key].append(image)
         self._all = set(self.images)
 
@@ -75,7 +83,7 @@ class ImageIndex:
         Tries the path as written, beside the label file, the longest common ending, then the
         image nearest to the label file. None if there is none, or if two are equally good.
         """
-        path = PurePosixPath(reference.replace("\\", "/").strip())
+        path = _path(reference)
         beside = str(PurePosixPath(label).parent / path)
         for exact in (str(path), beside):
             same = [exact] if exact in self._all else self._paths.get(plain(exact), [])
@@ -87,6 +95,20 @@ class ImageIndex:
             if candidates:
                 return _closest(candidates, kind, path, label)
         return None
+
+    def why_not(self, reference: str, label: str) -> str:
+        """What a report says of a label file whose reference leads to no image."""
+        path = _path(reference)
+        stem = _SUFFIX.sub("", path.name)
+        there = self._names.get(plain(path.name)) or self._names.get(plain(stem)) or []
+        if len(there) > 1 and self.locate(reference, label) is None:
+            return msg(
+                "lists '{reference}', which may be {one} or {other}: write the folder too",
+                reference=reference,
+                one=there[0],
+                other=there[1],
+            )
+        return msg("lists '{reference}', which is not there", reference=reference)
 
     def match(self, references: Iterable[str], label: str) -> dict[str, str]:
         """Reference -> image for all the references of one file.
@@ -147,24 +169,40 @@ class Pairing(NamedTuple):
 
     def problems(self) -> list[tuple[str, str]]:
         """(label file, why it was not taken)."""
-        found = [(label, "label without an image of that name") for label in self.lost]
+        found = [(label, msg("label without an image of that name")) for label in self.lost]
         found += [
-            (label, f"second label of {image}; {self.files[image]} was taken")
+            (
+                label,
+                msg(
+                    "second label of {image}; {files} was taken",
+                    image=image,
+                    files=self.files[image],
+                ),
+            )
             for label, image in self.second.items()
         ]
         found += [
-            (label, "several labels differ from it by the prefix of Label Studio only: left out")
+            (
+                label,
+                msg("several labels differ from it by the prefix of Label Studio only: left out"),
+            )
             for label in self.unsure
         ]
         return sorted(found)
 
 
+def _path(reference: str) -> PurePosixPath:
+    """A reference as a path; of an address (also Label Studio's ?d=) what names the file."""
+    text = reference.replace("\\", "/").strip()
+    if _ADDRESS.match(text) or "/local-files/?d=" in text:
+        parts = urlsplit(text)
+        text = parse_qs(parts.query).get("d", [unquote(parts.path)])[0]
+    return PurePosixPath(text)
+
+
 def _closest(candidates: list[str], kind: int, path: PurePosixPath, label: str) -> Found | None:
     scored = sorted(
-        (
-            (Closeness(kind, _common_end(c, path), _common_start(c, label)), c)
-            for c in dict.fromkeys(candidates)
-        ),
+        ((_closeness(kind, c, path, label), c) for c in dict.fromkeys(candidates)),
         reverse=True,
     )
     if len(scored) > 1 and scored[0][0] == scored[1][0]:
@@ -172,9 +210,18 @@ def _closest(candidates: list[str], kind: int, path: PurePosixPath, label: str) 
     return Found(scored[0][1], scored[0][0])
 
 
+def _closeness(kind: int, image: str, path: PurePosixPath, label: str) -> Closeness:
+    end = _common_end(image, PurePosixPath(label)) if label else 0
+    return Closeness(kind, _common_end(image, path), _common_start(image, label), end)
+
+
 def _bare(name: str) -> str:
-    """A name as Label Studio stores it, without its prefix."""
-    kept = "".join(c if c.isalnum() or c in "-_." else "_" for c in plain(name))
+    """A name as Label Studio stores it, without its prefix.
+
+    It writes _ for a blank, leaves out other signs, and quotes letters beyond ASCII in addresses.
+    """
+    text = plain(unquote(name)).replace(" ", "_")
+    kept = "".join(c for c in text if c.isalnum() or c in "-_.")
     return _HASH.sub("", kept, count=1) if _HASH.match(kept) else kept
 
 

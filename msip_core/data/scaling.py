@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from msip_core import confined
 from msip_core.config import ImageRecipe
 from msip_core.data.archive import FileTree
-from msip_core.data.enhance import needs_scaling, scaling_limits
+from msip_core.data.enhance import Raw, needs_scaling, scaling_limits
+from msip_core.data.incoming import large_image
 from msip_core.data.micrographs import decode
+from msip_core.data.regions import raw_parts
 from msip_core.errors import DatasetError
+from msip_core.messages import msg
 
 # Grey values kept for the percentiles, over all images: 32 MB as float32.
 BUDGET = 2**23
@@ -43,31 +46,64 @@ def measure_recipe(
     samples: list[NDArray[np.float32]] = []
     depths: set[str] = set()
     for number, name in enumerate(confined.one_by_one(suspects)):
-        progress(number / len(suspects), f"Measuring grey values: {number + 1}/{len(suspects)}")
+        progress(
+            number / len(suspects),
+            msg("Measuring grey values: {number}/{n}", number=number + 1, n=len(suspects)),
+        )
         try:
-            pixels = decode(tree.read(name), name, recipe.channel).pixels
+            kind, sample = _sample(tree, name, recipe, share)
         except DatasetError:
             continue  # named with its reason when the images come in
-        if needs_scaling(pixels, recipe):
-            depths.add(str(pixels.dtype))
-            flat = pixels.ravel()
-            samples.append(flat[:: max(1, flat.size // share)].astype(np.float32))
+        if sample is not None:
+            depths.add(kind)
+            samples.append(sample)
     if not samples:
         return recipe, []
     if len(depths) > 1:
         return recipe.model_copy(update={"scope": "image"}), [
-            f"Images of several depths ({', '.join(sorted(depths))}) have no common grey scale: "
-            "each was scaled by its own percentiles."
+            msg(
+                "Images of several depths ({depths}) have no common grey scale: "
+                "each was scaled by its own percentiles.",
+                depths=", ".join(sorted(depths)),
+            )
         ]
     low, high = scaling_limits(np.concatenate(samples), recipe)
-    note = (
-        f"Grey value {low:.6g} became black and {high:.6g} white in all {len(samples)} scaled "
-        f"images (percentiles {recipe.low_percentile:g} and {recipe.high_percentile:g} of all)."
+    note = msg(
+        "Grey value {low:.6g} became black and {high:.6g} white in all {n} scaled "
+        "images (percentiles {low_percentile:g} and {high_percentile:g} of all).",
+        low=low,
+        high=high,
+        n=len(samples),
+        low_percentile=recipe.low_percentile,
+        high_percentile=recipe.high_percentile,
     )
     return recipe.model_copy(update={"low_value": low, "high_value": high}), [note]
 
 
+def _sample(
+    tree: FileTree, name: str, recipe: ImageRecipe, share: int
+) -> tuple[str, NDArray[np.float32] | None]:
+    """The depth of an image, and about `share` of its values; None where it is not scaled."""
+    data = tree.read(name) if tree.on_disk(name) is None else None
+    as_it_is = recipe.model_copy(update={"scope": "dataset", "low_value": 0.0, "high_value": 1.0})
+    with large_image(tree, name, as_it_is, data) as large:
+        field = large[0] if large else None
+        if field is None or field.raw is None:
+            parts: Iterable[Raw] = [decode(data or tree.read(name), name, recipe.channel).pixels]
+        else:
+            parts = raw_parts(field)
+        step, kind, values = 0, "", []
+        for part in parts:
+            kind = str(part.dtype)
+            if not needs_scaling(part, recipe):
+                return kind, None
+            size = part.size if field is None else part[0].size * field.height
+            step = step or max(1, size // share)
+            values.append(part.ravel()[::step].astype(np.float32))
+    return kind, np.concatenate(values)
+
+
 def _may_be_deep(tree: FileTree, name: str) -> bool:
-    """JPEG and BMP are 8 bit; a PNG says so in its header, a TIFF may be anything."""
+    """JPEG and BMP are 8 bit; a PNG says so in its header; all others may be anything."""
     suffix = name.lower().rpartition(".")[2]
-    return suffix in ("tif", "tiff", "png")
+    return suffix not in ("jpg", "jpeg", "bmp")

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from msip_core.config import SplitConfig
 from msip_core.data.grouping import Grouping, find_groups, original
-from msip_core.data.manifest import SPLITS, SplitName
+from msip_core.data.manifest import SPLITS, ImageRecord, SplitName
+from msip_core.messages import msg
 
 # See `stratify`.
 SHORT = 2.0
@@ -40,7 +41,7 @@ class SplitItem:
 class SplitPlan:
     """The part and group of each image, and the sentences that explain them."""
 
-    splits: tuple[SplitName, ...]
+    splits: tuple[SplitName | None, ...]
     groups: tuple[str, ...]
     grouping: str
     notes: tuple[str, ...]
@@ -61,14 +62,38 @@ def plan_split(items: Sequence[SplitItem], config: SplitConfig) -> SplitPlan:
         return _keep_existing(items, grouping, config)
     notes = list(grouping.notes)
     if config.keep_existing:
-        notes.append("The source has no train, val and test parts to keep: it was split anew.")
+        notes.append(msg("The source has no train, val and test parts to keep: it was split anew."))
     elif any(item.existing for item in items):
-        notes.append("The source's own train, val and test parts were not kept: it was split anew.")
+        notes.append(
+            msg("The source's own train, val and test parts were not kept: it was split anew.")
+        )
     features = _features(items)
     units = _units(items, grouping, notes)
     splits = _assign(features, units, config)
     notes += _deviations(splits, config)
     return SplitPlan(splits, grouping.groups, grouping.sentence, tuple(notes))
+
+
+def without_parts(items: Sequence[SplitItem], config: SplitConfig) -> SplitPlan:
+    """New images, which nothing is learned from: grouped by well, in no part."""
+    grouping = find_groups([item.source for item in items], config.group_pattern)
+    return SplitPlan(
+        (None,) * len(items), grouping.groups, grouping.sentence, tuple(grouping.notes)
+    )
+
+
+def in_parts(images: Sequence[ImageRecord]) -> tuple[ImageRecord, ...]:
+    """New images get their parts with their first labels, whole groups together as at an import;
+    images that are in a part stay there."""
+    if all(image.split is not None for image in images):
+        return tuple(images)
+    items = [SplitItem(image.source, {}) for image in images]
+    groups = Grouping(tuple(image.group for image in images), "", ())
+    parts = _assign(_features(items), _units(items, groups, []), SplitConfig())
+    return tuple(
+        image if image.split else image.model_copy(update={"split": part})
+        for image, part in zip(images, parts, strict=True)
+    )
 
 
 def _units(items: Sequence[SplitItem], grouping: Grouping, notes: list[str]) -> NDArray[np.int64]:
@@ -77,9 +102,12 @@ def _units(items: Sequence[SplitItem], grouping: Grouping, notes: list[str]) -> 
     groups = len(set(grouping.groups))
     if len(items) >= 3 and groups < 3:
         notes.append(
-            f"There are only {groups} groups, too few for three parts: images were split one by "
-            "one, so one group lies on several sides and scores will look better than on new "
-            "plates."
+            msg(
+                "There are only {groups} groups, too few for three parts: images were split one by "
+                "one, so one group lies on several sides and scores will look better than on new "
+                "plates.",
+                groups=groups,
+            )
         )
         units = _numbered([original(item.source) for item in items])
         if units.max() + 1 < 3:
@@ -237,8 +265,13 @@ def _deviations(splits: tuple[SplitName, ...], config: SplitConfig) -> list[str]
         share = counts[name] / n
         if abs(share - asked) > max(asked / 3, 1 / n):
             notes.append(
-                f"The {name} part holds {share:.0%} of the images (asked: {asked:.0%}), since "
-                "whole groups are kept together."
+                msg(
+                    "The {name} part holds {share:.0%} of the images (asked: {asked:.0%}), since "
+                    "whole groups are kept together.",
+                    name=name,
+                    share=share,
+                    asked=asked,
+                )
             )
     return notes
 
@@ -251,7 +284,12 @@ def _keep_existing(
     splits: list[SplitName] = [item.existing or "train" for item in items]
     homeless = sum(item.existing is None for item in items)
     if homeless:
-        notes.append(f"Images in no train, val or test folder, taken as train: {homeless}.")
+        notes.append(
+            msg(
+                "Images in no train, val or test folder, taken as train: {homeless}.",
+                homeless=homeless,
+            )
+        )
     if "val" not in splits and splits.count("train") > 1:
         index = [i for i, split in enumerate(splits) if split == "train"]
         units = _numbered([grouping.groups[i] for i in index])
@@ -264,14 +302,18 @@ def _keep_existing(
             if part[unit] == 1:
                 splits[i] = "val"
         notes.append(
-            f"The source has no validation part: {splits.count('val')} training images became it."
+            msg(
+                "The source has no validation part: {count} training images became it.",
+                count=splits.count("val"),
+            )
         )
     if "test" not in splits:
-        notes.append("The source has no test part: results are those of the validation part.")
+        notes.append(msg("The source has no test part: results are those of the validation part."))
     notes += _leaks(splits, grouping)
-    sentence = (
+    sentence = msg(
         "The parts of the source were kept as they came, and checked against the "
-        f"{len(set(grouping.groups))} groups that file names show."
+        "{n} groups that file names show.",
+        n=len(set(grouping.groups)),
     )
     return SplitPlan(tuple(splits), grouping.groups, sentence, tuple(notes))
 
@@ -286,6 +328,10 @@ def _leaks(splits: Sequence[SplitName], grouping: Grouping) -> list[str]:
         return []
     shown = ", ".join(leaking[:5]) + (" ..." if len(leaking) > 5 else "")
     return [
-        f"Groups on several sides of the kept split: {len(leaking)} ({shown}). Scores will look "
-        "better than on new plates."
+        msg(
+            "Groups on several sides of the kept split: {n} ({shown}). Scores will look "
+            "better than on new plates.",
+            n=len(leaking),
+            shown=shown,
+        )
     ]

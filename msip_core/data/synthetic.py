@@ -20,11 +20,12 @@ from msip_core.config import ImportConfig
 from msip_core.data import optics
 from msip_core.data.dataset import Dataset
 from msip_core.data.importing import Progress, import_dataset
-from msip_core.data.intake import encode_png
 from msip_core.data.mask_objects import mask_outline
 from msip_core.data.optics import Scene, Texture
+from msip_core.data.png import encode_png
 from msip_core.data.shapes import Points, Shape, budding_organoid, fill, smooth_organoid
 from msip_core.data.writing import data_yaml
+from msip_core.messages import msg
 from msip_core.workspace import Workspace
 
 CLASSES = ("crypt", "no_crypt")
@@ -198,7 +199,10 @@ def write_folder(
         (folder / name).mkdir(parents=True, exist_ok=True)
     for index in range(images):
         if progress:
-            progress(index / images, f"Drawing image {index + 1} of {images}")
+            progress(
+                index / images,
+                msg("Drawing image {index} of {images}", index=index + 1, images=images),
+            )
         drawn, stem = draw_field(seed, index, size), field_name(index)
         (folder / "images" / f"{stem}.png").write_bytes(encode_png(drawn.pixels))
         lines = [_label(box, size) for box in drawn.boxes]

@@ -16,7 +16,8 @@ from msip_core.data.enhance import Raw
 from msip_core.data.ome import ome_pixels, own_planes
 from msip_core.data.tiff_channels import channel_names, check_only_channel
 from msip_core.data.tiff_planes import Asked, Picked, pick
-from msip_core.errors import DatasetError
+from msip_core.errors import DatasetError, first_line
+from msip_core.messages import joined, msg
 
 # tifffile logs every oddity it reads around, once a file; what matters is raised.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
@@ -26,6 +27,13 @@ _MICROMETRES = {
     "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0,
     "micrometre": 1.0, "\\u00b5m": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4,
 }  # fmt: skip
+
+
+_NO_COLOURS = {
+    tifffile.PHOTOMETRIC.CIELAB, tifffile.PHOTOMETRIC.ICCLAB, tifffile.PHOTOMETRIC.ITULAB,
+    tifffile.PHOTOMETRIC.CFA, tifffile.PHOTOMETRIC.LOGLUV,
+}  # fmt: skip
+_SLIVER = 4  # a side so many times shorter, beside more pages than that, holds channels or planes
 
 
 class TiffPlane(NamedTuple):
@@ -62,10 +70,11 @@ def read_tiff(
     """
     try:
         with open_tiff(data) as tiff:
-            return _read(tiff, name, max_pixels, channel, z)
+            return read_plane(tiff, max_pixels, Asked(name, channel, z))
     except MemoryError as error:
         raise DatasetError(
-            f"{name} needs more memory than one image may take: cut it into tiles or planes."
+            "{name} needs more memory than one image may take: cut it into tiles or planes.",
+            name=name,
         ) from error
     # tifffile and its codecs report damage through all of these.
     except (
@@ -73,8 +82,10 @@ def read_tiff(
         ImportError, OverflowError, ArithmeticError, AttributeError, struct.error,
     ) as error:  # fmt: skip
         raise DatasetError(
-            f"{name} is a TIFF that cannot be read ({_first_line(error)}): export it again, "
-            "uncompressed or with LZW."
+            "{name} is a TIFF that cannot be read ({error}): export it again, "
+            "uncompressed or with LZW.",
+            name=name,
+            error=first_line(error),
         ) from error
 
 
@@ -88,7 +99,9 @@ def tiff_size(data: bytes) -> tuple[int, int]:
         tifffile.TiffFileError, OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError,
         ImportError, OverflowError, ArithmeticError, AttributeError, MemoryError, struct.error,
     ) as error:  # fmt: skip
-        raise DatasetError(f"is a TIFF that cannot be read ({_first_line(error)})") from error
+        raise DatasetError(
+            "is a TIFF that cannot be read ({error})", error=first_line(error)
+        ) from error
 
 
 def open_tiff(data: bytes) -> tifffile.TiffFile:
@@ -112,26 +125,62 @@ def largest(tiff: tifffile.TiffFile) -> Any:
     return max(levels, key=area)
 
 
-def _read(
-    tiff: tifffile.TiffFile, name: str, max_pixels: int, channel: str | None, z: int | None
-) -> TiffPlane:
+def read_plane(tiff: tifffile.TiffFile, max_pixels: int, asked: Asked) -> TiffPlane:
+    """As `read_tiff`, of an open file; raises what tifffile raises."""
+    name, channel = asked.file, asked.channel
     if not tiff.series:
-        raise DatasetError(f"{name} is a TIFF without an image: export it again.")
+        raise DatasetError("{name} is a TIFF without an image: export it again.", name=name)
     series = largest(tiff)
     axes, shape = series.axes, series.shape
     sizes = dict(zip(axes, shape))
     width, height = sizes.get("X", 0), sizes.get("Y", 0)
     if not width or not height:
-        raise DatasetError(f"{name} is a TIFF without an image plane (axes {axes}).")
+        raise DatasetError(
+            "{name} is a TIFF without an image plane (axes {axes}).", name=name, axes=axes
+        )
+    pages = math.prod(length for axis, length in sizes.items() if axis not in "YXSCZT")
+    if pages > min(width, height) and _SLIVER * min(width, height) <= max(width, height):
+        raise DatasetError(
+            "{name} holds images of {width} x {height} pixels (axes {axes}, {shape}): its axes "
+            "seem to be in another order; save it with the channels first",
+            name=name,
+            width=width,
+            height=height,
+            axes=axes,
+            shape=" x ".join(map(str, shape)),
+        )
     if width * height > max_pixels:
-        raise DatasetError(_too_large(name, f"{width} x {height} pixels", max_pixels))
+        raise DatasetError(
+            _too_large(
+                name, msg("{width} x {height} pixels", width=width, height=height), max_pixels
+            )
+        )
     ome = ome_pixels(tiff, series)
     own = own_planes(tiff, ome)
-    picked = pick(series, channel_names(tiff, ome), own, Asked(name, channel, z))
+    picked = pick(series, channel_names(tiff, ome), own, asked)
     if own is None and ome is not None and picked.samples is None and sizes.get("C", 1) == 1:
         check_only_channel((channel_names(tiff, ome) or [""])[0], channel, name)
     pixels = _plane(series, axes, picked, name, max_pixels)
-    page = series.keyframe
+    pixels = as_shown(series.keyframe, pixels, name)
+    notes = [*picked.notes, *_siblings(tiff, series)]
+    size, warning = pixel_size(tiff, ome)
+    note = joined(", ", notes + ([warning] if warning else [])) or None
+    return TiffPlane(pixels, _significant_bits(ome, series), size, note, picked.doubt)
+
+
+def as_shown(page: Any, pixels: Raw, name: str) -> Raw:
+    """Values of a page as brightness or colour: palettes, inks, white that is zero, single bits.
+
+    Raises:
+        DatasetError: its values are neither (CIE Lab, the mosaic of a camera's sensor).
+    """
+    if page.photometric in _NO_COLOURS:
+        raise DatasetError(
+            "{name} has colours of the kind {kind}, which are not read: export it as RGB or grey",
+            name=name,
+            kind=page.photometric.name,
+        )
+    pixels = _without_inks(page, pixels)
     palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None
     if palette and pixels.ndim == 2:  # an ImageJ composite carries one palette a channel: not this
         pixels = (page.colormap[:, pixels].transpose(1, 2, 0) >> 8).astype(np.uint8)
@@ -139,10 +188,22 @@ def _read(
         pixels = _turned(pixels)
     if pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8) * np.uint8(255)
-    notes = [*picked.notes, *_siblings(tiff, series)]
-    size, warning = _pixel_size(tiff, ome)
-    note = ", ".join(notes + ([warning] if warning else [])) or None
-    return TiffPlane(pixels, _significant_bits(ome, series), size, note, picked.doubt)
+    return pixels
+
+
+def _without_inks(page: Any, pixels: Raw) -> Raw:
+    """Cyan, magenta, yellow and black, as programs for print store them -> red, green, blue."""
+    separated = page.photometric == tifffile.PHOTOMETRIC.SEPARATED
+    if not separated or pixels.ndim != 3 or pixels.shape[-1] < 4 or pixels.dtype.kind != "u":
+        return pixels
+    most = np.iinfo(str(pixels.dtype)).max
+    light = most - pixels[..., :4].astype(np.float64)
+    return np.asarray(np.rint(light[..., :3] * light[..., 3:] / most), pixels.dtype)
+
+
+def page_pixels(page: Any, name: str = "it") -> Raw:
+    """One page of an open file, as `as_shown`."""
+    return as_shown(page, np.asarray(page.asarray()), name)
 
 
 def _turned(pixels: Raw) -> Raw:
@@ -165,7 +226,11 @@ def _siblings(tiff: tifffile.TiffFile, taken: Any) -> list[str]:
     if count < 2:
         return []
     sizes = {extent(series) for series in tiff.series}
-    return [f"first of {count} images" if len(sizes) == 1 else f"largest of {count} images"]
+    return [
+        msg("first of {count} images", count=count)
+        if len(sizes) == 1
+        else msg("largest of {count} images", count=count)
+    ]
 
 
 def _plane(series: Any, axes: str, picked: Picked, name: str, max_pixels: int) -> Raw:
@@ -173,7 +238,7 @@ def _plane(series: Any, axes: str, picked: Picked, name: str, max_pixels: int) -
     values = _select(series, axes, picked.slices)
     if values is None:
         if math.prod(series.shape) > 4 * max_pixels:
-            how = " x ".join(map(str, series.shape)) + " values in one block"
+            how = msg("{shape} values in one block", shape=" x ".join(map(str, series.shape)))
             raise DatasetError(_too_large(name, how, max_pixels))
         values = np.asarray(series.asarray())[tuple(picked.slices)]
     if picked.samples is None:
@@ -181,6 +246,7 @@ def _plane(series: Any, axes: str, picked: Picked, name: str, max_pixels: int) -
     # Bring colours last and drop the picked axes.
     values = np.moveaxis(values, picked.samples, -1)
     values = values.reshape(*_image_shape(axes, series.shape), -1)
+    values = _without_inks(series.keyframe, values)
     if picked.sample is not None:
         return np.ascontiguousarray(values[..., picked.sample])
     # alpha says nothing here
@@ -212,7 +278,7 @@ def _significant_bits(ome: ElementTree.Element | None, series: Any) -> int | Non
     return None
 
 
-def _pixel_size(
+def pixel_size(
     tiff: tifffile.TiffFile, ome: ElementTree.Element | None
 ) -> tuple[float | None, str | None]:
     """Micrometres per pixel, and a warning where x and y differ.
@@ -236,7 +302,9 @@ def _pixel_size(
 
 def _square(x: float | None, y: float | None) -> tuple[float | None, str | None]:
     if x and y and abs(x - y) > 0.01 * x:
-        return x, f"pixels are not square ({x:.4g} by {y:.4g} µm), the width was taken"
+        return x, msg(
+            "pixels are not square ({x:.4g} by {y:.4g} µm), the width was taken", x=x, y=y
+        )
     return x, None
 
 
@@ -255,12 +323,10 @@ def _micrometres(value: str | float | None, unit: str) -> float | None:
 
 
 def _too_large(name: str, how: str, max_pixels: int) -> str:
-    return (
-        f"{name} is too large ({how}; up to {max_pixels // 10**6} megapixels are read at once): "
-        "cut it into tiles or planes."
+    return msg(
+        "{name} is too large ({how}; up to {most} megapixels are read at once): "
+        "cut it into tiles or planes.",
+        name=name,
+        how=how,
+        most=max_pixels // 10**6,
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

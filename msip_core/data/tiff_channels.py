@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import tifffile
 
 from msip_core.errors import DatasetError
+from msip_core.messages import msg
 
 # Transmitted light, as microscopes call it: organoids are labelled there, not in a reporter.
 _TRANSMITTED = re.compile(
@@ -53,18 +54,41 @@ def choose_channel(names: Sequence[str], count: int, wanted: str | None, file: s
     known = list(names) if len(names) == count and any(names) else []
     if wanted is not None and wanted.strip():
         index = _asked(known, count, wanted.strip(), file)
-        return Choice(index, f"channel {index + 1} of {count}, as asked{_called(known, index)}")
+        return Choice(
+            index,
+            msg(
+                "channel {index} of {count}, as asked{called}",
+                index=index + 1,
+                count=count,
+                called=_called(known, index),
+            ),
+        )
     light = [index for index, name in enumerate(known) if is_transmitted(name)]
     if light:
         index = light[0]
-        return Choice(index, f"channel {index + 1} of {count}, for its name{_called(known, index)}")
-    there = f" ({', '.join(known)})" if known else ""
-    return Choice(
-        0,
-        f"number 1 of {count} channels{_called(known, 0)}",
-        f"has {count} channels{there} and nobody said which: the first was taken; choose a channel "
-        "by number or name if the organoids are in another",
+        return Choice(
+            index,
+            msg(
+                "channel {index} of {count}, for its name{called}",
+                index=index + 1,
+                count=count,
+                called=_called(known, index),
+            ),
+        )
+    doubt = msg(
+        "has {count} channels and nobody said which: the first was taken; choose a channel by "
+        "number or name if the organoids are in another",
+        count=count,
     )
+    if known:
+        doubt = msg(
+            "has {count} channels ({known}) and nobody said which: the first was taken; choose a "
+            "channel by number or name if the organoids are in another",
+            count=count,
+            known=", ".join(known),
+        )
+    taken = msg("number 1 of {count} channels{called}", count=count, called=_called(known, 0))
+    return Choice(0, taken, doubt)
 
 
 def check_only_channel(name: str, wanted: str | None, file: str) -> None:
@@ -76,10 +100,17 @@ def check_only_channel(name: str, wanted: str | None, file: str) -> None:
     word = (wanted or "").strip()
     if word.isdecimal() and int(word) > 1:
         raise DatasetError(
-            f"{file} was left out: it has one channel, so there is no channel {word}."
+            "{file} was left out: it has one channel, so there is no channel {word}.",
+            file=file,
+            word=word,
         )
     if word and not word.isdecimal() and name and word.lower() not in name.lower():
-        raise DatasetError(f"{file} was left out: it holds the channel '{name}', not '{word}'.")
+        raise DatasetError(
+            "{file} was left out: it holds the channel '{name}', not '{word}'.",
+            file=file,
+            name=name,
+            word=word,
+        )
 
 
 def choose_colour(wanted: str) -> int | None:
@@ -108,9 +139,15 @@ def _asked(names: list[str], count: int, wanted: str, file: str) -> int:
     parts = [index for index, name in enumerate(lowered) if word in name]
     if len(parts) == 1:
         return parts[0]
-    there = ", ".join(names) if names else f"{count} without names"
-    several = "fits several of its channels" if parts else "is none of its channels"
-    raise DatasetError(f"{file} was left out: '{wanted}' {several} ({there}).")
+    there = ", ".join(names) if names else msg("{count} without names", count=count)
+    several = msg("fits several of its channels") if parts else msg("is none of its channels")
+    raise DatasetError(
+        "{file} was left out: '{wanted}' {several} ({there}).",
+        file=file,
+        wanted=wanted,
+        several=several,
+        there=there,
+    )
 
 
 def _called(names: list[str], index: int) -> str:
@@ -144,7 +181,7 @@ def _ome_name(channel: ElementTree.Element) -> str:
     return name or (channel.get("Fluor") or lit).strip()
 
 
-def _imagej_names(metadata: dict[str, Any]) -> list[str]:
+def _imagej_names(metadata: Mapping[str, object]) -> list[str]:
     """ImageJ labels every plane; channels run fastest, so the first planes name them."""
     labels = metadata.get("Labels")
     count = metadata.get("channels", 1)

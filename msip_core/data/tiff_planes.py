@@ -9,14 +9,16 @@ import numpy as np
 from msip_core.data.ome import OwnPlanes
 from msip_core.data.tiff_channels import Choice, choose_channel, choose_colour, says_colour
 from msip_core.errors import DatasetError
+from msip_core.messages import msg
 
 
 class Asked(NamedTuple):
-    """A file's name for messages, and the channel and z plane (from 1) that a person wants."""
+    """A file's name for messages, and the channel, z plane and time point (from 1) to take."""
 
     file: str
     channel: str | None
     z: int | None
+    time: int | None = None
 
 
 class Picked(NamedTuple):
@@ -41,7 +43,7 @@ def pick(
 ) -> Picked:
     """Which plane to take: one index on every axis that is not an image axis."""
     axes, shape = series.axes, series.shape
-    file, channel, z = asked
+    file, channel, z, time = asked
     sizes = dict(zip(axes, shape))
     composite = sizes.get("C") == 3 and series.dtype == np.uint8 and "S" not in axes
     composite = composite and channel is None and says_colour(names)
@@ -59,9 +61,16 @@ def pick(
             choice = choose_channel(names, length, channel, file)
         elif length > 1 and axis == "Z":
             number = _z_plane(length, z, file)
-            choice = Choice(number, f"number {number + 1} of {length} z planes")
+            choice = Choice(
+                number,
+                msg("number {number} of {length} z planes", number=number + 1, length=length),
+            )
         elif length > 1 and axis == "T":
-            choice = Choice(0, f"number 1 of {length} time points")
+            number = min(time or 1, length) - 1
+            choice = Choice(
+                number,
+                msg("number {number} of {length} time points", number=number + 1, length=length),
+            )
         elif length > 1:
             choice = _page(length, channel if sizes.get("C", 1) == 1 else None, file)
         if choice is not None:
@@ -75,7 +84,7 @@ def pick(
     if channel is not None and samples is not None and sizes.get("C", 1) == 1:
         sample = choose_colour(channel) if sizes["S"] >= 3 else None
         if sample is not None:
-            notes.append(f"colour {('red', 'green', 'blue')[sample]}, as asked")
+            notes.append(msg("colour {colour}, as asked", colour=("red", "green", "blue")[sample]))
     return Picked(slices, samples, sample, notes, doubt)
 
 
@@ -83,12 +92,17 @@ def _page(length: int, channel: str | None, file: str) -> Choice:
     """One of several pages without a meaning: the channel of that number, or the first."""
     if channel is not None:
         chosen = choose_channel([], length, channel, file).at
-        return Choice(chosen, f"number {chosen + 1} of {length} pages")
+        return Choice(
+            chosen, msg("number {chosen} of {length} pages", chosen=chosen + 1, length=length)
+        )
     return Choice(
         0,
-        f"number 1 of {length} pages",
-        f"has {length} pages and does not say what they are: the first was taken; choose a channel "
-        "by number if the organoids are in another",
+        msg("number 1 of {length} pages", length=length),
+        msg(
+            "has {length} pages and does not say what they are: the first was taken; choose a "
+            "channel by number if the organoids are in another",
+            length=length,
+        ),
     )
 
 
@@ -96,5 +110,7 @@ def _z_plane(length: int, z: int | None, file: str) -> int:
     if z is None:
         return length // 2
     if not 1 <= z <= length:
-        raise DatasetError(f"{file} has {length} z planes, so there is no plane {z}.")
+        raise DatasetError(
+            "{file} has {length} z planes, so there is no plane {z}.", file=file, length=length, z=z
+        )
     return z - 1

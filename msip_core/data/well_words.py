@@ -19,6 +19,8 @@ _WORD = re.compile(
     rf"|(?<![A-Za-z0-9])(?P<row2>{_ROW})(?P<col2>0[1-9]|[1-3]\d|4[0-8])(?=f\d)",
     re.I,
 )
+# A-1, B_02: only where there are several rows and columns, and nothing else says more.
+_APART = re.compile(rf"(?<![A-Za-z0-9])(?P<row>[A-P])[-_ ](?P<col>{_COLUMN})(?![A-Za-z0-9])")
 _PASSAGE = re.compile(r"(?:passage|pass|p)[-_ ]?\d+", re.I)
 # Rows whose letter mostly means something else where it is the only row: day, field, channel,
 # passage or position, experiment, mouse, number of the repeat, batch, line, group.
@@ -30,6 +32,7 @@ class _Word(NamedTuple):
     well: str
     text: str
     said: bool
+    apart: bool = False
 
     @property
     def row(self) -> str:
@@ -53,11 +56,12 @@ def find_well_words(sources: Sequence[str]) -> dict[str, tuple[str, str]]:
 def _words(source: str) -> list[tuple[tuple[str, int], _Word]]:
     """The words of a path that could be wells, each with its place: nth of the name or a folder."""
     path = PurePosixPath(source)
-    found: list[tuple[tuple[str, int], _Word]] = [
-        (("name", number), word) for number, word in enumerate(_in(path.stem))
-    ]
-    for level, folder in enumerate(reversed(path.parts[:-1])):
-        found += [(("folder", 100 * level + n), word) for n, word in enumerate(_in(folder))]
+    found: list[tuple[tuple[str, int], _Word]] = []
+    for find, kind in ((_in, ""), (_in_apart, " apart")):
+        found += [((f"name{kind}", number), word) for number, word in enumerate(find(path.stem))]
+        for level, folder in enumerate(reversed(path.parts[:-1])):
+            places = enumerate(find(folder), 100 * level)
+            found += [((f"folder{kind}", number), word) for number, word in places]
     return found
 
 
@@ -69,6 +73,13 @@ def _in(text: str) -> list[_Word]:
     return words
 
 
+def _in_apart(text: str) -> list[_Word]:
+    return [
+        _Word(f"{match['row']}{int(match['col']):02d}", match.group(), False, True)
+        for match in _APART.finditer(text)
+    ]
+
+
 def _are_wells(words: dict[str, _Word], of: int) -> bool:
     """Several different wells in most names; never only P3, P4, P10: those are passages."""
     wells = {word.well for word in words.values()}
@@ -78,13 +89,19 @@ def _are_wells(words: dict[str, _Word], of: int) -> bool:
         word.text.islower() and word.text == PurePosixPath(source).stem
         for source, word in words.items()
     )
+    if any(word.apart for word in words.values()):
+        rows, columns = {well[:-2] for well in wells}, {well[-2:] for well in wells}
+        if len(rows) < 2 or len(columns) < 2:
+            return False
     return len(words) >= COVERAGE * of and len(wells) > 1 and not passages and not numbered
 
 
-def _rank(words: dict[str, _Word]) -> tuple[bool, bool, bool, bool, int]:
+def _rank(words: dict[str, _Word]) -> tuple[bool, bool, bool, bool, bool, bool, int]:
     """Wells fill a plate; fields and days, with which they are mixed up, count up one letter."""
     rows = {word.row for word in words.values()}
     return (
+        len(rows) > 1 or not rows <= OTHER_MEANING,
+        not any(word.apart for word in words.values()),
         len(rows) > 1,
         not rows <= OTHER_MEANING,
         all(word.text[0].isupper() for word in words.values()),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from msip_core.data.names import ImageName
+from msip_core.data.names import DATE, ImageName
 from msip_core.data.well_words import doubtful
+from msip_core.messages import msg
 
 _SHOWN = 4
 
@@ -36,8 +37,10 @@ def place_wells(names: Sequence[ImageName], *, sure: bool) -> list[Well | None]:
 
     Args:
         sure: for the parts of a split, where one well must not lie in two groups: text before the
-            well (a day, a stain) tells nothing then.
+            well (a day, a stain) and folders that are dates tell nothing then.
     """
+    if sure:
+        names = [replace(name, folders=_undated(name.folders)) for name in names]
     use_folders = _tell_apart(names, lambda name: name.folders)
     use_leads = not sure and _tell_apart(names, lambda name: name.lead, within_folders=use_folders)
     wells: list[Well | None] = []
@@ -55,6 +58,10 @@ def place_wells(names: Sequence[ImageName], *, sure: bool) -> list[Well | None]:
             parts = [f"plate {name.plate}"]
         wells.append(Well("/".join(parts), name.well))
     return wells
+
+
+def _undated(folders: str) -> str:
+    return "/".join(part for part in folders.split("/") if not DATE.fullmatch(part))
 
 
 def _is_only_plate(text: str, plate: str) -> bool:
@@ -83,13 +90,18 @@ def wells_taken(names: Sequence[ImageName]) -> str:
     found = sorted({name.well for name in names if name.well})
     if not found:
         return ""
-    shown = ", ".join(found[:_SHOWN]) + (", …" if len(found) > _SHOWN else "")
+    shown = ", ".join(found if len(found) <= _SHOWN else [*found[: _SHOWN - 1], "…", found[-1]])
     schemes = sorted({name.scheme for name in names if name.well and name.scheme})
     if not schemes and doubtful(found):
-        return (
-            f"Taken for wells: {shown}. These may be days, fields or passages instead: then give a "
-            "group pattern whose brackets stand around the part of a name that tells the well."
+        return msg(
+            "Taken for wells: {shown}. These may be days, fields or passages instead: then give a "
+            "group pattern whose brackets stand around the part of a name that tells the well.",
+            shown=shown,
         )
     if schemes:
-        return f"Taken for wells: {shown} (names as {', '.join(schemes)} writes them)."
-    return f"Taken for wells: {shown}. If these are none, give a group pattern."
+        return msg(
+            "Taken for wells: {shown} (names as {schemes} writes them).",
+            shown=shown,
+            schemes=list(schemes),
+        )
+    return msg("Taken for wells: {shown}. If these are none, give a group pattern.", shown=shown)

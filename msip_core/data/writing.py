@@ -9,22 +9,20 @@ import shutil
 import time
 from pathlib import Path
 
-import yaml
-
 from msip_core.config import ImageRecipe, ImportConfig
 from msip_core.data.dataset import open_dataset
-from msip_core.data.intake import TakenImage
-from msip_core.data.labels_yolo import DRAWN
+from msip_core.data.dataset_writer import TakenImage
 from msip_core.data.manifest import (
-    SPLITS,
     DatasetDocument,
     ImageRecord,
     ImportReport,
     summarise,
 )
 from msip_core.data.splitting import SplitPlan
+from msip_core.data.training_lists import data_yaml, write_lists
 from msip_core.errors import DatasetError, NotFoundError
-from msip_core.workspace import Workspace, write_json, write_text
+from msip_core.titles import TITLE_FILE, checked_title
+from msip_core.workspace import Workspace, tiles_folder, write_json, write_text
 
 _WIDEST_PIXEL = 1000.0  # micrometres
 
@@ -74,27 +72,6 @@ def write_dataset(
     return document
 
 
-def write_lists(folder: Path, images: tuple[ImageRecord, ...]) -> None:
-    """splits/<part>.txt, one image a line, relative to the list as Ultralytics wants it."""
-    for split in SPLITS:
-        lines = [f"./../{image.file}\n" for image in images if image.split == split]
-        write_text(folder / "splits" / f"{split}.txt", "".join(lines))
-
-
-def data_yaml(classes: tuple[str, ...], drawn: bool, parts: bool = True) -> str:
-    """Ultralytics' description of the dataset.
-
-    There is no `path`: Ultralytics then starts at the folder of this file, wherever it lies.
-    """
-    value: dict[str, object] = {}
-    if parts:
-        value = {f"{split}": f"splits/{split}.txt" for split in SPLITS}
-    value["names"] = dict(enumerate(classes))
-    if drawn:
-        value["origin"] = DRAWN
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
-
-
 def content_hash(
     classes: tuple[str, ...],
     recipe: ImageRecipe,
@@ -122,8 +99,10 @@ def set_pixel_size(workspace: Workspace, name: str, micrometres: float | None) -
     """
     if micrometres is not None and not 0 < micrometres < _WIDEST_PIXEL:
         raise DatasetError(
-            f"{micrometres:g} µm per pixel is no size of a micrograph's pixel: give a number "
-            f"above 0 and below {_WIDEST_PIXEL:g}."
+            "{micrometres:g} µm per pixel is no size of a micrograph's pixel: give a number "
+            "above 0 and below {widest_pixel:g}.",
+            micrometres=micrometres,
+            widest_pixel=_WIDEST_PIXEL,
         )
     dataset = open_dataset(workspace, name)
     document = dataset.document.model_copy(update={"pixel_size_um": micrometres})
@@ -136,16 +115,41 @@ def _common_size(taken: list[TakenImage]) -> float | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def delete_dataset(workspace: Workspace, name: str) -> None:
-    """Remove a dataset. Runs and models that were made from it keep their own records.
+def folder_of(workspace: Workspace, name: str) -> Path:
+    """Where a dataset lies, damaged or not.
 
     Raises:
         NotFoundError: there is none of that name.
     """
     folder = workspace.dataset_dir(name)
     if not folder.is_dir():
-        raise NotFoundError(f"There is no dataset '{name}' in {workspace.root}.")
+        raise NotFoundError(
+            "There is no dataset '{name}' in {root}.", name=name, root=workspace.root
+        )
+    return folder
+
+
+def rename_dataset(workspace: Workspace, name: str, title: str) -> str:
+    """Give a dataset a title, and return it as it is kept. Its name stays: it is its folder's, and
+    runs, models and studies hold it.
+
+    Raises:
+        NotFoundError: there is no such dataset; InputError: it can be no title.
+    """
+    folder, wanted = folder_of(workspace, name), checked_title(title)
+    write_text(folder / TITLE_FILE, wanted + "\n")
+    return wanted
+
+
+def delete_dataset(workspace: Workspace, name: str) -> None:
+    """Remove a dataset. Runs and models that were made from it keep their own records.
+
+    Raises:
+        NotFoundError: there is none of that name.
+    """
+    folder = folder_of(workspace, name)
     # Renamed first, so that nobody meets half of it.
     hidden = folder.with_name(f".deleted-{name}-{secrets.token_hex(3)}")
     folder.rename(hidden)
     shutil.rmtree(hidden)
+    shutil.rmtree(tiles_folder(workspace, name), ignore_errors=True)  # mostly there are none

@@ -31,12 +31,8 @@ from msip_core.detector.pickles import (
     TensorRef,
     is_foreign_model,
 )
-from msip_core.errors import (
-    CheckpointError,
-    NotFoundError,
-    UnsafeCheckpointError,
-    WrongModelError,
-)
+from msip_core.errors import CheckpointError, NotFoundError, UnsafeCheckpointError, WrongModelError
+from msip_core.messages import msg
 
 _MAX_PICKLE = 8 * 2**20  # bytes; that of a YOLOv8x with its optimizer has 0.4 MB
 _MAX_PICKLES = 16  # one after the other in a file that is no zip; PyTorch wrote five
@@ -133,12 +129,13 @@ class Archive:
         length = self._file.seek(0, 2)
         if any(info.flag_bits & 1 for info in infos):
             raise CheckpointError(
-                f"{self.name} is encrypted: give the .pt file without a password."
+                "{name} is encrypted: give the .pt file without a password.", name=self.name
             )
         if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
             raise CheckpointError(
-                f"{self.name} was packed anew, in a way that PyTorch does not read: give the .pt "
-                "file as training wrote it."
+                "{name} was packed anew, in a way that PyTorch does not read: give the .pt "
+                "file as training wrote it.",
+                name=self.name,
             )
         entries = {info.filename: info for info in infos}
         if (
@@ -154,11 +151,14 @@ class Archive:
         """The folder that the archive keeps everything in, and its pickle."""
         found = [n for n in self._entries if n == "data.pkl" or n.endswith("/data.pkl")]
         if not found:
-            raise CheckpointError(f"{self.name} is not a weights file that PyTorch wrote.")
+            raise CheckpointError(
+                "{name} is not a weights file that PyTorch wrote.", name=self.name
+            )
         root = found[0].removesuffix("data.pkl")
         if f"{root}constants.pkl" in self._entries:
             raise CheckpointError(
-                f"{self.name} is a TorchScript export: give the .pt file that training wrote."
+                "{name} is a TorchScript export: give the .pt file that training wrote.",
+                name=self.name,
             )
         order = self._entries.get(f"{root}byteorder")
         entry = self._entries[found[0]]
@@ -202,15 +202,16 @@ class Archive:
             raise self._hidden() from error
         self._refuse(machine, allowed)
         if not data:
-            raise CheckpointError(f"{self.name} is empty: copy or download it again.")
+            raise CheckpointError("{name} is empty: copy or download it again.", name=self.name)
         if machine.names and place:
             raise CheckpointError(
-                f"{self.name} is in PyTorch's old format, or a plain pickle: open and "
-                "save it with a newer Ultralytics."
+                "{name} is in PyTorch's old format, or a plain pickle: open and "
+                "save it with a newer Ultralytics.",
+                name=self.name,
             )
         raise CheckpointError(
-            f"{self.name} is not a readable weights file: it may be cut off, or not a .pt file at "
-            "all."
+            "{name} is not a readable weights file: it may be cut off, or not a .pt file at all.",
+            name=self.name,
         )
 
     def _refuse(self, machine: Machine, allowed: frozenset[str]) -> None:
@@ -220,27 +221,33 @@ class Archive:
         dangerous += sorted(machine.constructed & allowed)
         if dangerous:
             raise UnsafeCheckpointError(
-                f"{self.name} was refused: loading it would run '{dangerous[0][:80]}', which no "
-                "detector needs. Nothing of it was run. Use weights from a source you trust."
+                "{name} was refused: loading it would run '{dangerous}', which no "
+                "detector needs. Nothing of it was run. Use weights from a source you trust.",
+                name=self.name,
+                dangerous=dangerous[0][:80],
             )
         if strangers:
             name = min(strangers, key=_how_telling).rpartition(".")[2]
             if name == "getattr":
                 raise WrongModelError(fused_sentence(self.name))
             raise WrongModelError(
-                f"{self.name} is not a YOLOv8 detector: it holds '{name[:80]}'. Give a .pt file of "
-                "YOLOv8 n, s, m, l or x, trained to detect boxes and not fused."
+                "{name} is not a YOLOv8 detector: it holds '{held}'. Give a .pt file of "
+                "YOLOv8 n, s, m, l or x, trained to detect boxes and not fused.",
+                name=self.name,
+                held=name[:80],
             )
 
     def _hidden(self) -> UnsafeCheckpointError:
         return UnsafeCheckpointError(
-            f"{self.name} was refused: loading it would run something that it does not name. "
-            "Nothing of it was run. Use weights from a source you trust."
+            "{name} was refused: loading it would run something that it does not name. "
+            "Nothing of it was run. Use weights from a source you trust.",
+            name=self.name,
         )
 
     def _damaged(self) -> CheckpointError:
         return CheckpointError(
-            f"{self.name} is damaged: its parts do not fit together. Copy or download it again."
+            "{name} is damaged: its parts do not fit together. Copy or download it again.",
+            name=self.name,
         )
 
 
@@ -258,11 +265,13 @@ def opened(path: Path, allowed: frozenset[str] = ALLOWED) -> Iterator[Archive]:
         CheckpointError: it cannot be read.
     """
     if not path.is_file():
-        raise NotFoundError(f"There is no weights file {path}.")
+        raise NotFoundError("There is no weights file {path}.", path=path)
     try:
         file = path.open("rb")
     except OSError as error:
-        raise CheckpointError(f"{path.name} cannot be opened: {error.strerror}.") from error
+        raise CheckpointError(
+            "{name} cannot be opened: {why}.", name=path.name, why=error.strerror
+        ) from error
     with file:
         yield Archive(file, _shown(path), allowed)
 
@@ -279,9 +288,10 @@ def read_plain(path: Path) -> Any:
 
 
 def fused_sentence(name: str) -> str:
-    return (
-        f"{name} was fused for deployment and cannot be worked on: give the .pt file that training "
-        "wrote."
+    return msg(
+        "{name} was fused for deployment and cannot be worked on: give the .pt file that training "
+        "wrote.",
+        name=name,
     )
 
 

@@ -48,7 +48,7 @@ class Plan:
         stride: pixels per cell of each output, smallest first, as the file says.
     """
 
-    yaml: dict[str, Any]
+    yaml: dict[str, object]
     names: dict[int, str]
     gains: dict[str, float]
     layers: Part
@@ -99,7 +99,7 @@ def plan_from_json(document: Any, layers: Part) -> Plan:
     )
 
 
-def plan_to_json(plan: Plan, stride: Tensor) -> dict[str, Any]:
+def plan_to_json(plan: Plan, stride: Tensor) -> dict[str, object]:
     """All of the plan but its layers, as JSON."""
     return {
         "yaml": plan.yaml,
@@ -178,7 +178,7 @@ def _check_head(layers: Any, names: dict[int, str]) -> Any:
             if not isinstance(last, nn.Conv2d) or last.out_channels != width:
                 raise UnfitError("its head has another number of classes than it says")
     if len(names) != head.nc or head.no != head.nc + 4 * head.reg_max:
-        raise UnfitError(f"it has {len(names)} class names for {head.nc} classes")
+        raise UnfitError("it has {n} class names for {nc} classes", n=len(names), nc=head.nc)
     if getattr(head.dfl, "c1", head.reg_max) != head.reg_max:
         raise UnfitError("its head does not fit together")
     return head
@@ -196,12 +196,18 @@ def _check_widths(layers: Any) -> None:
         first = _first(layer)
         if index == 0 and first is not None and first.in_channels != 3:
             raise UnfitError(
-                f"it takes {first.in_channels}-channel images, and every image here has three "
-                "channels (a grey one has three equal ones): train it on three"
+                "it takes {in_channels}-channel images, and every image here has three "
+                "channels (a grey one has three equal ones): train it on three",
+                in_channels=first.in_channels,
             )
         width = sum(given)
         if first is not None and first.in_channels != width:
-            raise UnfitError(f"layer {index} takes {first.in_channels} channels and gets {width}")
+            raise UnfitError(
+                "layer {index} takes {in_channels} channels and gets {width}",
+                index=index,
+                in_channels=first.in_channels,
+                width=width,
+            )
         doublings += isinstance(layer, nn.Upsample)
         widths.append(_checked_width(layer, width))
         if widths[-1] > _MOST_CHANNELS or doublings > _MOST_DOUBLINGS:
@@ -223,7 +229,7 @@ def _checked_width(layer: Any, given: int) -> int:
         return given
     between = layer.cv1.conv.out_channels
     if isinstance(layer, C2f) and between % 2:
-        raise UnfitError(f"layer {layer.i} cannot be cut in halves")
+        raise UnfitError("layer {i} cannot be cut in halves", i=layer.i)
     if isinstance(layer, C2fV2):
         between += layer.cv0.conv.out_channels
     if isinstance(layer, C2f | C2fV2):
@@ -232,7 +238,12 @@ def _checked_width(layer: Any, given: int) -> int:
         between *= layer.n + 1
     second = layer.cv2.conv
     if second.in_channels != between:
-        raise UnfitError(f"layer {layer.i} takes {second.in_channels} channels and gets {between}")
+        raise UnfitError(
+            "layer {i} takes {in_channels} channels and gets {between}",
+            i=layer.i,
+            in_channels=second.in_channels,
+            between=between,
+        )
     return int(second.out_channels)
 
 
@@ -280,7 +291,7 @@ def _checked_names(names: Any) -> dict[int, str]:
     return {key: str(numbered[key]) for key in sorted(numbered)}
 
 
-def _checked_yaml(yaml: Any) -> dict[str, Any]:
+def _checked_yaml(yaml: Any) -> dict[str, object]:
     """The description of the unpruned network, with nothing in it but YOLOv8's words."""
     if not isinstance(yaml, dict):
         raise UnfitError("it lacks the description of its network (yaml)")

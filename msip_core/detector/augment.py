@@ -58,8 +58,9 @@ class Augmentation:
         foreign = [name for name in _UNKNOWN if getattr(settings, name, 0)]
         if foreign:
             raise ConfigError(
-                f"The device loader knows no {foreign[0]}: set loader to ultralytics, or "
-                f"{foreign[0]} to 0."
+                "The device loader knows no {foreign}: set loader to ultralytics, or "
+                "{foreign} to 0.",
+                foreign=foreign[0],
             )
         return cls(**{name: float(getattr(settings, name)) for name in cls.__dataclass_fields__})
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from msip_core.detector.kinds import (
     LAYERS,
     LISTED,
     REQUIRED,
+    Facts,
     FusedError,
     HookedError,
     Kind,
@@ -30,6 +31,15 @@ from msip_core.detector.pickles import Made, TensorRef
 
 MAX_PARTS = 20_000  # with repetition; a YOLOv8x has a thousand
 _MAX_DEPTH = 16
+
+
+class Row(TypedDict):
+    """A part of a flat list: `parts` are numbers of rows before it, by name."""
+
+    kind: str
+    facts: Facts
+    parts: dict[str, int]
+    tensors: list[str]
 
 
 @dataclass(eq=False)
@@ -44,7 +54,7 @@ class Part:
     """
 
     kind: str
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
     tensors: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, Part] = field(default_factory=dict)
 
@@ -71,7 +81,7 @@ def _sketch(module: Any, known: dict[int, Part], above: tuple[int, ...]) -> Part
     name, state = _what(module)
     kind = KINDS.get(name)
     if kind is None:
-        raise UnfitError(f"it holds a {name}, which is no part of YOLOv8")
+        raise UnfitError("it holds a {name}, which is no part of YOLOv8", name=name)
     if "forward" in state:
         raise FusedError
     if any(value for key, value in state.items() if str(key).endswith("_hooks")):
@@ -116,9 +126,9 @@ def _table(state: Mapping[str, Any], name: str) -> dict[Any, Any]:
 # --- to and from JSON ---------------------------------------------------------------
 
 
-def to_json(part: Part) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+def to_json(part: Part) -> tuple[list[Row], dict[str, Tensor]]:
     """A flat list of parts, each after those that it holds, and the tensors by "number.name"."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     tensors: dict[str, Tensor] = {}
     places: dict[int, int] = {}
 
@@ -191,7 +201,7 @@ def _build(
         return made[id(part)]
     kind = KINDS.get(part.kind)
     if kind is None:
-        raise UnfitError(f"it holds a {part.kind}, which is no part of YOLOv8")
+        raise UnfitError("it holds a {kind}, which is no part of YOLOv8", kind=part.kind)
     _check_parts(part, kind)
     facts = _checked_facts(part, kind)
     tensors = _checked_tensors(part, kind, read)
@@ -209,31 +219,40 @@ def _check_parts(part: Part, kind: Kind) -> None:
         allowed = LAYERS if part.kind == "Layers" else LISTED
         for name, below in part.parts.items():
             if below.kind not in allowed or not name.isdecimal():
-                raise UnfitError(f"a {below.kind} lies where YOLOv8 has none")
+                raise UnfitError("a {kind} lies where YOLOv8 has none", kind=below.kind)
         return
     for name, kinds in kind.parts.items():
         if name not in part.parts:
-            raise UnfitError(f"a {part.kind} lacks its part '{name}'")
+            raise UnfitError("a {kind} lacks its part '{name}'", kind=part.kind, name=name)
         if part.parts[name].kind not in kinds:
-            raise UnfitError(f"a {part.kind} has a {part.parts[name].kind} for '{name}'")
+            raise UnfitError(
+                "a {kind} has a {found} for '{name}'",
+                kind=part.kind,
+                found=part.parts[name].kind,
+                name=name,
+            )
     for name in part.parts:
         if name not in kind.parts:
-            raise UnfitError(f"a {part.kind} has a part more than in YOLOv8, '{name[:80]}'")
+            raise UnfitError(
+                "a {kind} has a part more than in YOLOv8, '{name}'", kind=part.kind, name=name[:80]
+            )
 
 
-def _checked_facts(part: Part, kind: Kind) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
+def _checked_facts(part: Part, kind: Kind) -> Facts:
+    facts: dict[str, object] = {}
     for name, (check, default) in kind.facts.items():
         value = part.facts.get(name, default)
         if value is REQUIRED:
-            raise UnfitError(f"a {part.kind} lacks its setting '{name}'")
+            raise UnfitError("a {kind} lacks its setting '{name}'", kind=part.kind, name=name)
         if value is default:
             facts[name] = value
             continue
         try:
             facts[name] = check(value)
         except (ValueError, TypeError, IndexError) as error:
-            raise UnfitError(f"a {part.kind} has a '{name}' that cannot be") from error
+            raise UnfitError(
+                "a {kind} has a '{name}' that cannot be", kind=part.kind, name=name
+            ) from error
     return facts
 
 
@@ -245,18 +264,22 @@ def _checked_tensors(
     for name, must in needed.items():
         value = part.tensors.get(name)
         if value is None and must:
-            raise UnfitError(f"a {part.kind} lacks its '{name}'")
+            raise UnfitError("a {kind} lacks its '{name}'", kind=part.kind, name=name)
         if value is None:
             continue
         if not isinstance(value, Tensor | TensorRef):
-            raise UnfitError(f"a {part.kind} has no numbers for '{name}'")
+            raise UnfitError("a {kind} has no numbers for '{name}'", kind=part.kind, name=name)
         value = read(value) if isinstance(value, TensorRef) else value
         counts = name == "num_batches_tracked"
         if counts == value.is_floating_point():
-            raise UnfitError(f"the numbers of a {part.kind}, '{name}', are of the wrong type")
+            raise UnfitError(
+                "the numbers of a {kind}, '{name}', are of the wrong type",
+                kind=part.kind,
+                name=name,
+            )
         tensors[name] = value if counts else value.float()
     if set(part.tensors) - set(needed):
-        raise UnfitError(f"a {part.kind} has weights more than in YOLOv8")
+        raise UnfitError("a {kind} has weights more than in YOLOv8", kind=part.kind)
     return tensors
 
 
@@ -264,7 +287,11 @@ def _place(module: nn.Module, name: str, value: Tensor) -> None:
     """Put a tensor where the empty module has one of its shape."""
     old = getattr(module, name, None)
     if not isinstance(old, Tensor) or old.shape != value.shape:
-        raise UnfitError(f"the '{name}' of a {type(module).__name__} has the wrong shape")
+        raise UnfitError(
+            "the '{name}' of a {type_name} has the wrong shape",
+            name=name,
+            type_name=type(module).__name__,
+        )
     if isinstance(old, nn.Parameter):
         setattr(module, name, nn.Parameter(value.detach()))
     else:

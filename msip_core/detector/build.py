@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -25,6 +26,7 @@ from msip_core.detector.cost import count_cost
 from msip_core.detector.library import DetectionModel, copy_model, is_yolov8_yaml, new_network
 from msip_core.errors import ConfigError
 from msip_core.events import Metrics
+from msip_core.messages import msg
 from msip_core.models import ModelCard, TrainedSizes, write_card
 from msip_core.workspace import Workspace, new_id
 
@@ -46,8 +48,9 @@ def build_model(name: str, classes: tuple[str, ...], seed: int = 0) -> Detection
     """
     if not is_yolov8_yaml(name):
         raise ConfigError(
-            f"'{name}' is no YOLOv8 description: choose yolov8n.yaml, yolov8s.yaml, yolov8m.yaml, "
-            "yolov8l.yaml or yolov8x.yaml."
+            "'{name}' is no YOLOv8 description: choose yolov8n.yaml, yolov8s.yaml, yolov8m.yaml, "
+            "yolov8l.yaml or yolov8x.yaml.",
+            name=name,
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -66,7 +69,7 @@ def adapt_classes(model: DetectionModel, classes: tuple[str, ...], seed: int = 0
     twin = copy_model(model)
     old = tuple(model.names.values())
     if old == tuple(classes):
-        return Adapted(twin, f"Classes unchanged ({', '.join(old)}).")
+        return Adapted(twin, msg("Classes unchanged ({old}).", old=", ".join(old)))
     known = {name.strip().lower(): row for row, name in enumerate(old)}
     rows = [known.get(name.strip().lower()) for name in classes]
     with torch.random.fork_rng(devices=[]):
@@ -81,10 +84,31 @@ def adapt_classes(model: DetectionModel, classes: tuple[str, ...], seed: int = 0
     twin.yaml = {**deepcopy(twin.yaml), "nc": len(classes)}
     kept = [name for name, row in zip(classes, rows, strict=True) if row is not None]
     new = [name for name, row in zip(classes, rows, strict=True) if row is None]
-    note = f"Backbone, neck and boxes kept from {architecture_of(model)}"
-    note += f"; classes kept: {', '.join(kept)}" if kept else ""
-    note += f"; classes learned anew: {', '.join(new)}" if new else ""
-    return Adapted(twin, note + ".")
+    return Adapted(twin, _kept_from(architecture_of(model), ", ".join(kept), ", ".join(new)))
+
+
+def _kept_from(source: str, kept: str, new: str) -> str:
+    if kept and new:
+        return msg(
+            "Backbone, neck and boxes kept from {source}; classes kept: {kept}; classes learned "
+            "anew: {new}.",
+            source=source,
+            kept=kept,
+            new=new,
+        )
+    if kept:
+        return msg(
+            "Backbone, neck and boxes kept from {source}; classes kept: {kept}.",
+            source=source,
+            kept=kept,
+        )
+    if new:
+        return msg(
+            "Backbone, neck and boxes kept from {source}; classes learned anew: {new}.",
+            source=source,
+            new=new,
+        )
+    return msg("Backbone, neck and boxes kept from {source}.", source=source)
 
 
 def _class_conv(old: nn.Conv2d, rows: list[int | None], stride: float) -> nn.Conv2d:
@@ -116,13 +140,15 @@ def register_model(
     test: Metrics | None = None,
     baseline_id: str | None = None,
     macs_ratio: float | None = None,
-    origin: dict[str, Any] | None = None,
+    origin: Mapping[str, object] | None = None,
     note: str = "",
+    trained: TrainedSizes | None = None,
 ) -> ModelCard:
     """Put a model into the workspace: model.pt for everyone, work.pt for pruned ones, the card last
     (so that a model without a card is one that was never finished).
 
-    `model_id` given again overwrites that model: a resumed run registers once.
+    `model_id` given again overwrites that model: a resumed run registers once. `trained` are the
+    sizes that it learned from; None takes those of the dataset.
     """
     model_id = model_id or new_id("model")
     folder = workspace.model_dir(model_id)
@@ -139,13 +165,13 @@ def register_model(
         dataset=dataset,
         dataset_hash=dataset_hash,
         recipe=recipe,
-        trained=_trained(workspace, dataset),
+        trained=trained or _trained(workspace, dataset),
         val=val,
         test=test,
         cost=count_cost(model, imgsz),
         baseline_id=baseline_id,
         macs_ratio=macs_ratio,
-        origin=origin or {},
+        origin=dict(origin or {}),
         note=note or _note(model, kind),
     )
     write_card(workspace, card)
@@ -161,7 +187,7 @@ def _trained(workspace: Workspace, dataset: str | None) -> TrainedSizes | None:
 
 def _note(model: DetectionModel, kind: str) -> str:
     further = kind == "baseline" and is_pruned(model)
-    return "Trained on from a pruned model." if further else ""
+    return msg("Trained on from a pruned model.") if further else ""
 
 
 def add_upload(workspace: Workspace, path: Path, name: str = "") -> ModelCard:
@@ -180,5 +206,5 @@ def add_upload(workspace: Workspace, path: Path, name: str = "") -> ModelCard:
         imgsz=imgsz,
         architecture=info.architecture,
         origin={"file": path.name, "sha256": sha256},
-        note="Already pruned when it was uploaded." if info.pruned else "",
+        note=msg("Already pruned when it was uploaded.") if info.pruned else "",
     )

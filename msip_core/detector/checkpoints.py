@@ -21,14 +21,7 @@ import torch
 from torch import nn
 
 from msip_core.detector.archives import Archive, fused_sentence, opened
-from msip_core.detector.assembly import (
-    GAINS,
-    Plan,
-    assemble,
-    plan_from_json,
-    plan_of,
-    plan_to_json,
-)
+from msip_core.detector.assembly import GAINS, Plan, assemble, plan_from_json, plan_of, plan_to_json
 from msip_core.detector.blueprint import from_json, to_json
 from msip_core.detector.c2f import to_stock
 from msip_core.detector.kinds import FusedError, HookedError, UnfitError
@@ -42,6 +35,7 @@ from msip_core.detector.library import (
 )
 from msip_core.detector.pickles import Made, TensorRef
 from msip_core.errors import CheckpointError, UnsafeCheckpointError, WrongModelError
+from msip_core.messages import msg
 from msip_core.workspace import atomic_path
 
 _FORMAT = "msip-detector-1"
@@ -74,11 +68,13 @@ class Weights(NamedTuple):
     sha256: str
 
 
-def load_model(path: Path | str) -> DetectionModel:
+def load_model(path: Path | str, *, trusted: bool = False) -> DetectionModel:
     """Load a YOLOv8 detector: fp32, on the CPU, in eval mode, every parameter with gradients on.
 
     Args:
         path: a .pt file.
+        trusted: decides nothing any more, since every file is read as data, whoever made it; kept
+            for scripts from when it let a file run.
 
     Raises:
         NotFoundError: no such file.
@@ -86,6 +82,7 @@ def load_model(path: Path | str) -> DetectionModel:
         WrongModelError: not a YOLOv8 detector, or one that was fused or quantised.
         CheckpointError: the file cannot be read.
     """
+    del trusted
     with _opened(Path(path)) as archive:
         return _model_of(archive)
 
@@ -103,7 +100,11 @@ def inspect_checkpoint(path: Path | str) -> CheckpointInfo:
 
 
 def save_work(
-    model: DetectionModel, path: Path, meta: dict[str, Any] | None = None, *, half: bool = False
+    model: DetectionModel,
+    path: Path,
+    meta: Mapping[str, object] | None = None,
+    *,
+    half: bool = False,
 ) -> None:
     """Write the fp32 module as it is, with a JSON-like `meta` and the channels of every
     convolution. The pickle inside holds tensors in plain containers and nothing else.
@@ -199,7 +200,8 @@ def _body_parameters(model: DetectionModel) -> int:
 def _opened(path: Path) -> AbstractContextManager[Archive]:
     if path.is_file() and path.suffix.lower() != ".pt":
         raise CheckpointError(
-            f"{path.name} is not a .pt file: give the weights that training wrote, not an export."
+            "{name} is not a .pt file: give the weights that training wrote, not an export.",
+            name=path.name,
         )
     return opened(path)
 
@@ -211,11 +213,15 @@ def _model_of(archive: Archive) -> DetectionModel:
     except FusedError as error:
         raise WrongModelError(fused_sentence(name)) from error
     except HookedError as error:
-        raise UnsafeCheckpointError(f"{name} carries hooks, which weights never need.") from error
+        raise UnsafeCheckpointError(
+            "{name} carries hooks, which weights never need.", name=name
+        ) from error
     except UnfitError as error:
         raise WrongModelError(
-            f"{name} cannot be used as a YOLOv8 detector: {error}. Give a .pt file of YOLOv8 n, s, "
-            "m, l or x, trained to detect boxes."
+            "{name} cannot be used as a YOLOv8 detector: {error}. Give a .pt file of YOLOv8 n, s, "
+            "m, l or x, trained to detect boxes.",
+            name=name,
+            error=error,
         ) from error
 
 
@@ -225,13 +231,16 @@ def _plan_in(archive: Archive) -> Plan:
         return _work_plan(content)
     if content.get("modelopt"):
         raise WrongModelError(
-            f"{archive.name} was trained for 8-bit numbers: give the full-precision weights."
+            "{name} was trained for 8-bit numbers: give the full-precision weights.",
+            name=archive.name,
         )
     model = content.get("ema") if content.get("ema") is not None else content.get("model")
     if not (isinstance(model, Made) and model.name == "ultralytics.nn.tasks.DetectionModel"):
         raise WrongModelError(
-            f"{archive.name} holds {_held(model)}, not a YOLOv8 detector. Give a .pt file of "
-            "YOLOv8 n, s, m, l or x, trained to detect boxes."
+            "{name} holds {held}, not a YOLOv8 detector. Give a .pt file of "
+            "YOLOv8 n, s, m, l or x, trained to detect boxes.",
+            name=archive.name,
+            held=_held(model),
         )
     train_args = content.get("train_args")
     if train_args is not None and not isinstance(train_args, Mapping):
@@ -260,10 +269,10 @@ def _held(value: Any) -> str:
     if isinstance(value, Made):
         return f"a {value.name.rpartition('.')[2][:80]}"
     if value is None:
-        return "no model"
+        return msg("no model")
     if isinstance(value, TensorRef):
-        return "a tensor"
-    return "bare weights" if isinstance(value, Mapping) else f"a {type(value).__name__}"
+        return msg("a tensor")
+    return msg("bare weights") if isinstance(value, Mapping) else f"a {type(value).__name__}"
 
 
 def _info(model: DetectionModel, value: Any) -> CheckpointInfo:
@@ -312,7 +321,7 @@ def _portable(model: DetectionModel) -> DetectionModel:
     return model
 
 
-def _envelope(model: DetectionModel, imgsz: int | None = None) -> dict[str, Any]:
+def _envelope(model: DetectionModel, imgsz: int | None = None) -> dict[str, object]:
     """The dictionary around a module that Ultralytics' loader expects."""
     train_args = dict(model.args)
     if imgsz is not None:
@@ -320,7 +329,7 @@ def _envelope(model: DetectionModel, imgsz: int | None = None) -> dict[str, Any]
     return {"epoch": -1, "model": model, "ema": None, "train_args": train_args}
 
 
-def _write(value: dict[str, Any], path: Path) -> None:
+def _write(value: Mapping[str, object], path: Path) -> None:
     with atomic_path(path) as temporary:
         torch.save(value, temporary)
 

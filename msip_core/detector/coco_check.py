@@ -39,7 +39,7 @@ def coco_map(found: Sequence[FoundBoxes]) -> tuple[float, float] | None:
     return float(check.stats[1]), float(check.stats[0])
 
 
-def _dataset(found: Sequence[FoundBoxes]) -> dict[str, Any]:
+def _dataset(found: Sequence[FoundBoxes]) -> dict[str, object]:
     labels = [
         (n, int(cls), _sides(box))
         for n, image in enumerate(found)

@@ -1,4 +1,4 @@
-"""What a detector costs: multiply-adds, parameters, room, and milliseconds on this computer."""
+"""What a detector costs: multiply-adds, parameters, room on a disk."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import torch
 import torch_pruning as tp
 
 from msip_core.detector.checkpoints import size_mb
-from msip_core.detector.latency import Latency, faster, measure_latency
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.events import Cost
-
-__all__ = ["Latency", "count_cost", "faster", "measure_latency"]
 
 
 def count_cost(model: DetectionModel, imgsz: int) -> Cost:

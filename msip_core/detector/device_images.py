@@ -18,6 +18,7 @@ from torch import Tensor
 
 from msip_core.data.dataset import Dataset, ImageRecord
 from msip_core.detector.augment import Augmentation
+from msip_core.detector.batch import Label
 from msip_core.detector.images import Home, SplitImages, Tick, home_of
 from msip_core.detector.warped_boxes import Labels
 from msip_core.detector.warping import BORDER
@@ -64,7 +65,7 @@ class DeviceImages:
         return len(self._files)
 
     @property
-    def labels(self) -> list[dict[str, Any]]:
+    def labels(self) -> list[Label]:
         """As Ultralytics' datasets have them."""
         return self._files.labels
 
@@ -123,10 +124,11 @@ class DeviceImages:
         if kept is None:
             on_device = self.home == "device"
             kept = torch.empty(
-                (len(self), *row.shape), dtype=torch.uint8,
+                (len(self), *row.shape),
+                dtype=torch.uint8,
                 device=self.device if on_device else "cpu",
                 pin_memory=not on_device and self.device.startswith("cuda"),
-            )  # fmt: skip
+            )
         elif len(row) > kept.shape[1]:
             pinned = kept.is_pinned()
             kept = kept.expand(-1, 3, -1, -1).contiguous()
@@ -139,7 +141,7 @@ def _three(row: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.broadcast_to(row, (3, *row.shape[1:]))
 
 
-def _boxes(labels: list[dict[str, Any]], sizes: NDArray[np.int64]) -> Labels:
+def _boxes(labels: list[Label], sizes: NDArray[np.int64]) -> Labels:
     """Ultralytics' labels (centre and size as shares) as corners in pixels."""
     shares = np.concatenate([label["bboxes"] for label in labels]).reshape(-1, 4)
     counts = np.array([len(label["cls"]) for label in labels], np.int64)

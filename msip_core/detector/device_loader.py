@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
 
 from msip_core.detector.augment import Draws, draw, place
+from msip_core.detector.batch import MOST, Batch
 from msip_core.detector.device_images import DeviceImages
-from msip_core.detector.quiet_loss import MOST
 from msip_core.detector.warped_boxes import warped_boxes
 from msip_core.detector.warping import sent, warped_pictures
 
@@ -47,7 +46,7 @@ class DeviceLoader:
     def __len__(self) -> int:
         return math.ceil(len(self.dataset) / self.batch_size)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Batch]:
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=self.generator)))
         order = rng.permutation(len(self.dataset))
         images = self.dataset
@@ -60,7 +59,7 @@ class DeviceLoader:
     def reset(self) -> None:
         """Nothing runs between two batches."""
 
-    def _batch(self, draws: Draws) -> dict[str, Any]:
+    def _batch(self, draws: Draws) -> Batch:
         images = self.dataset
         imgsz, device = images.imgsz, images.device
         placed = place(draws, images.sizes, imgsz)

@@ -12,6 +12,7 @@ import torch
 
 from msip_core.errors import ConfigError
 from msip_core.gpus import list_gpus
+from msip_core.messages import msg
 
 
 class DeviceInfo(NamedTuple):
@@ -43,7 +44,11 @@ def resolve_device(wanted: str = "auto") -> str:
     if index.isdecimal() and torch.cuda.is_available() and int(index) < torch.cuda.device_count():
         return f"cuda:{int(index)}"
     there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
-    raise ConfigError(f"There is no device '{wanted}' on this computer; there is: {there}.")
+    raise ConfigError(
+        "There is no device '{wanted}' on this computer; there is: {there}.",
+        wanted=wanted,
+        there=there,
+    )
 
 
 @cache
@@ -62,7 +67,7 @@ def describe_device(wanted: str = "auto") -> DeviceInfo:
             torch.cuda.get_device_name(device), "cuda", free / 1e9, total / 1e9, device
         )
     memory = psutil.virtual_memory()
-    name = "Apple GPU" if device == "mps" else _processor()
+    name = msg("Apple GPU") if device == "mps" else _processor()
     kind: Literal["cpu", "mps"] = "mps" if device == "mps" else "cpu"
     return DeviceInfo(name, kind, memory.available / 1e9, memory.total / 1e9, device)
 

@@ -33,6 +33,8 @@ from msip_core.detector.devices import describe_device
 from msip_core.detector.export import check_format, export_module
 from msip_core.detector.library import DetectionModel
 from msip_core.errors import ConfigError
+from msip_core.groups.layers import Layer
+from msip_core.messages import msg
 from msip_core.ways import GPU_BATCHES, GPU_FORMATS, PRECISIONS, PROCESSOR_FORMATS, Way, refusal
 
 Run = Callable[[], Any]
@@ -41,31 +43,6 @@ Pixels = NDArray[np.float32]
 # are read and written, which takes some tenths of a millisecond, at most so often.
 _REPEATED_BYTES, _MOST_REPEATS = 512e6, 32
 _GPU_TYPES = {"fp32": torch.float32, "fp16": torch.float16}
-
-
-class Layer(NamedTuple):
-    """One convolution at one width.
-
-    Attributes:
-        side: height and width of its output.
-    """
-
-    kernel: int
-    stride: int
-    side: int
-    inputs: int
-    outputs: int
-    depthwise: bool = False
-
-    @property
-    def groups(self) -> int:
-        return self.outputs if self.depthwise else 1
-
-    @property
-    def reads(self) -> tuple[int, int, int]:
-        """Channels, height and width of its input."""
-        side = self.side * self.stride
-        return (self.outputs if self.depthwise else self.inputs), side, side
 
 
 class Repeated(NamedTuple):
@@ -99,7 +76,7 @@ class Engine(ABC):
         way = self.way
         why = refusal(way.device, way.format, way.precision)
         if why:
-            return f"This cannot be measured: {why}."
+            return msg("This cannot be measured: {why}.", why=why)
         return no_gpu(way.device) if way.on_gpu else None
 
     @property
@@ -209,9 +186,9 @@ class OnnxRuntime(Engine):
         if lacks := super().missing() or _no_package("onnx"):
             return lacks
         if find_spec("onnxruntime") is None:
-            return "This needs the package 'onnxruntime': pip install onnxruntime."
+            return msg("This needs the package 'onnxruntime': pip install onnxruntime.")
         if self.way.on_gpu and _PROVIDER[True] not in _providers():
-            return (
+            return msg(
                 "This ONNX Runtime has no CUDA provider: pip install onnxruntime-gpu in the place "
                 "of onnxruntime."
             )
@@ -226,7 +203,7 @@ class OnnxRuntime(Engine):
 
     def layer(self, layer: Layer) -> Repeated:
         if self.way.on_gpu:
-            raise ValueError("layers of a GPU are timed as CUDA graphs: see Way.of_layers")
+            raise ValueError(msg("layers of a GPU are timed as CUDA graphs: see Way.of_layers"))
         shape = (self.way.batch, *layer.reads)
         images = np.random.default_rng(0).random(shape, dtype=np.float32)
         return Repeated(self._call(onnx_layer(layer, self.way.batch), images))
@@ -263,9 +240,12 @@ class OpenVino(Engine):
 
     def network(self, model: DetectionModel, side: int, path: Path) -> Run:
         folder = export_module(
-            model, "openvino", path.with_name(f"{path.name}_openvino_model"), side,
+            model,
+            "openvino",
+            path.with_name(f"{path.name}_openvino_model"),
+            side,
             batch=self.way.batch,
-        )  # fmt: skip
+        )
         return self._call(str(next(folder.glob("*.xml"))), self.images(side))
 
     def layer(self, layer: Layer) -> Repeated:
@@ -292,7 +272,7 @@ class TensorRT(Engine):
         if lacks := super().missing() or _no_package("onnx"):
             return lacks
         if find_spec("tensorrt") is None:
-            return "This needs the package 'tensorrt': pip install tensorrt."
+            return msg("This needs the package 'tensorrt': pip install tensorrt.")
         return None
 
     def network(self, model: DetectionModel, side: int, path: Path) -> Run:
@@ -301,13 +281,16 @@ class TensorRT(Engine):
         return tensorrt_run(onnx_file(model, side, path, self.way), self.way.device)
 
     def layer(self, layer: Layer) -> Repeated:
-        raise ValueError("layers of a GPU are timed as CUDA graphs: see Way.of_layers")
+        raise ValueError(msg("layers of a GPU are timed as CUDA graphs: see Way.of_layers"))
 
 
 _KINDS: dict[str, type[Engine]] = {
-    "pytorch": Eager, "cudagraph": Recorded, "onnx": OnnxRuntime, "openvino": OpenVino,
+    "pytorch": Eager,
+    "cudagraph": Recorded,
+    "onnx": OnnxRuntime,
+    "openvino": OpenVino,
     "tensorrt": TensorRT,
-}  # fmt: skip
+}
 
 
 def wall_milliseconds(run: Run) -> float:
@@ -324,7 +307,11 @@ def engine_for(way: Way) -> Engine:
         ConfigError: no such format.
     """
     if way.format not in _KINDS:
-        raise ConfigError(f"Speed is measured in {', '.join(_KINDS)}, not in '{way.format}'.")
+        raise ConfigError(
+            "Speed is measured in {kinds}, not in '{format}'.",
+            kinds=", ".join(_KINDS),
+            format=way.format,
+        )
     return _KINDS[way.format](way)
 
 
@@ -341,9 +328,11 @@ def ready_engine(way: Way) -> Engine:
 
 
 def ways_of(
-    device: str, formats: Sequence[str] | None = None, precisions: Sequence[str] | None = None,
+    device: str,
+    formats: Sequence[str] | None = None,
+    precisions: Sequence[str] | None = None,
     batches: Sequence[int] | int | None = None,
-) -> list[Way]:  # fmt: skip
+) -> list[Way]:
     """All ways on a device, whether they are there or not, of those that are named: on the
     processor one image in fp32, on a GPU every format in both precisions, one image and 32."""
     gpu = device.startswith("cuda")
@@ -360,9 +349,13 @@ def no_gpu(device: str) -> str | None:
     """Why torch cannot compute on this NVIDIA GPU; None where it can."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count == 0:
-        return "This is measured on an NVIDIA GPU, and torch finds none on this computer."
+        return msg("This is measured on an NVIDIA GPU, and torch finds none on this computer.")
     if _index(device) >= count:
-        return f"There is no GPU '{device}' on this computer: torch finds {count}."
+        return msg(
+            "There is no GPU '{device}' on this computer: torch finds {count}.",
+            device=device,
+            count=count,
+        )
     return None
 
 
@@ -434,9 +427,12 @@ def onnx_layer(layer: Layer, batch: int) -> bytes:
     known = [numpy_helper.from_array(v, name) for name, v in (("w", weight), ("b", bias))]
     floats, shape = TensorProto.FLOAT, [batch, *layer.reads]
     graph = helper.make_graph(
-        nodes, "layer", [helper.make_tensor_value_info("x", floats, shape)],
-        [helper.make_tensor_value_info("z", floats, None)], known,
-    )  # fmt: skip
+        nodes,
+        "layer",
+        [helper.make_tensor_value_info("x", floats, shape)],
+        [helper.make_tensor_value_info("z", floats, None)],
+        known,
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     found: bytes = model.SerializeToString()
     return found

@@ -17,20 +17,23 @@ from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils import nms
 
 from msip_core.data.dataset import Dataset
+from msip_core.detector.batch import Batch, with_count
 from msip_core.detector.images import EvaluationBatches, Tick
 from msip_core.detector.library import DetectionModel, copy_model, hyperparameters
 from msip_core.detector.memory import memory_errors_named
-from msip_core.detector.quiet_loss import criterion_of, with_count
+from msip_core.detector.quiet_loss import criterion_of
 from msip_core.errors import ConfigError
 from msip_core.events import Metrics
 from msip_core.matches import Matches
+from msip_core.messages import msg
 
 Forward = Callable[[Tensor], Tensor]
 Disturb = Callable[[NDArray[np.float32], str], NDArray[np.float32]]
 
 
 class FoundBoxes(NamedTuple):
-    """Detections and labels of one image, as x1, y1, x2, y2 in pixels of the network's input."""
+    """Detections and labels of one image, as x1, y1, x2, y2 in pixels of the network's input (of
+    the image, where it was cut into tiles)."""
 
     file: str
     boxes: NDArray[np.float32]
@@ -52,7 +55,9 @@ class Evaluator:
     """Evaluate models on the same images again and again.
 
     The decoded, letterboxed batches stay on the device between calls, or in memory, where they fit;
-    what is found leaves the device in one piece a batch. The loss is always weighed with
+    what is found leaves the device in one piece a batch. Of a dataset whose fields are cut into
+    tiles (msip_core.data.cut), whole fields are judged: what was found on tiles is joined, the loss
+    is the tiles'. The loss is always weighed with
     Ultralytics' default gains (box 7.5, cls .5, dfl 1.5), so that losses of differently trained
     models compare. Equal to `YOLO(...).val(rect=True)` with the same batch.
 
@@ -122,6 +127,7 @@ class Evaluator:
         twin.criterion = criterion_of(twin, self.device)
         validator = self._validator(twin, keep)
         losses: list[Tensor] = []
+        fields = self.batches.fields
         with torch.inference_mode(), memory_errors_named(batch=self.batch, imgsz=self.imgsz):
             for batch in self.batches:
                 self._tick()
@@ -132,7 +138,13 @@ class Evaluator:
                 if forward is None:
                     parts = twin.loss(_labels_on(self.device, batch), outputs)[1]
                     losses.append(torch.stack(list(parts.values())).sum())
-                validator.update_metrics(validator.postprocess(outputs), batch)
+                found = validator.postprocess(outputs)
+                if fields is None:
+                    validator.update_metrics(found, batch)
+                else:
+                    fields.take(found, batch)
+        for one, labels in fields or ():
+            validator.update_metrics([one], labels)
         matches = validator.matches()
         validator.get_stats()
         loss = float(torch.stack(losses).mean()) if losses else None
@@ -162,7 +174,7 @@ class Evaluator:
             recall=recall,
             loss=loss,
             per_class=per_class,
-            images=self.batches.images,
+            images=self.batches.judged,
         )
 
 
@@ -174,7 +186,7 @@ class _Validator(DetectionValidator):
         self.found: list[FoundBoxes] = []
         self.keep = True
 
-    def update_metrics(self, preds: list[dict[str, Tensor]], batch: dict[str, Any]) -> None:
+    def update_metrics(self, preds: list[dict[str, Tensor]], batch: Batch) -> None:
         """As Ultralytics does; with `keep`, boxes and labels too, in pixels of the input."""
         super().update_metrics(preds, batch)
         if not self.keep:
@@ -219,8 +231,9 @@ class _Validator(DetectionValidator):
             max_time_img=math.inf,
         )
         found = torch.cat(outputs).cpu().split([len(x) for x in outputs])
-        return [{"bboxes": x[:, :4], "conf": x[:, 4], "cls": x[:, 5], "extra": x[:, 6:]}
-                for x in found]  # fmt: skip
+        return [
+            {"bboxes": x[:, :4], "conf": x[:, 4], "cls": x[:, 5], "extra": x[:, 6:]} for x in found
+        ]
 
 
 def _places(per_image: list[NDArray[Any]]) -> NDArray[np.int64]:
@@ -228,7 +241,7 @@ def _places(per_image: list[NDArray[Any]]) -> NDArray[np.int64]:
     return np.repeat(np.arange(len(per_image)), [len(one) for one in per_image])
 
 
-def _labels_on(device: torch.device, batch: dict[str, Any]) -> dict[str, Any]:
+def _labels_on(device: torch.device, batch: Batch) -> Batch:
     """What the loss wants of a batch, sent in one piece."""
     together = torch.cat([batch["batch_idx"].view(-1, 1), batch["cls"], batch["bboxes"]], 1)
     number, cls, boxes = together.to(device).split((1, 1, 4), 1)
@@ -249,11 +262,13 @@ def check_classes(model: DetectionModel, classes: tuple[str, ...]) -> None:
     own = tuple(model.names.values())
     if [c.strip().lower() for c in own] != [c.strip().lower() for c in classes]:
         raise ConfigError(
-            f"The model detects {_listed(own)}, but the dataset has {_listed(classes)}: choose a "
-            "model trained on these classes, or train one first."
+            "The model detects {known}, but the dataset has {asked}: choose a "
+            "model trained on these classes, or train one first.",
+            known=_listed(own),
+            asked=_listed(classes),
         )
 
 
 def _listed(names: tuple[str, ...]) -> str:
     shown = ", ".join(names[:5])
-    return f"{len(names)} classes ({shown}, ...)" if len(names) > 5 else shown
+    return msg("{n} classes ({shown}, ...)", n=len(names), shown=shown) if len(names) > 5 else shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,7 +15,7 @@ from ultralytics.cfg import DEFAULT_CFG_DICT
 from ultralytics.engine.exporter import Exporter
 
 from msip_core.detector.c2f import to_stock
-from msip_core.detector.checkpoints import load_model, save_stock
+from msip_core.detector.checkpoints import save_stock
 from msip_core.detector.library import DetectionModel, threads_kept
 from msip_core.errors import ConfigError, WorkError
 
@@ -25,32 +26,14 @@ _SUFFIX = {"ultralytics": ".pt", "onnx": ".onnx", "torchscript": ".torchscript",
 _NEEDS = {"onnx": "onnx", "openvino": "openvino", "tensorrt": "tensorrt"}
 
 
-def export_model(weights: Path, format: str, out: Path, imgsz: int) -> Path:
-    """Write the model of a .pt file in another format.
-
-    Args:
-        weights: a .pt file of ours or of stock Ultralytics.
-        format: "ultralytics", "onnx", "openvino", "torchscript" or "tensorrt".
-        out: file to write; an existing folder takes a file named after the weights. OpenVINO
-            writes a folder.
-        imgsz: side of the square input that is built in.
-
-    Returns:
-        The file, or OpenVINO's folder. Outputs are (1, 4 + classes, anchors): boxes as centre
-        and size in input pixels, then class scores; metadata as Ultralytics reads them.
-
-    Raises:
-        ConfigError: no such format, or it needs a GPU or a package that is not there.
-        WorkError: the exporter failed.
-    """
-    check_format(format)
-    return export_module(load_model(weights), format, _target(out, weights.stem, format), imgsz)
-
-
 def check_format(format: str) -> None:
     """Raise ConfigError, with what to do, unless this computer can write the format."""
     if format not in FORMATS:
-        raise ConfigError(f"There is no format '{format}'; choose one of {', '.join(FORMATS)}.")
+        raise ConfigError(
+            "There is no format '{format}'; choose one of {formats}.",
+            format=format,
+            formats=", ".join(FORMATS),
+        )
     if format == "tensorrt" and not torch.cuda.is_available():
         raise ConfigError(
             "A TensorRT file is built for one NVIDIA GPU, on that GPU, and this computer has none: "
@@ -59,7 +42,8 @@ def check_format(format: str) -> None:
     package = _NEEDS.get(format)
     if package and find_spec(package) is None:
         raise ConfigError(
-            f"This format needs the package '{package}': pip install {package}, then try again."
+            "This format needs the package '{package}': pip install {package}, then try again.",
+            package=package,
         )
 
 
@@ -70,8 +54,11 @@ def check_size(model: DetectionModel, imgsz: int) -> None:
     if imgsz < step or imgsz % step:
         near = max(step, round(imgsz / step) * step)
         raise ConfigError(
-            f"Images of {imgsz} px cannot be built in: the side must be a multiple of {step} px. "
-            f"{near} px is the nearest."
+            "Images of {imgsz} px cannot be built in: the side must be a multiple of {step} px. "
+            "{near} px is the nearest.",
+            imgsz=imgsz,
+            step=step,
+            near=near,
         )
 
 
@@ -84,10 +71,20 @@ def export_module(
     batch: int = 1,
     dynamic: bool = False,
 ) -> Path:
-    """Like `export_model`, from a model in memory; `out` is the file or folder to write.
+    """Write a model in another format, for which `check_format` found this computer ready.
 
     Args:
+        out: the file to write, or OpenVINO's folder.
+        imgsz: side of the square input that is built in.
         dynamic: the file takes inputs of any size and number (ONNX, OpenVINO).
+
+    Returns:
+        `out`. Outputs are (1, 4 + classes, anchors): boxes as centre and size in input pixels,
+        then class scores; metadata as Ultralytics reads them.
+
+    Raises:
+        ConfigError: the network cannot take this size.
+        WorkError: the exporter failed.
     """
     check_size(model, imgsz)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +100,9 @@ def export_module(
     return out
 
 
-def _export(model: DetectionModel, folder: Path, format: str, built_in: dict[str, Any]) -> Path:
+def _export(
+    model: DetectionModel, folder: Path, format: str, built_in: Mapping[str, object]
+) -> Path:
     on_gpu = format == "tensorrt"
     settings = {
         **built_in,
@@ -123,9 +122,7 @@ def _export(model: DetectionModel, folder: Path, format: str, built_in: dict[str
             warnings.simplefilter("ignore")  # on the tracing that Ultralytics chose
             made = Exporter(overrides=settings)(model=stock)
     except (RuntimeError, AssertionError, ValueError, ImportError, OSError) as error:
-        raise WorkError(f"The {format} file could not be written: {error}") from error
+        raise WorkError(
+            "The {format} file could not be written: {error}", format=format, error=error
+        ) from error
     return Path(made)
-
-
-def _target(out: Path, stem: str, format: str) -> Path:
-    return out / f"{stem}{_SUFFIX[format]}" if out.is_dir() and not out.suffix else out

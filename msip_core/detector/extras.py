@@ -7,7 +7,7 @@ these two words.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -25,7 +25,7 @@ class ExtraLoss(Protocol):
     """
 
     name: str
-    facts: dict[str, Any]
+    facts: dict[str, object]
     parts: nn.Module
 
     def begin(self, model: DetectionModel) -> None:

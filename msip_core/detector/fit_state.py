@@ -10,26 +10,29 @@ numbers need no saving: every epoch starts from a seed made of (seed, phase, ite
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 import msip_core
+from msip_core.cache import Form
 from msip_core.detector.archives import read_plain
 from msip_core.detector.library import DetectionModel
 from msip_core.errors import CheckpointError
+from msip_core.messages import joined, msg
 from msip_core.workspace import atomic_path
 
 Weights = dict[str, torch.Tensor]
+_FILE = "state.pt"  # of kept ones
 
 
 @dataclass
@@ -52,17 +55,19 @@ class FitState:
     model: Weights | None = None
     ema: Weights | None = None
     ema_updates: int = 0
-    optimizer: dict[str, Any] | None = None
+    optimizer: dict[str, object] | None = None
     gains: tuple[float, float, float] | None = None
     extra: Weights | None = None
     best: Weights | None = None
-    metrics: dict[str, Any] | None = None
+    metrics: dict[str, object] | None = None
 
 
 def write_state(path: Path, state: FitState) -> None:
     """Write atomically and to the disk: a power cut costs at most one epoch."""
+    content = io.BytesIO()  # of a full disk torch would only say "unexpected pos"
+    torch.save(vars(state), content)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        torch.save(vars(state), file)
+        file.write(content.getbuffer())
         file.flush()
         os.fsync(file.fileno())
 
@@ -75,22 +80,36 @@ def read_state(path: Path, key: str) -> FitState | None:
     """
     if not path.is_file():
         return None
-    try:
-        content = read_plain(path)
-    except CheckpointError as error:
-        raise type(error)(f"{error.message} {_again(path)}") from error
-    known = {field.name for field in fields(FitState)}
-    if not isinstance(content, dict) or not {"key"} <= set(content) <= known:
-        raise CheckpointError(f"{path.name} is no state of a training. {_again(path)}")
-    state = FitState(**content)
+    state = _read(path)
     return state if state.key == key else None
 
 
+def _read(path: Path) -> FitState:
+    try:
+        content = read_plain(path)
+    except CheckpointError as error:
+        raise type(error)(joined(" ", (error.message, _again(path)))) from error
+    known = {field.name for field in fields(FitState)}
+    if not isinstance(content, dict) or not {"key"} <= set(content) <= known:
+        raise CheckpointError(
+            "{name} is no state of a training. {again}", name=path.name, again=_again(path)
+        )
+    return FitState(**content)
+
+
 def _again(path: Path) -> str:
-    return f"To train from the start of this phase, delete the folder {path.parent}."
+    return msg(
+        "To train from the start of this phase, delete the folder {parent}.", parent=path.parent
+    )
 
 
-def fingerprint(model: DetectionModel, facts: dict[str, Any]) -> str:
+# How finished fits are kept, for runs that begin alike (a study's rows with one pre-training).
+FITS: Form[FitState] = Form(
+    lambda folder, state: write_state(folder / _FILE, state), lambda folder: _read(folder / _FILE)
+)
+
+
+def fingerprint(model: DetectionModel, facts: Mapping[str, object]) -> str:
     """SHA-256 over the start weights and everything else that decides how a fit ends."""
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     for name, value in model.state_dict().items():
@@ -102,9 +121,10 @@ def fingerprint(model: DetectionModel, facts: dict[str, Any]) -> str:
 def made_with() -> dict[str, str]:
     """Versions that decide what equal work gives: part of the key of whatever runs share."""
     return {
-        "msip_lab": msip_core.__version__, "torch": torch.__version__,
+        "msip_lab": msip_core.__version__,
+        "torch": torch.__version__,
         "ultralytics": version("ultralytics"),
-    }  # fmt: skip
+    }
 
 
 def seed_from(*parts: object) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import psutil
@@ -17,8 +17,11 @@ import torch
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.utils import IterableSimpleNamespace
 
+from msip_core.data.cut import CutDataset
 from msip_core.data.dataset import Dataset, ImageRecord
+from msip_core.detector.batch import Batch, Label
 from msip_core.detector.library import hyperparameters
+from msip_core.detector.whole_fields import WholeFields, judged
 from msip_core.errors import DatasetError
 
 MEMORY_SHARE = 0.25  # of what is free may go into one cache of images
@@ -64,8 +67,9 @@ class SplitImages(YOLODataset):
     ) -> None:
         if not records:
             raise DatasetError(
-                f"Dataset '{dataset.name}' has no images in this part of its split: import it "
-                "again with other split fractions."
+                "Dataset '{name}' has no images in this part of its split: import it "
+                "again with other split fractions.",
+                name=dataset.name,
             )
         self._source, self._records, self._tick, self._keep = dataset, records, tick, keep
         super().__init__(
@@ -87,14 +91,14 @@ class SplitImages(YOLODataset):
         self._records = tuple(sorted(self._records, key=lambda record: record.file))
         return [str(self._source.path(record)) for record in self._records]
 
-    def get_labels(self) -> list[dict[str, Any]]:
+    def get_labels(self) -> list[Label]:
         """Boxes as centre and size, each over the image's width or height."""
         return [
             self._label(file, record)
             for file, record in zip(self.im_files, self._records, strict=True)
         ]
 
-    def _label(self, file: str, record: ImageRecord) -> dict[str, Any]:
+    def _label(self, file: str, record: ImageRecord) -> Label:
         boxes = self._source.boxes(record)
         corners = np.array([b.xyxy for b in boxes], np.float64).reshape(-1, 4)
         corners /= (record.width, record.height, record.width, record.height)
@@ -129,7 +133,7 @@ class SplitImages(YOLODataset):
         """Augment from now on as `settings` say (degrees, mosaic, mixup, ...)."""
         self.transforms = self.build_transforms(settings)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Loader processes need no heartbeat, and on some systems could not receive it."""
         return {**self.__dict__, "_tick": None}
 
@@ -140,6 +144,11 @@ class EvaluationBatches:
     Args:
         limit: evaluate this many images, evenly spread over the split; None takes all.
         device: pixels are kept on it, sent once, if it has the room; else in memory, if that has.
+
+    Attributes:
+        images: that are shown: tiles, where images are cut.
+        judged: images that accuracy is said of.
+        fields: joins what is found on tiles; None where no image is cut.
     """
 
     def __init__(
@@ -153,34 +162,35 @@ class EvaluationBatches:
         tick: Tick | None = None,
         device: str = "cpu",
     ) -> None:
-        records = dataset.split(split)
-        if limit is not None and limit < len(records):
-            records = tuple(records[i] for i in np.linspace(0, len(records) - 1, limit).astype(int))
+        whole, records = judged(dataset, split, limit)
+        self.fields = (
+            WholeFields(dataset, whole, imgsz) if isinstance(dataset, CutDataset) else None
+        )
         self.dataset = SplitImages(
             dataset, records, imgsz=imgsz, batch=batch, augment=False, tick=tick
         )
-        self.images = len(records)
+        self.images, self.judged = len(records), len(whole)
         self._batch = batch
         self.home = home_of(self.images * imgsz**2 * 3, device)
         self._device = device
-        self._kept: list[dict[str, Any]] = []
+        self._kept: list[Batch] = []
 
     def __len__(self) -> int:
         return math.ceil(self.images / self._batch)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Batch]:
         """Batches as Ultralytics collates them: img (n, 3, h, w) uint8, perhaps on the device;
         cls, bboxes, batch_idx in memory."""
         if self._kept:
-            yield from (dict(batch) for batch in self._kept)
+            yield from (batch.copy() for batch in self._kept)
             return
         made = []
         for start in range(0, self.images, self._batch):
             indices = range(start, min(start + self._batch, self.images))
-            batch = SplitImages.collate_fn([self.dataset[i] for i in indices])
+            batch: Batch = SplitImages.collate_fn([self.dataset[i] for i in indices])
             if self.home == "device":
                 batch["img"] = batch["img"].to(self._device)
             if self.home != "files":
                 made.append(batch)
-            yield dict(batch)
+            yield batch.copy()
         self._kept = made

@@ -13,14 +13,20 @@ from torch import Tensor, nn
 from ultralytics.nn.modules import DFL, SPPF, Bottleneck, C2f, Concat, Conv, Detect, DWConv
 
 from msip_core.detector.c2f import C2fV2
+from msip_core.messages import Message
 
 _MOST = 64  # the largest kernel, padding, group... no detector comes near it
 
 Fact = Callable[[Any], Any]  # checks a setting and brings it into one form; ValueError if wrong
+Facts = Mapping[str, Any]  # settings of a module by name, as its constructor takes them
+Make = Callable[[Facts, dict[str, Tensor]], nn.Module]
 
 
 class UnfitError(Exception):
     """It is no detector that can be worked on; the text says why, for the end of a sentence."""
+
+    def __init__(self, why: str = "", /, **values: object) -> None:
+        super().__init__(Message(why, values))
 
 
 class FusedError(UnfitError):
@@ -41,7 +47,7 @@ class Kind(NamedTuple):
         tensors: names of parameters and buffers; with "?" it may be missing.
     """
 
-    make: Callable[[dict[str, Any], dict[str, Tensor]], nn.Module]
+    make: Make
     facts: Mapping[str, tuple[Fact, Any]] = {}
     parts: Mapping[str, tuple[str, ...]] | None = {}
     tensors: tuple[str, ...] = ()
@@ -117,16 +123,14 @@ def _sources(value: Any) -> Any:
 
 _MAX_LAYERS = 2_000
 # What the detector's forward reads of a layer: where its input comes from, and its own number.
-_ROUTING: dict[str, tuple[Fact, Any]] = {
-    "f": (_sources, None), "i": (_whole(0, _MAX_LAYERS), None),
-}  # fmt: skip
+_ROUTING: dict[str, tuple[Fact, Any]] = {"f": (_sources, None), "i": (_whole(0, _MAX_LAYERS), None)}
 _SMALL = _whole(0, 2**20)
 
 
-def _bare(cls: type[nn.Module]) -> Callable[[dict[str, Any], dict[str, Tensor]], nn.Module]:
+def _bare(cls: type[nn.Module]) -> Make:
     """Ultralytics' blocks build their insides themselves; here these come from the description."""
 
-    def make(facts: dict[str, Any], _: dict[str, Tensor]) -> nn.Module:
+    def make(facts: Facts, _: dict[str, Tensor]) -> nn.Module:
         module = cls.__new__(cls)
         nn.Module.__init__(module)
         for name, value in facts.items():
@@ -137,11 +141,11 @@ def _bare(cls: type[nn.Module]) -> Callable[[dict[str, Any], dict[str, Tensor]],
     return make
 
 
-def _called(cls: type[nn.Module]) -> Callable[[dict[str, Any], dict[str, Tensor]], nn.Module]:
+def _called(cls: type[nn.Module]) -> Make:
     return lambda facts, _: cls(**facts)
 
 
-def _conv2d(facts: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module:
+def _conv2d(facts: Facts, tensors: dict[str, Tensor]) -> nn.Module:
     weight, groups = tensors["weight"], facts["groups"]
     if weight.ndim != 4 or weight.numel() == 0 or weight.shape[0] % groups:
         raise UnfitError("a convolution has weights of a wrong shape")
@@ -155,12 +159,12 @@ def _conv2d(facts: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module:
 _UNCHANGED = ("transposed", "output_padding", *_ROUTING)
 
 
-def _max_pool(facts: dict[str, Any], _: dict[str, Tensor]) -> nn.Module:
+def _max_pool(facts: Facts, _: dict[str, Tensor]) -> nn.Module:
     _require_no_growth(facts)
     return nn.MaxPool2d(**facts)
 
 
-def _require_no_growth(facts: dict[str, Any]) -> None:
+def _require_no_growth(facts: Facts) -> None:
     """No output may be larger than its input: a chain of such would take all memory."""
     reach, around, steps = (
         value if isinstance(value, tuple) else (value, value)
@@ -170,26 +174,28 @@ def _require_no_growth(facts: dict[str, Any]) -> None:
         raise UnfitError("a layer is padded by more than its kernel covers")
 
 
-def _batch_norm(facts: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module:
+def _batch_norm(facts: Facts, tensors: dict[str, Tensor]) -> nn.Module:
     facts = {name: facts[name] for name in ("eps", "momentum")}
     return nn.BatchNorm2d(len(tensors["weight"]), device="meta", **facts)
 
 
-def _prelu(facts: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module:
+def _prelu(facts: Facts, tensors: dict[str, Tensor]) -> nn.Module:
     return nn.PReLU(tensors["weight"].numel(), device="meta")
 
 
 _IN_PLACE = {"inplace": (_flag, False)}
 _ACTIVATIONS: dict[str, Kind] = {
-    **{cls.__name__: Kind(_called(cls), _IN_PLACE)
-       for cls in (nn.SiLU, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Mish)},
+    **{
+        cls.__name__: Kind(_called(cls), _IN_PLACE)
+        for cls in (nn.SiLU, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Mish)
+    },
     "LeakyReLU": Kind(
         _called(nn.LeakyReLU), {"negative_slope": (_number(0, 10), 0.01), **_IN_PLACE}
     ),
     "ELU": Kind(_called(nn.ELU), {"alpha": (_number(0, 10), 1.0), **_IN_PLACE}),
     "GELU": Kind(_called(nn.GELU), {"approximate": (_one_of("none", "tanh"), "none")}),
     "PReLU": Kind(_prelu, tensors=("weight",)),
-}  # fmt: skip
+}
 _ANY_ACTIVATION = (*_ACTIVATIONS, "Identity")
 _TWO = {"cv1": ("Conv",), "cv2": ("Conv",)}
 
@@ -272,7 +278,7 @@ LAYERS = {
 }  # fmt: skip
 
 
-def _routed(module: nn.Module, facts: dict[str, Any]) -> nn.Module:
+def _routed(module: nn.Module, facts: Facts) -> nn.Module:
     for name in _ROUTING:
         setattr(module, name, facts[name])
     return module

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from msip_core.detector.engines import Engine, OnnxRuntime, Run, engine_for, wall_milliseconds
 from msip_core.detector.library import DetectionModel, threads_kept
 from msip_core.errors import ConfigError
-from msip_core.ways import PROCESSOR_FORMATS, Way
+from msip_core.ways import PROCESSOR_FORMATS, Latency, Way
 
 RUNTIMES = PROCESSOR_FORMATS
 WARM_UP = 5
@@ -25,36 +25,6 @@ _RESAMPLES = 2000
 K = TypeVar("K")
 Tick = Callable[[float], None]
 Clock = Callable[[Run], float]  # milliseconds of one call
-
-
-class Latency(NamedTuple):
-    """Milliseconds per image of one model in one way to run it.
-
-    Attributes:
-        median_ms, low_ms, high_ms: the median and the 95 % bootstrap interval of that median.
-        runs: timed forwards of `batch` images each.
-        threads: processor threads that each format was given.
-        rounds: milliseconds per image of every timed round; round n of all models was under the
-            same load.
-        device, precision, hardware: of the way, as `msip_core.ways.Way` has them.
-    """
-
-    name: str
-    format: str
-    batch: int
-    median_ms: float
-    low_ms: float
-    high_ms: float
-    runs: int
-    threads: int
-    rounds: tuple[float, ...] = ()
-    device: str = "cpu"
-    precision: str = "fp32"
-    hardware: str = ""
-
-    @property
-    def way(self) -> Way:
-        return Way.of(self._asdict())
 
 
 def measure_latency(
@@ -112,15 +82,12 @@ def measure_latency(
     return found
 
 
-def faster(a: Latency, b: Latency) -> bool:
-    """Whether `a` is faster than `b` beyond doubt: their intervals do not overlap."""
-    return a.high_ms < b.low_ms
-
-
 def _runners(
-    models: Mapping[str, DetectionModel], side: Mapping[str, int], engines: Sequence[Engine],
+    models: Mapping[str, DetectionModel],
+    side: Mapping[str, int],
+    engines: Sequence[Engine],
     folder: Path,
-) -> dict[tuple[str, Way], Run]:  # fmt: skip
+) -> dict[tuple[str, Way], Run]:
     return {
         (name, one.way): one.network(model, side[name], folder / f"{n}-{k}-{one.way.format}")
         for n, (name, model) in enumerate(models.items())

@@ -3,11 +3,10 @@ In the way to run that a goal counts: device, format, precision, batch (msip_cor
 
     t(network) ~ t(measured network) * sum of its layers' times / the same sum of the measured one
 
-A layer is a convolution with its batch norm folded in and SiLU behind it. It is timed at five
-widths of each side (1/8, 1/4, 1/2, 3/4 and all of its channels, in steps of 8) and linear in
-between: all steps of 8 would be 4096 measurements for a layer of 512 x 512. Sums of single layers
-are off by what layers share (caches, fusion, threads), so whoever must land on a number measures
-the whole network again and moves the scale (NetAdapt's table, closed).
+A layer is a convolution with its batch norm folded in and SiLU behind it. It is timed at few
+widths (`groups.layers`) and linear in between. Sums of single layers are off by what layers share
+(caches, fusion, threads), so whoever must land on a number measures the whole network again and
+moves the scale (NetAdapt's table, closed).
 
 The table is kept in the workspace's cache, for one computer or GPU, way, thread count and set of
 library versions; a measurement that was stopped goes on where it was.
@@ -24,59 +23,29 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
-from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from msip_core.detector.engines import Layer, hardware_of, ready_engine
+from msip_core.detector.engines import hardware_of, ready_engine
 from msip_core.detector.latency import interleaved
+from msip_core.groups.layers import Geometry, Grid, Layer
 from msip_core.ways import LatencyFormat, Way
 from msip_core.workspace import write_json
 
-_STEP = 8
-_SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)
 _RUNS = 15  # timed forwards of each layer, after the warm-up
 _AT_ONCE = 20  # layers between two writings of the table
 _PACKAGES = {
-    "pytorch": "torch", "cudagraph": "torch", "onnx": "onnxruntime", "openvino": "openvino"
-}  # fmt: skip
+    "pytorch": "torch",
+    "cudagraph": "torch",
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+}
 
 Tick = Callable[[float], None]
 Timer = Callable[[Sequence[Layer], Tick], Sequence[float]]
-
-
-class Geometry(NamedTuple):
-    """A convolution whose width is open.
-
-    Attributes:
-        inputs, outputs: the most channels it can have.
-        narrow_in, narrow_out: these can become fewer.
-    """
-
-    kernel: int
-    stride: int
-    side: int
-    inputs: int
-    outputs: int
-    narrow_in: bool
-    narrow_out: bool
-    depthwise: bool = False
-
-    def knots(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Input and output widths at which it is timed, ascending."""
-        inputs = _knots(self.inputs, self.narrow_in and not self.depthwise)
-        return inputs, _knots(self.outputs, self.narrow_out)
-
-    def layers(self) -> list[Layer]:
-        """All layers that its times need, inputs first."""
-        return [
-            Layer(self.kernel, self.stride, self.side, int(i), int(o), self.depthwise)
-            for i, o in product(*self.knots())
-        ]
 
 
 class LayerTimes:
@@ -137,24 +106,6 @@ class LayerTimes:
         return Grid(inputs, outputs, np.array(values).reshape(len(inputs), len(outputs)))
 
 
-class Grid(NamedTuple):
-    """Milliseconds at knots of input and output channels, linear in between and flat outside."""
-
-    inputs: NDArray[np.int64]
-    outputs: NDArray[np.int64]
-    values: NDArray[np.float64]  # (inputs, outputs)
-
-    def at(self, inputs: NDArray[np.float64], outputs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,) milliseconds; a layer without outputs takes none."""
-        i, s = _between(self.inputs, inputs)
-        o, t = _between(self.outputs, outputs)
-        i2, o2 = np.minimum(i + 1, len(self.inputs) - 1), np.minimum(o + 1, len(self.outputs) - 1)
-        v = self.values
-        low = v[i, o] * (1 - t) + v[i, o2] * t
-        high = v[i2, o] * (1 - t) + v[i2, o2] * t
-        return np.where(outputs > 0, low * (1 - s) + high * s, 0.0)
-
-
 def time_layers(layers: Sequence[Layer], way: Way | LatencyFormat, tick: Tick) -> list[float]:
     """Median milliseconds of each layer, for one image, all that fit into memory in turn."""
     engine = ready_engine(way if isinstance(way, Way) else Way(format=way))
@@ -175,24 +126,6 @@ def time_layers(layers: Sequence[Layer], way: Way | LatencyFormat, tick: Tick) -
 def _within(tick: Tick, done: float, share: float) -> Tick:
     """Progress of a part as progress of the whole."""
     return lambda part: tick(done + part * share)
-
-
-def _knots(most: int, narrow: bool) -> NDArray[np.int64]:
-    if not narrow:
-        return np.array([most], np.int64)
-    steps = {min(most, max(_STEP, round(most * s / _STEP) * _STEP)) for s in _SHARES}
-    return np.array(sorted(steps | {most}), np.int64)
-
-
-def _between(
-    knots: NDArray[np.int64], values: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Index of the knot below each value, and how far it is on the way to the next."""
-    if len(knots) == 1:
-        return np.zeros(len(values), np.int64), np.zeros(len(values))
-    inside = np.clip(values, knots[0], knots[-1])
-    index = np.clip(np.searchsorted(knots, inside, side="right") - 1, 0, len(knots) - 2)
-    return index, (inside - knots[index]) / (knots[index + 1] - knots[index])
 
 
 def _key(way: Way) -> str:

@@ -50,7 +50,8 @@ __all__ = [
     "threads_kept",
 ]
 
-_YAML = re.compile(r"yolov8[nsmlx](-p2|-p6)?\.yaml")
+# Not -p6, which is built of C2: neither can its weights be read nor its halves be pruned.
+_YAML = re.compile(r"yolov8[nsmlx](-p2)?\.yaml")
 # With depthwise-separable downsampling: see `_depthwise`.
 _DEPTHWISE = re.compile(r"yolov8([nsmlx])-depthwise\.yaml")
 # Half as wide as YOLOv8n, which is the smallest that comes with Ultralytics: what a study trains
@@ -86,13 +87,15 @@ def new_network(name: str, classes: int) -> DetectionModel:
     if name != NARROW_YAML:
         return DetectionModel(name, nc=classes, verbose=False)
     description = {
-        **yaml_model_load("yolov8n.yaml"), "yaml_file": NARROW_YAML, "scale": "p",
+        **yaml_model_load("yolov8n.yaml"),
+        "yaml_file": NARROW_YAML,
+        "scale": "p",
         "scales": {"p": list(_NARROW_SCALE)},
-    }  # fmt: skip
+    }
     return DetectionModel(description, nc=classes, verbose=False)
 
 
-def _depthwise(name: str, scale: str) -> dict[str, Any]:
+def _depthwise(name: str, scale: str) -> dict[str, object]:
     """YOLOv8 whose 3 x 3 convolutions of stride 2, but the first, are a depthwise one of stride 2
     and a pointwise one (Howard et al. 2017, arXiv:1704.04861).
 

@@ -21,6 +21,7 @@ import torch
 from ultralytics.utils.loss import v8DetectionLoss
 
 from msip_core.config import TrainingRecipe
+from msip_core.detector.batch import Batch
 from msip_core.detector.library import DetectionModel
 from msip_core.errors import WorkError
 
@@ -38,9 +39,9 @@ class Gains(NamedTuple):
 @torch.no_grad()
 def solve_gains(
     model: DetectionModel,
-    batches: Iterable[dict[str, Any]],
+    batches: Iterable[Batch],
     recipe: TrainingRecipe,
-    forward: Callable[[dict[str, Any]], Any],
+    forward: Callable[[Batch], Any],
 ) -> Gains:
     """Gains at which BCE and IoU loss stand in `recipe.loss_ratio`.
 
@@ -65,9 +66,11 @@ def solve_gains(
     b, c = mean["box_loss"], mean["cls_loss"]
     if not (0 < b < float("inf") and 0 < c < float("inf")):
         raise WorkError(
-            f"The losses cannot be weighed against each other: the first batches have an IoU loss "
-            f"of {b:g} and a BCE of {c:g}. Check the labels of the training images, or leave "
-            "loss_ratio out."
+            "The losses cannot be weighed against each other: the first batches have an IoU loss "
+            "of {b:g} and a BCE of {c:g}. Check the labels of the training images, or leave "
+            "loss_ratio out.",
+            b=b,
+            c=c,
         )
     total = recipe.box * b + recipe.cls * c
     share = recipe.loss_ratio[0] / sum(recipe.loss_ratio)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from msip_core.errors import OutOfMemoryError
+from msip_core.messages import msg
 
 _SIGNS = (
     "out of memory",
@@ -29,11 +30,16 @@ def memory_errors_named(*, batch: int, imgsz: int) -> Iterator[None]:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         advice = (
-            f"a batch of {batch // 2}" if batch > 1 else f"images of {max(32, imgsz // 64 * 32)} px"
+            msg("a batch of {batch}", batch=batch // 2)
+            if batch > 1
+            else msg("images of {side} px", side=max(32, imgsz // 64 * 32))
         )
         raise OutOfMemoryError(
-            f"The device has too little memory for a batch of {batch} images of {imgsz} px: "
-            f"use {advice}."
+            "The device has too little memory for a batch of {batch} images of {imgsz} px: "
+            "use {advice}.",
+            batch=batch,
+            imgsz=imgsz,
+            advice=advice,
         ) from error
 
 

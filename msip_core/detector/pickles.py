@@ -61,7 +61,7 @@ ALLOWED = PLAIN | frozenset(
         *(f"{b}.{c}" for b in ("builtins", "__builtin__") for c in ("set", "complex")),
         *(f"torch.{dtype}" for dtype in ("float32", "float16", "bfloat16", "float64", "int64")),
     }
-)  # fmt: skip
+)
 
 # Other people's models: refused as the wrong model, not as an attack.
 _OTHER_MODELS = ("ultralytics.", "torch.nn.modules.", "models.", "torchvision.")
@@ -304,10 +304,14 @@ _LITERALS = frozenset(
     }
 )  # fmt: skip
 _CONSTANTS: dict[str, Callable[[], Any]] = {
-    "NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False,
-    "EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple,
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_TUPLE": tuple,
     "EMPTY_SET": lambda: Made("builtins.set", ()),
-}  # fmt: skip
+}
 _PUTS = frozenset({"MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"})
 _GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
 _ACTIONS: dict[str, Callable[[Machine, Any], None]] = {

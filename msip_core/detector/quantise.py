@@ -23,6 +23,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from torch import Tensor
 
 from msip_core.data.dataset import Dataset
+from msip_core.detector.batch import Batch
 from msip_core.detector.engines import onnx_session
 from msip_core.detector.export import export_module
 from msip_core.detector.images import EvaluationBatches
@@ -83,9 +84,9 @@ def onnx_forward(path: Path) -> Callable[[Tensor], Tensor]:
 
 class _Images(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, batches: EvaluationBatches) -> None:
-        self._left: Iterator[dict[str, Any]] = iter(batches)
+        self._left: Iterator[Batch] = iter(batches)
 
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
         batch = next(self._left, None)
         return None if batch is None else {"images": batch["img"].float().numpy() / 255}
 

@@ -8,6 +8,7 @@ comparison counts nothing. The numbers are the same up to the order of sums.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,18 +18,10 @@ from ultralytics.utils.metrics import bbox_iou
 from ultralytics.utils.ops import xywh2xyxy, xyxy2xywh
 from ultralytics.utils.tal import TaskAlignedAssigner, bbox2dist, make_anchors
 
+from msip_core.detector.batch import MOST, Batch
 from msip_core.detector.library import DetectionModel
 
-MOST = "most_boxes"  # of a batch: boxes of its fullest picture, an int
 _PAIRS = 2**24  # of a box and an anchor whose overlap is computed at once
-
-
-def with_count(batch: dict[str, Any]) -> dict[str, Any]:
-    """The batch with its count, made where it is missing; before it goes to the device."""
-    if MOST not in batch:
-        pictures = batch["batch_idx"].long()
-        batch[MOST] = int(torch.bincount(pictures).max()) if len(pictures) else 0
-    return batch
 
 
 def criterion_of(model: DetectionModel, device: torch.device) -> v8DetectionLoss:
@@ -41,9 +34,13 @@ class QuietAssigner(TaskAlignedAssigner):
     """TaskAlignedAssigner that computes all pairs of a box and an anchor, and blanks most."""
 
     def get_box_metrics(
-        self, pd_scores: Tensor, pd_bboxes: Tensor, gt_labels: Tensor, gt_bboxes: Tensor,
+        self,
+        pd_scores: Tensor,
+        pd_bboxes: Tensor,
+        gt_labels: Tensor,
+        gt_bboxes: Tensor,
         mask_gt: Tensor,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    ) -> tuple[Tensor, Tensor]:
         """Alignment and overlap, each (b, boxes, anchors), 0 outside of `mask_gt`."""
         wanted = mask_gt.bool()
         anchors = pd_bboxes.shape[1]
@@ -74,15 +71,19 @@ class QuietAssigner(TaskAlignedAssigner):
 
 
 class QuietLoss(v8DetectionLoss):
-    """v8DetectionLoss of batches that hold their count (`with_count`)."""
+    """v8DetectionLoss of batches that hold their count (`batch.with_count`)."""
 
     def __init__(self, model: DetectionModel) -> None:
         super().__init__(model)
         theirs: TaskAlignedAssigner = vars(self)["assigner"]
         self.assigner = QuietAssigner(
-            topk=theirs.topk, num_classes=self.nc, alpha=theirs.alpha, beta=theirs.beta,
-            stride=theirs.stride, topk2=theirs.topk2,
-        )  # fmt: skip
+            topk=theirs.topk,
+            num_classes=self.nc,
+            alpha=theirs.alpha,
+            beta=theirs.beta,
+            stride=theirs.stride,
+            topk2=theirs.topk2,
+        )
         self._steps = [float(stride) for stride in model.model[-1].stride]
         self._grids: dict[tuple[torch.Size, ...], tuple[Tensor, Tensor, Tensor]] = {}
 
@@ -97,7 +98,7 @@ class QuietLoss(v8DetectionLoss):
         return self._grids[key]
 
     def get_assigned_targets_and_loss(
-        self, preds: dict[str, Any], batch: dict[str, Any], **_: Any
+        self, preds: Mapping[str, Any], batch: Batch, **_: Any
     ) -> tuple[tuple[Tensor, ...], Tensor, dict[str, Tensor]]:
         """As v8DetectionLoss has it: targets, the three losses by their gains, and their values."""
         sides = preds["boxes"].permute(0, 2, 1).contiguous()
@@ -106,9 +107,13 @@ class QuietLoss(v8DetectionLoss):
         labels, boxes = self._padded(batch, len(scores), corners).split((1, 4), 2)
         found = self.bbox_decode(anchors, sides)
         _, wanted, target_scores, chosen, index = self.assigner(
-            scores.detach().sigmoid(), found.detach() * strides, anchors * strides, labels, boxes,
+            scores.detach().sigmoid(),
+            found.detach() * strides,
+            anchors * strides,
+            labels,
+            boxes,
             boxes.sum(2, keepdim=True).gt_(0.0),
-        )  # fmt: skip
+        )
         total = target_scores.sum().clamp_(min=1)
         errors = self.bce(scores, target_scores.to(scores.dtype))
         if self.class_weights is not None:
@@ -116,13 +121,14 @@ class QuietLoss(v8DetectionLoss):
         box, dfl = self._box_losses(
             sides, found, anchors, wanted / strides, target_scores.sum(-1) * chosen
         )
-        loss = torch.stack(
-            (box * self.hyp.box, errors.sum() * self.hyp.cls, dfl * self.hyp.dfl)
-        ) / total  # fmt: skip
+        loss = (
+            torch.stack((box * self.hyp.box, errors.sum() * self.hyp.cls, dfl * self.hyp.dfl))
+            / total
+        )
         values = dict(zip(self.loss_names, loss.detach(), strict=True))
         return (chosen, index, wanted, anchors, strides), loss, values
 
-    def _padded(self, batch: dict[str, Any], pictures: int, corners: Tensor) -> Tensor:
+    def _padded(self, batch: Batch, pictures: int, corners: Tensor) -> Tensor:
         """(pictures, most, 5): class and corners in pixels, filled up with zeros."""
         most = batch[MOST]
         out = torch.zeros(pictures, most, 5, device=self.device)

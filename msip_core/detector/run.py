@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from msip_core.config import TrainConfig, TrainingRecipe
-from msip_core.data.dataset import Dataset, open_dataset
-from msip_core.data.readiness import ensure_ready
+from msip_core.data.cut import CutDataset, open_for_run, sizes_learned, uncut
+from msip_core.data.dataset import Dataset, ensure_ready
 from msip_core.detector.build import adapt_classes, build_model, register_model
 from msip_core.detector.c2f import to_c2f_v2, to_stock
 from msip_core.detector.checkpoints import architecture_of, load_model, round_to_half, sha256_of
 from msip_core.detector.cost import count_cost
 from msip_core.detector.devices import resolve_device
-from msip_core.detector.library import DetectionModel, is_yolov8_yaml
+from msip_core.detector.library import DetectionModel
 from msip_core.detector.pool import DataPool
 from msip_core.detector.training import Phase, fit, stop_or_beat
 from msip_core.events import (
@@ -32,8 +32,11 @@ from msip_core.events import (
     Stage,
     StageRecord,
 )
+from msip_core.messages import mark, msg
 from msip_core.models import ModelCard, weights_path
 from msip_core.workspace import Workspace, new_id, write_json
+
+_PHASES = {"train": mark("Train"), "pretrain": mark("Pretrain")}
 
 
 def run(config: TrainConfig, ctx: RunContext) -> None:
@@ -43,7 +46,9 @@ def run(config: TrainConfig, ctx: RunContext) -> None:
         Stopped: a person asked for it.
         MsipError: the run failed; the message says what to do.
     """
-    dataset = ensure_ready(open_dataset(ctx.workspace, config.dataset))
+    dataset = ensure_ready(open_for_run(ctx.workspace, config))
+    if isinstance(dataset, CutDataset):
+        ctx.emit(MilestoneRecord(message=dataset.words))
     pool = DataPool(
         dataset,
         imgsz=config.imgsz,
@@ -92,7 +97,7 @@ class _WithProgress:
                 ProgressRecord(
                     done=done / self._epochs,
                     seconds_left=record.seconds * (self._epochs - done),
-                    message=f"epoch {done} of {self._epochs}",
+                    message=msg("epoch {done} of {epochs}", done=done, epochs=self._epochs),
                 )
             )
 
@@ -100,7 +105,7 @@ class _WithProgress:
 def start_weights(weights: str, workspace: Workspace) -> Path | None:
     """The file that a config's `weights` mean: a path, or a model of the workspace; None for a
     yaml name (from scratch)."""
-    if is_yolov8_yaml(weights):
+    if weights.endswith((".yaml", ".yml")):
         return None
     return Path(weights) if weights.endswith(".pt") else weights_path(workspace, weights)
 
@@ -108,10 +113,10 @@ def start_weights(weights: str, workspace: Workspace) -> Path | None:
 def _start_model(config: TrainConfig, dataset: Dataset, ctx: RunContext) -> DetectionModel:
     path = start_weights(config.weights, ctx.workspace)
     if path is None:
-        ctx.emit(MilestoneRecord(message=f"{config.weights} from scratch."))
+        ctx.emit(MilestoneRecord(message=msg("{weights} from scratch.", weights=config.weights)))
         return build_model(config.weights, dataset.classes, config.seed)
     adapted = adapt_classes(load_model(path), dataset.classes, config.seed)
-    ctx.emit(MilestoneRecord(message=f"{path.name}: {adapted.note}"))
+    ctx.emit(MilestoneRecord(message=msg("{file}: {note}", file=path.name, note=adapted.note)))
     return adapted.model
 
 
@@ -149,8 +154,12 @@ def _fit(
     if result.best_map50 is not None:
         work.ctx.emit(
             MilestoneRecord(
-                message=f"{phase.capitalize()}: {result.epochs_done} epochs, best validation "
-                f"mAP50 {result.best_map50:.3f}."
+                message=msg(
+                    "{phase}: {epochs} epochs, best validation mAP50 {best:.3f}.",
+                    phase=_PHASES[phase],
+                    epochs=result.epochs_done,
+                    best=result.best_map50,
+                )
             )
         )
     return result.model
@@ -174,7 +183,8 @@ def _finish(model: DetectionModel, architecture: str, work: _Work) -> None:
         model_id=_model_id(ctx.run_dir),
         architecture=architecture,
         dataset=dataset.name,
-        dataset_hash=dataset.content_hash,
+        dataset_hash=uncut(dataset).content_hash,
+        trained=sizes_learned(dataset),
         recipe=dataset.recipe,
         val=val,
         test=test,

@@ -1,30 +1,32 @@
-"""Models and images as jobs name them, found and opened.
-
-    model   {"model": id}  or  {"run": id, "iteration": k}  or  {"model": "/path/to/weights.pt"}
-    image   {"dataset": name, "image": id}  or  {"path": "/path/to/file.tif"}
-
-With a prefix ("baseline", "pruned") the keys are "baseline_model", "baseline_run", ...
-"""
+"""Models and images as questions name them (`questions.sources`), found and opened."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from msip_core.config import ImageRecipe, PruneConfig, TrainConfig, parse_run_config
-from msip_core.data.dataset import open_dataset
+from msip_core.config import ImageRecipe, kept_settings, parse_training_config
+from msip_core.data.cut import open_for_run, sizes_learned
+from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.data.micrographs import Micrograph, read_micrograph
 from msip_core.data.object_sizes import trained_sizes
+from msip_core.data.regions import Field, field_of, open_field
 from msip_core.detector.checkpoints import inspect_checkpoint, load_model
 from msip_core.detector.library import DetectionModel, copy_model
-from msip_core.errors import ConfigError, NotFoundError
-from msip_core.models import TrainedSizes, open_card, weights_path
+from msip_core.errors import NotFoundError
+from msip_core.messages import msg
+from msip_core.models import TrainedSizes, lacks_weights, open_card, step_path, weights_path
+from msip_core.questions.sources import (
+    DatasetImage,
+    ImageOf,
+    ModelOf,
+    RunStep,
+    SavedModel,
+)
 from msip_core.workspace import Workspace
 
 _WARM_MODELS = 6  # kept in memory by a process that answers one question after another
@@ -51,72 +53,74 @@ class ModelFacts(NamedTuple):
     trained: TrainedSizes | None = None
 
 
-def load_source_model(
-    workspace: Workspace, params: Mapping[str, Any], prefix: str = ""
-) -> tuple[DetectionModel, ModelFacts]:
-    """The model that `params` name, as a copy that the caller may change.
+def load_source_model(workspace: Workspace, source: ModelOf) -> tuple[DetectionModel, ModelFacts]:
+    """The model, as a copy that the caller may change.
 
     Raises:
         NotFoundError: no such model, run or iteration.
-        ConfigError: `params` name none.
         CheckpointError: the file cannot be used.
     """
-    facts = _facts(workspace, params, prefix)
+    facts = _facts(workspace, source)
     found = copy_model(_warm(facts.path, facts.path.stat().st_mtime_ns))
     return found, facts._replace(classes=tuple(found.names.values()))
 
 
 def lend_source_model(
-    workspace: Workspace, params: Mapping[str, Any], prefix: str = "", *, device: str
+    workspace: Workspace, source: ModelOf, *, device: str
 ) -> tuple[DetectionModel, ModelFacts]:
     """The same, already on a device and not copied: for whoever leaves it exactly as it is."""
-    facts = _facts(workspace, params, prefix)
+    facts = _facts(workspace, source)
     found = _warm_on(facts.path, facts.path.stat().st_mtime_ns, device)
     return found, facts._replace(classes=tuple(found.names.values()))
 
 
-def _facts(workspace: Workspace, params: Mapping[str, Any], prefix: str) -> ModelFacts:
-    place = f"{prefix}_" if prefix else ""
-    if run := params.get(f"{place}run"):
-        return _run_facts(workspace, str(run), int(params.get(f"{place}iteration") or 0))
-    if model := params.get(f"{place}model") or (params.get(prefix) if prefix else None):
-        return _model_facts(workspace, str(model))
-    raise ConfigError(f"No model was named: give '{place}model', or '{place}run' and a step.")
+def _facts(workspace: Workspace, source: ModelOf) -> ModelFacts:
+    if isinstance(source, RunStep):
+        return _run_facts(workspace, source.run, source.iteration)
+    if isinstance(source, SavedModel):
+        return _saved_facts(workspace, source.model)
+    imgsz = inspect_checkpoint(source.weights).imgsz or _FOREIGN_IMGSZ
+    return ModelFacts(source.weights.stem, (), imgsz, None, None, source.weights)
 
 
 def load_source_image(
-    workspace: Workspace, params: Mapping[str, Any], recipe: ImageRecipe | None = None
+    workspace: Workspace, source: ImageOf, recipe: ImageRecipe | None = None
 ) -> NDArray[np.uint8]:
-    """The pixels of the image that `params` name, (height, width, 3) uint8 RGB."""
-    return load_source_micrograph(workspace, params, recipe).pixels
-
-
-def load_source_micrograph(
-    workspace: Workspace, params: Mapping[str, Any], recipe: ImageRecipe | None = None
-) -> Micrograph:
-    """The image that `params` name.
+    """The pixels of the image, (height, width, 3) uint8 RGB.
 
     Images of a dataset were scaled when they were imported; a file is scaled by `recipe`, the
-    model's own. `z` in `params` picks a plane of a file that holds a z-stack, `channel` another
-    channel than the recipe's.
+    model's own.
     """
-    if "path" in params:
-        if channel := params.get("channel"):
-            recipe = (recipe or ImageRecipe()).model_copy(update={"channel": str(channel)})
-        return read_micrograph(Path(str(params["path"])), recipe, z=params.get("z"))
-    if "dataset" in params and "image" in params:
-        dataset = open_dataset(workspace, str(params["dataset"]))
-        record = dataset.image(str(params["image"]))
-        size = record.pixel_size_um or dataset.pixel_size_um
-        return Micrograph(dataset.pixels(record), size, 8, None)
-    raise ConfigError("No image was named: give 'path', or 'dataset' and 'image'.")
+    if isinstance(source, DatasetImage):
+        return _imported(workspace, source).pixels
+    return read_micrograph(source.path, recipe).pixels
 
 
-def _model_facts(workspace: Workspace, model: str) -> ModelFacts:
-    if model.endswith(".pt"):
-        path = Path(model)
-        imgsz = inspect_checkpoint(path).imgsz or _FOREIGN_IMGSZ
-        return ModelFacts(path.stem, (), imgsz, None, None, path)
+def open_source_field(
+    workspace: Workspace, source: ImageOf, recipe: ImageRecipe | None = None
+) -> Field:
+    """The same as a field of any size, of which parts are read."""
+    if isinstance(source, DatasetImage):
+        return field_of(_imported(workspace, source))
+    return open_field(source.path, recipe)
+
+
+def _imported(workspace: Workspace, source: DatasetImage) -> Micrograph:
+    path = workspace.dataset_dir(source.dataset) / "dataset.json"
+    changed = path.stat().st_mtime_ns if path.is_file() else 0
+    dataset = _opened(workspace, source.dataset, changed)
+    record = dataset.image(source.image)
+    size = record.pixel_size_um or dataset.pixel_size_um
+    return Micrograph(dataset.pixels(record), size, 8, None)
+
+
+@lru_cache(maxsize=2)
+def _opened(workspace: Workspace, name: str, changed: int) -> Dataset:
+    """A dataset, read once for all its images; `changed` makes a new version a new entry."""
+    return open_dataset(workspace, name)
+
+
+def _saved_facts(workspace: Workspace, model: str) -> ModelFacts:
     card = open_card(workspace, model)
     path = weights_path(workspace, model)
     trained = card.trained or _sizes_in(workspace, card.dataset, card.dataset_hash)
@@ -135,16 +139,25 @@ def _run_facts(workspace: Workspace, run: str, iteration: int) -> ModelFacts:
     folder = workspace.run_dir(run)
     config_file = folder / "config.json"
     if not config_file.is_file():
-        raise NotFoundError(f"There is no run '{run}' in {workspace.root}.")
-    config: TrainConfig | PruneConfig = parse_run_config(json.loads(config_file.read_text("utf-8")))
-    path = folder / "iterations" / str(iteration) / "model.pt"
+        raise NotFoundError("There is no run '{run}' in {root}.", run=run, root=workspace.root)
+    config = parse_training_config(kept_settings(config_file.read_bytes()))
+    path = step_path(workspace, run, iteration)
+    if lacks_weights(workspace, run, iteration):
+        raise NotFoundError(
+            "The weights of step {iteration} of run '{run}' are not here: the example is shipped "
+            "without those of its steps (others were deleted). Repeat the run to make them.",
+            iteration=iteration,
+            run=run,
+        )
     if not path.is_file():
-        raise NotFoundError(f"Run '{run}' has no finished step {iteration} yet.")
-    dataset = open_dataset(workspace, config.dataset)
-    name = f"{config.name or run}, step {iteration}"
+        raise NotFoundError(
+            "Run '{run}' has no finished step {iteration} yet.", run=run, iteration=iteration
+        )
+    dataset = open_dataset(workspace, config.dataset, config.dataset_version)
+    name = msg("{name}, step {iteration}", name=config.name or run, iteration=iteration)
     return ModelFacts(
         name, dataset.classes, config.imgsz, dataset.recipe, dataset.name, path,
-        trained_sizes(dataset),
+        sizes_learned(open_for_run(workspace, config)),
     )  # fmt: skip
 
 

@@ -29,7 +29,9 @@ def tensorrt_run(onnx: Path, device: str) -> Callable[[], Any]:
         network = builder.create_network(typed)
         parser = trt.OnnxParser(network, logger)
         if not parser.parse_from_file(str(onnx)):
-            raise WorkError(f"TensorRT cannot read the network: {parser.get_error(0)}")
+            raise WorkError(
+                "TensorRT cannot read the network: {get_error}", get_error=parser.get_error(0)
+            )
         plan = builder.build_serialized_network(network, builder.create_builder_config())
         if plan is None:
             raise WorkError("TensorRT could not build the network for this GPU.")

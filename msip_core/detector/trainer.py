@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -32,24 +32,20 @@ from torch import Tensor, nn
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from msip_core.config import TrainingRecipe
+from msip_core.detector.batch import Batch, with_count
 from msip_core.detector.extras import ExtraLoss, GradientTerm
-from msip_core.detector.fit_state import (
-    FitState,
-    copied,
-    seed_everything,
-    seed_from,
-    write_state,
-)
+from msip_core.detector.fit_state import FitState, copied, seed_everything, seed_from, write_state
 from msip_core.detector.layerdrop import layers_dropped
 from msip_core.detector.library import DetectionModel
 from msip_core.detector.loss_ratio import BATCHES, Gains, solve_gains
 from msip_core.detector.pool import DataPool, TrainLoader
 from msip_core.detector.precision import as_float32, computing_in
-from msip_core.detector.quiet_loss import QuietLoss, with_count
+from msip_core.detector.quiet_loss import QuietLoss
 from msip_core.detector.sparsity import terms_of
 from msip_core.detector.steps import CLIP, MaskedSteps, Steps, WatchedSteps
 from msip_core.errors import WorkError
 from msip_core.events import Metrics
+from msip_core.messages import msg
 
 _WARMUP_BIAS_LR = 0.1
 _MIN_STEPS = 8  # optimizer steps of an epoch, where it has as many batches
@@ -126,7 +122,7 @@ class Fit(DetectionTrainer):
 
     # --- what Ultralytics asks for ---
 
-    def get_dataset(self) -> dict[str, Any]:
+    def get_dataset(self) -> dict[str, object]:
         """Names only: images come from the pool."""
         names = dict(enumerate(self.plan.pool.dataset.classes))
         return {"train": "train", "val": "val", "nc": len(names), "names": names, "channels": 3}
@@ -178,8 +174,10 @@ class Fit(DetectionTrainer):
         found = sum(p.numel() for p in self.model.parameters())
         if found != self.parameters_wanted:
             raise WorkError(
-                f"Training would change the model from {self.parameters_wanted} to {found} "
-                "parameters: the pruned shape was lost. Please report this."
+                "Training would change the model from {before} to {after} "
+                "parameters: the pruned shape was lost. Please report this.",
+                before=self.parameters_wanted,
+                after=found,
             )
         for term in self._terms:
             term.bind(self.model)
@@ -202,7 +200,7 @@ class Fit(DetectionTrainer):
         if plan.recipe.loss_ratio is None:
             return
         if state.gains is None:
-            seed = seed_from(plan.seed, plan.phase, plan.iteration, "loss ratio")
+            seed = seed_from(plan.seed, plan.phase, plan.iteration, msg("loss ratio"))
             seed_everything(seed)
             self.train_loader.generator.manual_seed(seed)
             self.train_loader.reset()
@@ -260,7 +258,7 @@ class Fit(DetectionTrainer):
         good = max(1, n - bad)
         return {k.removesuffix("_loss"): v / good for k, v in sums.items()}, bad
 
-    def _forward(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+    def _forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         if self._masked:
             batch = with_count(batch)
         batch, extra = self.preprocess_batch(batch), self.plan.extra
@@ -318,8 +316,12 @@ class Fit(DetectionTrainer):
     def _refuse_divergence(self, bad: int, batches: int, epoch: int) -> None:
         if bad > _BAD_SHARE * batches:
             raise WorkError(
-                f"Training fell apart in epoch {epoch + 1}: the loss of {bad} of {batches} batches "
-                f"is not a number. Use a smaller learning rate than {self.args.lr0:g}."
+                "Training fell apart in epoch {epoch}: the loss of {bad} of {batches} batches "
+                "is not a number. Use a smaller learning rate than {lr0:g}.",
+                epoch=epoch + 1,
+                bad=bad,
+                batches=batches,
+                lr0=self.args.lr0,
             )
 
     def _validate(self, epoch: int) -> Metrics | None:
@@ -372,13 +374,13 @@ class Fit(DetectionTrainer):
                 group["weight_decay"] = decay
 
 
-def _is_better(new: Metrics | None, old: dict[str, Any] | None) -> bool:
+def _is_better(new: Metrics | None, old: Mapping[str, Any] | None) -> bool:
     if new is None or old is None:
         return old is None
     return (new.map50, new.map50_95) > (old["map50"], old["map50_95"])
 
 
-def _settings(plan: FitPlan) -> dict[str, Any]:
+def _settings(plan: FitPlan) -> dict[str, object]:
     """Ultralytics' settings of this fit.
 
     optimizer: "auto" would ignore lr0 and momentum. amp: its check downloads a model, and it knows

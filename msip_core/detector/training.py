@@ -9,21 +9,22 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from msip_core.cache import ContentStore, key_of
 from msip_core.config import Loader, Precision, TrainingRecipe
-from msip_core.data.dataset import Dataset
-from msip_core.data.readiness import ensure_ready
+from msip_core.data.dataset import Dataset, ensure_ready
 from msip_core.detector.c2f import new_conv_names
 from msip_core.detector.checkpoints import normalise
 from msip_core.detector.evaluation import check_classes
 from msip_core.detector.extras import ExtraLoss, GradientTerm
 from msip_core.detector.fit_state import (
+    FITS,
     FitState,
     fingerprint,
+    made_with,
     random_state_kept,
     read_state,
     write_state,
 )
-from msip_core.detector.kept_fits import KeptFit
 from msip_core.detector.library import DetectionModel, copy_model, threads_kept
 from msip_core.detector.loss_ratio import Gains
 from msip_core.detector.memory import memory_errors_named
@@ -33,6 +34,7 @@ from msip_core.detector.sparsity import share_near_zero
 from msip_core.detector.trainer import EpochReport, Fit, FitPlan
 from msip_core.errors import ConfigError
 from msip_core.events import EpochRecord, Metrics, MilestoneRecord, RunContext
+from msip_core.messages import msg
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +140,7 @@ def fit(
     state, taken = read_state(workdir / "state.pt", key) or FitState(key), False
     if not state.finished:
         # In parts a fit ends a little differently: batch norm sees fewer images at a time.
-        kept = KeptFit(cache, key, device, pool.workers) if cache and pool.parts == 1 else None
+        kept = ContentStore(cache, FITS) if cache and pool.parts == 1 else None
         state, taken = _finished(plan, state, kept, ctx)
         write_state(workdir / "state.pt", state)
         _tell_sparsity(recipe, model, state, ctx)
@@ -152,8 +154,14 @@ def _teller(ctx: RunContext, recipe: TrainingRecipe) -> Callable[[Gains], None]:
         bce, iou = recipe.loss_ratio or (0, 0)
         ctx.emit(
             MilestoneRecord(
-                message=f"BCE and IoU loss contribute {bce:g} : {iou:g} at the start, with gains "
-                f"of {gains.cls:.3g} and {gains.box:.3g}."
+                message=msg(
+                    "BCE and IoU loss contribute {bce:g} : {iou:g} at the start, with gains "
+                    "of {cls:.3g} and {box:.3g}.",
+                    bce=bce,
+                    iou=iou,
+                    cls=gains.cls,
+                    box=gains.box,
+                )
             )
         )
 
@@ -175,19 +183,24 @@ def _facts(plan: FitPlan) -> dict[str, object]:
 
 
 def _finished(
-    plan: FitPlan, state: FitState, kept: KeptFit | None, ctx: RunContext
+    plan: FitPlan, state: FitState, kept: ContentStore[FitState] | None, ctx: RunContext
 ) -> tuple[FitState, bool]:
     """The result of the fit, and whether an equal one of another run gave it."""
-    if kept and (done := kept.read()):
+    # Kernels differ by device, and augmentation is drawn in the workers.
+    asked = (state.key, plan.pool.device, plan.pool.workers, made_with())
+    name = f"fit-{key_of('fit', *asked)}"
+    if kept and (done := kept.get(name)):
         ctx.emit(
-            MilestoneRecord(message="This training was done before, by a run that began alike.")
+            MilestoneRecord(
+                message=msg("This training was done before, by a run that began alike.")
+            )
         )
         return done, True
     if plan.recipe.epochs:
         _train(plan, state)
     result = _only_result(state)
     if kept:
-        kept.write(result)
+        kept.keep(name, result)
     return result, False
 
 
@@ -235,15 +248,21 @@ def _tell_sparsity(
     old, new = share_near_zero(before), share_near_zero(after)
     ctx.emit(
         MilestoneRecord(
-            message=f"Sparse training: {new:.1%} of the batch-norm factors are now below 0.001, "
-            f"{old:.1%} were before."
+            message=msg(
+                "Sparse training: {new:.1%} of the batch-norm factors are now below 0.001, "
+                "{old:.1%} were before.",
+                new=new,
+                old=old,
+            )
         )
     )
     if new < old + _LITTLE:
         ctx.emit(
             MilestoneRecord(
-                message="Sparse training brought next to no factor to zero: for more, train longer "
-                "or raise bn_l1.",
+                message=msg(
+                    "Sparse training brought next to no factor to zero: for more, train longer "
+                    "or raise bn_l1."
+                ),
                 level="warning",
             )
         )
@@ -266,8 +285,12 @@ def _reporter(
         if epoch.bad_batches:
             ctx.emit(
                 MilestoneRecord(
-                    message=f"{epoch.bad_batches} batches of epoch {epoch.epoch} were left out: "
-                    "their gradients were not numbers.",
+                    message=msg(
+                        "{bad_batches} batches of epoch {epoch} were left out: "
+                        "their gradients were not numbers.",
+                        bad_batches=epoch.bad_batches,
+                        epoch=epoch.epoch,
+                    ),
                     level="warning",
                 )
             )

@@ -84,9 +84,8 @@ def _seen(
     places[:, :2, 2] -= placed.corner[rows]
     pixels = gather(placed.image[rows]).float().sub_(BORDER)
     sampled = functional.grid_sample(
-        pixels, _grid(places, pixels), mode="bilinear", padding_mode="zeros",
-        align_corners=False,
-    )  # fmt: skip
+        pixels, _grid(places, pixels), mode="bilinear", padding_mode="zeros", align_corners=False
+    )
     if four:
         sampled = sampled.view(len(some), 4, *sampled.shape[1:]).sum(1)
         sampled.mul_(_inside(backward[some], sampled))

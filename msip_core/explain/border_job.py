@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from msip_core.data.dataset import Dataset, ImageRecord, open_dataset
 from msip_core.detector.devices import resolve_device
@@ -13,143 +11,148 @@ from msip_core.detector.memory import memory_errors_named
 from msip_core.detector.sources import ModelFacts, load_source_model
 from msip_core.errors import DatasetError
 from msip_core.explain import cam
+from msip_core.explain.boundary import boundary_scores
 from msip_core.explain.subject import labelled_subjects
-from msip_core.pairs import mean_defined, paired_bootstrap
+from msip_core.messages import msg
+from msip_core.pairs import PairedDifference, mean_defined, paired_bootstrap
+from msip_core.questions.base import Job
+from msip_core.questions.looking import (
+    BorderScores,
+    Boundary,
+    ScoredImage,
+    ScoredObject,
+    ScoresOfMap,
+)
 from msip_core.spreadsheet import write_rows
-from msip_core.workspace import Workspace, write_text
+from msip_core.workspace import write_text
 
-Progress = Callable[[float, str], None]
-Json = dict[str, Any]
-METRICS = ("ber", "enrichment", "energy_in_box", "hit")
+METRICS = tuple(ScoresOfMap.model_fields)
+_TABLE = "boundary.csv"
+
+Sides = Mapping[str, tuple[DetectionModel, ModelFacts]]
 
 
-def boundary(workspace: Workspace, params: Json, out: Path, progress: Progress) -> Json:
-    """Border scores of labelled objects, by one model or by two on the same boxes.
-
-    Params: baseline_..., pruned_... (or one model without prefix); dataset; images (ids) or split
-    ("test") and limit (20); objects (the largest 3 of each image); method, layers, imgsz, device.
-
-    Returns:
-        models [names], objects [{image, object, class, contour, <side>: scores}], images
-        [{image, <side>: means}], summary {<side>: means over images}, paired {metric: difference
-        with interval} when there are two, without_objects, table (csv).
-    """
-    progress(0.0, "Opening the models")
-    sides = _models(workspace, params)
-    dataset = open_dataset(workspace, str(params["dataset"]))
-    records = _records(dataset, params)
-    rows: list[Json] = []
+def boundary(question: Boundary, at: Job) -> BorderScores:
+    """Border scores of labelled objects, by one model ("model") or by two on the same boxes
+    ("baseline" and "pruned")."""
+    at.progress(0.0, msg("Opening the models"))
+    sides = _sides(question, at)
+    dataset = open_dataset(at.workspace, question.dataset)
+    records = _records(dataset, question)
+    objects: list[ScoredObject] = []
     for n, record in enumerate(records):
-        progress(n / len(records), f"{n + 1} of {len(records)} images")
-        rows += _rows_of(dataset, record, sides, params)
-    if not rows:
+        at.progress(n / len(records), msg("{n} of {records} images", n=n + 1, records=len(records)))
+        objects += _objects_of(dataset, record, sides, question)
+    if not objects:
         raise DatasetError(
-            f"None of these images of '{dataset.name}' has a labelled object to look at."
+            "None of these images of '{name}' has a labelled object to look at.", name=dataset.name
         )
-    images = _image_means(rows, tuple(sides))
-    write_text(out / "boundary.csv", _table(rows, tuple(sides)))
-    return {
-        "models": {side: facts.name for side, (_, facts) in sides.items()},
-        "objects": rows,
-        "images": images,
-        "summary": {
-            side: {m: mean_defined([i[side][m] for i in images]) for m in METRICS} for side in sides
-        },
-        "paired": _paired(images) if len(sides) == 2 else None,
-        "without_objects": len(records) - len(images),
-        "table": "boundary.csv",
-    }
+    images = _image_means(objects, tuple(sides))
+    write_text(at.out / _TABLE, _table(objects, tuple(sides)))
+    return BorderScores(
+        models={side: facts.name for side, (_, facts) in sides.items()},
+        objects=tuple(objects),
+        images=tuple(images),
+        summary={side: _mean([image.scores[side] for image in images]) for side in sides},
+        paired=_paired(images, {one.id: one.group for one in records}) if len(sides) == 2 else None,
+        without_objects=len(records) - len(images),
+        table=_TABLE,
+    )
 
 
-def _models(workspace: Workspace, params: Json) -> dict[str, tuple[DetectionModel, ModelFacts]]:
-    device = resolve_device(str(params.get("device") or "auto"))
-    two = any(key.startswith(("baseline", "pruned")) for key in params)
-    prefixes = {"baseline": "baseline", "pruned": "pruned"} if two else {"model": ""}
+def _sides(question: Boundary, at: Job) -> Sides:
+    device = resolve_device(question.device)
+    asked = {"model": question.model}
+    if question.pruned is not None:
+        asked = {"baseline": question.model, "pruned": question.pruned}
     found = {}
-    for side, prefix in prefixes.items():
-        model, facts = load_source_model(workspace, params, prefix)
+    for side, source in asked.items():
+        model, facts = load_source_model(at.workspace, source)
         found[side] = (model.to(device), facts)
     return found
 
 
-def _records(dataset: Dataset, params: Json) -> Sequence[ImageRecord]:
-    if params.get("images"):
-        return [dataset.image(str(name)) for name in params["images"]]
-    split = str(params.get("split") or "test")
-    records = dataset.split(split)[: int(params.get("limit") or 20)]
+def _records(dataset: Dataset, question: Boundary) -> Sequence[ImageRecord]:
+    if question.images:
+        return [dataset.image(name) for name in question.images]
+    records = dataset.split(question.split)[: question.limit]
     if not records:
-        raise DatasetError(f"Dataset '{dataset.name}' has no {split} images.")
+        raise DatasetError(
+            "Dataset '{name}' has no {split} images.", name=dataset.name, split=question.split
+        )
     return records
 
 
-def _rows_of(
-    dataset: Dataset,
-    record: ImageRecord,
-    sides: dict[str, tuple[DetectionModel, ModelFacts]],
-    params: Json,
-) -> list[Json]:
-    most = int(params.get("objects") or 3)
-    rows: list[Json] = []
+def _objects_of(
+    dataset: Dataset, record: ImageRecord, sides: Sides, question: Boundary
+) -> list[ScoredObject]:
+    found: list[ScoredObject] = []
     for side, (model, facts) in sides.items():
-        imgsz = int(params.get("imgsz") or facts.imgsz)
-        for n, subject in enumerate(labelled_subjects(dataset, record, facts, most)):
+        imgsz = question.imgsz or facts.imgsz
+        for n, subject in enumerate(labelled_subjects(dataset, record, facts, question.objects)):
             with memory_errors_named(batch=1, imgsz=imgsz):
-                found = cam.explain_detection(
+                heat = cam.explain_detection(
                     model,
                     subject.pixels,
                     subject.box,
                     imgsz=imgsz,
-                    method=params.get("method") or "gradcam",
-                    layers=params.get("layers"),
-                )
-            scores = subject.scores(found.heat).as_dict()
-            if n == len(rows):
-                rows.append(
-                    {
-                        "image": record.id,
-                        "object": n + 1,
-                        "class": facts.classes[subject.box.cls],
-                        "contour": scores["contour"],
-                    }
-                )
-            rows[n][side] = {m: scores[m] for m in METRICS}
-    return rows
+                    method=question.method,
+                    layers=question.layers,
+                ).heat
+            scores = boundary_scores(heat, subject.border, subject.box)
+            if n == len(found):
+                found.append(ScoredObject(
+                    image=record.id, object=n + 1, label=facts.classes[subject.box.cls],
+                    contour=scores.contour, scores={},
+                ))  # fmt: skip
+            kept = ScoresOfMap(**scores.model_dump(include=set(METRICS)))
+            found[n] = found[n].model_copy(update={"scores": {**found[n].scores, side: kept}})
+    return found
 
 
-def _image_means(rows: list[Json], sides: Sequence[str]) -> list[Json]:
+def _mean(scores: Sequence[ScoresOfMap]) -> ScoresOfMap:
+    """Of each number over those where it is defined."""
+    return ScoresOfMap(**{m: mean_defined([getattr(one, m) for one in scores]) for m in METRICS})
+
+
+def _image_means(objects: Sequence[ScoredObject], sides: Sequence[str]) -> list[ScoredImage]:
     """Mean over the objects of each image, undefined ones left out."""
-    names = list(dict.fromkeys(row["image"] for row in rows))
+    by_image: dict[str, list[ScoredObject]] = {}
+    for one in objects:
+        by_image.setdefault(one.image, []).append(one)
     return [
-        {
-            "image": name,
-            **{
-                side: {
-                    m: mean_defined([r[side][m] for r in rows if r["image"] == name])
-                    for m in METRICS
-                }
-                for side in sides
-            },
-        }
-        for name in names
+        ScoredImage(
+            image=name, scores={side: _mean([one.scores[side] for one in some]) for side in sides}
+        )
+        for name, some in by_image.items()
     ]
 
 
-def _paired(images: list[Json]) -> Json:
+def _paired(
+    images: Sequence[ScoredImage], groups: Mapping[str, str]
+) -> dict[str, PairedDifference]:
     return {
         m: paired_bootstrap(
-            [i["baseline"][m] for i in images], [i["pruned"][m] for i in images]
-        ).as_dict()
+            [getattr(image.scores["baseline"], m) for image in images],
+            [getattr(image.scores["pruned"], m) for image in images],
+            groups=[groups[image.image] for image in images],
+        )
         for m in METRICS
     }
 
 
-def _table(rows: list[Json], sides: Sequence[str]) -> str:
+def _table(objects: Sequence[ScoredObject], sides: Sequence[str]) -> str:
     """One line an object; an undefined score is an empty cell."""
-    facts = ("image", "object", "class", "contour")
     scores = {f"{side} {m}": (side, m) for side in sides for m in METRICS}
-    flat = []
-    for row in rows:
-        cells = {column: row[side][m] for column, (side, m) in scores.items()}
-        values = {c: "" if v is None else round(float(v), 6) for c, v in cells.items()}
-        flat.append({**{fact: row[fact] for fact in facts}, **values})
-    return write_rows([*facts, *scores], flat)
+    rows = []
+    for one in objects:
+        values = {c: getattr(one.scores[side], m) for c, (side, m) in scores.items()}
+        cells = {c: "" if v is None else round(v, 6) for c, v in values.items()}
+        about = {
+            "image": one.image,
+            "object": one.object,
+            "class": one.label,
+            "contour": one.contour,
+        }
+        rows.append({**about, **cells})
+    return write_rows(list(rows[0]), rows)

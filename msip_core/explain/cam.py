@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,14 +22,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from msip_core.boxes import Box
+from msip_core.catalog import HEAT_MAPS, HeatMap
+from msip_core.detector.frame import Frame
 from msip_core.detector.library import DetectionModel
 from msip_core.errors import ConfigError
-from msip_core.explain.frame import Frame
 from msip_core.explain.targets import BoxTarget, Candidates, choose_target, private_copy
+from msip_core.messages import joined, mark, msg
 
-Method = Literal["gradcam", "layercam", "eigencam"]
-NO_GRADIENT = "no gradient of this detection reaches it"
-EMPTY = "its map is empty: nothing there raises the score"
+Method = HeatMap
+NO_GRADIENT = mark("no gradient of this detection reaches it")
+EMPTY = mark("its map is empty: nothing there raises the score")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,6 @@ def eigencam_map(activation: Tensor) -> Tensor:
     return torch.from_numpy(principal_map(activation.cpu().numpy()[None])[0]).relu()
 
 
-METHODS: tuple[Method, ...] = get_args(Method)
 _OF_GRADIENTS = MappingProxyType({"gradcam": gradcam_map, "layercam": layercam_map})
 
 
@@ -117,8 +118,9 @@ def choose_layers(model: DetectionModel, wanted: Sequence[str | int] | None) -> 
     chosen = {n: i for n, i in known.items() if {n, n.split(" ")[0], i, str(i)} & set(wanted)}
     if not chosen or len(chosen) < len(set(wanted)):
         raise ConfigError(
-            f"Cannot look at layers {', '.join(map(str, wanted))}; "
-            f"this model has {', '.join(known)}."
+            "Cannot look at layers {wanted}; this model has {known}.",
+            wanted=", ".join(map(str, wanted)),
+            known=", ".join(known),
         )
     return chosen
 
@@ -200,7 +202,7 @@ def explain_target(
     if maps:
         heat /= len(maps)
     else:
-        note = " ".join(filter(None, (note, "No layer gave a map for this detection.")))
+        note = joined(" ", filter(None, (note, msg("No layer gave a map for this detection."))))
     return CamResult(
         heat, MappingProxyType(maps), tuple(maps), MappingProxyType(skipped), target, note
     )
@@ -240,8 +242,12 @@ def explain_detection(
         ConfigError: unknown method, layer or class.
         InputError: not an 8-bit colour picture.
     """
-    if method not in METHODS:
-        raise ConfigError(f"There is no CAM named '{method}'; known: {', '.join(METHODS)}.")
+    if method not in HEAT_MAPS:
+        raise ConfigError(
+            "There is no CAM named '{method}'; known: {known}.",
+            method=method,
+            known=", ".join(HEAT_MAPS),
+        )
     frame = Frame.fit(image, imgsz)
     twin = private_copy(model)
     images = frame.tensor(image)[None].to(next(twin.parameters()).device)

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -19,47 +17,19 @@ from scipy.stats import t as student
 from torch import Tensor, nn
 from ultralytics.nn.modules.block import DFL
 
-from msip_core.detector.layout import YOLOV8, layout_of
+from msip_core.detector.frame import Frame
 from msip_core.detector.library import DetectionModel
 from msip_core.errors import ConfigError, InputError
 from msip_core.explain.cam import CamResult, Method, explain_target
-from msip_core.explain.frame import Frame
 from msip_core.explain.targets import private_copy
+from msip_core.groups.layout import YOLOV8, layout_of
+from msip_core.messages import mark, msg
+from msip_core.questions.looking import RandomisedCheck
 
-NOISE_LEVELS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
-HEADLINE_NOISE = 0.05
 ALIKE = 0.5  # rank correlation from which two maps are called alike
-EVERYTHING = "all weights"
+EVERYTHING = mark("all weights")
 _LEAST_DRAWS = 3
 _COMPARED_SIDE = 64  # px: finer than any map's own resolution is only interpolation
-
-
-@dataclass(frozen=True, slots=True)
-class RandomisedCheck:
-    """Cascading randomisation of Adebayo et al. 2018 (arXiv:1810.03292) for one map.
-
-    Attributes:
-        correlation: mean Spearman correlation of the map with those of networks whose weights
-            were all shuffled; None where fewer than three of them gave a map.
-        low, high: its 95 % interval over the shuffled networks (Student's t).
-        draws: shuffled networks that gave a map.
-        passed: the interval lies below .5; None where it holds .5, or is undefined.
-        cascade: how far down from the output weights were shuffled -> mean correlation, None where
-            no map was left.
-        verdict: the same in words.
-    """
-
-    correlation: float | None
-    low: float | None
-    high: float | None
-    draws: int
-    passed: bool | None
-    cascade: Mapping[str, float | None]
-    verdict: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """As it stands in result.json."""
-        return {**asdict(self), "cascade": dict(self.cascade)}
 
 
 def randomised_check(
@@ -116,32 +86,51 @@ def _depths(model: DetectionModel) -> list[tuple[str, int]]:
     """How far down, and the first layer that is shuffled then."""
     layout = layout_of(model) or YOLOV8
     return [
-        ("head", layout.head), ("head and neck", layout.neck),
-        ("head, neck and deep backbone", layout.neck // 2), (EVERYTHING, 0),
-    ]  # fmt: skip
+        ("head", layout.head),
+        (msg("head and neck"), layout.neck),
+        (msg("head, neck and deep backbone"), layout.neck // 2),
+        (EVERYTHING, 0),
+    ]
 
 
-def _judge(found: Sequence[float], cascade: Mapping[str, float | None]) -> RandomisedCheck:
+def _judge(found: Sequence[float], cascade: dict[str, float | None]) -> RandomisedCheck:
     if len(found) < _LEAST_DRAWS:
-        words = "No check with random weights was possible: one of the maps is empty."
-        return RandomisedCheck(None, None, None, len(found), None, cascade, words)
+        words = msg("No check with random weights was possible: one of the maps is empty.")
+        return RandomisedCheck(
+            correlation=None, low=None, high=None, draws=len(found), passed=None, cascade=cascade,
+            verdict=words,
+        )  # fmt: skip
     mean = float(np.mean(found))
     spread = float(np.std(found, ddof=1)) / math.sqrt(len(found))
     reach = float(student.ppf(0.975, len(found) - 1)) * spread
     low, high = max(-1.0, mean - reach), min(1.0, mean + reach)
     passed = True if high < ALIKE else False if low >= ALIKE else None
     words = {
-        True: "The map changes when the weights are shuffled: it depends on what was learned.",
+        True: msg("The map changes when the weights are shuffled: it depends on what was learned."),
         False: (
-            "The map looks much the same with shuffled weights: "
-            "do not read it as what the model has learned."
+            msg(
+                "The map looks much the same with shuffled weights: "
+                "do not read it as what the model has learned."
+            )
         ),
         None: (
-            "Whether the map changes when the weights are shuffled is not clear: read it with care."
+            msg(
+                "Whether the map changes when the weights are shuffled is not clear: read it "
+                "with care."
+            )
         ),
     }[passed]
-    text = f"{words} (correlation {mean:.2f}, {low:.2f} to {high:.2f})"
-    return RandomisedCheck(mean, low, high, len(found), passed, cascade, text)
+    text = msg(
+        "{words} (correlation {mean:.2f}, {low:.2f} to {high:.2f})",
+        words=words,
+        mean=mean,
+        low=low,
+        high=high,
+    )
+    return RandomisedCheck(
+        correlation=mean, low=low, high=high, draws=len(found), passed=passed, cascade=cascade,
+        verdict=text,
+    )  # fmt: skip
 
 
 @torch.no_grad()
@@ -169,7 +158,11 @@ def map_correlation(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]]) 
     object share would make any two look alike.
     """
     if a.shape != b.shape:
-        raise InputError(f"Maps of {a.shape} and {b.shape} pixels cannot be compared.")
+        raise InputError(
+            "Maps of {shape} and {b_shape} pixels cannot be compared.",
+            shape=a.shape,
+            b_shape=b.shape,
+        )
     side = (min(_COMPARED_SIDE, a.shape[1]), min(_COMPARED_SIDE, a.shape[0]))
     first, second = (
         cv2.resize(m.astype(np.float64), side, interpolation=cv2.INTER_AREA) for m in (a, b)
@@ -202,7 +195,7 @@ def add_noise(
         InputError: pixels outside [0, 1], for example 0-255.
     """
     if sigma < 0:
-        raise ConfigError(f"Noise cannot have a negative strength, got {sigma}.")
+        raise ConfigError("Noise cannot have a negative strength, got {sigma}.", sigma=sigma)
     if pixels.size and (pixels.min() < 0 or pixels.max() > 1):
         raise InputError("Noise is added to pixels between 0 and 1; divide 8-bit pixels by 255.")
     if sigma == 0:
@@ -211,35 +204,3 @@ def add_noise(
     rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
     noise = rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(sigma)
     return np.clip(pixels.astype(np.float32) + noise, 0, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class NoiseCurve:
-    """mAP50 at each noise strength.
-
-    Attributes:
-        map50: sigma -> mAP50.
-        mean_drop: mean of mAP50(0) - mAP50(sigma) over sigma > 0.
-        headline_drop: the drop at sigma = .05, None if that was not measured.
-    """
-
-    map50: Mapping[float, float]
-    mean_drop: float
-    headline_drop: float | None
-
-
-def noise_curve(
-    map50_at: Callable[[float], float], sigmas: Sequence[float] = NOISE_LEVELS
-) -> NoiseCurve:
-    """Measure mAP50 at every sigma; 0 must be among them, with at least one more.
-
-    Args:
-        map50_at: evaluates the model on images with `add_noise(..., sigma, ...)`.
-    """
-    if 0 not in sigmas or len(set(sigmas)) < 2:
-        raise ConfigError("A noise curve needs strength 0 and at least one other.")
-    found = {float(sigma): float(map50_at(sigma)) for sigma in sigmas}
-    clean = found[0.0]
-    drops = [clean - value for sigma, value in found.items() if sigma > 0]
-    headline = clean - found[HEADLINE_NOISE] if HEADLINE_NOISE in found else None
-    return NoiseCurve(MappingProxyType(found), float(np.mean(drops)), headline)

@@ -18,18 +18,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from msip_core.boxes import Box
+from msip_core.detector.frame import Frame
 from msip_core.detector.library import DetectionModel
 from msip_core.errors import ConfigError
 from msip_core.explain.boundary import concentration
-from msip_core.explain.frame import Frame
 from msip_core.explain.memory import batch_size, evaluate_batched
 from msip_core.explain.permutations import Estimate, converge, kernel_shap
 from msip_core.explain.superpixels import Patchwork, Segmentation
 from msip_core.explain.targets import Candidates, check_reference, private_copy, similarity
+from msip_core.messages import mark, msg
 
 Progress = Callable[[float, str], None]
 __all__ = ["ShapResult", "TimeEstimate", "estimate_time", "explain_detection", "kernel_shap"]
-NOTHING_SEEN = "This model finds nothing like the chosen box, so there is nothing to share out."
+NOTHING_SEEN = mark(
+    "This model finds nothing like the chosen box, so there is nothing to share out."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +168,23 @@ def _note(found: Estimate, patches: int) -> str:
     if found.converged:
         return ""
     if found.shares is None:
-        return (
-            f"C@10 is not given: {found.evaluations} evaluations on {patches} patches make one "
-            f"estimate, and two must agree. Ask for {4 * patches} evaluations or more."
+        return msg(
+            "C@10 is not given: {evaluations} evaluations on {patches} patches make one "
+            "estimate, and two must agree. Ask for {least} evaluations or more.",
+            evaluations=found.evaluations,
+            patches=patches,
+            least=4 * patches,
         )
     one, other = found.shares
     correlation = 0.0 if found.correlation is None else found.correlation
-    return (
-        f"C@10 is not given: after {found.evaluations} evaluations two independent estimates do "
-        f"not agree yet (correlation {correlation:.2f}, C@10 {one:.2f} and {other:.2f}). Ask for "
-        "more evaluations or fewer patches."
+    return msg(
+        "C@10 is not given: after {evaluations} evaluations two independent estimates do "
+        "not agree yet (correlation {correlation:.2f}, C@10 {one:.2f} and {other:.2f}). Ask for "
+        "more evaluations or fewer patches.",
+        evaluations=found.evaluations,
+        correlation=correlation,
+        one=one,
+        other=other,
     )
 
 
@@ -217,8 +227,11 @@ def check_samples(samples: int, features: int) -> None:
     """Raise ConfigError unless there are enough evaluations to solve for every patch."""
     if samples < 2 * features:
         raise ConfigError(
-            f"SHAP on {features} patches needs at least {2 * features} evaluations, got {samples}: "
-            "ask for more evaluations or fewer patches."
+            "SHAP on {features} patches needs at least {least} evaluations, got {samples}: "
+            "ask for more evaluations or fewer patches.",
+            features=features,
+            least=2 * features,
+            samples=samples,
         )
 
 
@@ -250,5 +263,10 @@ class _Spent:
         left = self.busy / self.done * max(0, self.total - self.done)
         self.progress(
             min(1.0, self.done / self.total),
-            f"SHAP: {self.done} of {self.total} evaluations, about {left:.0f} s left",
+            msg(
+                "SHAP: {done} of {total} evaluations, about {left:.0f} s left",
+                done=self.done,
+                total=self.total,
+                left=left,
+            ),
         )

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from skimage.segmentation import slic
 from torch import Tensor
 
+from msip_core.detector.frame import Frame
 from msip_core.errors import ConfigError
-from msip_core.explain.frame import Frame
 
 Segmentation = Literal["slic", "grid"]
 BLUR_SIGMA = 10.0  # pixels of the network's input
@@ -44,7 +44,9 @@ def segment(
     """
     height, width = content.shape[:2]
     if not 4 <= features <= height * width:
-        raise ConfigError(f"SHAP needs between 4 patches and one per pixel, got {features}.")
+        raise ConfigError(
+            "SHAP needs between 4 patches and one per pixel, got {features}.", features=features
+        )
     if segmentation == "grid":
         side = round(math.sqrt(features))
         rows = np.arange(height) * side // height
@@ -53,7 +55,9 @@ def segment(
     elif segmentation == "slic":
         labels = _slic(content.tobytes(), content.shape, features)
     else:
-        raise ConfigError(f"Patches can be 'slic' or 'grid', not '{segmentation}'.")
+        raise ConfigError(
+            "Patches can be 'slic' or 'grid', not '{segmentation}'.", segmentation=segmentation
+        )
     _, compact = np.unique(labels, return_inverse=True)
     return compact.reshape(height, width).astype(np.int32)
 

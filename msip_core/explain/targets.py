@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.errors import ConfigError
+from msip_core.messages import msg
 
 MIN_IOU = 0.5
 
@@ -85,9 +86,10 @@ class BoxTarget:
         """What a reader must know about the choice, or nothing."""
         if self.best_iou >= MIN_IOU:
             return ""
-        return (
+        return msg(
             "This model draws no box here that matches the chosen one "
-            f"(best overlap {self.best_iou:.2f}); the map explains its nearest candidate."
+            "(best overlap {best_iou:.2f}); the map explains its nearest candidate.",
+            best_iou=self.best_iou,
         )
 
 
@@ -125,7 +127,11 @@ def check_reference(reference: Sequence[float], cls: int, *, classes: int) -> No
     """Raise ConfigError unless the box has an area and the model knows the class."""
     x1, y1, x2, y2 = reference
     if not 0 <= cls < classes:
-        raise ConfigError(f"The model has {classes} classes; class number {cls} is not among them.")
+        raise ConfigError(
+            "The model has {classes} classes; class number {cls} is not among them.",
+            classes=classes,
+            cls=cls,
+        )
     if x2 <= x1 or y2 <= y1:
         raise ConfigError("The box to explain has no area: draw or choose another one.")
 

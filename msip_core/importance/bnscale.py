@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from msip_core.importance.members import GroupImportance, Member, members, width
+from msip_core.groups.members import Member, members, width
+from msip_core.importance.members import GroupImportance
 
 
 class BnScaleImportance(GroupImportance):

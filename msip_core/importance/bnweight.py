@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from msip_core.importance.members import GroupImportance, Member
+from msip_core.groups.members import Member
+from msip_core.importance.members import GroupImportance
 
 
 class BnWeightImportance(GroupImportance):
@@ -26,7 +27,7 @@ class BnWeightImportance(GroupImportance):
         if not member.filters:
             return None
         strength = member.rows(member.weight).abs().sum(1)
-        if member.norm is None:
+        gamma: Tensor | None = getattr(member.norm, "weight", None)
+        if gamma is None:
             return strength
-        gamma: Tensor = member.norm.weight  # type: ignore[assignment]
         return strength * gamma.detach()[member.indices].abs()

@@ -11,17 +11,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from msip_core.config import CalibrationConfig
+from msip_core.detector.frame import Frame
 from msip_core.detector.images import home_of
 from msip_core.errors import DatasetError
-
-GREY = 114  # Ultralytics' padding
 
 
 @dataclass(frozen=True)
@@ -86,8 +84,9 @@ def choose_images(dataset: Any, config: CalibrationConfig, seed: int) -> tuple[s
     records = [r for r in dataset.split("train") if sum(r.counts.values())]
     if not records:
         raise DatasetError(
-            f"Dataset '{dataset.name}' has no labelled training image, so nothing can be scored; "
-            "add labels or choose another split."
+            "Dataset '{name}' has no labelled training image, so nothing can be scored; "
+            "add labels or choose another split.",
+            name=dataset.name,
         )
     order = sorted(r.id for r in records)
     random.Random(seed).shuffle(order)
@@ -128,13 +127,8 @@ def letterbox(pixels: np.ndarray, boxes: Sequence[Any], size: int) -> tuple[np.n
         (size, size, 3) uint8, and (n, 5) float32 rows: class, centre x, y, width, height in
         shares of the square.
     """
-    height, width = pixels.shape[:2]
-    scale = min(size / height, size / width)
-    new_w, new_h = max(1, round(width * scale)), max(1, round(height * scale))
-    resized = cv2.resize(pixels, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
-    left, top = round((size - new_w) / 2 - 0.1), round((size - new_h) / 2 - 0.1)
-    square = np.full((size, size, 3), GREY, np.uint8)
-    square[top : top + new_h, left : left + new_w] = resized
+    frame = Frame.fit(pixels, size, square=True)
+    left, top, scale = frame.left, frame.top, min(size / side for side in frame.image)
     rows = np.array(
         [
             (
@@ -148,4 +142,4 @@ def letterbox(pixels: np.ndarray, boxes: Sequence[Any], size: int) -> tuple[np.n
         ],
         np.float32,
     ).reshape(-1, 5)
-    return square, rows
+    return frame.picture(pixels), rows

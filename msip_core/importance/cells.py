@@ -19,6 +19,7 @@ from msip_core.importance.calibration import CalibrationSet
 
 BACKGROUND_PER_OBJECT = 3
 MAX_CELLS = 2048  # cells kept per image and layer: bounds memory on large maps
+FEW = 4  # images whose positions are numbered through, however many are in memory
 Floats = NDArray[np.float32]
 
 
@@ -142,8 +143,10 @@ class EveryFew:
         few: images; a batch is taken apart into such parts, however it is taken apart for memory.
     """
 
-    def __init__(self, calibration: CalibrationSet, device: torch.device, most: int) -> None:
-        self._calibration, self._device, self._most = calibration, device, most
+    def __init__(
+        self, calibration: CalibrationSet, device: torch.device, most: int, few: int = FEW
+    ) -> None:
+        self._calibration, self._device, self._most, self._few = calibration, device, most, few
         self._of: dict[tuple[range, int], tuple[Tensor, Tensor]] = {}
 
     def of(self, part: range, cells: int) -> tuple[Tensor, Tensor]:
@@ -168,7 +171,7 @@ class EveryFew:
         return pieces
 
     def _parts_of(self, part: range) -> list[range]:
-        """The micro-batches, as the calibration set has them, that `part` touches."""
-        every = [few for b in self._calibration.batches()
-                 for few in self._calibration.micro_batches(b)]  # fmt: skip
+        """The few images at a time that `part` touches."""
+        batches = self._calibration.batches()
+        every = [few for b in batches for few in self._calibration.micro_batches(b, self._few)]
         return [few for few in every if few.start < part.stop and part.start < few.stop]

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from msip_core.importance.members import GroupImportance, Member
+from msip_core.groups.members import Member
+from msip_core.importance.members import GroupImportance
 
 
 class FpgmImportance(GroupImportance):

@@ -6,7 +6,8 @@ Features are the nodes of a graph; an edge is heavy where the two vary much and 
     s_i  = row sum of sum over k >= 1 of (r A)^k = (Id - r A)^-1 - Id,   r = .9 / spectral radius
 
 with Spearman's rho over images, and sd in units of the largest, so that the scale of a layer does
-not matter. A response that never changes is taken as fully correlated: it tells nothing of its own.
+not matter. A response that never changes is taken as fully correlated: it tells nothing of its own
+(what changes by rounding alone never does: the order of its images would be that of the digits).
 Here the features are the channels that a last convolution of the head reads, pooled over space.
 Source: Roffo et al. 2015 (ICCV); 2020, arXiv:2006.08184.
 """
@@ -23,6 +24,7 @@ from msip_core.errors import ConfigError
 
 MIX = 0.5  # share of the spread, the rest is independence
 REGULAR = 0.9
+ROUNDING = 1e-5  # of a pooled response, in float32
 LEAST_IMAGES = 3  # rank correlations of fewer say nothing
 
 
@@ -66,12 +68,16 @@ def inf_fs(responses: Tensor) -> Tensor:
     """
     if len(responses) < LEAST_IMAGES:
         raise ConfigError(
-            f"NISP with Inf-FS compares responses over images and needs at least {LEAST_IMAGES} "
-            f"calibration images, not {len(responses)}: raise the calibration batches or choose "
-            "NISP without Inf-FS."
+            "NISP with Inf-FS compares responses over images and needs at least {least} "
+            "calibration images, not {n}: raise the calibration batches or choose "
+            "NISP without Inf-FS.",
+            least=LEAST_IMAGES,
+            n=len(responses),
         )
     x = responses.double()
     spread = x.std(0, correction=0)
+    still = spread <= ROUNDING * x.abs().amax(0)
+    x, spread = torch.where(still, x[0], x), torch.where(still, 0.0, spread)
     spread = spread / spread.max().clamp_min(1e-300)
     a = MIX * torch.maximum(spread[:, None], spread) + (1 - MIX) * (1 - spearman(x).abs())
     radius = torch.linalg.eigvalsh(a).abs().max().clamp_min(1e-300)

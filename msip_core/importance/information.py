@@ -22,17 +22,12 @@ import torch
 from torch import Tensor
 
 from msip_core.importance.cells import Cells, Chosen
-from msip_core.importance.responses import watched
+from msip_core.importance.responses import mutual_information, watched
 from msip_core.importance.statistic import Found, Scene, Statistic
 
 BINS = 8
 LOW, HIGH = 0.005, 0.995  # quantiles between which the bins lie; outliers are clipped
-NULLS = (
-    0.2,
-    0.4,
-    0.6,
-    0.8,
-)  # how far on, in shares of the images, the one lies whose labels are taken
+NULLS = (0.2, 0.4, 0.6, 0.8)  # how far on, in shares of the images, the one lies whose labels count
 LOSS_QUARTILES = 4
 
 
@@ -104,12 +99,18 @@ class Information(Statistic):
         layers with maps of this size."""
         size = (a.shape[2], a.shape[3])
         if size not in self._asked:
-            ahead = [0, *(round(share * len(self.scene.calibration)) for share in nulls)]
+            ahead = [0, *(further_on(share, len(self.scene.calibration)) for share in nulls)]
             found = [self._cells.of(part, *size, n) for n in ahead]
             self._asked[size] = asked_at(
                 [one.places for one in found], [self._label(one) for one in found]
             )
         return self._asked[size]
+
+
+def further_on(share: float, images: int) -> int:
+    """How far on another image lies: its own labels are no chance. A single image has no other, so
+    that its information is 0: nothing tells it from its bias."""
+    return min(max(1, round(share * images)), images - 1)
 
 
 def asked_at(places: Sequence[Tensor], labels: Sequence[Tensor]) -> Asked:
@@ -176,7 +177,8 @@ class LayerInformation:
         values = _by_channel(a).index_select(1, asked.places).float()  # (c, k)
         values = values.sub_(self.low[:, None]).div_(self._span).mul_(BINS)
         # Clipped while a float: a channel that was constant in the look has bins of no width.
-        flat = values.clamp_(0, BINS - 1).to(torch.int32)
+        # What is no number lies in the first bin: the gradients, which are none either, refuse it.
+        flat = values.nan_to_num_(0.0).clamp_(0, BINS - 1).to(torch.int32)
         shape = (asked.tables, a.shape[1], BINS, self.labels)
         size = math.prod(shape[1:])
         flat.mul_(self.labels).add_(self._rows).add_(asked.table * size + asked.labels)
@@ -210,17 +212,6 @@ def tally(places: Tensor, size: int) -> Tensor:
     # bincount would ask the device for the largest.
     counts = torch.zeros(size, dtype=torch.long, device=places.device)
     return counts.index_add_(0, places, counts.new_ones(()).expand(len(places)))
-
-
-def mutual_information(joint: Tensor) -> Tensor:
-    """I(A; Y) in bits from joint counts (..., A, Y), plug-in estimate: (...,).
-
-    [[4, 0], [0, 4]] gives 1; [[2, 2], [2, 2]] gives 0; [[3, 1], [1, 3]] gives .1887.
-    """
-    p = joint.double() / joint.sum((-2, -1), keepdim=True).clamp_min(1)
-    product = p.sum(-1, keepdim=True) * p.sum(-2, keepdim=True)
-    ratio = torch.where(p > 0, p / product.clamp_min(1e-300), torch.ones_like(p))
-    return (p * ratio.log2()).sum((-2, -1)).clamp_min(0)
 
 
 def bias_free(joint: Tensor, null: Tensor) -> Tensor:

@@ -35,17 +35,17 @@ import torch
 from torch import Tensor
 
 from msip_core.config import TERMS, MsipOptions, MsipWeights
+from msip_core.groups.members import Member, members, width
 from msip_core.importance.activity import SPARSITY_EPS
 from msip_core.importance.fpgm import distance_sums
-from msip_core.importance.fusion import log_scale, mixed, standard, weighted_sum
-from msip_core.importance.members import (
-    GroupImportance,
-    Member,
-    gather_members,
-    members,
-    reading_strength,
-    width,
+from msip_core.importance.fusion import (
+    log_scale,
+    mixed,
+    relative,  # noqa: F401 - other programs ask for it here
+    standard,
+    weighted_sum,
 )
+from msip_core.importance.members import GroupImportance, gather_members, reading_strength
 from msip_core.importance.obs import cost_of
 
 _TINY = 1e-300
@@ -182,8 +182,11 @@ class MsipImportance(_Msip):
     """
 
     own: ClassVar[dict[str, Any]] = {
-        "gradient": "taylor", "geometry": "response", "sparsity": "activation", "reach": True,
-    }  # fmt: skip
+        "gradient": "taylor",
+        "geometry": "response",
+        "sparsity": "activation",
+        "reach": True,
+    }
 
     def fuse(self, terms: Terms) -> Tensor:
         return fuse(terms, self.options.weights, self.options.fusion)
@@ -197,8 +200,11 @@ class MsipLiteralImportance(_Msip):
     """
 
     own: ClassVar[dict[str, Any]] = {
-        "gradient": "taylor", "geometry": "distance", "sparsity": "activation", "reach": False,
-    }  # fmt: skip
+        "gradient": "taylor",
+        "geometry": "distance",
+        "sparsity": "activation",
+        "reach": False,
+    }
 
     def fuse(self, terms: Terms) -> Tensor:
         parts = [torch.special.ndtr(standard(x)) for x in terms.as_tuple()]

@@ -102,14 +102,18 @@ def make_linear(net: nn.Module) -> None:
             elif isinstance(child, nn.MaxPool2d):
                 # Over what is there, not the padding: an output passes on all of its score.
                 mean = nn.AvgPool2d(
-                    child.kernel_size, child.stride, child.padding, child.ceil_mode,
+                    child.kernel_size,
+                    child.stride,
+                    child.padding,
+                    child.ceil_mode,
                     count_include_pad=False,
-                )  # fmt: skip
+                )
                 setattr(module, name, mean)
     with torch.no_grad():
         for module in net.modules():
             if isinstance(module, nn.Conv2d | nn.modules.batchnorm._BatchNorm):
-                module.weight.abs_()
+                if module.weight is not None:  # a batch norm without factors has gamma 1
+                    module.weight.abs_()
                 if module.bias is not None:
                     module.bias.zero_()
             if isinstance(module, nn.modules.batchnorm._BatchNorm):

@@ -45,7 +45,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from msip_core.importance.members import GroupImportance, group_name, members, width
+from msip_core.groups.members import group_name, members, width
+from msip_core.importance.members import GroupImportance
 from msip_core.importance.moments import moment_bytes
 
 RIDGE = 0.1  # the middle one of the refit's

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from msip_core.importance.members import GroupImportance, group_name, width
+from msip_core.groups.members import group_name, width
+from msip_core.importance.members import GroupImportance
 
 
 class RandomImportance(GroupImportance):

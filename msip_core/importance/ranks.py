@@ -111,8 +111,9 @@ class RankTally:
         bad = next((name for name, good in zip(self._finite, finite) if not good), None)
         if bad is not None:
             raise ConfigError(
-                f"The responses of layer {bad} are not numbers; the model has probably diverged. "
-                "Lower the learning rate or choose another baseline."
+                "The responses of layer {bad} are not numbers; the model has probably diverged. "
+                "Lower the learning rate or choose another baseline.",
+                bad=bad,
             )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from msip_core.importance.coupling import prunable_groups
+from msip_core.groups.coupling import prunable_groups
 from msip_core.importance.moments import POSITIONS, Moments, OutputGradients, centred_ones, readers
 from msip_core.importance.obs import Reader, costs_in_turn, coupled, portions
 from msip_core.importance.statistic import Found, Scene, Statistic

@@ -37,6 +37,7 @@ from torch import Tensor, nn
 
 from msip_core.detector.quiet_loss import MOST, criterion_of
 from msip_core.importance.calibration import CalibrationSet
+from msip_core.messages import msg
 
 Pass = Literal["look", "batches", "backward", "images", "few"]
 Place = Literal["gradient", "response"]
@@ -133,7 +134,9 @@ class Statistic:
         for kind in cls.kinds:
             known = _KNOWN.setdefault(kind, cls)
             if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-                raise ValueError(f"{known.__qualname__} finds '{kind}' already")
+                raise ValueError(
+                    msg("{qualname} finds '{kind}' already", qualname=known.__qualname__, kind=kind)
+                )
             _KNOWN[kind] = cls  # a module that was loaded again
 
     # --- while the network runs: hooks, taken off again at the end ---
@@ -169,7 +172,7 @@ class Statistic:
 
     def result(self) -> Found:
         """Kind -> layer -> values, of the kinds that were asked for; on any device."""
-        raise NotImplementedError(f"{type(self).__name__} must tell what it found")
+        raise NotImplementedError(msg("{name} must tell what it found", name=type(self).__name__))
 
 
 _KNOWN: dict[str, type[Statistic]] = {}
@@ -221,5 +224,7 @@ def asked_of(needs: Iterable[str]) -> dict[type[Statistic], frozenset[str]]:
         else:
             found.setdefault(known, set()).add(kind)
     if unknown:
-        raise ValueError(f"The calibration pass cannot gather {', '.join(unknown)}.")
+        raise ValueError(
+            msg("The calibration pass cannot gather {unknown}.", unknown=", ".join(unknown))
+        )
     return {known: frozenset(kinds) for known, kinds in found.items()}

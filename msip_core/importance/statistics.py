@@ -35,6 +35,7 @@ from msip_core.importance.statistic import (
     on_cpu,
     statistic_of,
 )
+from msip_core.messages import msg
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Statistics:
         """Where a kind lies, empty if it was not gathered."""
         known = statistic_of(kind)
         if known is None:
-            raise ValueError(f"The calibration pass cannot gather {kind}.")
+            raise ValueError(msg("The calibration pass cannot gather {kind}.", kind=kind))
         place = self.gradient if known.place == "gradient" else self.response
         return place.setdefault(kind, {})
 
@@ -79,7 +80,9 @@ def __getattr__(name: str) -> frozenset[str]:
         return kinds_in("gradient")
     if name == "RESPONSE":
         return kinds_in("response")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(
+        msg("module {name} has no attribute {attribute}", name=repr(__name__), attribute=repr(name))
+    )
 
 
 def complete(needs: frozenset[str]) -> frozenset[str]:
@@ -119,9 +122,12 @@ def gather(
 def _at_once(model: nn.Module, calibration: CalibrationSet) -> int:
     device = next(model.parameters()).device
     return images_at_once(
-        model, calibration.pixels(range(1), device), calibration.micro_batch, calibration.batch,
+        model,
+        calibration.pixels(range(1), device),
+        calibration.micro_batch,
+        calibration.batch,
         free_bytes(device),
-    )  # fmt: skip
+    )
 
 
 def _run(

@@ -22,11 +22,12 @@ from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.events import RunContext
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.importance.statistic import on_cpu
+from msip_core.messages import mark
 from msip_core.pruning.bottlenecks import Site, bottlenecks, remove_bottlenecks, with_followers
 from msip_core.pruning.folder import IterationFolder
 
 _TRIALS = "trials.json"
-WHOLE = "whole network"  # its own trial, by whose mAP50 the others are measured
+WHOLE = mark("whole network")  # its own trial, by whose mAP50 the others are measured
 
 
 def map50_scores(
@@ -116,9 +117,12 @@ class BlockScorer:
         if self._kind == "cosine":
             return cosine_scores(self._model, sites, self._calibration, self._ctx)
         return map50_scores(
-            self._model, sites, self._evaluate, done=self._files.read_json(_TRIALS) or {},
+            self._model,
+            sites,
+            self._evaluate,
+            done=self._files.read_json(_TRIALS) or {},
             keep=lambda trials: self._files.write_json(_TRIALS, dict(trials)),
-        )  # fmt: skip
+        )
 
 
 @contextmanager

@@ -16,9 +16,10 @@ from math import fsum
 
 from torch import nn
 
-from msip_core.allocation.budget import Budget
 from msip_core.allocation.goal import Goal
 from msip_core.errors import ConfigError
+from msip_core.groups.budget import Budget
+from msip_core.messages import msg
 from msip_core.pruning.bottlenecks import Site, bottlenecks, is_sound, with_followers
 from msip_core.pruning.granularity import Granularity, Scene, freed_by
 
@@ -50,10 +51,11 @@ class Blocks(Granularity):
         sites = self.candidates(bottlenecks(model))
         check_some(sites)
         self._require(
-            self.least(model, budget, goal), goal,
-            f"without any of its {len(sites)} blocks it would",
-            "Keep more, or choose the granularity 'mixed', which goes on with channels.",
-        )  # fmt: skip
+            self.least(model, budget, goal),
+            goal,
+            msg("without any of its {n} blocks it would", n=len(sites)),
+            msg("Keep more, or choose the granularity 'mixed', which goes on with channels."),
+        )
 
     def least(self, model: nn.Module, budget: Budget, goal: Goal) -> float:
         sites = self.candidates(bottlenecks(model))
@@ -67,10 +69,7 @@ def eligible(sites: Sequence[Site], score: str) -> tuple[Site, ...]:
 
 
 def cheapest(
-    sites: Sequence[Site],
-    scores: Mapping[str, float],
-    freed: Mapping[str, float],
-    excess: float,
+    sites: Sequence[Site], scores: Mapping[str, float], freed: Mapping[str, float], excess: float
 ) -> tuple[str, ...]:
     """The lowest-scored bottlenecks that free at least `excess` (or all of them).
 

@@ -23,8 +23,9 @@ import torch
 from torch import nn
 from ultralytics.nn.modules import C2f
 
-from msip_core.allocation.budget import Branch
 from msip_core.detector.c2f import C2fV2
+from msip_core.groups.budget import Branch
+from msip_core.messages import msg
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,13 @@ def remove_bottlenecks(model: nn.Module, names: Collection[str]) -> None:
     sites = {site.name: site for site in bottlenecks(model)}
     unknown = [name for name in names if name not in sites]
     if unknown:
-        raise ValueError(f"no bottleneck {', '.join(unknown)}; there are {', '.join(sites)}")
+        raise ValueError(
+            msg(
+                "no bottleneck {unknown}; there are {sites}",
+                unknown=", ".join(unknown),
+                sites=", ".join(sites),
+            )
+        )
     modules = dict(model.named_modules())
     # From the back, so that without shortcuts each is the last one when its turn comes.
     for name in reversed([name for name in sites if name in names]):
@@ -106,7 +113,9 @@ def _remove(block: Any, key: str) -> None:
     if gone.add:
         slices[place + 1] = slices[place + 1] + mine
     elif place + 1 < len(keys):
-        raise ValueError(f"bottleneck {key} has no shortcut, and others stand behind it")
+        raise ValueError(
+            msg("bottleneck {key} has no shortcut, and others stand behind it", key=key)
+        )
     conv = block.cv2.conv
     conv.weight = nn.Parameter(torch.cat(slices, 1), requires_grad=conv.weight.requires_grad)
     conv.in_channels = conv.weight.shape[1]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from msip_core.allocation.budget import Budget
 from msip_core.allocation.goal import Goal
+from msip_core.groups.budget import Budget
+from msip_core.messages import msg
 from msip_core.pruning.granularity import Granularity
 
 
@@ -22,10 +23,17 @@ class Channels(Granularity):
         self._require(
             self.least(model, budget, goal),
             goal,
-            f"taking at most {limits.max_removed_per_iteration:.0%} of a layer's channels per "
-            f"iteration and leaving at least {limits.min_kept:.0%} of them{self.where}, {steps} "
-            f"iteration{'s' if steps > 1 else ''}",
-            "Allow more iterations, a larger share per iteration, or keep more.",
+            msg(
+                "taking at most {most:.0%} of a layer's channels per iteration and leaving at "
+                "least {least:.0%} of them{where}, {steps}",
+                most=limits.max_removed_per_iteration,
+                least=limits.min_kept,
+                where=self.where,
+                steps=msg("{n} iterations", n=steps)
+                if steps > 1
+                else msg("{n} iteration", n=steps),
+            ),
+            msg("Allow more iterations, a larger share per iteration, or keep more."),
         )
 
     def least(self, model: nn.Module, budget: Budget, goal: Goal) -> float:

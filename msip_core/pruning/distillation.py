@@ -104,10 +104,12 @@ class Distillation:
         self.parts: nn.Module = nn.ModuleDict(
             {str(i): adapter(thin[i].shape[1], wide[i].shape[1]) for i in self._layers}
         )
-        self.facts: dict[str, Any] = {
-            "divergence": method, **options.model_dump(), "teacher": fingerprint(teacher, {}),
+        self.facts: dict[str, object] = {
+            "divergence": method,
+            **options.model_dump(),
+            "teacher": fingerprint(teacher, {}),
             "calibration": list(calibration.ids),
-        }  # fmt: skip
+        }
 
     def begin(self, model: DetectionModel) -> None:
         """Set every adapter to the least squares map from student to teacher."""
@@ -161,14 +163,16 @@ def check_layers(model: DetectionModel, options: DistillOptions) -> None:
     if feeds != _FEEDS:
         raise ConfigError(
             "Distillation compares layers of the YOLOv8 graph, whose head reads layers 15, 18 and "
-            f"21; the head of this detector reads {', '.join(map(str, feeds))}: choose the "
-            "recovery 'finetune'."
+            "21; the head of this detector reads {feeds}: choose the recovery 'finetune'.",
+            feeds=", ".join(map(str, feeds)),
         )
     unknown = [i for i in options.layers if i >= head]
     if unknown:
         raise ConfigError(
-            f"Distillation cannot compare layer {unknown[0]}: the feature maps of this detector "
-            f"are those of layers 0 to {head - 1}; 15, 18 and 21 are usual."
+            "Distillation cannot compare layer {unknown}: the feature maps of this detector "
+            "are those of layers 0 to {head}; 15, 18 and 21 are usual.",
+            unknown=unknown[0],
+            head=head - 1,
         )
 
 

@@ -2,60 +2,48 @@
 
 from __future__ import annotations
 
-import time
-from functools import lru_cache
-from typing import NamedTuple
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-import torch
 
-from msip_core.allocation.budget import Widths
 from msip_core.allocation.goal import goal_of
 from msip_core.allocation.table import GroupTable
 from msip_core.allocation.uniform import UniformAllocation
 from msip_core.config import PruneConfig
-from msip_core.data.dataset import open_dataset
+from msip_core.data.cut import open_for_run
 from msip_core.detector.devices import resolve_device
 from msip_core.detector.engines import ready_engine
-from msip_core.detector.library import copy_model
-from msip_core.detector.memory import memory_errors_named
+from msip_core.groups.budget import Widths
+from msip_core.messages import msg
+from msip_core.processors import Processors, Sample
 from msip_core.pruning.bottlenecks import bottlenecks
-from msip_core.pruning.clock import TRAIN_COST, plan
 from msip_core.pruning.granularity import granularity_of
-from msip_core.pruning.iteration import uses_weights, widths_of
-from msip_core.pruning.loop import allocation_of
+from msip_core.pruning.iteration import widths_of
+from msip_core.pruning.latency_goal import needs_milliseconds, predicted
 from msip_core.pruning.network import Network, open_network
 from msip_core.pruning.outlook import outlook, outlook_sentence
+from msip_core.pruning.pace import STEPS, Pace, measure_pace
+from msip_core.pruning.progress import TRAIN_COST, Part, plan
 from msip_core.pruning.recovery import check_recovery
 from msip_core.pruning.schedule import final_window
 from msip_core.pruning.search import search_units
-from msip_core.pruning.stopwatch import needs_milliseconds, predicted
+from msip_core.questions.planning import Effort
 from msip_core.workspace import Workspace
 
-_STEPS, _IMAGES = 3, 4  # measured steps after one to warm up, images in each
 # Reading, mosaic and colour of one training image at 640 px, on one core; grows with its area.
 _AUGMENT_SECONDS = 0.02
+# Before the first part, libraries are loaded and files opened; after the last, the saved model is
+# opened by a process of its own, which loads the same. Seconds on two cores; less where a process
+# was kept ready for the run.
+START_SECONDS, CHECK_SECONDS = 6.0, 8.0
 _PROCESS_GB = 0.8  # torch, ultralytics and the program itself
 _BACKWARD = 1.5  # peak of a training step over the activations that it keeps
 _COPIES = 5  # weights, gradients, momentum, average, one spare
 
 
-class Estimate(NamedTuple):
-    """What to expect.
-
-    Attributes:
-        note: says in a sentence what it rests on.
-        speed: what the goal does to milliseconds where it does not count them, or "".
-    """
-
-    seconds: float
-    memory_gb: float
-    disk_gb: float
-    note: str
-    speed: str = ""
-
-
-def estimate(config: PruneConfig, workspace: Workspace) -> Estimate:
+def estimate(config: PruneConfig, workspace: Workspace) -> Effort:
     """Measure a few training steps of the unpruned model and extrapolate.
 
     Raises:
@@ -63,10 +51,10 @@ def estimate(config: PruneConfig, workspace: Workspace) -> Estimate:
         InputError: model, dataset or recovery cannot be used, or milliseconds cannot be measured
             in the way that was asked for.
     """
-    device = resolve_device(config.device)
+    sample, device = Sample(without_runs=True), resolve_device(config.device)
     if needs_milliseconds(config):
         ready_engine(config.latency_way(device))
-    dataset = open_dataset(workspace, config.dataset)
+    dataset = open_for_run(workspace, config)
     network = open_network(workspace, config.model, config.imgsz)
     check_recovery(config, network.model)
     meter = predicted(config, network.budget, workspace.cache, device)
@@ -75,34 +63,34 @@ def estimate(config: PruneConfig, workspace: Workspace) -> Estimate:
         granularity_of(config).check(network.model, network.budget, goal)
     counts = {split: len(dataset.split(split)) for split in ("train", "val", "test")}
     images = min(config.calibration.batches * config.calibration.batch, counts["train"])
-    trials = uses_weights(config) and config.msip.dynamic_weights
-    search = search_units(
-        config, type(allocation_of(config)), val=counts["val"], calibration=images
-    )
+    search = search_units(config, val=counts["val"], calibration=images)
     parts = plan(
-        config, **counts, calibration=images, trials=trials, search=search,
+        config,
+        **counts,
+        calibration=images,
+        search=search,
         blocks=len(bottlenecks(network.model)),
         table=meter is None,
-    )  # fmt: skip
-    units = sum(part.units for part in parts)
-    step = train_seconds(network, config.imgsz, min(_IMAGES, config.batch), device)
-    epochs = config.finetune_epochs
-    epochs += config.preparation.epochs if config.preparation else 0
-    area = (config.imgsz / 640) ** 2
-    augment = epochs * counts["train"] * _AUGMENT_SECONDS * area
-    seconds = units * step / TRAIN_COST + augment
-    return Estimate(
-        seconds=seconds,
+    )
+    pace = measure_pace(network, config.imgsz, config.batch, device, sample.look())
+    found = sample.look()  # over all that was done here: one moment says little of the next minutes
+    pace = replace(pace, slowdown=found.slowdown if device == "cpu" else 1.0)
+    return Effort(
+        seconds=run_seconds(config, parts, pace, counts["train"]),
         memory_gb=memory_gb(network, config, counts["train"]),
         disk_gb=disk_gb(network, config),
-        note=f"From {_STEPS} measured steps on this computer; other work on it makes it slower.",
+        note=_note(pace, found),
+        pace=found.pace if device == "cpu" else None,
         speed=outlook_sentence(
             outlook(
-                config, workspace, device, network.budget,
+                config,
+                workspace,
+                device,
+                network.budget,
                 lambda: (network.budget, _evenly(config, network)),
             )
         ),
-    )  # fmt: skip
+    )
 
 
 def _evenly(config: PruneConfig, network: Network) -> Widths:
@@ -116,22 +104,32 @@ def _evenly(config: PruneConfig, network: Network) -> Widths:
     return budget.vector(found.widths)
 
 
-@lru_cache(maxsize=16)
-def train_seconds(network: Network, imgsz: int, images: int, device: str) -> float:
-    """Seconds of forward and backward per image. Measured once in the life of a process: the same
-    question comes again with every setting that changes."""
-    twin = copy_model(network.model).to(device).train()
-    pixels = torch.rand(images, 3, imgsz, imgsz, device=device)
-    times = []
-    with memory_errors_named(batch=images, imgsz=imgsz):
-        for _ in range(_STEPS + 1):
-            started = time.perf_counter()
-            output = twin(pixels)
-            (output["boxes"].mean() + output["scores"].mean()).backward()
-            if pixels.is_cuda:
-                torch.cuda.synchronize(device)
-            times.append(time.perf_counter() - started)
-    return min(times[1:]) / images
+def run_seconds(config: PruneConfig, parts: Sequence[Part], pace: Pace, train_images: int) -> float:
+    """From the click to "done": start, all parts, and the check of what was saved."""
+    epochs = config.finetune_epochs
+    epochs += config.preparation.epochs if config.preparation else 0
+    area = (config.imgsz / 640) ** 2
+    augment = epochs * train_images * _AUGMENT_SECONDS * area
+    units = math.fsum(part.units for part in parts)
+    work = units * pace.free / TRAIN_COST + augment
+    return (START_SECONDS + work + CHECK_SECONDS) * pace.slowdown
+
+
+def _note(pace: Pace, found: Processors) -> str:
+    """What the estimate rests on."""
+    if pace.slowdown < 1.1:
+        return msg(
+            "From {steps} measured steps on this computer; other work on it makes it slower.",
+            steps=STEPS,
+        )
+    return msg(
+        "From {steps} measured steps on this computer, times {slowdown:.1f} for other work "
+        "that keeps {busy:.1f} of its {cores} cores busy now.",
+        steps=STEPS,
+        slowdown=pace.slowdown,
+        busy=found.busy,
+        cores=found.cores,
+    )
 
 
 def memory_gb(network: Network, config: PruneConfig, train_images: int) -> float:

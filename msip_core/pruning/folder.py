@@ -9,7 +9,8 @@
       pruned.pt, pruned.json     after its repair, with its metrics
       fit/state.pt               fine-tuning, after every epoch
       model.pt                   the finished iteration (k = 0: the unpruned C2f_v2 model)
-      layers.json, metrics.json  written last: an iteration with metrics.json is finished
+      layers.json, metrics.json  widths; all else that was measured. Written last: an iteration
+                                 with metrics.json is finished
 
 Every file appears whole or not at all; once an iteration is finished, its intermediate files go.
 """
@@ -27,12 +28,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from msip_core.arrays import read_arrays
+from msip_core.arrays import read_arrays, write_arrays
 from msip_core.detector.checkpoints import load_model, save_work
 from msip_core.detector.library import DetectionModel
 from msip_core.errors import InputError
 from msip_core.events import BaselineRecord, IterationRecord, Record
-from msip_core.workspace import atomic_path, write_json
+from msip_core.messages import restored
+from msip_core.steps import BASELINE, ITERATION, MEASURING, Step
+from msip_core.workspace import write_json
 
 R = TypeVar("R", bound=Record)
 
@@ -47,10 +50,10 @@ class RunFolder:
         return IterationFolder(self.root / "iterations" / str(index))
 
     def read_baseline(self) -> BaselineRecord | None:
-        return read_record(self.root / "baseline.json", BaselineRecord)
+        return read_record(self.root / BASELINE.mark, BaselineRecord)
 
     def write_baseline(self, record: BaselineRecord) -> None:
-        write_json(self.root / "baseline.json", record.model_dump(mode="json"))
+        write_json(self.root / BASELINE.mark, record.model_dump(mode="json"))
 
     def read_json(self, name: str) -> Any | None:
         return _read_json(self.root / name)
@@ -80,6 +83,10 @@ class IterationFolder:
     def fit_dir(self) -> Path:
         return self.root / "fit"
 
+    def done(self, step: Step) -> bool:
+        """Whether an earlier sitting has finished this step."""
+        return bool(step.marks) and all(self.has(name) for name in step.marks)
+
     def has(self, name: str) -> bool:
         return (self.root / name).is_file()
 
@@ -107,46 +114,55 @@ class IterationFolder:
         return read_arrays(self.root / name)
 
     def write_arrays(self, name: str, arrays: Mapping[str, NDArray[np.float64]]) -> None:
-        # A file object, since to a name without .npz the suffix would be added.
-        with atomic_path(self.root / name) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **{key: np.asarray(a) for key, a in arrays.items()})  # type: ignore[arg-type]
+        write_arrays(self.root / name, arrays)
 
     def read_record(self) -> IterationRecord | None:
-        return read_record(self.root / "metrics.json", IterationRecord)
+        value, widths = _read_json(self.root / MEASURING.mark), self.root / "layers.json"
+        # An older version wrote the widths a second time, into metrics.json.
+        if isinstance(value, dict) and "layers" not in value:
+            value["layers"] = _read_json(widths)
+        return _record(self.root / MEASURING.mark, value, IterationRecord, layers=widths)
 
     def finish(self, record: IterationRecord) -> None:
         """Write what makes the iteration finished, then drop what only a resume needed."""
         layers = [layer.model_dump(mode="json") for layer in record.layers]
         write_json(self.root / "layers.json", layers)
-        write_json(self.root / "metrics.json", record.model_dump(mode="json"))
+        rest = record.model_dump(mode="json", exclude={"layers"})
+        write_json(self.root / MEASURING.mark, rest)
         self.tidy()
 
     def tidy(self) -> None:
         """Drop intermediate files."""
-        for name in ("cut.pt", "kept.npz", "pruned.pt"):
+        for name in (leaf for step in ITERATION for leaf in step.leaves):
             (self.root / name).unlink(missing_ok=True)
         shutil.rmtree(self.fit_dir, ignore_errors=True)
 
 
 def read_record(path: Path, kind: type[R]) -> R | None:
     """One record from a JSON file, or None where there is none yet."""
-    value = _read_json(path)
+    return _record(path, _read_json(path), kind)
+
+
+def _record(path: Path, value: Any, kind: type[R], **beside: Path) -> R | None:
+    """`beside`: fields that come from files of their own, which are the damaged ones then."""
     try:
         return None if value is None else kind.model_validate(value)
     except ValidationError as error:
-        raise _damaged(path) from error
+        fields = {str(one["loc"][0]) if one["loc"] else "" for one in error.errors()}
+        raise _damaged(beside.get(fields.pop(), path) if len(fields) == 1 else path) from error
 
 
 def _read_json(path: Path) -> Any | None:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return restored(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, RecursionError) as error:
         raise _damaged(path) from error
 
 
 def _damaged(path: Path) -> InputError:
     return InputError(
-        f"{path} is damaged and cannot be read. Restore it from a backup, or start a new run."
+        "{path} is damaged and cannot be read. Restore it from a backup, or start a new run.",
+        path=path,
     )

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from msip_core import catalog
-from msip_core.allocation.budget import Budget
 from msip_core.allocation.goal import Goal
 from msip_core.allocation.table import lowest_widths
 from msip_core.config import PruneConfig
 from msip_core.errors import GoalUnreachableError
+from msip_core.groups.budget import Budget
 from msip_core.pruning.bottlenecks import Site
 from msip_core.pruning.schedule import final_window
 
@@ -114,8 +114,13 @@ class Granularity(ABC):
         if least <= final_window(goal.amount, self.config.limits.multiple).high:
             return
         raise GoalUnreachableError(
-            f"{goal.keep:.1%} of the {goal.noun} cannot be reached: {limits} come down to "
-            f"{least / goal.baseline:.1%} at best. {advice}"
+            "{keep:.1%} of the {noun} cannot be reached: {limits} come down to "
+            "{least:.1%} at best. {advice}",
+            keep=goal.keep,
+            noun=goal.noun,
+            limits=limits,
+            least=least / goal.baseline,
+            advice=advice,
         )
 
 

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from msip_core.detector.extras import add_gradient
 from msip_core.detector.library import DetectionModel
-from msip_core.importance.members import Member, members, width
-from msip_core.pruning.surgery import prunable_groups
+from msip_core.groups.coupling import prunable_groups
+from msip_core.groups.members import Member, members, width
 
 _EXPONENT = 4.0  # the weakest channel shrinks 2**4 times as fast as the strongest
 
@@ -90,6 +90,9 @@ def _placed(member: Member) -> Member:
     """The member with its indices on the device of its weights."""
     device = member.weight.device
     return Member(
-        member.kind, member.layer, member.name,
-        member.indices.to(device), member.positions.to(device),
-    )  # fmt: skip
+        member.kind,
+        member.layer,
+        member.name,
+        member.indices.to(device),
+        member.positions.to(device),
+    )

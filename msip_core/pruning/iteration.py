@@ -4,8 +4,7 @@ disk, so a run that was stopped goes on with the stage it was in."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,7 +15,6 @@ from torch import Tensor
 
 from msip_core import catalog
 from msip_core.allocation.base import Allocation
-from msip_core.allocation.budget import Budget
 from msip_core.allocation.goal import Goal
 from msip_core.allocation.table import Corridor, GroupTable, Selection
 from msip_core.config import TERMS, WEIGHT_PRESETS, MsipWeights, PruneConfig
@@ -26,34 +24,41 @@ from msip_core.detector.fit_state import seed_everything, seed_from
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.detector.memory import memory_errors_named
 from msip_core.detector.pool import DataPool
-from msip_core.events import (
-    IterationRecord,
-    LayerChannels,
-    Metrics,
-    MilestoneRecord,
-    Stage,
-    StageRecord,
-)
+from msip_core.events import IterationRecord, LayerChannels, Metrics, MilestoneRecord, StageRecord
+from msip_core.groups.budget import Budget
+from msip_core.groups.coupling import prunable_groups
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.importance.shared import gather_once
 from msip_core.importance.statistics import Statistics, gather
+from msip_core.messages import msg
 from msip_core.pruning.block_scores import BlockScorer
 from msip_core.pruning.bottlenecks import Site, bottlenecks, remove_bottlenecks
-from msip_core.pruning.clock import Clock
 from msip_core.pruning.folder import RunFolder
 from msip_core.pruning.granularity import Granularity, Scene
+from msip_core.pruning.latency_goal import (
+    ATTEMPTS,
+    ON_THE_WAY,
+    LatencyGoal,
+    cut_by_the_clock,
+    missed_by_the_clock,
+)
+from msip_core.pruning.progress import ProgressTracker
 from msip_core.pruning.recovery import Aids
 from msip_core.pruning.refit import kept_filters
 from msip_core.pruning.repair import AS_CUT, RECALIBRATED, repair, tried
 from msip_core.pruning.schedule import corridor, stopped_by_caps
-from msip_core.pruning.stopwatch import (
-    ATTEMPTS,
-    ON_THE_WAY,
-    Stopwatch,
-    cut_by_the_clock,
-    missed_by_the_clock,
+from msip_core.pruning.surgery import channel_counts, prune_channels
+from msip_core.steps import (
+    BLOCKS,
+    CUTTING,
+    ITERATION,
+    MEASURING,
+    REPAIRING,
+    SCORING,
+    SECONDS,
+    TUNING,
+    Step,
 )
-from msip_core.pruning.surgery import channel_counts, prunable_groups, prune_channels
 from msip_core.ways import Way
 
 
@@ -64,7 +69,7 @@ class RunParts:
     Attributes:
         granularity: what a cut may take away.
         goal: of the run, and how it counts.
-        stopwatch: measures networks, where milliseconds count; else None.
+        latency_goal: measures networks, where milliseconds count; else None.
         baseline_macs: of the unpruned network.
         whole, sites: costs and bottlenecks of the unpruned network.
         original: group name -> channels in the unpruned network.
@@ -72,19 +77,26 @@ class RunParts:
     """
 
     config: PruneConfig
-    ctx: Clock
+    ctx: ProgressTracker
     folder: RunFolder
     pool: DataPool
     calibration: CalibrationSet
     allocation: Allocation
     granularity: Granularity
     goal: Goal
-    stopwatch: Stopwatch | None
+    latency_goal: LatencyGoal | None
     baseline_macs: float
     whole: Budget
     sites: tuple[Site, ...]
     original: dict[str, int]
     layers: dict[str, int]
+
+    def begin(self, step: Step, iteration: int = 0) -> None:
+        """Announce a step and seed it, so that a resumed run draws the same numbers."""
+        self.ctx.check_stop()
+        self.ctx.begin(step, iteration)
+        self.ctx.emit(StageRecord(stage=step.stage, iteration=iteration))
+        seed_everything(seed_from(self.config.seed, iteration, step.stage.value))
 
 
 @dataclass(frozen=True)
@@ -105,31 +117,31 @@ class Iteration:
 
     def run(self) -> IterationRecord:
         """Do what is not done yet."""
-        granularity = self.parts.granularity
-        if granularity.takes_blocks(self.index) and not self.files.has("blocks.json"):
-            with self._stage(Stage.IMPORTANCE, "blocks"):
-                self._choose_blocks()
-        if granularity.takes_channels and not self.files.has("importance.json"):
-            with self._stage(Stage.IMPORTANCE, "importance"):
-                self._score()
-        if not (self.files.has("cut.json") and self.files.has("kept.npz")):
-            with self._stage(Stage.PRUNING, "pruning"):
-                self._cut()
-        if not self.files.has("pruned.json"):
-            with self._stage(Stage.EVALUATION_BEFORE, "before"):
-                self._measure_cut()
-        with self._stage(Stage.FINETUNING, "fit"):
-            tuned, seconds = self._finetune()
-        with self._stage(Stage.EVALUATION_AFTER, "after"):
-            record = self._finish(tuned, seconds)
+        for step, work in self._work.items():
+            if not self.files.done(step):
+                started = time.perf_counter()
+                self.parts.begin(step, self.index)
+                found = work()
+                self.files.write_json(step.mark, found | {"seconds": time.perf_counter() - started})
+        self.parts.begin(TUNING, self.index)
+        tuned, seconds = self._finetune()
+        self.parts.begin(MEASURING, self.index)
+        record = self._finish(tuned, seconds)
         self.ctx.emit(record)
         return record
 
+    @property
+    def _work(self) -> dict[Step, Callable[[], dict[str, object]]]:
+        """What finds the result of each step that leaves one, in the order of the steps."""
+        granularity = self.parts.granularity
+        blocks = {BLOCKS: self._choose_blocks} if granularity.takes_blocks(self.index) else {}
+        scores = {SCORING: self._score} if granularity.takes_channels else {}
+        return {**blocks, **scores, CUTTING: self._cut, REPAIRING: self._measure_cut}
+
     # --- stages ----------------------------------------------------------------
 
-    def _choose_blocks(self) -> None:
+    def _choose_blocks(self) -> dict[str, object]:
         """Which bottlenecks go; channels are then scored on the network without them."""
-        started = time.perf_counter()
         parts, model = self.parts, self._previous
         budget = self._budget(model, prunable_groups(model).groups)
         goal = self._goal(budget)
@@ -147,17 +159,18 @@ class Iteration:
                 goal=goal, scores=scores,
             )
         )  # fmt: skip
-        self.files.write_json(
-            "blocks.json",
-            {"removed": list(names), "scores": scores.found, "before": before,
-             "seconds": time.perf_counter() - started},
-        )  # fmt: skip
         if names:
-            said = f"Iteration {self.index} takes out {len(names)} of the {len(parts.sites)} blocks"
-            self.ctx.emit(MilestoneRecord(message=f"{said}: {', '.join(names)}."))
+            said = msg(
+                "Iteration {index} takes out {n} of the {sites} blocks: {names}.",
+                index=self.index,
+                n=len(names),
+                sites=len(parts.sites),
+                names=", ".join(names),
+            )
+            self.ctx.emit(MilestoneRecord(message=said))
+        return {"removed": list(names), "scores": scores.found, "before": before}
 
-    def _score(self) -> None:
-        started = time.perf_counter()
+    def _score(self) -> dict[str, object]:
         model = self._start
         groups = prunable_groups(model).groups
         weights = self.feedback.weights
@@ -172,11 +185,7 @@ class Iteration:
         if weights and self.config.msip.dynamic_weights and self.index < self.config.iterations:
             trials = self._trials(model, criterion, groups)
         self.files.write_arrays("importance.npz", scores)
-        self.files.write_json(
-            "importance.json",
-            {"weights": weights.model_dump() if weights else None, "term_map50": trials,
-             "seconds": time.perf_counter() - started},
-        )  # fmt: skip
+        return {"weights": weights.model_dump() if weights else None, "term_map50": trials}
 
     def _gather(self, model: DetectionModel, needs: frozenset[str]) -> Statistics:
         """Once for all runs that start from this network; later networks are this run's own."""
@@ -204,16 +213,15 @@ class Iteration:
             found[term] = self._evaluate(trial).map50
         return found
 
-    def _cut(self) -> None:
-        started = time.perf_counter()
+    def _cut(self) -> dict[str, object]:
         model = self._start
         groups: Mapping[str, Any] = {}
         removed: Mapping[str, Sequence[int]] = {}
-        found: dict[str, Any] = {"alpha": None, "note": None, "latency_ms": None}
+        found: dict[str, object] = {"alpha": None, "note": None, "latency_ms": None}
         if self.parts.granularity.takes_channels:
             groups = prunable_groups(model).groups
             table = self._table(model, groups, self.files.read_arrays("importance.npz"))
-            watch, band = self.parts.stopwatch, self._corridor(self._before(table))
+            watch, band = self.parts.latency_goal, self._corridor(self._before(table))
             if watch is not None and self.parts.goal.kind == "latency":
                 last, goal = self.index == self.config.iterations, self.parts.goal.amount
                 model, selection, measured = cut_by_the_clock(
@@ -230,7 +238,7 @@ class Iteration:
         kept = kept_filters(groups, removed, channel_counts(self._start))
         self.files.save("cut.pt", model)
         self.files.write_arrays("kept.npz", {name: k.numpy() for name, k in kept.items()})
-        self.files.write_json("cut.json", found | {"seconds": time.perf_counter() - started})
+        return found
 
     def _cut_channels(self, table: GroupTable, band: Corridor) -> tuple[DetectionModel, Selection]:
         selection = self.parts.allocation.allocate(table, band, self.feedback.gain)
@@ -238,20 +246,19 @@ class Iteration:
         prune_channels(model, selection.removed)
         return model, selection
 
-    def _measure_cut(self) -> None:
+    def _measure_cut(self) -> dict[str, object]:
         """Measure the network as cut and repaired, as the config says; keep the best."""
-        started = time.perf_counter()
         found = repair(
             self.files.load("cut.pt").to(self.parts.pool.device), self.config.repair,
             self.parts.calibration, self._evaluate, self._before_the_cut, ctx=self.ctx,
         )  # fmt: skip
         self.files.save("pruned.pt", found.model)
-        self.files.write_json(
-            "pruned.json",
-            {"metrics": found.metrics.model_dump(mode="json"), "repair": found.name,
-             "bn_recalibrated": found.name == RECALIBRATED, "map50": found.map50,
-             "seconds": time.perf_counter() - started},
-        )  # fmt: skip
+        return {
+            "metrics": found.metrics.model_dump(mode="json"),
+            "repair": found.name,
+            "bn_recalibrated": found.name == RECALIBRATED,
+            "map50": found.map50,
+        }
 
     def _finetune(self) -> tuple[DetectionModel, float]:
         model = self.files.load("pruned.pt")
@@ -316,7 +323,7 @@ class Iteration:
 
     @property
     def _blocks(self) -> dict[str, Any]:
-        return self.files.read_json("blocks.json") or {"removed": [], "seconds": 0.0}
+        return self.files.read_json(BLOCKS.mark) or {"removed": []}
 
     def _budget(self, model: DetectionModel, groups: Any) -> Budget:
         return Budget(model, list(groups.values()), self.config.imgsz)
@@ -324,7 +331,7 @@ class Iteration:
     def _table(self, model: DetectionModel, groups: Any, scores: Any) -> GroupTable:
         budget = self._budget(model, groups)
         may_lose = self.parts.granularity.open_groups(model, budget.names)
-        latency = self.parts.stopwatch.meter if self.parts.stopwatch else None
+        latency = self.parts.latency_goal.meter if self.parts.latency_goal else None
         return GroupTable(
             budget, scores, self.parts.original, may_lose,
             meter=self._goal(budget).meter, latency=latency,
@@ -373,9 +380,8 @@ class Iteration:
     def _record(
         self, model: DetectionModel, after: Metrics, tuning: float, started: float
     ) -> IterationRecord:
-        cut, measured = (self.files.read_stage(f"{name}.json") for name in ("cut", "pruned"))
-        blocks = self._blocks
-        scored = self.files.read_json("importance.json") or {"seconds": 0.0}
+        cut, measured = (self.files.read_stage(s.mark) for s in (CUTTING, REPAIRING))
+        scored = self.files.read_json(SCORING.mark) or {}
         before = Metrics.model_validate(measured["metrics"])
         cost = count_cost(model, self.config.imgsz)
         widths = channel_counts(model)
@@ -395,18 +401,13 @@ class Iteration:
             # An older version noted only whether batch norm was recalibrated.
             repair=measured.get("repair", RECALIBRATED if measured["bn_recalibrated"] else AS_CUT),
             repair_map50=measured["map50"],
-            seconds={
-                "importance": blocks["seconds"] + scored["seconds"],
-                "pruning": cut["seconds"],
-                "evaluation": measured["seconds"] + time.perf_counter() - started,
-                "finetuning": tuning,
-            },
+            seconds=self._seconds({TUNING: tuning, MEASURING: time.perf_counter() - started}),
             weights=scored.get("weights"),
             term_map50=scored.get("term_map50"),
             alpha=cut["alpha"],
             latency_ms=cut.get("latency_ms"),
             latency_way=self._way if cut.get("latency_ms") else None,
-            blocks=tuple(blocks["removed"]),
+            blocks=tuple(self._blocks["removed"]),
             # A layer of a block that has gone has no channels left.
             layers=tuple(
                 LayerChannels(
@@ -419,21 +420,20 @@ class Iteration:
 
     @property
     def _way(self) -> Way | None:
-        return self.parts.stopwatch.way if self.parts.stopwatch else None
+        return self.parts.latency_goal.way if self.parts.latency_goal else None
 
-    @contextmanager
-    def _stage(self, stage: Stage, key: str) -> Iterator[None]:
-        """Announce a stage and seed it, so that a resumed run draws the same numbers."""
-        self.ctx.check_stop()
-        self.ctx.begin((key, self.index))
-        self.ctx.emit(StageRecord(stage=stage, iteration=self.index))
-        seed_everything(seed_from(self.config.seed, self.index, stage.value))
-        yield
+    def _seconds(self, now: Mapping[Step, float]) -> dict[str, float]:
+        """Column -> what its steps took, in this sitting or as their results say."""
+        columns = dict.fromkeys(SECONDS, 0.0)
+        for step in ITERATION:
+            stored = self.files.read_json(step.mark) if step in self._work else None
+            columns[step.seconds] += now.get(step, 0.0) + (stored or {}).get("seconds", 0.0)
+        return columns
 
 
 def uses_weights(config: PruneConfig) -> bool:
     """Whether the method has MSIP's four weights."""
-    return bool(catalog.find("criterion", config.method).adapted)
+    return catalog.find("criterion", config.method).has_term_weights
 
 
 def widths_of(budget: Budget) -> dict[str, int]:
@@ -442,15 +442,24 @@ def widths_of(budget: Budget) -> dict[str, int]:
 
 
 def _sentence(record: IterationRecord, iterations: int) -> str:
-    new = (
-        ", batch norm recalibrated"
-        if record.bn_recalibrated
-        else ", weights refitted"
-        if record.repair.startswith("refitted")
-        else ""
-    )
-    return (
-        f"Iteration {record.index} of {iterations}: {record.macs_ratio:.1%} of the multiply-adds "
-        f"left; mAP50 {record.map50_before:.3f} after the cut{new}, {record.map50_after:.3f} "
-        "after fine-tuning."
+    facts = {
+        "index": record.index, "iterations": iterations, "left": record.macs_ratio,
+        "cut": record.map50_before, "tuned": record.map50_after,
+    }  # fmt: skip
+    if record.bn_recalibrated:
+        return msg(
+            "Iteration {index} of {iterations}: {left:.1%} of the multiply-adds left; mAP50 "
+            "{cut:.3f} after the cut, batch norm recalibrated, {tuned:.3f} after fine-tuning.",
+            **facts,
+        )
+    if record.repair.startswith("refitted"):
+        return msg(
+            "Iteration {index} of {iterations}: {left:.1%} of the multiply-adds left; mAP50 "
+            "{cut:.3f} after the cut, weights refitted, {tuned:.3f} after fine-tuning.",
+            **facts,
+        )
+    return msg(
+        "Iteration {index} of {iterations}: {left:.1%} of the multiply-adds left; mAP50 "
+        "{cut:.3f} after the cut, {tuned:.3f} after fine-tuning.",
+        **facts,
     )

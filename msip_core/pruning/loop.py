@@ -14,12 +14,11 @@ from pathlib import Path
 
 from msip_core import catalog
 from msip_core.allocation.base import Allocation
-from msip_core.allocation.budget import Budget
 from msip_core.allocation.goal import goal_of
 from msip_core.combinations import allocation_name, check_combination
 from msip_core.config import PruneConfig
-from msip_core.data.dataset import open_dataset
-from msip_core.data.readiness import ensure_ready
+from msip_core.data.cut import CutDataset, open_for_run, sizes_learned, uncut
+from msip_core.data.dataset import ensure_ready
 from msip_core.detector.build import register_model
 from msip_core.detector.c2f import to_c2f_v2
 from msip_core.detector.cost import count_cost
@@ -40,24 +39,29 @@ from msip_core.events import (
     Stage,
     StageRecord,
 )
+from msip_core.groups.budget import Budget
+from msip_core.groups.coupling import prunable_groups
 from msip_core.importance.calibration import CalibrationSet, choose_images, load_calibration
+from msip_core.messages import msg
 from msip_core.models import open_card
 from msip_core.pruning.bottlenecks import bottlenecks, count_bottlenecks
-from msip_core.pruning.clock import LAYERS, MULTIPLE, Clock, Part, plan
 from msip_core.pruning.folder import RunFolder, read_record
 from msip_core.pruning.granularity import granularity_of
-from msip_core.pruning.iteration import Feedback, Iteration, RunParts, uses_weights, widths_of
-from msip_core.pruning.multiples import is_settled, settled
-from msip_core.pruning.recovery import check_recovery, finetune
-from msip_core.pruning.schedule import next_alpha, next_weights
-from msip_core.pruning.search import search_units, settle_ratios
-from msip_core.pruning.stopwatch import (
-    Stopwatch,
+from msip_core.pruning.iteration import Feedback, Iteration, RunParts, widths_of
+from msip_core.pruning.latency_goal import (
+    LatencyGoal,
     finds_multiple,
     needs_milliseconds,
     predicted,
 )
-from msip_core.pruning.surgery import channel_counts, prunable_groups
+from msip_core.pruning.multiples import is_settled, settled
+from msip_core.pruning.progress import Part, ProgressTracker, plan
+from msip_core.pruning.recovery import check_recovery, finetune
+from msip_core.pruning.schedule import next_alpha, next_weights
+from msip_core.pruning.search import search_units, settle_ratios
+from msip_core.pruning.surgery import channel_counts
+from msip_core.questions.sources import model_named
+from msip_core.steps import BASELINE, ITERATION, LAYERS, MULTIPLE, PRETRAINING, TESTING, Step
 from msip_core.ways import Way
 from msip_core.workspace import Workspace
 
@@ -80,13 +84,13 @@ class PruneRun:
         check_combination(config)
         self.config = config
         self.folder = RunFolder(ctx.run_dir)
-        self.dataset = ensure_ready(open_dataset(ctx.workspace, config.dataset))
-        self.source = load_source_model(ctx.workspace, {"model": config.model})[0]
+        self.dataset = ensure_ready(open_for_run(ctx.workspace, config))
+        self.source = load_source_model(ctx.workspace, model_named(config.model))[0]
         check_classes(self.source, self.dataset.classes)
         check_recovery(config, self.source)
         self.calibration_ids = self._calibration_ids()
-        self.weighted = uses_weights(config)
-        self.ctx = Clock(ctx, self._plan())
+        self.criterion = catalog.find("criterion", config.method)
+        self.ctx = ProgressTracker(ctx, self._plan())
         self.device = resolve_device(config.device)
         self.pool = DataPool(
             self.dataset, imgsz=config.imgsz, batch=config.batch, device=self.device,
@@ -95,7 +99,7 @@ class PruneRun:
         )  # fmt: skip
 
     def go(self) -> None:
-        final = read_record(self.folder.root / "final.json", FinalRecord)
+        final = read_record(self.folder.root / TESTING.mark, FinalRecord)
         if final is None:
             try:
                 final = self._work()
@@ -108,21 +112,21 @@ class PruneRun:
         network = to_c2f_v2(self.source)
         groups = prunable_groups(network).groups
         budget = Budget(network, list(groups.values()), self.config.imgsz)
-        granularity, stopwatch = granularity_of(self.config), self._stopwatch(budget)
-        if stopwatch:
+        granularity, latency_goal = granularity_of(self.config), self._latency_goal(budget)
+        if latency_goal:
             if finds_multiple(self.config):
                 (self.ctx.skip if is_settled(self.folder) else self.ctx.begin)(MULTIPLE)
-            self.config = settled(self.config, self.ctx, network, budget, stopwatch)
+            self.config = settled(self.config, self.ctx, network, budget, latency_goal)
             granularity = granularity_of(self.config)
-        hopeful = stopwatch.meter.hopeful() if stopwatch else None
+        hopeful = latency_goal.meter.hopeful() if latency_goal else None
         granularity.check(network, budget, goal_of(self.config, budget, hopeful))
-        goal = goal_of(self.config, budget, stopwatch.meter if stopwatch else None)
+        goal = goal_of(self.config, budget, latency_goal.meter if latency_goal else None)
         baseline = self._baseline()
         reference = self._prepare(network, baseline)
         parts = RunParts(
             config=self.config, ctx=self.ctx, folder=self.folder, pool=self.pool,
             calibration=self._calibration(), allocation=allocation_of(self.config),
-            granularity=granularity, goal=goal, stopwatch=stopwatch,
+            granularity=granularity, goal=goal, latency_goal=latency_goal,
             baseline_macs=budget.macs_now, whole=budget, sites=bottlenecks(network),
             original=widths_of(budget), layers=channel_counts(network),
         )  # fmt: skip
@@ -130,7 +134,7 @@ class PruneRun:
         good, stopped_by = self._iterate(parts, baseline, reference)
         return self._finish(good, stopped_by, baseline, parts)
 
-    def _stopwatch(self, budget: Budget) -> Stopwatch | None:
+    def _latency_goal(self, budget: Budget) -> LatencyGoal | None:
         """Measures milliseconds, if the run counts them; the table of layers is filled first."""
         if not needs_milliseconds(self.config):
             return None
@@ -138,17 +142,23 @@ class PruneRun:
             self.ctx.skip(LAYERS)
         else:
             self.ctx.begin(LAYERS)
-        return Stopwatch(
-            self.config, self.ctx, self.source, budget, device=self.device,
+        return LatencyGoal(
+            self.config,
+            self.ctx,
+            self.source,
+            budget,
+            device=self.device,
             progress=self.ctx.advance,
-        )  # fmt: skip
+        )
 
     # --- before the iterations ---------------------------------------------------
 
     def _baseline(self) -> BaselineRecord:
         record = self.folder.read_baseline()
         if record is None:
-            self._begin(Stage.BASELINE, "baseline", 0)
+            self._begin(BASELINE)
+            if isinstance(self.dataset, CutDataset):
+                self._say(self.dataset.words)
             started = time.perf_counter()
             metrics = self.pool.evaluator("val")(self.source)
             record = BaselineRecord(
@@ -158,7 +168,7 @@ class PruneRun:
             )
             self.folder.write_baseline(record)
         else:
-            self.ctx.skip(("baseline", 0))
+            self.ctx.skip(BASELINE)
         self.ctx.emit(record)
         return record
 
@@ -170,21 +180,27 @@ class PruneRun:
             if not files.model_path.is_file():
                 files.save("model.pt", network)
             return baseline.metrics.loss
-        if not files.has("reference.json"):
-            self._begin(Stage.PRETRAINING, "fit", 0)
+        if not files.done(PRETRAINING):
+            self._begin(PRETRAINING)
             result = finetune(
                 network, self.config, recipe, workdir=files.fit_dir, pool=self.pool,
                 iteration=0, ctx=self.ctx, phase="pretrain",
             )  # fmt: skip
             if result.taken:  # says nothing about how long training takes
-                self.ctx.skip(("fit", 0))
+                self.ctx.skip(PRETRAINING)
             metrics = result.metrics or self.pool.evaluator("val")(result.model)
             files.save("model.pt", result.model)
-            files.write_json("reference.json", metrics.model_dump(mode="json"))
+            files.write_json(PRETRAINING.mark, metrics.model_dump(mode="json"))
             files.tidy()
-            self._say(f"Pre-training took mAP50 from {baseline.metrics.map50:.3f} to "
-                      f"{metrics.map50:.3f}.")  # fmt: skip
-        return Metrics.model_validate(files.read_json("reference.json")).loss
+            before = baseline.metrics.map50
+            self._say(
+                msg(
+                    "Pre-training took mAP50 from {before:.3f} to {after:.3f}.",
+                    before=before,
+                    after=metrics.map50,
+                )
+            )
+        return Metrics.model_validate(files.read_json(PRETRAINING.mark)).loss
 
     def _calibration_ids(self) -> tuple[str, ...]:
         """The images of this run: chosen once, then read from the run folder."""
@@ -194,22 +210,33 @@ class PruneRun:
         ids = choose_images(self.dataset, self.config.calibration, self.config.seed)
         self.folder.write_json(
             "calibration.json",
-            {"dataset": self.dataset.name, "dataset_hash": self.dataset.content_hash,
-             "seed": self.config.seed, "images": list(ids)},
-        )  # fmt: skip
+            {
+                "dataset": self.dataset.name,
+                "dataset_hash": self.dataset.content_hash,
+                "seed": self.config.seed,
+                "images": list(ids),
+            },
+        )
         return ids
 
     def _calibration(self) -> CalibrationSet:
         wanted = self.config.calibration.batches * self.config.calibration.batch
         if len(self.calibration_ids) < wanted:
             self._say(
-                f"The dataset has {len(self.calibration_ids)} labelled training images, fewer "
-                f"than the {wanted} that calibration asks for: it uses these."
+                msg(
+                    "The dataset has {n} labelled training images, fewer "
+                    "than the {wanted} that calibration asks for: it uses these.",
+                    n=len(self.calibration_ids),
+                    wanted=wanted,
+                )
             )
         return load_calibration(
-            self.dataset, self.calibration_ids, self.config.calibration, self.config.imgsz,
+            self.dataset,
+            self.calibration_ids,
+            self.config.calibration,
+            self.config.imgsz,
             self.config.seed,
-        ).kept_on(self.device)  # fmt: skip
+        ).kept_on(self.device)
 
     # --- the iterations -----------------------------------------------------------
 
@@ -219,8 +246,8 @@ class PruneRun:
         """Run the iterations; returns the last good one and why fewer ran than asked."""
         records = self.folder.finished()
         for record in records:
-            for key in ("blocks", "importance", "pruning", "before", "fit", "after"):
-                self.ctx.skip((key, record.index))
+            for step in ITERATION:
+                self.ctx.skip(step, record.index)
         if records:
             # A kill between the file and the event would have lost it; readers go by index.
             self.ctx.emit(records[-1])
@@ -235,7 +262,7 @@ class PruneRun:
 
     def _feedback(self, records: list[IterationRecord], reference: float | None) -> Feedback:
         """What alpha and the weights should be, from the records alone."""
-        weights = self.config.msip.weights if self.weighted else None
+        weights = self.config.msip.weights if self.criterion.has_term_weights else None
         gain = 1.0
         if records:
             last = records[-1]
@@ -244,8 +271,8 @@ class PruneRun:
             if weights and last.weights:
                 weights = type(weights)(**last.weights)
                 if last.term_map50:
-                    adapted = catalog.find("criterion", self.config.method).adapted
-                    weights = next_weights(weights, list(last.term_map50.values()), adapted)
+                    trials = list(last.term_map50.values())
+                    weights = next_weights(weights, trials, self.criterion.adapted)
         return Feedback(gain, weights)
 
     def _guard(self, records: list[IterationRecord], baseline: BaselineRecord) -> str | None:
@@ -257,10 +284,19 @@ class PruneRun:
         drop = baseline.metrics.map50 - last.map50_after
         if drop <= limit:
             return None
-        kept = f"iteration {last.index - 1}" if last.index > 1 else "the unpruned model"
-        return (
-            f"Stopped after iteration {last.index}: mAP50 fell by {drop:.3f} below the baseline's "
-            f"{baseline.metrics.map50:.3f}, more than the {limit:.3f} allowed. Kept {kept}."
+        kept = (
+            msg("iteration {index}", index=last.index - 1)
+            if last.index > 1
+            else msg("the unpruned model")
+        )
+        return msg(
+            "Stopped after iteration {index}: mAP50 fell by {drop:.3f} below the baseline's "
+            "{map50:.3f}, more than the {limit:.3f} allowed. Kept {kept}.",
+            index=last.index,
+            drop=drop,
+            map50=baseline.metrics.map50,
+            limit=limit,
+            kept=kept,
         )
 
     def _cap_note(self, index: int) -> str | None:
@@ -272,7 +308,7 @@ class PruneRun:
     def _finish(
         self, good: int, stopped_by: str | None, baseline: BaselineRecord, parts: RunParts
     ) -> FinalRecord:
-        self._begin(Stage.TESTING, "final", self.config.iterations, good)
+        self._begin(TESTING, good)
         if stopped_by:
             self._say(stopped_by, warning=True)
         model = self.folder.iteration(good).load("model.pt")
@@ -288,8 +324,9 @@ class PruneRun:
         register_model(
             self.ctx.workspace, model, name=self.config.name, kind="pruned",
             imgsz=self.config.imgsz, model_id=model_id, dataset=self.dataset.name,
-            dataset_hash=self.dataset.content_hash, recipe=self.dataset.recipe, val=metrics,
-            test=test, baseline_id=_card_id(self.config.model, self.ctx.workspace),
+            dataset_hash=uncut(self.dataset).content_hash, recipe=self.dataset.recipe,
+            trained=sizes_learned(self.dataset), val=metrics, test=test,
+            baseline_id=_card_id(self.config.model, self.ctx.workspace),
             macs_ratio=ratio,
             origin={
                 "run_id": self.ctx.run_id, "iteration": good, "method": self.config.method,
@@ -304,7 +341,7 @@ class PruneRun:
             channel_multiple=parts.config.limits.multiple, stopped_by=stopped_by, model_id=model_id,
             artifacts=self._artifacts(model_id, good),
         )  # fmt: skip
-        self.folder.write_json("final.json", final.model_dump(mode="json"))
+        self.folder.write_json(TESTING.mark, final.model_dump(mode="json"))
         return final
 
     def _artifacts(self, model_id: str, good: int) -> dict[str, str]:
@@ -324,22 +361,20 @@ class PruneRun:
 
     def _plan(self) -> list[Part]:
         val, calibration = len(self.dataset.split("val")), len(self.calibration_ids)
-        kind = type(allocation_of(self.config))
         return plan(
             self.config,
             train=len(self.dataset.split("train")),
             val=val,
             test=len(self.dataset.split("test")),
             calibration=calibration,
-            trials=self.weighted and self.config.msip.dynamic_weights,
             blocks=count_bottlenecks(self.source),
-            search=search_units(self.config, kind, val=val, calibration=calibration),
+            search=search_units(self.config, val=val, calibration=calibration),
         )
 
-    def _begin(self, stage: Stage, key: str, index: int, iteration: int = 0) -> None:
+    def _begin(self, step: Step, iteration: int = 0) -> None:
         self.ctx.check_stop()
-        self.ctx.begin((key, index))
-        self.ctx.emit(StageRecord(stage=stage, iteration=iteration))
+        self.ctx.begin(step)
+        self.ctx.emit(StageRecord(stage=step.stage, iteration=iteration))
 
     def _say(self, message: str, *, warning: bool = False) -> None:
         self.ctx.emit(MilestoneRecord(message=message, level="warning" if warning else "info"))
@@ -358,15 +393,15 @@ def _goal_ratio(
     """What is left of what the goal counts; milliseconds are measured once more."""
     if parts.goal.kind == "params":
         return cost.params / baseline.cost.params
-    if parts.goal.kind == "latency" and parts.stopwatch:
-        return parts.stopwatch(model) / parts.stopwatch.baseline_ms
+    if parts.goal.kind == "latency" and parts.latency_goal:
+        return parts.latency_goal(model) / parts.latency_goal.baseline_ms
     return cost.macs / baseline.cost.macs
 
 
 def _way(parts: RunParts) -> Way | None:
     """In which way the goal's milliseconds were measured."""
-    timed = parts.stopwatch is not None and parts.goal.kind == "latency"
-    return parts.stopwatch.way if timed and parts.stopwatch else None
+    timed = parts.latency_goal is not None and parts.goal.kind == "latency"
+    return parts.latency_goal.way if timed and parts.latency_goal else None
 
 
 def _card_id(model: str, workspace: Workspace) -> str | None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.errors import WrongModelError
-from msip_core.importance.members import members, width
+from msip_core.groups.members import members, width
 
 
 class _Entries(NamedTuple):
@@ -73,7 +73,9 @@ def _norms(name: str, group: Any, layers: Mapping[str, nn.Module]) -> list[_Entr
     norms = [m for m in found if m.kind == "norm"]
     if filters != sum(len(m.indices) for m in norms):
         raise WrongModelError(
-            f"Layer {name} (of {width(group)} channels) has no batch norm of its own, so a search "
-            "cannot try it out: use an unfused YOLOv8 detector."
+            "Layer {name} (of {width} channels) has no batch norm of its own, so a search "
+            "cannot try it out: use an unfused YOLOv8 detector.",
+            name=name,
+            width=width(group),
         )
     return [_Entries(layers[m.name], m.indices, m.positions) for m in norms]

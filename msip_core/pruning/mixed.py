@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from msip_core.allocation.budget import Budget
 from msip_core.allocation.goal import Goal
 from msip_core.errors import ConfigError, GoalUnreachableError
+from msip_core.groups.budget import Budget
 from msip_core.pruning.blocks import check_some, eligible, lowest
 from msip_core.pruning.bottlenecks import bottlenecks
 from msip_core.pruning.channels import Channels
@@ -37,15 +37,19 @@ class Mixed(Channels):
         check_some(sites)
         if count > len(sites):
             raise ConfigError(
-                f"This network has {len(sites)} blocks that could be removed, not {count}: ask for "
-                "fewer."
+                "This network has {n} blocks that could be removed, not {count}: ask for fewer.",
+                n=len(sites),
+                count=count,
             )
         most = sum(sorted(freed_by(goal, budget, sites).values())[-count:])
         if goal.baseline - most < final_window(goal.amount, self.config.limits.multiple).low:
             raise GoalUnreachableError(
-                f"Removing {count} of the blocks can take the network down to "
-                f"{1 - most / goal.baseline:.1%} of the {goal.noun}, below the {goal.keep:.1%} "
-                "asked: ask for fewer blocks, or keep less."
+                "Removing {count} of the blocks can take the network down to {most:.1%} of the "
+                "{noun}, below the {keep:.1%} asked: ask for fewer blocks, or keep less.",
+                count=count,
+                most=1 - most / goal.baseline,
+                noun=goal.noun,
+                keep=goal.keep,
             )
         super().check(model, budget, goal)
 

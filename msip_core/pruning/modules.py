@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from torch import nn
 from ultralytics.nn.modules import SPPF, C2f, Conv, Detect
 
-from msip_core.allocation.budget import Budget
 from msip_core.allocation.goal import Goal
 from msip_core.config import PruneConfig
 from msip_core.detector.c2f import C2fV2
 from msip_core.errors import ConfigError
+from msip_core.groups.budget import Budget
+from msip_core.messages import msg
 from msip_core.pruning.channels import Channels
 
 TYPES: dict[str, tuple[type[nn.Module], ...]] = {
@@ -40,7 +41,7 @@ class Modules(Channels):
 
     def __init__(self, config: PruneConfig) -> None:
         super().__init__(config)
-        self.where = f" in {', '.join(config.modules)} alone"
+        self.where = msg(" in {modules} alone", modules=", ".join(config.modules))
 
     def open_groups(self, model: nn.Module, names: Sequence[str]) -> NDArray[np.bool_]:
         wanted = tuple(kind for name in self.config.modules for kind in TYPES[name])
@@ -51,7 +52,7 @@ class Modules(Channels):
     def check(self, model: nn.Module, budget: Budget, goal: Goal) -> None:
         if not self.open_groups(model, budget.names).any():
             raise ConfigError(
-                f"This network has no channels to remove in {', '.join(self.config.modules)}: "
-                "choose other modules."
+                "This network has no channels to remove in {modules}: choose other modules.",
+                modules=", ".join(self.config.modules),
             )
         super().check(model, budget, goal)

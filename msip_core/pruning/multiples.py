@@ -26,20 +26,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from msip_core.allocation.budget import Budget, Widths
 from msip_core.allocation.goal import goal_of
 from msip_core.allocation.table import GroupTable, Scores
 from msip_core.allocation.uniform import UniformAllocation
 from msip_core.config import PruneConfig
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.events import MilestoneRecord, RunContext
+from msip_core.groups.budget import Budget, Widths
+from msip_core.groups.coupling import prunable_groups
 from msip_core.importance.magnitude import L2Importance
+from msip_core.messages import msg
 from msip_core.pruning.folder import RunFolder
 from msip_core.pruning.granularity import granularity_of
 from msip_core.pruning.iteration import widths_of
+from msip_core.pruning.latency_goal import FAR, MULTIPLES, LatencyGoal, finds_multiple
 from msip_core.pruning.schedule import final_window
-from msip_core.pruning.stopwatch import FAR, MULTIPLES, Stopwatch, finds_multiple
-from msip_core.pruning.surgery import prunable_groups, prune_channels
+from msip_core.pruning.surgery import prune_channels
 
 CLEARLY = 0.02  # a multiple that saves less than this share of the time is not worth its coarseness
 # Milliseconds fall slower than MACs. Half the time of YOLOv8n was a quarter to a third of the MACs.
@@ -48,7 +50,11 @@ _FILE = "multiple.json"
 
 
 def settled(
-    config: PruneConfig, ctx: RunContext, network: DetectionModel, budget: Budget, watch: Stopwatch
+    config: PruneConfig,
+    ctx: RunContext,
+    network: DetectionModel,
+    budget: Budget,
+    watch: LatencyGoal,
 ) -> PruneConfig:
     """The config with "auto" replaced by what was measured; read from the folder when resumed.
 
@@ -75,9 +81,12 @@ def settled(
             known = chosen = choose({n: costs[n] for n in reached} or {asked[0]: 1})
             folder.write_json(
                 _FILE,
-                {"multiple": chosen, "costs": {str(n): cost for n, cost in costs.items()},
-                 "ms_per_gmac": {str(n): one.per_mac for n, one in tried.items()}},
-            )  # fmt: skip
+                {
+                    "multiple": chosen,
+                    "costs": {str(n): cost for n, cost in costs.items()},
+                    "ms_per_gmac": {str(n): one.per_mac for n, one in tried.items()},
+                },
+            )
             ctx.emit(MilestoneRecord(message=_sentence(costs, chosen)))
         watch.learn(tried[known].widths, tried[known].share)
     return in_multiples(config, chosen) if open_ and chosen else config
@@ -106,7 +115,7 @@ class Tried(NamedTuple):
     per_mac: float
 
 
-def _reaches(one: Tried, network: DetectionModel, budget: Budget, watch: Stopwatch) -> bool:
+def _reaches(one: Tried, network: DetectionModel, budget: Budget, watch: LatencyGoal) -> bool:
     """Whether the limits in this multiple lead to the goal, as far as the table of layers and this
     cut tell."""
     meter = watch.meter.through(budget, one.widths, one.share * watch.baseline_ms)
@@ -126,7 +135,7 @@ def choose(costs: Mapping[int, float]) -> int:
 
 
 def _tried(
-    configs: Sequence[PruneConfig], network: DetectionModel, budget: Budget, watch: Stopwatch
+    configs: Sequence[PruneConfig], network: DetectionModel, budget: Budget, watch: LatencyGoal
 ) -> dict[int, Tried]:
     """Multiple -> a network that was cut in it and measured."""
     groups = prunable_groups(network).groups
@@ -157,9 +166,10 @@ def _cut(
     limits = config.limits.model_copy(update={"cost": "macs"})
     amount = config.goal[1] ** _MACS_EXPONENT * budget.macs_now
     found = UniformAllocation(limits).allocate(
-        GroupTable(budget, scores, widths_of(budget)), final_window(amount, limits.multiple),
+        GroupTable(budget, scores, widths_of(budget)),
+        final_window(amount, limits.multiple),
         iterations=config.iterations,
-    )  # fmt: skip
+    )
     model = copy_model(network)
     prune_channels(model, found.removed)
     return model, budget.vector(found.widths), found.macs
@@ -170,7 +180,10 @@ def _sentence(costs: Mapping[int, float], chosen: int) -> str:
     finer = [n for n in costs if n < chosen]
     other = min(finer or [n for n in costs if n != chosen], key=lambda n: costs[n])
     ratio = costs[chosen] / costs[other]
-    return (
-        f"Channels are left in multiples of {chosen}: this computer then takes {ratio:.1%} of the "
-        f"time that it takes with multiples of {other} for as much of the network."
+    return msg(
+        "Channels are left in multiples of {chosen}: this computer then takes {ratio:.1%} of the "
+        "time that it takes with multiples of {other} for as much of the network.",
+        chosen=chosen,
+        ratio=ratio,
+        other=other,
     )

@@ -15,14 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from msip_core.allocation.budget import Budget
 from msip_core.detector.c2f import to_c2f_v2
 from msip_core.detector.checkpoints import size_mb
-from msip_core.detector.layout import PROBE_SIZE
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.detector.sources import load_source_model
+from msip_core.groups.budget import Budget
+from msip_core.groups.coupling import prunable_groups
+from msip_core.groups.layout import PROBE_SIZE
 from msip_core.models import weights_path
-from msip_core.pruning.surgery import channel_counts, prunable_groups
+from msip_core.pruning.surgery import channel_counts
+from msip_core.questions.sources import model_named
 from msip_core.workspace import Workspace
 
 _KEPT = 3  # networks in memory
@@ -61,7 +63,7 @@ def open_network(workspace: Workspace, model: str, imgsz: int) -> Network:
 @lru_cache(maxsize=_KEPT)
 def _open(workspace: Workspace, model: str, path: Path, changed: int, imgsz: int) -> Network:
     # `changed` makes a file that was written again a new network.
-    network = to_c2f_v2(load_source_model(workspace, {"model": model})[0])
+    network = to_c2f_v2(load_source_model(workspace, model_named(model))[0])
     groups = prunable_groups(network).groups
     budget = Budget(network, list(groups.values()), imgsz)
     return Network(

@@ -10,33 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import torch
 
-from msip_core.allocation.budget import Budget, Widths
 from msip_core.config import PruneConfig
 from msip_core.detector.engines import engine_for
 from msip_core.detector.layer_times import LayerTimes, Timer
-from msip_core.events import Record
-from msip_core.pruning.stopwatch import known_meter
-from msip_core.ways import Way, busy_way
+from msip_core.groups.budget import Budget, Widths
+from msip_core.messages import msg
+from msip_core.pruning.latency_goal import known_meter
+from msip_core.questions.planning import Outlook
+from msip_core.ways import busy_way
 from msip_core.workspace import Workspace
 
 CHEAP = 20.0  # seconds that a table may take which nobody asked for
-
-
-class Outlook(Record):
-    """Milliseconds per image of all convolutions, each timed alone, before and after the cut; None
-    where they were not timed and that would take too long."""
-
-    way: Way
-    before_ms: float | None = None
-    after_ms: float | None = None
-
-    @property
-    def share(self) -> float | None:
-        known = self.before_ms and self.after_ms is not None
-        return self.after_ms / self.before_ms if known else None  # type: ignore[operator]
 
 
 def outlook(
@@ -61,14 +49,12 @@ def outlook(
         with suppress(torch.OutOfMemoryError):
             if times.measure(whole.geometries().values(), tick, within=CHEAP):
                 meter = known_meter(way, whole, workspace.cache)
-    named = Way(**{**way.as_dict(), "hardware": engine_for(way).hardware})
+    named = replace(way, hardware=engine_for(way).hardware)
     if meter is None:
         return Outlook(way=named)
     rest, widths = cut()
     return Outlook(
-        way=named,
-        before_ms=float(meter(whole, whole.widths)),
-        after_ms=float(meter(rest, widths)),
+        way=named, before_ms=float(meter(whole, whole.widths)), after_ms=float(meter(rest, widths))
     )
 
 
@@ -76,12 +62,21 @@ def outlook_sentence(found: Outlook | None) -> str:
     """The same in words, "" where there is nothing to say."""
     if found is None:
         return ""
-    text = "On a GPU multiply-adds predict little of the time"
-    advice = "--keep-latency or --speed-up with --latency-device auto asks for milliseconds there."
+    text = msg("On a GPU multiply-adds predict little of the time")
+    advice = msg(
+        "--keep-latency or --speed-up with --latency-device auto asks for milliseconds there."
+    )
     if found.share is None:
-        return f"{text}. {advice}"
-    return (
-        f"{text}: single layers, timed on {found.way.hardware or found.way.device} (fp16, "
-        f"{found.way.batch} images at a time), add up to {found.before_ms:.3g} ms an image before "
-        f"and {found.after_ms:.3g} ms after this cut, {found.share:.0%}. {advice}"
+        return msg("{text}. {advice}", text=text, advice=advice)
+    return msg(
+        "{text}: single layers, timed on {hardware} (fp16, "
+        "{batch} images at a time), add up to {before_ms:.3g} ms an image before "
+        "and {after_ms:.3g} ms after this cut, {share:.0%}. {advice}",
+        text=text,
+        hardware=found.way.hardware or found.way.device,
+        batch=found.way.batch,
+        before_ms=found.before_ms,
+        after_ms=found.after_ms,
+        share=found.share,
+        advice=advice,
     )

@@ -111,11 +111,13 @@ class PredictionDistillation:
                 if crossed
             }
         )
-        self.facts: dict[str, Any] = {
+        self.facts: dict[str, object] = {
             "divergence": "crosskd" if crossed else "prediction",
-            "weight": options.weight, "temperature": options.temperature,
-            "teacher": fingerprint(teacher, {}), "calibration": list(calibration.ids),
-        }  # fmt: skip
+            "weight": options.weight,
+            "temperature": options.temperature,
+            "teacher": fingerprint(teacher, {}),
+            "calibration": list(calibration.ids),
+        }
 
     def begin(self, model: DetectionModel) -> None:
         """Set every adapter to the least squares map from student to teacher."""
@@ -126,8 +128,8 @@ class PredictionDistillation:
         device = next(model.parameters()).device
         self._teacher.to(device)
         moments = {name: Moments() for name, _ in _branches(student)}
-        thin: dict[str, Any] = {}
-        wide: dict[str, Any] = {}
+        thin: dict[str, Tensor] = {}
+        wide: dict[str, Tensor] = {}
         with torch.no_grad(), self._first(student, thin), self._first(self._teacher, wide):
             for batch in self._calibration.batches():
                 self._tick()
@@ -176,7 +178,7 @@ class PredictionDistillation:
         return found
 
     @contextmanager
-    def _first(self, model: DetectionModel, found: dict[str, Any]) -> Iterator[None]:
+    def _first(self, model: DetectionModel, found: dict[str, Tensor]) -> Iterator[None]:
         """While open, every forward leaves what the first layer of each branch gave."""
         with heard({name: branch[0] for name, branch in _branches(model)}, found):
             yield

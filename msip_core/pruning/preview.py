@@ -7,115 +7,81 @@ to the goal in steps and scores anew at each, so its layers will differ.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import msip_core
 from msip_core import catalog
-from msip_core.allocation.budget import Budget, Widths
 from msip_core.allocation.goal import Goal, goal_of
-from msip_core.allocation.latency import LatencyMeter
-from msip_core.allocation.searched import SearchedAllocation
 from msip_core.allocation.table import GroupTable
-from msip_core.arrays import read_arrays
+from msip_core.arrays import ARRAYS
+from msip_core.cache import ContentStore, key_of
+from msip_core.combinations import allocation_name
 from msip_core.config import BATCHES, WEIGHT_PRESETS, CalibrationConfig, PruneConfig
-from msip_core.data.dataset import Dataset, open_dataset
+from msip_core.data.cut import open_for_run
+from msip_core.data.dataset import Dataset
 from msip_core.detector.devices import resolve_device
 from msip_core.detector.evaluation import check_classes
 from msip_core.detector.fit_state import seed_from
 from msip_core.detector.library import copy_model
 from msip_core.detector.memory import memory_errors_named
 from msip_core.errors import ConfigError, GoalUnreachableError
-from msip_core.events import LayerChannels, Record
+from msip_core.events import LayerChannels
+from msip_core.groups.budget import Budget, Widths
+from msip_core.groups.coupling import prunable_groups
+from msip_core.groups.latency import LatencyMeter
 from msip_core.importance.calibration import choose_images, load_calibration
 from msip_core.importance.msip import Terms
 from msip_core.importance.statistics import Statistics, gather
+from msip_core.messages import joined, msg
 from msip_core.pruning.block_scores import gamma_scores
 from msip_core.pruning.bottlenecks import bottlenecks
 from msip_core.pruning.estimate import disk_gb, memory_gb
 from msip_core.pruning.granularity import Scene, granularity_of
 from msip_core.pruning.iteration import uses_weights, widths_of
+from msip_core.pruning.latency_goal import in_macs, needs_milliseconds, predicted
 from msip_core.pruning.loop import allocation_of
 from msip_core.pruning.network import Network, open_network
-from msip_core.pruning.outlook import Outlook, outlook
+from msip_core.pruning.outlook import outlook
 from msip_core.pruning.recovery import check_recovery
 from msip_core.pruning.schedule import final_window
-from msip_core.pruning.stopwatch import in_macs, needs_milliseconds, predicted
-from msip_core.pruning.surgery import prunable_groups
-from msip_core.workspace import Workspace, write_json
+from msip_core.questions.planning import PlannedCut
+from msip_core.workspace import Workspace
 
 Scores = dict[str, NDArray[np.float64]]
 Progress = Callable[[float, str], None]
 
 _LARGE = 384  # px; images beyond it cost a CPU seconds each
 _FUSED = {"weights", "dynamic_weights", "fusion"}  # settings that leave the terms as they are
-_MARK = "result.json"  # by which the cache's cleaning knows a whole folder
 _CALIBRATING = 0.9  # share of the work
 
 
-class Preview(Record):
-    """One cut to the goal, and what the run will need.
-
-    Attributes:
-        macs, params, size_mb: (before, after) the cut; MACs at the run's image size.
-        refused: why the run cannot come to its goal even in steps, else None.
-        blocks: bottlenecks that go whole.
-        note: what the run does otherwise than this preview, or "".
-        least: smallest share that the run's limits allow, of what its goal counts.
-        images: calibration images that were looked at; 0 where only weights count.
-        outlook: what the cut does to milliseconds on the GPU, where the goal does not count them.
-        other_than_gradient: share of the removed channels that would stay if the gradient alone
-            decided (MSIP with weights on other terms), else None.
-        memory_gb: batch size -> peak of a training step.
-        disk_gb: what the run will keep.
-    """
-
-    macs: tuple[float, float]
-    params: tuple[float, float]
-    size_mb: tuple[float, float]
-    layers: tuple[LayerChannels, ...]
-    refused: str | None
-    blocks: tuple[str, ...] = ()
-    note: str = ""
-    least: float
-    images: int
-    memory_gb: dict[int, float]
-    disk_gb: float
-    outlook: Outlook | None = None
-    other_than_gradient: float | None = None
-
-
-def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Preview:
+def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> PlannedCut:
     """Cut once, on paper.
 
     Raises:
         InputError: model or dataset cannot be used, or they do not fit.
     """
-    progress(0.0, "Opening the detector")
+    progress(0.0, msg("Opening the detector"))
     network = open_network(workspace, config.model, config.imgsz)
     device = resolve_device(config.device)
     meter = predicted(config, network.budget, workspace.cache, device)
     asked, config = config, config if meter else in_macs(config)
-    dataset = open_dataset(workspace, config.dataset)
+    dataset = open_for_run(workspace, config)
     check_classes(network.model, dataset.classes)
     check_recovery(config, network.model)
     scores, images = _scores(config, workspace, network, dataset, progress)
-    progress(_CALIBRATING, "Choosing the channels")
+    progress(_CALIBRATING, msg("Choosing the channels"))
     cut = one_cut(network, scores, config, meter)
     budget, rest, kept = network.budget, cut.budget, cut.widths
     after = rest.layer_widths(kept)
     granularity, goal = granularity_of(config), goal_of(config, budget, meter)
     halves_freed = budget.halves(budget.widths) - rest.halves(kept)
     images_to_learn = len(dataset.split("train"))
-    return Preview(
+    return PlannedCut(
         macs=(budget.macs_now, float(rest.macs(kept))),
         params=(float(budget.params_now), float(rest.params(kept))),
         size_mb=(network.size_mb, network.size_mb - halves_freed * 2 / 2**20),
@@ -136,7 +102,7 @@ def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Pr
         disk_gb=disk_gb(network, config),
         outlook=outlook(
             asked, workspace, device, budget, lambda: (rest, kept),
-            tick=lambda _: progress(_CALIBRATING, "Timing single layers on the GPU"),
+            tick=lambda _: progress(_CALIBRATING, msg("Timing single layers on the GPU")),
         ),
         other_than_gradient=_other_than_gradient(
             cut, config, lambda alone: one_cut(
@@ -223,27 +189,35 @@ def _refusal(network: Network, config: PruneConfig, goal: Goal) -> str | None:
 
 def _note(config: PruneConfig, *, by_score: bool, timed: bool) -> str:
     notes = []
-    if isinstance(allocation_of(config), SearchedAllocation):
+    if catalog.find("allocation", allocation_name(config)).searches:
         notes.append(
-            "The run first searches how much each layer loses; this shows where the search starts, "
-            "the same share for every layer."
+            msg(
+                "The run first searches how much each layer loses; this shows where the search "
+                "starts, the same share for every layer."
+            )
         )
     if timed:
         notes.append(
-            "This preview adds up the milliseconds of single layers, timed on this computer; the "
-            "run measures whole networks, so it may keep more or less."
+            msg(
+                "This preview adds up the milliseconds of single layers, timed on this computer; "
+                "the run measures whole networks, so it may keep more or less."
+            )
         )
     elif needs_milliseconds(config):
         notes.append(
-            "This preview counts multiply-adds; the run measures milliseconds on this computer "
-            "before its first cut."
+            msg(
+                "This preview counts multiply-adds; the run measures milliseconds on this computer "
+                "before its first cut."
+            )
         )
     if by_score and config.block_score != "gamma":
         notes.append(
-            "This preview ranks blocks by the scale of their last batch norm; the run measures "
-            "each of them, so other blocks may go."
+            msg(
+                "This preview ranks blocks by the scale of their last batch norm; the run measures "
+                "each of them, so other blocks may go."
+            )
         )
-    return " ".join(notes)
+    return joined(" ", notes)
 
 
 def calibration_for(imgsz: int) -> CalibrationConfig:
@@ -256,9 +230,12 @@ def calibration_for(imgsz: int) -> CalibrationConfig:
 
 
 def _scores(
-    config: PruneConfig, workspace: Workspace, network: Network, dataset: Dataset,
+    config: PruneConfig,
+    workspace: Workspace,
+    network: Network,
+    dataset: Dataset,
     progress: Progress,
-) -> tuple[Scores, int]:  # fmt: skip
+) -> tuple[Scores, int]:
     """Score of every channel by group, and how many images were looked at for it."""
     if not granularity_of(config).takes_channels:
         return {}, 0
@@ -279,41 +256,29 @@ def _scores(
 
 
 def _kept(
-    config: PruneConfig, workspace: Workspace, network: Network, dataset: Dataset,
+    config: PruneConfig,
+    workspace: Workspace,
+    network: Network,
+    dataset: Dataset,
     progress: Progress,
-) -> Scores:  # fmt: skip
+) -> Scores:
     """What the calibration pass says of each group: (4, channels) terms of MSIP, else (channels,)
     scores; and the number of images. From the cache where this was asked before."""
     weighted = uses_weights(config)
-    question: dict[str, Any] = {
+    question: dict[str, object] = {
         "model": [str(network.path), network.path.stat().st_mtime_ns],
-        "data": dataset.content_hash, "seed": config.seed,
-        "groups": list(network.groups), "imgsz": config.imgsz,
+        "data": dataset.content_hash,
+        "seed": config.seed,
+        "groups": list(network.groups),
+        "imgsz": config.imgsz,
         "calibration": calibration_for(config.imgsz).model_dump(),
         # Schemes and switches change the terms, weights and fusion only what is made of them.
         "of": [config.method] + [config.msip.model_dump(exclude=_FUSED)] * weighted,
-    }  # fmt: skip
-    folder = workspace.cache / f"scores-{_key(question)}"
-    if not (folder / _MARK).is_file():
-        found = _calibrate(config, network, dataset, progress, weighted)
-        # Named so that the cache's own cleaning knows whose draft it is.
-        draft = workspace.cache / f".{folder.name}.{os.getpid()}"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        try:
-            np.savez(draft / "scores.npz", **found)  # type: ignore[arg-type]
-            write_json(draft / _MARK, question)
-            shutil.rmtree(folder, ignore_errors=True)
-            draft.rename(folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-    os.utime(folder / _MARK)  # what is looked at is the last to be cleared away
-    return read_arrays(folder / "scores.npz")
-
-
-def _key(question: dict[str, Any]) -> str:
-    text = json.dumps([msip_core.__version__, question], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:40]
+    }
+    return ContentStore(workspace.cache, ARRAYS).get_or_make(
+        f"scores-{key_of('scores', question)}",
+        lambda: _calibrate(config, network, dataset, progress, weighted),
+    )
 
 
 def _calibrate(
@@ -350,7 +315,7 @@ class _Ticks:
 
     def check_stop(self) -> None:
         share = min(1.0, self._passed / self._points)
-        self.progress(_CALIBRATING * share, "Looking at a few training images")
+        self.progress(_CALIBRATING * share, msg("Looking at a few training images"))
         self._passed += 1
 
     def beat(self) -> None:

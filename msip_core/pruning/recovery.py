@@ -28,12 +28,7 @@ from msip_core.detector.precision import laid_out
 from msip_core.detector.training import FitResult, Phase, fit, stop_or_beat
 from msip_core.events import RunContext
 from msip_core.importance.calibration import CalibrationSet
-from msip_core.pruning.distillation import (
-    Distillation,
-    channel_wise,
-    check_layers,
-    feature_error,
-)
+from msip_core.pruning.distillation import Distillation, channel_wise, check_layers, feature_error
 from msip_core.pruning.group_sparsity import GroupDecay
 from msip_core.pruning.prediction_distillation import PredictionDistillation, check_head
 from msip_core.pruning.soft_masks import SoftMasks
@@ -112,9 +107,12 @@ def _taught(loss: Callable[..., ExtraLoss]) -> Recovery:
     ) -> FitResult:
         teacher = laid_out(copy_model(aids.teacher()), pool.device)
         extra = loss(
-            teacher, model, options=config.distill, calibration=aids.calibration,
+            teacher,
+            model,
+            options=config.distill,
+            calibration=aids.calibration,
             tick=stop_or_beat(ctx),
-        )  # fmt: skip
+        )
         return finetune(
             model, config, recipe, workdir=workdir, pool=pool, iteration=iteration, ctx=ctx,
             aids=aids, extra=extra,
@@ -129,7 +127,7 @@ def _channel_wise(
     divergence = partial(channel_wise, temperature=options.temperature)
     return Distillation(
         teacher, student, method="cwd", divergence=divergence, options=options, **more
-    )  # fmt: skip
+    )
 
 
 cwd = _taught(_channel_wise)

@@ -32,9 +32,10 @@ from ultralytics.nn.modules import DFL
 
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.events import RunContext
+from msip_core.groups.members import members
 from msip_core.importance.calibration import CalibrationSet
-from msip_core.importance.members import members
 from msip_core.importance.windows import Places, norms_behind, windows
+from msip_core.messages import msg
 
 IMAGES = 64  # at most
 POSITIONS = 16384  # of every map, over all images
@@ -89,7 +90,9 @@ def refitted(
         positions: sampled of every map, over all images.
     """
     if not ridge >= LEAST_RIDGE:
-        raise ValueError(f"a ridge is at least {LEAST_RIDGE:g}, not {ridge:g}")
+        raise ValueError(
+            msg("a ridge is at least {least:g}, not {ridge:g}", least=LEAST_RIDGE, ridge=ridge)
+        )
     twin, teacher = copy_model(pruned).eval(), copy_model(before).eval()
     device = next(twin.parameters()).device
     teacher.to(device)
@@ -170,7 +173,9 @@ class _Walk:
             name = self.names[conv]
             size[name] = (output.shape[2], output.shape[3])
             if len(found.setdefault(name, [])) > number:
-                raise ValueError(f"{name} is used twice in one pass and cannot be refitted")
+                raise ValueError(
+                    msg("{name} is used twice in one pass and cannot be refitted", name=name)
+                )
             chosen = output[:, kept[name].to(output.device)].flatten(2)
             cells = places(self.parts[number], chosen.shape[2], output.device)
             y = chosen.gather(2, cells[:, None].expand(-1, chosen.shape[1], -1))
@@ -250,7 +255,7 @@ def _reaching(module: nn.Module, conv: nn.Conv2d, given: Any) -> Tensor:
             module(list(given) if isinstance(given, list) else given)
         except _Reached:
             return found[0]
-    raise ValueError("a convolution that ran before was not reached")
+    raise ValueError(msg("a convolution that ran before was not reached"))
 
 
 def _fit(conv: nn.Conv2d, norm: nn.BatchNorm2d | None, pair: _Pair, ridge: float) -> None:

@@ -17,6 +17,7 @@ from msip_core.config import RIDGES, Repair
 from msip_core.detector.library import DetectionModel
 from msip_core.events import Metrics, RunContext
 from msip_core.importance.calibration import CalibrationSet
+from msip_core.messages import msg
 from msip_core.pruning.bn import recalibrated
 from msip_core.pruning.refit import POSITIONS, refitted
 
@@ -68,7 +69,7 @@ def repair(
         map50[name] = metrics.map50
         if best is None or _rank(metrics) > _rank(best.metrics):
             best = Repaired(model, name, metrics, map50)
-    assert best is not None, f"no repair is called {how}"
+    assert best is not None, msg("no repair is called {how}", how=how)
     return best
 
 

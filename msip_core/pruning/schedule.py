@@ -28,8 +28,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from msip_core.allocation.goal import NOUNS
 from msip_core.allocation.table import Corridor
 from msip_core.config import TERMS, AllocationOptions, MsipWeights
+from msip_core.messages import msg
 
 ALPHA_RANGE = (0.1, 2.0)
 ALPHA_RATE, ALPHA_LOSS = 5.0, 0.02
@@ -65,8 +67,9 @@ def final_window(goal: float, round_to: int) -> Corridor:
 
 
 def next_alpha(alpha: float, loss: float, reference: float) -> float:
-    """More loss than 2 % above the unpruned model's makes the next step gentler."""
-    change = (loss - reference) / reference - ALPHA_LOSS
+    """More loss than 2 % above the unpruned model's makes the next step gentler; so does one that
+    is no number, as after a diverged fine-tune."""
+    change = (loss - reference) / reference - ALPHA_LOSS if not math.isnan(loss) else math.inf
     # A loss that exploded must not underflow the exponent.
     factor = math.exp(max(-50.0, min(50.0, -ALPHA_RATE * change)))
     return min(max(alpha * factor, ALPHA_RANGE[0]), ALPHA_RANGE[1])
@@ -90,9 +93,11 @@ def next_weights(
     w = _floored(w / w.sum(), WEIGHT_FLOOR)
     rounded = [round(float(x), 6) for x in w[:3]]
     return MsipWeights(
-        gradient=rounded[0], geometry=rounded[1], sparsity=rounded[2],
+        gradient=rounded[0],
+        geometry=rounded[1],
+        sparsity=rounded[2],
         information=round(1 - sum(rounded), 6),
-    )  # fmt: skip
+    )
 
 
 def _floored(w: np.ndarray, floor: float) -> np.ndarray:
@@ -109,13 +114,22 @@ def _floored(w: np.ndarray, floor: float) -> np.ndarray:
 
 def stopped_by_caps(
     capped: Sequence[str], groups: int, reached: float, asked: float, limits: AllocationOptions,
-    *, noun: str = "multiply-adds",
+    *, noun: str = NOUNS["macs"],
 ) -> str:  # fmt: skip
     """The sentence for a last iteration that the caps ended above its goal."""
-    named = ", ".join(capped[:5]) + (" and others" if len(capped) > 5 else "")
-    return (
-        f"The goal of {asked:.1%} of the {noun} was not reached, {reached:.1%} remain: "
-        f"{len(capped)} of {groups} layers ({named}) are at their limit of "
-        f"{limits.max_removed_per_iteration:.0%} lost per iteration or "
-        f"{limits.min_kept:.0%} left."
+    named = ", ".join(capped[:5])
+    if len(capped) > 5:
+        named = msg("{layers} and others", layers=named)
+    return msg(
+        "The goal of {asked:.1%} of the {noun} was not reached, {reached:.1%} remain: {n} of "
+        "{groups} layers ({named}) are at their limit of {most:.0%} lost per "
+        "iteration or {least:.0%} left.",
+        asked=asked,
+        noun=noun,
+        reached=reached,
+        n=len(capped),
+        groups=groups,
+        named=named,
+        most=limits.max_removed_per_iteration,
+        least=limits.min_kept,
     )

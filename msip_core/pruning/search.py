@@ -23,31 +23,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msip_core import catalog
-from msip_core.allocation.budget import Budget, Widths
 from msip_core.allocation.journal import Journal
 from msip_core.allocation.ratios import RatioAllocation, unscaled_sentence, unscaled_share
 from msip_core.allocation.searched import LayerFacts, SearchedAllocation, named
 from msip_core.allocation.table import GroupTable
+from msip_core.combinations import allocation_name
 from msip_core.config import PruneConfig
 from msip_core.detector.checkpoints import load_model, save_work
 from msip_core.detector.evaluation import Evaluator
-from msip_core.detector.fit_state import seed_everything, seed_from
-from msip_core.detector.layout import layer_of
+from msip_core.detector.fit_state import seed_from
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.detector.memory import memory_errors_named
-from msip_core.events import MilestoneRecord, Stage, StageRecord
+from msip_core.events import MilestoneRecord
+from msip_core.groups.budget import Budget, Widths
+from msip_core.groups.coupling import prunable_groups
+from msip_core.groups.layout import layer_of
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.importance.shared import gather_once
 from msip_core.pruning.bn import recalibrate
-from msip_core.pruning.clock import FIXED_COST, SEARCH, SPEED_EXPONENT, TRAIN_COST
 from msip_core.pruning.folder import IterationFolder
 from msip_core.pruning.iteration import RunParts, widths_of
 from msip_core.pruning.masking import Mask
+from msip_core.pruning.progress import FIXED_COST, SPEED_EXPONENT, TRAIN_COST
 from msip_core.pruning.schedule import final_window
 from msip_core.pruning.short_tuning import tune_shortly
-from msip_core.pruning.surgery import prunable_groups, prune_channels
+from msip_core.pruning.surgery import prune_channels
+from msip_core.steps import SEARCHING
 
-FOLDER, RESULT = "search", "search/allocation.json"
+FOLDER = "search"
 _GROUPS = 59  # of YOLOv8n and s; larger ones have more, and only the estimate suffers
 
 
@@ -59,13 +62,13 @@ def settle_ratios(parts: RunParts) -> None:
     allocation = parts.allocation
     if not isinstance(allocation, RatioAllocation):
         return
-    stored = parts.folder.read_json(RESULT)
+    stored = parts.folder.read_json(SEARCHING.mark)
     if stored is None:
         stored = _settled(parts, allocation)
-        parts.folder.write_json(RESULT, stored)
+        parts.folder.write_json(SEARCHING.mark, stored)
         parts.ctx.emit(MilestoneRecord(message=stored["note"]))
     else:
-        parts.ctx.skip(SEARCH)
+        parts.ctx.skip(SEARCHING)
     if isinstance(allocation, SearchedAllocation):
         allocation.adopt(stored["ratios"])
 
@@ -76,10 +79,7 @@ def _settled(parts: RunParts, allocation: RatioAllocation) -> dict[str, Any]:
     problem = NetworkProblem(parts, scored=isinstance(allocation, SearchedAllocation))
     table = problem.table
     if isinstance(allocation, SearchedAllocation):
-        parts.ctx.check_stop()
-        parts.ctx.begin(SEARCH)
-        parts.ctx.emit(StageRecord(stage=Stage.SEARCHING))
-        seed_everything(seed_from(parts.config.seed, 0, Stage.SEARCHING.value))
+        parts.begin(SEARCHING)
         with memory_errors_named(batch=parts.pool.piece, imgsz=parts.config.imgsz):
             found = allocation.search(problem)
         allocation.adopt(found.ratios)
@@ -97,12 +97,12 @@ def _settled(parts: RunParts, allocation: RatioAllocation) -> dict[str, Any]:
     }
 
 
-def search_units(config: PruneConfig, kind: type, *, val: int, calibration: int) -> float:
-    """Cost of the search of an allocation of this class, in the clock's units."""
-    if not issubclass(kind, SearchedAllocation):
+def search_units(config: PruneConfig, *, val: int, calibration: int) -> float:
+    """Cost of the search of the run's allocation, in the clock's units; 0 without one."""
+    entry, options = catalog.find("allocation", allocation_name(config)), config.search
+    if not entry.searches:
         return 0.0
-    options = config.search
-    work = kind.work(options, _GROUPS)
+    work = entry.load().work(options, _GROUPS)
     trial = min(options.images, val) + min(options.recalibration, calibration) + FIXED_COST
     tuning = options.short_steps * TRAIN_COST * min(config.calibration.batch, calibration)
     return work.trials * trial + work.tunings * (trial + tuning + FIXED_COST)
@@ -137,11 +137,15 @@ class NetworkProblem:
         may_lose = self.parts.granularity.open_groups(self._network, budget.names)
         flat = {n: np.zeros(w) for n, w in zip(budget.names, budget.widths, strict=True)}
         scores = self._scores() if self.scored else flat
-        watch = self.parts.stopwatch
+        watch = self.parts.latency_goal
         return GroupTable(
-            budget, scores, widths_of(budget), may_lose,
-            meter=self.parts.goal.meter, latency=watch.meter if watch else None,
-        )  # fmt: skip
+            budget,
+            scores,
+            widths_of(budget),
+            may_lose,
+            meter=self.parts.goal.meter,
+            latency=watch.meter if watch else None,
+        )
 
     @cached_property
     def layers(self) -> dict[str, LayerFacts]:
@@ -163,9 +167,12 @@ class NetworkProblem:
         model = copy_model(self._network) if start is None else self._load(start)
         prune_channels(model, self._further(model, widths))
         tune_shortly(
-            model, self.parts.calibration, steps=self.options.short_steps,
-            rate=self.options.short_lr, ctx=self.ctx,
-        )  # fmt: skip
+            model,
+            self.parts.calibration,
+            steps=self.options.short_steps,
+            rate=self.options.short_lr,
+            ctx=self.ctx,
+        )
         return TunedNetwork(model, self._measure(model))
 
     def tick(self, done: float) -> None:
@@ -217,9 +224,12 @@ class NetworkProblem:
             config = self.parts.config
             kind = catalog.find("criterion", config.method).load()
             statistics = gather_once(
-                self._network, self.parts.calibration, kind.required(config.msip), self.ctx,
+                self._network,
+                self.parts.calibration,
+                kind.required(config.msip),
+                self.ctx,
                 self.ctx.workspace.cache,
-            )  # fmt: skip
+            )
             criterion = kind(statistics, config.msip, seed_from(config.seed, 1, "score"))
             scores = {name: s.numpy() for name, s in criterion.scores(self._groups).items()}
             files.write_arrays("scores.npz", scores)
@@ -254,6 +264,9 @@ def _facts(modules: Mapping[str, Any], name: str) -> LayerFacts:
     conv = modules[name]
     return LayerFacts(
         module=type(modules[f"model.{layer_of(name)}"]).__name__,
-        inputs=conv.in_channels, outputs=conv.out_channels, stride=conv.stride[0],
-        kernel=conv.kernel_size[0], weights=conv.weight.numel(),
-    )  # fmt: skip
+        inputs=conv.in_channels,
+        outputs=conv.out_channels,
+        stride=conv.stride[0],
+        kernel=conv.kernel_size[0],
+        weights=conv.weight.numel(),
+    )

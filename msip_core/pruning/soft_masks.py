@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from msip_core.detector.library import DetectionModel
+from msip_core.groups.coupling import prunable_groups
+from msip_core.groups.members import members, width
 from msip_core.importance.bnweight import BnWeightImportance
-from msip_core.importance.members import members, width
-from msip_core.pruning.surgery import prunable_groups
 
 
 @dataclass

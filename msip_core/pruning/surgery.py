@@ -7,23 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from msip_core.importance.coupling import (
-    PruningGraph,
-    fixed_layers,
-    head_of,
-    prunable_groups,
-    traceable,
-)
-
-__all__ = [
-    "PruningGraph",
-    "channel_counts",
-    "fixed_layers",
-    "head_of",
-    "prunable_groups",
-    "prune_channels",
-    "traceable",
-]
+from msip_core.groups.coupling import prunable_groups, traceable
+from msip_core.messages import msg
 
 
 def prune_channels(model: nn.Module, removed: Mapping[str, Sequence[int]]) -> None:
@@ -42,7 +27,13 @@ def prune_channels(model: nn.Module, removed: Mapping[str, Sequence[int]]) -> No
                 continue
             root: Any = modules[name]
             if len(indices) >= root.out_channels:
-                raise ValueError(f"{name} would lose all of its {root.out_channels} channels")
+                raise ValueError(
+                    msg(
+                        "{name} would lose all of its {out_channels} channels",
+                        name=name,
+                        out_channels=root.out_channels,
+                    )
+                )
             fn = pruning.groups[name][0].dep.pruning_fn
             pruning.graph.get_pruning_group(root, fn, sorted(int(i) for i in indices)).prune()
     for block in model.modules():

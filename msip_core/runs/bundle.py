@@ -14,14 +14,14 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
+from msip_core.config import CountConfig
+from msip_core.counts import count_command
+from msip_core.events import FinalRecord
 from msip_core.runs.executors import HEARTBEAT_FILE, PLACE_FILE, STOP_FILE, WORKER_FILE
 from msip_core.runs.provenance import model_source
+from msip_core.runs.store import RunRow
 from msip_core.workspace import Workspace, atomic_path
-
-if TYPE_CHECKING:
-    from msip_core.runs.service import RunService
 
 # Weights of single iterations and optimizer states are made again by repeating the run.
 _LEFT_OUT_SUFFIXES = frozenset({".pt", ".npz", ".lock", ".npy"})
@@ -37,15 +37,16 @@ This folder is a small workspace. To look at the run, unpack it and open it:
 
 To repeat the run exactly (same settings, same seed, same split), press "Repeat" on its page, or
 
-    python -m msip_core {verb} --config runs/{run_id}/config.json --workspace .
+    {command}
 
 provenance.json names the versions and the computer it was made on.
 {images}"""
 
 
 def export_run(
-    service: RunService,
-    run_id: str,
+    workspace: Workspace,
+    row: RunRow,
+    final: FinalRecord | None,
     out_zip: Path,
     *,
     with_images: bool = True,
@@ -56,17 +57,16 @@ def export_run(
     Args:
         texts: path in the zip -> content of more files, such as cards of the models.
     """
-    row = service.get(run_id)
     with (
         atomic_path(out_zip) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive,
     ):
-        archive.writestr("README.txt", _readme(run_id, row.name, row.kind, with_images))
-        for file in _files(service, run_id, with_images):
+        archive.writestr("README.txt", _readme(row, with_images))
+        for file in _files(workspace, row, final, with_images):
             packed = file.suffix.lower() in _PACKED
             archive.write(
                 file,
-                file.relative_to(service.workspace.root),
+                file.relative_to(workspace.root),
                 zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED,
             )
         for name, content in texts.items():
@@ -75,7 +75,7 @@ def export_run(
     return out_zip
 
 
-def _readme(run_id: str, name: str, kind: str, with_images: bool) -> str:
+def _readme(row: RunRow, with_images: bool) -> str:
     from msip_core import __version__
 
     images = (
@@ -84,27 +84,43 @@ def _readme(run_id: str, name: str, kind: str, with_images: bool) -> str:
         else "\nThe images are not in here: put them back into datasets/<name>/images; "
         "dataset.json holds the sha256 of each.\n"
     )
-    return _README.format(name=name, run_id=run_id, version=__version__, verb=kind, images=images)
+    return _README.format(
+        name=row.name,
+        run_id=row.id,
+        version=__version__,
+        images=images,
+        command=repeat_command(row),
+    )
 
 
-def _files(service: RunService, run_id: str, with_images: bool) -> Iterator[Path]:
-    workspace, row = service.workspace, service.get(run_id)
-    for file in _below(service.run_dir(run_id)):
+def repeat_command(row: RunRow) -> str:
+    """The line that makes the run again, from inside the folder."""
+    if isinstance(row.config, CountConfig):  # its images lie elsewhere, or in the dataset
+        return f"{count_command(row.config)} --workspace ."
+    return f"python -m msip_core {row.kind} --config runs/{row.id}/config.json --workspace ."
+
+
+def _files(
+    workspace: Workspace, row: RunRow, final: FinalRecord | None, with_images: bool
+) -> Iterator[Path]:
+    for file in _below(workspace.run_dir(row.id)):
         hidden = file.name.startswith(".") or file.name in _OF_THE_PROCESS
         if file.suffix not in _LEFT_OUT_SUFFIXES and not hidden:
             yield file
-    final = service.final(run_id)
     models = {model_source(row.config), final.model_id if final else ""}
+    models.add(getattr(row.config, "baseline", None) or "")
     for model_id in sorted(m for m in models if m and not m.endswith((".pt", ".yaml", ".yml"))):
-        yield from _below(workspace.model_dir(model_id))
-    yield from _dataset_files(workspace, row.config.dataset, with_images)
+        if "/" not in model_id:  # a step of a run has its weights there
+            yield from _below(workspace.model_dir(model_id))
+    if row.config.dataset:
+        yield from _dataset_files(workspace, row.config.dataset, with_images)
 
 
 def _dataset_files(workspace: Workspace, name: str, with_images: bool) -> Iterator[Path]:
     folder = workspace.dataset_dir(name)
     for file in _below(folder):
-        if file.suffix == ".cache":
-            continue  # Ultralytics' own, made again
+        if file.suffix in (".cache", ".lock"):
+            continue  # Ultralytics' own, made again; held while labels are saved
         if with_images or file.relative_to(folder).parts[0] != "images":
             yield file
 

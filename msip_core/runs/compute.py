@@ -1,4 +1,7 @@
-"""Interactive work beside the server: asked for by pages, done in one long-lived process.
+"""Interactive work beside the server: asked for by pages, done in two long-lived processes.
+
+Short looks have a lane of their own, so that a heat map does not wait for a comparison of hundreds
+of images (`msip_core.runs.lanes`).
 
 A plain child process that talks JSON lines over pipes. Python's own process pools were not
 taken: their `spawn` would import the Streamlit script again as its main module, and they cannot
@@ -7,34 +10,34 @@ end one job without breaking the pool.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
 
-from msip_core.errors import ConfigError, NotFoundError
-from msip_core.runs.cache import trim_cache
+from pydantic import BaseModel
+
+from msip_core.cache import ContentStore, is_kept, key_of, trim
+from msip_core.errors import NotFoundError
+from msip_core.messages import msg
+from msip_core.questions.answers import form_of
+from msip_core.questions.base import Answer, Question, name_of
 from msip_core.runs.compute_child import Child
-from msip_core.runs.compute_process import RESULT_FILE, draft_folder
-from msip_core.runs.content_key import content_key
-from msip_core.runs.jobs import JOBS
+from msip_core.runs.compute_talk import Cancel, End, Order, State
+from msip_core.runs.lanes import Lane, go_together, lane_of
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunStore
 from msip_core.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-State = Literal["queued", "running", "done", "failed", "cancelled"]
-# In params it makes a question new; the job itself never sees it.
-TICKET = "ticket"
 _CANCEL_GRACE = 5.0  # seconds a cancelled job has to stop before its process is ended
+
+Kind = TypeVar("Kind", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class JobStatus:
         done: share in [0, 1].
         seconds_left: None before it can be told.
         error: one sentence for a person, when it failed.
+        ahead: of a job that waits, the questions before it by their class: first what is at work.
     """
 
     state: State
@@ -52,6 +56,7 @@ class JobStatus:
     message: str = ""
     seconds_left: float | None = None
     error: str | None = None
+    ahead: tuple[str, ...] = ()
 
     @property
     def is_over(self) -> bool:
@@ -63,8 +68,7 @@ class _Entry:
     """A job of this server's life."""
 
     key: str
-    job: str
-    params: dict[str, Any]
+    question: Question[Any]
     state: State = "queued"
     done: float = 0.0
     message: str = ""
@@ -79,51 +83,53 @@ class _Entry:
         return JobStatus(self.state, self.done, self.message, left, self.error)
 
 
-class Compute:
-    """Jobs of one workspace, one at a time, first come first served. Safe for many threads."""
+@dataclass(slots=True)
+class _Lane:
+    """Jobs that are done one after another, by a process and a thread of their own."""
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        jobs: Mapping[str, str] = JOBS,
-        cancel_grace: float = _CANCEL_GRACE,
-    ) -> None:
+    queue: deque[_Entry] = field(default_factory=deque)
+    at_work: _Entry | None = None
+    child: Child | None = None
+    thread: threading.Thread | None = None
+
+
+class Compute:
+    """Jobs of one workspace; in each lane one at a time, first come first served. Safe for many
+    threads."""
+
+    def __init__(self, workspace: Workspace, cancel_grace: float = _CANCEL_GRACE) -> None:
         self.workspace = workspace
-        self._jobs = jobs
         self._grace = cancel_grace
         self._entries: dict[str, _Entry] = {}
-        self._queue: deque[_Entry] = deque()
+        self._lanes: dict[Lane, _Lane] = {"look": _Lane(), "work": _Lane()}
         self._changed = threading.Condition()
-        self._child: Child | None = None
         self._runs: RunStore | None = None
         self._closed = False
-        self._thread: threading.Thread | None = None
 
-    def key(self, job: str, params: dict[str, Any]) -> str:
-        """The name under which the result of this question is kept; starts nothing.
+    def key(self, question: Question[Any]) -> str:
+        """The name under which the answer is kept; starts nothing."""
+        return question.key(self.workspace)
 
-        Raises:
-            ConfigError: there is no such job.
-        """
-        if job not in self._jobs:
-            raise ConfigError(f"There is no job '{job}'; known: {', '.join(self._jobs)}.")
-        return content_key(self.workspace, job, params)
-
-    def submit(self, job: str, params: dict[str, Any]) -> str:
+    def submit(self, question: Question[Any], ticket: str = "") -> str:
         """Ask a question, and return its key. A finished answer is there at once; a job that is
         waiting or running is not started twice; one that failed or was cancelled is tried again.
+
+        Args:
+            ticket: makes it a question of its own, that is answered anew.
         """
-        key = self.key(job, params)
+        key = self.key(question)
+        key = key_of("ticket", key, ticket) if ticket else key
         with self._changed:
             known = self._entries.get(key)
             if known and known.state in ("queued", "running"):
                 return key
             if self._is_kept(key):
                 return key
-            entry = _Entry(key, job, {k: v for k, v in params.items() if k != TICKET})
+            entry = _Entry(key, question)
             self._entries[key] = entry
-            self._queue.append(entry)
-            self._start_thread()
+            lane = self._lane(entry)
+            lane.queue.append(entry)
+            self._start_thread(lane)
             self._changed.notify_all()
         return key
 
@@ -140,23 +146,25 @@ class Compute:
         """
         entry = self._entries.get(key)
         if entry is not None and entry.state != "done":
-            return entry.status()
+            status = entry.status()
+            return replace(status, ahead=self._ahead(entry)) if entry.state == "queued" else status
         if self._is_kept(key):
             return JobStatus("done", 1.0)
         raise NotFoundError("This work is not known any more: ask for it again.")
 
-    def result(self, key: str) -> dict[str, Any]:
-        """The JSON result of a finished job.
+    def result(self, question: Question[Answer]) -> Answer:
+        """The answer to a question.
 
         Raises:
-            NotFoundError: it is not finished.
+            NotFoundError: it is not there yet.
         """
-        file = self.folder(key) / RESULT_FILE
-        try:
-            value: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise NotFoundError("This result is not there: ask for it again.") from None
-        os.utime(file)  # results that are looked at are the last to be cleared away
+        return self.result_of(self.key(question), question.answer_type())
+
+    def result_of(self, key: str, kind: type[Kind]) -> Kind:
+        """The same by its key, for those who know no more of the question than its answer."""
+        value = ContentStore(self.workspace.cache, form_of(kind)).get(key)
+        if value is None:
+            raise NotFoundError("This result is not there: ask for it again.")
         return value
 
     def folder(self, key: str) -> Path:
@@ -171,20 +179,27 @@ class Compute:
             if entry is None or entry.status().is_over:
                 return
             entry.is_cancelled = True
+            lane = self._lane(entry)
             if entry.state == "queued":
-                self._queue.remove(entry)
+                lane.queue.remove(entry)
                 entry.state = "cancelled"
                 self._changed.notify_all()
                 return
-            child = self._child
+            child = lane.child
         if child is not None:
-            child.send({"cancel": key})
+            child.send(Cancel(cancel=key))
             threading.Timer(self._grace, self._end_if_running, (child, entry)).start()
 
-    def pending(self) -> int:
-        """How many jobs wait or run: what is not urgent is asked for when it is 0."""
+    def pending(self, like: Question[Any] | None = None) -> int:
+        """How many jobs wait or run: what is not urgent is asked for when it is 0.
+
+        Args:
+            like: count only the lane of this one.
+        """
+        names = self._lanes if like is None else (lane_of(like),)
         with self._changed:
-            return sum(e.state in ("queued", "running") for e in self._entries.values())
+            lanes = [self._lanes[name] for name in names]
+            return sum(len(lane.queue) + (lane.at_work is not None) for lane in lanes)
 
     def wait(self, key: str, timeout: float | None = None) -> JobStatus:
         """Wait until the job is over, or `timeout` seconds; return how far it is then."""
@@ -198,98 +213,135 @@ class Compute:
             self._closed = True
             for entry in self._entries.values():
                 entry.is_cancelled = True
-            child, thread = self._child, self._thread
+            lanes = list(self._lanes.values())
             self._changed.notify_all()
-        if child is not None:
-            child.end()
-        if thread is not None:
-            thread.join()
+        for lane in lanes:
+            if lane.child is not None:
+                lane.child.end()
+            if lane.thread is not None:
+                lane.thread.join()
 
-    # --- the manager thread ---------------------------------------------------
+    # --- the manager threads, one a lane ---------------------------------------
 
-    def _start_thread(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._loop, name="msip-compute", daemon=True)
-            self._thread.start()
+    def _lane(self, entry: _Entry) -> _Lane:
+        return self._lanes[lane_of(entry.question)]
 
-    def _loop(self) -> None:
-        trim_cache(self.workspace.cache)
+    def _start_thread(self, lane: _Lane) -> None:
+        if lane.thread is None:
+            lane.thread = threading.Thread(
+                target=self._loop, args=(lane,), name="msip-compute", daemon=True
+            )
+            lane.thread.start()
+
+    def _loop(self, lane: _Lane) -> None:
+        trim(self.workspace.cache)
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: bool(self._queue) or self._closed)
+                self._changed.wait_for(lambda: self._closed or self._may_begin(lane))
                 if self._closed:
                     break
-                entry = self._queue.popleft()
+                entry = lane.at_work = lane.queue.popleft()
                 entry.state, entry.began = "running", time.monotonic()
-            self._finish(entry, *self._outcome(entry))
-        if self._child is not None:
-            self._child.close()
+            self._finish(lane, entry, *self._outcome(lane, entry))
+        if lane.child is not None:
+            lane.child.close()
 
-    def _outcome(self, entry: _Entry) -> tuple[State, str | None]:
+    def _beside(self, lane: _Lane) -> list[Question[Any]]:
+        """What the other lanes work on."""
+        others = (other.at_work for other in self._lanes.values() if other is not lane)
+        return [entry.question for entry in others if entry is not None]
+
+    def _may_begin(self, lane: _Lane) -> bool:
+        if not lane.queue:
+            return False
+        return all(go_together(lane.queue[0].question, other) for other in self._beside(lane))
+
+    def _ahead(self, entry: _Entry) -> tuple[str, ...]:
+        """What a waiting job waits for: in its own lane, and beside it what it cannot go with."""
+        with self._changed:
+            lane = self._lane(entry)
+            beside = self._beside(lane)
+            held = [other for other in beside if not go_together(entry.question, other)]
+            own = [] if lane.at_work is None else [lane.at_work.question]
+            before = list(lane.queue)[: lane.queue.index(entry)] if entry in lane.queue else []
+            ahead = (*own, *held, *(other.question for other in before))
+            return tuple(type(question).__name__ for question in ahead)
+
+    def _outcome(self, lane: _Lane, entry: _Entry) -> tuple[State, str | None]:
         """What became of the job. The thread outlives whatever happens to one."""
         try:
-            return self._do(entry)
+            return self._do(lane, entry)
         except Exception as error:
-            logger.exception("The job %s could not be done", entry.job)
-            return "failed", f"This work could not be done ({type(error).__name__}: {error})."
+            logger.exception("%s could not be answered", name_of(entry.question))
+            return "failed", msg(
+                "This work could not be done ({name}: {error}).",
+                name=type(error).__name__,
+                error=error,
+            )
 
-    def _do(self, entry: _Entry) -> tuple[State, str | None]:
+    def _do(self, lane: _Lane, entry: _Entry) -> tuple[State, str | None]:
         """Hand the job to the process and listen until it is over."""
-        child = self._ready_child()
-        order = {"key": entry.key, "job": entry.job, "target": self._jobs[entry.job],
-                 "params": entry.params, "threads": self._threads()}  # fmt: skip
+        child = self._ready_child(lane)
+        order = Order.of(entry.key, entry.question, self._threads(lane))
         if not child.send(order):
             if self._closed:
                 return "cancelled", None
             child.end()  # it had died while nobody was listening
-            child = self._ready_child()
+            child = self._ready_child(lane)
             child.send(order)
         if entry.is_cancelled:  # in the moment between queue and process
-            child.send({"cancel": entry.key})
+            child.send(Cancel(cancel=entry.key))
         for report in child.reports():
-            if report["key"] != entry.key:
+            if report.key != entry.key:
                 continue
-            if "state" in report:
-                return report["state"], report.get("error")
+            if isinstance(report, End):
+                return report.state, report.error
             with self._changed:
-                entry.done, entry.message = report["done"], report["message"]
+                entry.done, entry.message = report.done, report.message
         code = child.end()
-        shutil.rmtree(draft_folder(self.workspace, entry.key, child.pid), ignore_errors=True)
+        trim(self.workspace.cache)  # what it was writing
         return "failed", (
-            f"The compute process ended in the middle of this work ({code}). Try again; the "
-            f"details are in {child.log}."
+            msg(
+                "The compute process ended in the middle of this work ({code}). Try again; the "
+                "details are in {log}.",
+                code=code,
+                log=child.log,
+            )
         )
 
-    def _finish(self, entry: _Entry, state: State, error: str | None) -> None:
+    def _finish(self, lane: _Lane, entry: _Entry, state: State, error: str | None) -> None:
         with self._changed:
             cancelled = entry.is_cancelled and state != "done"
             entry.state = "cancelled" if cancelled else state
             entry.error = None if cancelled else error
             entry.done = 1.0 if state == "done" else entry.done
+            lane.at_work = None
             self._changed.notify_all()
 
-    def _ready_child(self) -> Child:
-        if self._child is not None and not self._child.is_alive():
-            self._child.close()
-            self._child = None
-        if self._child is None:
-            self._child = Child(self.workspace)
-        return self._child
+    def _ready_child(self, lane: _Lane) -> Child:
+        if lane.child is not None and not lane.child.is_alive():
+            lane.child.close()
+            lane.child = None
+        if lane.child is None:
+            lane.child = Child(self.workspace)
+        return lane.child
 
     def _end_if_running(self, child: Child, entry: _Entry) -> None:
-        if entry.state == "running" and self._child is child:
+        if entry.state == "running" and self._lane(entry).child is child:
             child.end()
 
-    def _threads(self) -> int:
-        """Processor threads for a job: half of them while a run is at work."""
+    def _threads(self, lane: _Lane) -> int:
+        """Processor threads for a job: half of them while a run is at work, and half of these
+        while the other lane is."""
         limit = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
         if self._runs is None:
             self._runs = RunStore(self.workspace)
-        working = self._runs.count([s for s in RunState if s.has_worker])
-        return max(1, limit // 2) if working else limit
+        working = self._runs.count([s for s in RunState if s.has_worker]) > 0
+        beside = bool(self._beside(lane))
+        return max(1, limit // 2 ** (working + beside))
 
     def _is_kept(self, key: str) -> bool:
-        return (self.folder(key) / RESULT_FILE).is_file()
+        return is_kept(self.workspace.cache, key)
 
 
 _COMPUTES: dict[Path, Compute] = {}

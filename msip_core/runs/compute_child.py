@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 from msip_core.runs.compute_process import LOG_NAME
+from msip_core.runs.compute_talk import REPORTS, Cancel, End, Order, Progress
 from msip_core.runs.executors import worker_environment
 from msip_core.runs.processes import describe_exit
 from msip_core.workspace import Workspace
@@ -46,23 +45,23 @@ class Child:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def send(self, order: dict[str, Any]) -> bool:
+    def send(self, order: Order | Cancel) -> bool:
         """Hand an order over; False if the process is gone."""
         assert self._process.stdin is not None
         try:
             with self._sending:
-                self._process.stdin.write(json.dumps(order, default=str) + "\n")
+                self._process.stdin.write(order.model_dump_json() + "\n")
                 self._process.stdin.flush()
         except (BrokenPipeError, ValueError):  # ValueError: closed by `end` in another thread
             return False
         return True
 
-    def reports(self) -> Iterator[dict[str, Any]]:
+    def reports(self) -> Iterator[Progress | End]:
         """What the process says, until it ends."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if line.endswith("\n"):  # a killed process may leave half a line
-                yield json.loads(line)
+                yield REPORTS.validate_json(line)
 
     def end(self) -> str:
         """Kill the process if it still lives; return how it ended, in words."""

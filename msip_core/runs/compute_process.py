@@ -6,27 +6,27 @@ out as JSON lines on stdout; the end of stdin (the server is gone) ends the proc
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import queue
-import shutil
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import msip_core
+from msip_core.cache import draft
 from msip_core.errors import Stopped
+from msip_core.questions.answers import form_of
+from msip_core.questions.base import Job
+from msip_core.runs.compute_talk import ORDERS, Cancel, End, Order, Progress
 from msip_core.runs.failures import explain_failure
 from msip_core.workspace import Workspace, write_json
 
 logger = logging.getLogger("msip_core.compute")
 
-RESULT_FILE = "result.json"
 LOG_NAME = "compute.log"
 _REPORT_PAUSE = 0.1  # seconds between two progress reports
 _NICENESS = 10  # a run on the same processor comes first
@@ -37,11 +37,11 @@ class Desk:
 
     def __init__(self, orders: IO[str], reports: IO[str]) -> None:
         self._orders, self._reports = orders, reports
-        self._waiting: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self._cancelled: set[str] = set()
         threading.Thread(target=self._listen, name="desk", daemon=True).start()
 
-    def orders(self) -> Iterator[dict[str, Any]]:
+    def orders(self) -> Iterator[Order]:
         """Jobs to do, one after another, for ever."""
         while True:
             yield self._waiting.get()
@@ -49,17 +49,17 @@ class Desk:
     def is_cancelled(self, key: str) -> bool:
         return key in self._cancelled
 
-    def report(self, **message: Any) -> None:
-        self._reports.write(json.dumps(message) + "\n")
+    def report(self, message: Progress | End) -> None:
+        self._reports.write(message.model_dump_json() + "\n")
         self._reports.flush()
 
     def _listen(self) -> None:
         for line in self._orders:
-            order = json.loads(line)
-            if "cancel" in order:
-                self._cancelled.add(order["cancel"])
+            order = ORDERS.validate_json(line)
+            if isinstance(order, Cancel):
+                self._cancelled.add(order.cancel)
             else:
-                self._cancelled.discard(order["key"])
+                self._cancelled.discard(order.key)
                 self._waiting.put(order)
         # The server is gone. A job in the middle is of no use to anybody.
         os._exit(0)
@@ -77,59 +77,47 @@ class _Reporter:
         now = time.monotonic()
         if now - self._last >= _REPORT_PAUSE:
             self._last = now
-            self._desk.report(key=self._key, done=done, message=message)
+            self._desk.report(Progress(key=self._key, done=done, message=message))
 
 
-def do_job(workspace: Workspace, order: dict[str, Any], desk: Desk) -> None:
+def do_job(workspace: Workspace, order: Order, desk: Desk) -> None:
     """Do one job, tidy up, and report how it ended."""
-    draft = draft_folder(workspace, order["key"], os.getpid())
     try:
-        outcome = _attempt(workspace, order, draft, desk)
+        end = _attempt(workspace, order, desk)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
         _give_gpu_memory_back()
-    desk.report(key=order["key"], **outcome)
+    desk.report(end)
 
 
-def draft_folder(workspace: Workspace, key: str, pid: int) -> Path:
-    """Where a job's files lie until the job is whole."""
-    return workspace.cache / f".{key}.{pid}"
-
-
-def _attempt(
-    workspace: Workspace, order: dict[str, Any], draft: Path, desk: Desk
-) -> dict[str, Any]:
+def _attempt(workspace: Workspace, order: Order, desk: Desk) -> End:
     """The last report of a job; its folder appears under its key only when whole."""
     try:
-        _limit_threads(order["threads"])
-        draft.mkdir(parents=True, exist_ok=True)
-        _work(workspace, order, draft, _Reporter(desk, order["key"]))
-        _publish(draft, workspace.cache / order["key"])
+        _limit_threads(order.threads)
+        with draft(workspace.cache, order.key) as out:
+            _work(workspace, order, out, _Reporter(desk, order.key))
     except Stopped:
-        return {"state": "cancelled"}
+        return End(key=order.key, state="cancelled")
     # This process serves all pages: a job that fails in any way must not end it.
     except Exception as error:
-        logger.error("Job %s failed: %s", order["job"], order["params"], exc_info=error)
+        logger.error("%s failed: %s", order.question, order.fields, exc_info=error)
         reason = explain_failure(error, log=str(workspace.cache / LOG_NAME))
-        return {"state": "failed", "error": reason.message}
-    return {"state": "done"}
+        return End(key=order.key, state="failed", error=reason.message)
+    return End(key=order.key, state="done")
 
 
-def _work(workspace: Workspace, order: dict[str, Any], out: Path, progress: _Reporter) -> None:
-    module, _, name = order["target"].partition(":")
+def _work(workspace: Workspace, order: Order, out: Path, progress: _Reporter) -> None:
     began = time.monotonic()
     progress(0.0, "")
-    result = getattr(import_module(module), name)(workspace, order["params"], out, progress)
-    write_json(out / RESULT_FILE, result)
-    facts = {"job": order["job"], "params": order["params"], "version": msip_core.__version__,
-             "seconds": round(time.monotonic() - began, 3)}  # fmt: skip
+    question = order.asked()
+    answer = question.answer(Job(workspace, out, progress))
+    form_of(question.answer_type()).write(out, answer)
+    facts = {
+        "question": order.question,
+        "fields": order.fields,
+        "version": msip_core.__version__,
+        "seconds": round(time.monotonic() - began, 3),
+    }
     write_json(out / "job.json", facts)
-
-
-def _publish(draft: Path, target: Path) -> None:
-    if target.exists():
-        shutil.rmtree(target)  # the same question, asked again on purpose
-    draft.rename(target)
 
 
 def _limit_threads(threads: int) -> None:

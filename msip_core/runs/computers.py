@@ -10,6 +10,7 @@ import psutil
 
 from msip_core.computers import Computer, Computers, RunThere
 from msip_core.gpus import list_gpus
+from msip_core.messages import msg
 from msip_core.processors import usable_cores
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import Executor
@@ -52,10 +53,12 @@ def find_computers(service: RunService, executor: Executor, *, patience: float =
 def _running(service: RunService) -> list[tuple[str | None, RunThere]]:
     """Name of the computer (None: this one), and the run."""
     return [
-        (EventLog(service.workspace.run_dir(row.id)).node(),
-         RunThere(row.id, row.name, row.state.value, row.slot, row.done))
+        (
+            EventLog(service.workspace.run_dir(row.id)).node(),
+            RunThere(row.id, row.name, row.state.value, row.slot, row.done),
+        )
         for row in service.list(limit=_MOST, states=_WITH_WORKER)
-    ]  # fmt: skip
+    ]
 
 
 def _this_one(runs: Sequence[RunThere]) -> Computer:
@@ -70,9 +73,9 @@ def _this_one(runs: Sequence[RunThere]) -> Computer:
 def _of_node(node: Node, runs: Sequence[RunThere]) -> Computer:
     problem = node.problem
     if problem is None and not node.is_known:
-        problem = "It was just found and is being asked what it has."
+        problem = msg("It was just found and is being asked what it has.")
     if problem is None and node.cpus <= 0:
-        problem = "It gives no processor cores to runs (started with --num-cpus=0)."
+        problem = msg("It gives no processor cores to runs (started with --num-cpus=0).")
     return Computer(
         node.computer, node.address, node.cpus, node.free_cpus, node.memory_gb,
         node.free_memory_gb, node.cards, tuple(runs), problem,

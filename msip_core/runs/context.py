@@ -17,7 +17,7 @@ from msip_core.runs.executors import HEARTBEAT_FILE, STOP_FILE
 from msip_core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from msip_core.runs.verify import FreshProcess
+    from msip_core.runs.fresh_process import FreshProcess
 
 _HEART_PERIOD = 2.0
 # A progress line is written for a whole percent (at most one a second) or every ten seconds.

@@ -23,8 +23,9 @@ def chosen_executor(workspace: Workspace) -> Executor:
         return LocalExecutor()
     if find_spec("ray") is None:
         raise ConfigError(
-            f"MSIP_EXECUTOR=ray needs Ray, which is not installed: run 'python -m pip install "
-            f'"{RAY}"\', or leave MSIP_EXECUTOR out to run on this computer alone.'
+            "MSIP_EXECUTOR=ray needs Ray, which is not installed: run 'python -m pip install "
+            '"{ray}"\', or leave MSIP_EXECUTOR out to run on this computer alone.',
+            ray=RAY,
         )
     from msip_core.runs.far.executor import FarExecutor
     from msip_core.runs.far.ray_cluster import RayCluster

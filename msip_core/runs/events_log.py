@@ -22,13 +22,14 @@ from pydantic import ValidationError
 
 from msip_core.errors import IllegalTransitionError, NotFoundError
 from msip_core.events import Record, parse_record
+from msip_core.messages import restored, stored
 from msip_core.runs.state import TRANSITIONS, RunState, check_transition
 
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "events.jsonl"
 # A power cut may cost the last epoch's line, never the end of a stage or a change of state.
-SYNCED = frozenset({"state", "stage", "baseline", "iteration", "final", "memory"})
+SYNCED = frozenset({"state", "stage", "baseline", "iteration", "final", "counted", "memory"})
 _BLOCK = 1 << 16
 # The longest record (an iteration, with all its layers) takes some hundred kilobytes.
 LINE_LIMIT = 4 << 20
@@ -39,7 +40,7 @@ THERE = "there"
 
 
 class EventLog:
-    """Append to and read from the story of one run.
+    """Append to and read from the history of one run.
 
     A process that dies while writing leaves half a line at the end. Readers wait for the line
     end; the next writer cuts the half line off.
@@ -64,14 +65,14 @@ class EventLog:
             return self._append(value)
 
     def take_in(self, events: Sequence[Event], after: int) -> None:
-        """Append what a worker wrote into its own story on another computer, each event once.
+        """Append what a worker wrote into its own history on another computer, each event once.
 
-        A change of state is taken as one of now: left out where this story does not allow it any
+        A change of state is taken as one of now: left out where this history does not allow it any
         more, since a person asked for something else meanwhile, and what was asked for is done.
 
         Args:
             events: as read there, with the seq of there.
-            after: seq of the last event that the other story was begun with.
+            after: seq of the last event that the other history was begun with.
         """
         with self._lock:
             known = self._newest(lambda event: isinstance(event.get(THERE), int))
@@ -128,7 +129,7 @@ class EventLog:
                     yield event, line
 
     def damaged_lines(self) -> int:
-        """How many lines of the story cannot be used: torn by a power cut, or not ours."""
+        """How many lines of the history cannot be used: torn by a power cut, or not ours."""
         try:
             found = self.path.stat()
         except FileNotFoundError:
@@ -154,7 +155,7 @@ class EventLog:
         """Where the run is now."""
         event = self.last("state")
         if event is None:
-            raise NotFoundError(f"{self.path} holds no state: this is not a run folder.")
+            raise NotFoundError("{path} holds no state: this is not a run folder.", path=self.path)
         return RunState(event["state"])
 
     def device(self) -> str | None:
@@ -199,7 +200,9 @@ class EventLog:
             current = self.state()
             if expected is not None and current not in expected:
                 raise IllegalTransitionError(
-                    f"The run is {current} by now, so it cannot become {target}."
+                    "The run is {current} by now, so it cannot become {target}.",
+                    current=current,
+                    target=target,
                 )
             check_transition(current, target)
             self._append(
@@ -239,7 +242,7 @@ class EventLog:
             )  # fmt: skip
 
     def restart(self, reason: str) -> None:
-        """Write a first state, `interrupted`, into a story that holds none (it was lost)."""
+        """Write a first state, `interrupted`, into a history that holds none (it was lost)."""
         with self._lock:
             if self.last("state") is None:
                 state = {"state": RunState.INTERRUPTED.value, "before": None, "reason": reason}
@@ -253,7 +256,10 @@ class EventLog:
         for value in values:
             seq += 1
             event = {"seq": seq, "time": round(time.time(), 3), **value}
-            lines += json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+            lines += (
+                json.dumps(stored(event), ensure_ascii=False, separators=(",", ":")).encode()
+                + b"\n"
+            )
         with self.path.open("ab") as file:
             file.write(lines)
             file.flush()
@@ -357,7 +363,7 @@ def parse_line(line: bytes) -> Event | None:
     if not line.strip() or len(line) > LINE_LIMIT:
         return None
     try:
-        event = json.loads(line)
+        event = restored(json.loads(line))
     except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) and _is_whole(event) else None
@@ -372,6 +378,8 @@ def _is_whole(event: Event) -> bool:
         return False
     if kind == "state":
         return _is_state(event)
+    if kind == "renamed":
+        return isinstance(event.get("name"), str)
     try:
         parse_record(event)
     except ValidationError:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import msip_core
 from msip_core.runs.processes import ProcessIdentity
-from msip_core.runs.spare import Spare, may_wait
+from msip_core.runs.spare import Spare, most
 from msip_core.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -54,8 +54,8 @@ class Executor(Protocol):
 class StartsAhead(Protocol):
     """What an executor has besides that can make the next start quick."""
 
-    def prepare(self, workspace: Workspace, *, wanted: bool) -> None:
-        """Have a process ready for the next run, or let it go; called often."""
+    def prepare(self, workspace: Workspace, *, wanted: int) -> None:
+        """Have so many processes ready for the next runs, let others go; called often."""
 
 
 class Place(NamedTuple):
@@ -113,25 +113,27 @@ class LocalExecutor:
     def __init__(self, arguments: Sequence[str] = ()) -> None:
         self.arguments = tuple(arguments)
         self._children: dict[Path, subprocess.Popen[bytes]] = {}
-        self._spare: Spare | None = None
+        self._spares: list[Spare] = []  # the oldest first
         self._refused = -math.inf  # when a spare could not be started or died last (monotonic)
         self._lock = threading.Lock()
 
-    def prepare(self, workspace: Workspace, *, wanted: bool) -> None:
-        """Keep one process that has loaded torch for the next run, while there is memory."""
-        wanted, environment = wanted and may_wait(), worker_environment()
+    def prepare(self, workspace: Workspace, *, wanted: int) -> None:
+        """Keep processes that have loaded torch for the next runs, while there is memory; at most
+        one more a call, so that they do not all load at once."""
+        environment = worker_environment()
         with self._lock:
-            if self._spare is not None and not (
-                wanted and self._spare.fits(workspace, environment)
-            ):
-                if not self._spare.is_alive():
-                    logger.warning("The process that was kept ready has died")
-                    self._refused = time.monotonic()
-                self._spare.end()
-                self._spare = None
-            if wanted and self._spare is None and time.monotonic() - self._refused > _AGAIN:
+            wanted = min(wanted, most(self._spares)) if wanted else 0
+            fit = [one for one in self._spares if one.fits(workspace, environment)]
+            if not all(one.is_alive() for one in self._spares):
+                logger.warning("A process that was kept ready has died")
+                self._refused = time.monotonic()
+            for one in self._spares:
+                if one not in fit[:wanted]:
+                    one.end()
+            self._spares = fit[:wanted]
+            if len(self._spares) < wanted and time.monotonic() - self._refused > _AGAIN:
                 try:
-                    self._spare = Spare(workspace, environment)
+                    self._spares.append(Spare(workspace, environment))
                 except OSError as error:  # runs do without: each starts a process of its own
                     logger.warning("No process can be kept ready: %s", error)
                     self._refused = time.monotonic()
@@ -160,15 +162,16 @@ class LocalExecutor:
     def _take_spare(
         self, workspace: Workspace, arguments: Sequence[str], log: Path
     ) -> subprocess.Popen[bytes] | None:
-        """The process that waits, as the worker of this run; None where none does."""
+        """The process that waits longest, as the worker of this run; None where none does."""
+        environment = worker_environment()
         with self._lock:
-            spare, self._spare = self._spare, None
-        if spare is None:
-            return None
-        if not spare.fits(workspace, worker_environment()):
-            spare.end()
-            return None
-        return spare.take(arguments, log)
+            while self._spares:
+                spare = self._spares.pop(0)
+                if not spare.fits(workspace, environment):
+                    spare.end()
+                elif child := spare.take(arguments, log):
+                    return child
+        return None
 
     def is_alive(self, run_dir: Path) -> bool:
         identity = ProcessIdentity.read(run_dir / WORKER_FILE)
@@ -225,9 +228,22 @@ def has_ended(child: subprocess.Popen[bytes]) -> bool:
     return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
 
+# Read by GNU's libc at the start of a process: what one image needed and freed is kept for the next
+# one. Else it goes back to the system and is asked for again, page by page, which takes a detector
+# on a processor up to a fifth of its time.
+_KEPT_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2),
+    "MALLOC_TRIM_THRESHOLD_": str(256 * 1024**2),
+}
+
+
 def worker_environment() -> dict[str, str]:
     """The environment of a process of ours: it finds this package wherever the server runs."""
     home = str(Path(msip_core.__file__).resolve().parent.parent)
     path = [home, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
-            "PYTHONUNBUFFERED": "1"}  # fmt: skip
+    return {
+        **_KEPT_MEMORY,
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
+        "PYTHONUNBUFFERED": "1",
+    }

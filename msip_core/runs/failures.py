@@ -6,6 +6,7 @@ import errno
 
 from msip_core.config import RunBase
 from msip_core.errors import DiskFullError, MsipError, OutOfMemoryError, WorkError
+from msip_core.messages import msg
 
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -29,17 +30,23 @@ def explain_failure(
         )
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EFBIG):
         return DiskFullError(
-            f"The disk that holds the workspace cannot be written ({error.strerror}). Mend that "
-            "and try again: a run goes on from its last finished step."
+            "The disk that holds the workspace cannot be written ({why}). Mend that "
+            "and try again: a run goes on from its last finished step.",
+            why=error.strerror,
         )
     if isinstance(error, FileNotFoundError):
         gone = error.filename if error.filename is not None else error
         return WorkError(
-            f"A file that the run needs is gone ({gone}): it was moved or deleted meanwhile. Put "
-            "it back and resume the run."
+            "A file that the run needs is gone ({gone}): it was moved or deleted meanwhile. Put "
+            "it back and resume the run.",
+            gone=gone,
         )
     what = f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]
-    return WorkError(f"Something went wrong in the program ({what}). The details are in {log}.")
+    return WorkError(
+        "Something went wrong in the program ({what}). The details are in {log}.",
+        what=what,
+        log=log,
+    )
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -53,8 +60,16 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _memory_sentence(config: RunBase | None) -> str:
     if config is None:
-        return "The memory was too small for this work: close other programs, or ask for less."
-    sentence = f"A batch of {config.batch} at {config.imgsz} px did not fit into the memory."
+        return msg("The memory was too small for this work: close other programs, or ask for less.")
+    sentence = msg(
+        "A batch of {batch} at {imgsz} px did not fit into the memory.",
+        batch=config.batch,
+        imgsz=config.imgsz,
+    )
     if config.batch > 1:
-        return f"{sentence} Repeat the run with a batch of {config.batch // 2}."
-    return f"{sentence} Repeat the run with a smaller image size."
+        return msg(
+            "{sentence} Repeat the run with a batch of {batch}.",
+            sentence=sentence,
+            batch=config.batch // 2,
+        )
+    return msg("{sentence} Repeat the run with a smaller image size.", sentence=sentence)

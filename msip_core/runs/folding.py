@@ -8,27 +8,35 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from msip_core.config import PruneConfig, TrainConfig, parse_run_config
+from msip_core.config import AnyRun, PruneConfig, parse_kept_config
 from msip_core.errors import NotFoundError
+from msip_core.messages import stored
 from msip_core.runs.events_log import Event, EventLog
 from msip_core.runs.slots import slot_of
 from msip_core.runs.state import RunState
 
 CONFIG_FILE = "config.json"
-_KEPT_KINDS = frozenset({"baseline", "epoch", "iteration", "final", "milestone", "state"})
+Row = dict[str, Any]  # of a table of the index, by column
+_KEPT_KINDS = frozenset(
+    {"baseline", "epoch", "iteration", "final", "counted", "milestone", "state"}
+)
 
 
 @lru_cache(maxsize=2048)
-def config_of(text: str) -> TrainConfig | PruneConfig:
+def config_of(text: str) -> AnyRun:
     """The checked config of its JSON. Configs are frozen, so long lists may share them."""
-    return parse_run_config(json.loads(text))
+    return parse_kept_config(text)
 
 
-def new_row(run_dir: Path) -> dict[str, Any]:
-    """The row of a run whose story is still unread."""
+def new_row(run_dir: Path) -> Row:
+    """The row of a run whose history is still unread."""
     file = run_dir / CONFIG_FILE
     if not file.is_file():
-        raise NotFoundError(f"{run_dir} holds no {CONFIG_FILE}: this is not a run folder.")
+        raise NotFoundError(
+            "{run_dir} holds no {config_file}: this is not a run folder.",
+            run_dir=run_dir,
+            config_file=CONFIG_FILE,
+        )
     text = file.read_text(encoding="utf-8")
     config = config_of(text)
     EventLog(run_dir).state()
@@ -43,8 +51,8 @@ def new_row(run_dir: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def fold(row: dict[str, Any], log: EventLog) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Read on in the story from where `row` stands; the new row, and records to keep."""
+def fold(row: Row, log: EventLog) -> tuple[Row, list[Row]]:
+    """Read on in the history from where `row` stands; the new row, and records to keep."""
     offset = row["log_offset"]
     if log.size() < offset:  # somebody put an older copy of the folder here
         offset = 0
@@ -57,20 +65,26 @@ def fold(row: dict[str, Any], log: EventLog) -> tuple[dict[str, Any], list[dict[
     return changed, kept
 
 
-def _record_row(run_id: str, event: Event) -> dict[str, Any]:
+def _record_row(run_id: str, event: Event) -> Row:
     places: dict[str, Sequence[Any]] = {
         "epoch": (event.get("iteration"), event.get("phase"), event.get("epoch")),
         "iteration": (event.get("index"),),
-        "baseline": (), "final": (),
-    }  # fmt: skip
+        "baseline": (),
+        "final": (),
+        "counted": (event.get("role"),),
+    }
     place = "/".join(map(str, places.get(event["kind"], (event["seq"],))))
     return {
-        "run_id": run_id, "kind": event["kind"], "place": place, "seq": event["seq"],
-        "time": event["time"], "payload": json.dumps(event, ensure_ascii=False),
-    }  # fmt: skip
+        "run_id": run_id,
+        "kind": event["kind"],
+        "place": place,
+        "seq": event["seq"],
+        "time": event["time"],
+        "payload": json.dumps(stored(event), ensure_ascii=False),
+    }
 
 
-def _apply(event: Event, row: dict[str, Any]) -> None:
+def _apply(event: Event, row: Row) -> None:
     """What one event changes in the row of its run."""
     row["seq"] = event["seq"]
     match event["kind"]:
@@ -85,17 +99,20 @@ def _apply(event: Event, row: dict[str, Any]) -> None:
             )
         case "iteration":
             row.update(
-                iteration=event["index"], map50=event["map50_after"],
-                macs_ratio=event["macs_ratio"],
-            )  # fmt: skip
+                iteration=event["index"], map50=event["map50_after"], macs_ratio=event["macs_ratio"]
+            )
+        case "renamed":
+            row["name"] = event["name"]
         case "final":
             row.update(
-                map50=event["metrics"]["map50"], macs_ratio=event["macs_ratio"],
-                model_id=event["model_id"], iteration=event["iteration"],
-            )  # fmt: skip
+                map50=event["metrics"]["map50"],
+                macs_ratio=event["macs_ratio"],
+                model_id=event["model_id"],
+                iteration=event["iteration"],
+            )
 
 
-def _apply_state(event: Event, row: dict[str, Any]) -> None:
+def _apply_state(event: Event, row: Row) -> None:
     state = RunState(event["state"])
     row.update(state=state.value, error=event.get("reason"), exit_code=event.get("exit_code"))
     if row["log_offset"] == 0 and row["seq"] == 1:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from msip_core.errors import IllegalTransitionError, InputError, Stopped, WorkError
 from msip_core.events import Record, parse_record
+from msip_core.messages import msg
 from msip_core.runs.failures import explain_failure
 from msip_core.runs.service import RunService
 from msip_core.runs.state import Action, RunState
@@ -15,9 +16,8 @@ from msip_core.runs.supervisor import Supervisor, ensure_supervisor
 from msip_core.workspace import Workspace
 
 _RESTING = frozenset(
-    {RunState.COMPLETED, RunState.CANCELLED, RunState.FAILED, RunState.PAUSED,
-     RunState.INTERRUPTED}
-)  # fmt: skip
+    {RunState.COMPLETED, RunState.CANCELLED, RunState.FAILED, RunState.PAUSED, RunState.INTERRUPTED}
+)
 _LOOK = 0.2
 _STUCK = 10.0  # seconds
 
@@ -51,7 +51,7 @@ def run_foreground(
         raise Stopped("pause") from None
     if row.state in (RunState.FAILED, RunState.INTERRUPTED):
         kind = InputError if row.exit_code == InputError.exit_code else WorkError
-        raise kind(row.error or f"The run {run_id} is {row.state}.")
+        raise kind(row.error or msg("The run {run_id} is {state}.", run_id=run_id, state=row.state))
     return row
 
 
@@ -87,7 +87,7 @@ def follow(
         if on_look:
             on_look()
         if not log.is_dir():
-            raise WorkError(f"The folder {log} of the run was removed.")
+            raise WorkError("The folder {log} of the run was removed.", log=log)
         time.sleep(_LOOK)
 
 
@@ -101,7 +101,7 @@ def _check(supervisor: Supervisor, run_id: str) -> None:
         return
     if supervisor.executor.is_alive(supervisor.workspace.run_dir(run_id)):
         return
-    raise explain_failure(stuck[1], log="the messages above")
+    raise explain_failure(stuck[1], log=msg("the messages above"))
 
 
 def _pause(service: RunService, run_id: str) -> None:

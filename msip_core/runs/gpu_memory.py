@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from msip_core import catalog
-from msip_core.config import PruneConfig, TrainConfig
+from msip_core.config import AnyRun, CountConfig, PruneConfig, TrainConfig
 from msip_core.errors import MsipError
 from msip_core.models import open_card
 from msip_core.workspace import Workspace, write_json
@@ -36,23 +36,30 @@ _PROGRAM_GB = 1.5  # Python, torch and what they load
 _SPARE = 1.1  # of what was measured: kernels are chosen by what is free
 # Parameters (millions) of YOLOv8 n, s, m, l, x, and GB that one image of 640 px leaves in it.
 _ACTIVATIONS = {
-    "n": (3.0, 0.18), "s": (11.1, 0.45), "m": (25.9, 0.99), "l": (43.6, 1.81), "x": (68.2, 2.63),
-}  # fmt: skip
+    "n": (3.0, 0.18),
+    "s": (11.1, 0.45),
+    "m": (25.9, 0.99),
+    "l": (43.6, 1.81),
+    "x": (68.2, 2.63),
+}
 _MILLION = 1e6
 
 
-def needed_gb(config: TrainConfig | PruneConfig, workspace: Workspace, parts: int = 1) -> float:
+def needed_gb(config: AnyRun, workspace: Workspace, parts: int = 1) -> float:
     """Memory of a GPU that a run will take, in GB; `parts` as it runs, where not as it was set."""
     parts = max(parts, config.parts)
     measured = _measured(config, workspace, parts)
     return estimated_gb(config, workspace, parts) if measured is None else measured * _SPARE
 
 
-def estimated_gb(config: TrainConfig | PruneConfig, workspace: Workspace, parts: int) -> float:
-    """The formula above."""
+def estimated_gb(config: AnyRun, workspace: Workspace, parts: int) -> float:
+    """The formula above; of a count, which keeps no maps, the weights and one pass forward."""
     architecture, millions = _network(config, workspace)
-    area = (config.imgsz / 640) ** 2
+    area = ((config.imgsz or 640) / 640) ** 2
     maps = _activations(architecture, millions) * math.ceil(config.batch / parts) * area
+    if isinstance(config, CountConfig):
+        models = 1 if config.baseline is None else 2
+        return CUDA_GB + models * (2 * 4 * millions * _MILLION / 1e9 + maps)
     images = 3e-9 * config.imgsz**2 * _images(config, workspace)
     teaches = isinstance(config, PruneConfig) and _has_teacher(config)
     return (
@@ -63,25 +70,25 @@ def estimated_gb(config: TrainConfig | PruneConfig, workspace: Workspace, parts:
     )
 
 
-def host_gb(config: TrainConfig | PruneConfig, workspace: Workspace, *, on_gpu: bool) -> float:
+def host_gb(config: AnyRun, workspace: Workspace, *, on_gpu: bool) -> float:
     """Memory of the computer that a run will take, in GB: libraries, images, and without a GPU all
     that would lie there."""
     if not on_gpu:
         return _PROGRAM_GB + estimated_gb(config, workspace, config.parts) - CUDA_GB
+    if isinstance(config, CountConfig):  # images pass by, none is kept
+        return _PROGRAM_GB + CUDA_GB
     images = 3e-9 * config.imgsz**2 * _images(config, workspace)
     return _PROGRAM_GB + CUDA_GB + min(images, _MOST_IMAGES_GB)
 
 
-def remember(
-    config: TrainConfig | PruneConfig, workspace: Workspace, parts: int, peak_gb: float
-) -> None:
+def remember(config: AnyRun, workspace: Workspace, parts: int, peak_gb: float) -> None:
     """Keep what a finished run of this kind took, the most of all that were there."""
     before = _measured(config, workspace, parts)
     if before is None or peak_gb > before:
         write_json(_file(config, workspace, parts), {"peak_gb": round(peak_gb, 3)})
 
 
-def _measured(config: TrainConfig | PruneConfig, workspace: Workspace, parts: int) -> float | None:
+def _measured(config: AnyRun, workspace: Workspace, parts: int) -> float | None:
     try:
         found = json.loads(_file(config, workspace, parts).read_text(encoding="utf-8"))
         return float(found["peak_gb"])
@@ -89,23 +96,25 @@ def _measured(config: TrainConfig | PruneConfig, workspace: Workspace, parts: in
         return None  # none has ended yet, or the file was damaged: the formula will do
 
 
-def _file(config: TrainConfig | PruneConfig, workspace: Workspace, parts: int) -> Path:
+def _file(config: AnyRun, workspace: Workspace, parts: int) -> Path:
     digest = hashlib.sha256(json.dumps(_kind(config, parts)).encode()).hexdigest()
     return workspace.cache / f"gpu-memory-{digest[:40]}" / "peak.json"
 
 
-def _kind(config: TrainConfig | PruneConfig, parts: int) -> list[Any]:
+def _kind(config: AnyRun, parts: int) -> list[Any]:
     """What the memory of a run hangs on."""
     shared = [config.kind, config.dataset, config.imgsz, config.batch, parts, config.precision]
     if isinstance(config, TrainConfig):
         return [*shared, config.weights]
+    if isinstance(config, CountConfig):
+        return [*shared, config.model, config.baseline]
     return [
         *shared, config.model, config.method, config.recovery, config.allocation,
         config.granularity, config.calibration.micro_batch, config.repair,
     ]  # fmt: skip
 
 
-def _network(config: TrainConfig | PruneConfig, workspace: Workspace) -> tuple[str, float]:
+def _network(config: AnyRun, workspace: Workspace) -> tuple[str, float]:
     """Letter of the architecture ("" if unknown) and parameters in millions of what a run starts
     from."""
     source = config.weights if isinstance(config, TrainConfig) else config.model
@@ -131,7 +140,9 @@ def _activations(letter: str, millions: float) -> float:
     return kept * math.sqrt(millions / whole)
 
 
-def _images(config: TrainConfig | PruneConfig, workspace: Workspace) -> int:
+def _images(config: AnyRun, workspace: Workspace) -> int:
+    if not config.dataset:
+        return 0
     folder = workspace.dataset_dir(config.dataset) / "images"
     return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
 

@@ -180,9 +180,7 @@ class _HasFile(Protocol):
     _file: Healing
 
 
-def heals(
-    method: Callable[Concatenate[Any, _P], _R],
-) -> Callable[Concatenate[Any, _P], _R]:
+def heals(method: Callable[Concatenate[Any, _P], _R]) -> Callable[Concatenate[Any, _P], _R]:
     """Decorate a method that reads or writes the index: after trouble with the file, mend it and
     try once more."""
 
@@ -201,6 +199,7 @@ def heals(
 
 def _busy(path: Path) -> WorkError:
     return WorkError(
-        f"Another program holds the index {path} for long. Close it (a database viewer, a backup) "
-        "and try again; nothing is lost."
+        "Another program holds the index {path} for long. Close it (a database viewer, a backup) "
+        "and try again; nothing is lost.",
+        path=path,
     )

@@ -67,8 +67,9 @@ def migrate(connection: Connection) -> None:
     known = [step.__name__ for step in MIGRATIONS]
     if unknown := applied.difference(known):
         raise WorkError(
-            f"lab.sqlite was written by a newer MSIP Lab ({', '.join(sorted(unknown))}). Update "
-            "the program, or run 'runs reindex': it rebuilds the index from the run folders."
+            "lab.sqlite was written by a newer MSIP Lab ({unknown}). Update "
+            "the program, or run 'runs reindex': it rebuilds the index from the run folders.",
+            unknown=", ".join(sorted(unknown)),
         )
     for step in MIGRATIONS:
         if step.__name__ not in applied:

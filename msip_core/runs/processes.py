@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from msip_core.messages import msg
 from msip_core.workspace import write_json
 
 
@@ -91,13 +92,17 @@ class ProcessIdentity:
 def describe_exit(code: int) -> str:
     """An exit code in words; negative codes are signals (subprocess)."""
     if code >= 0:
-        return f"it ended with exit code {code}"
+        return msg("it ended with exit code {code}", code=code)
     try:
         name = signal.Signals(-code).name
     except ValueError:
         name = str(-code)
-    hint = " (often a sign that the computer ran out of memory)" if name == "SIGKILL" else ""
-    return f"it was ended by signal {name}{hint}"
+    if name == "SIGKILL":
+        return msg(
+            "it was ended by signal {name} (often a sign that the computer ran out of memory)",
+            name=name,
+        )
+    return msg("it was ended by signal {name}", name=name)
 
 
 # Linux: `flags` of /proc/PID/stat, and the place of SIGKILL in a mask of signals.

@@ -15,14 +15,17 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import psutil
 
 import msip_core
 from msip_core.config import RunBase
+from msip_core.label_versions import content_hash_of, newest_version
+from msip_core.messages import msg
 from msip_core.workspace import Workspace, write_json
 
 FILE_NAME = "provenance.json"
@@ -30,6 +33,20 @@ _PACKAGES = (
     "torch", "torchvision", "ultralytics", "torch-pruning", "numpy", "opencv-python", "scipy",
     "onnx", "onnxruntime", "openvino", "grad-cam", "shap", "tifffile", "supervision", "pydantic",
 )  # fmt: skip
+
+
+class Provenance(TypedDict):
+    """What the first attempt writes; `attempts` come beside it."""
+
+    msip_lab: str
+    command: list[str]
+    seed: int
+    device: str
+    dataset: Mapping[str, object]
+    model: Mapping[str, object]
+    versions: Mapping[str, str | None]
+    hardware: Mapping[str, object]
+    git: Mapping[str, object] | None
 
 
 def record_provenance(run_dir: Path, config: RunBase, workspace: Workspace) -> list[str]:
@@ -42,10 +59,13 @@ def record_provenance(run_dir: Path, config: RunBase, workspace: Workspace) -> l
     file = run_dir / FILE_NAME
     now = _collect(config, workspace)
     attempt = {
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "pid": os.getpid(),
-        "host": socket.gethostname(), "versions": now["versions"], "hardware": now["hardware"],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "versions": now["versions"],
+        "hardware": now["hardware"],
         "git": now["git"],
-    }  # fmt: skip
+    }
     if not file.exists():
         write_json(file, {**now, "attempts": [attempt]})
         return []
@@ -54,13 +74,13 @@ def record_provenance(run_dir: Path, config: RunBase, workspace: Workspace) -> l
     return _differences(first, now)
 
 
-def _collect(config: RunBase, workspace: Workspace) -> dict[str, Any]:
+def _collect(config: RunBase, workspace: Workspace) -> Provenance:
     return {
         "msip_lab": msip_core.__version__,
         "command": sys.argv,
         "seed": config.seed,
         "device": config.device,
-        "dataset": {"name": config.dataset, "manifest_sha256": _manifest_hash(config, workspace)},
+        "dataset": _dataset(config, workspace),
         "model": _model_source(config, workspace),
         "versions": {"python": platform.python_version(), **_versions()},
         "hardware": _hardware(),
@@ -78,7 +98,7 @@ def _versions() -> dict[str, str | None]:
     return found
 
 
-def _hardware() -> dict[str, Any]:
+def _hardware() -> dict[str, object]:
     return {
         "system": platform.platform(),
         "processor": processor_name(),
@@ -107,7 +127,7 @@ def _gpus() -> list[str]:
     return _lines(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]) or []
 
 
-def _git_state() -> dict[str, Any] | None:
+def _git_state() -> dict[str, object] | None:
     """Commit of the program's own source, and whether files differ from it; None without git."""
     home = Path(msip_core.__file__).resolve().parent.parent
     if not (home / ".git").exists() or not shutil.which("git"):
@@ -125,12 +145,21 @@ def _lines(command: list[str]) -> list[str] | None:
     return done.stdout.splitlines()
 
 
-def _manifest_hash(config: RunBase, workspace: Workspace) -> str | None:
+def _dataset(config: RunBase, workspace: Workspace) -> dict[str, object]:
+    """The data by content: what is corrected later is another version and changes nothing here."""
+    if not config.dataset:  # a count of files that were never imported
+        return {}
     manifest = workspace.dataset_dir(config.dataset) / "dataset.json"
-    return _sha256(manifest) if manifest.is_file() else None
+    if not manifest.is_file():
+        return {"name": config.dataset, "manifest_sha256": None}
+    found: dict[str, object] = {"name": config.dataset, "manifest_sha256": _sha256(manifest)}
+    version = config.dataset_version or newest_version(manifest.parent)
+    found["version"] = version
+    found["content_sha256"] = content_hash_of(manifest.parent, version)
+    return found
 
 
-def _model_source(config: RunBase, workspace: Workspace) -> dict[str, Any]:
+def _model_source(config: RunBase, workspace: Workspace) -> dict[str, object]:
     source = model_source(config)
     file = Path(source) if source.endswith(".pt") else workspace.models / source / "model.pt"
     return {"source": source, "sha256": _sha256(file) if file.is_file() else None}
@@ -146,17 +175,35 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _differences(first: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def _differences(first: Provenance, now: Provenance) -> list[str]:
     found = [
-        f"{name} was {old} when this run began and is {now['versions'].get(name)} now."
+        msg(
+            "{name} was {old} when this run began and is {now} now.",
+            name=name,
+            old=old,
+            now=now["versions"].get(name),
+        )
         for name, old in first["versions"].items()
         if now["versions"].get(name) != old
     ]
     for what in ("processor", "gpus"):
         if first["hardware"].get(what) != now["hardware"][what]:
-            found.append(f"This run began on another computer ({first['hardware'].get(what)}).")
-    if first["dataset"] != now["dataset"]:
-        found.append("The dataset was changed since this run began.")
+            found.append(
+                msg(
+                    "This run began on another computer ({that}).", that=first["hardware"].get(what)
+                )
+            )
+    if _data_differ(first["dataset"], now["dataset"]):
+        found.append(msg("The dataset was changed since this run began."))
     if first["model"] != now["model"]:
-        found.append("The model this run started from was changed since it began.")
+        found.append(msg("The model this run started from was changed since it began."))
     return found
+
+
+def _data_differ(first: Mapping[str, object], now: Mapping[str, object]) -> bool:
+    """Whether the run's data are others; older records know only the hash of the whole manifest."""
+    content = "content_sha256"
+    if first.get(content) and now.get(content):
+        return bool(first[content] != now[content])
+    known = ("name", "manifest_sha256")
+    return [first.get(key) for key in known] != [now.get(key) for key in known]

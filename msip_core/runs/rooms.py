@@ -43,8 +43,8 @@ class Wishes:
 class LocalRooms:
     """The devices of this computer (`executors.Rooms`)."""
 
-    def __init__(self, store: RunStore, gpus: GpuRooms | None = None) -> None:
-        self.gpus = gpus or GpuRooms()
+    def __init__(self, store: RunStore) -> None:
+        self.gpus = GpuRooms()
         self._wishes = Wishes(store)
         self._blocked: set[str] = set()
 

@@ -8,22 +8,30 @@ import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from msip_core.combinations import check_combination
-from msip_core.config import PruneConfig, TrainConfig
-from msip_core.errors import ConfigError, DatasetError, IllegalTransitionError, NotFoundError
-from msip_core.events import BaselineRecord, EpochRecord, FinalRecord, IterationRecord
-from msip_core.models import open_card
-from msip_core.runs.events_log import EventLog
+from msip_core.config import AnyRun
+from msip_core.errors import IllegalTransitionError, NotFoundError
+from msip_core.events import (
+    BaselineRecord,
+    CountedRecord,
+    EpochRecord,
+    FinalRecord,
+    IterationRecord,
+)
+from msip_core.label_versions import newest_version
+from msip_core.messages import Message, joined, msg
+from msip_core.runs.events_log import Event, EventLog
 from msip_core.runs.executors import LOG_FILE
 from msip_core.runs.folding import CONFIG_FILE
+from msip_core.runs.inputs import check_disk, check_inputs
 from msip_core.runs.settling import is_supervised, settle
 from msip_core.runs.slots import is_gpu
 from msip_core.runs.state import ACTIONS, Action, RunState, target_of
 from msip_core.runs.store import Found, RunRow, RunStore
+from msip_core.runs.summary import Summary, summary_document
 from msip_core.runs.supervisor import request_stop
 from msip_core.runs.tail import last_lines
+from msip_core.titles import checked_title
 from msip_core.workspace import Workspace, new_id, write_json
 
 _WITH_WORKER = tuple(state for state in RunState if state.has_worker)
@@ -54,41 +62,62 @@ class RunService:
     # --- asking for work ------------------------------------------------------
 
     def submit(
-        self,
-        config: TrainConfig | PruneConfig,
-        name: str | None = None,
-        *,
-        run_id: str | None = None,
+        self, config: AnyRun, name: str | None = None, *, run_id: str | None = None, by: str = ""
     ) -> str:
         """Put a run into the queue; a supervisor (server or foreground command) takes it up.
 
         Args:
             run_id: of a caller that must find its run again; a run that is there already is left
                 as it is.
+            by: who asks for it, "" where nobody signs in.
 
         Raises:
             DatasetError, NotFoundError, ConfigError: dataset or model is not there, or strategies
-            were chosen that do not go together.
+            were chosen that do not go together. DiskFullError: too little room for any run.
         """
-        _check_inputs(self.workspace, config)
+        check_inputs(self.workspace, config)
         if name:
             config = config.model_copy(update={"name": name})
-        run_id = run_id or new_id(config.kind)
-        if (self.workspace.run_dir(run_id) / CONFIG_FILE).is_file():
+        if config.dataset and config.dataset_version is None:
+            # A run that waits or is resumed must not learn from what is corrected meanwhile.
+            newest = newest_version(self.workspace.dataset_dir(config.dataset))
+            config = config.model_copy(update={"dataset_version": newest})
+        if run_id is None:
+            check_disk(self.workspace)  # a study's run is there first, and then says so itself
+            run_id = self._unused_id(config.kind)
+        elif (self.workspace.run_dir(run_id) / CONFIG_FILE).is_file():
             return run_id
         # Made beside, then renamed: a reader sees a whole run folder or none.
         draft = self.workspace.runs / f".{run_id}"
         draft.mkdir(parents=True, exist_ok=True)
         write_json(draft / CONFIG_FILE, config.model_dump(mode="json"))
-        EventLog(draft).append({"kind": "state", "state": RunState.QUEUED.value, "before": None})
+        asked = {"kind": "state", "state": RunState.QUEUED.value, "before": None}
+        EventLog(draft).append(asked | ({"by": by} if by else {}))
         draft.rename(self.workspace.run_dir(run_id))
         self.store.add(run_id)
+        return run_id
+
+    def _unused_id(self, kind: str) -> str:
+        run_id = new_id(kind)
+        while self.workspace.run_dir(run_id).exists():
+            run_id = new_id(kind)
         return run_id
 
     def repeat(self, run_id: str) -> str:
         """A new run with the very same settings and seed."""
         row = self.get(run_id)
-        return self.submit(row.config)
+        return self.submit(row.config, row.name)
+
+    def rename(self, run_id: str, title: str) -> str:
+        """Call a run otherwise, and return what it is called; its id and settings stay.
+
+        Raises:
+            NotFoundError: there is no such run; InputError: it can be no title.
+        """
+        log, name = self._log(run_id), checked_title(title)
+        log.append({"kind": "renamed", "name": name})
+        self._sync(run_id)
+        return name
 
     def actions(self, run_id: str) -> tuple[Action, ...]:
         """What a person may ask of the run now."""
@@ -144,6 +173,11 @@ class RunService:
         """How many runs there are (in these states, of this kind, of studies or not)."""
         return self.store.count(states, kind, of_studies)
 
+    def asked_by(self, run_id: str) -> str:
+        """Who asked for the run, "" where that is not known."""
+        first = next((event for event, _ in self._log(run_id).lines()), {})
+        return str(first.get("by") or "")
+
     def get(self, run_id: str) -> RunRow:
         """One run as it is now, or NotFoundError."""
         self._sync(run_id)
@@ -174,12 +208,17 @@ class RunService:
         found = self._records(run_id, "final")
         return FinalRecord.model_validate(found[-1]) if found else None
 
+    def counted(self, run_id: str) -> builtins.list[CountedRecord]:
+        """What a count found, for each of its models; empty before it is done."""
+        return [CountedRecord.model_validate(e) for e in self._records(run_id, "counted")]
+
     def milestones(self, run_id: str) -> builtins.list[Milestone]:
         """The diary of the run: what the work said, and each change of state with its reason."""
         found = []
+        counts = bool(self._records(run_id, "counted"))
         for event in self._records(run_id, "milestone", "state"):
             if event["kind"] == "state":
-                found.append(_state_milestone(event))
+                found.append(_state_milestone(event, counts=counts))
             else:
                 found.append(Milestone(event["time"], event["message"], event["level"]))
         if damaged := self._log(run_id).damaged_lines():
@@ -187,35 +226,42 @@ class RunService:
         return found
 
     def damaged_lines(self, run_id: str) -> int:
-        """Lines of the run's story that cannot be used and are left out of all that is shown."""
+        """Lines of the run's history that cannot be used and are left out of all that is shown."""
         return self._log(run_id).damaged_lines()
 
     def log_tail(self, run_id: str, lines: int = 200) -> str:
         """The end of log.txt."""
         return last_lines(self.run_dir(run_id) / LOG_FILE, lines)
 
-    def events(self, run_id: str, after_seq: int = 0) -> builtins.list[dict[str, Any]]:
-        """The raw story behind `after_seq`, for following a run."""
+    def events(self, run_id: str, after_seq: int = 0) -> builtins.list[Event]:
+        """The raw history behind `after_seq`, for following a run."""
         return self._log(run_id).read(after_seq)
 
-    def events_from(self, run_id: str, offset: int) -> tuple[builtins.list[dict[str, Any]], int]:
-        """The story behind a byte offset, and the offset to go on from."""
+    def events_from(self, run_id: str, offset: int) -> tuple[builtins.list[Event], int]:
+        """The history behind a byte offset, and the offset to go on from."""
         return self._log(run_id).read_from(offset)
 
     def run_dir(self, run_id: str) -> Path:
         """The run's folder, or NotFoundError."""
         folder = self.workspace.run_dir(run_id)
         if not (folder / CONFIG_FILE).is_file():
-            raise NotFoundError(f"There is no run '{run_id}': see 'runs list' for what is there.")
+            raise NotFoundError(
+                "There is no run '{run_id}': see 'runs list' for what is there.", run_id=run_id
+            )
         return folder
 
     # --- giving away ----------------------------------------------------------
 
-    def summary_document(self, run_id: str) -> dict[str, Any]:
+    def summary_document(self, run_id: str) -> Summary:
         """The JSON that `prune --json` and `runs show --json` promise."""
-        from msip_core.runs.summary import summary_document
-
-        return summary_document(self, run_id)
+        return summary_document(
+            self.workspace,
+            self.get(run_id),
+            self.baseline(run_id),
+            self.iterations(run_id),
+            self.final(run_id),
+            counted=self.counted(run_id),
+        )
 
     def export(
         self,
@@ -228,7 +274,14 @@ class RunService:
         """One zip with everything needed to repeat the run; see msip_core.runs.bundle."""
         from msip_core.runs.bundle import export_run
 
-        return export_run(self, run_id, out_zip, with_images=with_images, texts=texts or {})
+        return export_run(
+            self.workspace,
+            self.get(run_id),
+            self.final(run_id),
+            out_zip,
+            with_images=with_images,
+            texts=texts or {},
+        )
 
     def reindex(self) -> Found:
         """Build the index again from the run folders."""
@@ -244,7 +297,9 @@ class RunService:
         self._settle_one(run_id)
         state = EventLog(folder).state()
         if state.has_worker or state is RunState.QUEUED:
-            raise IllegalTransitionError(f"This run is {state}: cancel it before you delete it.")
+            raise IllegalTransitionError(
+                "This run is {state}: cancel it before you delete it.", state=state
+            )
         # Renamed first: whoever looks meanwhile finds a whole run or none.
         gone = folder.with_name(f".deleted-{run_id}-{secrets.token_hex(3)}")
         folder.rename(gone)
@@ -254,7 +309,7 @@ class RunService:
     def _log(self, run_id: str) -> EventLog:
         return EventLog(self.run_dir(run_id))
 
-    def _records(self, run_id: str, *kinds: str) -> builtins.list[dict[str, Any]]:
+    def _records(self, run_id: str, *kinds: str) -> builtins.list[Event]:
         self._sync(run_id)
         return self.store.records(run_id, *kinds)
 
@@ -265,7 +320,9 @@ class RunService:
             self.run_dir(run_id)
             self.store.adopt_folders()  # a folder that was copied into the workspace
             if why := self.store.why_left_out(run_id):
-                raise NotFoundError(f"The run {run_id} cannot be read: {why}") from None
+                raise NotFoundError(
+                    "The run {run_id} cannot be read: {why}", run_id=run_id, why=why
+                ) from None
         self._settle_one(run_id)
 
     def _settle_one(self, run_id: str) -> None:
@@ -280,51 +337,38 @@ class RunService:
 def _of_damage(lines: int, before: builtins.list[Milestone]) -> Milestone:
     return Milestone(
         before[-1].time if before else 0.0,
-        f"Damaged lines of events.jsonl that were left out: {lines}.",
+        msg("Damaged lines of events.jsonl that were left out: {lines}.", lines=lines),
         "warning",
     )
 
 
-def _state_milestone(event: dict[str, Any]) -> Milestone:
+def _state_milestone(event: Event, *, counts: bool) -> Milestone:
     sentences = {
-        "queued": "Waiting in the queue." if event.get("before") is None else "Queued again.",
+        "queued": msg("Waiting in the queue.")
+        if event.get("before") is None
+        else msg("Queued again."),
         "running": _started(event.get("device"), event.get("node")),
-        "pausing": "Asked to pause.",
-        "paused": "Paused.",
-        "cancelling": "Asked to cancel.",
-        "cancelled": "Cancelled.",
-        "completed": "Completed: the saved model was loaded again and gave the same outputs.",
-        "failed": "Failed.",
-        "interrupted": "Interrupted.",
+        "pausing": msg("Asked to pause."),
+        "paused": msg("Paused."),
+        "cancelling": msg("Asked to cancel."),
+        "cancelled": msg("Cancelled."),
+        "completed": msg("Completed: the saved model was loaded again and gave the same outputs."),
+        "failed": msg("Failed."),
+        "interrupted": msg("Interrupted."),
     }
+    if counts:
+        sentences["completed"] = msg("Completed: every image of the source has its row.")
     bad = event["state"] in ("failed", "interrupted")
-    reason = f" {event['reason']}" if event.get("reason") else ""
-    return Milestone(
-        event["time"], sentences[event["state"]] + reason, "warning" if bad else "info"
-    )
+    said = [sentences[event["state"]], *map(Message, filter(None, [event.get("reason")]))]
+    return Milestone(event["time"], joined(" ", said), "warning" if bad else "info")
 
 
 def _started(device: str | None, node: str | None) -> str:
     on_gpu = device is not None and is_gpu(device)
     if node is not None and on_gpu:
-        return f"A worker started on {device} of {node}."
+        return msg("A worker started on {device} of {node}.", device=device, node=node)
     if node is not None:
-        return f"A worker started on {node}."
-    return f"A worker started on {device}." if on_gpu else "A worker started."
-
-
-def _check_inputs(workspace: Workspace, config: TrainConfig | PruneConfig) -> None:
-    if isinstance(config, PruneConfig):
-        check_combination(config)
-    if not (workspace.dataset_dir(config.dataset) / "dataset.json").is_file():
-        raise DatasetError(
-            f"There is no dataset '{config.dataset}' in {workspace.root}: import one first."
-        )
-    source = config.weights if isinstance(config, TrainConfig) else config.model
-    if isinstance(config, TrainConfig) and source.endswith((".yaml", ".yml")):
-        return
-    if source.endswith(".pt"):
-        if not Path(source).is_file():
-            raise ConfigError(f"There is no weights file {source}.")
-        return
-    open_card(workspace, source)
+        return msg("A worker started on {node}.", node=node)
+    return (
+        msg("A worker started on {device}.", device=device) if on_gpu else msg("A worker started.")
+    )

@@ -18,9 +18,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from msip_core.errors import IllegalTransitionError
+from msip_core.messages import msg
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import HEARTBEAT_FILE, LOG_FILE, WORKER_FILE
-from msip_core.runs.far.lease import is_held_elsewhere
+from msip_core.runs.lease import is_held_elsewhere
 from msip_core.runs.processes import ProcessIdentity, describe_exit
 from msip_core.runs.state import RunState
 from msip_core.runs.tail import last_lines
@@ -50,7 +51,7 @@ def settle(workspace: Workspace, run_ids: list[str]) -> list[str]:
     """Of the runs that should have a worker, settle those that have none; their ids.
 
     Args:
-        run_ids: runs whose story says running, pausing or cancelling.
+        run_ids: runs whose history says running, pausing or cancelling.
     """
     if not run_ids or not workspace.is_writable:
         return []
@@ -74,10 +75,12 @@ def why_gone(run_dir: Path, code: int | None, started: bool, lost: str | None = 
     if lost is not None:
         return lost
     if not started:
-        return "The server stopped before the worker had started."
-    how = "how it ended is not known" if code is None else describe_exit(code)
+        return msg("The server stopped before the worker had started.")
+    how = msg("how it ended is not known") if code is None else describe_exit(code)
     said = last_lines(run_dir / LOG_FILE, 3).strip().replace("\n", " | ")
-    return f"The worker is gone: {how}." + (f" Its last words: {said[-400:]}" if said else "")
+    if said:
+        return msg("The worker is gone: {how}. Its last words: {said}", how=how, said=said[-400:])
+    return msg("The worker is gone: {how}.", how=how)
 
 
 def _settle_one(run_dir: Path) -> bool:

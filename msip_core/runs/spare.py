@@ -4,8 +4,9 @@ Starting Python and loading the libraries takes a run some seconds before its fi
 does that ahead. It serves one run and ends with it, as a worker that was started for it does: a
 crash, a kill or too little memory ends that process alone, and gives all that it held back.
 
-An unused spare holds some 350 MB. It ends with whoever started it, in whatever way (its stdin
-closes), so that none is ever left behind.
+There is one for each run that can start at the same moment, as far as memory allows (`most`). An
+unused spare holds some 350 MB. It ends with whoever started it, in whatever way (its stdin closes),
+so that none is ever left behind.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,12 +36,8 @@ _OF_LIBRARIES = frozenset(
      "KINETO_LOG_LEVEL", "TORCH_CPP_LOG_LEVEL"}
 )  # fmt: skip
 ROOM = 4e9  # bytes of free memory below which none waits
-
-
-def may_wait() -> bool:
-    """Whether a spare is allowed and there is memory for it. Not on Windows, where a process cannot
-    be made anew in its place if it turns out that it cannot serve."""
-    return get_settings().warm and os.name == "posix" and psutil.virtual_memory().available > ROOM
+SIZE = 3.5e8  # bytes that one holds when it has loaded the libraries
+_LOADING = 20.0  # seconds until then, on a busy computer
 
 
 class Spare:
@@ -51,7 +49,9 @@ class Spare:
 
     def __init__(self, workspace: Workspace, environment: dict[str, str]) -> None:
         self._workspace, self._environment = workspace, environment
+        self._started = time.monotonic()
         workspace.cache.mkdir(parents=True, exist_ok=True)
+        (workspace.cache / LOG_NAME).unlink(missing_ok=True)  # those before write to theirs
         with (workspace.cache / LOG_NAME).open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", SPARE_MODULE, str(workspace.root)],
@@ -73,6 +73,10 @@ class Spare:
 
     def is_alive(self) -> bool:
         return self._process.poll() is None
+
+    def is_loading(self) -> bool:
+        """Whether it may still take more memory."""
+        return time.monotonic() - self._started < _LOADING
 
     def take(self, arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes] | None:
         """Make it a worker, from now on as any other; None if it has died.
@@ -98,6 +102,25 @@ class Spare:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # an order that nobody read
             self._process.stdin.close()
+
+
+def most(waiting: Sequence[Spare]) -> int:
+    """How many may wait where these do. One more wherever more than ROOM is left free with it, and
+    with those that are still loading; one less while less than ROOM is free. None where it is not
+    allowed, and on Windows, where a process cannot be made anew in its place if it turns out that
+    it cannot serve."""
+    if not get_settings().warm or os.name != "posix":
+        return 0
+    free = psutil.virtual_memory().available
+    if free <= ROOM:
+        return max(0, len(waiting) - 1)
+    taken = SIZE * (1 + sum(one.is_loading() for one in waiting))
+    return len(waiting) + (free - taken > ROOM)
+
+
+def may_wait() -> bool:
+    """Whether one may where none does yet."""
+    return most(()) > 0
 
 
 def _given(environment: dict[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import TypedDict
 
 from msip_core.leaving import leave
 from msip_core.runs import worker
@@ -24,14 +24,25 @@ logger = logging.getLogger("msip_core.spare")
 
 # All that a run of any kind loads before its first stage, then what it loads in it.
 LOADED = (
-    "torch", "msip_core.detector.run", "msip_core.pruning.loop", "msip_core.runs.verify",
-    "numpy.ma", "torchvision",
-)  # fmt: skip
+    "torch",
+    "msip_core.detector.run",
+    "msip_core.pruning.loop",
+    "msip_core.runs.verify",
+    "numpy.ma",
+    "torchvision",
+)
+
+
+class _Order(TypedDict):
+    """One line of JSON: what the worker is called with, and where it writes."""
+
+    log: str
+    arguments: list[str]
 
 
 def main() -> int:
     """Wait for a run, and work on it."""
-    orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), name="order", daemon=True).start()
     Workspace.open(sys.argv[1]).isolate_libraries()
     load_ahead(until=lambda: not orders.empty())
@@ -53,7 +64,7 @@ def load_ahead(until: Callable[[], bool] = lambda: False) -> None:
             logger.exception("%s could not be loaded ahead", module)
 
 
-def _listen(orders: queue.SimpleQueue[dict[str, Any]]) -> None:
+def _listen(orders: queue.SimpleQueue[_Order]) -> None:
     line = sys.stdin.readline()
     if not line.endswith("\n"):
         os._exit(0)

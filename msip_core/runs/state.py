@@ -14,20 +14,21 @@ from __future__ import annotations
 from enum import StrEnum
 
 from msip_core.errors import IllegalTransitionError
+from msip_core.messages import mark, msg
 
 
 class RunState(StrEnum):
     """Where a run is in its life."""
 
-    QUEUED = "queued"
-    RUNNING = "running"
-    PAUSING = "pausing"
-    PAUSED = "paused"
-    CANCELLING = "cancelling"
-    CANCELLED = "cancelled"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
+    QUEUED = mark("queued")
+    RUNNING = mark("running")
+    PAUSING = mark("pausing")
+    PAUSED = mark("paused")
+    CANCELLING = mark("cancelling")
+    CANCELLED = mark("cancelled")
+    COMPLETED = mark("completed")
+    FAILED = mark("failed")
+    INTERRUPTED = mark("interrupted")
 
     @property
     def is_finished(self) -> bool:
@@ -43,9 +44,9 @@ class RunState(StrEnum):
 class Action(StrEnum):
     """What a person may ask of a run; each names the state it leads to first."""
 
-    PAUSE = "pause"
-    RESUME = "resume"
-    CANCEL = "cancel"
+    PAUSE = mark("pause")
+    RESUME = mark("resume")
+    CANCEL = mark("cancel")
 
 
 S = RunState
@@ -75,9 +76,12 @@ ACTIONS: dict[RunState, dict[Action, RunState]] = {
 def check_transition(current: RunState, target: RunState) -> None:
     """Raise IllegalTransitionError unless `current` may become `target`."""
     if target not in TRANSITIONS[current]:
-        allowed = ", ".join(sorted(TRANSITIONS[current])) or "nothing: it is finished"
+        allowed = sorted(TRANSITIONS[current]) or msg("nothing: it is finished")
         raise IllegalTransitionError(
-            f"A run that is {current} cannot become {target}; it can become {allowed}."
+            "A run that is {current} cannot become {target}; it can become {allowed}.",
+            current=current,
+            target=target,
+            allowed=allowed,
         )
 
 
@@ -86,7 +90,10 @@ def target_of(current: RunState, action: Action) -> RunState:
     try:
         return ACTIONS[current][action]
     except KeyError:
-        possible = ", ".join(ACTIONS.get(current, {})) or "nothing more"
+        possible = list(ACTIONS.get(current, {})) or msg("nothing more")
         raise IllegalTransitionError(
-            f"This run is {current}: it cannot {action} now (possible: {possible})."
+            "This run is {current}: it cannot {action} now (possible: {possible}).",
+            current=current,
+            action=action,
+            possible=possible,
         ) from None

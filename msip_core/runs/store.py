@@ -17,32 +17,54 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from msip_core.config import PruneConfig, TrainConfig
+from msip_core.config import AnyRun
 from msip_core.errors import MsipError, NotFoundError
+from msip_core.messages import Message, message_of, msg, restored, stored
 from msip_core.runs.events_log import Event, EventLog
-from msip_core.runs.folding import CONFIG_FILE, config_of, fold, new_row
+from msip_core.runs.folding import CONFIG_FILE, Row, config_of, fold, new_row
 from msip_core.runs.healing import Healing, heals
 from msip_core.runs.state import RunState
 from msip_core.workspace import STUDY, Workspace
 
 logger = logging.getLogger(__name__)
 
+
+class _Sentence(sa.TypeDecorator[str]):
+    """A message; one with values as the JSON of its text and origin."""
+
+    impl, cache_ok = sa.Text, True
+
+    def process_bind_param(self, value: str | None, dialect: object) -> str | None:
+        if isinstance(value, Message) and value.values:
+            return json.dumps(stored({"text": value}), ensure_ascii=False)
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: object) -> str | None:
+        if value is None or not value.startswith('{"text":'):
+            return value
+        return Message(restored(json.loads(value))["text"])
+
+
 _META = sa.MetaData()
 _RUNS = sa.Table(
     "runs", _META,
     sa.Column("id", sa.Text, primary_key=True),
-    *(sa.Column(n, sa.Text) for n in ("name", "kind", "state", "stage", "message", "error",
-                                      "slot", "config", "model_id")),
+    *(sa.Column(n, sa.Text) for n in ("name", "kind", "state", "stage", "slot", "config",
+                                      "model_id")),
+    *(sa.Column(n, _Sentence) for n in ("message", "error")),
     *(sa.Column(n, sa.Integer) for n in ("iteration", "iterations", "exit_code", "seq",
                                          "log_offset")),
     *(sa.Column(n, sa.Float) for n in ("done", "seconds_left", "created", "queued", "started",
                                        "finished", "map50", "macs_ratio")),
 )  # fmt: skip
 _RECORDS = sa.Table(
-    "records", _META,
+    "records",
+    _META,
     *(sa.Column(n, sa.Text, primary_key=True) for n in ("run_id", "kind", "place")),
-    sa.Column("seq", sa.Integer), sa.Column("time", sa.Float), sa.Column("payload", sa.Text),
-)  # fmt: skip
+    sa.Column("seq", sa.Integer),
+    sa.Column("time", sa.Float),
+    sa.Column("payload", sa.Text),
+)
 _UNFINISHED = tuple(state for state in RunState if not state.is_finished)
 _SELECT_ROW = _RUNS.select().where(_RUNS.c.id == sa.bindparam("run"))
 _SELECT_OFFSET = sa.select(_RUNS.c.log_offset).where(_RUNS.c.id == sa.bindparam("run"))
@@ -81,7 +103,7 @@ class RunRow:
     finished: float | None
     device: str
     slot: str
-    config: TrainConfig | PruneConfig
+    config: AnyRun
     queue_position: int | None
     map50: float | None
     macs_ratio: float | None
@@ -133,7 +155,7 @@ class RunStore:
 
     @heals
     def sync(self, run_id: str) -> None:
-        """Read on in the run's story; cheap when nothing was added."""
+        """Read on in the run's history; cheap when nothing was added."""
         log = EventLog(self._run_dir(run_id))
         with self._file.engine().connect() as connection:
             if connection.execute(_SELECT_OFFSET, {"run": run_id}).scalar() == log.size():
@@ -173,7 +195,7 @@ class RunStore:
             if name in left_out and left_out[name][0] == changed:
                 continue
             try:
-                _mend_story(folders[name])
+                _mend_history(folders[name])
                 self.add(name)
                 left_out.pop(name, None)
             except _UNREADABLE as error:
@@ -219,7 +241,7 @@ class RunStore:
         rows, records, skipped = [], [], []
         for folder in sorted(p for p in self.workspace.runs.iterdir() if _is_run_folder(p)):
             try:
-                _mend_story(folder)
+                _mend_history(folder)
                 row, kept = fold(new_row(folder), EventLog(folder))
             except _UNREADABLE as error:
                 logger.warning("%s is left out of the index: %s", folder, error)
@@ -308,7 +330,7 @@ class RunStore:
             .order_by(_RECORDS.c.seq)
         )
         with self._file.engine().connect() as connection:
-            return [json.loads(text) for text in connection.execute(query).scalars()]
+            return [restored(json.loads(text)) for text in connection.execute(query).scalars()]
 
     def _run_dir(self, run_id: str) -> Path:
         return self.workspace.run_dir(run_id)
@@ -319,9 +341,7 @@ class RunStore:
             yield connection
 
 
-def _put(
-    connection: sa.Connection, rows: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]
-) -> None:
+def _put(connection: sa.Connection, rows: Sequence[Row], records: Sequence[Row]) -> None:
     if rows:
         connection.execute(_PUT_ROW, rows)
     if records:
@@ -329,7 +349,9 @@ def _put(
 
 
 def _unknown(run_id: str) -> NotFoundError:
-    return NotFoundError(f"There is no run '{run_id}': see 'runs list' for what is there.")
+    return NotFoundError(
+        "There is no run '{run_id}': see 'runs list' for what is there.", run_id=run_id
+    )
 
 
 def _filtered(
@@ -377,17 +399,21 @@ def _changed(folder: Path) -> float:
     )
 
 
-def _mend_story(folder: Path) -> None:
-    """A run whose story was lost is shown all the same: it can be resumed from its files."""
+def _mend_history(folder: Path) -> None:
+    """A run whose history was lost is shown all the same: it can be resumed from its files."""
     log = EventLog(folder)
     if (folder / CONFIG_FILE).is_file() and log.last("state") is None:
         log.restart(
-            "The story of this run (events.jsonl) is missing or damaged. Resume it: it goes on "
-            "from its last finished stage."
+            msg(
+                "The story of this run (events.jsonl) is missing or damaged. Resume it: it goes on "
+                "from its last finished stage."
+            )
         )
 
 
 def _reason(error: BaseException) -> str:
     """The first line of what went wrong, with the name of errors that say nothing else."""
+    if (own := message_of(error)).values:
+        return own
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300]

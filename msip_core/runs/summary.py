@@ -4,32 +4,81 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypedDict
 
 from msip_core.config import PruneConfig
-from msip_core.events import Cost, FinalRecord, IterationRecord, Metrics
+from msip_core.events import (
+    BaselineRecord,
+    Cost,
+    CountedRecord,
+    FinalRecord,
+    IterationRecord,
+    Metrics,
+)
+from msip_core.runs.store import RunRow
 from msip_core.speeds import read_speed, state_of
 from msip_core.ways import RUN_FILE, Way
 from msip_core.workspace import Workspace
 
-if TYPE_CHECKING:
-    from msip_core.runs.service import RunService
-
 CHECK_FILE = "model/check.json"
 
 
-def summary_document(service: RunService, run_id: str) -> dict[str, Any]:
-    """id, state, method, config, baseline, iterations, final and artifacts of one run.
+class OneModel(TypedDict):
+    """What a model scores on validation images, and what it costs."""
 
-    MACs count multiply-adds at the run's image size; seconds are wall time; numbers that were
+    map50: float
+    map50_95: float
+    macs: float
+    params: float
+    size_mb: float
+    latency_ms: float | None
+
+
+class LastModel(OneModel):
+    macs_ratio: float
+    iteration: int
+    stopped_by: str | None
+    model_id: str
+    test: Mapping[str, object] | None
+    baseline_test: Mapping[str, object] | None
+
+
+class Summary(TypedDict):
+    """MACs count multiply-adds at the run's image size; seconds are wall time; numbers that were
     not measured are null. `latency_way` says on what, by what, in which precision and at which
-    batch `latency_ms` was measured.
-    """
-    row = service.get(run_id)
-    baseline, final = service.baseline(run_id), service.final(run_id)
-    latency, way, speed = _latencies(service.workspace, service.run_dir(run_id), final)
-    document = {
+    batch `latency_ms` was measured."""
+
+    id: str
+    name: str
+    kind: str
+    state: str
+    stage: str | None
+    error: str | None
+    method: str | None
+    config: Mapping[str, object]
+    baseline: OneModel | None
+    iterations: Sequence[Mapping[str, object]]
+    final: LastModel | None
+    counted: Sequence[Mapping[str, object]]
+    speed: Mapping[str, str] | None
+    latency_way: Mapping[str, object] | None
+    artifacts: Mapping[str, str]
+
+
+def summary_document(
+    workspace: Workspace,
+    row: RunRow,
+    baseline: BaselineRecord | None,
+    iterations: Sequence[IterationRecord],
+    final: FinalRecord | None,
+    *,
+    counted: Sequence[CountedRecord] = (),
+) -> Summary:
+    """The document of one run."""
+    latency, way, speed = _latencies(workspace, workspace.run_dir(row.id), final)
+    document: Summary = {
         "id": row.id,
         "name": row.name,
         "kind": row.kind,
@@ -41,17 +90,18 @@ def summary_document(service: RunService, run_id: str) -> dict[str, Any]:
         "baseline": _model(baseline.metrics, baseline.cost, latency.get("baseline"))
         if baseline
         else None,
-        "iterations": [_iteration(record) for record in service.iterations(run_id)],
+        "iterations": [_iteration(record) for record in iterations],
         "final": _final(final, latency.get("final")) if final else None,
+        "counted": [record.model_dump(mode="json", exclude={"kind"}) for record in counted],
         "speed": speed,
         "latency_way": way,
-        "artifacts": _artifacts(service, run_id, final),
+        "artifacts": _artifacts(workspace, row.id, final),
     }
-    clean: dict[str, Any] = _without_nan(document)
+    clean: Summary = _without_nan(document)
     return clean
 
 
-def _model(metrics: Metrics, cost: Cost, latency_ms: float | None) -> dict[str, Any]:
+def _model(metrics: Metrics, cost: Cost, latency_ms: float | None) -> OneModel:
     return {
         "map50": metrics.map50,
         "map50_95": metrics.map50_95,
@@ -62,7 +112,7 @@ def _model(metrics: Metrics, cost: Cost, latency_ms: float | None) -> dict[str, 
     }
 
 
-def _final(final: FinalRecord, latency_ms: float | None) -> dict[str, Any]:
+def _final(final: FinalRecord, latency_ms: float | None) -> LastModel:
     return {
         **_model(final.metrics, final.cost, latency_ms),
         "macs_ratio": final.macs_ratio,
@@ -76,30 +126,32 @@ def _final(final: FinalRecord, latency_ms: float | None) -> dict[str, Any]:
     }
 
 
-def _iteration(record: IterationRecord) -> dict[str, Any]:
+def _iteration(record: IterationRecord) -> dict[str, object]:
     return record.model_dump(mode="json", exclude={"kind"})
 
 
-def _artifacts(service: RunService, run_id: str, final: FinalRecord | None) -> dict[str, str]:
+def _artifacts(workspace: Workspace, run_id: str, final: FinalRecord | None) -> dict[str, str]:
     """Name -> absolute path of each file that is there."""
-    folder, root = service.run_dir(run_id), service.workspace.root
+    folder, root = workspace.run_dir(run_id), workspace.root
     found = {
         "run": folder,
         **{
             name: folder / file
             for name, file in (
-                ("config", "config.json"), ("provenance", "provenance.json"),
-                ("events", "events.jsonl"), ("log", "log.txt"),
+                ("config", "config.json"),
+                ("provenance", "provenance.json"),
+                ("events", "events.jsonl"),
+                ("log", "log.txt"),
             )
         },
         **({name: root / path for name, path in final.artifacts.items()} if final else {}),
-    }  # fmt: skip
+    }
     return {name: str(path) for name, path in found.items() if path.exists()}
 
 
 def _latencies(
     workspace: Workspace, run_dir: Path, final: FinalRecord | None
-) -> tuple[dict[str, float | None], dict[str, Any] | None, dict[str, str] | None]:
+) -> tuple[dict[str, float | None], dict[str, object] | None, dict[str, str] | None]:
     """Median milliseconds by model; the way they were measured in; and how far their measurement
     is: {state: "measured", "being measured" or "not measured", problem, processor}. Of a goal in
     milliseconds what the run itself measured at its end, else what was measured on this computer's

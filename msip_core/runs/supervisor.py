@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy.exc import SQLAlchemyError
 
 from msip_core.errors import IllegalTransitionError, MsipError, NotFoundError
+from msip_core.messages import msg
 from msip_core.runs.aside import SideTimer
 from msip_core.runs.engines import chosen_executor
 from msip_core.runs.events_log import EventLog
@@ -35,6 +36,7 @@ from msip_core.runs.executors import (
 from msip_core.runs.folding import CONFIG_FILE
 from msip_core.runs.rooms import LocalRooms
 from msip_core.runs.settling import START_GRACE, SUPERVISOR_LOCK, state_after_loss, why_gone
+from msip_core.runs.slots import room_of, slot_of
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunStore
 from msip_core.workspace import Workspace, write_json
@@ -52,7 +54,7 @@ class Timing:
         tick: pause between two looks at the runs.
         start_grace: a worker process must be seen this soon after `running` was written.
         heartbeat_timeout: a worker whose heartbeat stands still this long is ended.
-        errand: pause between two rounds of errands.
+        periodic: pause between two rounds of the periodic tasks.
         stumble: pause after a full disk or a busy index got in the way.
         ready: a process is made ready for the next run no sooner than this after the last start (of
             a run, or of the server, whose first page comes first).
@@ -65,20 +67,20 @@ class Timing:
     heartbeat_timeout: float = 180.0
     cancel_grace: float = 20.0
     ready: float = 5.0
-    errand: float = 2.0
+    periodic: float = 2.0
     stumble: float = 5.0
 
 
 # What else is to be looked after while the runs are, such as studies that start the next run.
-Errand = Callable[[Workspace], None]
+Periodic = Callable[[Workspace], None]
 
 
 class Supervisor:
     """Watches the runs of one workspace until `close`. Start it with `start`.
 
     Args:
-        keeps_ready: a server, to which somebody may give a run at any time: one more process is
-            kept ready, not only while runs wait for a place.
+        keeps_ready: a server, to which somebody may give runs at any time: processes are kept
+            ready, not only while runs wait for a place.
     """
 
     def __init__(
@@ -86,12 +88,12 @@ class Supervisor:
         workspace: Workspace,
         executor: Executor | None = None,
         timing: Timing | None = None,
-        errands: Sequence[Errand] = (),
+        periodic: Sequence[Periodic] = (),
         *,
         keeps_ready: bool = False,
     ) -> None:
         self.workspace = workspace
-        self._errands, self._errands_done = tuple(errands), -math.inf
+        self._periodic, self._periodic_done = tuple(periodic), -math.inf
         self._keeps_ready, self._last_start = keeps_ready, time.monotonic()
         self.executor = executor or chosen_executor(workspace)
         self.timing = timing or Timing()
@@ -127,7 +129,7 @@ class Supervisor:
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._have_ready(False)
+        self._have_ready(0)
         if self._elsewhere:
             self._elsewhere.close()
 
@@ -162,7 +164,7 @@ class Supervisor:
             try:
                 self._serve()
             finally:
-                self._have_ready(False)
+                self._have_ready(0)
                 self._lock.release()
 
     def _serve(self) -> None:
@@ -185,13 +187,13 @@ class Supervisor:
         self._closing.wait(self.timing.stumble)
 
     def _run_errands(self) -> None:
-        if time.monotonic() - self._errands_done < self.timing.errand:
+        if time.monotonic() - self._periodic_done < self.timing.periodic:
             return
         self.store.adopt_folders()
-        for errand in self._errands:
-            errand(self.workspace)
+        for task in self._periodic:
+            task(self.workspace)
         self._timer.look()
-        self._errands_done = time.monotonic()
+        self._periodic_done = time.monotonic()
 
     # --- runs with a worker ---------------------------------------------------
 
@@ -208,8 +210,10 @@ class Supervisor:
             self.executor.stop(run_dir, force=True)
             self._interrupt(
                 run_id,
-                f"The worker gave no sign of life for {self.timing.heartbeat_timeout:.0f} s "
-                "and was ended.",
+                msg(
+                    "The worker gave no sign of life for {seconds:.0f} s and was ended.",
+                    seconds=self.timing.heartbeat_timeout,
+                ),
             )
         elif state is RunState.CANCELLING:
             self._press(run_id, run_dir)
@@ -268,7 +272,7 @@ class Supervisor:
         if log.state() is not RunState.RUNNING or log.was_given_back():
             self._interrupt(run_id, reason)
             return
-        told = (
+        told = msg(
             "Its computer was lost: the run was queued again by itself, and goes on from the last "
             "epoch that arrived here."
         )
@@ -291,14 +295,15 @@ class Supervisor:
     # --- the queue ------------------------------------------------------------
 
     def _prepare(self) -> None:
-        """Have a process ready while somebody may need it: a run that waits for a place, or a
-        person, as long as a server is open."""
-        queued = self.store.slots([RunState.QUEUED])
-        needed = self._keeps_ready or not queued.keys() <= self._watched.keys()
-        if not needed or time.monotonic() - self._last_start > self.timing.ready:
-            self._have_ready(needed)
+        """Have processes ready where somebody may need them: runs that wait for a place, or a
+        person, as long as a server is open. As many as can start at the same moment."""
+        waiting = len(self.store.slots([RunState.QUEUED]).keys() - self._watched.keys())
+        places = room_of(slot_of("auto"))
+        wanted = places if self._keeps_ready else min(places, waiting)
+        if not wanted or time.monotonic() - self._last_start > self.timing.ready:
+            self._have_ready(wanted)
 
-    def _have_ready(self, wanted: bool) -> None:
+    def _have_ready(self, wanted: int) -> None:
         if isinstance(self.executor, StartsAhead):
             self.executor.prepare(self.workspace, wanted=wanted)
 
@@ -320,9 +325,12 @@ class Supervisor:
     def _start(self, run_id: str, place: Place) -> bool:
         try:
             self.store.transition(
-                run_id, RunState.RUNNING, expected=[RunState.QUEUED],
-                device=place.device, node=place.node,
-            )  # fmt: skip
+                run_id,
+                RunState.RUNNING,
+                expected=[RunState.QUEUED],
+                device=place.device,
+                node=place.node,
+            )
         except IllegalTransitionError:
             self.store.add(run_id)  # paused or cancelled in this very moment, or the index lags
             return False
@@ -334,7 +342,7 @@ class Supervisor:
         try:
             self.executor.start(self.workspace.run_dir(run_id), self.workspace)
         except OSError as error:
-            self._interrupt(run_id, f"The worker could not be started: {error}.")
+            self._interrupt(run_id, msg("The worker could not be started: {error}.", error=error))
             return False
         return True
 
@@ -380,11 +388,11 @@ _GUARD = threading.Lock()
 
 
 def ensure_supervisor(
-    workspace: Workspace, errands: Sequence[Errand] = (), *, keeps_ready: bool = False
+    workspace: Workspace, periodic: Sequence[Periodic] = (), *, keeps_ready: bool = False
 ) -> Supervisor:
     """The supervisor of this process for the workspace, started on the first call."""
     with _GUARD:
         if workspace.root not in _SUPERVISORS:
-            made = Supervisor(workspace, errands=errands, keeps_ready=keeps_ready)
+            made = Supervisor(workspace, periodic=periodic, keeps_ready=keeps_ready)
             _SUPERVISORS[workspace.root] = made.start()
         return _SUPERVISORS[workspace.root]

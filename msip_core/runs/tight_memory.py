@@ -14,10 +14,11 @@ import logging
 import os
 import sys
 
-from msip_core.config import PruneConfig, TrainConfig
+from msip_core.config import AnyRun, CountConfig, PruneConfig
 from msip_core.errors import IllegalTransitionError
 from msip_core.events import MemoryRecord, MilestoneRecord
 from msip_core.gpus import only
+from msip_core.messages import msg
 from msip_core.runs.context import WorkerContext
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.gpu_memory import CUDA_GB, remember
@@ -39,8 +40,8 @@ def shortage(log: EventLog) -> MemoryRecord | None:
 
 
 def settled_in(
-    config: TrainConfig | PruneConfig, device: str, short: MemoryRecord | None
-) -> tuple[TrainConfig | PruneConfig, dict[str, str]]:
+    config: AnyRun, device: str, short: MemoryRecord | None
+) -> tuple[AnyRun, dict[str, str]]:
     """The config as the worker follows it on the device that it was given, and what its
     environment must say before CUDA is begun."""
     environment = only(device) if is_gpu(device) else {}
@@ -59,9 +60,7 @@ def settled_in(
     return config.model_copy(update=changes), environment
 
 
-def start_again(
-    context: WorkerContext, asked: TrainConfig | PruneConfig, parts: int, device: str
-) -> bool:
+def start_again(context: WorkerContext, asked: AnyRun, parts: int, device: str) -> bool:
     """After too little memory: put the run into the queue again, or let it rest where a person
     asked for that meanwhile; False if it has to fail.
 
@@ -73,10 +72,12 @@ def start_again(
     before = shortage(context.log)
     others = _beside(context, device)
     if others and not (before and before.alone):
-        waits = "another run" if others == 1 else f"{others} other runs"
-        sentence = (
-            f"The memory of {device} was too small beside {waits}: this run waits for a GPU of its "
-            "own, and starts again by itself."
+        waits = msg("another run") if others == 1 else msg("{others} other runs", others=others)
+        sentence = msg(
+            "The memory of {device} was too small beside {waits}: this run waits for a GPU of its "
+            "own, and starts again by itself.",
+            device=device,
+            waits=waits,
         )
     else:
         more = _more_parts(asked.batch, parts)
@@ -84,9 +85,22 @@ def start_again(
             return False
         parts = more
         sentence = (
-            f"The memory of {device} was too small: the run starts again with each batch of "
-            f"{asked.batch} images in {parts} parts of {asked.batch // parts}, whose gradients "
-            "are added, so that the steps of the optimizer stay the same."
+            msg(
+                "The memory of {device} was too small: the count goes on with {batch} "
+                "images at once.",
+                device=device,
+                batch=asked.batch // parts,
+            )
+            if isinstance(asked, CountConfig)
+            else msg(
+                "The memory of {device} was too small: the run starts again with each batch of "
+                "{batch} images in {parts} parts of {batch2}, whose gradients "
+                "are added, so that the steps of the optimizer stay the same.",
+                device=device,
+                batch=asked.batch,
+                parts=parts,
+                batch2=asked.batch // parts,
+            )
         )
     record = MemoryRecord(device=device, peak_gb=peak_gb(), fits=False, parts=parts, alone=True)
     context.log.emit(record)
@@ -101,9 +115,7 @@ def start_again(
     return True
 
 
-def tell_memory(
-    context: WorkerContext, asked: TrainConfig | PruneConfig, parts: int, device: str
-) -> None:
+def tell_memory(context: WorkerContext, asked: AnyRun, parts: int, device: str) -> None:
     """At the end of a run: what it took of its GPU, for the next run of its kind."""
     peak = peak_gb()
     if peak is None or not is_gpu(device):

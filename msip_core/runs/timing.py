@@ -12,13 +12,13 @@ import logging
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from msip_core import speeds
 from msip_core.errors import WorkError
 from msip_core.leaving import leave
+from msip_core.messages import msg
 from msip_core.processors import Sample
 from msip_core.runs.aside import LOG_NAME, is_in_the_way
 from msip_core.runs.failures import explain_failure
@@ -67,7 +67,9 @@ def measure(workspace: Workspace, order: Wanted, threads: int) -> None:
     speed = Speed(key=key, imgsz=order.imgsz, threads=threads, processor=processor_name(),
                   made=time.strftime("%Y-%m-%dT%H:%M:%S"))  # fmt: skip
     if order.attempts >= _ATTEMPTS:
-        found = {"problem": "The measurement was begun twice, and both times its process died."}
+        found: dict[str, object] = {
+            "problem": msg("The measurement was begun twice, and both times its process died.")
+        }
     else:
         speeds.ask_for_speed(
             workspace, order.model_id, order.imgsz, order.beside, attempts=order.attempts + 1
@@ -76,7 +78,7 @@ def measure(workspace: Workspace, order: Wanted, threads: int) -> None:
     speeds.write_speed(workspace, order.model_id, speed.model_copy(update=found))
 
 
-def _attempt(workspace: Workspace, order: Wanted) -> dict[str, Any]:
+def _attempt(workspace: Workspace, order: Wanted) -> dict[str, object]:
     try:
         return _timed(workspace, order)
     # One model that cannot be measured must not keep the others from it.
@@ -86,7 +88,7 @@ def _attempt(workspace: Workspace, order: Wanted) -> dict[str, Any]:
         return {"problem": reason.message}
 
 
-def _timed(workspace: Workspace, order: Wanted) -> dict[str, Any]:
+def _timed(workspace: Workspace, order: Wanted) -> dict[str, object]:
     """Medians in milliseconds; the model and the one beside it run in turn."""
     from msip_core.detector.checkpoints import load_model
     from msip_core.detector.latency import measure_latency
@@ -95,7 +97,9 @@ def _timed(workspace: Workspace, order: Wanted) -> dict[str, Any]:
 
     def tick(_: float) -> None:
         if time.monotonic() > until:
-            raise WorkError(f"The measurement took more than {_PATIENCE:.0f} s and was ended.")
+            raise WorkError(
+                "The measurement took more than {patience:.0f} s and was ended.", patience=_PATIENCE
+            )
 
     models = {name: load_model(file) for name, file in _files(workspace, order).items()}
     found = measure_latency(models, order.imgsz, runs=_ROUNDS, formats=("pytorch",), tick=tick)

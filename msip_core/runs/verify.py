@@ -10,26 +10,26 @@ imports cost no time of the run's; each of both computes while the other does.
 from __future__ import annotations
 
 import argparse
-import contextlib
+import json
 import logging
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from msip_core.arrays import read_arrays
+from msip_core.arrays import read_arrays, write_arrays
 from msip_core.errors import WorkError
 from msip_core.events import FinalRecord
 from msip_core.leaving import leave
+from msip_core.messages import msg
+from msip_core.runs.context import WorkerContext
 from msip_core.runs.events_log import EventLog
-from msip_core.runs.executors import worker_environment
+from msip_core.runs.fresh_process import GO_ON, FreshProcess
 from msip_core.runs.summary import CHECK_FILE
 from msip_core.speeds import ask_after_run
 from msip_core.workspace import Workspace, write_json
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from msip_core.runs.context import WorkerContext
 
 logger = logging.getLogger("msip_core.worker")
 
@@ -47,7 +46,6 @@ REFERENCE_FILE = "model/reference.npz"
 # move by a fifteenth of a pixel. fp32 layers that were folded or unrolled differ by about 1e-6.
 TOLERANCE = 1e-4
 _ROOM_AHEAD = 2e9  # bytes of free memory from which the fresh process may wait beside the run
-_GO_ON = "go on\n"
 
 
 def prepare(context: WorkerContext) -> None:
@@ -77,60 +75,32 @@ def check_saved_model(context: WorkerContext) -> None:
         fresh.kill()
     if code != 0:
         raise WorkError(
-            "The saved model was loaded again in a fresh process and did not pass: "
-            f"{said or f'exit code {code}'}"
+            "The saved model was loaded again in a fresh process and did not pass: {said}",
+            said=_as_message(context.run_dir, said) or msg("exit code {code}", code=code),
         )
     ask_after_run(context.workspace, context.run_dir, final.model_id, final.cost.imgsz)
 
 
-class FreshProcess:
-    """The process that opens the saved model; it goes on step by step as it is told, and ends by
-    itself with whoever holds it (its stdin closes)."""
+def _differ(difference: float) -> str:
+    return msg(
+        "its outputs differ by {difference:.2g} of the largest output (allowed {tolerance:.0e}).",
+        difference=difference,
+        tolerance=TOLERANCE,
+    )
 
-    def __init__(self, run_dir: Path, workspace: Workspace) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "msip_core.runs.verify", str(run_dir),
-             "--workspace", str(workspace.root), "--step-by-step"],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            # What it compares is computed on the processor: no GPU lends it memory.
-            text=True, env={**worker_environment(), "CUDA_VISIBLE_DEVICES": ""},
-        )  # fmt: skip
-        # Read as it comes: a full pipe would stop it.
-        self._said: list[str] = []
-        self._reader = threading.Thread(target=self._read, name="fresh", daemon=True)
-        self._reader.start()
 
-    def go_on(self) -> None:
-        """Tell it to take the next step; one that is gone is told of by `end`."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(_GO_ON)
-            self._process.stdin.flush()
-
-    def end(self) -> tuple[int, str]:
-        """Wait for its end: exit code, and the last line that it said."""
-        code = self._process.wait()
-        self._reader.join()
-        return code, self._said[-1] if self._said else ""
-
-    def kill(self) -> None:
-        """End it, if it still is there."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        self._reader.join()
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # what it did not read goes with it
-            self._process.stdin.close()
-
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        with self._process.stderr as lines:
-            self._said.extend(line.strip() for line in lines if line.strip())
+def _as_message(run_dir: Path, said: str) -> str:
+    """The last words of the fresh process, which came as plain text."""
+    try:
+        found = json.loads((run_dir / CHECK_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:  # it did not come so far
+        return said
+    differ = _differ(found["largest_difference"])
+    return differ if differ == said else said
 
 
 def final_record(run_dir: Path) -> FinalRecord:
-    """The FinalRecord of the run's story."""
+    """The FinalRecord of the run's history."""
     event = EventLog(run_dir).last("final")
     if event is None:
         raise WorkError("The work ended without a final model.")
@@ -147,7 +117,6 @@ def largest_difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def _write_reference(run_dir: Path, workspace: Workspace, final: FinalRecord) -> None:
-    import numpy as np
 
     from msip_core.detector.checkpoints import load_model
 
@@ -156,7 +125,7 @@ def _write_reference(run_dir: Path, workspace: Workspace, final: FinalRecord) ->
     image = fixed_input(final.cost.imgsz)
     outputs = model_outputs(load_model(source), image)
     (run_dir / REFERENCE_FILE).parent.mkdir(exist_ok=True)
-    np.savez_compressed(run_dir / REFERENCE_FILE, image=image, outputs=outputs)
+    write_arrays(run_dir / REFERENCE_FILE, {"image": image, "outputs": outputs})
 
 
 def fixed_input(imgsz: int) -> NDArray[np.float32]:
@@ -217,10 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
         },
     )
     if not passed:
-        sys.stderr.write(
-            f"its outputs differ by {difference:.2g} of the largest output "
-            f"(allowed {TOLERANCE:.0e}).\n"
-        )
+        sys.stderr.write(f"{_differ(difference)}\n")
     return 0 if passed else 1
 
 
@@ -230,7 +196,7 @@ _AHEAD = ("torch", "ultralytics.models", "msip_core.detector.archives")
 
 def _told() -> bool:
     """Wait until the worker says so; False if it is gone."""
-    return sys.stdin.readline() == _GO_ON
+    return sys.stdin.readline() == GO_ON
 
 
 def _stock_outputs(saved: Path, image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,10 +9,8 @@ for it.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -25,16 +23,18 @@ from typing import Any, NamedTuple, NoReturn
 
 from filelock import FileLock, Timeout
 
-from msip_core.config import PruneConfig, TrainConfig, parse_run_config
-from msip_core.errors import DiskFullError, MsipError, OutOfMemoryError, Stopped
+from msip_core.config import AnyRun, parse_kept_config
+from msip_core.errors import MsipError, OutOfMemoryError, Stopped
 from msip_core.events import MilestoneRecord, Stage, StageRecord
 from msip_core.gpus import cuda_has_begun
 from msip_core.leaving import leave
+from msip_core.messages import Message, msg
 from msip_core.processors import Sample
 from msip_core.runs.context import Heart, WorkerContext
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import WORKER_FILE, WORKER_MODULE
 from msip_core.runs.failures import explain_failure
+from msip_core.runs.inputs import check_disk
 from msip_core.runs.processes import ProcessIdentity
 from msip_core.runs.provenance import record_provenance
 from msip_core.runs.settling import WORKER_LOCK
@@ -42,7 +42,6 @@ from msip_core.runs.slots import slot_of
 from msip_core.runs.state import RunState
 from msip_core.runs.threads import take_threads
 from msip_core.runs.tight_memory import settled_in, shortage, start_again, tell_memory
-from msip_core.settings import get_settings
 from msip_core.workspace import Workspace
 
 logger = logging.getLogger("msip_core.worker")
@@ -64,6 +63,7 @@ _AHEAD = "msip_core.runs.verify:prepare"
 WORK: dict[str, Work] = {
     "train": Work("msip_core.detector.run:run", _CHECK, ahead=_AHEAD),
     "prune": Work("msip_core.pruning.loop:run", _CHECK, ahead=_AHEAD),
+    "count": Work("msip_core.plates.counting:run", "msip_core.plates.checking:check"),
 }
 
 # How long a new worker waits for an old one of the same run to leave.
@@ -107,7 +107,7 @@ def _die_with_keeper() -> None:
 
 def _live(context: WorkerContext, options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, lambda *_: context.terminate())
-    config: TrainConfig | PruneConfig | None = None
+    config: AnyRun | None = None
     device, parts = "cpu", 1
     try:
         config = asked = read_config(context.run_dir)
@@ -153,15 +153,15 @@ def _threads_taken(device: str, workspace: Workspace) -> Iterator[None]:
     logger.info("Device %s, processor threads: %d", device, threads)
 
 
-def _prepare(config: TrainConfig | PruneConfig, context: WorkerContext) -> None:
+def _prepare(config: AnyRun, context: WorkerContext) -> None:
     context.check_stop()
     context.emit(StageRecord(stage=Stage.PREPARING))
-    _check_disk(context.workspace)
+    check_disk(context.workspace)
     for change in record_provenance(context.run_dir, config, context.workspace):
         context.emit(MilestoneRecord(message=change, level="warning"))
 
 
-def _work(config: TrainConfig | PruneConfig, context: WorkerContext, work: Work) -> None:
+def _work(config: AnyRun, context: WorkerContext, work: Work) -> None:
     if not _was_measuring(context):
         if work.ahead:
             context.near_end = partial(_load(work.ahead), context)
@@ -193,28 +193,22 @@ def _stopped(context: WorkerContext, stop: Stopped) -> None:
         context.log.transition(RunState.PAUSED)
     else:
         reason = (
-            "The computer asked the worker to stop (shutdown or SIGTERM)."
+            msg("The computer asked the worker to stop (shutdown or SIGTERM).")
             if stop.request == "interrupt"
-            else f"The worker was asked to {stop.request}, but nobody said so in the run's story."
+            else msg(
+                "The worker was asked to {request}, but nobody said so in the run's story.",
+                request=Message(stop.request),
+            )
         )
         context.log.transition(RunState.INTERRUPTED, reason=reason)
 
 
-def read_config(run_dir: Path) -> TrainConfig | PruneConfig:
+def read_config(run_dir: Path) -> AnyRun:
     """The checked config of a run folder."""
-    return parse_run_config(json.loads((run_dir / "config.json").read_text(encoding="utf-8")))
+    return parse_kept_config((run_dir / "config.json").read_bytes())
 
 
-def _check_disk(workspace: Workspace) -> None:
-    free, needed = shutil.disk_usage(workspace.root).free / 1e9, get_settings().min_free_disk_gb
-    if free < needed:
-        raise DiskFullError(
-            f"Only {free:.1f} GB are free on the disk of {workspace.root}; a run needs at least "
-            f"{needed:.1f} GB (MSIP_MIN_FREE_DISK_GB). Make room there and resume the run."
-        )
-
-
-def _chosen_work(config: TrainConfig | PruneConfig, options: argparse.Namespace) -> Work:
+def _chosen_work(config: AnyRun, options: argparse.Namespace) -> Work:
     known = WORK[config.kind]
     return Work(
         options.work or known.run,

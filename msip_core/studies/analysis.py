@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from msip_core.messages import mark, msg
 from msip_core.pairs import mean_defined
 from msip_core.studies.plan import BASELINE
 from msip_core.studies.statistics import (
@@ -29,11 +30,11 @@ from msip_core.studies.tasks import labels
 from msip_core.workspace import Workspace
 
 SCORES: Mapping[str, str] = {
-    "ber": "boundary energy ratio",
-    "enrichment": "enrichment on the border",
-    "energy_in_box": "energy pointing game",
-    "hit": "pointing game",
-    "c_at_10": "C@10 (SHAP)",
+    "ber": mark("boundary energy ratio"),
+    "enrichment": mark("enrichment on the border"),
+    "energy_in_box": mark("energy pointing game"),
+    "hit": mark("pointing game"),
+    "c_at_10": mark("C@10 (SHAP)"),
 }
 
 
@@ -59,8 +60,13 @@ def analyse(workspace: Workspace, table: StudyTable) -> list[Analysed]:
     plan, runs = table.plan, measured_rows(workspace, table.standing)
     whole = runs.get(BASELINE)
     found: list[Analysed] = []
-    parts = {f"noise {sigma:g}": f"mAP50 under noise of {sigma:g}" for sigma in plan.measure.noise}
-    parts |= {f"dataset {name}": f"mAP50 on {name}" for name in plan.measure.datasets}
+    parts = {
+        f"noise {sigma:g}": msg("mAP50 under noise of {sigma:g}", sigma=sigma)
+        for sigma in plan.measure.noise
+    }
+    parts |= {
+        f"dataset {name}": msg("mAP50 on {name}", name=name) for name in plan.measure.datasets
+    }
     names = {key: label for key, label in labels(plan).items() if key in runs}
     for part, what in parts.items():
         for key, label in names.items():
@@ -96,10 +102,14 @@ def shap_sentence(workspace: Workspace, table: StudyTable) -> str:
     spent = [count for value, count in found if value is not None and count is not None]
     if not spent:
         return ""
-    return (
-        f"C@10 is given for {len(spent)} of {len(found)} explanations: those of which two "
-        f"independent estimates agree, after {int(np.median(spent))} evaluations in the middle "
-        f"({min(spent)} to {max(spent)})."
+    return msg(
+        "C@10 is given for {n} of {found} explanations: those of which two independent estimates "
+        "agree, after {median} evaluations in the middle ({low} to {high}).",
+        n=len(spent),
+        found=len(found),
+        median=int(np.median(spent)),
+        low=min(spent),
+        high=max(spent),
     )
 
 
@@ -125,21 +135,27 @@ def _scored(
     if len(both) < 2:
         return value, None, out
     groups = _groups((*runs, *(whole or ())), score)
-    counts = resampled_counts(len(both), groups=[groups.get(image, image) for image in both])
-    change = difference(_sample(other, both, counts, None), _sample(own, both, counts, runs))
+    of_image = [groups.get(image, image) for image in both]
+    counts, many = resampled_counts(len(both), groups=of_image), len(set(of_image))
+    change = difference(
+        _sample(other, both, counts, None, many), _sample(own, both, counts, runs, many)
+    )
     return value, change, out
 
 
 def _sample(
-    scores: Sequence[Mapping[str, float | None]], images: Sequence[str],
-    counts: NDArray[np.int64], runs: Sequence[Measured] | None,
-) -> Sample:  # fmt: skip
+    scores: Sequence[Mapping[str, float | None]],
+    images: Sequence[str],
+    counts: NDArray[np.int64],
+    runs: Sequence[Measured] | None,
+    groups: int,
+) -> Sample:
     """(k,) means over these images, and (k, R) means over each resample of them."""
     table = np.array([[one[image] for image in images] for one in scores], np.float64)
     drawn = table @ counts.T / counts.sum(axis=1)
     known = [run.seed for run in runs or () if run.seed is not None]
     seeds = known if runs is not None and len(known) == len(runs) else None
-    return mean_over_seeds(table.mean(axis=1).tolist(), list(drawn), seeds)
+    return mean_over_seeds(table.mean(axis=1).tolist(), list(drawn), seeds, groups)
 
 
 def _groups(runs: Sequence[Measured], score: str) -> dict[str, str]:
@@ -157,7 +173,7 @@ def _scores(numbers: Mapping[str, Any], score: str) -> dict[str, float | None]:
     return {row["image"]: row["model"][score] for row in images}
 
 
-def analysis_rows(found: Sequence[Analysed]) -> list[dict[str, Any]]:
+def analysis_rows(found: Sequence[Analysed]) -> list[dict[str, object]]:
     """As a table prints them."""
     return [
         {
@@ -181,6 +197,13 @@ def _change(change: Interval | None) -> str:
     if change is None:
         return ""
     if not change.is_known:
-        return f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
-    clear = "" if change.is_clear else ", not clear"
-    return f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f}{clear})"
+        return msg(
+            "{value:+.3f} ({low:+.3f} to {high:+.3f})",
+            value=change.value,
+            low=change.low,
+            high=change.high,
+        )
+    facts = {"value": change.value, "low": change.low, "high": change.high}
+    if change.is_clear:
+        return msg("{value:+.3f} ({low:+.3f} to {high:+.3f})", **facts)
+    return msg("{value:+.3f} ({low:+.3f} to {high:+.3f}, not clear)", **facts)

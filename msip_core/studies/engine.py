@@ -13,17 +13,11 @@ from dataclasses import dataclass
 from filelock import Timeout
 
 from msip_core.errors import IllegalTransitionError, MsipError, NotFoundError
+from msip_core.messages import msg
 from msip_core.runs.service import RunService
 from msip_core.runs.state import Action, RunState
 from msip_core.runs.store import RunRow
-from msip_core.studies.library import (
-    changed,
-    list_studies,
-    lock,
-    open_study,
-    plan_of,
-    set_paused,
-)
+from msip_core.studies.library import changed, list_studies, lock, open_study, plan_of, set_paused
 from msip_core.studies.plan import BASELINE, StudyPlan
 from msip_core.studies.tasks import Task, config_of, epochs_of, run_id, tasks
 from msip_core.workspace import Workspace
@@ -102,7 +96,7 @@ def advance(service: RunService, study_id: str) -> Standing:
 
 
 class Watch:
-    """Looks at every study of a workspace, again and again: an errand of the server's supervisor.
+    """Looks at every study of a workspace, again and again: a periodic task of the supervisor.
 
     One that is over is left alone until a person changes it (`resume` and a new row write its
     files).
@@ -196,7 +190,11 @@ def _blocked(states: tuple[TaskState, ...]) -> str:
     first = states[0].row
     if first is None or first.state not in (RunState.FAILED, RunState.CANCELLED):
         return ""
-    return f"The baseline {first.state}: {first.error or 'nothing could be started from it'}"
+    return msg(
+        "The baseline {state}: {error}",
+        state=first.state,
+        error=first.error or msg("nothing could be started from it"),
+    )
 
 
 def _progress(plan: StudyPlan, states: tuple[TaskState, ...]) -> tuple[float, float | None]:

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from msip_core.data.dataset import open_dataset
-from msip_core.data.readiness import ensure_ready
+from msip_core.data.dataset import ensure_ready, open_dataset
 from msip_core.errors import ConfigError, DatasetError, NotFoundError
 from msip_core.events import Record
+from msip_core.label_versions import newest_version
 from msip_core.models import ModelCard, open_card
 from msip_core.studies.plan import (
+    HONEST,
     Row,
     StudyPlan,
     is_pretrained,
@@ -50,6 +52,9 @@ def create(workspace: Workspace, plan: StudyPlan) -> Study:
         DatasetError, ConfigError, NotFoundError: dataset, model or row cannot be used.
     """
     check_plan(workspace, plan)
+    if plan.dataset_version is None:
+        newest = newest_version(workspace.dataset_dir(plan.dataset))
+        plan = plan.model_copy(update={"dataset_version": newest})
     study = Study(id=new_id(STUDY), name=plan.name, created=time.time())
     folder = workspace.study_dir(study.id)
     folder.mkdir(parents=True)
@@ -86,8 +91,12 @@ def _check_architecture(name: str, card: ModelCard) -> None:
     kind = Path(about).stem.partition("-")[2]
     if kind not in card.architecture:
         raise ConfigError(
-            f"The study '{name}' is about a {kind} YOLOv8, and model '{card.id}' is "
-            f"{card.architecture}: leave the model out, and one is trained first."
+            "The study '{name}' is about a {kind} YOLOv8, and model '{id}' is "
+            "{architecture}: leave the model out, and one is trained first.",
+            name=name,
+            kind=kind,
+            id=card.id,
+            architecture=card.architecture,
         )
 
 
@@ -114,21 +123,25 @@ def _pretrained(workspace: Workspace, card: ModelCard) -> bool | None:
 def check_plan(workspace: Workspace, plan: StudyPlan) -> None:
     """Raise unless the plan's datasets, models and rows are all there and go together."""
     plan.check()
-    dataset = ensure_ready(open_dataset(workspace, plan.dataset))
+    dataset = ensure_ready(open_dataset(workspace, plan.dataset, plan.dataset_version))
     if not dataset.split("test"):
         raise DatasetError(
-            f"Dataset '{dataset.name}' has no test images, and a study reports on nothing else."
+            "Dataset '{name}' has no test images, and a study reports on nothing else.",
+            name=dataset.name,
         )
     for name in plan.measure.datasets:
         other = open_dataset(workspace, name)
         if [c.lower() for c in other.classes] != [c.lower() for c in dataset.classes]:
             raise DatasetError(
-                f"Dataset '{name}' has the classes {', '.join(other.classes)}, and "
-                f"'{dataset.name}' has {', '.join(dataset.classes)}: import it again with its "
-                "classes mapped to these."
+                "Dataset '{name}' has the classes {classes}, and '{other}' has {others}: "
+                "import it again with its classes mapped to these.",
+                name=name,
+                classes=", ".join(other.classes),
+                other=dataset.name,
+                others=", ".join(dataset.classes),
             )
         if not other.split("test"):
-            raise DatasetError(f"Dataset '{name}' has no test images to test on.")
+            raise DatasetError("Dataset '{name}' has no test images to test on.", name=name)
     if plan.baseline.model is not None:
         open_card(workspace, plan.baseline.model)
 
@@ -137,7 +150,9 @@ def open_study(workspace: Workspace, study_id: str) -> Study:
     """One study, or a sentence with what to do."""
     path = workspace.study_dir(study_id) / STUDY_FILE
     if not path.is_file():
-        raise NotFoundError(f"There is no study '{study_id}': see 'study list' for what is there.")
+        raise NotFoundError(
+            "There is no study '{study_id}': see 'study list' for what is there.", study_id=study_id
+        )
     return Study.model_validate_json(path.read_text(encoding="utf-8"))
 
 
@@ -151,7 +166,9 @@ def plan_of(workspace: Workspace, study_id: str) -> StudyPlan:
 @lru_cache(maxsize=64)
 def _read_plan(path: Path, changed: int) -> StudyPlan:
     # `changed` makes a file that was written again a new entry.
-    return read_plan(path)
+    plan = read_plan(path)
+    # One from before labels could be corrected was about what there was then.
+    return plan.model_copy(update={"dataset_version": plan.dataset_version or 1})
 
 
 def list_studies(workspace: Workspace) -> list[Study]:
@@ -170,20 +187,50 @@ def set_paused(workspace: Workspace, study_id: str, paused: bool) -> Study:
     return study
 
 
-def add_row(workspace: Workspace, study_id: str, row: dict[str, Any] | Row) -> StudyPlan:
+def add_row(workspace: Workspace, study_id: str, row: Mapping[str, object] | Row) -> StudyPlan:
     """Extend a study by one row; what is done stays as it is.
 
     Raises:
         ConfigError: there is such a row, or its settings cannot be used.
     """
     with lock(workspace, study_id):
-        plan = plan_of(workspace, study_id)
-        values = plan.model_dump(mode="json")
+        values = plan_of(workspace, study_id).model_dump(mode="json")
         added = row.model_dump(mode="json") if isinstance(row, Row) else row
-        if any(known["key"] == added.get("key") for known in values["rows"]):
-            raise ConfigError(f"The study has a row '{added.get('key')}' already.")
-        extended = parse_plan({**values, "rows": [*values["rows"], added]})
-        write_text(workspace.study_dir(study_id) / PLAN_FILE, write_plan(extended))
+        key = added.get("key")
+        if key in values["honest"] or any(known["key"] == key for known in values["rows"]):
+            raise ConfigError("The study has a row '{key}' already.", key=key)
+        if key not in HONEST:
+            more = {"rows": [*values["rows"], added]}
+        elif added.get("settings"):
+            raise ConfigError(
+                "The row '{key}' is made by the study itself and has no settings.", key=key
+            )
+        else:
+            more = {"honest": [*values["honest"], key]}
+        return _extend(workspace, study_id, values | more)
+
+
+def repeat_rows(
+    workspace: Workspace, study_id: str, rows: Sequence[str], seeds: Sequence[int]
+) -> StudyPlan:
+    """Repeat rows of a study with further seeds; a seed that a row has already changes nothing.
+
+    Raises:
+        ConfigError: no such row, or one in which a seed changes nothing; no such seed.
+    """
+    with lock(workspace, study_id):
+        plan = plan_of(workspace, study_id)
+        more = dict(plan.more_seeds)
+        for row in rows:
+            new = dict.fromkeys(seed for seed in seeds if seed not in plan.seeds)
+            more[row] = tuple(dict.fromkeys((*more.get(row, ()), *new)))
+        values = plan.model_dump(mode="json") | {"more_seeds": more}
+        return _extend(workspace, study_id, values)
+
+
+def _extend(workspace: Workspace, study_id: str, values: Mapping[str, object]) -> StudyPlan:
+    extended = parse_plan(values)
+    write_text(workspace.study_dir(study_id) / PLAN_FILE, write_plan(extended))
     return extended
 
 

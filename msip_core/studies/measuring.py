@@ -12,14 +12,16 @@ The only file of this room that imports torch; the worker loads it by name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from msip_core.arrays import write_arrays
 from msip_core.config import PruneConfig, TrainConfig
+from msip_core.data.cut import CutDataset, cut, open_for_run, sizes_learned, tilings_of, uncut
 from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.detector.checkpoints import load_model
 from msip_core.detector.coco_check import coco_map
@@ -31,7 +33,8 @@ from msip_core.detector.library import DetectionModel
 from msip_core.detector.quantise import onnx_forward, quantise
 from msip_core.errors import DatasetError
 from msip_core.events import MilestoneRecord, RunContext
-from msip_core.explain.jobs import boundary, gradcam, shap
+from msip_core.explain.border_job import boundary
+from msip_core.explain.jobs import gradcam, shap
 from msip_core.explain.robustness import add_noise
 from msip_core.measures import (
     DRAWS_FILE,
@@ -40,10 +43,14 @@ from msip_core.measures import (
     MEASURE_FOLDER,
     MeasureOptions,
 )
+from msip_core.messages import msg
 from msip_core.models import weights_path
+from msip_core.questions.base import Job
+from msip_core.questions.looking import Boundary, GradCam, Shap
+from msip_core.questions.sources import DatasetImage, SavedModel
 from msip_core.studies.statistics import Precision
 from msip_core.ways import Way
-from msip_core.workspace import atomic_path, write_json
+from msip_core.workspace import write_json
 
 Json = dict[str, Any]
 _MIB = 2**20
@@ -76,9 +83,12 @@ class _Measuring:
         self.folder: Path = self.ctx.run_dir / MEASURE_FOLDER
         self.folder.mkdir(exist_ok=True)
         self.device = resolve_device(self.config.device)
-        self.dataset = open_dataset(self.ctx.workspace, self.config.dataset)
+        self.cut = open_for_run(self.ctx.workspace, self.config)
+        self.dataset = uncut(self.cut)
         if not self.dataset.split("test"):
-            raise DatasetError(f"Dataset '{self.dataset.name}' has no test images to measure on.")
+            raise DatasetError(
+                "Dataset '{name}' has no test images to measure on.", name=self.dataset.name
+            )
         self.model: DetectionModel = load_model(weights_path(self.ctx.workspace, self.model_id))
         self.forward: Callable[..., Any] | None = None
         self.draws: dict[str, NDArray[np.float64]] = {}
@@ -90,12 +100,11 @@ class _Measuring:
         files: dict[str, Path] = {}
         if self.asked.int8:
             path = quantise(
-                self.model, self.dataset, self.config.imgsz, self.folder / "int8.onnx",
-                tick=self._tick,
-            )  # fmt: skip
+                self.model, self.cut, self.config.imgsz, self.folder / "int8.onnx", tick=self._tick
+            )
             self.forward, size = onnx_forward(path), path.stat().st_size / _MIB
             files = {"model": path}
-        evaluator = self._evaluator(self.dataset)
+        evaluator = self._evaluator(self.cut)
         whole = evaluator.measured(self.model, forward=self.forward)
         whole.matches.save(self.folder / MATCHES_FILE)
         found: Json = {
@@ -113,9 +122,7 @@ class _Measuring:
             "attention": self._attention(),
             "shap": self._shap(),
         }
-        with atomic_path(self.folder / DRAWS_FILE) as temporary, temporary.open("wb") as file:
-            arrays: dict[str, Any] = dict(self.draws)
-            np.savez_compressed(file, **arrays)
+        write_arrays(self.folder / DRAWS_FILE, self.draws)
         return found
 
     def _tick(self) -> None:
@@ -138,15 +145,27 @@ class _Measuring:
         self.draws[name] = Precision(found.matches).draws(self.asked.resamples, groups=groups)
         metrics = found.metrics
         return {
-            "map50": metrics.map50, "map50_95": metrics.map50_95, "images": metrics.images,
+            "map50": metrics.map50,
+            "map50_95": metrics.map50_95,
+            "images": metrics.images,
             "groups": len({groups[image] for image in found.matches.images}),
             "per_class": metrics.per_class,
-        }  # fmt: skip
+        }
 
     def _elsewhere(self, name: str) -> Json:
         dataset = open_dataset(self.ctx.workspace, name)
-        found = self._evaluator(dataset).measured(self.model, forward=self.forward)
-        return self._scores(f"dataset {name}", found, dataset)
+        sizes, imgsz = sizes_learned(self.cut), self.config.imgsz
+        tilings = tilings_of(
+            dataset,
+            imgsz,
+            (sizes, imgsz) if sizes else None,
+            self.config.tiles,
+            self.config.tile_overlap,
+        )
+        cut_too = cut(self.ctx.workspace, dataset, tilings)
+        found = self._evaluator(cut_too).measured(self.model, forward=self.forward)
+        scores = self._scores(f"dataset {name}", found, dataset)
+        return {**scores, "tiles": cut_too.words} if isinstance(cut_too, CutDataset) else scores
 
     def _noisy(self, evaluator: Evaluator, sigma: float) -> Json:
         found = evaluator.measured(
@@ -167,11 +186,15 @@ class _Measuring:
             path = weights_path(self.ctx.workspace, self.asked.beside)
             models["beside"] = load_model(path)
         timed = measure_latency(
-            models, self.config.imgsz, runs=self.asked.latency_runs, ways=[way],
-            files=files, sizes={"beside": self.asked.beside_imgsz or self.config.imgsz},
+            models,
+            self.config.imgsz,
+            runs=self.asked.latency_runs,
+            ways=[way],
+            files=files,
+            sizes={"beside": self.asked.beside_imgsz or self.config.imgsz},
             tick=lambda _: self._tick(),
-        )  # fmt: skip
-        return {one.name: one._asdict() for one in timed}
+        )
+        return {one.name: asdict(one) for one in timed}
 
     def _attention(self) -> Json | None:
         """Border scores of Grad-CAM over test images, and pictures of the first few."""
@@ -179,17 +202,37 @@ class _Measuring:
             return None
         out = self.folder / "attention"
         out.mkdir(exist_ok=True)
-        asked = {**self._question(), "split": "test", "limit": self.asked.attention}
-        found = boundary(self.ctx.workspace, asked, out, self._progress)
+        found = boundary(
+            Boundary(
+                model=self._source,
+                dataset=self.config.dataset,
+                imgsz=self.config.imgsz,
+                device=self.config.device,
+                limit=self.asked.attention,
+            ),
+            self._job(out),
+        )
         for name in self._looked_at(self.asked.attention)[:_PICTURES]:
             place = out / name
             place.mkdir(exist_ok=True)
-            question = {**self._question(), "image": name, "randomised": False}
-            gradcam(self.ctx.workspace, question, place, self._progress)
+            gradcam(
+                GradCam(
+                    model=self._source,
+                    image=self._image(name),
+                    imgsz=self.config.imgsz,
+                    device=self.config.device,
+                    randomised=False,
+                ),
+                self._job(place),
+            )
         return {
-            "images": found["images"], "summary": found["summary"],
-            "groups": self._groups(row["image"] for row in found["images"]),
-        }  # fmt: skip
+            "images": [
+                {"image": row.image, **{n: s.model_dump() for n, s in row.scores.items()}}
+                for row in found.images
+            ],
+            "summary": {side: scores.model_dump() for side, scores in found.summary.items()},
+            "groups": self._groups(row.image for row in found.images),
+        }
 
     def _shap(self) -> Json | None:
         """C@10 of one object on each of some test images."""
@@ -200,12 +243,18 @@ class _Measuring:
         for name in self._looked_at(self.asked.shap):
             out = self.folder / "shap" / name
             out.mkdir(parents=True, exist_ok=True)
-            question = {
-                **self._question(), "image": name, "samples": self.asked.shap_samples,
-                "features": self.asked.shap_features,
-            }  # fmt: skip
-            found = shap(self.ctx.workspace, question, out, self._progress)
-            values[name], spent[name] = found["c_at_10"], found["evaluations"]
+            found = shap(
+                Shap(
+                    model=self._source,
+                    image=self._image(name),
+                    imgsz=self.config.imgsz,
+                    device=self.config.device,
+                    samples=self.asked.shap_samples,
+                    features=self.asked.shap_features,
+                ),
+                self._job(out),
+            )
+            values[name], spent[name] = found.c_at_10, found.evaluations
         return {"c_at_10": values, "evaluations": spent, "groups": self._groups(values)}
 
     def _groups(self, images: Iterable[str]) -> dict[str, str]:
@@ -217,14 +266,15 @@ class _Measuring:
         labelled = (r for r in self.dataset.split("test") if self.dataset.boxes(r))
         return [record.id for record, _ in zip(labelled, range(limit))]
 
-    def _question(self) -> Json:
-        return {
-            "model": self.model_id, "dataset": self.config.dataset, "imgsz": self.config.imgsz,
-            "device": self.config.device, "seed": 0,
-        }  # fmt: skip
+    @property
+    def _source(self) -> SavedModel:
+        return SavedModel(model=self.model_id)
 
-    def _progress(self, done: float, message: str) -> None:
-        self._tick()
+    def _image(self, name: str) -> DatasetImage:
+        return DatasetImage(dataset=self.config.dataset, image=name)
+
+    def _job(self, out: Path) -> Job:
+        return Job(self.ctx.workspace, out, lambda done, message: self._tick())
 
 
 _PICTURES = 3
@@ -242,6 +292,14 @@ def _coco(found: Evaluation) -> Json | None:
 
 
 def _in_words(found: Json) -> str:
-    second = found["coco"]
-    text = f"Measured on {found['test']['images']} test images: mAP50 {found['test']['map50']:.3f}"
-    return text + (f" ({second['map50']:.3f} by COCO's arithmetic)." if second else ".")
+    images, map50, second = found["test"]["images"], found["test"]["map50"], found["coco"]
+    if not second:
+        return msg(
+            "Measured on {images} test images: mAP50 {map50:.3f}.", images=images, map50=map50
+        )
+    return msg(
+        "Measured on {images} test images: mAP50 {map50:.3f} ({coco:.3f} by COCO's arithmetic).",
+        images=images,
+        map50=map50,
+        coco=second["map50"],
+    )

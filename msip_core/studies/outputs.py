@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from msip_core.studies.library import PLAN_FILE
 from msip_core.studies.statistics import DRAWS, Interval
@@ -26,12 +25,12 @@ def write_outputs(workspace: Workspace, study_id: str, table: StudyTable) -> dic
     return {name: folder / file for name, file in {**names, "plan": PLAN_FILE}.items()}
 
 
-def printed_rows(table: StudyTable) -> list[dict[str, Any]]:
+def printed_rows(table: StudyTable) -> list[dict[str, object]]:
     """As a paper prints them: mAP50 with its interval, the published number beside it."""
     return [_printed(line) for line in table.lines]
 
 
-def _printed(line: Line) -> dict[str, Any]:
+def _printed(line: Line) -> dict[str, object]:
     name = f"{line.label} ({line.differs})" if line.differs else line.label
     if line.map50 is None:
         return {"model": name, "mAP50 [95 %]": line.reason, **dict.fromkeys(_COLUMNS, "")}
@@ -65,12 +64,12 @@ def _speedup(line: Line) -> str:
     return f"{text} [{known.low:.2f}, {known.high:.2f}]" if known and text else text
 
 
-def all_numbers(table: StudyTable) -> list[dict[str, Any]]:
+def all_numbers(table: StudyTable) -> list[dict[str, object]]:
     """One flat row a model with every number, for a spreadsheet."""
     return [_flat(line, timed_words(table)) for line in table.lines]
 
 
-def _flat(line: Line, timed: str) -> dict[str, Any]:
+def _flat(line: Line, timed: str) -> dict[str, object]:
     paper = line.published
     return {
         "key": line.key, "model": line.label, "differs": line.differs, "seeds": line.seeds,
@@ -138,7 +137,7 @@ def resampling_words(table: StudyTable) -> str:
     )
 
 
-def document(study_id: str, table: StudyTable) -> dict[str, Any]:
+def document(study_id: str, table: StudyTable) -> dict[str, object]:
     """Everything as one JSON document: what `study show --json` prints."""
     now = table.standing
     return {

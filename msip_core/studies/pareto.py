@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
+from msip_core.messages import mark
 from msip_core.studies.plan import BASELINE
 from msip_core.studies.table import Line, StudyTable
 from msip_core.views.pareto import Kind, ParetoInfo, Point, pareto_info
 
 Axis = Literal["macs", "ms"]
 UNITS: dict[Axis, str] = {
-    "macs": "GMACs per image",
-    "ms": "milliseconds per image, measured",
+    "macs": mark("GMACs per image"),
+    "ms": mark("milliseconds per image, measured"),
 }
 
 

@@ -19,8 +19,10 @@ from msip_core.compositions import COMPOSITIONS, Composition
 from msip_core.config import WEIGHT_PRESETS, After
 from msip_core.errors import ConfigError
 from msip_core.measures import MeasureOptions
+from msip_core.messages import mark, msg
 from msip_core.recipes import RECIPES, TrainingRecipe
 from msip_core.studies.plan import BaselinePlan, Row, StudyPlan, parse_plan
+from msip_core.ways import share_left
 
 Size = Literal["paper", "standard", "smoke"]
 SIZES: tuple[Size, ...] = get_args(Size)
@@ -40,59 +42,68 @@ def _msip(key: str, label: str, *, differs: str = "", **settings: Any) -> Row:
     return Row(key=key, label=label, settings={"method": "msip", **settings}, differs=differs)
 
 
-def _weights(name: str) -> dict[str, Any]:
+def _fixed(weights: str) -> dict[str, object]:
     """Fixed weights: what is asked is what they give, not what feedback makes of them."""
-    return {"msip": {"weights": WEIGHT_PRESETS[name].model_dump(), "dynamic_weights": False}}
+    return {"weights": WEIGHT_PRESETS[weights].model_dump(), "dynamic_weights": False}
 
 
 _PRINTED = {"gradient": "grad2", "geometry": "lp", "sparsity": "weight"}
 _PUBLISHED = Row(
     # Its scheme has no switches; they are named for whoever reads the plan.
-    key="msip-published", label="MSIP as published",
+    key="msip-published",
+    label=mark("MSIP as published"),
     settings={"method": "msip-published", "msip": _PRINTED},
-)  # fmt: skip
+)
 _SUMS = (
     Row(
-        key="msip-literal", label="MSIP, the paper's sum of the printed terms",
+        key="msip-literal",
+        label=mark("MSIP, the paper's sum of the printed terms"),
         settings={"method": "msip-literal", "msip": _PRINTED},
     ),
-    Row(key="msip-sum", label="MSIP, the paper's sum of our terms",
-        settings={"method": "msip-literal"}),
-)  # fmt: skip
+    Row(
+        key="msip-sum",
+        label=mark("MSIP, the paper's sum of our terms"),
+        settings={"method": "msip-literal"},
+    ),
+)
 _HALF = "half-epochs"
 # The strongest criteria of benchmarks/every_method and benchmarks/repair beside MSIP: by the loss,
 # per multiply-add.
 _RIVALS = tuple(
-    Row(
-        key=f"{name}-per-mac", label=f"{CRITERIA[name].label}, per MAC",
-        settings={"method": name, "allocation": "msip"},
+    Row(key=f"{name}-per-mac", label=label, settings={"method": name, "allocation": "msip"})
+    for name, label in (
+        ("taylor", mark("Taylor, per MAC")),
+        ("taylor-abs", mark("Taylor, absolute, per MAC")),
+        ("taylor-2", mark("Taylor, second order, per MAC")),
+        ("obs", mark("OBS, after compensation, per MAC")),
     )
-    for name in ("taylor", "taylor-abs", "taylor-2", "obs")
-)  # fmt: skip
+)
 _LAMP = Row(key="lamp", label="LAMP", settings={"method": "lamp"})
 _TABLE_3_1 = (
     Row(key="l2", label="L2 norm", settings={"method": "l2"}),
     _LAMP,
-    Row(key="bnscale", label="BN scale", settings={"method": "bnscale"}),
+    Row(key="bnscale", label=mark("BN scale"), settings={"method": "bnscale"}),
     Row(
-        key="slim", label="Network Slimming",
-        settings={"method": "slim", "recovery": "sparse"}, differs="trained sparse before cutting",
+        key="slim",
+        label=mark("Network Slimming"),
+        settings={"method": "slim", "recovery": "sparse"},
+        differs=mark("trained sparse before cutting"),
     ),
     Row(key="fpgm", label="FPGM", settings={"method": "fpgm"}),
     *_RIVALS,
     _PUBLISHED,
     *_SUMS,
     _msip("msip", "MSIP"),
-)  # fmt: skip
+)
 _TABLE_3_2 = (
-    _msip("gradient-only", "gradient only", **_weights("gradient-only")),
-    _msip("geometry-only", "geometry only", **_weights("geometry-only")),
-    _msip("sparsity-only", "sparsity only", **_weights("sparsity-only")),
-    _msip("information-only", "information only", **_weights("information-only")),
-    _msip("equal-weights", "equal weights", **_weights("equal")),
-    _msip("no-threshold", "without adaptive threshold", adaptive_threshold=False),
-    _msip("no-finetune", "without fine-tuning", differs="no fine-tuning"),
-    _msip(_HALF, "half the fine-tuning epochs", differs="half the fine-tuning"),
+    _msip("gradient-only", mark("gradient only"), msip=_fixed("gradient-only")),
+    _msip("geometry-only", mark("geometry only"), msip=_fixed("geometry-only")),
+    _msip("sparsity-only", mark("sparsity only"), msip=_fixed("sparsity-only")),
+    _msip("information-only", mark("information only"), msip=_fixed("information-only")),
+    _msip("equal-weights", mark("equal weights"), msip=_fixed("equal")),
+    _msip("no-threshold", mark("without adaptive threshold"), adaptive_threshold=False),
+    _msip("no-finetune", mark("without fine-tuning"), differs=mark("no fine-tuning")),
+    _msip(_HALF, mark("half the fine-tuning epochs"), differs=mark("half the fine-tuning")),
     *_RIVALS,
     _PUBLISHED,
     _msip("msip", "MSIP"),
@@ -103,12 +114,13 @@ def _schemes() -> tuple[Row, ...]:
     """Static, dynamic and gradient-heavy weights, in our scheme and in the paper's."""
     rows = []
     for method, ending, words in (
-        ("msip", "", ""), ("msip-published", "-published", ", as published"),
-    ):  # fmt: skip
+        ("msip", "", ""),
+        ("msip-published", "-published", ", as published"),
+    ):
         for key, options in (
             ("static", {"dynamic_weights": False}),
             ("dynamic", {"dynamic_weights": True}),
-            ("gradient-heavy", _weights("gradient-heavy")["msip"]),
+            ("gradient-heavy", _fixed("gradient-heavy")),
         ):
             rows.append(
                 Row(
@@ -121,7 +133,11 @@ def _schemes() -> tuple[Row, ...]:
 
 
 # What a strategy cannot go below, whole blocks above all (measured on YOLOv8n and s).
-_FARTHEST = {"modules": 0.8, "blocks": 0.85, "layerdrop": 0.93}
+_FARTHEST = {
+    "modules": (0.8, mark("goal 80% of the MACs")),
+    "blocks": (0.85, mark("goal 85% of the MACs")),
+    "layerdrop": (0.93, mark("goal 93% of the MACs")),
+}
 
 
 def _field() -> tuple[Row, ...]:
@@ -134,21 +150,23 @@ def _field() -> tuple[Row, ...]:
     ]
     rows += [
         Row(
-            key=f"a-{name}", label=f"L2, {entry.label}",
+            key=f"a-{name}",
+            label=f"L2, {entry.label}",
             settings={"method": "l2", "allocation": name},
         )
         for name, entry in ALLOCATIONS.items()
-    ]  # fmt: skip
+    ]
     rows += [
         Row(
-            key=f"g-{name}", label=f"MSIP, {entry.label}",
+            key=f"g-{name}",
+            label=f"MSIP, {entry.label}",
             settings={"granularity": name}
-            | ({"keep_macs": _FARTHEST[name]} if name in _FARTHEST else {}),
-            differs=f"goal {_FARTHEST[name]:.0%} of the MACs" if name in _FARTHEST else "",
+            | ({"keep_macs": _FARTHEST[name][0]} if name in _FARTHEST else {}),
+            differs=_FARTHEST[name][1] if name in _FARTHEST else "",
         )
         for name, entry in GRANULARITIES.items()
         if name != "channels"
-    ]  # fmt: skip
+    ]
     rows += [
         Row(key=f"r-{name}", label=f"MSIP, {entry.label}", settings={"recovery": name})
         for name, entry in RECOVERIES.items()
@@ -167,7 +185,7 @@ def _system(whole: Composition) -> Preset:
         for row in (_msip("msip", "MSIP"), *_RIVALS, _LAMP)
     ]
     own = Row(key=f"s-{whole.name}", label=whole.label, settings=dict(whole.settings))
-    question = f"What does {whole.label} keep beside MSIP at the same goal?"
+    question = msg("What does {label} keep beside MSIP at the same goal?", label=whole.label)
     return Preset(whole.label, question, (own, *others), weights=whole.weights)
 
 
@@ -175,26 +193,27 @@ _GOALS = ("keep_macs", "keep_latency")
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "table-3-1": Preset(
-            "Table 3-1: methods", "Does MSIP keep more accuracy than other criteria?",
+            mark("Table 3-1: methods"), mark("Does MSIP keep more accuracy than other criteria?"),
             _TABLE_3_1, "table-3-1",
         ),
         "table-3-2": Preset(
-            "Table 3-2: parts of MSIP", "Which part of MSIP does the work?",
+            mark("Table 3-2: parts of MSIP"), mark("Which part of MSIP does the work?"),
             _TABLE_3_2, "table-3-2",
         ),
         "table-3-3": Preset(
-            "Table 3-3: weights", "Do weights that follow validation help?",
+            mark("Table 3-3: weights"), mark("Do weights that follow validation help?"),
             _schemes(), "table-3-3",
         ),
         "analysis": Preset(
-            "Section 3.5: analysis", "Does the pruned model still look at the right thing?",
+            mark("Section 3.5: analysis"),
+            mark("Does the pruned model still look at the right thing?"),
             (Row(key="l2", label="L2 norm", settings={"method": "l2"}), _LAMP, *_RIVALS, _PUBLISHED,
              _msip("msip", "MSIP")),
             "analysis",
         ),
         "field": Preset(
-            "The whole field", "How do all methods compare under one protocol?", _field(),
-            "table-3-1",
+            mark("The whole field"), mark("How do all methods compare under one protocol?"),
+            _field(), "table-3-1",
         ),
         **{name: _system(whole) for name, whole in COMPOSITIONS.items()},
     }
@@ -213,7 +232,7 @@ class _Protocol(NamedTuple):
     finetune: TrainingRecipe
     after: After
     calibration: dict[str, int]
-    search: dict[str, Any]
+    search: dict[str, object]
     measure: MeasureOptions
     attention: MeasureOptions
 
@@ -292,9 +311,13 @@ def preset_plan(
         ConfigError: no such preset or size, or a change that no plan can have.
     """
     if name not in PRESETS:
-        raise ConfigError(f"There is no study '{name}'; known: {', '.join(PRESETS)}.")
+        raise ConfigError(
+            "There is no study '{name}'; known: {presets}.", name=name, presets=", ".join(PRESETS)
+        )
     if size not in SIZES:
-        raise ConfigError(f"There is no size '{size}'; known: {', '.join(SIZES)}.")
+        raise ConfigError(
+            "There is no size '{size}'; known: {sizes}.", size=size, sizes=", ".join(SIZES)
+        )
     chosen, protocol = PRESETS[name], _PROTOCOLS[size]
     if any(row.key == _HALF for row in chosen.rows) and protocol.finetune.epochs < 2:
         # One epoch has no half that could be trained.
@@ -304,18 +327,7 @@ def preset_plan(
     baseline = BaselinePlan(
         model=model, weights=weights, recipe=protocol.baseline, pretrained=pretrained
     )
-    budget: dict[str, Any] = {
-        "keep_macs": 0.335, "iterations": protocol.iterations, "finetune": protocol.finetune,
-        "pretrain": protocol.pretrain, "calibration": protocol.calibration,
-        "search": protocol.search, "finetune_after": protocol.after,
-    }  # fmt: skip
-    if speed_up is not None:
-        if not speed_up > 1:
-            raise ConfigError(f"A speed-up is above 1 (2 is twice as fast), not {speed_up:g}.")
-        budget["keep_latency"] = 1 / speed_up
-    budget |= latency or {}
-    if protocol.iterations < 4:  # few cuts have to take more each
-        budget["limits"] = {"max_removed_per_iteration": 0.7}
+    budget = _budget(protocol, speed_up, latency or {})
     plan = {
         "name": f"{chosen.title} ({size})", "preset": name, "size": size, "dataset": dataset,
         "imgsz": protocol.imgsz, "seeds": protocol.seeds, "baseline": baseline,
@@ -327,7 +339,27 @@ def preset_plan(
     return parse_plan({**plan, **changes}, f"Study '{name}'")
 
 
-def _timed(measure: MeasureOptions, latency: Mapping[str, Any] | None) -> dict[str, Any]:
+def _budget(
+    protocol: _Protocol, speed_up: float | None, latency: Mapping[str, object]
+) -> dict[str, object]:
+    """What all rows have in common."""
+    budget: dict[str, object] = {
+        "keep_macs": 0.335,
+        "iterations": protocol.iterations,
+        "finetune": protocol.finetune,
+        "pretrain": protocol.pretrain,
+        "calibration": protocol.calibration,
+        "search": protocol.search,
+        "finetune_after": protocol.after,
+        **({} if speed_up is None else {"keep_latency": share_left(speed_up)}),
+        **latency,
+    }
+    if protocol.iterations < 4:  # few cuts have to take more each
+        budget["limits"] = {"max_removed_per_iteration": 0.7}
+    return budget
+
+
+def _timed(measure: MeasureOptions, latency: Mapping[str, Any] | None) -> dict[str, object]:
     """The same measurements with the time taken in this way, on the GPU that a row runs on."""
     on_gpu = (latency or {}).get("latency_device", "cpu") != "cpu"
     given = {**(latency or {}), **({"latency_device": "auto"} if on_gpu else {})}
@@ -337,13 +369,12 @@ def _timed(measure: MeasureOptions, latency: Mapping[str, Any] | None) -> dict[s
 def _in_budget(row: Row, protocol: _Protocol) -> Row:
     """Rows that train for less, or otherwise, than the protocol: in its own numbers."""
     settings = dict(row.settings)
-    if settings.get("recovery") == "sparse" and not settings.get("pretrain") and (
-        protocol.pretrain is None
-    ):  # fmt: skip
+    recovery = RECOVERIES.get(str(settings.get("recovery", "")))
+    if recovery and recovery.sparse and not settings.get("pretrain") and not protocol.pretrain:
         settings["pretrain"] = RECIPES["sparse-pretrain"]
     if row.key.startswith("s-"):
         settings |= _system_in_budget(settings, protocol)
-    if recipe := settings.get("pretrain"):
+    if isinstance(recipe := settings.get("pretrain"), TrainingRecipe):
         # Each brings 50 epochs of its own, whatever the protocol prepares by.
         epochs = (protocol.pretrain or protocol.baseline).epochs
         close = min(recipe.close_mosaic, epochs // 2)
@@ -354,14 +385,14 @@ def _in_budget(row: Row, protocol: _Protocol) -> Row:
     return row.model_copy(update={"settings": settings})
 
 
-def _system_in_budget(settings: Mapping[str, Any], protocol: _Protocol) -> dict[str, Any]:
+def _system_in_budget(settings: Mapping[str, Any], protocol: _Protocol) -> dict[str, object]:
     """A published system with as many epochs after its cuts as every other row, in the cuts that
     it makes, and a search as long as the protocol's."""
     cuts = min(settings.get("iterations", protocol.iterations), protocol.iterations)
     at_last = settings.get("finetune_after", protocol.after) == "last-cut"
     times = protocol.iterations if protocol.after == "every-cut" else 1
     epochs = times * protocol.finetune.epochs // (1 if at_last else cuts)
-    found: dict[str, Any] = {
+    found: dict[str, object] = {
         "iterations": cuts,
         "finetune": protocol.finetune.model_copy(update={"epochs": epochs}),
     }

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import msip_core
 from msip_core.events import LayerChannels
@@ -47,12 +44,8 @@ def write_report(workspace: Workspace, study_id: str, table: StudyTable) -> Path
 
 def render_report(workspace: Workspace, study_id: str, table: StudyTable) -> str:
     """The report's HTML."""
-    environment = Environment(
-        loader=PackageLoader("msip_core.views"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     plan, states = table.plan, table.standing.states
-    return environment.get_template("study.html.j2").render(
+    return inline.template("study.html.j2").render(
         plan=plan,
         study_id=study_id,
         version=msip_core.__version__,
@@ -151,7 +144,7 @@ def _protocol(plan: StudyPlan) -> list[tuple[str, str]]:
         ("Image size", f"{plan.imgsz} px"),
         ("Batch", str(plan.batch)),
         ("Training precision", PRECISIONS[plan.precision]),
-        ("Seeds", ", ".join(str(seed) for seed in plan.seeds)),
+        ("Seeds", _seeds(plan)),
         ("Baseline", trained),
         ("Next smaller model", f"{plan.smaller}, {epochs.get('smaller-model', 0)} epochs"),
         ("Budget of a pruned row", f"{plural(budget.epochs, 'epoch')} of training after the cuts"),
@@ -160,7 +153,13 @@ def _protocol(plan: StudyPlan) -> list[tuple[str, str]]:
     ]
 
 
-def _plain(budget: dict[str, Any]) -> dict[str, Any]:
+def _seeds(plan: StudyPlan) -> str:
+    """Seeds of all rows, then those of single rows."""
+    more = (f"{key} also {', '.join(map(str, own))}" for key, own in plan.more_seeds.items() if own)
+    return "; ".join([", ".join(map(str, plan.seeds)), *more])
+
+
+def _plain(budget: Mapping[str, object]) -> dict[str, object]:
     """The budget without the schedules, which the plan prints in full."""
     return {k: v for k, v in budget.items() if isinstance(v, int | float | str)}
 

@@ -6,10 +6,11 @@ doi:10.51628/001c.13927). All models see the same resamples, so that the differe
 one resample is free of what the images have in common. Above the images stand the trainings: seeds
 are drawn with replacement too, pairwise where two rows were trained with the same seeds. With k
 seeds the drawn mean scatters too little, so its deviation is stretched by sqrt(k / (k - 1)) and by
-sqrt((k - 1) / chi2(k - 1)): what Student's t does to a normal mean.
+sqrt((k - 1) / chi2(k - 1)): what Student's t does to a normal mean. The same holds of k groups.
 
 A difference is called clear with at least three seeds, where its 95 % interval excludes zero and
-still does after Holm's correction (1979) over the rows of its table.
+still does after Holm's correction (1979) over the rows of its table; of images of one single group
+(a well, say) never, since nothing tells how groups differ.
 Average precision is Ultralytics': 101 points under the envelope of precision.
 """
 
@@ -17,21 +18,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msip_core.errors import InputError
+from msip_core.intervals import ALPHA, Floats, holm_adjusted, middle, stretch
 from msip_core.matches import IOUS, Matches
 
 RESAMPLES = 1000  # of the images, each a pass over all detections
 DRAWS = 10_000  # of seeds and images together; resamples of the images take turns
 LEAST_SEEDS = 3
-ALPHA = 0.05
 _RECALLS = np.linspace(0, 1, 101)
-_TAILS = (0.025, 0.975)
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,7 @@ class Interval:
         p: two-sided: how often a resample falls on the other side of zero; None if undefined.
         seeds: trainings that it rests on; None where it is not about trainings.
         adjusted: `p` after Holm's correction over the rows of a table.
+        groups: of images that it rests on; None where that is not known.
     """
 
     value: float
@@ -50,6 +49,7 @@ class Interval:
     p: float | None = None
     seeds: int | None = None
     adjusted: float | None = None
+    groups: int | None = None
 
     @property
     def is_known(self) -> bool:
@@ -60,9 +60,10 @@ class Interval:
     def is_clear(self) -> bool:
         """Enough trainings, zero lies outside, after the correction too."""
         outside = self.low > 0 or self.high < 0  # False where a bound is not a number
-        return self.is_known and outside and (self.adjusted is None or self.adjusted <= ALPHA)
+        corrected = self.adjusted is None or self.adjusted <= ALPHA
+        return self.is_known and self.groups != 1 and outside and corrected
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """As it stands in table.json."""
         return asdict(self)
 
@@ -182,11 +183,13 @@ class Sample:
         values: (k,) of each training.
         draws: (k, R) its resamples; resample r draws the same images in every row.
         seeds: of each training; None where there is one model that all rows share.
+        groups: how many were drawn; None where that is not known.
     """
 
     values: Floats
     draws: Floats
     seeds: tuple[int, ...] | None = None
+    groups: int | None = None
 
     @property
     def value(self) -> float:
@@ -197,49 +200,58 @@ class Sample:
     def interval(self) -> Interval:
         """The mean, with the middle 95 % over trainings and images."""
         found = interval(self.value, self.resampled())
-        return replace(found, seeds=len(self.values))
+        return replace(found, seeds=len(self.values), groups=self.groups)
 
     def resampled(self) -> Floats:
         """The mean over drawn trainings and images: (max(DRAWS, R),)."""
         trainings, resamples = self.draws.shape
         count = max(DRAWS, resamples)
         column = np.arange(count) % resamples
+        wider: Floats | float = 1.0
+        if self.groups is not None and self.groups > 1:
+            wider = stretch(np.random.default_rng([self.groups, 1]), self.groups, count)
         if trainings == 1:
-            return self.draws[0, column]
+            only: Floats = self.value + (self.draws[0, column] - self.value) * wider
+            return only
         rng = np.random.default_rng(trainings)
         chosen = rng.integers(0, trainings, (count, trainings))
-        by_images = (self.draws - self.values[:, None])[chosen, column[:, None]].mean(axis=1)
-        few = trainings - 1
-        # sqrt(k / (k - 1)) against the bootstrap's bias, sqrt((k - 1) / chi2) for the tails of t.
-        stretch = np.sqrt(trainings / few) * np.sqrt(few / rng.chisquare(few, count))
-        by_seeds = (self.values[chosen].mean(axis=1) - self.value) * stretch
+        away = (self.draws - self.values[:, None])[chosen, column[:, None]]
+        by_images = away.mean(axis=1) * wider
+        few = stretch(rng, trainings, count)
+        by_seeds = (self.values[chosen].mean(axis=1) - self.value) * few
         drawn: Floats = self.value + by_seeds + by_images
         return drawn
 
     def of(self, seeds: Sequence[int]) -> Sample:
         """The trainings with these seeds, in their order."""
         places = [(self.seeds or ()).index(seed) for seed in seeds]
-        return Sample(self.values[places], self.draws[places], tuple(seeds))
+        return replace(
+            self, values=self.values[places], draws=self.draws[places], seeds=tuple(seeds)
+        )
 
 
 def interval(value: float, draws: Floats) -> Interval:
     """A value and the middle 95 % of its resamples (those that are numbers)."""
-    known = draws[np.isfinite(draws)]
-    if not known.size:
+    bounds = middle(draws)
+    if bounds is None:
         return Interval(value, float("nan"), float("nan"))
-    low, high = np.quantile(known, _TAILS)
+    known = draws[np.isfinite(draws)]
     beyond = min(int((known <= 0).sum()), int((known >= 0).sum()))
-    return Interval(value, float(low), float(high), min(1.0, 2 * (beyond + 1) / (known.size + 1)))
+    return Interval(value, *bounds, min(1.0, 2 * (beyond + 1) / (known.size + 1)))
 
 
 def mean_over_seeds(
-    values: Sequence[float], draws: Sequence[Floats], seeds: Sequence[int] | None = None
+    values: Sequence[float],
+    draws: Sequence[Floats],
+    seeds: Sequence[int] | None = None,
+    groups: int | None = None,
 ) -> Sample:
     """The trainings of one row: values, and the resamples over images of each."""
     return Sample(
         np.asarray(values, np.float64),
         np.stack([np.asarray(one, np.float64) for one in draws]),
         None if seeds is None else tuple(seeds),
+        groups,
     )
 
 
@@ -251,8 +263,9 @@ def difference(a: Sample, b: Sample) -> Interval:
     """
     if a.draws.shape[1] != b.draws.shape[1]:
         raise InputError(
-            f"Two models were resampled {a.draws.shape[1]} and {b.draws.shape[1]} times: measure "
-            "both again."
+            "Two models were resampled {one} and {other} times: measure both again.",
+            one=a.draws.shape[1],
+            other=b.draws.shape[1],
         )
     if a.seeds is not None and b.seeds is not None:
         both = [seed for seed in a.seeds if seed in b.seeds]
@@ -262,18 +275,16 @@ def difference(a: Sample, b: Sample) -> Interval:
         raise InputError(
             "Two models share no seed, so they cannot be compared: repeat both with the same seeds."
         )
-    return Sample(b.values - a.values, b.draws - a.draws).interval
+    return Sample(b.values - a.values, b.draws - a.draws, groups=b.groups or a.groups).interval
 
 
 def holm(intervals: Sequence[Interval | None]) -> list[Interval | None]:
     """The same with `adjusted`: Holm's step-down correction over all that have a `p`."""
-    known = [(one.p, place) for place, one in enumerate(intervals) if one and one.p is not None]
-    found, least = list(intervals), 0.0
-    for rank, (p, place) in enumerate(sorted(known)):
-        least = max(least, min(1.0, (len(known) - rank) * p))
-        one = intervals[place]
-        found[place] = replace(one, adjusted=least) if one else None
-    return found
+    adjusted = holm_adjusted([one.p if one else None for one in intervals])
+    return [
+        replace(one, adjusted=p) if one and p is not None else one
+        for one, p in zip(intervals, adjusted)
+    ]
 
 
 def ratio_of_medians(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Floats:

@@ -16,6 +16,7 @@ import numpy as np
 
 from msip_core.arrays import read_arrays
 from msip_core.measures import DRAWS_FILE, MEASURE_FILE, MEASURE_FOLDER
+from msip_core.messages import msg, restored
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.studies.engine import Standing, TaskState, standing
@@ -151,12 +152,15 @@ def read_table(workspace: Workspace, study_id: str, now: Standing | None = None)
         if m.numbers["coco"]
     ]
     return StudyTable(
-        plan, lines, now, main,
+        plan,
+        lines,
+        now,
+        main,
         test_images=known[0].numbers["test"]["images"] if known else None,
         coco_gap=max(gaps) if gaps else None,
         test_groups=known[0].numbers["test"].get("groups") if known else None,
         way=next((way for one in known if (way := _way(one.numbers))), None),
-    )  # fmt: skip
+    )
 
 
 def _corrected(lines: Sequence[Line]) -> tuple[Line, ...]:
@@ -178,7 +182,7 @@ def read_measured(workspace: Workspace, run_id: str) -> Measured | None:
 def _read(path: Path, changed: int) -> Measured:
     # `changed` makes a file that was written again a new entry.
     draws = read_arrays(path.with_name(DRAWS_FILE))
-    return Measured(json.loads(path.read_text(encoding="utf-8")), draws)
+    return Measured(restored(json.loads(path.read_text(encoding="utf-8"))), draws)
 
 
 def measured_rows(workspace: Workspace, now: Standing) -> dict[str, list[Measured]]:
@@ -213,8 +217,10 @@ def _unit(measured: Measured) -> int | None:
 def sample(runs: Sequence[Measured], part: str = "test", column: int = 0) -> Sample:
     """mAP50 (column 0) or mAP50-95 (1) of one evaluation: every training, with resamples."""
     name = ("map50", "map50_95")[column]
-    values = [float(_numbers_of(m.numbers, part)[name]) for m in runs]
-    return mean_over_seeds(values, [m.draws[part][:, column] for m in runs], _seeds(runs))
+    found = [_numbers_of(m.numbers, part) for m in runs]
+    values = [float(numbers[name]) for numbers in found]
+    draws = [m.draws[part][:, column] for m in runs]
+    return mean_over_seeds(values, draws, _seeds(runs), found[0].get("groups"))
 
 
 def _seeds(runs: Sequence[Measured]) -> list[int] | None:
@@ -232,9 +238,12 @@ _KINDS = {"dataset": "datasets", "noise": "noise"}
 
 
 def _line(
-    plan: StudyPlan, key: str, states: Sequence[TaskState], done: Mapping[str, list[Measured]],
+    plan: StudyPlan,
+    key: str,
+    states: Sequence[TaskState],
+    done: Mapping[str, list[Measured]],
     main: str | None,
-) -> Line:  # fmt: skip
+) -> Line:
     runs, label = done.get(key, []), labels(plan)[key]
     differs = next((row.differs for row in plan.rows if row.key == key), "")
     if key == "smaller-model":
@@ -287,20 +296,21 @@ def _reason(states: Sequence[TaskState]) -> str:
     for state in states:
         row = state.row
         if row and row.state in (RunState.FAILED, RunState.INTERRUPTED, RunState.CANCELLED):
-            return _lost(row.state, row.error or "by hand")
+            return _lost(row.state, row.error or msg("by hand"))
     for state in states:
         if state.row and state.row.state is not RunState.COMPLETED:
             return state.row.state.value
     if any(state.row for state in states):
-        return "measured by an earlier version, whose resamples do not pair with these"
-    return "not started"
+        return msg("measured by an earlier version, whose resamples do not pair with these")
+    return msg("not started")
 
 
 def _lost(state: RunState, why: str) -> str:
-    # Written out, so that each can be found and translated.
     if state is RunState.FAILED:
-        return f"failed: {why}"
-    return f"interrupted: {why}" if state is RunState.INTERRUPTED else f"cancelled: {why}"
+        return msg("failed: {why}", why=why)
+    if state is RunState.INTERRUPTED:
+        return msg("interrupted: {why}", why=why)
+    return msg("cancelled: {why}", why=why)
 
 
 def _way(numbers: Json) -> Way | None:

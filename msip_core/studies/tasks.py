@@ -14,9 +14,9 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from msip_core.config import PruneConfig, TrainConfig
+from msip_core.messages import msg
 from msip_core.recipes import RECIPES, TrainingRecipe
 from msip_core.studies.plan import BASELINE, HONEST, RANDOM, Row, StudyPlan
 
@@ -44,10 +44,11 @@ def tasks(plan: StudyPlan) -> list[Task]:
 
     Baseline and int8 come once: nothing in them depends on a seed.
     """
-    found = [Task(BASELINE, plan.seeds[0])]
-    for seed in plan.seeds:
+    found, first = [Task(BASELINE, plan.seeds[0])], plan.seeds[0]
+    every = dict.fromkeys(seed for key in plan.repeatable for seed in plan.seeds_of(key))
+    for seed in every or (first,):
         for row in (*plan.honest, *(row.key for row in plan.rows)):
-            if row != "int8" or seed == plan.seeds[0]:
+            if seed == first if row == "int8" else seed in plan.seeds_of(row):
                 found.append(Task(row, seed))
     return found
 
@@ -55,7 +56,7 @@ def tasks(plan: StudyPlan) -> list[Task]:
 def labels(plan: StudyPlan) -> dict[str, str]:
     """Row key -> what the table calls it, in the order of the table."""
     rows = {row.key: row.label for row in plan.rows}
-    return {BASELINE: "unpruned baseline", **{key: HONEST[key] for key in plan.honest}, **rows}
+    return {BASELINE: msg("unpruned baseline"), **{key: HONEST[key] for key in plan.honest}, **rows}
 
 
 def run_id(study_id: str, task: Task) -> str:
@@ -79,7 +80,7 @@ def config_of(plan: StudyPlan, task: Task, baseline: str | None) -> TrainConfig 
     if task.row == BASELINE:
         return _baseline(plan)
     if baseline is None:
-        raise ValueError("Every row but the baseline starts from it.")
+        raise ValueError(msg("Every row but the baseline starts from it."))
     measure = plan.measure.model_copy(update={"beside": baseline, "beside_imgsz": plan.imgsz})
     if task.row in HONEST and task.row != "random":
         settings = _honest(plan, task.row, baseline)
@@ -87,7 +88,7 @@ def config_of(plan: StudyPlan, task: Task, baseline: str | None) -> TrainConfig 
             measure = measure.model_copy(update={"int8": True})
         label = labels(plan)[task.row]
         shared = plan.shared(task.seed) | {"name": f"{plan.name}: {label}, seed {task.seed}"}
-        return TrainConfig(**(shared | settings), measure=measure)
+        return TrainConfig.model_validate({**shared, **settings, "measure": measure})
     config = plan.pruning(_row(plan, task.row), model=baseline, seed=task.seed)
     return config.model_copy(update={"measure": measure})
 
@@ -99,16 +100,13 @@ def _row(plan: StudyPlan, key: str) -> Row:
 def _baseline(plan: StudyPlan) -> TrainConfig:
     asked, shared = plan.baseline, plan.shared(plan.seeds[0]) | {"name": f"{plan.name}: baseline"}
     if asked.model is not None:
-        return TrainConfig(
-            **shared, weights=asked.model, recipe=_MEASURED_ONLY, measure=plan.measure
-        )
-    return TrainConfig(
-        **shared, weights=asked.weights, recipe=asked.recipe, pretrain=asked.pretrain,
-        measure=plan.measure,
-    )  # fmt: skip
+        trained = {"weights": asked.model, "recipe": _MEASURED_ONLY}
+    else:
+        trained = {key: getattr(asked, key) for key in ("weights", "recipe", "pretrain")}
+    return TrainConfig.model_validate({**shared, **trained, "measure": plan.measure})
 
 
-def _honest(plan: StudyPlan, row: str, baseline: str) -> dict[str, Any]:
+def _honest(plan: StudyPlan, row: str, baseline: str) -> dict[str, object]:
     """What an honest row trains from, and by which schedule."""
     whole = one_schedule(plan)
     match row:

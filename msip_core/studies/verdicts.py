@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msip_core.messages import Message, mark, msg
 from msip_core.studies.plan import BASELINE, HONEST
 from msip_core.studies.published import PUBLISHED, SOURCES
 from msip_core.studies.statistics import LEAST_SEEDS, Interval
@@ -37,47 +38,67 @@ def _unlearned(table: StudyTable) -> str | None:
     first = next((line.map50 for line in table.lines if line.key == BASELINE), None)
     if first is None or first.value >= LEARNED:
         return None
-    return (
-        f"The baseline has not learned its task yet: its mAP50 is {first.value:.3f}, below "
-        f"{LEARNED:.2f}. What is better or worse than it says nothing: train the baseline longer "
-        "or on more images first."
+    return msg(
+        "The baseline has not learned its task yet: its mAP50 is {value:.3f}, below "
+        "{learned:.2f}. What is better or worse than it says nothing: train the baseline longer "
+        "or on more images first.",
+        value=first.value,
+        learned=LEARNED,
     )
 
 
 def change_words(change: Interval) -> str:
     """ "+0.012 (0.003 to 0.020)"."""
-    return f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
+    return msg(
+        "{value:+.3f} ({low:+.3f} to {high:+.3f})",
+        value=change.value,
+        low=change.low,
+        high=change.high,
+    )
 
 
 def _standing(table: StudyTable) -> list[str]:
     missing = [line for line in table.lines if line.seeds < line.asked]
     found = [
-        f"The row “{line.label}” is not complete: {line.reason.rstrip('.')}."
-        for line in missing
-        if line.reason.startswith(_LOST)
+        _incomplete(line.label, line.reason) for line in missing if line.reason.startswith(_LOST)
     ]
     rest, every = len(missing) - len(found), len(table.lines)
     if rest and table.standing.reason:
-        found.append(f"{rest} of {every} rows were not started.")
+        found.append(msg("{rest} of {every} rows were not started.", rest=rest, every=every))
     elif rest:
-        found.append(f"{rest} of {every} rows are still to come.")
+        found.append(msg("{rest} of {every} rows are still to come.", rest=rest, every=every))
     if table.plan.size == "smoke":
         found.append(
-            "This is the smoke size: it shows that every row works. The models are trained for "
-            "minutes, so their accuracies and their order mean nothing."
+            msg(
+                "This is the smoke size: it shows that every row works. The models are trained for "
+                "minutes, so their accuracies and their order mean nothing."
+            )
         )
         return found
     if len(table.plan.seeds) < LEAST_SEEDS:
         found.append(
-            f"{LEAST_SEEDS} seeds are needed for a verdict, this study has "
-            f"{len(table.plan.seeds)}: which model is better is not said."
+            msg(
+                "{least} seeds are needed for a verdict, this study has "
+                "{n}: which model is better is not said.",
+                least=LEAST_SEEDS,
+                n=len(table.plan.seeds),
+            )
         )
     if table.test_groups is not None and table.test_groups < _FEW_GROUPS:
         found.append(
-            f"The test images come from only {table.test_groups} group(s) (well, field, series): "
-            "how the models compare on other groups can hardly be told."
+            msg(
+                "The test images come from only {test_groups} group(s) (well, field, series): "
+                "how the models compare on other groups can hardly be told.",
+                test_groups=table.test_groups,
+            )
         )
     return found
+
+
+def _incomplete(label: str, reason: str) -> str:
+    if reason.endswith("."):
+        return msg("The row “{label}” is not complete: {reason}", label=label, reason=reason)
+    return msg("The row “{label}” is not complete: {reason}.", label=label, reason=reason)
 
 
 def _unknown(table: StudyTable) -> list[str]:
@@ -85,8 +106,14 @@ def _unknown(table: StudyTable) -> list[str]:
     if len(table.plan.seeds) < LEAST_SEEDS:
         return []
     return [
-        f"{LEAST_SEEDS} seeds are needed for a verdict, the row “{line.label}” has "
-        f"{line.against_main.seeds} in common with {table.line(table.main or '').label}."
+        msg(
+            "{least} seeds are needed for a verdict, the row “{label}” has "
+            "{seeds} in common with {line_label}.",
+            least=LEAST_SEEDS,
+            label=line.label,
+            seeds=line.against_main.seeds,
+            line_label=table.line(table.main or "").label,
+        )
         for line in table.lines
         if line.against_main is not None and not line.against_main.is_known
     ]
@@ -110,10 +137,25 @@ def _comparison(name: str, line: Line) -> str:
         return ""
     words = change_words(gap)
     if gap.is_clear and gap.value < 0:
-        return f"“{line.label}” beats {name}: mAP50 of {name} is {words} beside it."
+        return msg(
+            "“{label}” beats {name}: mAP50 of {name} is {words} beside it.",
+            label=line.label,
+            name=name,
+            words=words,
+        )
     if gap.is_clear:
-        return f"{name} keeps more mAP50 than the row “{line.label}”: {words}."
-    return f"Between {name} and “{line.label}” there is no clear difference of mAP50: {words}."
+        return msg(
+            "{name} keeps more mAP50 than the row “{label}”: {words}.",
+            name=name,
+            label=line.label,
+            words=words,
+        )
+    return msg(
+        "Between {name} and “{label}” there is no clear difference of mAP50: {words}.",
+        name=name,
+        label=line.label,
+        words=words,
+    )
 
 
 def _methods(table: StudyTable) -> list[str]:
@@ -146,14 +188,14 @@ def _sorted_out(
         group = unclear
         if gap.is_clear:
             group = ahead if gap.value > 0 else behind
-        group.append(f"{label} {change_words(gap)}")
-    ahead_of, behind_of, other = ", ".join(ahead), ", ".join(behind), ", ".join(unclear)
+        group.append(msg("{label} {change}", label=label, change=change_words(gap)))
     said = (
-        (ahead, f"Measured by {measure}, {name} is ahead of: {ahead_of}."),
-        (behind, f"Measured by {measure}, {name} is behind: {behind_of}."),
-        (unclear, f"Measured by {measure}, {name} is not clearly different from: {other}."),
+        (ahead, mark("Measured by {measure}, {name} is ahead of: {rows}.")),
+        (behind, mark("Measured by {measure}, {name} is behind: {rows}.")),
+        (unclear, mark("Measured by {measure}, {name} is not clearly different from: {rows}.")),
     )
-    return [text for group, text in said if group]
+    facts = {"measure": measure, "name": name}
+    return [Message(text, {**facts, "rows": group}) for group, text in said if group]
 
 
 def _published(table: StudyTable) -> list[str]:
@@ -171,10 +213,23 @@ def _published(table: StudyTable) -> list[str]:
         theirs = line.published.map50 - printed[BASELINE].map50
         inside = line.change.low <= theirs <= line.change.high
         same = line.change.is_clear and (line.change.value > 0) == (theirs > 0)
-        word = "reproduced" if inside else "same direction" if same else "not reproduced"
+        word = (
+            msg("reproduced")
+            if inside
+            else msg("same direction")
+            if same
+            else msg("not reproduced")
+        )
         found.append(
-            f"{line.label}: the paper ({source}) reports {theirs:+.2f} mAP50 against its unpruned "
-            f"model, here it is {change_words(line.change)}: {word}."
+            msg(
+                "{label}: the paper ({source}) reports {theirs:+.2f} mAP50 against its unpruned "
+                "model, here it is {change_words}: {word}.",
+                label=line.label,
+                source=source,
+                theirs=theirs,
+                change_words=change_words(line.change),
+                word=word,
+            )
         )
     return found
 
@@ -185,9 +240,16 @@ def _programs(table: StudyTable) -> list[str]:
         return []
     if gap > _PROGRAMS_AGREE:
         return [
-            "COCO's own arithmetic (faster-coco-eval) differs from these mAP50 by up to "
-            f"{gap:.3f}: more than it should, look into it."
+            msg(
+                "COCO's own arithmetic (faster-coco-eval) differs from these mAP50 by up to "
+                "{gap:.3f}: more than it should, look into it.",
+                gap=gap,
+            )
         ]
     return [
-        f"COCO's own arithmetic (faster-coco-eval) differs from these mAP50 by {gap:.3f} at most."
+        msg(
+            "COCO's own arithmetic (faster-coco-eval) differs from these mAP50 by {gap:.3f} "
+            "at most.",
+            gap=gap,
+        )
     ]

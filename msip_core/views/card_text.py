@@ -6,7 +6,6 @@ what is known is said; what is not known is said to be unknown.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +13,12 @@ from typing import Any
 
 from msip_core.config import ImageRecipe
 from msip_core.events import Metrics
+from msip_core.label_versions import report_at, summary_at, version_of_content
 from msip_core.markdown import Text, code, md, plain, rich
 from msip_core.models import ModelCard, open_card
 from msip_core.views import sentences, wording
 from msip_core.views.tables import latency_pairs
+from msip_core.ways import Latency
 from msip_core.workspace import Workspace
 
 _SPLITS = {"train": "training", "val": "validation", "test": "testing"}
@@ -67,16 +68,16 @@ def read_card_facts(workspace: Workspace, model_id: str) -> CardFacts:
     folder = workspace.dataset_dir(card.dataset)
     if not (folder / "summary.json").is_file() or not (folder / "dataset.json").is_file():
         return CardFacts(card, baseline=baseline)
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    version, summary = None, summary_at(folder, None)
     if card.dataset_hash and summary.get("content_hash") != card.dataset_hash:
-        return CardFacts(card, baseline=baseline)  # other data under the same name by now
-    document = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-    return CardFacts(card, summary, document.get("report") or {}, baseline)
+        version = version_of_content(folder, card.dataset_hash)
+        if version is None:
+            return CardFacts(card, baseline=baseline)  # other data under the same name by now
+        summary = summary_at(folder, version)
+    return CardFacts(card, summary, report_at(folder, version), baseline)
 
 
-def card_text(
-    facts: CardFacts, *, file: str = "model.pt", latency: Sequence[Mapping[str, Any]] = ()
-) -> Text:
+def card_text(facts: CardFacts, *, file: str = "model.pt", latency: Sequence[Latency] = ()) -> Text:
     """The Markdown.
 
     Args:
@@ -206,7 +207,7 @@ def _measured(metrics: Metrics) -> str:
     return f"| {where} | {' | '.join(wording.accuracy(v) for v in values)} | {each} |"
 
 
-def _cost(facts: CardFacts, latency: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def _cost(facts: CardFacts, latency: Sequence[Latency]) -> list[tuple[str, str]]:
     card = facts.card
     work = f"{wording.macs(card.cost.macs)} MACs at {card.cost.imgsz} px"
     if facts.baseline is not None:
@@ -220,9 +221,9 @@ def _cost(facts: CardFacts, latency: Sequence[Mapping[str, Any]]) -> list[tuple[
     for way, pair in latency_pairs(latency).items():
         if side in pair:
             entry = pair[side]
-            low, high = (wording.milliseconds(entry[key]) for key in ("low_ms", "high_ms"))
+            low, high = (wording.milliseconds(ms) for ms in (entry.low_ms, entry.high_ms))
             name = f"Time per image, {wording.way_name(way)}"
-            text = f"{wording.milliseconds(entry['median_ms'])} (95 % interval {low} to {high})"
+            text = f"{wording.milliseconds(entry.median_ms)} (95 % interval {low} to {high})"
             rows.append((name, text))
     if len(rows) == 3:
         rows.append(("Time per image", "not measured; MACs are not speed"))

@@ -106,9 +106,7 @@ def part_label(info: ChannelsInfo, part: str) -> str:
 _GAP = 1.6  # empty places between two parts of the network, in layers
 
 
-def network_figure(
-    info: ChannelsInfo, *, revision: str = "network", height: int = 340
-) -> go.Figure:
+def network_figure(info: ChannelsInfo, *, revision: str = "network") -> go.Figure:
     """The network as a picture: a bar a convolution, in its order, as tall as it has channels.
 
     Outlines are the baseline, filled bars what is left: the picture thins out as the step moves,
@@ -116,29 +114,39 @@ def network_figure(
     """
     from msip_core.views.screen import as_label, new_figure
 
-    figure = new_figure("", "", revision=revision, height=height)
+    figure = new_figure("", "", revision=revision, height=340)
     places = _places(info)
     tallest = max((bar.original for bar in info.bars), default=1)
     texts = [
         t(
             "{name}: {original} → {after} channels ({removed} removed; {before} before this step)",
-            name=as_label(bar.label), original=bar.original, after=bar.after, before=bar.before,
+            name=as_label(bar.label),
+            original=bar.original,
+            after=bar.after,
+            before=bar.before,
             removed=wording.percent(bar.removed),
         )
         for bar in info.bars
-    ]  # fmt: skip
+    ]
     figure.add_bar(
-        x=places, y=[bar.original for bar in info.bars], width=0.82,
-        base=[-bar.original / 2 for bar in info.bars], name=t("baseline"),
+        x=places,
+        y=[bar.original for bar in info.bars],
+        width=0.82,
+        base=[-bar.original / 2 for bar in info.bars],
+        name=t("baseline"),
         marker={"color": style.CLEAR, "line": {"color": style.GREY, "width": 1.2}},
         hoverinfo="skip",
-    )  # fmt: skip
+    )
     figure.add_bar(
-        x=places, y=[bar.after for bar in info.bars], width=0.82,
-        base=[-bar.after / 2 for bar in info.bars], name=t("channels left"), customdata=texts,
+        x=places,
+        y=[bar.after for bar in info.bars],
+        width=0.82,
+        base=[-bar.after / 2 for bar in info.bars],
+        name=t("channels left"),
+        customdata=texts,
         marker={"color": style.AFTER},
         hovertemplate="%{customdata}<extra></extra>",
-    )  # fmt: skip
+    )
     figure.update_layout(barmode="overlay", hovermode="closest", bargap=0)
     figure.update_xaxes(visible=False, range=[-1, max(places, default=0) + 1])
     figure.update_yaxes(visible=False, range=[-tallest * 0.56, tallest * 0.68])
@@ -160,6 +168,9 @@ def _name_parts(figure: go.Figure, info: ChannelsInfo, places: list[float], tall
         inside = [place for place, bar in zip(places, info.bars) if bar.part == part]
         removed = wording.percent(1 - after / original if original else 0)
         figure.add_annotation(
-            x=(inside[0] + inside[-1]) / 2, y=tallest * 0.6, showarrow=False,
-            text=f"<b>{t(part)}</b><br>−{removed}", font={"size": 13},
-        )  # fmt: skip
+            x=(inside[0] + inside[-1]) / 2,
+            y=tallest * 0.6,
+            showarrow=False,
+            text=f"<b>{t(part)}</b><br>−{removed}",
+            font={"size": 13},
+        )

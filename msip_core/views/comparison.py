@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 
+from msip_core.boxes import PairKind
 from msip_core.language import t
+from msip_core.questions.detecting import ComparedImage
 from msip_core.views import style, wording
 from msip_core.views.screen import new_figure
 from msip_core.views.tables import latency_pairs
+from msip_core.ways import Latency
 
 
 class LatencyBar(NamedTuple):
@@ -31,15 +34,15 @@ class LatencyInfo(NamedTuple):
     bars: tuple[LatencyBar, ...]
 
 
-def latency_info(latency: Sequence[Mapping[str, Any]]) -> LatencyInfo:
+def latency_info(latency: Sequence[Latency]) -> LatencyInfo:
     """Latencies as the compare job measured them, formats in their order."""
     bars = [
         LatencyBar(
             setting=wording.way_name(way),
             model=name,
-            median=float(pair[name]["median_ms"]),
-            low=float(pair[name]["low_ms"]),
-            high=float(pair[name]["high_ms"]),
+            median=pair[name].median_ms,
+            low=pair[name].low_ms,
+            high=pair[name].high_ms,
         )
         for way, pair in latency_pairs(latency).items()
         for name in ("baseline", "pruned")
@@ -80,7 +83,7 @@ def latency_figure(info: LatencyInfo, *, revision: str = "latency") -> go.Figure
 class AgreementInfo(NamedTuple):
     """How many objects fall in each kind of pair."""
 
-    counts: dict[str, int]
+    counts: dict[PairKind, int]
 
     @property
     def of_baseline(self) -> int:
@@ -88,7 +91,7 @@ class AgreementInfo(NamedTuple):
         return sum(self.counts[kind] for kind in ("both", "class changed", "lost"))
 
 
-def agreement_info(agreement: Mapping[str, int]) -> AgreementInfo:
+def agreement_info(agreement: Mapping[PairKind, int]) -> AgreementInfo:
     """Counts of all four kinds; a kind that is missing counts 0."""
     return AgreementInfo({kind: int(agreement.get(kind, 0)) for kind in style.PAIR_KINDS})
 
@@ -106,14 +109,14 @@ class Difference(NamedTuple):
     objects: int
 
 
-def most_different(compare: Mapping[str, Any], limit: int = 8) -> list[Difference]:
+def most_different(images: Sequence[ComparedImage], limit: int = 8) -> list[Difference]:
     """The images where the models disagree on most objects, most first; none where they agree.
 
     Among images with as many, the one with fewer objects comes first: more of it differs.
     """
     found = [
-        Difference(item["id"], sum(p["kind"] != "both" for p in item["pairs"]), len(item["pairs"]))
-        for item in compare["images"]
+        Difference(item.id, sum(p.kind != "both" for p in item.pairs), len(item.pairs))
+        for item in images
     ]
     found = [item for item in found if item.different]
     return sorted(found, key=lambda item: (-item.different, item.objects))[:limit]
@@ -122,9 +125,9 @@ def most_different(compare: Mapping[str, Any], limit: int = 8) -> list[Differenc
 _HATCH = {"both": "", "class changed": "x", "lost": "/", "new": "."}
 
 
-def agreement_figure(info: AgreementInfo, *, revision: str = "agreement") -> go.Figure:
+def agreement_figure(info: AgreementInfo) -> go.Figure:
     """One stacked bar; each kind has its colour and hatch, and its count is written in it."""
-    figure = new_figure(t("objects"), "", revision=revision, height=150)
+    figure = new_figure(t("objects"), "", revision="agreement", height=150)
     figure.update_layout(barmode="stack", hovermode="closest", legend_traceorder="normal")
     for kind, count in info.counts.items():
         figure.add_bar(

@@ -30,12 +30,16 @@ def places_info(found: Computers) -> list[Row]:
     """One row a run that has a worker: the run, its computer and device, how far it is."""
     return [
         {
-            "id": run.id, "run": run.name, "computer": one.name, "device": run.device,
-            "state": run.state, "done": run.done,
+            "id": run.id,
+            "run": run.name,
+            "computer": one.name,
+            "device": run.device,
+            "state": run.state,
+            "done": run.done,
         }
         for one in found.found
         for run in one.runs
-    ]  # fmt: skip
+    ]
 
 
 def gpu_words(computer: Computer) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from msip_core.boxes import Detection, Pair
 from msip_core.language import mark
+from msip_core.questions.detecting import ComparedImage
+from msip_core.questions.looking import BoundaryScores, HeatMap, ShapValues
 from msip_core.views import wording
 
 Pixels = NDArray[np.uint8]
@@ -38,13 +40,13 @@ class Explanation:
         model: "Baseline", "Pruned", "Iteration 3": panels of one detection share a row.
         method: "Grad-CAM", "SHAP".
         picture: the overlay, as pixels or as the PNG file that the job wrote.
-        result: the job's result: scores, layers, whatever else it found out.
+        result: the answer that it shows: scores, layers, whatever else was found out.
     """
 
     model: str
     method: str
     picture: Pixels | Path
-    result: Mapping[str, Any] = field(default_factory=dict)
+    result: HeatMap | ShapValues
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,9 @@ class ExplainedObject:
     panels: Sequence[Explanation]
 
 
-def micrograph_of(item: Mapping[str, Any], pixels: Pixels, classes: Sequence[str]) -> Micrograph:
-    """One image of a comparison result, with its pixels."""
-    return Micrograph(
-        title=str(item.get("file") or item["id"]),
-        pixels=pixels,
-        baseline=[Detection.model_validate(value) for value in item["baseline"]],
-        pruned=[Detection.model_validate(value) for value in item["pruned"]],
-        pairs=[Pair.model_validate(value) for value in item["pairs"]],
-        classes=classes,
-    )
+def micrograph_of(item: ComparedImage, pixels: Pixels, classes: Sequence[str]) -> Micrograph:
+    """One image of a comparison, with its pixels."""
+    return Micrograph(item.file or item.id, pixels, item.baseline, item.pruned, item.pairs, classes)
 
 
 def fitted(item: Micrograph, longest: int = 1400) -> Micrograph:
@@ -91,23 +86,23 @@ def fitted(item: Micrograph, longest: int = 1400) -> Micrograph:
     )
 
 
-def choose_images(compare: Mapping[str, Any], limit: int = 3) -> list[Mapping[str, Any]]:
+def choose_images(images: Sequence[ComparedImage], limit: int = 3) -> list[ComparedImage]:
     """Images worth showing: one where the models differ most, then those with most objects.
 
     Which images were chosen, and that they were chosen so, is said in the report.
     """
 
-    def differing(item: Mapping[str, Any]) -> int:
-        return sum(pair["kind"] != "both" for pair in item["pairs"])
+    def differing(item: ComparedImage) -> int:
+        return sum(pair.kind != "both" for pair in item.pairs)
 
-    items = list(compare["images"])
-    if not items:
+    if not images:
         return []
-    first = max(items, key=differing)
+    first = max(images, key=differing)
     others = sorted(
-        (item for item in items if item is not first),
-        key=lambda item: len(item["pairs"]), reverse=True,
-    )  # fmt: skip
+        (item for item in images if item is not first),
+        key=lambda item: len(item.pairs),
+        reverse=True,
+    )
     return [first, *others][:limit]
 
 
@@ -121,14 +116,20 @@ _SCORES: dict[str, tuple[str, Callable[[Any], str]]] = {
 }
 
 
-def score_words(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Scores of a Grad-CAM or SHAP result in words; what has no value is left out."""
-    crypts = {f"crypt_{key}": v for key, v in (result.get("crypt_scores") or {}).items()}
-    values = {**result, **(result.get("scores") or {}), **crypts}
+def score_words(result: HeatMap | ShapValues) -> list[tuple[str, str]]:
+    """Scores of a Grad-CAM or SHAP map in words; what has no value is left out."""
+    values: dict[str, float | bool | None] = {
+        "ber": result.scores.ber,
+        "crypt_ber": result.crypt_scores.ber if result.crypt_scores else None,
+        "enrichment": result.scores.enrichment,
+        "energy_in_box": result.scores.energy_in_box,
+        "hit": result.scores.hit,
+        "c_at_10": result.c_at_10 if isinstance(result, ShapValues) else None,
+    }
     return [
         (word, spell(values[key]))
         for key, (word, spell) in _SCORES.items()
-        if values.get(key) is not None
+        if values[key] is not None
     ]
 
 
@@ -137,34 +138,34 @@ def score_words(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 ENRICHED = 1.5
 
 
-def is_hardly_on_border(scores: Mapping[str, Any]) -> bool:
+def is_hardly_on_border(scores: BoundaryScores) -> bool:
     """Whether a map lies on the border hardly more than an even one would."""
-    enrichment = scores.get("enrichment")
-    return enrichment is not None and float(enrichment) < ENRICHED
+    return scores.enrichment is not None and scores.enrichment < ENRICHED
 
 
-def border_sentence(scores: Mapping[str, Any]) -> str | None:
+def border_sentence(scores: BoundaryScores) -> str | None:
     """The warning where a map lies on the border hardly more than an even one would."""
     if not is_hardly_on_border(scores):
         return None
     return (
-        f"The map has {scores['enrichment']:.2f} times the heat of an even map on the border, "
+        f"The map has {scores.enrichment:.2f} times the heat of an even map on the border, "
         f"below {ENRICHED:.1f}: it does not show that the model looks at the border."
     )
 
 
-def notes(result: Mapping[str, Any]) -> list[str]:
+def notes(result: HeatMap | ShapValues) -> list[str]:
     """What a reader must know about one explanation: layers, which border, its sanity check."""
     found: list[str] = []
-    if result.get("layers"):
-        text = f"Layers {', '.join(str(layer) for layer in result['layers'])}"
-        if result.get("skipped"):
-            text += f"; {wording.plural(len(result['skipped']), 'layer')} skipped"
-        found.append(text + ".")
-    contour = (result.get("scores") or {}).get("contour")
-    if contour:
-        edge = "drawn outline" if contour == "mask" else "edge of the box, no outline is known"
-        found.append(f"Border: {edge}.")
-    verdict = (result.get("randomised") or {}).get("verdict")
-    about = border_sentence(result.get("scores") or {})
-    return [*found, *(text for text in (verdict, about, result.get("note")) if text)]
+    verdict = ""
+    if isinstance(result, HeatMap):
+        if result.layers:
+            text = f"Layers {', '.join(result.layers)}"
+            if result.skipped:
+                text += f"; {wording.plural(len(result.skipped), 'layer')} skipped"
+            found.append(text + ".")
+        verdict = result.randomised.verdict if result.randomised else ""
+    is_drawn = result.scores.contour == "mask"
+    edge = "drawn outline" if is_drawn else "edge of the box, no outline is known"
+    found.append(f"Border: {edge}.")
+    about = border_sentence(result.scores)
+    return [*found, *(text for text in (verdict, about, result.note) if text)]

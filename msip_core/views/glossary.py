@@ -47,10 +47,7 @@ _TERMS = (
             "Multiply-adds of one forward pass at the run's image size; FLOPs are about twice that."
         ),
     ),
-    Term(
-        mark("parameters"),
-        mark("Numbers the model has learnt; they make up the file's size."),
-    ),
+    Term(mark("parameters"), mark("Numbers the model has learnt; they make up the file's size.")),
     Term(
         mark("latency"),
         mark("Time for one image on this computer."),
@@ -73,18 +70,9 @@ _TERMS = (
         mark("How well two boxes overlap: 1 identical, 0 apart."),
         mark("Area of the intersection over area of the union."),
     ),
-    Term(
-        mark("precision"),
-        mark("Of the marked objects, the share that is real."),
-    ),
-    Term(
-        mark("recall"),
-        mark("Of the real objects, the share that is marked."),
-    ),
-    Term(
-        mark("confidence"),
-        mark("How sure the model is of one detection, from 0 to 1."),
-    ),
+    Term(mark("precision"), mark("Of the marked objects, the share that is real.")),
+    Term(mark("recall"), mark("Of the real objects, the share that is marked.")),
+    Term(mark("confidence"), mark("How sure the model is of one detection, from 0 to 1.")),
     Term(
         mark("iteration"),
         mark("One round: score the channels, remove some, train again."),
@@ -95,10 +83,7 @@ _TERMS = (
         mark("Training on after each cut, so that the model recovers."),
         mark("SGD with a cosine schedule and no warm-up."),
     ),
-    Term(
-        mark("epoch"),
-        mark("One pass over all training images."),
-    ),
+    Term(mark("epoch"), mark("One pass over all training images.")),
     Term(
         mark("MSIP"),
         mark("Scores a channel by four signals at once instead of one."),
@@ -139,11 +124,7 @@ _TERMS = (
         mark("First part of the network: sees edges, textures, shapes."),
         mark("Layers 0-9."),
     ),
-    Term(
-        mark("neck"),
-        mark("Middle part: combines coarse and fine views."),
-        mark("Layers 10-21."),
-    ),
+    Term(mark("neck"), mark("Middle part: combines coarse and fine views."), mark("Layers 10-21.")),
     Term(
         mark("head"),
         mark("Last part: says where objects are and what they are."),
@@ -163,14 +144,8 @@ _TERMS = (
         mark("Measures brightness statistics inside the network again after a cut."),
         mark("Batch-norm means and variances, kept only if validation improves."),
     ),
-    Term(
-        mark("validation"),
-        mark("Images that guide decisions during the run; never trained on."),
-    ),
-    Term(
-        mark("test"),
-        mark("Images looked at once, at the end. The honest number."),
-    ),
+    Term(mark("validation"), mark("Images that guide decisions during the run; never trained on.")),
+    Term(mark("test"), mark("Images looked at once, at the end. The honest number.")),
     Term(
         mark("Grad-CAM"),
         mark("A map of where a detection's score is sensitive."),
@@ -205,10 +180,7 @@ _TERMS = (
         mark("How much of the contribution the strongest tenth of the patches carries."),
         mark("Sum of the largest ⌈0.1 M⌉ absolute SHAP values over their total."),
     ),
-    Term(
-        mark("seed"),
-        mark("Start value of all random choices; the same seed repeats the run."),
-    ),
+    Term(mark("seed"), mark("Start value of all random choices; the same seed repeats the run.")),
     Term(
         mark("ONNX, OpenVINO, TorchScript"),
         mark("File formats in which the model runs without this program."),
@@ -224,5 +196,7 @@ def explain(word: str) -> Term:
         return GLOSSARY[word.lower()]
     except KeyError:
         raise NotFoundError(
-            f"'{word}' is not in the glossary; it has {', '.join(t.word for t in _TERMS)}."
+            "'{word}' is not in the glossary; it has {terms}.",
+            word=word,
+            terms=", ".join(t.word for t in _TERMS),
         ) from None

@@ -7,6 +7,7 @@ import io
 import re
 
 import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
@@ -21,6 +22,18 @@ _VARIABLES = {
     style.ACCENT: "var(--after)",
 }
 _FONT = re.compile(r"font-family:[^;\"]*;?\s*")
+
+
+def template(name: str) -> Template:
+    """Of a report; every value is escaped, and one that is not given is an error."""
+    environment = Environment(
+        loader=PackageLoader("msip_core.views"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
 
 
 def svg(figure: Figure, name: str, description: str) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from msip_core.boxes import Box, Detection, Pair
 from msip_core.language import mark, t
+from msip_core.messages import msg
 from msip_core.views import style
 
 Side = Literal["baseline", "pruned"]
@@ -52,10 +53,14 @@ class Mark:
     dash: tuple[int, ...] = ()
     chosen: bool = False
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, object]:
         """As the component takes it, with an ink that can be read on the colour."""
-        ink = _INK if style.luminance(self.colour) > 0.18 else _PAPER
-        return {**asdict(self), "ink": ink}
+        return {**asdict(self), "ink": readable_ink(self.colour)}
+
+
+def readable_ink(colour: str) -> str:
+    """Black or white, whichever can be read on a plate of that colour."""
+    return _INK if style.luminance(colour) > 0.18 else _PAPER
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class Legend:
     colour: str
     dash: tuple[int, ...]
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, object]:
         return asdict(self)
 
 
@@ -84,7 +89,7 @@ def read_mark_id(value: str) -> tuple[Side, int]:
     for side, prefix in _PREFIX.items():
         if value.startswith(prefix) and value[1:].isdigit():
             return side, int(value[1:])
-    raise ValueError(f"'{value}' is not the id of a box.")
+    raise ValueError(msg("'{value}' is not the id of a box.", value=value))
 
 
 def pair_marks(
@@ -131,16 +136,12 @@ def _ids(pair: Pair, baseline: Sequence[Detection], pruned: Sequence[Detection])
 
 
 def detection_marks(
-    boxes: Sequence[Detection],
-    classes: Sequence[str],
-    *,
-    side: Side = "baseline",
-    chosen: int | None = None,
+    boxes: Sequence[Detection], classes: Sequence[str], *, chosen: int | None = None
 ) -> list[Mark]:
     """Objects to choose from, coloured by class; `chosen` is a number."""
     return [
         replace(
-            _detection_mark(box, classes, side, style.class_colour(box.cls)),
+            _detection_mark(box, classes, "baseline", style.class_colour(box.cls)),
             chosen=box.number == chosen,
         )
         for box in boxes

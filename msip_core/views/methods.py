@@ -5,71 +5,65 @@ Every number comes from the run's settings, records and provenance. What is not 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import msip_core
-from msip_core.catalog import ALLOCATIONS, CRITERIA, GRANULARITIES, RECOVERIES
+from msip_core.catalog import ALLOCATIONS, CRITERIA, EXPLAINERS, GRANULARITIES, RECOVERIES
 from msip_core.combinations import allocation_name
 from msip_core.config import PruneConfig, TrainConfig, TrainingRecipe
 from msip_core.events import FinalRecord, Metrics
 from msip_core.views import wording
-from msip_core.views.citations import Citation
-from msip_core.views.story import RunStory
-from msip_core.views.works import keys_of, works_of
-from msip_core.ways import Way
+from msip_core.views.citations import COUPLING, DETECTOR, Citation, keys_of, references_of
+from msip_core.views.history import RunHistory
+from msip_core.ways import Latency, Way
 
 _PACKAGES = {
-    "python": "Python", "torch": "PyTorch", "ultralytics": "Ultralytics",
+    "python": "Python",
+    "torch": "PyTorch",
+    "ultralytics": "Ultralytics",
     "torch-pruning": "Torch-Pruning",
-}  # fmt: skip
+}
 
 
 def methods_paragraphs(
-    story: RunStory,
-    *,
-    explained: Collection[str] = (),
-    latency: Sequence[Mapping[str, Any]] = (),
+    history: RunHistory, *, explained: Collection[str] = (), latency: Sequence[Latency] = ()
 ) -> list[tuple[str, str]]:
-    """(heading, text) of each part; [n] points into `works_of(story.config, explained)`.
+    """(heading, text) of each part; [n] points into `references_of(history.config, explained)`.
 
     Args:
-        explained: of "gradcam" and "shap", those that were computed.
+        explained: of the explainers of the catalog, those that were computed.
         latency: measured speed, as in a comparison's result.
     """
-    works = works_of(story.config, explained)
-    config = story.config
-    parts = [("Images", _images(story)), ("Detector", _detector(story, works))]
+    references = references_of(history.config, explained)
+    config = history.config
+    parts = [("Images", _images(history)), ("Detector", _detector(history, references))]
     if isinstance(config, PruneConfig):
-        parts.append(("Pruning", _pruning(story, config, works)))
-        parts.append(("Fine-tuning", _tuning(config, works)))
+        parts.append(("Pruning", _pruning(history, config, references)))
+        parts.append(("Fine-tuning", _tuning(config, references)))
     else:
         parts.append(("Training", _schedule("The detector was trained for", config.recipe, config)))
     parts += [
-        ("Evaluation", _evaluation(story)),
-        ("Explanation", _explanation(explained, works)),
-        ("Speed", _speed(story, latency)),
-        ("Software", _software(story)),
+        ("Evaluation", _evaluation(history)),
+        ("Explanation", _explanation(explained, references)),
+        ("Speed", _speed(history, latency)),
+        ("Software", _software(history)),
     ]
     return [(heading, text) for heading, text in parts if text]
 
 
 def methods_text(
-    story: RunStory,
-    *,
-    explained: Collection[str] = (),
-    latency: Sequence[Mapping[str, Any]] = (),
+    history: RunHistory, *, explained: Collection[str] = (), latency: Sequence[Latency] = ()
 ) -> str:
     """The paragraphs and the list of references as plain text."""
-    parts = methods_paragraphs(story, explained=explained, latency=latency)
-    works = works_of(story.config, explained)
-    references = [f"[{number}] {work.plain()}" for number, work in enumerate(works, start=1)]
+    parts = methods_paragraphs(history, explained=explained, latency=latency)
+    cited = references_of(history.config, explained)
+    references = [f"[{number}] {work.plain()}" for number, work in enumerate(cited, start=1)]
     body = "\n\n".join(f"{heading}. {text}" for heading, text in parts)
     return f"{body}\n\nReferences\n" + "\n".join(references) + "\n"
 
 
-def _cite(works: Sequence[Citation], *keys: str) -> str:
-    numbers = [str(n) for n, work in enumerate(works, start=1) if work.key in keys]
+def _cite(references: Sequence[Citation], *keys: str) -> str:
+    numbers = [str(n) for n, work in enumerate(references, start=1) if work.key in keys]
     return f" [{', '.join(numbers)}]" if numbers else ""
 
 
@@ -77,54 +71,55 @@ def _listed(parts: Sequence[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-def _images(story: RunStory) -> str:
-    data = story.dataset
+def _images(history: RunHistory) -> str:
+    data = history.dataset
     if not data.get("images"):
         return ""
     names = {"train": "training", "val": "validation", "test": "testing"}
     splits = [f"{n} for {names[name]}" for name, n in data.get("splits", {}).items() if n]
     boxes = [f"{n} {name}" for name, n in data.get("boxes", {}).items()]
-    text = f"The dataset “{story.config.dataset}” holds {wording.plural(data['images'], 'image')}"
+    text = f"The dataset “{history.config.dataset}” holds {wording.plural(data['images'], 'image')}"
     text += f" ({_listed(splits)})" if splits else ""
     text += f" with {_listed(boxes)} boxes" if boxes else ""
     text += f"; one pixel is {data['pixel_size_um']:g} µm wide" if data.get("pixel_size_um") else ""
     if data.get("drawn"):
         text += ". The images were drawn by computer"
-    return f"{text}."
+    cut = next((note for note, _ in history.notes if " images are cut into " in note), None)
+    return f"{text}." + (f" {cut}" if cut else "")
 
 
-def _detector(story: RunStory, works: Sequence[Citation]) -> str:
-    architecture = str(story.source.get("architecture") or "YOLOv8").replace("yolo", "YOLO")
-    cite = _cite(works, "yolov8_ultralytics")
-    side = f"{story.config.imgsz} × {story.config.imgsz} px"
-    if story.baseline is None:
+def _detector(history: RunHistory, references: Sequence[Citation]) -> str:
+    architecture = str(history.source.get("architecture") or "YOLOv8").replace("yolo", "YOLO")
+    cite = _cite(references, DETECTOR)
+    side = f"{history.config.imgsz} × {history.config.imgsz} px"
+    if history.baseline is None:
         return f"A {architecture} detector{cite} was used on images of {side}."
-    cost = story.baseline.cost
+    cost = history.baseline.cost
     return (
         f"The baseline was a {architecture} detector{cite} with {wording.params(cost.params)} "
         f"parameters and {wording.macs(cost.macs)} multiply-adds (MACs) per image of {side}."
     )
 
 
-def _pruning(story: RunStory, config: PruneConfig, works: Sequence[Citation]) -> str:
+def _pruning(history: RunHistory, config: PruneConfig, references: Sequence[Citation]) -> str:
     method = CRITERIA.get(config.method)
     allocation = allocation_name(config) if method else config.allocation or ""
     spread = ALLOCATIONS[allocation].description if allocation in ALLOCATIONS else allocation
     behind = keys_of(config)
-    cite = _cite(works, *behind["method"])
+    cite = _cite(references, *behind["method"])
     sentences = [
         "Channels that depend on each other were found by Torch-Pruning's dependency graph"
-        f"{_cite(works, 'fang2023depgraph')} and removed together.",
+        f"{_cite(references, COUPLING)} and removed together.",
         f"Their importance was scored by {method.label if method else config.method}{cite}"
-        f"{_variant(config)}{_weights(config)}.",
-        _choice("Allocation over the layers", spread, _cite(works, *behind["allocation"])),
-        _granularity(config, works),
+        f"{method.variant if method else ''}{_weights(config)}.",
+        _choice("Allocation over the layers", spread, _cite(references, *behind["allocation"])),
+        _granularity(config, references),
         _calibration(config) if method and method.needs_data else "",
-        f"The goal was to keep {_goal(config, story.final)} in "
-        f"{wording.plural(config.iterations, 'iteration')}; {_limits(config, story.multiple)}.",
-        _repair(story, config),
+        f"The goal was to keep {_goal(config, history.final)} in "
+        f"{wording.plural(config.iterations, 'iteration')}; {_limits(config, history.multiple)}.",
+        _repair(history, config),
         _guard(config),
-        _reached(story),
+        _reached(history),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
 
@@ -138,26 +133,11 @@ def _goal(config: PruneConfig, final: FinalRecord | None) -> str:
     return f"{wording.percent(keep, 1)} of the {wording.GOALS[kind]}{measured}"
 
 
-_SHARED = ("fang2023depgraph", "selvaraju2017gradcam", "lundberg2017shap")
-
-
-def _variant(config: PruneConfig) -> str:
-    """What a scheme of ours does differently from the paper it cites."""
-    if config.method == "msip":
-        return (
-            ", in a variant that compares the scores of all layers, per multiply-add, and measures "
-            "geometry, sparsity and information on the responses that reach the next layers,"
-        )
-    if config.method == "msip-literal":
-        return ", with the paper's weighted sum over our reading of its terms,"
-    return ""
-
-
-def _granularity(config: PruneConfig, works: Sequence[Citation]) -> str:
+def _granularity(config: PruneConfig, references: Sequence[Citation]) -> str:
     entry = GRANULARITIES.get(config.granularity)
-    if config.granularity == "channels" or entry is None:
+    if entry is None or entry.usual:
         return ""
-    cite = _cite(works, *keys_of(config)["granularity"])
+    cite = _cite(references, *keys_of(config)["granularity"])
     return _choice(f"What was taken out (granularity “{entry.label}”)", entry.description, cite)
 
 
@@ -171,7 +151,7 @@ def _lower(sentence: str) -> str:
 
 def _weights(config: PruneConfig) -> str:
     entry = CRITERIA.get(config.method)
-    if entry is None or not entry.adapted:
+    if entry is None or not entry.has_term_weights:
         return ""
     values = " / ".join(f"{value:g}" for value in config.msip.weights.as_tuple())
     follow = (
@@ -205,16 +185,16 @@ _REPAIR = {
 }
 
 
-def _repair(story: RunStory, config: PruneConfig) -> str:
+def _repair(history: RunHistory, config: PruneConfig) -> str:
     """In words; runs from before there was a refit chose among the first two alone."""
-    records = [record for record in story.iterations if record.repair_map50]
+    records = [record for record in history.iterations if record.repair_map50]
     if config.repair == "auto" and not any(
         name.startswith("refitted") for record in records for name in record.repair_map50 or {}
     ):
         return (
             "After each cut the batch-norm statistics were measured anew on the images for "
             "scoring where that raised mAP50 on validation."
-            if story.iterations
+            if history.iterations
             else ""
         )
     return _REPAIR[config.repair]
@@ -242,26 +222,26 @@ def _guard(config: PruneConfig) -> str:
     )
 
 
-def _reached(story: RunStory) -> str:
-    if story.final is None or story.baseline is None:
+def _reached(history: RunHistory) -> str:
+    if history.final is None or history.baseline is None:
         return ""
-    ratio = story.final.cost.macs / story.baseline.cost.macs
-    steps = wording.plural(len(story.iterations), "iteration")
+    ratio = history.final.cost.macs / history.baseline.cost.macs
+    steps = wording.plural(len(history.iterations), "iteration")
     return (
         f"After {steps}, {wording.percent(ratio, 1)} of the MACs were left "
-        f"({wording.macs(story.final.cost.macs)}, {wording.params(story.final.cost.params)} "
+        f"({wording.macs(history.final.cost.macs)}, {wording.params(history.final.cost.params)} "
         f"parameters)."
     )
 
 
-def _tuning(config: PruneConfig, works: Sequence[Citation]) -> str:
+def _tuning(config: PruneConfig, references: Sequence[Citation]) -> str:
     when = "each" if config.finetune_after == "every-cut" else "the last"
     text = _schedule(f"After {when} cut the model was trained on for", config.finetune, config)
     if config.average == "carry":
         text += " The running average of the weights counted the steps of all iterations."
     recovery = RECOVERIES.get(config.recovery)
-    if config.recovery != "finetune" and recovery is not None:
-        cite = _cite(works, *keys_of(config)["recovery"])
+    if recovery is not None and not recovery.usual:
+        cite = _cite(references, *keys_of(config)["recovery"])
         text += " " + _choice(f"Recovery by {recovery.label}", recovery.description, cite)
     if config.pretrain is None:
         return text
@@ -279,12 +259,12 @@ def _schedule(begin: str, recipe: TrainingRecipe, config: TrainConfig | PruneCon
     )
 
 
-def _evaluation(story: RunStory) -> str:
+def _evaluation(history: RunHistory) -> str:
     shown: list[tuple[str, Metrics]] = []
-    if story.final is not None:
-        shown.append(("validation", story.final.metrics))
-        if story.final.test is not None:
-            shown.append(("test", story.final.test))
+    if history.final is not None:
+        shown.append(("validation", history.final.metrics))
+        if history.final.test is not None:
+            shown.append(("test", history.final.test))
     counted = [f"{wording.plural(m.images, name + ' image')}" for name, m in shown if m.images]
     where = f" It was measured on {_listed(counted)}." if counted else ""
     text = (
@@ -296,12 +276,13 @@ def _evaluation(story: RunStory) -> str:
     return text
 
 
-def _explanation(explained: Collection[str], works: Sequence[Citation]) -> str:
+def _explanation(explained: Collection[str], references: Sequence[Citation]) -> str:
     sentences = []
     if "gradcam" in explained:
         sentences.append(
-            f"Heat maps of single detections were computed with Grad-CAM"
-            f"{_cite(works, 'selvaraju2017gradcam')} for the class score before the sigmoid, "
+            "Heat maps of single detections were computed with Grad-CAM"
+            f"{_cite(references, *EXPLAINERS['gradcam'].cites)} "
+            "for the class score before the sigmoid, "
             "averaged over the predictions that overlap the detection (IoU ≥ 0.5) and over the "
             "inputs of the detection head (P3, P4, P5) that gave a gradient; the same object was "
             "asked of both models. The border energy ratio (BER) is the share of the heat within "
@@ -309,8 +290,9 @@ def _explanation(explained: Collection[str], works: Sequence[Citation]) -> str:
         )
     if "shap" in explained:
         sentences.append(
-            f"Contributions of image patches are SHAP values"
-            f"{_cite(works, 'lundberg2017shap')}, estimated by antithetic permutations: "
+            "Contributions of image patches are SHAP values"
+            f"{_cite(references, *EXPLAINERS['shap'].cites)}, "
+            "estimated by antithetic permutations: "
             "superpixels are present or replaced by the blurred image, and the value is the best "
             "product of overlap and class score near the detection. C@10 is the share of the "
             "absolute contributions in the strongest tenth of the patches; it is given where two "
@@ -320,13 +302,12 @@ def _explanation(explained: Collection[str], works: Sequence[Citation]) -> str:
     return " ".join(sentences)
 
 
-def _speed(story: RunStory, latency: Sequence[Mapping[str, Any]]) -> str:
+def _speed(history: RunHistory, latency: Sequence[Latency]) -> str:
     if not latency:
         return ""
     groups: dict[str, list[Way]] = {}
     for entry in latency:
-        way = Way.of(entry)
-        groups.setdefault(wording.place_name(way), []).append(way)
+        groups.setdefault(wording.place_name(entry.way), []).append(entry.way)
     measured = "; ".join(f"on the {place} {_ways(ways)}" for place, ways in groups.items())
     return (
         f"Latency was measured {measured}; runs of both models took turns; reported are medians "
@@ -341,15 +322,15 @@ def _ways(ways: Sequence[Way]) -> str:
     return f"with {forms} in {numbers} at batch size {sizes}"
 
 
-def _software(story: RunStory) -> str:
-    versions = story.provenance.get("versions") or {}
+def _software(history: RunHistory) -> str:
+    versions = history.provenance.get("versions") or {}
     named = []
     for package, word in _PACKAGES.items():
-        used = package != "torch-pruning" or isinstance(story.config, PruneConfig)
+        used = package != "torch-pruning" or isinstance(history.config, PruneConfig)
         if used and versions.get(package):
             named.append(f"{word} {versions[package]}")
-    ours = f"MSIP Lab {story.provenance.get('msip_lab') or msip_core.__version__}"
-    hardware = story.provenance.get("hardware") or {}
+    ours = f"MSIP Lab {history.provenance.get('msip_lab') or msip_core.__version__}"
+    hardware = history.provenance.get("hardware") or {}
     parts = [hardware.get("processor"), *(hardware.get("gpus") or [])]
     computer = _listed([str(part) for part in parts if part])
     text = f"The work was done with {_listed([ours, *named])}"

@@ -14,8 +14,6 @@ from functools import lru_cache
 from math import floor, log10
 from pathlib import Path
 from threading import RLock
-from types import MappingProxyType
-from typing import Any
 
 import matplotlib
 from matplotlib import font_manager
@@ -31,10 +29,8 @@ from msip_core.views import style
 from msip_core.workspace import atomic_path
 
 MM = 1 / 25.4  # inches
-WIDTHS_MM = MappingProxyType({"one column": 85.0, "two columns": 178.0})
 MAX_HEIGHT_MM = 230.0
 FORMATS = ("png", "tiff", "svg", "pdf")
-RESOLUTIONS = (300, 600)
 
 # rcParams belong to the whole process, and a server draws in several threads.
 _RC_LOCK = RLock()
@@ -51,7 +47,7 @@ def _families() -> list[str]:
 @contextmanager
 def drawing() -> Iterator[None]:
     """Draw and save with the paper's settings; one thread at a time."""
-    settings: dict[str, Any] = {
+    settings: dict[str, object] = {
         "font.family": _families(), "font.size": 7, "axes.titlesize": 7, "axes.labelsize": 7,
         "xtick.labelsize": 6, "ytick.labelsize": 6, "legend.fontsize": 6, "legend.frameon": False,
         "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6,
@@ -76,8 +72,11 @@ def new_figure(width_mm: float, height_mm: float) -> Figure:
     """
     if not 30 <= width_mm <= 180 or not 15 <= height_mm <= MAX_HEIGHT_MM:
         raise ConfigError(
-            f"A figure of {width_mm:.0f} × {height_mm:.0f} mm does not fit a journal page: "
-            f"give a width of 30 to 180 mm and a height up to {MAX_HEIGHT_MM:.0f} mm."
+            "A figure of {width:.0f} × {height:.0f} mm does not fit a journal page: "
+            "give a width of 30 to 180 mm and a height up to {most:.0f} mm.",
+            width=width_mm,
+            height=height_mm,
+            most=MAX_HEIGHT_MM,
         )
     figure = Figure(figsize=(width_mm * MM, height_mm * MM), layout="constrained")
     FigureCanvasAgg(figure)
@@ -92,9 +91,13 @@ def to_bytes(figure: Figure, form: str, dpi: int = 300, *, transparent: bool = F
         dpi: resolution of PNG and TIFF, and of pictures inside SVG and PDF.
     """
     if form not in FORMATS:
-        raise ConfigError(f"Figures can be saved as {', '.join(FORMATS)}, not as '{form}'.")
+        raise ConfigError(
+            "Figures can be saved as {formats}, not as '{form}'.",
+            formats=", ".join(FORMATS),
+            form=form,
+        )
     maker = f"MSIP Lab {msip_core.__version__}"
-    options: dict[str, dict[str, Any]] = {
+    options: dict[str, dict[str, object]] = {
         "png": {"metadata": {"Software": maker}},
         "tiff": {"pil_kwargs": {"compression": "tiff_lzw"}},
         "svg": {"metadata": {"Creator": maker, "Date": None}},

@@ -91,7 +91,11 @@ def lay_out(panels: Sequence[Panel], width_mm: float, columns: int = 1) -> Page:
         ConfigError: no panel, more than six, or more than a page holds; says what to leave out.
     """
     if not 1 <= len(panels) <= MOST_PANELS:
-        raise ConfigError(f"A figure has one to {MOST_PANELS} panels, not {len(panels)}.")
+        raise ConfigError(
+            "A figure has one to {most_panels} panels, not {n}.",
+            most_panels=MOST_PANELS,
+            n=len(panels),
+        )
     rows = _rows(panels, width_mm, columns)
     wanted = sum(row.height for row in rows)
     if wanted <= MAX_HEIGHT_MM:

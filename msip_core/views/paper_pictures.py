@@ -6,7 +6,7 @@ editable; only the micrograph and the heat are raster.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import NamedTuple
 
@@ -18,10 +18,10 @@ from matplotlib.patches import Polygon, Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from msip_core.boxes import Box, Detection, Pair
+from msip_core.boxes import Box, Detection, Pair, PairKind
 from msip_core.views import pictures, style
 from msip_core.views.paper import length_label, nice_length, scale_bar
-from msip_core.views.paper_page import Panel, Room, alone, alone_caption
+from msip_core.views.paper_page import Panel, Room, alone
 from msip_core.views.wording import plural
 
 Pixels = NDArray[np.uint8]
@@ -46,7 +46,7 @@ class BeforeAfterInfo(NamedTuple):
     pixel_size_um: float | None = None
     names: tuple[str, str] = ("Baseline", "Pruned")
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> dict[PairKind, int]:
         """Pairs of each kind."""
         return {kind: sum(p.kind == kind for p in self.pairs) for kind in style.PAIR_KINDS}
 
@@ -55,21 +55,13 @@ def before_after_panel(info: BeforeAfterInfo) -> Panel:
     """Baseline left, pruned right; line style and colour say how the detections match."""
     height, width = info.pixels.shape[:2]
     return Panel(
-        "Micrograph before and after", 2, 80,
+        "Micrograph before and after",
+        2,
+        80,
         lambda room: room / 2 * height / width + (13 if room < _NARROW else 10),
         lambda parent, room: _draw_before_after(parent, room, info),
         lambda letters: _before_after_words(letters, info),
-    )  # fmt: skip
-
-
-def before_after_figure(info: BeforeAfterInfo, width_mm: float = 178.0) -> Figure:
-    """Baseline left, pruned right; line style and colour say how the detections match."""
-    return alone(before_after_panel(info), width_mm)
-
-
-def before_after_caption(info: BeforeAfterInfo) -> str:
-    """Caption of `before_after_figure` with the counts of each kind."""
-    return alone_caption(before_after_panel(info))
+    )
 
 
 def _draw_before_after(parent: FigureBase, room: Room, info: BeforeAfterInfo) -> None:
@@ -152,21 +144,19 @@ def explanation_panel(info: ExplanationInfo) -> Panel:
         return rows * (picture + 5 + 2.6 * _score_lines(info, width)) + (7 if rows > 1 else 12)
 
     return Panel(
-        "Where it looks", 1 + len(info.panels), 30.0 * columns, height,
+        "Where it looks",
+        1 + len(info.panels),
+        30.0 * columns,
+        height,
         lambda parent, room: _draw_explanation(parent, room, info),
         lambda letters: _explanation_words(letters, info),
         ending=style.HONESTY,
-    )  # fmt: skip
+    )
 
 
 def explanation_figure(info: ExplanationInfo, width_mm: float = 178.0) -> Figure:
     """The micrograph with its detection, then one picture per model and method."""
     return alone(explanation_panel(info), width_mm)
-
-
-def explanation_caption(info: ExplanationInfo) -> str:
-    """Caption of `explanation_figure`, with every score, ending with the honesty line."""
-    return alone_caption(explanation_panel(info))
 
 
 def _models(info: ExplanationInfo) -> list[str]:
@@ -319,12 +309,12 @@ def _box(
         )  # fmt: skip
 
 
-def _dash(kind: str) -> str | tuple[int, tuple[int, ...]]:
+def _dash(kind: PairKind) -> str | tuple[int, tuple[int, ...]]:
     dashes = style.PAIR_DASHES[kind]
     return (0, dashes) if dashes else "-"
 
 
-def _pair_legend(parent: FigureBase, counts: dict[str, int], columns: int) -> None:
+def _pair_legend(parent: FigureBase, counts: Mapping[PairKind, int], columns: int) -> None:
     handles = [
         Line2D(
             [], [], color=style.PAIR_COLOURS[kind], linestyle=_dash(kind), linewidth=1.2,
@@ -352,9 +342,11 @@ def _window(info: ExplanationInfo) -> tuple[float, float, float, float]:
     box = info.box
     room = info.margin * max(box.x2 - box.x1, box.y2 - box.y1)
     return (
-        max(0.0, box.x1 - room), max(0.0, box.y1 - room),
-        min(float(width), box.x2 + room), min(float(height), box.y2 + room),
-    )  # fmt: skip
+        max(0.0, box.x1 - room),
+        max(0.0, box.y1 - room),
+        min(float(width), box.x2 + room),
+        min(float(height), box.y2 + room),
+    )
 
 
 def _bar_words(pixels: Pixels, pixel_size_um: float | None, width_px: float | None = None) -> str:

@@ -15,14 +15,7 @@ from msip_core.views import style, wording
 from msip_core.views.channels import ChannelsInfo, LayerBar, part_label
 from msip_core.views.comparison import LatencyInfo
 from msip_core.views.paper import MAX_HEIGHT_MM, letter
-from msip_core.views.paper_page import (
-    Panel,
-    Room,
-    alone,
-    alone_caption,
-    corner_letter,
-    lettered,
-)
+from msip_core.views.paper_page import Panel, Room, alone, alone_caption, corner_letter, lettered
 from msip_core.views.progress import EpochsInfo, MacsInfo, MapInfo, TradeoffInfo, WeightsInfo
 from msip_core.views.screen import share_range
 
@@ -57,23 +50,33 @@ def _level(
 
 def _legend_above(axes: Axes, columns: int) -> None:
     axes.legend(
-        loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=columns, columnspacing=1.6,
-        handlelength=1.8, borderaxespad=0.2,
-    )  # fmt: skip
+        loc="lower right",
+        bbox_to_anchor=(1.0, 0.99),
+        ncols=columns,
+        columnspacing=1.6,
+        handlelength=1.8,
+        borderaxespad=0.2,
+    )
 
 
 def _counted(axes: Axes) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=9))
+    """Whole numbers below the axis, and room on both sides of a lone first point."""
+    first, last = axes.dataLim.intervalx
+    if first == last:
+        axes.set_xlim(first - 0.5, last + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=9, min_n_ticks=1))
 
 
 def iterations_panel(maps: MapInfo, macs: MacsInfo) -> Panel:
     """mAP50 before and after fine-tuning, and MACs, over the pruning iterations."""
     return Panel(
-        "Accuracy and work per step", 2, 60,
+        "Accuracy and work per step",
+        2,
+        60,
         lambda width: 58.0 if width >= _WIDE else 2 * min(46.0, _axes_height(width)),
         lambda parent, room: _draw_iterations(parent, room, maps, macs),
         lambda letters: _iterations_words(letters, maps, macs),
-    )  # fmt: skip
+    )
 
 
 def iterations_figure(maps: MapInfo, macs: MacsInfo, width_mm: float = 178.0) -> Figure:
@@ -89,9 +92,13 @@ def iterations_caption(maps: MapInfo, macs: MacsInfo) -> str:
 def _draw_iterations(parent: FigureBase, room: Room, maps: MapInfo, macs: MacsInfo) -> None:
     left, right = _axes(parent, room, 2)
     left.plot(
-        maps.iterations, maps.before, ":o", color=style.BEFORE, markerfacecolor="none",
+        maps.iterations,
+        maps.before,
+        ":o",
+        color=style.BEFORE,
+        markerfacecolor="none",
         label="before fine-tuning",
-    )  # fmt: skip
+    )
     left.plot(maps.iterations, maps.after, "-o", color=style.AFTER, label="after fine-tuning")
     if maps.baseline is not None:
         text = f"baseline {wording.accuracy(maps.baseline)}"
@@ -116,9 +123,10 @@ def _draw_iterations(parent: FigureBase, room: Room, maps: MapInfo, macs: MacsIn
 def _iterations_words(letters: Sequence[str], maps: MapInfo, macs: MacsInfo) -> str:
     steps = wording.plural(len(maps.iterations), "pruning iteration")
     text = lettered(
-        letters, 0,
+        letters,
+        0,
         f"mAP50 on the validation images before (open) and after (filled) fine-tuning, {steps}",
-    )  # fmt: skip
+    )
     if maps.baseline is not None:
         text += f"; dashed: the baseline, {wording.accuracy(maps.baseline)}"
     text += ". " + lettered(letters, 1, "multiply-adds (MACs) per image")
@@ -134,11 +142,13 @@ def _iterations_words(letters: Sequence[str], maps: MapInfo, macs: MacsInfo) -> 
 def epochs_panel(info: EpochsInfo) -> Panel:
     """mAP50 and training losses, epoch by epoch through all phases."""
     return Panel(
-        "Training curves", 2, 55,
+        "Training curves",
+        2,
+        55,
         lambda width: 2 * min(42.0, _axes_height(width)),
         lambda parent, room: _draw_epochs(parent, room, info),
         lambda letters: _epochs_words(letters, info),
-    )  # fmt: skip
+    )
 
 
 def epochs_figure(info: EpochsInfo, width_mm: float = 85.0) -> Figure:
@@ -155,14 +165,22 @@ def _draw_epochs(parent: FigureBase, room: Room, info: EpochsInfo) -> None:
     top, bottom = _axes(parent, room, 2, share_x=True)
     measured = [(x, y) for x, y in zip(info.position, info.map50) if y is not None]
     top.plot(
-        [x for x, _ in measured], [y for _, y in measured], "-", color=style.AFTER,
-        marker="o" if len(measured) <= 40 else "", markersize=2.5,
-    )  # fmt: skip
+        [x for x, _ in measured],
+        [y for _, y in measured],
+        "-",
+        color=style.AFTER,
+        marker="o" if len(measured) <= 40 else "",
+        markersize=2.5,
+    )
     looks = ((style.BLUE, "-"), (style.VERMILLION, "--"), (style.GREEN, ":"))
     for number, (name, values) in enumerate(info.losses.items()):
         colour, dash = looks[number % len(looks)]
         numbers = [float("nan") if value is None else value for value in values]
-        bottom.plot(info.position, numbers, dash, color=colour, label=name)
+        alone = "o" if len(numbers) == 1 else ""
+        bottom.plot(
+            info.position, numbers, dash, color=colour, label=name, marker=alone, markersize=3
+        )
+    bottom.set_ylim(bottom=0)
     for position, _ in info.starts[1:]:
         for panel in (top, bottom):
             panel.axvline(position - 0.5, color=style.GREY, linestyle=":", linewidth=0.6)
@@ -191,10 +209,13 @@ def weights_panel(info: WeightsInfo) -> Panel:
         return 44.0 if parts == 1 or width >= _WIDE else 2 * min(44.0, _axes_height(width))
 
     return Panel(
-        "Weights of the four signals", parts, 55, height,
+        "Weights of the four signals",
+        parts,
+        55,
+        height,
         lambda parent, room: _draw_weights(parent, room, info, parts),
         lambda letters: _weights_words(letters, info, parts),
-    )  # fmt: skip
+    )
 
 
 def weights_figure(info: WeightsInfo, width_mm: float = 85.0) -> Figure:
@@ -211,9 +232,13 @@ def _draw_weights(parent: FigureBase, room: Room, info: WeightsInfo, parts: int)
     panels = _axes(parent, room, parts)
     for term, values in info.weights.items():
         panels[0].plot(
-            info.iterations, values, "-", marker=style.TERM_MARKERS[term],
-            color=style.TERM_COLOURS[term], label=term,
-        )  # fmt: skip
+            info.iterations,
+            values,
+            "-",
+            marker=style.TERM_MARKERS[term],
+            color=style.TERM_COLOURS[term],
+            label=term,
+        )
     panels[0].set(xlabel="Pruning iteration", ylabel="Weight")
     panels[0].set_ylim(bottom=0)
     _legend_above(panels[0], 4 if room.width >= 80 and (parts == 1 or room.width < _WIDE) else 2)
@@ -243,15 +268,13 @@ def _weights_words(letters: Sequence[str], info: WeightsInfo, parts: int) -> str
 def tradeoff_panel(info: TradeoffInfo) -> Panel:
     """mAP50 over MACs, points numbered by iteration."""
     return Panel(
-        "Accuracy over work", 1, 50, _axes_height,
+        "Accuracy over work",
+        1,
+        50,
+        _axes_height,
         lambda parent, room: _draw_tradeoff(parent, room, info),
         lambda letters: _tradeoff_words(letters, info),
-    )  # fmt: skip
-
-
-def tradeoff_figure(info: TradeoffInfo, width_mm: float = 85.0) -> Figure:
-    """mAP50 over MACs, points numbered by iteration."""
-    return alone(tradeoff_panel(info), width_mm)
+    )
 
 
 def _draw_tradeoff(parent: FigureBase, room: Room, info: TradeoffInfo) -> None:
@@ -262,9 +285,13 @@ def _draw_tradeoff(parent: FigureBase, room: Room, info: TradeoffInfo) -> None:
         colour = style.BASELINE if first else style.AFTER
         panel.plot([x], [y], "D" if first else "o", color=colour)
         panel.annotate(
-            "baseline" if first else str(index), (x, y), xytext=(3, 4), fontsize=6,
-            textcoords="offset points", ha="center" if first else "left",
-        )  # fmt: skip
+            "baseline" if first else str(index),
+            (x, y),
+            xytext=(3, 4),
+            fontsize=6,
+            textcoords="offset points",
+            ha="center" if first else "left",
+        )
     if info.target is not None:
         panel.axvline(info.target, color=style.TARGET, linestyle="--", linewidth=0.9)
         panel.annotate(
@@ -290,16 +317,13 @@ def _tradeoff_words(letters: Sequence[str], info: TradeoffInfo) -> str:
 def channels_panel(info: ChannelsInfo) -> Panel:
     """Output channels of every convolution: outline before pruning, filled now."""
     return Panel(
-        "Channels per layer", 1, 120,
+        "Channels per layer",
+        1,
+        120,
         lambda width: max(40.0, 20 + _channel_row(info, width) * _channel_rows(info, width)),
         lambda parent, room: _draw_channels(parent, room, info),
         lambda letters: _channels_words(letters, info),
-    )  # fmt: skip
-
-
-def channels_figure(info: ChannelsInfo, width_mm: float = 178.0) -> Figure:
-    """Output channels of every convolution: outline before pruning, filled now."""
-    return alone(channels_panel(info), width_mm)
+    )
 
 
 def _channel_rows(info: ChannelsInfo, width_mm: float) -> int:
@@ -319,9 +343,12 @@ def _draw_channels(parent: FigureBase, room: Room, info: ChannelsInfo) -> None:
     row_mm = min(2.9, (room.height - 20) / rows)
     ratios = None if wide else [max(1, len(group)) for group in groups]
     axes = parent.subplots(
-        1 if wide else len(parts), len(parts) if wide else 1, squeeze=False,
-        sharex=True, height_ratios=ratios,
-    )  # fmt: skip
+        1 if wide else len(parts),
+        len(parts) if wide else 1,
+        squeeze=False,
+        sharex=True,
+        height_ratios=ratios,
+    )
     for panel, part, group in zip(axes.flat, parts, groups):
         _channel_bars(panel, group, max(3.5, min(6.0, row_mm * 2.1)))
         panel.set_title(part_label(info, part), loc="left", fontsize=7, fontweight="bold")
@@ -359,11 +386,13 @@ def latency_panel(info: LatencyInfo, device: str = "") -> Panel:
     """Measured latency with the 95 % interval of the median; the pruned model is hatched."""
     settings = list(dict.fromkeys(bar.setting for bar in info.bars))
     return Panel(
-        "Speed on this computer", 1, 75,
+        "Speed on this computer",
+        1,
+        75,
         lambda width: 24.0 + 13 * max(1, len(settings)),
         lambda parent, room: _draw_latency(parent, room, info, settings),
         lambda letters: _latency_words(letters, device),
-    )  # fmt: skip
+    )
 
 
 def latency_figure(info: LatencyInfo, width_mm: float = 85.0) -> Figure:
@@ -371,9 +400,9 @@ def latency_figure(info: LatencyInfo, width_mm: float = 85.0) -> Figure:
     return alone(latency_panel(info), width_mm)
 
 
-def latency_caption(info: LatencyInfo, device: str = "") -> str:
+def latency_caption(info: LatencyInfo) -> str:
     """Caption of `latency_figure`."""
-    return alone_caption(latency_panel(info, device))
+    return alone_caption(latency_panel(info))
 
 
 def _draw_latency(
@@ -392,9 +421,13 @@ def _draw_latency(
             error_kw={"elinewidth": 0.8, "capsize": 2, "ecolor": style.INK},
         )  # fmt: skip
         panel.annotate(
-            wording.milliseconds(bar.median), (bar.high, row), xytext=(4, 0), fontsize=6,
-            textcoords="offset points", va="center",
-        )  # fmt: skip
+            wording.milliseconds(bar.median),
+            (bar.high, row),
+            xytext=(4, 0),
+            fontsize=6,
+            textcoords="offset points",
+            va="center",
+        )
     panel.set_yticks(range(len(settings)), settings)
     panel.set_ylim(len(settings) - 0.5, -0.5)
     panel.set_xlabel("Milliseconds per image")

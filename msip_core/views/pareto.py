@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import plotly.graph_objects as go
 
-from msip_core.language import mark, say, t
+from msip_core.language import mark, t, told
 from msip_core.views import style
 from msip_core.views.screen import as_label, new_figure, say_empty, share_axis, share_range
 
@@ -25,9 +25,11 @@ LOOKS: dict[Kind, tuple[str, str, str]] = {
 }
 # The main row stands in the legend by its own name.
 KINDS: dict[Kind, str] = {
-    "baseline": mark("unpruned"), "honest": mark("simple rivals"), "method": mark("other methods"),
+    "baseline": mark("unpruned"),
+    "honest": mark("simple rivals"),
+    "method": mark("other methods"),
     "main": "MSIP",
-}  # fmt: skip
+}
 _NAME_WIDTH = 24  # characters of a line of a name
 _LINE_PX, _AROUND_PX = 15, 120  # height of such a line; what the plot leaves for title and ticks
 
@@ -63,14 +65,18 @@ def pareto_info(points: Sequence[Point], unit: str) -> ParetoInfo:
 
 def pareto_figure(info: ParetoInfo, *, revision: str = "pareto", height: int = 460) -> go.Figure:
     """The chart on screen: the best of each cost are named, hovering names the others."""
-    figure = new_figure(say(info.unit), t("mAP50 (test)"), revision=revision, height=height)
+    figure = new_figure(told(info.unit), t("mAP50 (test)"), revision=revision, height=height)
     figure.update_layout(hovermode="closest")
     front = [info.points[n] for n in info.front]
     figure.add_scatter(
-        x=[p.cost for p in front], y=[p.map50 for p in front], mode="lines", hoverinfo="skip",
+        x=[p.cost for p in front],
+        y=[p.map50 for p in front],
+        mode="lines",
+        hoverinfo="skip",
         line={"color": style.AFTER, "width": 1.5, "dash": "dot", "shape": "hv"},
-        name=t("best at its cost"), showlegend=bool(front),
-    )  # fmt: skip
+        name=t("best at its cost"),
+        showlegend=bool(front),
+    )
     for place, point in enumerate(info.points):
         is_first = point.kind not in {earlier.kind for earlier in info.points[:place]}
         _add(figure, point, in_legend=is_first)
@@ -87,7 +93,7 @@ def pareto_figure(info: ParetoInfo, *, revision: str = "pareto", height: int = 4
 def _add(figure: go.Figure, point: Point, *, in_legend: bool) -> None:
     """One model with its interval; the first of its kind stands for all in the legend."""
     colour, symbol, _ = LOOKS[point.kind]
-    name = as_label(say(point.label))
+    name = as_label(told(point.label))
     figure.add_scatter(
         x=[point.cost], y=[point.map50], mode="markers", text=[name],
         name=name if point.kind == "main" else t(KINDS[point.kind]), legendgroup=point.kind,
@@ -116,7 +122,7 @@ def _name(
 ) -> None:
     """Names beside the cheap and beside the dear points, towards the middle, above all of them:
     the line of the front runs below."""
-    texts = [[as_label(line) for line in wrap(say(point.label), _NAME_WIDTH)] for point in points]
+    texts = [[as_label(line) for line in wrap(told(point.label), _NAME_WIDTH)] for point in points]
     line = _LINE_PX / (height - _AROUND_PX) * (limits[1] - limits[0])
     sizes = [len(text) * line for text in texts]
     middle = max(point.cost for point in points) / 2

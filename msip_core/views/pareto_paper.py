@@ -8,16 +8,20 @@ from msip_core.views import paper, style
 from msip_core.views.pareto import LOOKS, ParetoInfo
 
 
-def pareto_paper(info: ParetoInfo, width_mm: float = 120.0) -> Figure:
+def pareto_paper(info: ParetoInfo) -> Figure:
     """The chart on paper; points are numbered, the legend names them."""
     with paper.drawing():
-        figure = paper.new_figure(width_mm, width_mm * 0.62)
+        figure = paper.new_figure(120, 74.4)
         axes = figure.subplots()
         front = [info.points[n] for n in info.front]
         axes.step(
-            [p.cost for p in front], [p.map50 for p in front], where="post", linestyle=":",
-            color=style.AFTER, linewidth=0.8,
-        )  # fmt: skip
+            [p.cost for p in front],
+            [p.map50 for p in front],
+            where="post",
+            linestyle=":",
+            color=style.AFTER,
+            linewidth=0.8,
+        )
         for number, point in enumerate(info.points, start=1):
             colour, _, marker = LOOKS[point.kind]
             axes.errorbar(
@@ -27,13 +31,20 @@ def pareto_paper(info: ParetoInfo, width_mm: float = 120.0) -> Figure:
                 label=f"{number} {point.label}",
             )  # fmt: skip
             axes.annotate(
-                str(number), (point.cost, point.map50), xytext=(3, 3), fontsize=6,
+                str(number),
+                (point.cost, point.map50),
+                xytext=(3, 3),
+                fontsize=6,
                 textcoords="offset points",
-            )  # fmt: skip
+            )
         axes.set(xlabel=info.unit, ylabel="mAP50 (test)")
         axes.set_xlim(left=0)
         axes.legend(
-            loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=5.5, frameon=False,
-            handletextpad=0.3, labelspacing=0.35,
-        )  # fmt: skip
+            loc="center left",
+            bbox_to_anchor=(1.01, 0.5),
+            fontsize=5.5,
+            frameon=False,
+            handletextpad=0.3,
+            labelspacing=0.35,
+        )
         return figure

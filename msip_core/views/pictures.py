@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from math import ceil, sqrt
+from math import ceil
+from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -17,8 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from msip_core.borders import SUBPIXEL, Border, band_width, boundary_band, drawn_points, lines_of
 from msip_core.boxes import Box, Detection, Pair
+from msip_core.errors import WorkError
+from msip_core.messages import msg
 from msip_core.views import style
+from msip_core.workspace import atomic_path
 
 Pixels = NDArray[np.uint8]
 Labels = Literal["auto", "full", "number", "none"]
@@ -164,35 +169,33 @@ def overlay_signed(
     return _blend(picture, ends[(share > 0).astype(np.intp)], opacity * np.abs(share))
 
 
-def box_outline(box: Box) -> NDArray[np.float64]:
-    """The four corners of a box as an outline (4, 2) in x, y."""
-    corners = [(box.x1, box.y1), (box.x2, box.y1), (box.x2, box.y2), (box.x1, box.y2)]
-    return np.array(corners, dtype=np.float64)
+def heat_over(pixels: Pixels, heat: NDArray[np.floating], border: Border, box: Box) -> Pixels:
+    """A heat map over its micrograph with the object's border: the picture of pages and reports.
+
+    Args:
+        border: the object's outline in pixels of the micrograph; its box where none is known.
+    """
+    return draw_border(overlay_heat(pixels, heat), border, box, enlargement(pixels))
 
 
-def band_width(box: Box) -> float:
-    """Half width of the border band in pixels: max(2, 0.1 sqrt(w h)) (METHODS section 7)."""
-    return max(2.0, 0.1 * sqrt(max(0.0, box.x2 - box.x1) * max(0.0, box.y2 - box.y1)))
-
-
-def draw_border(
-    picture: Pixels, outline: NDArray[np.floating], width: float, factor: int
+def shap_over(
+    pixels: Pixels, contributions: NDArray[np.floating], border: Border, box: Box
 ) -> Pixels:
-    """The outline as a line and the edges of its band as thin broken lines, over any picture.
+    """The same for the contribution of the patch that each pixel lies in."""
+    return draw_border(overlay_signed(pixels, contributions), border, box, enlargement(pixels))
 
-    Nothing in the band is coloured: it can still be compared.
+
+def draw_border(picture: Pixels, border: Border, box: Box, factor: int) -> Pixels:
+    """The border as a line and the edges of its band as thin broken lines, over any picture.
+
+    The band is the one that is scored. Nothing in it is coloured: it can still be compared.
 
     Args:
         picture: enlarged by `factor`.
-        outline: closed polygon (n, 2) in x, y pixels of the micrograph.
-        width: half width of the band in pixels of the micrograph.
+        border, box: the object's, in pixels of the micrograph.
     """
     picture = picture.copy()
-    points = np.rint((np.asarray(outline, dtype=np.float64) + 0.5) * factor).astype(np.int32)
-    ground = np.full(picture.shape[:2], 255, np.uint8)
-    cv2.polylines(ground, [points.reshape(-1, 1, 2)], True, 0, 1)
-    distance = cv2.distanceTransform(ground, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    band = (distance <= width * factor).astype(np.uint8)
+    band = boundary_band(picture.shape[:2], border, band_width(box), factor).astype(np.uint8)
     edges, _ = cv2.findContours(band, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     stroke = max(1, round(max(picture.shape[:2]) / 500))
     dash = 6 * stroke
@@ -202,9 +205,15 @@ def draw_border(
             # A dark rim: white alone would vanish in the bright middle of a map.
             for colour, thickness in ((_RIM, stroke + 2), ((255, 255, 255), stroke)):
                 cv2.polylines(picture, piece, False, colour, thickness, cv2.LINE_AA)
-    for colour, thickness in ((_RIM, stroke + 3), ((255, 255, 255), stroke + 1)):
-        cv2.polylines(picture, [points.reshape(-1, 1, 2)], True, colour, thickness, cv2.LINE_AA)
+    draw_lines(picture, border, factor, stroke + 1)
     return picture
+
+
+def draw_lines(picture: Pixels, border: Border, factor: float, thickness: int) -> None:
+    """The border as a white line with a dark rim, drawn into a picture enlarged by `factor`."""
+    points = [drawn_points(line, factor).reshape(-1, 1, 2) for line in lines_of(border)[0]]
+    for colour, width in ((_RIM, thickness + 2), ((255, 255, 255), thickness)):
+        cv2.polylines(picture, points, True, colour, width, cv2.LINE_AA, shift=SUBPIXEL)
 
 
 def shrink(pixels: Pixels, longest: int) -> Pixels:
@@ -217,9 +226,22 @@ def shrink(pixels: Pixels, longest: int) -> Pixels:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
+def save_png(path: Path, pixels: Pixels) -> None:
+    """Write an RGB array as PNG; the file is never half there."""
+    with atomic_path(path) as temporary:
+        if not cv2.imwrite(str(temporary), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)):
+            raise WorkError("The picture {path} could not be written: check the disk.", path=path)
+
+
 def _check_shape(values: NDArray[np.floating], pixels: Pixels) -> None:
     if values.shape != pixels.shape[:2]:
-        raise ValueError(f"the map must be {pixels.shape[:2]} like the image, got {values.shape}")
+        raise ValueError(
+            msg(
+                "the map must be {shape} like the image, got {values_shape}",
+                shape=pixels.shape[:2],
+                values_shape=values.shape,
+            )
+        )
 
 
 def _blend(picture: Pixels, colours: NDArray[np.float64], alpha: NDArray[np.float64]) -> Pixels:
@@ -322,8 +344,7 @@ class _Canvas:
             for ax, ay, bx, by in pieces:
                 low, high = (min(ax, bx), min(ay, by)), (max(ax, bx), max(ay, by))
                 self.draw.rectangle(
-                    (low[0] - grow, low[1] - grow, high[0] + grow - 1, high[1] + grow - 1),
-                    fill=ink,
+                    (low[0] - grow, low[1] - grow, high[0] + grow - 1, high[1] + grow - 1), fill=ink
                 )
 
     def tag(self, box: Box, text: str, colour: str) -> None:

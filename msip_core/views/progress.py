@@ -70,21 +70,17 @@ def map_figure(
         t("Pruning step (0: baseline)"), t("mAP50 (validation)"), revision=revision, height=height
     )
     mark_step(figure, chosen)
-    stems_x: list[float | None] = []
-    stems_y: list[float | None] = []
-    for x, low, high in zip(info.iterations, info.before, info.after):
-        stems_x += [x, x, None]
-        stems_y += [low, high, None]
+    _stems(figure, info)
     figure.add_scatter(
-        x=stems_x, y=stems_y, mode="lines", line={"color": style.GRID, "width": 5},
-        hoverinfo="skip", showlegend=False, name="recovered",
-    )  # fmt: skip
-    figure.add_scatter(
-        x=info.iterations, y=info.before, mode="lines+markers", name=t("before fine-tuning"),
+        x=info.iterations,
+        y=info.before,
+        mode="lines+markers",
+        name=t("before fine-tuning"),
         line={"color": style.BEFORE, "dash": "dot", "width": 2},
-        marker={"symbol": "circle-open", "size": 9}, customdata=info.before_95,
+        marker={"symbol": "circle-open", "size": 9},
+        customdata=info.before_95,
         hovertemplate="%{y:.3f} (mAP50-95 %{customdata:.3f})",
-    )  # fmt: skip
+    )
     figure.add_scatter(
         x=info.iterations, y=info.after, mode="lines+markers", name=t("after fine-tuning"),
         line={"color": style.AFTER, "width": 2.5}, marker={"symbol": "circle", "size": 9},
@@ -94,11 +90,15 @@ def map_figure(
     if info.baseline is not None:
         text = t("baseline {value}", value=wording.accuracy(info.baseline))
         figure.add_scatter(
-            x=[0], y=[info.baseline], mode="markers", name=t("baseline"), showlegend=False,
+            x=[0],
+            y=[info.baseline],
+            mode="markers",
+            name=t("baseline"),
+            showlegend=False,
             marker={"symbol": "diamond", "size": 10, "color": style.BASELINE},
             customdata=[info.baseline_95],
             hovertemplate="%{y:.3f} (mAP50-95 %{customdata:.3f})",
-        )  # fmt: skip
+        )
         reference_line(figure, info.baseline, text, style.BASELINE, "dash")
         levels.append(info.baseline)
     if info.guard is not None:
@@ -110,6 +110,19 @@ def map_figure(
     share_axis(figure, levels)
     whole_steps(figure, max(info.iterations, default=1), first=0)
     return figure
+
+
+def _stems(figure: go.Figure, info: MapInfo) -> None:
+    """From before to after fine-tuning, at each step."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for step, low, high in zip(info.iterations, info.before, info.after):
+        x += [step, step, None]
+        y += [low, high, None]
+    figure.add_scatter(
+        x=x, y=y, mode="lines", line={"color": style.GRID, "width": 5},
+        hoverinfo="skip", showlegend=False, name="recovered",
+    )  # fmt: skip
 
 
 class MacsInfo(NamedTuple):
@@ -138,21 +151,23 @@ def macs_info(
     )
 
 
-def macs_figure(
-    info: MacsInfo, *, chosen: int | None = None, revision: str = "macs", height: int = 320
-) -> go.Figure:
+def macs_figure(info: MacsInfo, *, chosen: int | None = None, revision: str = "macs") -> go.Figure:
     """MACs per iteration with the target line."""
     figure = new_figure(
-        t("Pruning step (0: baseline)"), t("GMACs per image"), revision=revision, height=height
+        t("Pruning step (0: baseline)"), t("GMACs per image"), revision=revision, height=320
     )
     mark_step(figure, chosen)
     figure.add_scatter(
-        x=info.iterations, y=info.gmacs, mode="lines+markers", name="MACs",
+        x=info.iterations,
+        y=info.gmacs,
+        mode="lines+markers",
+        name="MACs",
         line={"color": style.MACS, "width": 2.5, "shape": "hv"},
-        marker={"symbol": "square", "size": 8}, customdata=info.ratios,
+        marker={"symbol": "square", "size": 8},
+        customdata=info.ratios,
         hovertemplate=t("%{y:.2f} G (%{customdata:.1%} of the baseline)"),
         showlegend=False,
-    )  # fmt: skip
+    )
     if info.target is not None:
         text = t("goal {value}", value=wording.macs(info.target * 1e9))
         reference_line(figure, info.target, text, style.TARGET, "dash")
@@ -187,33 +202,6 @@ def tradeoff_info(
         map50=tuple(row[2] for row in rows),
         target=keep_macs * baseline.cost.macs / 1e9 if baseline and keep_macs else None,
     )
-
-
-def tradeoff_figure(info: TradeoffInfo, *, revision: str = "tradeoff") -> go.Figure:
-    """Points from right (heavy) to left (light), numbered by iteration; customdata holds it."""
-    figure = new_figure(t("GMACs per image"), t("mAP50 (validation)"), revision=revision)
-    figure.update_layout(hovermode="closest", clickmode="event+select")
-    baseline = [i == 0 for i in info.iterations]
-    figure.add_scatter(
-        x=info.gmacs, y=info.map50, mode="lines+markers+text", name="run",
-        text=["baseline" if first else str(i) for i, first in zip(info.iterations, baseline)],
-        textposition="top right", customdata=info.iterations, showlegend=False,
-        line={"color": style.AFTER, "width": 1.5},
-        marker={
-            "size": 11,
-            "symbol": ["diamond" if first else "circle" for first in baseline],
-            "color": [style.BASELINE if first else style.AFTER for first in baseline],
-        },
-        hovertemplate="iteration %{customdata}<br>%{x:.2f} GMACs<br>mAP50 %{y:.3f}<extra></extra>",
-    )  # fmt: skip
-    if info.target is not None:
-        figure.add_vline(
-            x=info.target, line={"color": style.TARGET, "dash": "dash", "width": 1.5},
-            annotation={"text": "target", "font": {"color": style.TARGET, "size": 12}},
-        )  # fmt: skip
-    share_axis(figure, list(info.map50), margin=0.03)
-    figure.update_xaxes(range=[0, max(info.gmacs, default=1.0) * 1.12])
-    return figure
 
 
 class EpochsInfo(NamedTuple):
@@ -270,14 +258,20 @@ def epochs_figure(info: EpochsInfo, *, revision: str = "epochs") -> go.Figure:
     for number, (name, values) in enumerate(info.losses.items()):
         colour, dash = _LOSS_LOOK[number % len(_LOSS_LOOK)]
         figure.add_scatter(
-            x=info.position, y=values, mode="lines", name=t("{name} loss", name=as_label(name)),
-            line={"color": colour, "dash": dash, "width": 2}, hovertemplate="%{y:.3f}",
-            row=2, col=1,
-        )  # fmt: skip
+            x=info.position,
+            y=values,
+            name=t("{name} loss", name=as_label(name)),
+            # A lone point has no line.
+            mode="lines+markers" if len(info.position) == 1 else "lines",
+            line={"color": colour, "dash": dash, "width": 2},
+            hovertemplate="%{y:.3f}",
+            row=2,
+            col=1,
+        )
     for position, _ in info.starts[1:]:
         figure.add_vline(x=position - 0.5, line={"color": style.GREY, "dash": "dot", "width": 1})
     figure.update_yaxes(title_text="mAP50", row=1, col=1)
-    figure.update_yaxes(title_text=t("training loss"), row=2, col=1)
+    figure.update_yaxes(title_text=t("training loss"), rangemode="tozero", row=2, col=1)
     figure.update_xaxes(title_text=t("Epoch"), row=2, col=1)
     share_axis(figure, [y for _, y in measured], row=1, col=1)
     whole_steps(figure, max(info.position, default=1))
@@ -321,9 +315,13 @@ def weights_figure(
     with_alpha = any(value is not None for value in info.alpha)
     base = new_figure("", "", revision=revision, height=400 if with_alpha else 320)
     figure = make_subplots(
-        rows=2 if with_alpha else 1, cols=1, shared_xaxes=True, vertical_spacing=0.1,
-        row_heights=[0.65, 0.35] if with_alpha else [1.0], figure=base,
-    )  # fmt: skip
+        rows=2 if with_alpha else 1,
+        cols=1,
+        shared_xaxes=True,
+        vertical_spacing=0.1,
+        row_heights=[0.65, 0.35] if with_alpha else [1.0],
+        figure=base,
+    )
     figure.update_xaxes(gridcolor=style.GRID, zeroline=False)
     figure.update_yaxes(gridcolor=style.GRID, zeroline=False)
     mark_step(figure, chosen)
@@ -341,7 +339,7 @@ def weights_figure(
             line={"color": style.GREY, "dash": "dash", "width": 2},
             marker={"symbol": "x", "size": 8}, hovertemplate="%{y:.3f}",
         )  # fmt: skip
-        figure.update_yaxes(title_text="alpha", row=2, col=1)
+        figure.update_yaxes(title_text="alpha", rangemode="tozero", row=2, col=1)
     figure.update_xaxes(title_text=t("Pruning step"), row=2 if with_alpha else 1, col=1)
     whole_steps(figure, max(info.iterations, default=1))
     return figure

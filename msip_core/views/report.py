@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-
 import msip_core
+from msip_core.catalog import PLAIN_EXPLAINERS
 from msip_core.config import PruneConfig
 from msip_core.events import Cost, Metrics
+from msip_core.options import command_line
+from msip_core.questions.detecting import Comparison
 from msip_core.views import (
     channels,
     comparison,
@@ -31,6 +32,7 @@ from msip_core.views import (
     tables,
     wording,
 )
+from msip_core.views.citations import references_of
 from msip_core.views.evidence import (
     ExplainedObject,
     Explanation,
@@ -40,8 +42,8 @@ from msip_core.views.evidence import (
     score_words,
 )
 from msip_core.views.glossary import GLOSSARY
-from msip_core.views.story import RunStory
-from msip_core.views.works import works_of
+from msip_core.views.history import RunHistory
+from msip_core.ways import Latency
 from msip_core.workspace import write_text
 
 _SIDE = 512  # two pictures stand side by side: larger ones would only shrink their letters
@@ -65,121 +67,117 @@ class Tile(NamedTuple):
 
 
 def write_report(
-    story: RunStory,
+    history: RunHistory,
     out: Path,
     *,
-    compare: Mapping[str, Any] | None = None,
+    compare: Comparison | None = None,
     micrographs: Sequence[Micrograph] = (),
     explained: Sequence[ExplainedObject] = (),
     classes: Sequence[str] = (),
-    latency: Sequence[Mapping[str, Any]] = (),
+    latency: Sequence[Latency] = (),
 ) -> Path:
     """Write the report as one self-contained HTML file.
 
     Args:
-        story: the run, from `story.read_story`.
-        compare: result of the compare job: latency, agreement, counts.
+        history: the run, from `history.read_history`.
+        compare: answer to `Compare`: latency, agreement, counts.
         micrographs: pictures to show, from `evidence.micrograph_of` for the images that
-            `evidence.choose_images(compare)` names.
+            `evidence.choose_images` names.
         explained: Grad-CAM and SHAP of chosen detections.
         classes: names by class index, for the count tables.
         latency: measured speed, where the comparison holds none.
     """
     content = render_report(
-        story, compare=compare, micrographs=micrographs, explained=explained, classes=classes,
+        history,
+        compare=compare,
+        micrographs=micrographs,
+        explained=explained,
+        classes=classes,
         latency=latency,
-    )  # fmt: skip
+    )
     write_text(out, content)
     return out
 
 
 def render_report(
-    story: RunStory,
+    history: RunHistory,
     *,
-    compare: Mapping[str, Any] | None = None,
+    compare: Comparison | None = None,
     micrographs: Sequence[Micrograph] = (),
     explained: Sequence[ExplainedObject] = (),
     classes: Sequence[str] = (),
-    latency: Sequence[Mapping[str, Any]] = (),
+    latency: Sequence[Latency] = (),
 ) -> str:
     """The report's HTML; see `write_report`."""
-    latency = list((compare or {}).get("latency") or latency)
-    classes = classes or tuple(story.dataset.get("classes", ()))
+    latency = (compare.latency if compare else ()) or latency
+    classes = classes or tuple(history.dataset.get("classes", ()))
     asked = _explainers(explained)
-    return _template().render(
-        story=story,
+    return inline.template("report.html.j2").render(
+        dashes=_css_dashes,
+        history=history,
         version=msip_core.__version__,
         made=time.strftime("%Y-%m-%d %H:%M"),
-        summary=_summary(story),
-        remarks=_remarks(story, latency),
-        tiles=_tiles(story, latency),
-        figures=_figures(story),
+        summary=_summary(history),
+        remarks=_remarks(history, latency),
+        tiles=_tiles(history, latency),
+        figures=_figures(history),
         speed=_speed(latency),
-        metrics=_metrics(story, latency),
-        agreement=sentences.agreement_sentence(compare["agreement"]) if compare else "",
+        metrics=_metrics(history, latency),
+        agreement=sentences.agreement_sentence(compare.agreement) if compare else "",
         counts=_counts(compare, classes),
         pairs=[_picture(item) for item in micrographs],
         kinds=[(k, style.PAIR_WORDS[k], style.PAIR_COLOURS[k]) for k in style.PAIR_KINDS],
         explained=[(item.title, [_panel(p) for p in item.panels]) for item in explained],
         honesty=style.HONESTY,
-        layers=_layers(story),
-        methods=methods.methods_paragraphs(story, explained=asked, latency=latency),
-        references=[work.plain() for work in works_of(story.config, asked)],
-        iterations=tables.iteration_rows(story.iterations, story.baseline),
-        settings=protocol.protocol(story.config, story.multiple),
-        facts=_facts(story),
-        versions=_versions(story),
-        command=protocol.command_line(story.config),
-        repeat=protocol.repeat_command(story.config, story.id),
-        config=json.dumps(story.config.model_dump(mode="json"), indent=2, ensure_ascii=False),
+        layers=_layers(history),
+        methods=methods.methods_paragraphs(history, explained=asked, latency=latency),
+        references=[work.plain() for work in references_of(history.config, asked)],
+        iterations=tables.iteration_rows(history.iterations, history.baseline),
+        settings=protocol.protocol(history.config, history.multiple),
+        facts=_facts(history),
+        versions=_versions(history),
+        command=command_line(history.config),
+        repeat=protocol.repeat_command(history.config, history.id),
+        config=json.dumps(history.config.model_dump(mode="json"), indent=2, ensure_ascii=False),
         glossary=list(GLOSSARY.values()),
     )
 
 
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("msip_core.views"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.globals["dashes"] = _css_dashes
-    return environment.get_template("report.html.j2")
-
-
 def _explainers(explained: Sequence[ExplainedObject]) -> set[str]:
-    """Which kinds of explanation the report shows, as `works_of` names them."""
+    """Which kinds of explanation the report shows, as the catalog names them."""
     words = {panel.method for item in explained for panel in item.panels}
-    return {name for name, word in (("gradcam", "Grad-CAM"), ("shap", "SHAP")) if word in words}
+    return {name for name, entry in PLAIN_EXPLAINERS.items() if entry.label in words}
 
 
-def _summary(story: RunStory) -> str:
-    if story.final is None or story.baseline is None:
-        if story.final is not None:
-            return f"Trained: mAP50 {wording.accuracy(story.final.metrics.map50)} on validation."
-        return f"This run is {story.state}; it has no final model yet."
-    return sentences.result_sentence(story.baseline, story.final)
+def _summary(history: RunHistory) -> str:
+    if history.final is None or history.baseline is None:
+        if history.final is not None:
+            return f"Trained: mAP50 {wording.accuracy(history.final.metrics.map50)} on validation."
+        return f"This run is {history.state}; it has no final model yet."
+    return sentences.result_sentence(history.baseline, history.final)
 
 
-def _remarks(story: RunStory, latency: Sequence[Mapping[str, Any]]) -> list[str]:
-    remarks = [story.error] if story.error else []
-    if story.baseline is not None and story.final is not None:
-        before, _ = sentences.best_pair(story.baseline, story.final)
+def _remarks(history: RunHistory, latency: Sequence[Latency]) -> list[str]:
+    remarks = [history.error] if history.error else []
+    if history.baseline is not None and history.final is not None:
+        before, _ = sentences.best_pair(history.baseline, history.final)
         remarks.append(sentences.unlearned_sentence(before) or "")
         remarks.append(sentences.latency_sentence(latency))
-    if isinstance(story.config, PruneConfig) and story.final is not None:
-        remarks.append(sentences.goal_sentence(story.config, story.final))
-    if story.final is not None:
-        shown = story.final.test or story.final.metrics
+    if isinstance(history.config, PruneConfig) and history.final is not None:
+        remarks.append(sentences.goal_sentence(history.config, history.final))
+    if history.final is not None:
+        shown = history.final.test or history.final.metrics
         remarks.append(sentences.sample_sentence(shown) or "")
-    if story.dataset.get("drawn"):
+    if history.dataset.get("drawn"):
         remarks.append("The images were drawn by computer: the numbers say nothing about tissue.")
     return [text for text in remarks if text]
 
 
-def _tiles(story: RunStory, latency: Sequence[Mapping[str, Any]]) -> list[Tile]:
-    if story.baseline is None or story.final is None:
+def _tiles(history: RunHistory, latency: Sequence[Latency]) -> list[Tile]:
+    if history.baseline is None or history.final is None:
         return []
-    first, last = story.baseline.cost, story.final.cost
-    before, after = sentences.best_pair(story.baseline, story.final)
+    first, last = history.baseline.cost, history.final.cost
+    before, after = sentences.best_pair(history.baseline, history.final)
     split = {"val": "validation", "test": "test", "train": "training"}[after.split]
     ratio = wording.percent(last.macs / first.macs, 1)
     tiles = [
@@ -194,44 +192,44 @@ def _tiles(story: RunStory, latency: Sequence[Mapping[str, Any]]) -> list[Tile]:
     return [*tiles, speed] if speed else tiles
 
 
-def _speed_tile(latency: Sequence[Mapping[str, Any]]) -> Tile | None:
+def _speed_tile(latency: Sequence[Latency]) -> Tile | None:
     for way, pair in tables.latency_pairs(latency).items():
         if "baseline" in pair and "pruned" in pair:
             first, last = pair["baseline"], pair["pruned"]
             word = sentences.verdict(first, last)
             name = wording.way_name(way)
-            before, after = (wording.milliseconds(m["median_ms"]) for m in (first, last))
+            before, after = (wording.milliseconds(m.median_ms) for m in (first, last))
             return Tile("Time per image, here", before, after, f"{name}; {word}")
     return None
 
 
-def _figures(story: RunStory) -> list[Figure]:
+def _figures(history: RunHistory) -> list[Figure]:
     found: list[Figure] = []
 
     def add(title: str, figure: Any, caption: str) -> None:
         name = "".join(letter for letter in title.lower() if letter.isalpha())
         found.append(Figure(title, inline.svg(figure, name, caption), caption))
 
-    if story.iterations:
-        config = story.config
+    if history.iterations:
+        config = history.config
         drop = config.max_map50_drop if isinstance(config, PruneConfig) else None
         keep = config.macs_goal if isinstance(config, PruneConfig) else None
-        maps = progress.map_info(story.baseline, story.iterations, drop)
-        macs = progress.macs_info(story.baseline, story.iterations, keep)
+        maps = progress.map_info(history.baseline, history.iterations, drop)
+        macs = progress.macs_info(history.baseline, history.iterations, keep)
         add(
             "Accuracy and work",
             paper_runs.iterations_figure(maps, macs),
             paper_runs.iterations_caption(maps, macs),
         )
-        weights = progress.weights_info(story.iterations)
+        weights = progress.weights_info(history.iterations)
         if weights.iterations:
             add(
                 "Weights of the four signals",
                 paper_runs.weights_figure(weights, 178),
                 paper_runs.weights_caption(weights),
             )
-    if story.epochs:
-        epochs = progress.epochs_info(story.epochs)
+    if history.epochs:
+        epochs = progress.epochs_info(history.epochs)
         add(
             "Training, epoch by epoch",
             paper_runs.epochs_figure(epochs, 178),
@@ -240,7 +238,7 @@ def _figures(story: RunStory) -> list[Figure]:
     return found
 
 
-def _speed(latency: Sequence[Mapping[str, Any]]) -> Figure | None:
+def _speed(latency: Sequence[Latency]) -> Figure | None:
     info = comparison.latency_info(latency)
     if not info.bars:
         return None
@@ -249,18 +247,18 @@ def _speed(latency: Sequence[Mapping[str, Any]]) -> Figure | None:
     return Figure("Speed on this computer", drawn, caption)
 
 
-def _metrics(story: RunStory, latency: Sequence[Mapping[str, Any]]) -> list[tables.Row]:
-    if story.baseline is None or story.final is None:
+def _metrics(history: RunHistory, latency: Sequence[Latency]) -> list[tables.Row]:
+    if history.baseline is None or history.final is None:
         return []
-    before, after = sentences.best_pair(story.baseline, story.final)
-    one: tuple[Metrics, Cost] = (before, story.baseline.cost)
-    return tables.metrics_rows(one, (after, story.final.cost), latency)
+    before, after = sentences.best_pair(history.baseline, history.final)
+    one: tuple[Metrics, Cost] = (before, history.baseline.cost)
+    return tables.metrics_rows(one, (after, history.final.cost), latency)
 
 
-def _counts(compare: Mapping[str, Any] | None, classes: Sequence[str]) -> list[tables.Row]:
+def _counts(compare: Comparison | None, classes: Sequence[str]) -> list[tables.Row]:
     if not compare or not classes:
         return []
-    return tables.compare_count_rows(compare, classes, by_group=True)
+    return tables.compare_count_rows(compare.images, classes, by_group=True)
 
 
 def _picture(item: Micrograph) -> dict[str, str]:
@@ -284,7 +282,7 @@ def _picture(item: Micrograph) -> dict[str, str]:
     return {**drawn, "title": item.title, "words": words or "no object found by either model"}
 
 
-def _panel(panel: Explanation) -> dict[str, Any]:
+def _panel(panel: Explanation) -> dict[str, object]:
     picture = panel.picture
     source = (
         inline.png_bytes(picture.read_bytes()) if isinstance(picture, Path) else inline.png(picture)
@@ -297,11 +295,11 @@ def _panel(panel: Explanation) -> dict[str, Any]:
     }
 
 
-def _layers(story: RunStory) -> list[dict[str, Any]]:
-    if not story.iterations:
+def _layers(history: RunHistory) -> list[dict[str, object]]:
+    if not history.iterations:
         return []
-    index = story.final.iteration if story.final else story.iterations[-1].index
-    record = next((r for r in story.iterations if r.index == index), story.iterations[-1])
+    index = history.final.iteration if history.final else history.iterations[-1].index
+    record = next((r for r in history.iterations if r.index == index), history.iterations[-1])
     info = channels.channels_info(record.layers)
     widest = max((bar.original for bar in info.bars), default=1)
     return [
@@ -326,9 +324,9 @@ def _css_dashes(kind: str, scale: float) -> str:
     return " ".join(f"{part * scale:g}" for part in style.PAIR_DASHES[kind]) or "none"
 
 
-def _facts(story: RunStory) -> list[tuple[str, str]]:
-    dataset, provenance = story.dataset, story.provenance
-    facts = [("Run", story.id), ("State", story.state)]
+def _facts(history: RunHistory) -> list[tuple[str, str]]:
+    dataset, provenance = history.dataset, history.provenance
+    facts = [("Run", history.id), ("State", history.state)]
     if dataset.get("images"):
         splits = ", ".join(f"{count} {name}" for name, count in dataset["splits"].items())
         facts.append(("Images", f"{dataset['images']} ({splits})"))
@@ -337,22 +335,24 @@ def _facts(story: RunStory) -> list[tuple[str, str]]:
         facts.append(("Labelled objects", boxes))
     if dataset.get("pixel_size_um"):
         facts.append(("Pixel size", f"{dataset['pixel_size_um']:g} µm"))
+    if dataset.get("labels_version", 1) > 1:
+        facts.append(("Labels", f"version {dataset['labels_version']}, corrected since the import"))
     if dataset.get("content_hash"):
         facts.append(("Data, SHA-256", str(dataset["content_hash"])))
     source = provenance.get("model") or {}
     if source.get("sha256"):
         facts.append(("Start weights, SHA-256", str(source["sha256"])))
-    if story.seconds is not None:
-        facts.append(("Took", wording.duration(story.seconds)))
+    if history.seconds is not None:
+        facts.append(("Took", wording.duration(history.seconds)))
     return facts
 
 
-def _versions(story: RunStory) -> list[tuple[str, str]]:
-    hardware = story.provenance.get("hardware") or {}
-    versions = story.provenance.get("versions") or {}
+def _versions(history: RunHistory) -> list[tuple[str, str]]:
+    hardware = history.provenance.get("hardware") or {}
+    versions = history.provenance.get("versions") or {}
     rows = [(name, str(version)) for name, version in versions.items() if version]
-    if "msip_lab" in story.provenance:
-        rows.insert(0, ("MSIP Lab", str(story.provenance["msip_lab"])))
+    if "msip_lab" in history.provenance:
+        rows.insert(0, ("MSIP Lab", str(history.provenance["msip_lab"])))
     machine = [hardware.get("processor"), *(hardware.get("gpus") or [])]
     if any(machine):
         rows.append(("computer", ", ".join(str(part) for part in machine if part)))

@@ -15,7 +15,7 @@ from msip_core.views import style
 
 CHOSEN = "rgba(86,180,233,0.28)"  # the band behind the step that is looked at
 # For st.plotly_chart(config=…): the camera button saves SVG in the person's own browser.
-CONFIG: dict[str, Any] = {
+CONFIG: dict[str, object] = {
     "displaylogo": False,
     "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
     "toImageButtonOptions": {"format": "svg", "filename": "msip-lab"},
@@ -47,7 +47,7 @@ def new_figure(x_title: str, y_title: str, *, revision: str, height: int = 320) 
     )  # fmt: skip
 
 
-def _axis() -> dict[str, Any]:
+def _axis() -> dict[str, object]:
     return {
         "gridcolor": style.GRID,
         "zeroline": False,
@@ -82,7 +82,7 @@ def whole_steps(figure: go.Figure, last: int, first: int = 1, **where: Any) -> N
 
 
 def _include(
-    update: Callable[..., Any], figure: go.Figure, low: float, high: float, where: dict[str, Any]
+    update: Callable[..., Any], figure: go.Figure, low: float, high: float, where: dict[str, object]
 ) -> None:
     """Limits of an axis that leave a person's zoom alone when they move with new numbers.
 
@@ -95,17 +95,17 @@ def _include(
         update(range=[low, high], **where)  # Plotly looks at no wishes where nothing is drawn
 
 
-def share_range(values: Sequence[float], margin: float = 0.02) -> tuple[float, float]:
+def share_range(values: Sequence[float]) -> tuple[float, float]:
     """Limits of an accuracy axis: the values, not the empty room around them, inside [0, 1]."""
     if not values:
         return 0.0, 1.0
-    room = max(margin, 0.08 * (max(values) - min(values)))
+    room = max(0.02, 0.08 * (max(values) - min(values)))
     return max(0.0, min(values) - room), min(1.02, max(values) + room)
 
 
-def share_axis(figure: go.Figure, values: list[float], margin: float = 0.02, **where: Any) -> None:
+def share_axis(figure: go.Figure, values: list[float], **where: Any) -> None:
     """Give an accuracy axis the limits of `share_range`."""
-    low, high = share_range(values, margin)
+    low, high = share_range(values)
     _include(figure.update_yaxes, figure, low, high, where)
     if values:
         figure.update_yaxes(tickformat=".2f", **where)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from msip_core.language import mark, t
+from msip_core.language import t
 from msip_core.views import style, wording
 from msip_core.views.channels import PARTS, part_of, position_of, short_label
 from msip_core.views.screen import as_label, new_figure
 
-ZONES = (mark("shallow backbone"), mark("deep backbone"), mark("neck"), mark("head"))
-_DEEP = 5  # first layer of the deep half of YOLOv8's backbone (0-9)
 _SHARE = 0.5  # where layers are compared: about half of their channels gone
 _COLOURS = dict(zip(PARTS, (style.BLUE, style.GOLD, style.ACCENT)))
 _SHAPES = dict(zip(PARTS, ("", "/", ".")))
@@ -33,7 +30,6 @@ class LayerDrop(NamedTuple):
     name: str
     label: str
     part: str
-    zone: str
     channels: int
     share: float
     drop: float
@@ -47,13 +43,11 @@ class SensitivityInfo(NamedTuple):
     Attributes:
         map50: of the network with nothing removed, batch norm recalibrated.
         delta: mAP50 that each layer may cost by itself.
-        zones: mean drop of each zone that has layers, most first.
     """
 
     layers: tuple[LayerDrop, ...]
     map50: float
     delta: float
-    zones: tuple[tuple[str, float], ...]
 
 
 def sensitivity_info(stored: Mapping[str, Any]) -> SensitivityInfo:
@@ -63,25 +57,14 @@ def sensitivity_info(stored: Mapping[str, Any]) -> SensitivityInfo:
         for group in sorted(stored["groups"], key=lambda group: position_of(group["name"]))
         if group["ratios"]
     )
-    means = [
-        (zone, fmean(layer.drop for layer in layers if layer.zone == zone))
-        for zone in ZONES
-        if any(layer.zone == zone for layer in layers)
-    ]
-    return SensitivityInfo(
-        layers, float(stored["map50"]), float(stored["delta"]),
-        tuple(sorted(means, key=lambda item: -item[1])),
-    )  # fmt: skip
+    return SensitivityInfo(layers, float(stored["map50"]), float(stored["delta"]))
 
 
 def _layer(group: Mapping[str, Any]) -> LayerDrop:
     curve = tuple(zip(group["ratios"], group["drops"]))
     share, drop = min(curve, key=lambda point: abs(point[0] - _SHARE))
-    part = part_of(group["name"])
-    number = position_of(group["name"])
-    zone = ZONES[PARTS.index(part) + 1] if part != PARTS[0] else ZONES[number >= _DEEP]
     return LayerDrop(
-        name=group["name"], label=short_label(group["name"]), part=part, zone=zone,
+        name=group["name"], label=short_label(group["name"]), part=part_of(group["name"]),
         channels=int(group["channels"]), share=share, drop=drop, ratio=float(group["ratio"]),
         curve=curve,
     )  # fmt: skip
@@ -92,21 +75,19 @@ def most_sensitive(info: SensitivityInfo, limit: int = 5) -> tuple[LayerDrop, ..
     return tuple(sorted(info.layers, key=lambda layer: -layer.drop)[:limit])
 
 
-def sensitivity_figure(
-    info: SensitivityInfo, *, revision: str = "sensitivity", height: int = 420
-) -> go.Figure:
+def sensitivity_figure(info: SensitivityInfo, *, revision: str = "sensitivity") -> go.Figure:
     """A bar a layer, as tall as what halving it costs; its whole curve is in the hover."""
-    figure = new_figure("", t("mAP50 lost"), revision=revision, height=height)
+    figure = new_figure("", t("mAP50 lost"), revision=revision, height=420)
     for part in PARTS:
         layers = [layer for layer in info.layers if layer.part == part]
         figure.add_bar(
-            x=[as_label(layer.label) for layer in layers], y=[layer.drop for layer in layers],
+            x=[as_label(layer.label) for layer in layers],
+            y=[layer.drop for layer in layers],
             name=t(part),
             customdata=[_curve_text(layer.curve) for layer in layers],
-            marker={"color": _COLOURS[part],
-                    "pattern": {"shape": _SHAPES[part], "solidity": 0.25}},
+            marker={"color": _COLOURS[part], "pattern": {"shape": _SHAPES[part], "solidity": 0.25}},
             hovertemplate="<b>%{x}</b><br>%{customdata}<extra></extra>",
-        )  # fmt: skip
+        )
     _allowed(figure, info.delta)
     figure.update_layout(hovermode="closest", bargap=0.15)
     figure.update_xaxes(type="category", tickangle=-60, tickfont={"size": 10})

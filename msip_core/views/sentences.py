@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
+from msip_core.boxes import PairKind
 from msip_core.config import PruneConfig
 from msip_core.events import BaselineRecord, Cost, FinalRecord, Metrics
+from msip_core.questions.looking import BoundaryScores
 from msip_core.views import wording
 from msip_core.views.tables import latency_pairs
+from msip_core.ways import Latency
 
 SMALL_SAMPLE = 100  # below this many images a result needs an interval (UX, honesty rules)
 # mAP50 below which a detector has not learned its task: most of what it marks is wrong or missed.
@@ -24,9 +27,7 @@ Verdict = Literal["faster", "slower", "no difference"]
 
 
 def result_sentence(
-    baseline: BaselineRecord,
-    final: FinalRecord,
-    latency: Sequence[Mapping[str, Any]] = (),
+    baseline: BaselineRecord, final: FinalRecord, latency: Sequence[Latency] = ()
 ) -> str:
     """The result of a pruning run in one line: work, accuracy, speed where it was measured."""
     parts = [work_clause(baseline.cost, final.cost), accuracy_clause(*best_pair(baseline, final))]
@@ -59,24 +60,23 @@ def accuracy_clause(before: Metrics, after: Metrics) -> str:
     )
 
 
-def verdict(baseline: Mapping[str, Any], pruned: Mapping[str, Any]) -> Verdict:
+def verdict(baseline: Latency, pruned: Latency) -> Verdict:
     """Compare two measured latencies; "no difference" where their intervals overlap."""
-    if pruned["high_ms"] < baseline["low_ms"]:
+    if pruned.high_ms < baseline.low_ms:
         return "faster"
-    return "slower" if pruned["low_ms"] > baseline["high_ms"] else "no difference"
+    return "slower" if pruned.low_ms > baseline.high_ms else "no difference"
 
 
-def latency_sentence(latency: Sequence[Mapping[str, Any]]) -> str:
+def latency_sentence(latency: Sequence[Latency]) -> str:
     """Measured speed per way to run; needs both models in a way."""
     parts = []
     for way, pair in latency_pairs(latency).items():
         if "baseline" not in pair or "pruned" not in pair:
             continue
         first, second = pair["baseline"], pair["pruned"]
-        ratio = first["median_ms"] / second["median_ms"]
+        ratio = first.median_ms / second.median_ms
         times = (
-            f"{wording.milliseconds(first['median_ms'])} → "
-            f"{wording.milliseconds(second['median_ms'])}"
+            f"{wording.milliseconds(first.median_ms)} → {wording.milliseconds(second.median_ms)}"
         )
         word = {
             "faster": f"{ratio:.2f} × faster ({times})",
@@ -115,7 +115,7 @@ def _other_goal_sentence(config: PruneConfig, final: FinalRecord) -> str:
     return f"{text} {final.stopped_by}" if final.stopped_by else text
 
 
-def agreement_sentence(agreement: Mapping[str, int]) -> str:
+def agreement_sentence(agreement: Mapping[PairKind, int]) -> str:
     """How many of the baseline's objects the pruned model still finds."""
     both, changed = agreement.get("both", 0), agreement.get("class changed", 0)
     lost, new = agreement.get("lost", 0), agreement.get("new", 0)
@@ -129,12 +129,12 @@ def agreement_sentence(agreement: Mapping[str, int]) -> str:
     )
 
 
-def attention_sentence(baseline: Mapping[str, Any], pruned: Mapping[str, Any]) -> str:
+def attention_sentence(baseline: BoundaryScores, pruned: BoundaryScores) -> str:
     """Share of the heat in the border band of one object, both models; no claim beyond it."""
-    first, second = baseline.get("ber"), pruned.get("ber")
+    first, second = baseline.ber, pruned.ber
     if first is None or second is None:
         return "The heat of one of the models is zero here, so border shares cannot be compared."
-    border = "outline" if pruned.get("contour") == "mask" else "box edge"
+    border = "outline" if pruned.contour == "mask" else "box edge"
     return (
         f"{wording.percent(second)} of the pruned model's heat lies on the {border} of this "
         f"object, {wording.percent(first)} of the baseline's."

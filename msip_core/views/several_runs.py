@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import plotly.graph_objects as go
 
 from msip_core.config import PruneConfig
-from msip_core.events import BaselineRecord, FinalRecord, IterationRecord
 from msip_core.language import t
 from msip_core.views import style, wording
+from msip_core.views.history import RunHistory
 from msip_core.views.screen import as_label, new_figure, say_empty, share_axis
 
 # Each run has a colour, a dash and a symbol of its own: colour is never the only sign.
@@ -25,17 +24,6 @@ LOOKS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ToldRun:
-    """What is known of one pruning run."""
-
-    name: str
-    config: PruneConfig
-    baseline: BaselineRecord | None
-    iterations: Sequence[IterationRecord]
-    final: FinalRecord | None
-
-
 class RunLine(NamedTuple):
     """One run as a line; `steps` 0 is the baseline, `kept` the share of its MACs."""
 
@@ -45,7 +33,7 @@ class RunLine(NamedTuple):
     map50: tuple[float, ...]
 
 
-def lines_info(runs: Sequence[ToldRun]) -> tuple[RunLine, ...]:
+def lines_info(runs: Sequence[RunHistory[PruneConfig]]) -> tuple[RunLine, ...]:
     """A line for each run that has measured anything."""
     lines = []
     for run in runs:
@@ -57,23 +45,27 @@ def lines_info(runs: Sequence[ToldRun]) -> tuple[RunLine, ...]:
     return tuple(lines)
 
 
-def lines_figure(
-    lines: Sequence[RunLine], *, revision: str = "several", height: int = 380
-) -> go.Figure:
+def lines_figure(lines: Sequence[RunLine], *, revision: str = "several") -> go.Figure:
     """One line a run, from right (baseline) to left (light)."""
     figure = new_figure(
-        t("Work kept: share of the baseline's MACs"), t("mAP50 (validation)"), revision=revision,
-        height=height,
-    )  # fmt: skip
+        t("Work kept: share of the baseline's MACs"),
+        t("mAP50 (validation)"),
+        revision=revision,
+        height=380,
+    )
     figure.update_layout(hovermode="closest")
     for number, line in enumerate(lines):
         colour, dash, symbol = LOOKS[number % len(LOOKS)]
         figure.add_scatter(
-            x=line.kept, y=line.map50, mode="lines+markers", name=as_label(line.name),
-            customdata=line.steps, line={"color": colour, "dash": dash, "width": 2},
+            x=line.kept,
+            y=line.map50,
+            mode="lines+markers",
+            name=as_label(line.name),
+            customdata=line.steps,
+            line={"color": colour, "dash": dash, "width": 2},
             marker={"symbol": symbol, "size": 9, "color": colour},
             hovertemplate=t("step %{customdata}: %{x:.1%} of the MACs, mAP50 %{y:.3f}"),
-        )  # fmt: skip
+        )
     if not lines:
         say_empty(figure, t("None of these runs has measured anything yet"))
     share_axis(figure, [value for line in lines for value in line.map50])
@@ -81,12 +73,12 @@ def lines_figure(
     return figure
 
 
-def run_rows(runs: Sequence[ToldRun]) -> list[dict[str, str]]:
+def run_rows(runs: Sequence[RunHistory[PruneConfig]]) -> list[dict[str, str]]:
     """One row a run: what it was asked for and what came out."""
     return [_row(run) for run in runs]
 
 
-def _row(run: ToldRun) -> dict[str, str]:
+def _row(run: RunHistory[PruneConfig]) -> dict[str, str]:
     last = run.iterations[-1] if run.iterations else None
     start = run.baseline.metrics.map50 if run.baseline else None
     now = run.final.metrics.map50 if run.final else last.map50_after if last else None

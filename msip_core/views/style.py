@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from msip_core.boxes import PairKind
 from msip_core.language import mark
 
 ACCENT = "#0F766E"
 INK = "#1B2B2A"
 PAPER = "#FFFFFF"
-NIGHT = "#101817"
 
 # Okabe & Ito as published: for pictures, where each line has a dark rim.
 ORANGE = "#E69F00"
@@ -60,10 +60,10 @@ PAIR_COLOURS = MappingProxyType(
 PAIR_DASHES: MappingProxyType[str, tuple[int, ...]] = MappingProxyType(
     {"both": (), "class changed": (5, 2, 1, 2), "lost": (4, 3), "new": (1, 2)}
 )
-PAIR_WORDS = MappingProxyType(
+PAIR_WORDS: MappingProxyType[PairKind, str] = MappingProxyType(
     {
         "both": mark("found by both"),
-        "class changed": mark("class changed"),
+        "class changed": "class changed",
         "lost": mark("lost (baseline only)"),
         "new": mark("new (pruned only)"),
     }
@@ -117,9 +117,3 @@ def luminance(colour: str) -> float:
 
     red, green, blue = (linear(byte) for byte in rgb(colour))
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def contrast(one: str, other: str) -> float:
-    """Contrast ratio of two colours in [1, 21] (WCAG 2.2)."""
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)

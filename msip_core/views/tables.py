@@ -11,50 +11,30 @@ from math import sqrt
 from statistics import median
 from typing import Any, Literal
 
-from msip_core.boxes import Box, Detection, Pair
+from msip_core.boxes import Box, Detection
 from msip_core.events import BaselineRecord, Cost, IterationRecord, LayerChannels, Metrics
+from msip_core.questions.detecting import ComparedImage
+from msip_core.questions.speed import SIDES
 from msip_core.spreadsheet import write_rows
+from msip_core.steps import SECONDS
 from msip_core.views import wording
 from msip_core.views.channels import part_of
-from msip_core.views.counting import CountedImage, Row, per_class
-from msip_core.ways import Way
+from msip_core.ways import Latency, Way
 
+Row = dict[str, Any]
 CRYPT = "crypt"  # the class whose share is counted
 
 
 # --- counts -------------------------------------------------------------------
 
 
-def detection_rows(
-    images: Sequence[CountedImage], classes: Sequence[str], pixel_size_um: float | None = None
-) -> list[Row]:
-    """One row per object; `number` is the number drawn on the picture.
-
-    Sizes are those of the box, in micrometres too where the pixel size is known.
-    """
-    rows: list[Row] = []
-    for item in images:
-        for found in item.detections:
-            width, height = found.x2 - found.x1, found.y2 - found.y1
-            row: Row = {
-                "image": item.image,
-                "group": item.group,
-                "number": found.number,
-                "class": classes[found.cls],
-                "score": round(found.score, 4),
-                **{key: round(getattr(found, key), 1) for key in ("x1", "y1", "x2", "y2")},
-                "width_px": round(width, 1),
-                "height_px": round(height, 1),
-            }
-            if pixel_size_um is not None:
-                row["width_um"] = round(width * pixel_size_um, 2)
-                row["height_um"] = round(height * pixel_size_um, 2)
-            rows.append(row)
-    return rows
+def per_class(detections: Sequence[Detection], classes: Sequence[str]) -> dict[str, int]:
+    """Objects of each class, also those of which there is none."""
+    return {name: sum(d.cls == i for d in detections) for i, name in enumerate(classes)}
 
 
 def compare_count_rows(
-    compare: Mapping[str, Any],
+    images: Sequence[ComparedImage],
     classes: Sequence[str],
     *,
     by_group: bool = False,
@@ -67,23 +47,23 @@ def compare_count_rows(
     """
     keys = ["group"] if by_group else ["image", "group"]
     rows: dict[tuple[str, ...], Row] = {}
-    members: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
-    for item in compare["images"]:
-        image = (item.get("file") or item["id"], item.get("group") or "")
+    members: dict[tuple[str, ...], list[ComparedImage]] = {}
+    for item in images:
+        image = (item.file or item.id, item.group)
         members.setdefault(image[1:] if by_group else image, []).append(item)
     for key, items in members.items():
         row = rows.setdefault(key, dict(zip(keys, key)))
-        for side in ("baseline", "pruned"):
-            found = [Detection.model_validate(d) for item in items for d in item[side]]
+        for side in SIDES:
+            found = [box for item in items for box in item.found(side)]
             counts = per_class(found, classes)
             row |= {f"{side}_{name}": count for name, count in counts.items()}
             row[f"{side}_total"] = len(found)
             if scale is not None:
-                sizes = [size for item in items for size in scale.sizes(item["id"], item[side])]
+                sizes = [size for item in items for size in scale.sizes(item.id, item.found(side))]
                 row |= _shape_columns(side, found, classes, sizes, scale.unit)
         for kind in ("both", "class changed", "lost", "new"):
             column = kind.replace(" ", "_")
-            row[column] = sum(p["kind"] == kind for item in items for p in item["pairs"])
+            row[column] = sum(p.kind == kind for item in items for p in item.pairs)
     return list(rows.values())
 
 
@@ -124,13 +104,13 @@ class Scale:
         pixels = sqrt(max(0.0, box.x2 - box.x1) * max(0.0, box.y2 - box.y1))
         return pixels * (self.pixel_um[image] or 1.0) if self.unit == "um" else pixels
 
-    def sizes(self, image: str, found: Sequence[Any]) -> list[float]:
-        """Of all boxes of one image, as they stand in a job's result."""
-        return [self.size(image, Detection.model_validate(item)) for item in found]
+    def sizes(self, image: str, found: Sequence[Box]) -> list[float]:
+        """Of all boxes of one image."""
+        return [self.size(image, box) for box in found]
 
 
 def pair_rows(
-    compare: Mapping[str, Any], classes: Sequence[str], *, scale: Scale | None = None
+    images: Sequence[ComparedImage], classes: Sequence[str], *, scale: Scale | None = None
 ) -> list[Row]:
     """One row per matched, lost or new object with the numbers drawn on both pictures.
 
@@ -138,21 +118,16 @@ def pair_rows(
         scale: with it, the sizes of both boxes stand beside them.
     """
     rows: list[Row] = []
-    for item in compare["images"]:
-        sides = {
-            side: [Detection.model_validate(value) for value in item[side]]
-            for side in ("baseline", "pruned")
-        }
-        for value in item["pairs"]:
-            pair = Pair.model_validate(value)
-            row: Row = {"image": item.get("file") or item["id"], "kind": pair.kind}
-            for side, index in (("baseline", pair.baseline), ("pruned", pair.pruned)):
-                found = sides[side][index] if index is not None else None
+    for item in images:
+        for pair in item.pairs:
+            row: Row = {"image": item.file or item.id, "kind": pair.kind}
+            for side, index in zip(SIDES, (pair.baseline, pair.pruned), strict=True):
+                found = item.found(side)[index] if index is not None else None
                 row[f"{side}_number"] = found.number if found else None
                 row[f"{side}_class"] = classes[found.cls] if found else None
                 row[f"{side}_score"] = round(found.score, 4) if found else None
                 if scale is not None:
-                    size = scale.size(item["id"], found) if found else None
+                    size = scale.size(item.id, found) if found else None
                     row[f"{side}_size_{scale.unit}"] = _rounded(size, 2)
             row["iou"] = round(pair.iou, 4)
             rows.append(row)
@@ -163,9 +138,7 @@ def pair_rows(
 
 
 def metrics_rows(
-    baseline: tuple[Metrics, Cost],
-    pruned: tuple[Metrics, Cost],
-    latency: Sequence[Mapping[str, Any]] = (),
+    baseline: tuple[Metrics, Cost], pruned: tuple[Metrics, Cost], latency: Sequence[Latency] = ()
 ) -> list[Row]:
     """Quantity, baseline, pruned, change: accuracy, cost, and latency measured on this computer."""
     (metrics_a, cost_a), (metrics_b, cost_b) = baseline, pruned
@@ -186,37 +159,39 @@ def metrics_rows(
     ]
     for way, pair in latency_pairs(latency).items():
         if "baseline" in pair and "pruned" in pair:
-            times = (pair["baseline"]["median_ms"], pair["pruned"]["median_ms"])
+            times = (pair["baseline"].median_ms, pair["pruned"].median_ms)
             label = f"latency, {wording.way_name(way)}"
             rows.append(_cost_row(label, *times, wording.milliseconds))
     return rows
 
 
-def latency_pairs(
-    latency: Sequence[Mapping[str, Any]],
-) -> dict[Way, dict[str, Mapping[str, Any]]]:
+def latency_pairs(latency: Sequence[Latency]) -> dict[Way, dict[str, Latency]]:
     """Measured latencies by the way they were measured in, then by model name ("baseline",
-    "pruned"). Results from before ways were recorded are from the processor."""
-    pairs: dict[Way, dict[str, Mapping[str, Any]]] = {}
+    "pruned")."""
+    pairs: dict[Way, dict[str, Latency]] = {}
     for item in latency:
-        pairs.setdefault(Way.of(item), {})[item["name"]] = item
+        pairs.setdefault(item.way, {})[item.name] = item
     return pairs
 
 
-def latency_rows(latency: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """Every measured latency: model, its way to run, milliseconds with their interval."""
+def latency_rows(latency: Sequence[Latency], models: Mapping[str, str] | None = None) -> list[Row]:
+    """Every measured latency: model, its way to run, milliseconds with their interval.
+
+    Args:
+        models: "baseline", "pruned" -> what stands for it in the table.
+    """
     return [
         {
-            "model": entry.get("model") or entry["name"],
+            "model": (models or {}).get(entry.name, entry.name),
             "device": wording.place_name(way),
             "format": wording.format_name(way.format),
             "precision": way.precision,
             "batch": way.batch,
-            "ms per image": _digits(entry["median_ms"]),
-            "95 % interval": f"{_digits(entry['low_ms'])} to {_digits(entry['high_ms'])}",
+            "ms per image": _digits(entry.median_ms),
+            "95 % interval": f"{_digits(entry.low_ms)} to {_digits(entry.high_ms)}",
         }
         for entry in latency
-        for way in (Way.of(entry),)
+        for way in (entry.way,)
     ]
 
 
@@ -235,14 +210,10 @@ def _accuracy_row(name: str, before: float, after: float) -> Row:
 
 def _cost_row(name: str, before: float, after: float, spell: Any) -> Row:
     change = f"{wording.signed((after / before - 1) * 100, 1)} %" if before else ""
-    return {
-        "quantity": name, "baseline": spell(before), "pruned": spell(after), "change": change
-    }  # fmt: skip
+    return {"quantity": name, "baseline": spell(before), "pruned": spell(after), "change": change}
 
 
 # --- runs ---------------------------------------------------------------------
-
-STAGES = ("importance", "pruning", "evaluation", "finetuning")
 
 
 def iteration_rows(
@@ -258,7 +229,7 @@ def iteration_rows(
                 "size_mb": round(cost.size_mb, 3), "map50_before": None,
                 "map50_after": round(metrics.map50, 4), "map50_95_before": None,
                 "map50_95_after": round(metrics.map50_95, 4),
-                **{f"seconds_{stage}": None for stage in STAGES}, "alpha": None,
+                **{f"seconds_{column}": None for column in SECONDS}, "alpha": None,
                 **{f"weight_{term}": None for term in _weights(iterations)},
             }
         )  # fmt: skip
@@ -266,18 +237,20 @@ def iteration_rows(
         weights = record.weights or {}
         rows.append(
             {
-                "iteration": record.index, "macs": record.macs,
-                "macs_ratio": round(record.macs_ratio, 4), "params": record.params,
+                "iteration": record.index,
+                "macs": record.macs,
+                "macs_ratio": round(record.macs_ratio, 4),
+                "params": record.params,
                 "size_mb": round(record.size_mb, 3),
                 "map50_before": round(record.map50_before, 4),
                 "map50_after": round(record.map50_after, 4),
                 "map50_95_before": round(record.map50_95_before, 4),
                 "map50_95_after": round(record.map50_95_after, 4),
-                **{f"seconds_{s}": _rounded(record.seconds.get(s), 1) for s in STAGES},
+                **{f"seconds_{s}": _rounded(record.seconds.get(s), 1) for s in SECONDS},
                 "alpha": _rounded(record.alpha, 4),
                 **{f"weight_{t}": _rounded(weights.get(t), 4) for t in _weights(iterations)},
             }
-        )  # fmt: skip
+        )
     return rows
 
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from msip_core.borders import Border, lines_of
 from msip_core.boxes import Box
 from msip_core.views import pictures
 
@@ -38,37 +39,38 @@ def window_around(box: Box, shape: tuple[int, int]) -> Window:
     return Window(min(max(x, 0), width - side), min(max(y, 0), height - side), side)
 
 
-def heat_thumbnail(
-    pixels: Pixels, heat: NDArray[np.floating], outline: NDArray[np.floating], box: Box
-) -> Pixels:
+def heat_thumbnail(pixels: Pixels, heat: NDArray[np.floating], border: Border, box: Box) -> Pixels:
     """Heat of the whole map (its own peak) on the cut around the object, with its border."""
     window = window_around(box, (pixels.shape[0], pixels.shape[1]))
     drawn = pictures.overlay_heat(
-        np.asarray(window.cut(pixels), np.uint8), np.asarray(window.cut(heat), np.float64),
-        peak=float(heat.max()), min_side=1,
-    )  # fmt: skip
-    return _finished(drawn, outline, window)
+        np.asarray(window.cut(pixels), np.uint8),
+        np.asarray(window.cut(heat), np.float64),
+        peak=float(heat.max()),
+        min_side=1,
+    )
+    return _finished(drawn, border, window)
 
 
 def signed_thumbnail(
-    pixels: Pixels, values: NDArray[np.floating], outline: NDArray[np.floating], box: Box
+    pixels: Pixels, values: NDArray[np.floating], border: Border, box: Box
 ) -> Pixels:
     """The same for contributions of patches."""
     window = window_around(box, (pixels.shape[0], pixels.shape[1]))
     drawn = pictures.overlay_signed(
-        np.asarray(window.cut(pixels), np.uint8), np.asarray(window.cut(values), np.float64),
-        peak=float(np.abs(values).max()), min_side=1,
-    )  # fmt: skip
-    return _finished(drawn, outline, window)
+        np.asarray(window.cut(pixels), np.uint8),
+        np.asarray(window.cut(values), np.float64),
+        peak=float(np.abs(values).max()),
+        min_side=1,
+    )
+    return _finished(drawn, border, window)
 
 
-def _finished(drawn: Pixels, outline: NDArray[np.floating], window: Window) -> Pixels:
+def _finished(drawn: Pixels, border: Border, window: Window) -> Pixels:
     """Brought to one size, then the border in a line that is as thin on all of them."""
     large = np.asarray(
         cv2.resize(drawn, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC), dtype=np.uint8
     ).copy()
-    moved = (np.asarray(outline, np.float64) + 0.5 - (window.x, window.y)) * _SIDE / window.side
-    line = np.rint(moved).astype(np.int32).reshape(-1, 1, 2)
-    for colour, thickness in (((12, 18, 18), 4), ((255, 255, 255), 2)):
-        cv2.polylines(large, [line], True, colour, thickness, cv2.LINE_AA)
+    corner = np.array((window.x, window.y), np.float64)
+    moved = [line - corner for line in lines_of(border)[0]]
+    pictures.draw_lines(large, moved, _SIDE / window.side, 2)
     return large

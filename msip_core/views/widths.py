@@ -31,10 +31,10 @@ def widths_info(models: Mapping[str, Sequence[LayerChannels]]) -> WidthsInfo:
     return WidthsInfo(tuple(models), tuple(names), kept)
 
 
-def widths_paper(info: WidthsInfo, width_mm: float = 178.0) -> Figure:
+def widths_paper(info: WidthsInfo) -> Figure:
     """The grid on paper, dark where much is left."""
     with paper.drawing():
-        figure = paper.new_figure(width_mm, 18 + 5.0 * max(1, len(info.models)))
+        figure = paper.new_figure(178, 18 + 5.0 * max(1, len(info.models)))
         axes = figure.subplots()
         drawn = axes.imshow(info.kept, aspect="auto", cmap="viridis", vmin=0, vmax=1)
         axes.set_yticks(range(len(info.models)), info.models, fontsize=6)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from msip_core.allocation.budget import Budget
 from msip_core.detector.library import DetectionModel
+from msip_core.groups.budget import Budget
 from tests.allocation.kit import budget_of
 from tests.importance.kit import thin_detector
 

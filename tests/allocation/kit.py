@@ -9,9 +9,9 @@ import numpy as np
 import torch_pruning as tp
 from torch import nn
 
-from msip_core.allocation.budget import Budget
 from msip_core.allocation.table import GroupTable
-from msip_core.pruning.surgery import prunable_groups
+from msip_core.groups.budget import Budget
+from msip_core.groups.coupling import prunable_groups
 
 
 def budget_of(model: nn.Module, imgsz: int) -> Budget:

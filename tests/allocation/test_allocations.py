@@ -7,7 +7,6 @@ import itertools
 import numpy as np
 import pytest
 
-from msip_core.allocation.budget import Budget
 from msip_core.allocation.msip import LossPerMacAllocation, MedianAllocation, lower_median
 from msip_core.allocation.ranked import GlobalAllocation
 from msip_core.allocation.table import Corridor, GroupTable, lowest_widths
@@ -16,6 +15,7 @@ from msip_core.catalog import ALLOCATIONS
 from msip_core.config import AllocationOptions
 from msip_core.detector.library import copy_model
 from msip_core.errors import ConfigError
+from msip_core.groups.budget import Budget
 from msip_core.pruning.schedule import corridor, final_window
 from msip_core.pruning.surgery import prune_channels
 from tests.allocation.kit import budget_of, random_table, widths_of

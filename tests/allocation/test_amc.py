@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from msip_core.allocation.amc import LEAST, AmcAllocation, Road, transitions
-from msip_core.allocation.budget import Budget
 from msip_core.allocation.ddpg import Agent, Transition
 from msip_core.config import AllocationOptions
 from msip_core.errors import Stopped
+from msip_core.groups.budget import Budget
 from tests.allocation.toy_search import ToyProblem, channels_matter
 
 LIMITS = AllocationOptions()
@@ -25,16 +25,18 @@ def road_of(problem: ToyProblem) -> Road:
 
 @pytest.fixture
 def problem(budget: Budget, tmp_path) -> ToyProblem:
-    return ToyProblem(budget, tmp_path, channels_matter(budget, 1, 2, 4), episodes=10,
-                      random_episodes=9)  # fmt: skip
+    return ToyProblem(
+        budget, tmp_path, channels_matter(budget, 1, 2, 4), episodes=10, random_episodes=9
+    )
 
 
 @pytest.mark.parametrize("keep", [0.2, 0.335, 0.6, 0.9])
 @pytest.mark.parametrize("wish", ["all", "least", "lot", "late"])
 def test_every_episode_meets_the_budget(budget: Budget, tmp_path, keep: float, wish: str):
     """Even that of an agent that wants to keep everything."""
-    problem = ToyProblem(budget, tmp_path, channels_matter(budget, 1, 1, 1), keep=keep,
-                         iterations=16)  # fmt: skip
+    problem = ToyProblem(
+        budget, tmp_path, channels_matter(budget, 1, 1, 1), keep=keep, iterations=16
+    )
     rng = np.random.default_rng(0)
     choose = {
         "all": lambda state: 1.0,

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from msip_core.allocation.budget import Budget
 from msip_core.detector.library import copy_model
+from msip_core.groups.budget import Budget
 from msip_core.pruning.surgery import prune_channels
 from tests.allocation.kit import budget_of, counted
 
@@ -83,9 +83,11 @@ class Depthwise(nn.Module):
         super().__init__()
         head = nn.Module()
         head.shape = None
-        self.model = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False),
-                                   nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False),
-                                   nn.Conv2d(4, 2, 1, bias=False))  # fmt: skip
+        self.model = nn.Sequential(
+            nn.Conv2d(3, 4, 1, bias=False),
+            nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False),
+            nn.Conv2d(4, 2, 1, bias=False),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.model(x)

@@ -9,13 +9,13 @@ import pytest
 import torch
 import torch_pruning as tp
 
-from msip_core.allocation.budget import Budget
 from msip_core.allocation.ranked import GlobalAllocation, IsomorphicAllocation, places
 from msip_core.allocation.table import GroupTable
 from msip_core.config import AllocationOptions
 from msip_core.detector.library import DetectionModel, copy_model
+from msip_core.groups.budget import Budget
+from msip_core.groups.coupling import fixed_layers
 from msip_core.pruning.schedule import final_window
-from msip_core.pruning.surgery import fixed_layers
 from tests.allocation.kit import budget_of, random_table, widths_of
 from tests.importance.kit import depthwise_detector, thin_detector
 
@@ -32,9 +32,13 @@ def test_structures_are_those_that_torch_pruning_ranks_together(make):
 
     twin = copy_model(model).eval()
     theirs = tp.pruner.BasePruner(
-        twin, torch.zeros(1, 3, 64, 64), tp.importance.GroupMagnitudeImportance(),
-        global_pruning=True, isomorphic=True, ignored_layers=fixed_layers(twin),
-    )  # fmt: skip
+        twin,
+        torch.zeros(1, 3, 64, 64),
+        tp.importance.GroupMagnitudeImportance(),
+        global_pruning=True,
+        isomorphic=True,
+        ignored_layers=fixed_layers(twin),
+    )
     theirs.step()
 
     assert sorted(sizes.values()) == sorted(theirs._scope_initial_channels.values())

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from msip_core.allocation.budget import Budget
-from msip_core.allocation.latency import LatencyMeter
 from msip_core.allocation.msip import LossPerMacAllocation
 from msip_core.allocation.table import GroupTable
 from msip_core.catalog import ALLOCATIONS
 from msip_core.config import AllocationOptions
-from msip_core.detector.layer_times import Grid
+from msip_core.groups.budget import Budget
+from msip_core.groups.latency import LatencyMeter
+from msip_core.groups.layers import Grid
 from msip_core.pruning.schedule import final_window
 from tests.allocation.kit import random_table, widths_of
 
@@ -72,9 +72,11 @@ def test_a_measurement_moves_the_scale_and_nothing_else(budget: Budget):
 def test_a_channel_costs_an_eighth_of_what_its_step_of_eight_frees(budget: Budget):
     meter = meter_of(budget)
     table = GroupTable(
-        budget, {n: np.ones(w) for n, w in widths_of(budget).items()}, widths_of(budget),
+        budget,
+        {n: np.ones(w) for n, w in widths_of(budget).items()},
+        widths_of(budget),
         latency=meter,
-    )  # fmt: skip
+    )
     fewer = budget.widths.copy()
     fewer[7] -= 8
 

@@ -8,17 +8,11 @@ import json
 import numpy as np
 import pytest
 
-from msip_core.allocation.budget import Budget
-from msip_core.allocation.netadapt import (
-    Candidate,
-    NetAdaptAllocation,
-    Step,
-    candidates_at,
-    pays,
-)
+from msip_core.allocation.netadapt import Candidate, NetAdaptAllocation, Step, candidates_at, pays
 from msip_core.allocation.table import lowest_widths
 from msip_core.config import AllocationOptions
 from msip_core.errors import Stopped
+from msip_core.groups.budget import Budget
 from msip_core.pruning.schedule import final_window
 from tests.allocation.toy_search import ToyProblem, channels_matter
 
@@ -79,8 +73,10 @@ def test_the_resource_of_accepted_steps_falls_by_at_least_the_schedule(budget: B
     result = NetAdaptAllocation(LIMITS).search(problem)
 
     final = budget.widths * (1 - np.array(list(result.ratios.values())))
-    shares = [float(budget.macs(w)) / budget.macs_now
-              for w in (budget.widths, *accepted(problem, budget), final)]  # fmt: skip
+    shares = [
+        float(budget.macs(w)) / budget.macs_now
+        for w in (budget.widths, *accepted(problem, budget), final)
+    ]
     goal = problem.window.high / budget.macs_now
     for i, (before, after) in enumerate(itertools.pairwise(shares)):
         decrement = max(0.02 * 0.96**i, 0.004)
@@ -92,9 +88,13 @@ def test_the_resource_of_accepted_steps_falls_by_at_least_the_schedule(budget: B
 
 def test_one_group_changes_at_each_step_and_the_cheap_stage_gives_most(budget: Budget, tmp_path):
     problem = ToyProblem(
-        budget, tmp_path, channels_matter(budget, 1, 1, 100), keep=0.8, first_step=0.02,
+        budget,
+        tmp_path,
+        channels_matter(budget, 1, 1, 100),
+        keep=0.8,
+        first_step=0.02,
         candidates=0,
-    )  # fmt: skip
+    )
 
     result = NetAdaptAllocation(LIMITS).search(problem)
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from msip_core.allocation.budget import Budget
 from msip_core.allocation.ratios import by_name, unscaled_sentence, unscaled_share
 from msip_core.allocation.searched import SearchedAllocation, named
 from msip_core.allocation.stages import (
@@ -21,11 +20,12 @@ from msip_core.allocation.stages import (
 from msip_core.allocation.table import lowest_widths
 from msip_core.catalog import ALLOCATIONS
 from msip_core.config import AllocationOptions
-from msip_core.detector.layout import YOLOV8, Layout, layer_of, layout_of
 from msip_core.detector.library import DetectionModel
 from msip_core.errors import WrongModelError
+from msip_core.groups.budget import Budget
+from msip_core.groups.coupling import prunable_groups
+from msip_core.groups.layout import YOLOV8, Layout, layer_of, layout_of
 from msip_core.pruning.schedule import corridor, final_window
-from msip_core.pruning.surgery import prunable_groups
 from tests.allocation.kit import random_table
 from tests.importance.kit import depthwise_detector, thin_detector
 
@@ -100,8 +100,9 @@ def test_a_group_with_ratio_zero_gives_channels_only_where_the_goal_needs_them(b
     allocation.adopt(ratios)
 
     gentle = allocation.allocate(table, final_window(0.6 * budget.macs_now, 1), iterations=8)
-    least = 1.02 * float(budget.macs(lowest_widths(table.original, budget.widths,
-                                                   allocation.limits, 8)))  # fmt: skip
+    least = 1.02 * float(
+        budget.macs(lowest_widths(table.original, budget.widths, allocation.limits, 8))
+    )
     hard = allocation.allocate(table, final_window(least, 1), iterations=8)
 
     assert gentle.widths[budget.names[3]] == budget.widths[3]

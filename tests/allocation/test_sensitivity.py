@@ -7,15 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from msip_core.allocation.budget import Budget
-from msip_core.allocation.sensitivity import (
-    Point,
-    SensitivityAllocation,
-    ratios_at,
-    smallest_delta,
-)
+from msip_core.allocation.sensitivity import Point, SensitivityAllocation, ratios_at, smallest_delta
 from msip_core.config import AllocationOptions
 from msip_core.errors import Stopped
+from msip_core.groups.budget import Budget
 from tests.allocation.toy_search import ToyProblem, channels_matter
 
 FREE = AllocationOptions(round_to=1)

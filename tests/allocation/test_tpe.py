@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from msip_core.allocation.budget import Budget
 from msip_core.allocation.stages import stage_of
 from msip_core.allocation.tpe import TpeAllocation, _space
 from msip_core.config import AllocationOptions, SearchOptions
 from msip_core.errors import ConfigError, Stopped
+from msip_core.groups.budget import Budget
 from tests.allocation.toy_search import ToyProblem, channels_matter
 
 LIMITS = AllocationOptions()

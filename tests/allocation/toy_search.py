@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from msip_core.allocation.budget import Budget, Widths
 from msip_core.allocation.journal import Journal
 from msip_core.allocation.searched import LayerFacts
 from msip_core.allocation.stages import stage_of
 from msip_core.config import SearchOptions
 from msip_core.errors import Stopped
+from msip_core.groups.budget import Budget, Widths
 from msip_core.pruning.schedule import final_window
 from tests.allocation.kit import random_table
 

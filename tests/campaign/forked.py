@@ -80,6 +80,7 @@ def _wait(pid: int, end: float) -> tuple[int | None, Any]:
 
 def _child(words: list[str], folder: Path, lab: Path) -> None:
     code = 98
+    sys.dont_write_bytecode = True  # what Python would write beside our own sources, once
     try:
         os.setsid()
         for name, number in (("stdout", 1), ("stderr", 2)):

@@ -42,8 +42,11 @@ def cases(count: int) -> Iterator[Case]:
 def _case(what: str, name: str, data: Callable[[random.Random], bytes]) -> Case:
     def make(place: Path, chance: random.Random) -> list[str]:
         stem = name.split(".", maxsplit=1)[0]
-        files = {**sources.yolo(), f"images/{name}": data(chance),
-                 f"labels/{stem}.txt": b"0 .5 .5 .4 .4\n"}  # fmt: skip
+        files = {
+            **sources.yolo(),
+            f"images/{name}": data(chance),
+            f"labels/{stem}.txt": b"0 .5 .5 .4 .4\n",
+        }
         return ["data", "import", str(sources.write(place, files)), "--name", "hostile"]
 
     return Case("images", what, make, GOOD)
@@ -79,16 +82,20 @@ def _strange() -> dict[str, bytes]:
     picture = sources.pictures()
     values = np.resize(np.array([np.nan, np.inf, -np.inf, 1e38], np.float32), (SIDE, SIDE))
     found = {
-        "q.png: text": b"hello", "q.png: empty": b"", "q.tif: a PDF": b"%PDF-1.4",
-        "q.png: a TIFF": picture["d.tif"], "q.tif: a JPEG": picture["b.jpg"],
-        "q.jpg: a PNG": picture["a.png"], "q.tif: no numbers": sources._tiff(values),
+        "q.png: text": b"hello",
+        "q.png: empty": b"",
+        "q.tif: a PDF": b"%PDF-1.4",
+        "q.png: a TIFF": picture["d.tif"],
+        "q.tif: a JPEG": picture["b.jpg"],
+        "q.jpg: a PNG": picture["a.png"],
+        "q.tif: no numbers": sources._tiff(values),
         "q.png: SVG": b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
         "q.tif: complex": sources._tiff(np.ones((SIDE, SIDE), np.complex64)),
         "q.tif: float64": sources._tiff(np.full((SIDE, SIDE), 1e300)),
         "q.tif: seven axes": sources._tiff(np.zeros((2, 2, 2, 2, 2, 32, 32), np.uint8)),
         "q.tif: one pixel": sources._tiff(np.zeros((1, 1), np.uint8)),
         "q.tif: a long strip": sources._tiff(np.zeros((2, 20000), np.uint8)),
-    }  # fmt: skip
+    }
     for unit, resolution in (("none", (0, 0)), ("cm", (1, 0))):
         data = bytearray(sources._tiff(sources.pixels(3)[..., 0], resolution=(300, 300)))
         place = data.find(struct.pack("<II", 300, 1))

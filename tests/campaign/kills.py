@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from msip_core.config import PruneConfig, parse_run_config
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.processes import ProcessIdentity
@@ -91,6 +93,10 @@ class _Run:
         finally:
             self.server.kill()
             self.server.wait()
+        # A spare is still loading its libraries, and sees then that nobody is there any more.
+        if not _until(lambda: not _processes_in(self.home.root), _SETTLE):
+            left = _processes_in(self.home.root)
+            self.found.stuck.append(f"{self.id}: left behind by a killed server: {left}")
 
     def _end(self) -> None:
         end = time.monotonic() + 4 * _PATIENCE
@@ -116,12 +122,16 @@ class _Run:
             return
         self.found.kills[act] = self.found.kills.get(act, 0) + 1
         {
-            "worker": self._kill_worker, "at the start": self._kill_worker,
-            "group": self._kill_group, "server": self._kill_server, "both": self._kill_both,
+            "worker": self._kill_worker,
+            "at the start": self._kill_worker,
+            "group": self._kill_group,
+            "server": self._kill_server,
+            "both": self._kill_both,
             "both, then a terminal": self._go_on_from_a_terminal,
             "worker, then server": self._kill_one_after_the_other,
-            "worker stopped": self._hold_worker, "server stopped": self._hold_server,
-        }[act](worker)  # fmt: skip
+            "worker stopped": self._hold_worker,
+            "server stopped": self._hold_server,
+        }[act](worker)
         self._go_on()
 
     def _kill_worker(self, worker: ProcessIdentity) -> None:
@@ -215,7 +225,7 @@ class _Run:
     # --- comparing --------------------------------------------------------------------------
 
     def _differences(self) -> list[str]:
-        """Where this run is not the unbroken one: records, order of the story, weights."""
+        """Where this run is not the unbroken one: records, order of the history, weights."""
         reference = RunService(self.unbroken.workspace)
         other = self.unbroken.run.name
         ours, theirs = _records(self.service, self.id), _records(reference, other)
@@ -255,6 +265,12 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         return  # it ended by itself a moment before
+
+
+def _processes_in(root: Path) -> list[str]:
+    """Command lines of the living processes that were started for this workspace."""
+    lines = [" ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"])]
+    return [line for line in lines if str(root) in line]
 
 
 def _until(condition: Callable[[], bool], seconds: float) -> bool:

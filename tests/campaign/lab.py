@@ -77,8 +77,12 @@ def command(root: Path, *words: str, timeout: float = 600) -> str:
     """stdout of one command line; fails with what it said."""
     done = subprocess.run(
         [sys.executable, "-m", "msip_core", *words, "--workspace", str(root)],
-        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-        timeout=timeout, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout

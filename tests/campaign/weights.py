@@ -135,7 +135,7 @@ def _lies(lab: Lab) -> dict[str, Callable[[], bytes]]:
         "no pickle": lambda: _packed({"archive/version": b"3"}),
         "two pickles": lambda: _packed({"a/data.pkl": b"N.", "b/data.pkl": b"N."}),
         "torch script": lambda: _packed({"archive/constants.pkl": b"N.", "archive/code/x.py": b""}),
-    }  # fmt: skip
+    }
 
 
 def _packed(files: dict[str, bytes]) -> bytes:

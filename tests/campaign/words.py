@@ -26,8 +26,10 @@ _PLACES = ("", "FOLDER/null", "FOLDER/socket", "/proc/x", "/proc/self/mem", "x" 
 _WRITES = {"--out"}
 # Verbs without words of their own, or whose work is a whole run in the foreground.
 _LEFT_OUT = {"demo", "methods", "doctor", "serve", "app"}
-_PLAN = "name: a\ndataset: {data}\nimgsz: 64\nbaseline: {{model: {model}}}\nrows:\n" \
-        "  - {{key: l2, label: L2, settings: {{method: l2}}}}\nseeds: [0]\n"  # fmt: skip
+_PLAN = (
+    "name: a\ndataset: {data}\nimgsz: 64\nbaseline: {{model: {model}}}\nrows:\n"
+    "  - {{key: l2, label: L2, settings: {{method: l2}}}}\nseeds: [0]\n"
+)
 _SETTINGS = ("seed=-1", "a", "=", "a=b", "finetune.lr0=nan", "finetune.epochs=1e9", "__class__=1",
              "msip.fusion=x", "msip.weights=5", "name", "msip..x=1", ".=1", "x" * 1000 + "=1",
              "limits.round_to=0", "calibration.batch=1e30", "keep_macs=[1,2]", "keep_macs={}",

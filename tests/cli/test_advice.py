@@ -20,10 +20,11 @@ _COMMAND = re.compile(r"python -m msip_core(?!\.)((?: [a-z-]+)+)")
 # Options of other programs that the code calls or names.
 _OF_OTHERS = {
     "msip_core/gpus.py", "msip_core/runs/provenance.py", "msip_core/runs/verify.py",
-    "msip_core/runs/worker.py", "msip_core/computers.py", "msip_core/runs/computers.py",
+    "msip_core/runs/worker.py", "msip_core/runs/fresh_process.py", "msip_core/computers.py",
+    "msip_core/data/readers/registry.py", "msip_core/runs/computers.py",
     "msip_core/runs/far/keeper.py", "msip_core/runs/far/ray_cluster.py",
     "msip_core/runs/executors.py", "msip_core/views/inline.py", "msip_core/views/paper_runs.py",
-    "pages/shared/live_chart.py", "pages/shared/machine.py",
+    "pages/runs/live_chart.py", "pages/kit/machine.py",
 }  # fmt: skip
 
 
@@ -115,9 +116,10 @@ def _readme_commands(path: Path) -> list[str]:
 def test_the_readme_can_be_typed(line: str, verbs: dict[str, click.Command]) -> None:
     words = shlex.split(line)[3:]
     path = next(
-        name for name in sorted(verbs, key=len, reverse=True)
+        name
+        for name in sorted(verbs, key=len, reverse=True)
         if name.split() == words[: len(name.split())]
-    )  # fmt: skip
+    )
 
     # Parsed as the command line would, and not run: a wrong option or value raises.
     verbs[path].make_context(path, words[len(path.split()) :])

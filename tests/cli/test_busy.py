@@ -11,20 +11,25 @@ from msip_core.cli import work
 from msip_core.cli.verbs import Answer
 from msip_core.config import PruneConfig
 from msip_core.processors import Processors
+from msip_core.questions.planning import Effort
 from msip_core.runs.service import RunService
 from msip_core.workspace import Workspace
 
 
 @pytest.mark.parametrize(("busy", "said"), [(0.0, False), (1.7, True)])
 def test_the_estimate_says_when_the_computer_is_busy(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    busy: float, said: bool,
-) -> None:  # fmt: skip
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    busy: float,
+    said: bool,
+) -> None:
     from msip_core.pruning import estimate
 
     found = SimpleNamespace(look=lambda: Processors(2, busy=busy))
     monkeypatch.setattr(work, "Sample", lambda: found)
-    monkeypatch.setattr(estimate, "estimate", lambda *_: estimate.Estimate(60.0, 1.0, 0.1, "Note."))
+    effort = Effort(seconds=60.0, memory_gb=1.0, disk_gb=0.1, note="Note.")
+    monkeypatch.setattr(estimate, "estimate", lambda *_: effort)
 
     work._say_estimate(workspace, PruneConfig(dataset="d", model="m"))
 

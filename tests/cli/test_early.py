@@ -24,7 +24,7 @@ class Executor:
     def __init__(self) -> None:
         self.made.append(self)
 
-    def prepare(self, workspace: Workspace, *, wanted: bool) -> None:
+    def prepare(self, workspace: Workspace, *, wanted: int) -> None:
         self.ready = wanted
 
 
@@ -56,10 +56,14 @@ def test_nothing_is_begun_for_words_that_start_no_run_here(
 ) -> None:
     here = ["--workspace", str(workspace.root)]
     for words in (
-        [], ["runs", "list", *here], [*TRAIN, "--detach", *here], ["train", "--help", *here],
-        [*TRAIN, "--workspace", str(tmp_path / "none")], [*TRAIN, "--workspace", "~nobody/x"],
+        [],
+        ["runs", "list", *here],
+        [*TRAIN, "--detach", *here],
+        ["train", "--help", *here],
+        [*TRAIN, "--workspace", str(tmp_path / "none")],
+        [*TRAIN, "--workspace", "~nobody/x"],
         [*TRAIN, "--workspace", "a\0b"],
-    ):  # fmt: skip
+    ):
         early.begin(words)
     with FileLock(workspace.root / SUPERVISOR_LOCK):  # a server works on the queue
         early.begin([*TRAIN, *here])

@@ -77,7 +77,11 @@ def test_an_epoch_ends_with_the_time_left(capfd: pytest.CaptureFixture[str]) -> 
 
 def test_a_trained_baseline_ends_without_a_share_of_macs() -> None:
     record = FinalRecord(
-        iteration=0, metrics=_metrics("val", 0.9), cost=COST, macs_ratio=1.0, model_id="m",
+        iteration=0,
+        metrics=_metrics("val", 0.9),
+        cost=COST,
+        macs_ratio=1.0,
+        model_id="m",
         artifacts={},
-    )  # fmt: skip
+    )
     assert line(record) == "Done: mAP50 0.900 on the val images"

@@ -19,6 +19,7 @@ from msip_core.runs.state import RunState
 from msip_core.runs.supervisor import Supervisor
 from msip_core.workspace import Workspace
 from tests.cli.conftest import Verb
+from tests.drawn import copy_example
 
 
 @pytest.fixture
@@ -30,11 +31,9 @@ def quick_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def dataset(msip: Verb) -> str:
+def dataset(workspace: Workspace) -> str:
     """A few drawn micrographs."""
-    said = msip("data", "example", "--name", "drawn", "--images", 8, "--size", 64)
-    assert said.code == 0, said.err
-    return "drawn"
+    return copy_example(workspace, "drawn", images=8, size=64).name
 
 
 TRAIN = ("train", "--weights", "yolov8n.yaml", "--imgsz", 64)

@@ -12,11 +12,12 @@ import cv2
 import pytest
 
 from msip_core.cli.main import main
-from msip_core.data.synthetic import import_example
 from msip_core.workspace import Workspace
 from tests.cli.conftest import Said
+from tests.drawn import copy_example
 
 IMGSZ = 64
+COMPARE = ("compare", "--baseline", "one", "--pruned", "two", "--data")
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     from msip_core.detector.build import build_model, register_model
 
     workspace = Workspace.open(tmp_path_factory.mktemp("look") / "workspace")
-    dataset = import_example(workspace, "d", images=8, size=96)
+    dataset = copy_example(workspace, "d", images=8, size=96)
     for seed, name in enumerate(("one", "two")):
         register_model(
             workspace, build_model("yolov8n.yaml", dataset.classes, seed), name=name,
@@ -62,7 +63,7 @@ def micrographs(lab: Workspace, tmp_path: Path) -> Path:
 
 
 def _rows(path: str) -> list[dict[str, str]]:
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -76,13 +77,14 @@ def test_predict_counts_boxes_alike_in_document_tables_and_wells(
     assert said.code == 0, said.err
     files = said.document["artifacts"]
     found = {image["id"]: len(image["detections"]) for image in said.document["images"]}
-    boxes, counts, wells = (_rows(files[name]) for name in ("boxes", "counts", "wells"))
+    boxes, counts, wells = (_rows(files[name]) for name in ("objects", "images", "wells"))
 
     assert sum(found.values()) > 0
-    assert {row["image"]: int(row["total"]) for row in counts} == found
-    assert {name: sum(r["image"] == name for r in boxes) for name in found} == found
-    assert sum(int(row["total"]) for row in wells) == sum(found.values())
-    assert float(boxes[0]["width_um"]) == pytest.approx(2 * float(boxes[0]["width_px"]), abs=0.11)
+    assert {Path(row["image"]).stem: int(row["total"]) for row in counts} == found
+    assert {name: sum(r["image"] == f"{name}.png" for r in boxes) for name in found} == found
+    assert sum(int(row["objects"]) for row in wells) == sum(found.values())
+    diameters = [float(boxes[0][name]) for name in ("diameter_um", "diameter_px")]
+    assert diameters[0] == pytest.approx(2 * diameters[1], abs=0.01)
     for name in found:
         assert cv2.imread(f"{files['overlays']}/{name}.png") is not None
 
@@ -109,9 +111,9 @@ def test_compare_measures_both_models_on_the_same_images(
     document = said.document
     assert document["baseline"]["cost"]["macs"] == document["pruned"]["cost"]["macs"] > 0
     assert document["baseline"]["metrics"]["split"] == "test"
-    assert {(item["name"], item["format"]) for item in document["latency"]} == {
-        ("baseline", "pytorch"),
-        ("pruned", "pytorch"),
+    assert {(x["name"], x["format"], x["device"]) for x in document["latency"]} == {
+        ("baseline", "pytorch", "cpu"),
+        ("pruned", "pytorch", "cpu"),
     }
     kinds = [pair["kind"] for image in document["images"] for pair in image["pairs"]]
     assert {k: kinds.count(k) for k in document["agreement"]} == document["agreement"]
@@ -174,14 +176,19 @@ def test_export_writes_a_file_named_after_the_model(ask: Ask, tmp_path: Path) ->
         (("predict", "/nowhere", "--model", "one", "--out", "o"), 2, "/nowhere"),
         (("predict", ".", "--model", "gone.pt", "--out", "o"), 2, "gone.pt"),
         (("predict", ".", "--model", "run/two", "--out", "o"), 2, "RUN/STEP"),
-        (("compare", "--baseline", "one", "--pruned", "two", "--data", "x"), 2, "x"),
+        ((*COMPARE, "x"), 2, "x"),
+        ((*COMPARE, "d", "--device", "cuda:9"), 2, "There is no device 'cuda:9'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_what_is_not_there_is_named(
-    ask: Ask, words: tuple[str, ...], code: int, named: str, monkeypatch: pytest.MonkeyPatch,
+    ask: Ask,
+    words: tuple[str, ...],
+    code: int,
+    named: str,
+    monkeypatch: pytest.MonkeyPatch,
     micrographs: Path,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(micrographs)
     said = ask(*words)
     assert said.code == code
@@ -208,8 +215,11 @@ def test_latency_times_one_model_or_two_in_the_ways_asked_for(ask: Ask) -> None:
     assert (only["precision"], only["batch"], only["runs"]) == ("fp32", 1, 5)
     assert only["hardware"]
     assert {(m["model"], m["batch"]) for m in both.document["latency"]} == {
-        ("one", 1), ("two", 1), ("one", 2), ("two", 2)
-    }  # fmt: skip
+        ("one", 1),
+        ("two", 1),
+        ("one", 2),
+        ("two", 2),
+    }
     assert both.document["missing"] == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -13,18 +14,22 @@ import pytest
 
 from msip_core.cli import data as data_verbs
 from msip_core.cli.data import parse_class_map, sort_words
+from msip_core.cli.demo import shipped_baseline
 from msip_core.cli.main import main
 from msip_core.errors import ConfigError, WorkError
+from msip_core.example import EXAMPLE, unpack
 from msip_core.workspace import Workspace
 from tests.cli.conftest import Verb
 from tests.data.conftest import write_image
 from tests.fresh import ROOT
+from tests.pages.lab_samples import fill
 
 VERBS = (
     "doctor", "demo", "methods", "train", "prune", "predict", "compare", "explain", "export",
-    "data import", "data example", "data list", "data show", "models list", "models show",
-    "runs list", "runs show", "runs follow", "runs pause", "runs resume", "runs cancel",
-    "runs export", "runs reindex",
+    "data import", "data example", "data list", "data show", "data export", "models list",
+    "models show", "runs list", "runs show", "runs follow", "runs pause", "runs resume",
+    "runs cancel", "runs export", "runs reindex", "data delete",
+    "data rename", "runs rename", "runs delete", "models rename", "models delete",
 )  # fmt: skip
 
 
@@ -190,8 +195,11 @@ def test_every_method_is_listed(msip: Verb) -> None:
 def test_python_dash_m_is_the_same_program(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "msip_core", "data", "list", "--json", "--workspace", str(tmp_path)],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, json.loads(done.stdout)) == (0, {"datasets": []})
 
 
@@ -209,3 +217,95 @@ def test_doctor_finds_a_disk_that_is_full(msip: Verb, monkeypatch: pytest.Monkey
     said = msip("doctor")
     assert said.code == 1
     assert re.search(r"MEND\s+disk .*clear some space", said.out)
+
+
+def test_a_dataset_is_deleted_only_after_a_yes(
+    msip: Verb, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(workspace)
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    refused = msip("data", "delete", "example")
+    assert refused.code == 2
+    assert "runs: " in refused.err
+    assert "Add --yes" in refused.err
+
+    for answer, code, left in (("n\n", 1, 1), ("y\n", 0, 0)):
+        terminal = io.StringIO(answer)
+        monkeypatch.setattr(terminal, "isatty", lambda: True)
+        monkeypatch.setattr("sys.stdin", terminal)
+        assert msip("data", "delete", "example").code == code
+        assert len(list(workspace.datasets.iterdir())) == left
+    assert msip("data", "delete", "example", "--yes").code == 2
+
+
+def test_deleting_without_a_question_tells_what_was_made_with_the_dataset(
+    msip: Verb, workspace: Workspace
+) -> None:
+    run = fill(workspace)
+
+    said = msip("data", "delete", "example", "--yes", "--json")
+
+    assert said.code == 0
+    assert said.document["deleted"] == "example"
+    assert run in said.document["runs"]
+    assert len(said.document["models"]) == 2
+    assert list(workspace.datasets.iterdir()) == []
+
+
+def test_runs_models_and_datasets_are_called_otherwise_and_keep_their_ids(
+    msip: Verb, workspace: Workspace
+) -> None:
+    run = fill(workspace)
+
+    assert msip("runs", "rename", run, "  Plate 7,\n a third ").code == 0
+    assert msip("models", "rename", "baseline-1", "Baseline of May").code == 0
+    assert msip("data", "rename", "example", "Plate 7 (drawn)").code == 0
+
+    runs = msip("runs", "list", "--json").document["runs"]
+    assert {one["id"]: one["name"] for one in runs}[run] == "Plate 7, a third"
+    models = msip("models", "list", "--json").document["models"]
+    assert {one["id"]: one["name"] for one in models}["baseline-1"] == "Baseline of May"
+    (dataset,) = msip("data", "list", "--json").document["datasets"]
+    assert (dataset["name"], dataset["title"]) == ("example", "Plate 7 (drawn)")
+
+
+@pytest.mark.parametrize(
+    ("title", "why"),
+    [(" ", "at least one letter"), ("x" * 81, "at most 80"), ("a\x07b", "invisible")],
+)
+def test_what_can_be_no_title_is_refused(
+    msip: Verb, workspace: Workspace, title: str, why: str
+) -> None:
+    run = fill(workspace)
+    for words in (("runs", run), ("models", "baseline-1"), ("data", "example")):
+        said = msip(words[0], "rename", words[1], title)
+        assert said.code == 2
+        assert why in said.err
+
+
+def test_a_model_and_a_run_are_deleted_after_what_hangs_on_them_was_told(
+    msip: Verb, workspace: Workspace
+) -> None:
+    run = fill(workspace)
+
+    refused = msip("models", "delete", "baseline-1")
+    assert refused.code == 2
+    assert run in refused.err
+    assert "models: pruned-1" in refused.err
+    assert msip("models", "delete", "baseline-1", "--yes").code == 0
+    said = msip("runs", "delete", run, "--yes", "--json")
+    assert said.document == {"deleted": run, "runs": [], "models": ["pruned-1"], "studies": []}
+
+    assert [path.name for path in workspace.models.iterdir()] == ["pruned-1"]
+    assert not workspace.run_dir(run).exists()
+    assert msip("models", "delete", "baseline-1", "--yes").code == 2
+    assert msip("runs", "delete", run, "--yes").code == 2
+
+
+def test_the_demo_begins_with_the_shipped_baseline(tmp_path: Path) -> None:
+    card = shipped_baseline()
+
+    unpack(EXAMPLE, tmp_path, ["models"])
+
+    assert card.kind == "baseline"
+    assert (tmp_path / "models" / card.id / "model.pt").stat().st_size > 1_000_000

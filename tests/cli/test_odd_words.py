@@ -151,12 +151,14 @@ _PLAN = {"name": "a", "dataset": "d", "rows": [{"key": "l2", "label": "L2", "set
         {"seeds": list(range(100_000))},
         {"seeds": list(range(MAX_RUNS // 2))},
         {"seeds": [0, MAX_SEED + 1]},
-        {"seeds": list(range(60)),
-         "rows": [{"key": f"r{i}", "label": "x"} for i in range(MAX_RUNS // 50)]},
+        {
+            "seeds": list(range(60)),
+            "rows": [{"key": f"r{i}", "label": "x"} for i in range(MAX_RUNS // 50)],
+        },
         {"rows": [{"key": f"r{i}", "label": "x"} for i in range(50_000)]},
     ],
     ids=["seeds", "runs", "seed", "rows and seeds", "rows"],
-)  # fmt: skip
+)
 def test_a_plan_of_more_runs_than_anybody_waits_for_is_refused(more: dict[str, object]) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_plan(_PLAN | more)
@@ -212,13 +214,16 @@ def test_a_good_place_is_absolute_and_not_made_before_the_work(tmp_path: Path) -
 @pytest.mark.parametrize(
     "words",
     [
-        ("study", "plan", "table-3-1", "--out"), ("runs", "export", "run-1", "--out"),
-        ("predict", "x.png", "--model", "m", "--out"), ("export", "m", "--out"), ("demo", "--out"),
+        ("study", "plan", "table-3-1", "--out"),
+        ("runs", "export", "run-1", "--out"),
+        ("predict", "x.png", "--model", "m", "--out"),
+        ("export", "m", "--out"),
+        ("demo", "--out"),
         ("explain", "x.png", "--baseline", "a", "--pruned", "b", "--out"),
         ("compare", "--baseline", "a", "--pruned", "b", "--data", "d", "--out"),
     ],
     ids=lambda words: " ".join(words[:2]),
-)  # fmt: skip
+)
 def test_every_verb_refuses_a_device_as_its_target(msip: Verb, words: tuple[str, ...]) -> None:
     said = msip(*words, "/dev/null")
     _is_one_sentence(said.code, said.err)

@@ -1,4 +1,4 @@
-"""`predict`: wells and planes are counted once, bad files are lines, other sizes are said."""
+"""`predict` reads and counts as `plate` does: wells and planes once, bad files are lines."""
 
 # Fixtures of test_look are arguments here.
 # ruff: noqa: F811
@@ -26,7 +26,7 @@ def picture(lab: Workspace) -> np.ndarray:
 
 
 def rows(path: str) -> Rows:
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -41,7 +41,7 @@ def predict(ask: Ask, source: Path, out: Path, *more: object) -> tuple[dict, Row
     said = ask("predict", source, "--model", "one", "--conf", 0.0001, "--out", out, *more)
     assert said.code == 0, said.err
     files = said.document["artifacts"]
-    return said.document, rows(files["counts"]), rows(files["wells"])
+    return said.document, rows(files["images"]), rows(files["wells"])
 
 
 def test_a_z_stack_counts_once_in_its_sharpest_plane(
@@ -55,21 +55,21 @@ def test_a_z_stack_counts_once_in_its_sharpest_plane(
 
     document, counts, wells = predict(ask, tmp_path / "in", tmp_path / "out")
 
-    totals = [int(row["total"]) for row in counts]
-    assert [row["counted"] for row in counts] == ["no", "yes", "no"]
-    assert [(w["plate"], w["well"], int(w["total"])) for w in wells] == [
-        ("plate M", "A01", totals[1])
+    assert [row["image"] for row in counts] == ["x_Plate_M_p00_z00_0_A01f00d0.png"]
+    assert [(w["plate"], w["well"], w["objects"]) for w in wells] == [
+        ("plate M", "A01", counts[0]["total"])
     ]
-    assert wells[0]["not_counted"] == "2"
-    assert "z 1, the sharpest of 3" in wells[0]["planes"]
-    assert [image["counted"] for image in document["images"]] == [False, True, False]
+    assert "z plane 1, the sharpest of 3" in counts[0]["chosen"]
+    assert document["images"][0]["chosen"] == counts[0]["chosen"]
+    whole = predict(ask, tmp_path / "in" / "x_Plate_M_p00_z01_0_A01f00d0.png", tmp_path / "one")
+    assert whole[1][0]["total"] == counts[0]["total"]
 
-    _, counts, wells = predict(ask, tmp_path / "in", tmp_path / "out", "--plane", 2)
-    assert int(wells[0]["total"]) == totals[2]
+    _, counts, _ = predict(ask, tmp_path / "in", tmp_path / "out", "--stack", 2)
+    assert "z plane 2, as asked" in counts[0]["chosen"]
     said = ask(
-        "predict", tmp_path / "in", "--model", "one", "--out", tmp_path / "o", "--plane", "9"
+        "predict", tmp_path / "in", "--model", "one", "--out", tmp_path / "o", "--stack", "9"
     )
-    assert said.code == 2
+    assert (said.code, "there are 0 to 2" in said.err) == (2, True)
 
 
 def test_wells_have_one_row_a_plate_however_many_fields_there_are(
@@ -84,12 +84,14 @@ def test_wells_have_one_row_a_plate_however_many_fields_there_are(
 
     document, counts, wells = predict(ask, tmp_path / "in", tmp_path / "out")
 
-    assert [(w["plate"], w["well"], w["images"]) for w in wells] == [
-        ("plate 1", "A01", "2"), ("plate 1", "B02", "2"),
-        ("plate 2", "A01", "2"), ("plate 2", "B02", "2"),
-    ]  # fmt: skip
+    assert [(w["plate"], w["well"], w["fields"]) for w in wells] == [
+        ("plate 1", "A01", "2"),
+        ("plate 1", "B02", "2"),
+        ("plate 2", "A01", "2"),
+        ("plate 2", "B02", "2"),
+    ]
     assert len(counts) == 8
-    assert sum(int(w["total"]) for w in wells) == sum(int(c["total"]) for c in counts)
+    assert sum(int(w["objects"]) for w in wells) == sum(int(c["total"]) for c in counts)
     assert document["wells"] == "Taken for wells: A01, B02 (names as ImageXpress writes them)."
     overlays = Path(document["artifacts"]["overlays"])
     assert len(list(overlays.iterdir())) == 8
@@ -108,10 +110,15 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_are_counted(
 
     document, counts, _ = predict(ask, tmp_path / "in", tmp_path / "out")
 
-    assert [row["image"] for row in counts] == ["a"]
-    assert {Path(item["file"]).name for item in document["left_out"]} == {
-        "a_thumb.png", "broken.tif", "scan.czi",
+    assert {row["image"]: row["state"] for row in counts} == {
+        "a.png": "counted", "broken.tif": "failed", "scan.czi": "failed"
     }  # fmt: skip
+    assert [image["id"] for image in document["images"]] == ["a"]
+    assert {Path(item["file"]).name for item in document["left_out"]} == {
+        "a_thumb.png",
+        "broken.tif",
+        "scan.czi",
+    }
     said = ask("predict", tmp_path / "in" / "broken.tif", "--model", "one", "--out", tmp_path / "o")
     assert said.code == 2
     assert "broken.tif" in said.err
@@ -126,7 +133,7 @@ def test_what_an_earlier_prediction_drew_is_no_micrograph(
 
     for _ in range(2):
         _, counts, _ = predict(ask, tmp_path, tmp_path / "out")
-        assert [row["image"] for row in counts] == ["a"]
+        assert [row["image"] for row in counts] == ["a.png"]
 
 
 def test_alike_names_have_files_of_their_own(
@@ -139,9 +146,8 @@ def test_alike_names_have_files_of_their_own(
 
     document, counts, _ = predict(ask, tmp_path / "in", tmp_path / "out")
 
-    names = [row["image"] for row in counts]
-    assert len({name.casefold() for name in names}) == 5
-    assert {row["counted"] for row in counts} == {"yes"}
+    names = [image["id"] for image in document["images"]]
+    assert len({name.casefold() for name in names}) == len(counts) == 5
     overlays = Path(document["artifacts"]["overlays"])
     assert {path.stem for path in overlays.iterdir()} == set(names)
 
@@ -154,14 +160,39 @@ def test_objects_of_another_size_than_in_training_are_warned_of_in_table_and_doc
     write(tmp_path, "in/same.png", picture)
     write(tmp_path, "in/wide.png", np.tile(picture, (4, 4)))
 
-    document, counts, wells = predict(ask, tmp_path / "in", tmp_path / "out", "--conf", 0.9)
+    whole = ("--conf", 0.9, "--tiles", "never")
+    document, counts, _ = predict(ask, tmp_path / "in", tmp_path / "out", *whole)
 
-    warnings = {image["id"]: image["size_warning"] for image in document["images"]}
+    warnings = {image["image"]: image["note"] for image in document["images"]}
     assert document["sizes_known"]
-    assert warnings["same"] is None
-    assert "px for the network on this image" in warnings["wide"]
-    assert {row["image"]: row["note"] for row in counts} == {"same": "", "wide": warnings["wide"]}
-    assert warnings["wide"] in {row["note"] for row in wells}
+    assert warnings["same.png"] == ""
+    assert "px for the network on this image" in warnings["wide.png"]
+    assert {row["image"]: row["note"] for row in counts} == warnings
+
+
+def test_a_field_larger_than_those_of_the_training_is_cut_into_tiles_and_that_is_said(
+    ask: Ask,
+    picture: np.ndarray,
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "in/same.png", picture)
+    write(tmp_path, "in/wide.png", np.tile(picture, (4, 4)))
+
+    document, counts, _ = predict(ask, tmp_path / "in", tmp_path / "out")
+
+    same, wide = document["images"]
+    assert same["tiles"] == ""
+    assert "network on this image" not in wide["note"]
+    assert "tiles of 96 px that overlap by" in wide["tiles"]
+    assert "since objects as large as in training would be" in wide["tiles"]
+    assert [row["tiles"] for row in counts] == ["", wide["tiles"]]
+    assert int(counts[1]["total"]) > 2 * int(counts[0]["total"]) > 0
+
+    document, _, _ = predict(ask, tmp_path / "in", tmp_path / "out", "--tiles", 200)
+    assert "Cut into 9 tiles of 200 px" in document["images"][1]["tiles"]
+    for wrong in (("--tiles", "some"), ("--tiles", 5), ("--overlap", 0.95)):
+        said = ask("predict", tmp_path / "in", "--model", "one", "--out", tmp_path / "o", *wrong)
+        assert said.code == 2
 
 
 def test_a_channel_is_chosen_and_one_that_nobody_chose_is_said(
@@ -181,7 +212,7 @@ def test_a_channel_is_chosen_and_one_that_nobody_chose_is_said(
 
     document, _, _ = predict(ask, tmp_path / "in", tmp_path / "out", "--channel", "DAPI")
     drawn = cv2.imread(f"{document['artifacts']['overlays']}/s.png")
-    assert document["images"][0]["doubt"] is None
+    assert "nobody said" not in document["images"][0]["note"]
     assert drawn is not None
     assert np.median(drawn) == pytest.approx(np.median(picture), abs=20)
     said = ask(
@@ -210,8 +241,8 @@ def test_data_import_takes_a_channel_and_predictions_take_the_same(
     blind = ask("data", "import", tmp_path / "in", "--name", "blind")
     chosen = ask("data", "import", tmp_path / "in", "--name", "chosen", "--channel", 2)
 
-    assert blind.document["images"] == 1  # the others are as black as the first
-    assert "nobody said which" in blind.document["report"]["repaired"][0]["what"]
+    assert blind.code != 0  # the first channel of all is black, where labels see objects
+    assert "all its pixels have one value" in blind.out + blind.err
     assert chosen.document["images"] == 4
     assert any("channel 2 of 2, as asked" in note for note in chosen.document["report"]["notes"])
     assert not chosen.document["report"]["repaired"]

@@ -18,18 +18,18 @@ from msip_core.config import (
     PruneConfig,
     TrainConfig,
 )
-from msip_core.data.synthetic import import_example
+from msip_core.options import command_line
 from msip_core.runs.service import RunService
 from msip_core.views import protocol
 from msip_core.ways import Way
 from msip_core.workspace import Workspace
-from pages.shared.command import command_line
+from tests.drawn import copy_example
 
 
 @pytest.fixture
 def weights(workspace: Workspace) -> Path:
     """The drawn dataset "d", and a file where weights should be."""
-    import_example(workspace, "d", images=8, size=64)
+    copy_example(workspace, "d", images=8, size=64)
     path = workspace.uploads / "w.pt"
     path.write_bytes(b"not opened here")
     return path
@@ -45,7 +45,8 @@ def _made_by(command: str, workspace: Workspace) -> TrainConfig | PruneConfig:
 def test_a_pruning_run(workspace: Workspace, weights: Path, preset: str) -> None:
     settings = {**PRUNE_PRESETS[preset], "iterations": 3}
     config = PruneConfig(
-        name="plate 7 to 60 %", dataset="d", model=str(weights), imgsz=96, batch=2, seed=5,
+        name="plate 7 to 60 %", dataset="d", dataset_version=1, model=str(weights),
+        imgsz=96, batch=2, seed=5,
         device="cpu", keep_macs=0.6, limits=AllocationOptions(round_to=4), max_map50_drop=None,
         msip=MsipOptions(weights=WEIGHT_PRESETS["gradient-heavy"], dynamic_weights=False),
         **settings,
@@ -57,9 +58,14 @@ def test_a_pruning_run(workspace: Workspace, weights: Path, preset: str) -> None
 
 def test_a_pruning_run_of_another_method(workspace: Workspace, weights: Path) -> None:
     config = PruneConfig(
-        dataset="d", model=str(weights), method="lamp", allocation="global", device="cpu",
+        dataset="d",
+        dataset_version=1,
+        model=str(weights),
+        method="lamp",
+        allocation="global",
+        device="cpu",
         **PRUNE_PRESETS["quick"],
-    )  # fmt: skip
+    )
     command = command_line(config)
     assert command is not None
     assert _made_by(command, workspace) == config
@@ -68,7 +74,8 @@ def test_a_pruning_run_of_another_method(workspace: Workspace, weights: Path) ->
 @pytest.mark.parametrize("recipe", ["quick-baseline", "paper-baseline"])
 def test_a_training_run(workspace: Workspace, weights: Path, recipe: str) -> None:
     config = TrainConfig(
-        name="a b", dataset="d", weights=str(weights), device="cpu", imgsz=128, workers=1,
+        name="a b", dataset="d", dataset_version=1, weights=str(weights), device="cpu",
+        imgsz=128, workers=1,
         recipe=RECIPES[recipe].model_copy(update={"epochs": 3}),
     )  # fmt: skip
     command = command_line(config)
@@ -78,15 +85,16 @@ def test_a_training_run(workspace: Workspace, weights: Path, recipe: str) -> Non
 
 def test_the_line_in_the_report_is_the_same_run(workspace: Workspace, weights: Path) -> None:
     config = PruneConfig(
-        name="a b", dataset="d", model=str(weights), keep_macs=0.5, imgsz=96,
+        name="a b", dataset="d", dataset_version=1, model=str(weights), keep_macs=0.5, imgsz=96,
         **PRUNE_PRESETS["standard"],
     )  # fmt: skip
-    assert _made_by(protocol.command_line(config), workspace) == config
+    assert _made_by(command_line(config), workspace) == config
 
 
 def test_a_run_with_settings_that_have_no_option(workspace: Workspace, weights: Path) -> None:
     config = PruneConfig(
-        name="by half the weights", dataset="d", model=str(weights), keep_params=0.5,
+        name="by half the weights", dataset="d", dataset_version=1, model=str(weights),
+        keep_params=0.5,
         msip=MsipOptions(fusion="rank"), repair="none", granularity="mixed", blocks=1,
         recovery="cwd", distill={"temperature": 4.0, "layers": [15, 18]}, imgsz=96,
         limits=AllocationOptions(round_to=4, min_kept=0.2), **PRUNE_PRESETS["quick"],
@@ -176,9 +184,12 @@ def test_a_speed_up_may_be_asked_of_a_gpu(workspace: Workspace, weights: Path, d
     ],
 )
 def test_a_wrong_speed_up_is_one_sentence(
-    workspace: Workspace, weights: Path, capfd: pytest.CaptureFixture[str], words: list[str],
+    workspace: Workspace,
+    weights: Path,
+    capfd: pytest.CaptureFixture[str],
+    words: list[str],
     said: str,
-) -> None:  # fmt: skip
+) -> None:
     line = ["prune", "--data", "d", "--model", str(weights), "--workspace", str(workspace.root)]
 
     assert main([*line, *words, "--detach"]) == 2
@@ -206,7 +217,11 @@ def test_repeat_from_the_file_of_a_run_takes_even_what_has_no_option(
     workspace: Workspace, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = PruneConfig(
-        dataset="d", model=str(weights), msip=MsipOptions(fusion="rank"), repair="none"
+        dataset="d",
+        dataset_version=1,
+        model=str(weights),
+        msip=MsipOptions(fusion="rank"),
+        repair="none",
     )
     run_id = RunService(workspace).submit(config)
     monkeypatch.chdir(workspace.root)
@@ -216,7 +231,9 @@ def test_repeat_from_the_file_of_a_run_takes_even_what_has_no_option(
 def test_a_file_of_settings_and_settings_beside_it_are_refused(
     workspace: Workspace, weights: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    run_id = RunService(workspace).submit(PruneConfig(dataset="d", model=str(weights)))
+    run_id = RunService(workspace).submit(
+        PruneConfig(dataset="d", dataset_version=1, model=str(weights))
+    )
     file = str(workspace.run_dir(run_id) / "config.json")
     words = ["--config", file, "--workspace", str(workspace.root)]
 

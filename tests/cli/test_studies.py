@@ -8,12 +8,12 @@ import pytest
 
 from msip_core.cli import studies
 from msip_core.compositions import COMPOSITIONS
-from msip_core.data.synthetic import import_example
 from msip_core.runs.executors import LocalExecutor
 from msip_core.runs.supervisor import Supervisor
 from msip_core.studies.plan import read_plan, write_plan
 from msip_core.workspace import Workspace
 from tests.cli.conftest import Verb
+from tests.drawn import copy_example
 from tests.studies.conftest import FAKE, QUICK, make_plan
 
 
@@ -43,7 +43,7 @@ def test_a_preset_can_be_written_and_changed_before_it_is_run(msip: Verb, tmp_pa
 def test_a_study_runs_to_its_table_in_the_foreground(
     msip: Verb, workspace: Workspace, tmp_path, pretended: None
 ) -> None:
-    import_example(workspace, images=20, size=64)
+    copy_example(workspace, images=20, size=64)
     path = tmp_path / "plan.yaml"
     path.write_text(write_plan(make_plan(seeds=[0], honest=["random"])), encoding="utf-8")
     said = msip("study", "run", path, "--json")
@@ -55,6 +55,11 @@ def test_a_study_runs_to_its_table_in_the_foreground(
     added = msip("study", "add", said.document["id"], "--key", "norm", "--set", "method=l1")
     assert added.code == 1  # l1 fails here: a row with a reason, and an exit code that says so
     assert "failed: The disk is full." in added.out
+    repeated = msip(
+        "study", "repeat", said.document["id"], "--row", "msip", "--seed", 3, "--seed", 4, "--json"
+    )
+    seeds = {row["key"]: row["seeds"] for row in repeated.document["rows"]}
+    assert (seeds["msip"], seeds["l2"]) == (3, 1)
     listed = msip("study", "list", "--json").document["studies"]
     assert [(study["id"], study["state"]) for study in listed] == [(said.document["id"], "over")]
 

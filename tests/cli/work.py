@@ -26,10 +26,14 @@ def run(config: TrainConfig | PruneConfig, context: RunContext) -> None:
             time.sleep(0.1 if slow else 0.0)
         context.emit(
             EpochRecord(
-                iteration=0, phase="train", epoch=epoch, epochs=epochs, losses={"box": 1.0},
+                iteration=0,
+                phase="train",
+                epoch=epoch,
+                epochs=epochs,
+                losses={"box": 1.0},
                 seconds=0.0,
             )
-        )  # fmt: skip
+        )
 
 
 def check(_: RunContext) -> None:

@@ -16,8 +16,8 @@ import supervision.dataset.formats.yolo  # noqa: F401
 from msip_core.config import ImportConfig
 from msip_core.data.dataset import Dataset
 from msip_core.data.importing import import_dataset
-from msip_core.data.synthetic import import_example
 from msip_core.workspace import Workspace
+from tests.drawn import copy_example
 
 Importer = Callable[..., Dataset]
 
@@ -59,4 +59,4 @@ def bring_in(workspace: Workspace) -> Importer:
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Eight drawn images of 128 pixels, in a workspace of their own."""
     workspace = Workspace.open(tmp_path_factory.mktemp("drawn") / "workspace")
-    return import_example(workspace, images=8, size=128, seed=3)
+    return copy_example(workspace, images=8, size=128, seed=3)

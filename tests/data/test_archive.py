@@ -12,6 +12,7 @@ import pytest
 
 from msip_core.data import archive
 from msip_core.data.archive import open_tree
+from msip_core.data.passed_over import passed_over
 from msip_core.errors import DatasetError, NotFoundError
 from tests.data.conftest import Importer, yolo_folder
 
@@ -124,3 +125,19 @@ def test_no_path_and_no_zip_are_said_in_words(tmp_path: Path) -> None:
     for name in ("a.rar", "cut.zip"):
         with pytest.raises(DatasetError, match="neither a folder nor a complete zip"):
             open_tree(tmp_path / name).__enter__()
+
+
+def test_rubbish_of_windows_and_packed_files_are_no_images(tmp_path: Path) -> None:
+    for name in ("a.png", "$RECYCLE.BIN/b.png", "System Volume Information/c.png", "~$d.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+
+    with open_tree(tmp_path) as tree:
+        assert tree.names == ["a.png"]
+
+    problems, note = passed_over(["a.png", "labels.zip", "train.csv", "train.txt"], {"a.png"})
+    assert [(p.file, p.what.startswith("is packed inside")) for p in problems] == [
+        ("labels.zip", True)
+    ]
+    assert "train.csv" in str(note)
+    assert "train.txt" not in str(note)

@@ -10,7 +10,7 @@ import pytest
 
 from msip_core.data.dataset import Dataset, list_datasets, open_dataset
 from msip_core.data.manifest import ImageRecord
-from msip_core.data.preview import class_colour, draw_boxes, page_of, preview
+from msip_core.data.preview import class_colour, draw_boxes, preview
 from msip_core.data.readiness import readiness_of
 from msip_core.errors import DatasetError, NotFoundError
 from msip_core.workspace import Workspace
@@ -126,14 +126,3 @@ def test_one_class_can_be_shown_alone(drawn: Dataset) -> None:
 
     assert (none == drawn.pixels(image)).all()
     assert 0 < (one != none).sum() < (both != none).sum()
-
-
-def test_pages_hold_every_image_of_a_class_once(drawn: Dataset) -> None:
-    pages = page_of(drawn, 0, 3)[1]
-
-    seen = [record.id for page in range(pages) for record in page_of(drawn, page, 3)[0]]
-
-    assert pages == 3
-    assert seen == [record.id for record in drawn.images]
-    assert page_of(drawn, 99, 3) == page_of(drawn, 2, 3)
-    assert page_of(drawn, 0, class_name="none such") == ((), 1)

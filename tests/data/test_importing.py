@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 
@@ -12,20 +11,19 @@ import numpy as np
 import pytest
 
 from msip_core.config import ImageRecipe, ImportConfig, SplitConfig
-from msip_core.data import importing
 from msip_core.data.dataset import list_datasets, open_dataset
 from msip_core.data.importing import import_dataset
-from msip_core.data.jobs import import_job, inspect_job
 from msip_core.data.micrographs import read_micrograph
+from msip_core.data.questions import Import, Inspect
 from msip_core.data.writing import delete_dataset
 from msip_core.errors import (
-    ConfigError,
     DatasetError,
     DiskFullError,
     InputError,
     NotFoundError,
     Stopped,
 )
+from msip_core.questions.base import Job
 from msip_core.workspace import Workspace
 from tests.data.conftest import Importer, grey, write_image, yolo_folder
 
@@ -184,7 +182,7 @@ def test_a_class_map_with_a_typing_error_is_refused_at_once(
         bring_in(root, class_map={"crpyt": "x"})
 
 
-def test_images_alone_come_in_but_are_not_ready(tmp_path: Path, bring_in: Importer) -> None:
+def test_images_alone_come_in_to_be_counted(tmp_path: Path, bring_in: Importer) -> None:
     for i in range(4):
         write_image(tmp_path / "s" / f"im{i}.png", i)
 
@@ -193,7 +191,8 @@ def test_images_alone_come_in_but_are_not_ready(tmp_path: Path, bring_in: Import
     assert len(dataset.images) == 4
     assert dataset.boxes(dataset.images[0]) == ()
     assert dataset.readiness().missing == (
-        "No image has a box: import the label files together with the images."
+        "These are new images without labels: count them with a model. To train on them, label "
+        "them first."
     )
 
 
@@ -279,9 +278,9 @@ def test_too_little_room_is_said_before_the_work(
 ) -> None:
     root = yolo_folder(tmp_path / "s", {"a": BOX}, ["crypt"])
     usage = shutil.disk_usage(tmp_path)._replace(free=10)
-    monkeypatch.setattr(importing.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
 
-    with pytest.raises(DiskFullError, match="free: delete old runs"):
+    with pytest.raises(DiskFullError, match=r"The import needs at least .*: delete old runs"):
         bring_in(root)
 
 
@@ -362,8 +361,10 @@ def test_a_kept_split_follows_the_folders_of_data_yaml(tmp_path: Path, bring_in:
     dataset = bring_in(root, split=SplitConfig(keep_existing=True))
 
     assert {r.id: r.split for r in dataset.images} == {
-        "train_1": "train", "testA_1": "val", "testB_1": "test",
-    }  # fmt: skip
+        "train_1": "train",
+        "testA_1": "val",
+        "testB_1": "test",
+    }
 
 
 def test_a_deleted_dataset_is_gone(
@@ -387,13 +388,10 @@ def test_the_jobs_give_json_and_name_a_wrong_setting(tmp_path: Path, workspace: 
     def quiet(done: float, message: str) -> None:
         assert 0 <= done <= 1
 
-    looked = inspect_job(workspace, {"path": str(root)}, tmp_path, quiet)
-    done = import_job(workspace, {"source": str(root), "name": "set"}, tmp_path, quiet)
+    at = Job(workspace, tmp_path, quiet)
+    looked = Inspect(path=root).answer(at)
+    done = Import(config=ImportConfig(source=root, name="set")).answer(at)
 
-    assert json.loads(json.dumps(looked))["classes"] == {"crypt": 5}
-    assert json.loads(json.dumps(done))["summary"]["images"] == 5
+    assert looked.classes == {"crypt": 5}
+    assert done.summary.images == 5
     assert open_dataset(workspace, "set").classes == ("crypt",)
-    with pytest.raises(ConfigError, match="pixel_size_um"):
-        import_job(
-            workspace, {"source": str(root), "name": "x", "pixel_size_um": -1}, tmp_path, quiet
-        )

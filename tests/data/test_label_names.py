@@ -13,7 +13,7 @@ import pytest
 from msip_core.data.encodings import decode_text, likeliest
 from msip_core.data.references import ImageIndex
 from tests.data.conftest import Importer, grey
-from tests.data.labelling import boxes, coco, field, left_out
+from tests.data.labelling import boxes, coco, field, left_out, voc
 
 LINE = "0 0.3 0.5 0.2 0.5\n"
 BOX = [(40.0, 30.0, 80.0, 90.0)]
@@ -49,6 +49,65 @@ def test_label_studios_prefix_is_looked_through(
     assert boxes(bring_in(tmp_path / "s")) == {
         "micrographs/plate 1_A01.png": BOX,
         "micrographs/plate 1_A02.png": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("my plate #1 (2).png", "0ab1cd34-my_plate_1_2.txt"),
+        ("Größe 1.png", "0ab1cd34-Gr%C3%B6%C3%9Fe_1.txt"),
+        ("a&b;c.png", "0ab1cd34-abc.txt"),
+    ],
+)
+def test_names_that_label_studio_changed_are_found(
+    tmp_path: Path, bring_in: Importer, image: str, label: str
+) -> None:
+    field(tmp_path / "s" / "images" / image)
+    (tmp_path / "s" / "labels").mkdir()
+    (tmp_path / "s" / "labels" / label).write_text(LINE)
+
+    assert boxes(bring_in(tmp_path / "s")) == {f"images/{image}": BOX}
+
+
+@pytest.mark.parametrize("names", [("a.png", "a.jpg"), ("a.tif", "a.png", "a.bmp")])
+def test_one_label_for_several_images_of_its_name_is_nobodys(
+    tmp_path: Path, bring_in: Importer, names: tuple[str, ...]
+) -> None:
+    for i, name in enumerate((*names, "b.png")):
+        field(tmp_path / "s" / name, i)
+        (tmp_path / "s" / name).with_suffix(".txt").write_text(LINE)
+
+    dataset = bring_in(tmp_path / "s")
+
+    assert set(boxes(dataset)) == {"b.png"}
+    assert all("keep one image for each label" in left_out(dataset)[name] for name in names)
+
+
+def test_a_name_that_fits_several_images_says_which(tmp_path: Path, bring_in: Importer) -> None:
+    for i in (1, 2):
+        field(tmp_path / "s" / f"day{i}" / "000.png", i)
+    (tmp_path / "s" / "x.csv").write_text("000.png,20,30,60,90,crypt\n")
+
+    why = left_out(bring_in(tmp_path / "s"))["x.csv"]
+
+    assert why == "lists '000.png', which may be day1/000.png or day2/000.png: write the folder too"
+
+
+def test_labels_in_mirrored_folders_belong_to_the_image_of_the_same_path(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    for i, folder in enumerate(("a/b", "b/a")):
+        field(tmp_path / "images" / folder / "1.png", i)
+        path = tmp_path / "xml" / folder / "1.xml"
+        path.parent.mkdir(parents=True)
+        voc(path, (10 * i + 11, 11, 100, 100))
+
+    dataset = bring_in(tmp_path)
+
+    assert boxes(dataset) == {
+        "images/a/b/1.png": [(10, 10, 100, 100)],
+        "images/b/a/1.png": [(20, 10, 100, 100)],
     }
 
 
@@ -202,8 +261,10 @@ def _old_zip(path: Path, encoding: str, stem: str, told: bool) -> Path:
     names = [f"{stem}_{i}" for i in range(2)]
     with zipfile.ZipFile(path, "w") as file:
         for i, name in enumerate(names):
-            file.writestr(kind(f"图/{name}.png" if encoding == "gbk" else f"{name}.png"),
-                          cv2.imencode(".png", grey(i))[1].tobytes())  # fmt: skip
+            file.writestr(
+                kind(f"图/{name}.png" if encoding == "gbk" else f"{name}.png"),
+                cv2.imencode(".png", grey(i))[1].tobytes(),
+            )
             if not told:
                 file.writestr(kind(f"{name}.txt"), LINE)
         if told:
@@ -211,8 +272,11 @@ def _old_zip(path: Path, encoding: str, stem: str, told: bool) -> Path:
             found = [
                 {"id": i, "image_id": i, "category_id": 1, "bbox": [6, 4, 12, 20]} for i in (0, 1)
             ]
-            value = {"images": entries, "annotations": found,
-                     "categories": [{"id": 1, "name": "crypt"}]}  # fmt: skip
+            value = {
+                "images": entries,
+                "annotations": found,
+                "categories": [{"id": 1, "name": "crypt"}],
+            }
             file.writestr("a.json", json.dumps(value))
     return path
 
@@ -227,6 +291,13 @@ def _old_zip(path: Path, encoding: str, stem: str, told: bool) -> Path:
         ("cp949", "오가노이드", "EUC-KR", True),
         ("cp437", "organoïde_été", "CP437", False),
         ("cp850", "Münster_Größe_Ãõ", "CP850", True),
+        ("cp1252", "Münster_Größe", "Windows-1252", False),
+        ("cp866", "органоид", "CP866", False),
+        ("cp1251", "органоид", "Windows-1251", True),
+        ("koi8-r", "органоид", "KOI8-R", True),
+        ("cp852", "Řez_žlutý", "CP852", True),
+        ("cp1253", "οργανοειδές", "Windows-1253", True),
+        ("cp862", "תמונה", "CP862", True),
     ],
 )
 def test_names_of_old_zips_are_read_in_the_encoding_that_fits(
@@ -249,11 +320,15 @@ def test_utf_8_without_its_flag_needs_no_guess(tmp_path: Path, bring_in: Importe
 @pytest.mark.parametrize(
     ("encoding", "text"),
     [
-        ("utf-8-sig", "größe"), ("utf-16", "größe"), ("utf-16-le", "class,größe"),
-        ("utf-16-be", "class,größe"), ("cp1252", "größe µm"), ("gb18030", "类器官，晚期"),
+        ("utf-8-sig", "größe"),
+        ("utf-16", "größe"),
+        ("utf-16-le", "class,größe"),
+        ("utf-16-be", "class,größe"),
+        ("cp1252", "größe µm"),
+        ("gb18030", "类器官，晚期"),
         ("cp932", "腸オルガノイド"),
     ],
-)  # fmt: skip
+)
 def test_text_of_any_program_is_read(encoding: str, text: str) -> None:
     assert decode_text(text.encode(encoding)).removeprefix("\ufeff") == text
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from msip_core.data.fitting import fit_labels, same_shape
 from msip_core.data.labels import ImageLabels, LabelledObject
@@ -255,3 +256,19 @@ def test_outlines_are_moved_with_their_boxes() -> None:
     assert turned.xyxy == (90, 10, 110, 40)
     with pytest.raises(DatasetError, match="400 × 240 pixels, and it has 100 × 100"):
         fit_labels(labels, 100, 100)
+
+
+@pytest.mark.parametrize(("turn", "kept"), [(1, True), (3, False), (6, False)])
+def test_a_tiff_that_its_tag_turns_is_left_out_with_its_labels(
+    tmp_path: Path, bring_in: Importer, turn: int, kept: bool
+) -> None:
+    field(tmp_path / "b.png", 1)
+    pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, extratags=[(274, "H", 1, turn, True)])
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+
+    dataset = bring_in(tmp_path)
+
+    assert ("a.tif" in boxes(dataset)) == kept
+    assert ("camera's tag turns it" in left_out(dataset).get("a.tif", "")) != kept

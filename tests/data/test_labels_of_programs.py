@@ -48,6 +48,11 @@ VIA_CSV = (
     'a.png,1,"{}",1,0,"{""name"":""rect"",""x"":40,""y"":30,""width"":40,""height"":40}",'
     '"{""type"":""crypt""}"\n'
 )
+STUDIO_CSV = (
+    "annotation_id,annotator,id,image,label\n3,1,1,/x/12ab34cd-a.png,"
+    '"[{""x"": 20, ""y"": 25, ""width"": 20, ""height"": 33.3333, ""rotation"": 0, '
+    '""rectanglelabels"": [""crypt""], ""original_width"": 200, ""original_height"": 120}]"\n'
+)
 CVAT = (
     '<annotations><version>1.1</version><image id="0" name="sub/a.png" width="200" height="120">'
     "{}</image></annotations>"
@@ -76,6 +81,10 @@ CVAT = (
         ("VIA", "via.json", json.dumps({"_via_settings": {}, "_via_img_metadata": json.loads(via(
             [{"shape_attributes": {"name": "circle", "cx": 60, "cy": 50, "r": 20},
               "region_attributes": {"note": "x", "class": {"crypt": True, "cyst": False}}}]))})),
+        ("CVAT XML", "annotations.xml", CVAT.format(
+            '<ellipse label="crypt" cx="60" cy="50" rx="20" ry="20" rotation="30"/>')),
+        ("VIA", "via.json", via([{"region_attributes": {"type": "crypt"}, "shape_attributes": {
+            "name": "ellipse", "cx": 60, "cy": 50, "rx": 20, "ry": 20, "theta": 0.5}}])),
         ("VIA", "via.csv", VIA_CSV),
         ("QuPath GeoJSON", "a.geojson", geo({"type": "Polygon", "coordinates": [CORNERS]})),
         ("QuPath GeoJSON", "a.png.geojson", geo({"type": "MultiPolygon", "coordinates": [
@@ -88,6 +97,16 @@ CVAT = (
             "image": "s3://lab/x/a.png", "annotation_id": 3, "label": [{
                 "x": 20, "y": 25, "width": 20, "height": 33.3333, "rectanglelabels": ["crypt"],
                 "original_width": 200, "original_height": 120}]}])),
+        ("Label Studio", "tasks.json", json.dumps([{"data": {"image": "/x/a.png"}, "annotations": [
+            {"result": [
+                {"id": "r1", "type": "rectangle", "original_width": 200, "original_height": 120,
+                 "value": {"x": 20, "y": 25, "width": 20, "height": 33.3333}},
+                {"id": "r1", "type": "labels", "original_width": 200, "original_height": 120,
+                 "value": {"x": 20, "y": 25, "width": 20, "height": 33.3333,
+                           "labels": ["crypt"]}}]}]}])),
+        ("Label Studio", "min.csv", STUDIO_CSV),
+        ("DOTA", "labelTxt/a.txt", "imagesource:x\ngsd:1\n60 30 80 50 60 70 40 50 crypt 0\n"),
+        ("DOTA", "a.txt", "40 30 80 30 80 70 40 70 crypt"),
         ("Supervisely", "a.png.json", json.dumps({
             "size": {"width": 200, "height": 120}, "objects": [{
                 "classTitle": "crypt", "geometryType": "rectangle",
@@ -100,6 +119,7 @@ def test_boxes_of_a_program_are_read(
     tmp_path: Path, bring_in: Importer, program: str, file: str, text: str
 ) -> None:
     field(tmp_path / "s" / "a.png")
+    (tmp_path / "s" / file).parent.mkdir(exist_ok=True)
     (tmp_path / "s" / file).write_text(text)
 
     dataset = bring_in(tmp_path / "s")
@@ -194,15 +214,165 @@ def test_other_files_that_may_hold_labels_are_named_in_one_note(
     )
 
 
-def test_cvat_for_video_is_named_with_the_export_to_choose(
+def track(*shapes: tuple[int, float, int], kind: str = "box") -> str:
+    """Shapes of 20 pixels at (frame, x, whether outside)."""
+    found = "".join(
+        f'<box frame="{frame}" xtl="{x}" ytl="10" xbr="{x + 20}" ybr="30" outside="{outside}"/>'
+        if kind == "box"
+        else f'<polygon frame="{frame}" points="{x},10;{x + 20},10;{x},30" outside="{outside}"/>'
+        for frame, x, outside in shapes
+    )
+    return f'<track id="0" label="crypt">{found}</track>'
+
+
+def video(folder: Path, *tracks: str) -> Path:
+    for frame in range(5):
+        field(folder / "images" / f"frame_{frame:06d}.PNG", frame)
+    size = "<original_size><width>200</width><height>120</height></original_size>"
+    text = f"<annotations><meta><task>{size}</task></meta>{''.join(tracks)}</annotations>"
+    (folder / "annotations.xml").write_text(text)
+    return folder
+
+
+def test_boxes_of_cvat_for_video_move_along_between_their_frames(
     tmp_path: Path, bring_in: Importer
 ) -> None:
-    field(tmp_path / "s" / "a.png")
-    (tmp_path / "s" / "v.xml").write_text(
-        '<annotations><track id="0" label="crypt"/></annotations>'
+    moving = track((0, 10, 0), (2, 30, 0), (3, 30, 1))
+    still = track((1, 100, 0), (2, 100, 0), (3, 100, 0))
+
+    dataset = bring_in(video(tmp_path / "s", moving, still))
+
+    assert {Path(name).stem: found for name, found in boxes(dataset).items()} == {
+        "frame_000000": [(10, 10, 30, 30)],
+        "frame_000001": [(20, 10, 40, 30), (100, 10, 120, 30)],
+        "frame_000002": [(30, 10, 50, 30), (100, 10, 120, 30)],
+        "frame_000003": [(100, 10, 120, 30)],
+    }
+    assert left_out(dataset)["images/frame_000004.PNG"].startswith("image without a label")
+
+
+def test_a_track_that_is_not_known_at_a_frame_is_named(tmp_path: Path, bring_in: Importer) -> None:
+    gap = track((0, 10, 0), (2, 30, 0), kind="polygon")
+
+    dataset = bring_in(video(tmp_path / "s", gap, track((1, 100, 0))))
+
+    assert "a track of polygons has no shape at frame 1" in left_out(dataset)["annotations.xml"]
+    assert not dataset.report.boxes
+
+
+NAPARI = "index,shape-type,vertex-index,axis-0,axis-1\n"
+
+
+def napari(*shapes: tuple[str, list[tuple[float, ...]]], header: str = NAPARI) -> str:
+    return header + "".join(
+        f"{i},{kind},{n},{','.join(map(str, point))}\n"
+        for i, (kind, points) in enumerate(shapes)
+        for n, point in enumerate(points)
     )
 
-    assert "CVAT for images" in left_out(bring_in(tmp_path / "s"))["v.xml"]
+
+SQUARE = [(29.5, 39.5), (29.5, 79.5), (69.5, 79.5), (69.5, 39.5)]  # y before x, middles of pixels
+
+
+@pytest.mark.parametrize("file", ["a.csv", "a_shapes.csv", "a_Shapes [1].csv"])
+@pytest.mark.parametrize(
+    ("kind", "points", "corners"),
+    [
+        ("rectangle", SQUARE, 0),
+        ("ellipse", SQUARE, 0),
+        ("ellipse", [(49.5, 59.5 - 800**0.5), (49.5 - 800**0.5, 59.5),
+                     (49.5, 59.5 + 800**0.5), (49.5 + 800**0.5, 59.5)], 0),
+        ("polygon", [*SQUARE, (50, 39.5)], 5),
+    ],
+)  # fmt: skip
+def test_shapes_of_napari_become_boxes_and_outlines(
+    tmp_path: Path, bring_in: Importer, file: str, kind: str, points: list, corners: int
+) -> None:
+    field(tmp_path / "s" / "a.png")
+    (tmp_path / "s" / file).write_text(napari((kind, points)))
+
+    dataset = bring_in(tmp_path / "s")
+
+    assert dataset.report.format == "napari shapes"
+    assert boxes(dataset) == {"a.png": BOX}
+    assert dataset.classes == ("object",)
+    assert outlines(dataset) == ([corners] if corners else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("index,axis-0,axis-1\n0,1,2\n", "points have no extent"),
+        (napari(("rectangle", [(z, *p) for z, p in enumerate(SQUARE)]),
+                header=NAPARI.replace("axis-1", "axis-1,axis-2")), "several planes"),
+    ],
+)  # fmt: skip
+def test_shapes_of_napari_that_are_no_objects_are_named(
+    tmp_path: Path, bring_in: Importer, text: str, reason: str
+) -> None:
+    field(tmp_path / "s" / "a.png")
+    (tmp_path / "s" / "a.csv").write_text(text)
+
+    assert reason in left_out(bring_in(tmp_path / "s"))["a.csv"]
+
+
+def test_lists_of_one_image_a_line_have_their_names_beside_them(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    for i, name in enumerate(("a 1.jpg", "b.jpg", "c.jpg")):
+        field(tmp_path / "train" / name, i)
+    (tmp_path / "train" / "_classes.txt").write_text("crypt\nno\n")
+    (tmp_path / "train" / "_annotations.txt").write_text(
+        "a 1.jpg 40,30,80,70,1 10,10,30,30,0\nb.jpg 40,30,80,70,7 1,1,20,20,0\nc.jpg\n"
+    )
+
+    dataset = bring_in(tmp_path)
+
+    assert dataset.report.format == "YOLO list (Keras, PyTorch)"
+    assert boxes(dataset) == {
+        "train/a 1.jpg": [(40, 30, 80, 70), (10, 10, 30, 30)],
+        "train/b.jpg": [(1, 1, 20, 20)],
+        "train/c.jpg": [],
+    }
+    assert set(dataset.classes) == {"crypt", "no"}
+    assert "class number 7 has no name" in mended(dataset)[0]
+
+
+def test_an_image_that_was_turned_in_label_studio_is_left_out(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    for i, name in enumerate("ab"):
+        field(tmp_path / "s" / f"{name}.png", i)
+    task = json.loads(studio({"x": 20, "y": 25, "width": 20, "height": 20}))[0]
+    task["annotations"][0]["result"][0]["image_rotation"] = 90
+    (tmp_path / "s" / "tasks.json").write_text(
+        json.dumps(
+            [
+                task,
+                {
+                    **task,
+                    "data": {"image": "b.png"},
+                    "file_upload": "",
+                    "annotations": [{"result": []}],
+                },
+            ]
+        )
+    )
+
+    dataset = bring_in(tmp_path / "s")
+
+    assert "turned in Label Studio" in left_out(dataset)["a.png"]
+    assert set(boxes(dataset)) == {"b.png"}
+
+
+def test_turned_boxes_are_no_outlines(tmp_path: Path, bring_in: Importer) -> None:
+    field(tmp_path / "s" / "a.png")
+    (tmp_path / "s" / "a.txt").write_text("0 0.3 0.25 0.4 0.42 0.3 0.58 0.2 0.42\n")
+
+    dataset = bring_in(tmp_path / "s")
+
+    assert len(boxes(dataset)["a.png"]) == 1
+    assert outlines(dataset) == []
 
 
 def outlines(dataset: Dataset) -> list[int]:

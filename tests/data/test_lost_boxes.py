@@ -170,10 +170,12 @@ def test_yolo_lines_are_read_in_the_ways_programs_write_them(
         ("utf-8", "filename|x|y|width|height|class\na.png|40.5|30|40|40|crypt\n"),
         ("utf-8", "image,x_center,y_center,width,height,label\na.png,60.5,50,40,40,crypt\n"),
         ("utf-8", "ImageID,LabelName,XMin,XMax,YMin,YMax\na.png,crypt,0.2025,0.4025,0.25,0.58333"),
-        ("utf-8", "filename,xmin,ymin,xmax,ymax,width,height,class\n"
-                  "a.png,40.5,30,80.5,70,40,40,crypt\n"),  # the box's own width and height
+        (
+            "utf-8",
+            "filename,xmin,ymin,xmax,ymax,width,height,class\na.png,40.5,30,80.5,70,40,40,crypt\n",
+        ),  # the box's own width and height
     ],
-)  # fmt: skip
+)
 def test_tables_are_read_in_the_ways_countries_write_them(
     tmp_path: Path, bring_in: Importer, encoding: str, text: str
 ) -> None:
@@ -311,3 +313,110 @@ def test_classes_of_coco_without_categories_are_numbered_openly(
 
     assert dataset.classes == ("class_3",)
     assert "x.json names no classes" in dataset.report.notes[0]
+
+
+def test_labels_lost_in_images_that_were_kept_are_counted_in_a_note(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    labels = {"a": GOOD + "7 0.2 0.2 0.1 0.1\n8 0.7 0.2 0.1 0.1\n", "b": GOOD}
+
+    notes = bring_in(yolo_folder(tmp_path / "s", labels, ["crypt"])).report.notes
+
+    assert any("kept: 2 in 1 images (the first is images/a.png)" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["crypt, no", "\ncrypt,no", "[crypt, no]", "{0: crypt, 1: no}", "{crypt: 0, no: 1}"],
+)
+def test_names_in_one_text_are_names(tmp_path: Path, bring_in: Importer, names: str) -> None:
+    root = yolo_folder(tmp_path / "s", {"a": GOOD + "1 0.2 0.2 0.1 0.1\n"})
+    (root / "data.yaml").write_text(f"names: {names.strip()}\n")
+
+    assert bring_in(root).classes == ("crypt", "no")
+
+
+def test_two_numbers_of_one_name_are_one_class_and_said(tmp_path: Path, bring_in: Importer) -> None:
+    root = yolo_folder(tmp_path / "s", {"a": GOOD + "1 0.2 0.2 0.1 0.1\n"}, ["crypt", "crypt"])
+
+    report = bring_in(root).report
+
+    assert report.boxes == {"crypt": 2}
+    assert "Several class numbers have one name, and are one class: crypt." in report.notes
+
+
+@pytest.mark.parametrize("name", [False, True, None, {"en": "crypt"}])
+def test_a_class_whose_name_became_something_else_on_the_way_is_none(
+    tmp_path: Path, bring_in: Importer, name: object
+) -> None:
+    field(tmp_path / "a.png")
+    annotations = [
+        {"id": i, "image_id": 1, "category_id": i, "bbox": [40 * i, 30, 20, 20]} for i in (1, 2)
+    ]
+    coco(tmp_path / "x.json", [{"id": 1, "file_name": "a.png"}], annotations, ("crypt", name))
+
+    dataset = bring_in(tmp_path)
+
+    assert dataset.classes == ("crypt",)
+    assert f"a class is called {json.dumps(name)}" in left_out(dataset)["x.json"]
+    assert "class number 2 has no name" in mended(dataset)[0]
+
+
+@pytest.mark.parametrize("number", [1, 1.0, "1", "1.0", " 1 "])
+def test_ids_are_the_same_number_however_they_are_written(
+    tmp_path: Path, bring_in: Importer, number: object
+) -> None:
+    field(tmp_path / "a.png")
+    annotation = {"id": 1, "image_id": number, "category_id": number, "bbox": [40, 30, 40, 40]}
+    coco(tmp_path / "x.json", [{"id": 1, "file_name": "a.png"}], [annotation])
+
+    assert boxes(bring_in(tmp_path)) == {"a.png": [(40, 30, 80, 70)]}
+
+
+def test_rows_with_more_cells_than_the_header_are_no_boxes(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    for i, name in enumerate("ab"):
+        field(tmp_path / f"{name}.png", i)
+    (tmp_path / "x.csv").write_text(
+        "filename,xmin,ymin,xmax,ymax,class\na.png,40,5,80,7,crypt\n"
+        "b.png,40,5,30,7,80,5,70,5,crypt\na.png,1,1,30,30,crypt,,\n"
+    )
+
+    dataset = bring_in(tmp_path)
+
+    assert boxes(dataset) == {"a.png": [(40, 5, 80, 7), (1, 1, 30, 30)]}
+    assert "it has 10 cells and the header 6" in left_out(dataset)["b.png"]
+
+
+def test_fractions_that_may_be_two_corners_leave_the_image_out(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    corners = "0 0.1 0.1 0.4 0.5\n0 0.5 0.6 0.9 0.95\n"
+    border = "0 0.02 0.5 0.1 0.2\n0 0.5 0.5 0.2 0.2\n"  # centre and size, over the border a little
+    root = yolo_folder(tmp_path / "s", {"corners": corners, "border": border}, ["crypt"])
+
+    dataset = bring_in(root)
+
+    assert set(boxes(dataset)) == {"images/border.png"}
+    assert "as two corners: left out" in left_out(dataset)["images/corners.png"]
+
+
+@pytest.mark.parametrize("form", ["yolo", "coco", "csv"])
+def test_boxes_with_scores_are_said_to_be_predictions(
+    tmp_path: Path, bring_in: Importer, form: str
+) -> None:
+    field(tmp_path / "a.png")
+    if form == "yolo":
+        (tmp_path / "a.txt").write_text("0 0.5 0.5 0.2 0.2 0.31\n")
+    elif form == "coco":
+        found = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [40, 30, 40, 40], "score": 0.31}
+        coco(tmp_path / "x.json", [{"id": 1, "file_name": "a.png"}], [found])
+    else:
+        (tmp_path / "x.csv").write_text(
+            "filename,xmin,ymin,xmax,ymax,class,score\na.png,40,30,80,70,crypt,0.31\n"
+        )
+
+    notes = bring_in(tmp_path).report.notes
+
+    assert any(note.startswith("Boxes that carry a score: 1.") for note in notes)

@@ -265,3 +265,87 @@ def test_a_damaged_mask_is_a_sentence() -> None:
     for data in (b"II*\0junk", b"\x89PNG\r\n\x1a\njunk", b"\xff\xd8\xffjunk", b"", b"text"):
         with pytest.raises(DatasetError):
             read_mask(data, "a")
+
+
+def test_the_border_of_pascal_voc_is_no_object(tmp_path: Path, bring_in: Importer) -> None:
+    mask = instances()
+    border = cv2.dilate((mask > 0).astype(np.uint8), np.ones((5, 5))) > (mask > 0)
+    mask[border] = 255
+    field(tmp_path / "JPEGImages" / "a.png")
+    (tmp_path / "SegmentationObject").mkdir()
+    palette(mask).save(tmp_path / "SegmentationObject" / "a.png")
+    save(tmp_path / "SegmentationClass" / "a.png", (mask > 0).astype(np.uint8))
+
+    dataset = bring_in(tmp_path)
+
+    assert boxes(dataset) == {"JPEGImages/a.png": ROWS}
+    assert "value 255" in mended(dataset)[0]
+    assert "classes, not objects" in left_out(dataset)["SegmentationClass/a.png"]
+
+
+@pytest.mark.parametrize("values", [(254, 255), (1, 3), (7, 255)])
+def test_other_numbers_of_objects_up_to_255_are_objects(values: tuple[int, int]) -> None:
+    assert len(objects_in(instances(*values)).objects) == 2
+
+
+def test_a_folder_of_masks_for_each_micrograph_has_one_object_a_mask(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    for n in (1, 2):
+        field(tmp_path / f"id{n}" / "images" / f"id{n}.png", n)
+        for name, (first, second) in {"3f": (255, 0), "a0": (0, 255)}.items():
+            save(tmp_path / f"id{n}" / "masks" / f"{name}.png", instances(first, second))
+    parted = instances(255, 255)  # one object that something lies across
+    save(tmp_path / "id2" / "masks" / "b.png", parted)
+
+    dataset = bring_in(tmp_path)
+
+    found = boxes(dataset)
+    assert found["id1/images/id1.png"] == ROWS
+    assert found["id2/images/id2.png"] == [*ROWS, (20, 10, 150, 90)]
+    assert not left_out(dataset)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a_Probabilities.tif", "a_Simple Segmentation.png", "a_pred.png", "a_result.png",
+     "a_cp_outlines.png", "a_gradcam.png", "a_labelled.png", "predictions/a.png", "results/a.png",
+     "QC/a.png", "output/a_result.png"],
+)  # fmt: skip
+def test_pictures_that_programs_make_of_a_micrograph_are_none(name: str) -> None:
+    found = sort_images(["a.tif", name, "b.tif"])
+
+    assert found.images == ["a.tif", "b.tif"]
+    assert [(p.file, "left out" in p.what) for p in found.problems] == [(name, True)]
+
+
+def test_micrographs_in_a_folder_of_results_stay_micrographs() -> None:
+    for names in (["results/a.tif", "results/b.tif"], ["x.tif", "results/a.tif"]):
+        assert sort_images(names).images == names
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("000_img.png", "000_masks.png"),  # Cellpose's own names
+        ("image_1.png", "mask_1.png"),
+        ("images/1_raw.png", "masks/1.png"),
+        ("a.png", "a_binary_mask.png"),
+    ],
+)
+def test_a_mask_goes_with_the_image_that_both_name(image: str, mask: str) -> None:
+    found = sort_images([image, "other.png", mask])
+
+    assert found.masks == {image: mask}
+    assert "other.png" in found.images
+    assert mask not in found.images
+
+
+def test_a_mask_of_numbers_that_was_saved_as_jpeg_is_not_taken_for_an_empty_one() -> None:
+    numbers = np.zeros((40, 60), np.uint8)
+    numbers[10:20, 10:30] = 2
+
+    with pytest.raises(DatasetError, match="its mask is a JPEG, which changes the numbers"):
+        read_mask(cv2.imencode(".jpg", numbers)[1].tobytes(), "m.jpg")
+
+    assert not read_mask(cv2.imencode(".jpg", numbers * 0)[1].tobytes(), "m.jpg").any()

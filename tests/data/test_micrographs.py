@@ -97,8 +97,10 @@ def test_8_bit_images_stay_as_they_are_unless_the_recipe_normalises() -> None:
     stretched = ImageRecipe(scope="image", normalise=True, low_percentile=0, high_percentile=100)
 
     assert apply_recipe(image, ImageRecipe(low_value=0, high_value=4000))[0, :, 0].tolist() == [
-        10, 20, 30,
-    ]  # fmt: skip
+        10,
+        20,
+        30,
+    ]
     assert apply_recipe(image, stretched)[0, :, 0].tolist() == [0, 128, 255]
 
 
@@ -140,9 +142,13 @@ def test_clahe_raises_local_contrast_and_keeps_colours_grey() -> None:
 
 def test_ome_tiff_states_its_pixel_size_and_significant_bits(tmp_path: Path) -> None:
     metadata = {
-        "axes": "YX", "PhysicalSizeX": 650.0, "PhysicalSizeXUnit": "nm",
-        "PhysicalSizeY": 650.0, "PhysicalSizeYUnit": "nm", "SignificantBits": 14,
-    }  # fmt: skip
+        "axes": "YX",
+        "PhysicalSizeX": 650.0,
+        "PhysicalSizeXUnit": "nm",
+        "PhysicalSizeY": 650.0,
+        "PhysicalSizeYUnit": "nm",
+        "SignificantBits": 14,
+    }
     tifffile.imwrite(tmp_path / "a.ome.tif", RAMP, metadata=metadata)
 
     raw = read_raw(tmp_path / "a.ome.tif")

@@ -33,6 +33,17 @@ KNOWN = [
     ("C5_-1_1_2_DAPI_001.tif", "Gen5", "C05", None, "1", "DAPI"),
     ("Image_T0002_XY05_Z004_CH1.tif", "Keyence", "position 5", "4", "2", "1"),
     ("Image_XY05_00002_CH4.tif", "Keyence", "position 5", None, None, "4"),
+    ("exp_C05_s2_w1A1B2C3D4.tif", "ImageXpress", "C05", None, None, "1"),
+    ("_C05_s2_w110203040.tif", "ImageXpress", "C05", None, None, "1"),
+    ("C5_02_1_2Z4_Bright Field_002.tif", "Gen5", "C05", "4", "2", "Bright Field"),
+    ("TileScan 1_C_5_R2_t2_z4_ch01.tif", "LAS X", "C05", "4", "2", "1"),
+    ("TileScan_001--C05--R02.tif", "LAS X", "C05", None, None, None),
+    (
+        "image--L00--S00--U04--V02--J00--E00--O00--X01--Y00--T02--Z04--C01.tif",
+        "LAS X (Matrix Screener)", "C05", "4", "2", "1",
+    ),
+    ("plate_Row3_Col5_Field2.tif", "row and column", "C05", None, None, None),
+    ("R3C5_F2.tif", "row and column", "C05", None, None, None),
     ("WellC05_PointC05_0002_ChannelBF_Seq0012.tif", "NIS-Elements", "C05", None, None, "BF"),
     ("x--W00005--P00002--Z00004--T00002--DAPI.tif", "ScanR", "well 5", "4", "2", "DAPI"),
 ]  # fmt: skip
@@ -65,6 +76,14 @@ def test_a_microscopes_name_is_taken_apart(
         ("P10_{letter}{col:02d}_F{field}.png", 12),
         ("passage 10/{letter}{col:02d}/f{field}.png", 12),
         ("{letter}{col}_C{field}.png", 12),
+        ("run_{letter}{col:02d}_s{field}_w1{col:04X}{row:02X}{field:02X}.tif", 12),
+        ("Exp_{letter}{col}_{field}.png", 12),
+        ("{letter}-{col}_f{field}.png", 12),
+        ("day3_{letter}_{col:02d}_{field}.png", 12),
+        ("{letter}{col}-Site_{field}/img_000000000_BF_000.tif", 12),
+        ("{letter}{col:02d}_r{field}c1.png", 12),
+        ("Row{row}_Col{col}_Field{field}.png", 12),
+        ("TileScan 1_{letter}_{col}_R {field}_ch00.tif", 12),
         ("a{letter}{col:02d}/{letter}{col:02d}_{field}.png", 12),
     ],
 )
@@ -115,6 +134,34 @@ def test_rows_and_columns_end_where_plates_end() -> None:
     assert {name.well for name in none} == {None}
 
 
+def test_positions_of_micro_manager_are_the_grid_and_not_its_tiles() -> None:
+    names = read_names(
+        [
+            f"{position}-Pos_00{tile}_000/img_000000000_BF_000.tif"
+            for position in (1, 2, 3)
+            for tile in (0, 1)
+        ]
+    )
+
+    assert [name.well for name in names] == [f"position {n}" for n in (1, 1, 2, 2, 3, 3)]
+    assert {name.plate for name in names} == {None}
+    assert len({name.field for name in names}) == 6
+
+
+def test_too_few_wells_to_split_by_are_said() -> None:
+    found = find_groups([f"exp_A0{c}_f{f}.png" for c in (1, 2) for f in (1, 2, 3)])
+
+    assert "Names show 2 well groups, too few to split by" in found.notes[0]
+    assert "no plate, well or donor" not in found.sentence
+
+
+def test_a_letter_and_a_number_apart_are_a_well_only_in_several_rows_and_columns() -> None:
+    assert {n.well for n in read_names([f"A_{c}_{f}.png" for c in (1, 2) for f in (1, 2)])} == {
+        None
+    }
+    assert {n.well for n in read_names([f"{r}_1_{f}.png" for r in "AB" for f in (1, 2)])} == {None}
+
+
 def test_what_was_taken_for_wells_is_said_and_how_to_say_otherwise() -> None:
     days = find_groups([f"D{d}_{i}.png" for d in range(1, 5) for i in range(3)])
     plates = find_groups([f"{r}{c:02d}_{f}.png" for r in "AB" for c in (1, 2) for f in (1, 2)])
@@ -163,9 +210,13 @@ def test_folders_that_sort_the_fields_of_a_well_do_not_tear_it_apart(
     folders: tuple[str, str],
 ) -> None:
     names = read_names(
-        [f"{folder}A{c:02d}_f{2 * f + n}.png"
-         for n, folder in enumerate(folders) for c in (1, 2) for f in (1, 2)]
-    )  # fmt: skip
+        [
+            f"{folder}A{c:02d}_f{2 * f + n}.png"
+            for n, folder in enumerate(folders)
+            for c in (1, 2)
+            for f in (1, 2)
+        ]
+    )
 
     assert {w.label for w in place_wells(names, sure=True) if w} == {"well A01", "well A02"}
 
@@ -188,19 +239,24 @@ def test_planes_of_one_field_share_its_name() -> None:
         ("a/x_z03_t1.tif", "a/x_z04_t2.tif"),
         ("a/x_Z3.tif", "a/x_Z12.tif"),
         ("a/x_t01z03c2.tif", "a/x_t02z01c1.tif"),
-        ("img_channel000_position002_time000000000_z000.tif",
-         "img_channel001_position002_time000000003_z004.tif"),
+        (
+            "img_channel000_position002_time000000000_z000.tif",
+            "img_channel001_position002_time000000003_z004.tif",
+        ),
         ("x_BF.tif", "x_GFP.tif"),
         ("BF/x_1.tif", "GFP/x_1.tif"),
         ("TimePoint_1/e_A01_s1_w1.tif", "TimePoint_2/e_A01_s1_w2.tif"),
         ("r01c01f01p01-ch1sk1fk1fl1.tiff", "r01c01f01p09-ch2sk3fk1fl1.tiff"),
         ("im_jpg.rf.0123456789abcdef.jpg", "im_png.rf.fedcba98.jpg"),
-    ):  # fmt: skip
+    ):
         first, second = read_names([one, other])
         assert first.field == second.field, (one, other)
     for one, other in (
-        ("x_1.tif", "x_2.tif"), ("mouse_c1.png", "mouse_c2.png"), ("t1.png", "t2.png"),
-        ("r01c01f01p01-ch1.tiff", "r01c01f02p01-ch1.tiff"), ("a/1.png", "b/1.png"),
-    ):  # fmt: skip
+        ("x_1.tif", "x_2.tif"),
+        ("mouse_c1.png", "mouse_c2.png"),
+        ("t1.png", "t2.png"),
+        ("r01c01f01p01-ch1.tiff", "r01c01f02p01-ch1.tiff"),
+        ("a/1.png", "b/1.png"),
+    ):
         first, second = read_names([one, other])
         assert first.field != second.field, (one, other)

@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from msip_core.data.archive import open_tree
+from msip_core.data import previews
+from msip_core.data.archive import TreeOnDisk, open_tree
+from msip_core.data.companions import sort_images
 from msip_core.data.previews import without_previews
 from tests.data.conftest import Importer
 
@@ -49,6 +51,22 @@ def test_where_all_are_called_so_the_name_says_nothing(tmp_path: Path) -> None:
     assert left_out(tmp_path) == {}
 
 
+def test_the_sizes_of_pictures_are_told_by_their_first_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    real = TreeOnDisk.read
+    monkeypatch.setattr(TreeOnDisk, "read", lambda s, name: read.append(name) or real(s, name))
+    monkeypatch.setattr(previews, "_HEAD", 2000)
+    for n in range(3):
+        cv2.imwrite(str(tmp_path / f"field{n}.jpg"), picture(n))
+        cv2.imwrite(str(tmp_path / f"dark{n}.png"), np.zeros((200, 320), np.uint8))
+    (tmp_path / "no image.jpg").write_bytes(b"x" * 5000)
+
+    assert left_out(tmp_path) == {}
+    assert read == ["no image.jpg"]
+
+
 def test_a_small_copy_under_any_name_is_left_out_and_says_of_what(tmp_path: Path) -> None:
     (tmp_path / "web").mkdir()
     for n in range(3):
@@ -81,3 +99,33 @@ def test_the_import_names_them(tmp_path: Path, bring_in: Importer) -> None:
 
     assert {record.width for record in dataset.images} == {320}
     assert sum("thumbnail" in problem.what for problem in dataset.report.skipped) == 4
+
+
+def test_one_picture_in_two_formats_is_counted_once(tmp_path: Path) -> None:
+    for n in range(2):
+        cv2.imwrite(str(tmp_path / f"{n}.tif"), picture(n))
+        cv2.imwrite(str(tmp_path / f"{n}.jpg"), picture(n))
+    cv2.imwrite(str(tmp_path / "other.tif"), picture(8))
+    cv2.imwrite(str(tmp_path / "other.jpg"), picture(9))
+
+    assert left_out(tmp_path) == {
+        f"{n}.jpg": f"is the picture of {n}.tif in another format" for n in range(2)
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["a_detections.png", "a_ov.jpg", "a-with boxes.png", "a_thresh.png", "a_mask_color.png"]
+)
+def test_overlays_are_no_micrographs(name: str) -> None:
+    found = sort_images(["a.png", "b.png", name])
+
+    assert found.images == ["a.png", "b.png"]
+    assert [problem.file for problem in found.problems] == [name]
+    assert sort_images([name]).images == [name]  # nothing that it could be drawn on
+
+
+def test_figures_of_a_training_run_are_no_micrographs() -> None:
+    figures = [f"runs/{n}" for n in ("confusion_matrix.png", "results.png", "val_batch0_pred.jpg")]
+
+    assert sort_images(["a.png", *figures]).images == ["a.png"]
+    assert sort_images(["a.png", "results.png"]).images == ["a.png", "results.png"]

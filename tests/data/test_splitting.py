@@ -231,3 +231,51 @@ def test_stratify_finds_the_exact_split_where_there_is_one() -> None:
 
     sums = [totals[part == p].sum() for p in range(3)]
     assert sums == [60, 20, 20]
+
+
+WELLS = [(row, column) for row in "ABCD" for column in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"scan001t{t:02d}xy{p:02d}c1.tif" for p in range(12) for t in (1, 2)],
+        [f"W{w:03d}/P{f:05d}/Image_W{w:03d}_P{f:05d}_CH4.tif" for w in range(12) for f in (1, 2)],
+        [f"row-{r}_col-{c:02d}_f{f}.png" for r, c in WELLS for f in (1, 2)],
+        [f"Well_{w:03d}_{f}.png" for w in range(12) for f in (1, 2)],
+        [f"well{w}/f{f}.png" for w in range(12) for f in (1, 2)],
+        # A plate that was imaged on two days.
+        [f"{day}/{r}{c}_1.png" for r, c in WELLS for day in (20240301, "2024-03-02")],
+        [f"pos{p}_{t:03d}.png" for p in range(12) for t in (1, 2)],
+        [f"HCO-{d:02d}-p5-{f}.png" for d in range(12) for f in (1, 2)],
+        [f"org{o:02d}z{z:02d}.png" for o in range(12) for z in (1, 2)],
+        [f"slide{s}_x{x}_y0.png" for s in range(12) for x in (0, 512)],
+        [f"img{s:02d}_{x}_0_{x + 640}_640.png" for s in range(12) for x in (0, 512)],
+        [f"img{i:02d}{copy}.png" for i in range(12) for copy in ("", "_rot90")],
+        [f"img{i:02d}{copy}.png" for i in range(12) for copy in ("", " - Copy")],
+        [f"img{i:02d}{copy}.png" for i in range(12) for copy in ("", " (2)")],
+    ],
+)
+def test_two_images_of_one_well_place_or_picture_are_one_group(names: list[str]) -> None:
+    groups = find_groups(names).groups
+
+    assert groups[::2] == groups[1::2]
+    assert len(set(groups)) == 12
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"img ({n}).png" for n in range(1, 25)],
+        [f"img_{n:03d}.png" for n in range(24)],
+        [f"{drug}_{n:03d}.png" for drug in ("control", "chir", "wnt") for n in range(8)],
+    ],
+)
+def test_numbers_of_one_series_or_of_few_conditions_make_no_groups(names: list[str]) -> None:
+    assert len(set(find_groups(names).groups)) == 24
+
+
+def test_frames_of_few_videos_stay_together() -> None:
+    names = [f"video{v}_frame_{n:04d}.png" for v in range(4) for n in range(6)]
+
+    assert len(set(find_groups(names).groups)) == 4

@@ -15,7 +15,7 @@ import pytest
 
 from msip_core import confined
 from msip_core.config import SplitConfig
-from msip_core.data import archive, intake
+from msip_core.data import archive, incoming
 from msip_core.data.archive import open_tree
 from msip_core.data.importing import import_dataset, inspect_source
 from msip_core.data.micrographs import RawImage, decode
@@ -284,10 +284,10 @@ def test_rows_of_a_table_before_its_fault_are_kept_and_the_fault_is_named(
 # --- files that end their reader -------------------------------------------------
 
 
-def _deadly(deed: Callable[[], object]) -> Callable[..., RawImage]:
+def _deadly(task: Callable[[], object]) -> Callable[..., RawImage]:
     def read(data: bytes, name: str, *choice: Any) -> RawImage:
         if "deadly" in name:
-            deed()
+            task()
         return decode(data, name, *choice)
 
     return read
@@ -299,7 +299,7 @@ def _spin() -> None:
 
 
 @pytest.mark.parametrize(
-    ("deed", "reason"),
+    ("task", "reason"),
     [
         (os.abort, "SIGABRT"),
         (_spin, "seconds to read"),
@@ -313,11 +313,11 @@ def test_an_image_that_ends_its_reader_is_a_row_of_the_report(
     tmp_path: Path,
     bring_in: Importer,
     monkeypatch: pytest.MonkeyPatch,
-    deed: Callable[[], object],
+    task: Callable[[], object],
     reason: str,
 ) -> None:
     monkeypatch.setattr(confined, "CPU_SECONDS", 1.0)
-    monkeypatch.setattr(intake, "decode", _deadly(deed))
+    monkeypatch.setattr(incoming, "decode", _deadly(task))
     root = yolo_folder(tmp_path / "s", GOOD | {"deadly": BOX}, ["crypt"])
     dataset = bring_in(root)
     assert [image.id for image in dataset.images] == sorted(GOOD)

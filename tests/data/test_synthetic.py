@@ -126,5 +126,9 @@ def test_the_example_is_ready_drawn_grouped_by_well_and_knows_its_borders(drawn:
 
 def test_fields_are_named_by_plate_and_well() -> None:
     assert [field_name(i) for i in (0, 1, 2, 24, 192)] == [
-        "plate1_A01_f0", "plate1_A01_f1", "plate1_A02_f0", "plate1_B01_f0", "plate2_A01_f0",
-    ]  # fmt: skip
+        "plate1_A01_f0",
+        "plate1_A01_f1",
+        "plate1_A02_f0",
+        "plate1_B01_f0",
+        "plate2_A01_f0",
+    ]

@@ -265,3 +265,29 @@ def test_planes_that_the_header_lists_and_the_file_lacks_are_not_read_as_black(
     path = write(tmp_path / "one.ome.tif", flat(9), description=xml, metadata=None)
 
     assert (read_raw(path).pixels == 9).all()
+
+
+def test_inks_are_read_as_light_and_other_colours_are_refused(tmp_path: Path) -> None:
+    inks = np.zeros((4, 6, 4), np.uint8)
+    inks[0] = (0, 255, 51, 0)  # red 1, green 0, blue .8
+    inks[1] = (0, 0, 0, 204)  # a fifth of white
+    tifffile.imwrite(tmp_path / "inks.tif", inks, photometric="separated")
+    lab = np.full((4, 6, 3), 128, np.uint8)
+    tifffile.imwrite(tmp_path / "lab.tif", lab, photometric="cielab")
+
+    pixels = read_raw(tmp_path / "inks.tif").pixels
+
+    assert pixels[0, 0].tolist() == [255, 0, 204]
+    assert pixels[1, 0].tolist() == [51, 51, 51]
+    assert pixels[2, 0].tolist() == [255, 255, 255]
+    with pytest.raises(DatasetError, match=r"lab.tif has colours of the kind CIELAB"):
+        read_raw(tmp_path / "lab.tif")
+
+
+def test_channels_that_stand_last_are_not_taken_for_a_side_of_the_image(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "last.tif", np.zeros((40, 60, 5), np.uint16))
+    tifffile.imwrite(tmp_path / "first.tif", np.zeros((5, 40, 60), np.uint16))
+
+    assert read_raw(tmp_path / "first.tif").pixels.shape == (40, 60)
+    with pytest.raises(DatasetError, match=r"5 x 60 pixels .* save it with the channels first"):
+        read_raw(tmp_path / "last.tif")

@@ -13,16 +13,19 @@ from torch import Tensor, nn
 
 from msip_core.config import TrainingRecipe
 from msip_core.data.dataset import Dataset
-from msip_core.data.synthetic import import_example
 from msip_core.detector.c2f import to_c2f_v2
 from msip_core.detector.checkpoints import normalise
 from msip_core.detector.library import DetectionModel, copy_model
+from msip_core.detector.pool import DataPool
+from msip_core.detector.training import fit
 from msip_core.errors import Stopped
 from msip_core.events import EpochRecord, Payload
 from msip_core.workspace import Workspace
+from tests.drawn import copy_example
 
 CLASSES = ("crypt", "no_crypt")
 IMGSZ = 64
+BATCH = 4
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +36,7 @@ def shared_workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="session")
 def dataset(shared_workspace: Workspace) -> Dataset:
-    return import_example(shared_workspace, images=20, size=96)
+    return copy_example(shared_workspace, images=20, size=96)
 
 
 def thin_model(classes: tuple[str, ...] = CLASSES, seed: int = 0) -> DetectionModel:
@@ -75,20 +78,20 @@ def finding_model(classes: tuple[str, ...] = CLASSES) -> DetectionModel:
 
 def pruned_model(ratio: float = 0.4) -> DetectionModel:
     """A thin detector, opened and pruned by one global threshold: halves of unequal width."""
+    return normalise(cut_by_threshold(to_c2f_v2(thin_model()), ratio))
+
+
+def cut_by_threshold(model: DetectionModel, ratio: float) -> DetectionModel:
+    """`model`, in place, pruned by one global threshold on its magnitudes."""
     import torch_pruning as tp
 
-    model = to_c2f_v2(thin_model())
     head = model.model[-1]
     last = [branch[2] for pair in (head.cv2, head.cv3) for branch in pair]
     tp.pruner.MagnitudePruner(
-        model,
-        torch.zeros(1, 3, IMGSZ, IMGSZ),
-        importance=tp.importance.MagnitudeImportance(),
-        pruning_ratio=ratio,
-        global_pruning=True,
-        ignored_layers=[*last, head.dfl],
-    ).step()
-    return normalise(model)
+        model, torch.zeros(1, 3, IMGSZ, IMGSZ), importance=tp.importance.MagnitudeImportance(),
+        pruning_ratio=ratio, global_pruning=True, ignored_layers=[*last, head.dfl],
+    ).step()  # fmt: skip
+    return model
 
 
 def outputs(model: DetectionModel, images: Tensor | None = None) -> Tensor:
@@ -110,7 +113,7 @@ def assert_same_boxes(a: object, b: object, atol: float) -> None:
 
 
 @dataclass
-class Story:
+class RunHistory:
     """A run context that keeps what it is told, and asks to pause after some batches."""
 
     workspace: Workspace
@@ -136,13 +139,13 @@ class Story:
 
 
 @pytest.fixture
-def story(workspace: Workspace, tmp_path: Path) -> Callable[..., Story]:
+def history(workspace: Workspace, tmp_path: Path) -> Callable[..., RunHistory]:
     """Makes contexts on an empty workspace."""
 
-    def make(stop_after: int | None = None) -> Story:
+    def make(stop_after: int | None = None) -> RunHistory:
         run_dir = tmp_path / "run"
         run_dir.mkdir(exist_ok=True)
-        return Story(workspace, run_dir, stop_after=stop_after)
+        return RunHistory(workspace, run_dir, stop_after=stop_after)
 
     return make
 
@@ -152,3 +155,22 @@ def short(epochs: int = 2, **changes: object) -> TrainingRecipe:
     return TrainingRecipe(
         epochs=epochs, lr0=0.01, warmup_epochs=1, mixup=0.5, close_mosaic=1, **changes
     )
+
+
+@pytest.fixture(scope="module")
+def pool(dataset) -> DataPool:
+    return DataPool(dataset, imgsz=IMGSZ, batch=BATCH)
+
+
+@pytest.fixture
+def train(dataset, pool, history, tmp_path):
+    """fit() with everything filled in."""
+
+    def run(model, recipe=None, **changes):
+        settings = {
+            "workdir": tmp_path / "fit", "imgsz": IMGSZ, "batch": BATCH, "device": "cpu", "seed": 0,
+            "phase": "finetune", "iteration": 1, "ctx": history(), "pool": pool, **changes,
+        }  # fmt: skip
+        return fit(model, dataset, recipe or short(), **settings)
+
+    return run

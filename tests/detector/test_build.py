@@ -29,7 +29,9 @@ def test_the_same_seed_builds_the_same_model_and_leaves_the_random_numbers_alone
     assert models[0].names == {0: "crypt", 1: "no_crypt"}
 
 
-@pytest.mark.parametrize("name", ["yolo11n.yaml", "../yolov8n.yaml", "yolov8n-seg.yaml", "x"])
+@pytest.mark.parametrize(
+    "name", ["yolo11n.yaml", "../yolov8n.yaml", "yolov8n-seg.yaml", "yolov8n-p6.yaml", "x"]
+)
 def test_only_yolov8_descriptions_are_built(name):
     with pytest.raises(ConfigError, match=r"choose yolov8n\.yaml"):
         build_model(name, CLASSES)

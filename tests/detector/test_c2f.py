@@ -90,8 +90,11 @@ def test_halves_of_equal_width_become_one_c2f_again(model):
 def test_unequal_halves_are_laid_out_with_equal_outputs_and_equal_cost(pruned):
     stock = to_stock(pruned)
 
-    assert any(b.cv0.conv.out_channels != b.cv1.conv.out_channels
-               for b in pruned.modules() if isinstance(b, C2fV2))  # fmt: skip
+    assert any(
+        b.cv0.conv.out_channels != b.cv1.conv.out_channels
+        for b in pruned.modules()
+        if isinstance(b, C2fV2)
+    )
     assert len(blocks(stock, Concat)) > len(blocks(pruned, Concat))
     assert torch.allclose(outputs(stock), outputs(pruned), atol=1e-5)
     assert cost(stock) == cost(pruned)

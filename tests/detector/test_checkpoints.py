@@ -26,12 +26,7 @@ from msip_core.detector.checkpoints import (
     size_mb,
 )
 from msip_core.detector.library import copy_model
-from msip_core.errors import (
-    CheckpointError,
-    NotFoundError,
-    UnsafeCheckpointError,
-    WrongModelError,
-)
+from msip_core.errors import CheckpointError, NotFoundError, UnsafeCheckpointError, WrongModelError
 from tests.detector.conftest import CLASSES, IMGSZ, outputs, pruned_model, thin_model
 
 
@@ -58,10 +53,13 @@ class RunsYaml:
 
     def __reduce__(self):
         description = {
-            "nc": 1, "channels": 3, "scales": {"n": [0.33, 0.125, 512]},
+            "nc": 1,
+            "channels": 3,
+            "scales": {"n": [0.33, 0.125, 512]},
             "activation": f"__import__('os').system('touch {self.proof}')",
-            "backbone": [[-1, 1, "Conv", [64, 3, 2]]], "head": [],
-        }  # fmt: skip
+            "backbone": [[-1, 1, "Conv", [64, 3, 2]]],
+            "head": [],
+        }
         return DetectionModel, (description,)
 
 
@@ -116,8 +114,9 @@ def test_a_file_that_needs_an_unknown_package_is_refused_and_nothing_is_installe
     torch.save({"model": copy_model(model), "extra": "placeholder"}, path)
     asked = []
     monkeypatch.setattr("ultralytics.nn.tasks.check_requirements", lambda *a, **k: asked.append(a))
-    _replace_in_pickle(path, b"cultralytics.nn.tasks\nDetectionModel\n",
-                       b"cnot_installed_pkg\nDetectionModel\n")  # fmt: skip
+    _replace_in_pickle(
+        path, b"cultralytics.nn.tasks\nDetectionModel\n", b"cnot_installed_pkg\nDetectionModel\n"
+    )
 
     with pytest.raises(UnsafeCheckpointError, match=r"not_installed_pkg\.DetectionModel"):
         load_model(path)
@@ -135,8 +134,9 @@ def test_hooks_in_a_file_are_refused(tmp_path, model):
 
 
 def test_another_task_is_named(tmp_path):
-    torch.save({"model": SegmentationModel("yolov8n-seg.yaml", nc=2, verbose=False)},
-               tmp_path / "seg.pt")  # fmt: skip
+    torch.save(
+        {"model": SegmentationModel("yolov8n-seg.yaml", nc=2, verbose=False)}, tmp_path / "seg.pt"
+    )
 
     with pytest.raises(
         WrongModelError, match=r"seg\.pt is not a YOLOv8 detector.*SegmentationModel"
@@ -224,9 +224,11 @@ def test_a_loaded_model_gives_gradients_of_the_loss_also_after_inference(tmp_pat
     with torch.inference_mode():
         copy_model(loaded)(torch.rand(1, 3, IMGSZ, IMGSZ))
     batch = {
-        "img": torch.rand(1, 3, IMGSZ, IMGSZ), "batch_idx": torch.zeros(1),
-        "cls": torch.zeros(1, 1), "bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.4]]),
-    }  # fmt: skip
+        "img": torch.rand(1, 3, IMGSZ, IMGSZ),
+        "batch_idx": torch.zeros(1),
+        "cls": torch.zeros(1, 1),
+        "bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.4]]),
+    }
 
     loaded(batch)[0].sum().backward()
 

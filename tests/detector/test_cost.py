@@ -8,7 +8,8 @@ import torch
 
 from msip_core.detector import latency
 from msip_core.detector.build import build_model
-from msip_core.detector.cost import Latency, count_cost, faster, measure_latency
+from msip_core.detector.cost import count_cost
+from msip_core.detector.latency import measure_latency
 from msip_core.errors import ConfigError
 from tests.detector.conftest import CLASSES, thin_model
 from tests.fresh import run_fresh
@@ -36,16 +37,6 @@ def test_convolutions_scale_with_the_image_area():
     model = thin_model()
 
     assert count_cost(model, 128).macs == 4 * count_cost(model, 64).macs
-
-
-def made(median: float, low: float, high: float) -> Latency:
-    return Latency("m", "onnx", 1, median, low, high, 10, 1)
-
-
-def test_faster_means_that_the_intervals_do_not_touch():
-    assert faster(made(10, 9, 11), made(13, 12, 14))
-    assert not faster(made(10, 9, 12), made(13, 12, 14))
-    assert not faster(made(13, 12, 14), made(10, 9, 11))
 
 
 def test_the_interval_of_the_median_holds_the_median_and_narrows_with_more_runs():
@@ -101,7 +92,8 @@ def test_every_format_is_timed_per_image_with_the_given_threads():
 def test_a_signal_after_timing_in_openvino_does_not_kill_the_process():
     code = (
         "import faulthandler, os, signal\n"
-        "from msip_core.detector.engines import Layer, OpenVino\n"
+        "from msip_core.detector.engines import OpenVino\n"
+        "from msip_core.groups.layers import Layer\n"
         "from msip_core.ways import Way\n"
         "faulthandler.enable()  # makes Python's handlers run on a stack of their own\n"
         "signal.signal(signal.SIGTERM, lambda *_: print('asked to end'))\n"

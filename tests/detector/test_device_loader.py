@@ -15,13 +15,13 @@ from msip_core.config import ImportConfig, SplitConfig, TrainingRecipe
 from msip_core.data.dataset import open_dataset
 from msip_core.data.importing import import_dataset
 from msip_core.detector.augment import Augmentation, Draws, draw, place
+from msip_core.detector.batch import MOST
 from msip_core.detector.device_images import DeviceImages, home_of
 from msip_core.detector.device_loader import DeviceLoader
 from msip_core.detector.evaluation import Evaluator
 from msip_core.detector.images import SplitImages
 from msip_core.detector.library import hyperparameters
 from msip_core.detector.pool import DataPool, resolve_loader
-from msip_core.detector.quiet_loss import MOST
 from msip_core.detector.training import fit
 from msip_core.detector.warped_boxes import Labels, warped_boxes
 from msip_core.detector.warping import coloured, warped_pictures
@@ -170,8 +170,10 @@ def test_an_image_without_boxes_gives_a_picture_without_targets(images):
     # Files are sorted by name: number 4 is the fifth.
     assert pictures.shape == (1, 3, SIDE, SIDE)
     assert (targets.boxes.shape, targets.classes.shape, targets.picture.shape) == (
-        (0, 4), (0, 1), (0,)
-    )  # fmt: skip
+        (0, 4),
+        (0, 1),
+        (0,),
+    )
 
 
 # --- what is drawn ------------------------------------------------------------
@@ -194,9 +196,9 @@ def test_the_same_is_drawn_as_by_ultralytics(theirs_images, monkeypatch):
     affine = theirs.RandomPerspective(15, 0.1, 0.4, 3, 0.0, size=(SIDE, SIDE))
     canvas = np.zeros((2 * SIDE, 2 * SIDE, 3), np.uint8)
     maps, zooms = map(
-        np.array, zip(*(affine._compute_affine_matrix(canvas, (SIDE, SIDE)) for _ in range(n)),
-                      strict=True)
-    )  # fmt: skip
+        np.array,
+        zip(*(affine._compute_affine_matrix(canvas, (SIDE, SIDE)) for _ in range(n)), strict=True),
+    )
     mosaic = theirs.Mosaic(theirs_images, imgsz=SIDE)
     layout = [mosaic.get_params(theirs_images.get_image_and_label(0)) for _ in range(300)]
     placed = place(ours, np.full((10, 2), SIDE), SIDE)
@@ -336,24 +338,24 @@ def test_auto_is_the_device_on_a_gpu_and_ultralytics_on_the_processor():
 
 
 @pytest.fixture
-def train(dataset, story, tmp_path):
+def train(dataset, history, tmp_path):
     pool = DataPool(dataset, imgsz=IMGSZ, batch=4, loader="device")
 
     def run(recipe, **changes):
         settings = {
             "workdir": tmp_path / "fit", "imgsz": IMGSZ, "batch": 4, "device": "cpu", "seed": 0,
-            "phase": "finetune", "iteration": 1, "ctx": story(), "pool": pool, **changes,
+            "phase": "finetune", "iteration": 1, "ctx": history(), "pool": pool, **changes,
         }  # fmt: skip
         return fit(thin_model(), dataset, recipe, **settings)
 
     return run
 
 
-def test_a_resumed_fit_ends_like_an_unbroken_one(train, story, tmp_path):
+def test_a_resumed_fit_ends_like_an_unbroken_one(train, history, tmp_path):
     unbroken = train(short(2), workdir=tmp_path / "unbroken")
 
     with pytest.raises(Stopped):
-        train(short(2), ctx=story(5))
+        train(short(2), ctx=history(5))
     resumed = train(short(2))
 
     different = [
@@ -365,9 +367,9 @@ def test_a_resumed_fit_ends_like_an_unbroken_one(train, story, tmp_path):
     assert resumed.metrics == unbroken.metrics
 
 
-def test_another_loader_is_another_fit(train, dataset, story):
+def test_another_loader_is_another_fit(train, dataset, history):
     train(short(1))
-    again, other = story(), story()
+    again, other = history(), history()
 
     train(short(1), ctx=again)
     train(short(1), ctx=other, pool=DataPool(dataset, imgsz=IMGSZ, batch=4))

@@ -59,7 +59,7 @@ def test_metrics_equal_stock_ultralytics(model, labelled_by_the_model, tmp_path)
 
     with threads_kept():
         stock = YOLO(tmp_path / "model.pt").val(
-            data=str(labelled_by_the_model.yaml_path), split="train", imgsz=96, batch=4,
+            data=str(labelled_by_the_model.root / "data.yaml"), split="train", imgsz=96, batch=4,
             device="cpu", workers=0, plots=False, save_dir=str(tmp_path / "val"), verbose=False,
         )  # fmt: skip
     expected = (stock.box.map50, stock.box.map, stock.box.mp, stock.box.mr)
@@ -136,8 +136,12 @@ def test_labels_reach_ultralytics_in_its_own_coordinates(dataset):
 
     box = dataset.boxes(record)[0]
 
-    expected = [(box.x1 + box.x2) / 2 / record.width, (box.y1 + box.y2) / 2 / record.height,
-                (box.x2 - box.x1) / record.width, (box.y2 - box.y1) / record.height]  # fmt: skip
+    expected = [
+        (box.x1 + box.x2) / 2 / record.width,
+        (box.y1 + box.y2) / 2 / record.height,
+        (box.x2 - box.x1) / record.width,
+        (box.y2 - box.y1) / record.height,
+    ]
     assert images.labels[0]["bboxes"][0] == pytest.approx(expected)
     assert images.labels[0]["cls"][0, 0] == box.cls
 

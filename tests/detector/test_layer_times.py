@@ -11,8 +11,9 @@ import pytest
 
 from msip_core.config import LatencyFormat
 from msip_core.detector.latency import RUNTIMES
-from msip_core.detector.layer_times import Geometry, Layer, LayerTimes, time_layers
+from msip_core.detector.layer_times import LayerTimes, time_layers
 from msip_core.errors import Stopped
+from msip_core.groups.layers import Geometry, Layer
 
 WIDE = Geometry(kernel=3, stride=1, side=8, inputs=64, outputs=128, narrow_in=True, narrow_out=True)
 STEM = Geometry(kernel=3, stride=2, side=32, inputs=3, outputs=16, narrow_in=False, narrow_out=True)

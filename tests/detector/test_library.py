@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ import torch
 from msip_core.detector.devices import describe_device, resolve_device
 from msip_core.detector.library import threads_kept
 from msip_core.errors import ConfigError
+from tests.fresh import run_fresh
 
 SCRIPT = """
 import json, os, socket, sys
@@ -43,17 +42,9 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path, str]:
     folder = tmp_path_factory.mktemp("quiet")
     (folder / "home").mkdir()
     dropped = ("OMP_NUM_THREADS", "YOLO_", "MPLCONFIGDIR", "XDG_", "ORT_", "MSIP_")
-    environment = {
-        **{k: v for k, v in os.environ.items() if not k.startswith(dropped)},
-        "HOME": str(folder / "home"),
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], cwd=folder, env=environment, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1]), folder, done.stdout
+    home, source = str(folder / "home"), str(Path(__file__).parents[2])
+    said = run_fresh(SCRIPT, cwd=folder, without=dropped, HOME=home, PYTHONPATH=source)
+    return json.loads(said.splitlines()[-1]), folder, said
 
 
 def test_telemetry_is_off(quiet):

@@ -15,13 +15,7 @@ from msip_core.detector.loss_ratio import solve_gains
 from msip_core.detector.trainer import Fit
 from msip_core.errors import Stopped, WorkError
 from tests.detector.conftest import short, thin_model
-from tests.detector.test_training import (  # noqa: F401
-    assert_equal,
-    plan,
-    pool,
-    train,
-    weights,
-)
+from tests.detector.test_training import assert_equal, plan, weights  # noqa: F401
 
 
 @pytest.mark.parametrize("ratio", [(0.7, 0.3), (0.2, 0.8)])
@@ -62,13 +56,13 @@ def test_losses_that_are_nothing_cannot_be_weighed(plan):
         solve_gains(trainer.model, [empty], recipe, lambda b: trainer.model(b["img"]))
 
 
-def test_gains_are_measured_once_and_a_resumed_fit_takes_the_same(train, story, tmp_path):
+def test_gains_are_measured_once_and_a_resumed_fit_takes_the_same(train, history, tmp_path):
     recipe = short(2, loss_ratio=(0.7, 0.3))
-    model, heard = thin_model(), story()
+    model, heard = thin_model(), history()
     whole = train(model, recipe, workdir=tmp_path / "whole", ctx=heard)
     with pytest.raises(Stopped):
-        train(model, recipe, ctx=story(6))  # in the second epoch
-    later = story()
+        train(model, recipe, ctx=history(6))  # in the second epoch
+    later = history()
     resumed = train(model, recipe, ctx=later)
 
     assert_equal(resumed.model, whole.model)

@@ -13,19 +13,16 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from ultralytics.nn.tasks import (
-    ClassificationModel,
-    DetectionModel,
-    PoseModel,
-    SegmentationModel,
-)
+from ultralytics.nn.tasks import ClassificationModel, DetectionModel, PoseModel, SegmentationModel
 
 from msip_core.detector.build import add_upload
 from msip_core.detector.checkpoints import load_model, save_stock, save_work
-from msip_core.detector.jobs import export_job, predict_job
 from msip_core.detector.library import copy_model
 from msip_core.errors import CheckpointError, NotFoundError
 from msip_core.models import list_models
+from msip_core.questions.base import Job
+from msip_core.questions.detecting import Export, Predict
+from msip_core.questions.sources import ImageFile, WeightsFile
 from tests.detector.conftest import thin_model
 
 Change = Callable[[Any], Any]
@@ -239,7 +236,7 @@ KINDS: dict[str, Callable[[Any, Path], None]] = {
     "the format of 2019": lambda model, path: torch.save(
         {"model": copy_model(model)}, path, _use_new_zipfile_serialization=False
     ),
-}  # fmt: skip
+}
 
 
 def told(error: pytest.ExceptionInfo[Any]) -> str:
@@ -298,15 +295,14 @@ def test_a_folder_and_a_missing_file_get_one_sentence(tmp_path):
 def test_one_channel_is_refused_at_every_door(tmp_path, workspace):
     KINDS["one channel"](None, tmp_path / "grey.pt")
     picture = tmp_path / "a.png"
-    named = {"model": str(tmp_path / "grey.pt")}
-    silent = lambda done, text: None  # noqa: E731
+    model = WeightsFile(weights=tmp_path / "grey.pt")
+    at = Job(workspace, tmp_path, lambda done, text: None)
 
     doors: list[Callable[[], Any]] = [
         lambda: add_upload(workspace, tmp_path / "grey.pt"),
-        lambda: predict_job(workspace, {**named, "images": [{"path": str(picture)}]}, tmp_path,
-                            silent),
-        lambda: export_job(workspace, {**named, "format": "onnx", "imgsz": 64}, tmp_path, silent),
-    ]  # fmt: skip
+        lambda: Predict(model=model, images=(ImageFile(path=picture),)).answer(at),
+        lambda: Export(model=model, format="onnx", imgsz=64).answer(at),
+    ]
     for door in doors:
         with pytest.raises(CheckpointError, match=r"grey\.pt.*1-channel images.*three"):
             door()

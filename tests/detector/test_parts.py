@@ -15,12 +15,13 @@ BATCH = 4
 
 
 @pytest.fixture
-def train(dataset, story, tmp_path):
+def train(dataset, history, tmp_path):
     def run(parts: int, loader="ultralytics", **changes):
         pool = DataPool(dataset, imgsz=IMGSZ, batch=BATCH, parts=parts, loader=loader)
         settings = {
             "workdir": tmp_path / f"fit{parts}", "imgsz": IMGSZ, "batch": BATCH, "device": "cpu",
-            "seed": 0, "phase": "finetune", "iteration": 1, "ctx": story(), "pool": pool, **changes,
+            "seed": 0, "phase": "finetune", "iteration": 1, "ctx": history(),
+            "pool": pool, **changes,
         }  # fmt: skip
         return fit(thin_model(), dataset, short(2), **settings)
 
@@ -41,9 +42,12 @@ def watched(monkeypatch):
     def stepped(self):
         group = self.optimizer.param_groups[0]
         steps.append(
-            {"images": torch.cat(images), "at_a_time": max(map(len, images)),
-             "set": (group["lr"], group["momentum"], group["weight_decay"])}
-        )  # fmt: skip
+            {
+                "images": torch.cat(images),
+                "at_a_time": max(map(len, images)),
+                "set": (group["lr"], group["momentum"], group["weight_decay"]),
+            }
+        )
         images.clear()
         return step(self)
 
@@ -67,11 +71,11 @@ def test_the_optimizer_takes_the_same_steps_on_the_same_images(train, watched, l
         assert torch.equal(one["images"], other["images"])
 
 
-def test_a_fit_that_began_in_whole_batches_goes_on_in_halves(train, story, tmp_path):
+def test_a_fit_that_began_in_whole_batches_goes_on_in_halves(train, history, tmp_path):
     place = tmp_path / "same"
     with pytest.raises(Stopped):
-        train(1, workdir=place, ctx=story(6))  # in the second epoch
-    rest = story()
+        train(1, workdir=place, ctx=history(6))  # in the second epoch
+    rest = history()
 
     result = train(2, workdir=place, ctx=rest)
 
@@ -79,8 +83,8 @@ def test_a_fit_that_began_in_whole_batches_goes_on_in_halves(train, story, tmp_p
     assert result.epochs_done == 2
 
 
-def test_a_fit_in_parts_is_not_taken_for_one_in_whole_batches(train, tmp_path, story):
-    cache, second = tmp_path / "cache", story()
+def test_a_fit_in_parts_is_not_taken_for_one_in_whole_batches(train, tmp_path, history):
+    cache, second = tmp_path / "cache", history()
     train(2, cache=cache)
     train(1, cache=cache, ctx=second)
     assert len(second.epochs()) == 2

@@ -92,9 +92,11 @@ def test_the_gradient_in_bfloat16_points_where_that_in_float32_does():
     model = thin_model().train().requires_grad_(True)
     model.args = hyperparameters()
     batch = {
-        "img": torch.rand(4, 3, 64, 64), "batch_idx": torch.arange(4.0),
-        "cls": torch.zeros(4, 1), "bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.4]]).repeat(4, 1),
-    }  # fmt: skip
+        "img": torch.rand(4, 3, 64, 64),
+        "batch_idx": torch.arange(4.0),
+        "cls": torch.zeros(4, 1),
+        "bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.4]]).repeat(4, 1),
+    }
     losses, gradients = [], []
     for dtype in (torch.bfloat16, None):
         model.zero_grad()
@@ -111,13 +113,13 @@ def test_the_gradient_in_bfloat16_points_where_that_in_float32_does():
     assert torch.cosine_similarity(*gradients, dim=0) > 0.8
 
 
-def test_a_fit_takes_bfloat16_only_where_it_may(native, dataset, story, tmp_path):
+def test_a_fit_takes_bfloat16_only_where_it_may(native, dataset, history, tmp_path):
     ends = []
     for wanted in ("auto", "fp32", "fp32"):
         result = fit(
             thin_model(), dataset, TrainingRecipe(epochs=1, warmup_epochs=0, close_mosaic=0),
             workdir=tmp_path / f"{wanted}{len(ends)}", imgsz=IMGSZ, batch=4, device="cpu", seed=0,
-            phase="finetune", iteration=1, ctx=story(), validate_every=0, precision=wanted,
+            phase="finetune", iteration=1, ctx=history(), validate_every=0, precision=wanted,
         )  # fmt: skip
         ends.append(result.model.model[0].conv.weight)
 

@@ -17,7 +17,7 @@ from msip_core.events import FinalRecord, MilestoneRecord, ProgressRecord, Stage
 from msip_core.models import list_models, open_card
 from msip_core.views.card_text import CardFacts, card_text, read_card_facts
 from msip_core.workspace import Workspace
-from tests.detector.conftest import CLASSES, IMGSZ, Story, pruned_model, short, thin_model
+from tests.detector.conftest import CLASSES, IMGSZ, RunHistory, pruned_model, short, thin_model
 
 
 @dataclass
@@ -25,19 +25,19 @@ class Finished:
     """A run that went through."""
 
     config: TrainConfig
-    story: Story
+    history: RunHistory
 
     @property
     def final(self) -> FinalRecord:
-        return of_kind(self.story, FinalRecord)[0]
+        return of_kind(self.history, FinalRecord)[0]
 
     @property
     def path(self) -> Path:
-        return self.story.workspace.root / self.final.artifacts["model"]
+        return self.history.workspace.root / self.final.artifacts["model"]
 
 
-def of_kind(story: Story, kind: type) -> list:
-    return [record for record in story.records if isinstance(record, kind)]
+def of_kind(history: RunHistory, kind: type) -> list:
+    return [record for record in history.records if isinstance(record, kind)]
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +51,15 @@ def finished(shared_workspace, dataset, tmp_path_factory) -> Finished:
     return Finished(config, go(config, shared_workspace, folder / "run-1"))
 
 
-def go(config: TrainConfig, workspace: Workspace, run_dir: Path, stop_after=None) -> Story:
+def go(config: TrainConfig, workspace: Workspace, run_dir: Path, stop_after=None) -> RunHistory:
     run_dir.mkdir(exist_ok=True)
-    story = Story(workspace, run_dir, run_id=run_dir.name, stop_after=stop_after)
-    run(config, story)
-    return story
+    history = RunHistory(workspace, run_dir, run_id=run_dir.name, stop_after=stop_after)
+    run(config, history)
+    return history
 
 
 def test_a_run_trains_measures_and_keeps_a_model(finished, shared_workspace, dataset):
-    heard, final = finished.story, finished.final
+    heard, final = finished.history, finished.final
     card = open_card(shared_workspace, final.model_id)
 
     assert (card.name, card.kind, card.classes) == ("Plate 7", "baseline", CLASSES)
@@ -91,11 +91,15 @@ def test_a_pruned_file_that_is_trained_on_keeps_its_widths_and_says_so(
     pruned = pruned_model()
     save_stock(pruned, tmp_path / "Anna's pruned.pt")
     config = TrainConfig(
-        dataset=dataset.name, weights=str(tmp_path / "Anna's pruned.pt"), imgsz=IMGSZ, batch=4,
-        device="cpu", recipe=short(1),
-    )  # fmt: skip
-    story = go(config, shared_workspace, tmp_path / "further")
-    card = open_card(shared_workspace, of_kind(story, FinalRecord)[0].model_id)
+        dataset=dataset.name,
+        weights=str(tmp_path / "Anna's pruned.pt"),
+        imgsz=IMGSZ,
+        batch=4,
+        device="cpu",
+        recipe=short(1),
+    )
+    history = go(config, shared_workspace, tmp_path / "further")
+    card = open_card(shared_workspace, of_kind(history, FinalRecord)[0].model_id)
     trained = load_model(shared_workspace.model_dir(card.id) / "model.pt")
 
     def count(model) -> int:
@@ -132,8 +136,11 @@ def test_a_resumed_run_ends_like_an_unbroken_one_and_registers_once(
 
 
 def test_a_run_that_is_done_again_keeps_its_model_id(finished, shared_workspace):
-    go(finished.config.model_copy(update={"recipe": short(0)}), shared_workspace,
-       finished.story.run_dir)  # fmt: skip
+    go(
+        finished.config.model_copy(update={"recipe": short(0)}),
+        shared_workspace,
+        finished.history.run_dir,
+    )
 
     model_ids = [c.id for c in list_models(shared_workspace) if c.origin.get("run_id") == "run-1"]
     assert model_ids.count(finished.final.model_id) == 1
@@ -147,10 +154,10 @@ def test_pre_training_with_the_l1_term_gives_a_stock_model_back(
 
     done = Finished(config, go(config, shared_workspace, tmp_path / "run-2"))
 
-    assert [(e.phase, e.epoch) for e in done.story.epochs()] == [("pretrain", 1), ("train", 1)]
+    assert [(e.phase, e.epoch) for e in done.history.epochs()] == [("pretrain", 1), ("train", 1)]
     homes = {type(m).__module__.split(".")[0] for m in load_model(done.path).modules()}
     assert homes == {"torch", "ultralytics"}
-    assert [p.done for p in of_kind(done.story, ProgressRecord)] == [0.5, 1.0]
+    assert [p.done for p in of_kind(done.history, ProgressRecord)] == [0.5, 1.0]
 
 
 def test_a_model_of_the_workspace_may_be_trained_on(finished, shared_workspace, tmp_path):
@@ -170,7 +177,7 @@ def test_a_model_of_the_workspace_may_be_trained_on(finished, shared_workspace, 
         ({"weights": "ghost"}, NotFoundError, "no model 'ghost'"),
         ({"dataset": "none"}, NotFoundError, "no dataset 'none'"),
         ({"device": "cuda:9"}, ConfigError, "no device 'cuda:9'"),
-        ({"weights": "yolo11n.yaml"}, NotFoundError, "no model"),
+        ({"weights": "yolo11n.yaml"}, ConfigError, "no YOLOv8 description"),
     ],
 )
 def test_what_is_not_there_is_named(finished, shared_workspace, tmp_path, change, error, words):

@@ -13,32 +13,11 @@ from msip_core.detector.evaluation import Evaluator
 from msip_core.detector.fit_state import FitState
 from msip_core.detector.layerdrop import layers_dropped, shortcut_bottlenecks
 from msip_core.detector.library import copy_model
-from msip_core.detector.pool import DataPool
 from msip_core.detector.sparsity import BatchNormL1, batch_norm_factors, share_near_zero
 from msip_core.detector.trainer import Fit, FitPlan
-from msip_core.detector.training import fit
 from msip_core.errors import ConfigError, Stopped
 from msip_core.events import MilestoneRecord
 from tests.detector.conftest import IMGSZ, outputs, short, thin_model
-
-BATCH = 4
-
-
-@pytest.fixture(scope="module")
-def pool(dataset) -> DataPool:
-    return DataPool(dataset, imgsz=IMGSZ, batch=BATCH)
-
-
-@pytest.fixture
-def train(dataset, pool, story, tmp_path):
-    def run(model, recipe, **changes):
-        settings = {
-            "workdir": tmp_path / "fit", "imgsz": IMGSZ, "batch": BATCH, "device": "cpu", "seed": 0,
-            "phase": "pretrain", "iteration": 0, "ctx": story(), "pool": pool, **changes,
-        }  # fmt: skip
-        return fit(model, dataset, recipe, **settings)
-
-    return run
 
 
 def norm_of(*gamma: float) -> nn.Sequential:
@@ -143,8 +122,8 @@ def test_clipping_does_not_change_lambda(pool, tmp_path):
     assert seen[0][1:].tolist() == pytest.approx([0.01] * (len(weight) - 1))
 
 
-def test_a_short_sparse_training_leaves_more_factors_near_zero(train, story):
-    heard = story()
+def test_a_short_sparse_training_leaves_more_factors_near_zero(train, history):
+    heard = history()
     recipe = TrainingRecipe(epochs=2, lr0=0.03, mosaic=0, mixup=0)
 
     plain = train(thin_model(), recipe).model
@@ -238,11 +217,11 @@ def test_bottlenecks_without_a_shortcut_are_never_left_out():
         assert not any("forward" in vars(m) for m in neck)
 
 
-def test_a_fit_with_layerdrop_differs_by_seed_and_resumes_exactly(train, story, tmp_path):
+def test_a_fit_with_layerdrop_differs_by_seed_and_resumes_exactly(train, history, tmp_path):
     model, recipe = thin_model(), short(2, layerdrop=0.5)
     unbroken = train(model, recipe, workdir=tmp_path / "unbroken")
     with pytest.raises(Stopped):
-        train(model, recipe, ctx=story(6))
+        train(model, recipe, ctx=history(6))
 
     resumed = train(model, recipe)
     whole = train(model, short(2), workdir=tmp_path / "whole")

@@ -13,10 +13,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 from ultralytics.utils.loss import v8DetectionLoss
 
+from msip_core.detector.batch import MOST, with_count
 from msip_core.detector.checkpoints import normalise
 from msip_core.detector.fit_state import FitState
 from msip_core.detector.pool import DataPool
-from msip_core.detector.quiet_loss import MOST, QuietLoss, with_count
+from msip_core.detector.quiet_loss import QuietLoss
 from msip_core.detector.trainer import EpochReport, Fit, FitPlan
 from msip_core.errors import Stopped, WorkError
 from tests.detector.conftest import CLASSES, IMGSZ, finding_model, short, thin_model
@@ -67,12 +68,20 @@ def spoiled(*wrong: int):
     return forward
 
 
+def distance(some, others) -> float:
+    squares = [(a - b).double().square().sum() for a, b in zip(some, others, strict=True)]
+    return float(torch.stack(squares).sum().sqrt())
+
+
 def assert_alike(one, other) -> None:
+    """But for rounding, in which kernels differ: a step more or less is half of the way."""
+    begun = thin_model()
     for a, b in ((one.model, other.model), (one.ema.ema, other.ema.ema)):
-        for (name, value), found in zip(
-            a.state_dict().items(), b.state_dict().values(), strict=True
-        ):
-            torch.testing.assert_close(value, found, rtol=2e-4, atol=2e-5, msg=name)
+        assert distance(a.parameters(), b.parameters()) < 0.02 * distance(
+            a.parameters(), begun.parameters()
+        )
+        for (name, value), found in zip(a.named_buffers(), b.buffers(), strict=True):
+            torch.testing.assert_close(value, found, rtol=1e-3, atol=1e-3, msg=name)
     assert one.ema.updates == other.ema.updates
 
 
@@ -232,9 +241,7 @@ def test_on_a_gpu_forward_and_loss_send_nothing_and_read_nothing():
             for name, value in owned.named_buffers(recurse=False):
                 owned._buffers[name] = on_gpu(*value.shape, dtype=value.dtype)
         loss.device, loss.proj = torch.device("cuda", 0), on_gpu(16)
-        batch = {
-            "batch_idx": on_gpu(5), "cls": on_gpu(5, 1), "bboxes": on_gpu(5, 4), MOST: 3,
-        }  # fmt: skip
+        batch = {"batch_idx": on_gpu(5), "cls": on_gpu(5, 1), "bboxes": on_gpu(5, 4), MOST: 3}
         loss(model(on_gpu(2, 3, IMGSZ, IMGSZ)), batch)  # tables of anchors are sent once
         with looks:
             total, _ = loss(model(on_gpu(2, 3, IMGSZ, IMGSZ)), batch)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ import torch
 from msip_core.detector.checkpoints import round_to_half, save_stock
 from msip_core.detector.prediction import predict
 from tests.detector.conftest import assert_same_boxes, finding, outputs, pruned_model
+from tests.fresh import run_fresh
 
 SCRIPT = """
 import json, sys
@@ -59,17 +57,14 @@ def abroad(dataset, tmp_path_factory) -> dict:
     np.save(folder / "image.npy", np.ascontiguousarray(pixels[..., ::-1]))  # arrays are BGR there
     inputs = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     np.save(folder / "inputs.npy", inputs.numpy())
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], cwd=folder, env=environment, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.strip().splitlines()[-1])
+    said = json.loads(run_fresh(SCRIPT, cwd=folder, without=("PYTHONPATH",)).splitlines()[-1])
     return {
-        **said, "model": model, "pixels": pixels, "inputs": inputs,
+        **said,
+        "model": model,
+        "pixels": pixels,
+        "inputs": inputs,
         "outputs": np.load(Path(folder) / "outputs.npy"),
-    }  # fmt: skip
+    }
 
 
 def test_nothing_of_ours_is_needed(abroad):

@@ -17,9 +17,9 @@ from msip_core.detector.images import SplitImages
 from msip_core.detector.library import hyperparameters
 from msip_core.detector.pool import DataPool
 from msip_core.detector.trainer import Fit, FitPlan
-from msip_core.detector.training import fit
 from msip_core.errors import ConfigError, OutOfMemoryError, Stopped, WorkError
 from tests.detector.conftest import (
+    BATCH,
     IMGSZ,
     finding_model,
     outputs,
@@ -27,27 +27,6 @@ from tests.detector.conftest import (
     short,
     thin_model,
 )
-
-BATCH = 4
-
-
-@pytest.fixture(scope="module")
-def pool(dataset) -> DataPool:
-    return DataPool(dataset, imgsz=IMGSZ, batch=BATCH)
-
-
-@pytest.fixture
-def train(dataset, pool, story, tmp_path):
-    """fit() with everything filled in."""
-
-    def run(model, recipe=None, **changes):
-        settings = {
-            "workdir": tmp_path / "fit", "imgsz": IMGSZ, "batch": BATCH, "device": "cpu", "seed": 0,
-            "phase": "finetune", "iteration": 1, "ctx": story(), "pool": pool, **changes,
-        }  # fmt: skip
-        return fit(model, dataset, recipe or short(), **settings)
-
-    return run
 
 
 def weights(model) -> dict[str, torch.Tensor]:
@@ -62,8 +41,8 @@ def assert_equal(a, b) -> None:
 # --- done once ----------------------------------------------------------------
 
 
-def test_an_equal_fit_of_another_run_is_taken_and_not_repeated(train, story, tmp_path):
-    first, second = story(), story()
+def test_an_equal_fit_of_another_run_is_taken_and_not_repeated(train, history, tmp_path):
+    first, second = history(), history()
     cache = tmp_path / "cache"
     one = train(thin_model(), short(2), ctx=first, workdir=tmp_path / "a", cache=cache)
     other = train(thin_model(), short(2), ctx=second, workdir=tmp_path / "b", cache=cache)
@@ -73,8 +52,8 @@ def test_an_equal_fit_of_another_run_is_taken_and_not_repeated(train, story, tmp
     assert (one.best_map50, one.metrics) == (other.best_map50, other.metrics)
 
 
-def test_another_seed_is_another_fit(train, story, tmp_path):
-    second = story()
+def test_another_seed_is_another_fit(train, history, tmp_path):
+    second = history()
     cache = tmp_path / "cache"
     train(thin_model(), short(1), workdir=tmp_path / "a", cache=cache)
     train(thin_model(), short(1), workdir=tmp_path / "b", cache=cache, seed=1, ctx=second)
@@ -86,13 +65,13 @@ def test_another_seed_is_another_fit(train, story, tmp_path):
 
 
 @pytest.mark.parametrize("stop_after", [1, 6, 9])
-def test_a_paused_and_resumed_fit_ends_with_the_same_weights(train, story, tmp_path, stop_after):
+def test_a_paused_and_resumed_fit_ends_with_the_same_weights(train, history, tmp_path, stop_after):
     model, recipe = thin_model(), short(3)
     unbroken = train(model, recipe, workdir=tmp_path / "unbroken")
-    whole = story()
+    whole = history()
 
     with pytest.raises(Stopped):
-        train(model, recipe, ctx=story(stop_after))
+        train(model, recipe, ctx=history(stop_after))
     resumed = train(model, recipe, ctx=whole)
 
     assert_equal(resumed.model, unbroken.model)
@@ -102,11 +81,13 @@ def test_a_paused_and_resumed_fit_ends_with_the_same_weights(train, story, tmp_p
     assert len(whole.epochs()) == 3 - stop_after // batches  # only what was left
 
 
-def test_a_fit_resumes_in_another_pool_as_in_its_own(train, dataset, story, tmp_path, monkeypatch):
+def test_a_fit_resumes_in_another_pool_as_in_its_own(
+    train, dataset, history, tmp_path, monkeypatch
+):
     model, recipe = thin_model(), short(2)
     unbroken = train(model, recipe, workdir=tmp_path / "unbroken")
     with pytest.raises(Stopped):
-        train(model, recipe, ctx=story(5))
+        train(model, recipe, ctx=history(5))
 
     monkeypatch.setattr("msip_core.detector.images.MEMORY_SHARE", 0.0)  # now images stay on disk
     frugal = DataPool(dataset, imgsz=IMGSZ, batch=BATCH)
@@ -115,12 +96,12 @@ def test_a_fit_resumes_in_another_pool_as_in_its_own(train, dataset, story, tmp_
     assert_equal(resumed.model, unbroken.model)
 
 
-def test_a_finished_fit_answers_at_once_and_keeps_only_the_result(train, tmp_path, story):
+def test_a_finished_fit_answers_at_once_and_keeps_only_the_result(train, tmp_path, history):
     model = thin_model()
     first = train(model)
     size = (tmp_path / "fit" / "state.pt").stat().st_size
 
-    again = story()
+    again = history()
     second = train(model, ctx=again)
 
     assert_equal(second.model, first.model)
@@ -129,15 +110,15 @@ def test_a_finished_fit_answers_at_once_and_keeps_only_the_result(train, tmp_pat
     assert size < 1.5 * sum(v.numel() * 4 for v in model.state_dict().values()) + 300_000
 
 
-def test_other_settings_or_another_model_start_anew(train, story):
+def test_other_settings_or_another_model_start_anew(train, history):
     train(thin_model())
 
     for change in ({"seed": 1}, {"iteration": 2}, {"recipe": short(2, degrees=3)}):
-        heard = story()
+        heard = history()
         recipe = change.pop("recipe", None)
         train(thin_model(), recipe, ctx=heard, **change)
         assert len(heard.epochs()) == 2
-    heard = story()
+    heard = history()
     train(thin_model(seed=9), ctx=heard)
     assert len(heard.epochs()) == 2
 
@@ -219,7 +200,7 @@ def test_the_distribution_of_box_edges_is_never_trained(train):
     assert torch.equal(model.model[-1].dfl.conv.weight.flatten(), torch.arange(16.0))
 
 
-def test_the_best_epoch_by_validation_is_returned(train, pool, story, monkeypatch):
+def test_the_best_epoch_by_validation_is_returned(train, pool, history, monkeypatch):
     real = Evaluator.__call__
     scores = iter([0.2, 0.7, 0.7, 0.1])
     seen = []
@@ -237,8 +218,8 @@ def test_the_best_epoch_by_validation_is_returned(train, pool, story, monkeypatc
     assert all(torch.equal(seen[1][n], v) for n, v in result.model.state_dict().items())
 
 
-def test_without_validation_in_every_epoch_the_last_weights_are_returned(train, story):
-    heard = story()
+def test_without_validation_in_every_epoch_the_last_weights_are_returned(train, history):
+    heard = history()
 
     result = train(thin_model(), short(3), validate_every=2, ctx=heard)
 
@@ -295,8 +276,8 @@ def test_learning_rate_momentum_and_loss_gains_are_the_recipes(plan):
     assert gains == (2.4, 5.6, 0.48)
 
 
-def test_the_cosine_ends_at_a_hundredth_of_the_rate(train, story):
-    heard = story()
+def test_the_cosine_ends_at_a_hundredth_of_the_rate(train, history):
+    heard = history()
     recipe = TrainingRecipe(epochs=4, lr0=0.01, lrf=0.01, warmup_epochs=0, close_mosaic=0)
 
     train(thin_model(), recipe, ctx=heard, validate_every=0)
@@ -438,8 +419,8 @@ def test_a_stop_is_possible_while_images_are_read(dataset):
         DataPool(dataset, imgsz=IMGSZ, batch=BATCH, tick=tick).train_loader(hyperparameters())
 
 
-def test_epochs_are_told_with_losses_metrics_and_time(train, story):
-    heard = story()
+def test_epochs_are_told_with_losses_metrics_and_time(train, history):
+    heard = history()
 
     train(thin_model(), short(2), ctx=heard)
 

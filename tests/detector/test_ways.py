@@ -10,12 +10,13 @@ import torch
 
 from msip_core.config import PruneConfig, parse_run_config
 from msip_core.detector import cuda_timing, engines
-from msip_core.detector.engines import Eager, Layer, OnnxRuntime, engine_for, onnx_file, ways_of
-from msip_core.detector.jobs import asked_ways
+from msip_core.detector.engines import Eager, OnnxRuntime, engine_for, onnx_file, ways_of
 from msip_core.detector.latency import measure_latency
 from msip_core.detector.layer_times import LayerTimes, time_layers
 from msip_core.detector.library import DetectionModel
+from msip_core.detector.speed_job import asked_ways
 from msip_core.errors import ConfigError
+from msip_core.groups.layers import Layer
 from msip_core.ways import Way, busy_way
 from tests.detector.conftest import thin_model
 from tests.made_up_gpu import MadeUpGpu
@@ -37,8 +38,11 @@ def test_a_gpu_has_sixteen_ways_and_the_processor_three() -> None:
 
     assert len(set(gpu)) == 16
     assert {(w.precision, w.batch) for w in gpu} == {
-        ("fp32", 1), ("fp16", 1), ("fp32", 32), ("fp16", 32)
-    }  # fmt: skip
+        ("fp32", 1),
+        ("fp16", 1),
+        ("fp32", 32),
+        ("fp16", 32),
+    }
     assert [w.format for w in ways_of("cpu")] == ["pytorch", "onnx", "openvino"]
     assert ways_of("cuda:1", ["onnx"], ["fp16"], [8]) == [Way("cuda:1", "onnx", "fp16", 8)]
 
@@ -70,12 +74,12 @@ def test_with_a_gpu_each_package_is_asked_for_by_name(monkeypatch: pytest.Monkey
     assert "pip install onnxruntime-gpu" in missing["onnx"]
     assert "pip install tensorrt" in missing["tensorrt"]
     assert "There is no GPU 'cuda:3'" in str(engine_for(Way("cuda:3", "pytorch")).missing())
-    ways, left = asked_ways({"latency_device": "all"})
+    ways, left = asked_ways("all")
     assert [w.format for w in ways if not w.on_gpu] == ["pytorch", "onnx", "openvino"]
     assert {w.format for w in ways if w.on_gpu} == {"pytorch", "cudagraph"}
-    assert {one["format"] for one in left} == {"onnx", "tensorrt"}
+    assert {one.format for one in left} == {"onnx", "tensorrt"}
     with pytest.raises(ConfigError, match="onnxruntime-gpu"):
-        asked_ways({"latency_device": "cuda:0", "formats": ["onnx"]})
+        asked_ways("cuda:0", ["onnx"])
 
 
 # --- what is measured ----------------------------------------------------------------
@@ -96,8 +100,7 @@ def test_a_made_up_gpu_is_measured_as_its_times_are_known(model: DetectionModel)
 
 
 def test_devices_are_timed_one_after_the_other_and_files_on_the_processor(
-    model: DetectionModel,
-    monkeypatch: pytest.MonkeyPatch,
+    model: DetectionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gpu, shares = MadeUpGpu(), []
     monkeypatch.setattr(OnnxRuntime, "file", lambda self, path, side: lambda: None)
@@ -108,8 +111,9 @@ def test_devices_are_timed_one_after_the_other_and_files_on_the_processor(
     )  # fmt: skip
 
     assert [(one.name, one.device, one.precision) for one in found] == [
-        ("m", "cuda:0", "fp16"), ("small", "cpu", "int8")
-    ]  # fmt: skip
+        ("m", "cuda:0", "fp16"),
+        ("small", "cpu", "int8"),
+    ]
     assert shares == sorted(shares)
     assert shares[-1] == 1
 
@@ -123,9 +127,7 @@ def test_layers_are_told_for_one_image_and_once(monkeypatch: pytest.MonkeyPatch)
     assert milliseconds == pytest.approx(gpu.layer_ms(layer, GPU))
 
 
-def test_every_way_has_a_table_of_its_own_and_exporters_share_that_of_torch(
-    tmp_path: Path,
-) -> None:
+def test_every_way_has_a_table_of_its_own_and_exporters_share_that_of_torch(tmp_path: Path) -> None:
     ways = [
         Way(),
         Way(batch=8),
@@ -164,9 +166,7 @@ class HalfOnTheProcessor(Eager):
     torch_device = "cpu"
 
 
-def test_half_precision_gives_the_same_boxes_and_layers_are_repeated(
-    model: DetectionModel,
-) -> None:
+def test_half_precision_gives_the_same_boxes_and_layers_are_repeated(model: DetectionModel) -> None:
     whole = Eager(Way(format="pytorch")).network(model, 64, Path("x"))()[0]
     engine = HalfOnTheProcessor(Way("cuda:0", "pytorch", "fp16", 1))
 
@@ -182,8 +182,7 @@ def test_half_precision_gives_the_same_boxes_and_layers_are_repeated(
 
 
 def test_a_graph_is_the_same_work_recorded_and_timed_on_the_gpu(
-    model: DetectionModel,
-    monkeypatch: pytest.MonkeyPatch,
+    model: DetectionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
 

@@ -3,15 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from msip_core.borders import band_width, boundary_band
 from msip_core.boxes import Box
 from msip_core.data.synthetic import draw_micrograph
 from msip_core.errors import InputError
-from msip_core.explain.boundary import (
-    band_width,
-    boundary_band,
-    boundary_scores,
-    concentration,
-)
+from msip_core.explain.boundary import boundary_scores, concentration
 
 WIDE = Box(cls=0, x1=40, y1=20, x2=140, y2=60)  # 100 wide, 40 high, in 200 x 100
 

@@ -8,9 +8,9 @@ from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from torch import nn
 
 from msip_core.boxes import Box
+from msip_core.detector.frame import Frame
 from msip_core.errors import ConfigError
 from msip_core.explain import cam
-from msip_core.explain.frame import Frame
 from msip_core.explain.targets import BoxTarget, Candidates, private_copy
 from tests.explain.toy import (
     GREEN_BOX,

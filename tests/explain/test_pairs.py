@@ -48,6 +48,35 @@ def test_images_without_a_score_are_left_out_and_counted():
     assert paired_bootstrap([None], [0.2]).difference is None
 
 
+def test_two_images_that_agree_in_sign_are_no_clear_difference():
+    found = paired_bootstrap([0.2, 0.5], [0.3, 0.52])
+
+    assert found.difference == pytest.approx(0.06)
+    assert found.low < 0 < found.high
+    assert not found.is_clear
+
+
+def test_few_images_without_a_difference_are_called_clear_about_as_often_as_a_twentieth():
+    rng = np.random.default_rng(0)
+    draws = rng.normal(0, 1, (300, 5))
+    clear = [paired_bootstrap(np.zeros(5), one, resamples=800).is_clear for one in draws]
+
+    assert np.mean(clear) <= 0.08  # .17 where five images are resampled as if they were many
+
+
+def test_images_of_one_well_are_drawn_together():
+    change = [0.1, 0.1, 0.1, 0.1, -0.05, 0.02]
+    wells = ["A1", "A1", "A1", "A1", "A2", "A3"]
+
+    alone = paired_bootstrap([0.0] * 6, change)
+    together = paired_bootstrap([0.0] * 6, change, groups=wells)
+    repeated = paired_bootstrap([0.0] * 4, [0.1, 0.2, 0.1, 0.2], groups=["A1"] * 4)
+
+    assert together.difference == alone.difference
+    assert together.high - together.low > 1.5 * (alone.high - alone.low)
+    assert (repeated.images, repeated.low) == (4, None)  # one well has no interval
+
+
 def test_lists_of_different_length_cannot_be_paired():
     with pytest.raises(InputError, match="2 and of 1 images"):
         paired_bootstrap([0.1, 0.2], [0.1])

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from msip_core.boxes import Box
+from msip_core.detector.frame import Frame
 from msip_core.errors import ConfigError, InputError
 from msip_core.explain import cam, robustness
-from msip_core.explain.frame import Frame
 from msip_core.explain.targets import private_copy
 from tests.explain.toy import IMGSZ, micrograph
 
@@ -54,18 +54,6 @@ def test_noise_on_the_wrong_scale_is_refused():
         robustness.add_noise(np.array([0.0, 128.0]), 0.05, "a")
     with pytest.raises(ConfigError, match="negative strength"):
         robustness.add_noise(np.zeros(3), -0.1, "a")
-
-
-def test_the_noise_curve_reports_mean_drop_and_the_headline():
-    known = {0.0: 0.9, 0.01: 0.9, 0.02: 0.88, 0.05: 0.84, 0.1: 0.7, 0.2: 0.3}
-
-    curve = robustness.noise_curve(known.__getitem__)
-
-    assert dict(curve.map50) == known
-    assert curve.mean_drop == pytest.approx((0 + 0.02 + 0.06 + 0.2 + 0.6) / 5)
-    assert curve.headline_drop == pytest.approx(0.06)
-    with pytest.raises(ConfigError, match="strength 0 and at least one other"):
-        robustness.noise_curve(known.__getitem__, (0.01, 0.05))
 
 
 def test_a_map_correlates_fully_with_itself_and_with_any_stretch_of_it():
@@ -122,8 +110,11 @@ def test_the_check_leaves_the_model_alone_and_repeats_itself(yolo):
     assert checks[0] == checks[1]
     assert checks[0].draws == 5
     assert list(checks[0].cascade) == [
-        "head", "head and neck", "head, neck and deep backbone", "all weights",
-    ]  # fmt: skip
+        "head",
+        "head and neck",
+        "head, neck and deep backbone",
+        "all weights",
+    ]
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
@@ -145,8 +136,12 @@ def test_a_map_that_follows_the_weights_passes_the_check(yolo, monkeypatch):
     learned = cam.explain_detection(yolo, image, BOX, imgsz=IMGSZ)
     turned = cam.CamResult(
         np.random.default_rng(0).random(frame.image).astype(np.float32),
-        learned.maps, learned.layers, learned.skipped, learned.target, "",
-    )  # fmt: skip
+        learned.maps,
+        learned.layers,
+        learned.skipped,
+        learned.target,
+        "",
+    )
     monkeypatch.setattr(robustness, "explain_target", lambda *given, **more: turned)
 
     check = robustness.randomised_check(yolo, image, learned, imgsz=IMGSZ)

@@ -6,10 +6,10 @@ import torch
 from ultralytics.nn.tasks import DetectionModel
 
 from msip_core.boxes import Box
+from msip_core.detector.frame import Frame
 from msip_core.errors import ConfigError, Stopped
 from msip_core.explain import shapley
 from msip_core.explain.boundary import concentration
-from msip_core.explain.frame import Frame
 from msip_core.explain.memory import CPU_PIXELS, batch_size, evaluate_batched
 from msip_core.explain.permutations import converge
 from msip_core.explain.superpixels import BLUR_SIGMA, Patchwork, blurred, segment

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from msip_core.boxes import Box
-from msip_core.explain.frame import Frame
+from msip_core.detector.frame import Frame
 from msip_core.explain.targets import Candidates, box_iou, choose_target, private_copy, similarity
 from tests.explain.toy import micrograph
 
@@ -56,8 +56,9 @@ def test_where_nothing_overlaps_the_closest_centre_is_explained():
 def test_the_similarity_is_the_best_product_of_overlap_and_probability():
     one = candidates((0, 0, 10, 10, 0.0), (0, 0, 10, 5, 20.0))  # 1 x .5 and .5 x 1
 
-    found = similarity(torch.stack([one, one + torch.tensor([0, 0, 0, 0, 1.0])[:, None]]),
-                       (0, 0, 10, 10), cls=0)  # fmt: skip
+    found = similarity(
+        torch.stack([one, one + torch.tensor([0, 0, 0, 0, 1.0])[:, None]]), (0, 0, 10, 10), cls=0
+    )
 
     np.testing.assert_allclose(found, [0.5, 1 / (1 + np.exp(-1))], atol=1e-6)
 
@@ -92,12 +93,14 @@ def test_a_box_finds_its_way_into_the_input_and_a_map_back_out():
     assert back[:, 33:].max() == 0
 
 
-def test_the_input_is_that_of_ultralytics_own_predictor():
+@pytest.mark.parametrize("square", [False, True])
+@pytest.mark.parametrize("shape", [(50, 77), (200, 61), (96, 96), (1, 40)])
+def test_the_input_is_that_of_ultralytics_own_letterbox(shape, square):
     from ultralytics.data.augment import LetterBox
 
-    image = micrograph(50, 77)
+    image = micrograph(*shape)
 
-    theirs = LetterBox((96, 96), auto=True, stride=32)(image=image)
+    theirs = LetterBox((96, 96), auto=not square, stride=32)(image=image)
 
-    ours = Frame.fit(image, 96).tensor(image)
+    ours = Frame.fit(image, 96, square=square).tensor(image)
     np.testing.assert_array_equal((ours * 255).round().permute(1, 2, 0).numpy(), theirs)

@@ -15,6 +15,7 @@ from msip_core.boxes import Box
 from msip_core.detector.c2f import to_c2f_v2, to_stock
 from msip_core.detector.checkpoints import normalise
 from msip_core.detector.library import DetectionModel
+from tests.detector.conftest import cut_by_threshold
 
 IMGSZ = 96
 
@@ -44,19 +45,7 @@ def opened_yolo() -> DetectionModel:
 
 def unrolled_yolo() -> DetectionModel:
     """As after pruning: the halves of each C2f differ in width, so stock layers stand in a row."""
-    import torch_pruning as tp
-
-    model = opened_yolo()
-    head = model.model[-1]
-    last = [branch[2] for pair in (head.cv2, head.cv3) for branch in pair]
-    tp.pruner.MagnitudePruner(
-        model,
-        torch.zeros(1, 3, IMGSZ, IMGSZ),
-        importance=tp.importance.MagnitudeImportance(),
-        pruning_ratio=0.3,
-        global_pruning=True,
-        ignored_layers=[*last, head.dfl],
-    ).step()
+    model = cut_by_threshold(opened_yolo(), 0.3)
     model.model[-1].shape = None
     return to_stock(model).eval()
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from msip_core.detector.c2f import to_c2f_v2
 from msip_core.detector.checkpoints import normalise
 from msip_core.detector.library import DetectionModel, copy_model
+from msip_core.groups.members import members, width
 from msip_core.importance.calibration import CalibrationSet
-from msip_core.importance.members import members, width
 
 IMGSZ = 64
 
@@ -100,9 +100,12 @@ def drawn_calibration(
             top, left = int((cy - h / 2) * size), int((cx - w / 2) * size)
             pixels[i, :, top : top + int(h * size), left : left + int(w * size)] += 100
     return CalibrationSet(
-        pixels.to(torch.uint8), tuple(labels), tuple(f"image-{i}" for i in range(images)),
-        batch, micro_batch,
-    )  # fmt: skip
+        pixels.to(torch.uint8),
+        tuple(labels),
+        tuple(f"image-{i}" for i in range(images)),
+        batch,
+        micro_batch,
+    )
 
 
 def groups_of(model: nn.Module, example: Tensor, ignored: Sequence[nn.Module] = ()) -> list[Any]:

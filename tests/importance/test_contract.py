@@ -10,9 +10,10 @@ from torch import nn
 from msip_core.catalog import CRITERIA
 from msip_core.config import MsipOptions
 from msip_core.detector.library import copy_model
-from msip_core.importance.members import group_name, width
+from msip_core.groups.coupling import prunable_groups
+from msip_core.groups.members import group_name, width
 from msip_core.importance.statistics import gather
-from msip_core.pruning.surgery import prunable_groups, prune_channels
+from msip_core.pruning.surgery import prune_channels
 from tests.importance.kit import (
     IMGSZ,
     depthwise_detector,

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import pytest
 
-from msip_core.allocation.budget import Budget
 from msip_core.allocation.msip import LossPerMacAllocation
 from msip_core.allocation.table import GroupTable
 from msip_core.config import (
@@ -25,13 +24,14 @@ from msip_core.data.dataset import open_dataset
 from msip_core.detector.c2f import to_c2f_v2
 from msip_core.detector.checkpoints import load_model
 from msip_core.example import install_example
+from msip_core.groups.budget import Budget
+from msip_core.groups.coupling import prunable_groups
 from msip_core.importance.calibration import choose_images, load_calibration
 from msip_core.importance.msip import MsipImportance
 from msip_core.importance.statistics import Statistics, gather
 from msip_core.importance.taylor import TaylorImportance
 from msip_core.models import list_models, weights_path
 from msip_core.pruning.schedule import final_window
-from msip_core.pruning.surgery import prunable_groups
 from msip_core.workspace import Workspace
 from tests.fresh import ROOT
 

@@ -7,13 +7,13 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
+from msip_core.groups.members import members, width
 from msip_core.importance.bnscale import BnScaleImportance
 from msip_core.importance.bnweight import BnWeightImportance
 from msip_core.importance.fpgm import FpgmImportance, distance_sums
 from msip_core.importance.groupnorm import GroupNormImportance
 from msip_core.importance.lamp import LampImportance, lamp
 from msip_core.importance.magnitude import L1Importance, L2Importance
-from msip_core.importance.members import members, width
 from msip_core.importance.random import RandomImportance
 from msip_core.importance.slim import SlimImportance
 from msip_core.importance.statistics import Statistics
@@ -144,10 +144,12 @@ def test_bn_weight_pairs_every_filter_with_the_batch_norm_that_follows_it():
 
 def test_bn_weight_tells_a_depthwise_filters_norm_from_the_one_before_it():
     net = nn.Sequential(
-        nn.Conv2d(1, 2, 1, bias=False), nn.BatchNorm2d(2),
-        nn.Conv2d(2, 2, 1, groups=2, bias=False), nn.BatchNorm2d(2),
+        nn.Conv2d(1, 2, 1, bias=False),
+        nn.BatchNorm2d(2),
+        nn.Conv2d(2, 2, 1, groups=2, bias=False),
+        nn.BatchNorm2d(2),
         nn.Conv2d(2, 1, 1, bias=False),
-    )  # fmt: skip
+    )
     with torch.no_grad():
         for layer, values in zip(net, ([1, 2], [3, 5], [7, 11], [13, 17])):
             layer.weight.copy_(torch.tensor(values).view_as(layer.weight))
@@ -162,9 +164,9 @@ def test_group_norm_sums_the_energy_of_all_members_as_torch_pruning_does():
     score = GroupNormImportance()(group)
 
     assert score.tolist() == pytest.approx([3 / 14, 5 / 14, 1])
-    theirs = tp.importance.GroupMagnitudeImportance(
-        p=2, group_reduction="sum", normalizer="max"
-    )(group)  # fmt: skip
+    theirs = tp.importance.GroupMagnitudeImportance(p=2, group_reduction="sum", normalizer="max")(
+        group
+    )
     torch.testing.assert_close(score.float(), theirs)
 
 
@@ -211,9 +213,10 @@ def test_second_order_taylor_halves_the_mean_of_single_images():
 
 def test_torch_prunings_hessian_score_keeps_only_the_last_sample():
     net = chain([1, 2], [1, 1], [1, 1])
-    group, scorer = only_group(net), tp.importance.GroupHessianImportance(
-        group_reduction="first", normalizer=None
-    )  # fmt: skip
+    group, scorer = (
+        only_group(net),
+        tp.importance.GroupHessianImportance(group_reduction="first", normalizer=None),
+    )
     gradients = [torch.tensor([g]).view(2, 1, 1, 1) for g in ([3.0, 0.5], [1.0, 2.0])]
     for gradient in gradients:
         net[0].weight.grad = gradient.clone()
@@ -238,9 +241,10 @@ def test_the_same_seed_draws_the_same_order_and_another_seed_another():
 
 def test_depthwise_filters_count_although_torch_pruning_does_not_see_them():
     net = nn.Sequential(
-        nn.Conv2d(1, 3, 1, bias=False), nn.Conv2d(3, 3, 1, groups=3, bias=False),
+        nn.Conv2d(1, 3, 1, bias=False),
+        nn.Conv2d(3, 3, 1, groups=3, bias=False),
         nn.Conv2d(3, 1, 1, bias=False),
-    )  # fmt: skip
+    )
     with torch.no_grad():
         net[0].weight.fill_(1)
         net[1].weight.copy_(torch.tensor([1.0, 2, 3]).view(3, 1, 1, 1))

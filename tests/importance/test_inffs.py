@@ -40,6 +40,16 @@ def test_a_response_that_never_changes_is_the_least_important():
     assert torch.isfinite(inf_fs(torch.ones(4, 3))).all()
 
 
+def test_digits_that_rounding_leaves_are_no_change():
+    x = torch.rand(10, 4, generator=torch.Generator().manual_seed(0))
+    x[:, 1:3] = 0.7
+    noisy = x.clone()
+    noisy[::2, 1] += 6e-8  # as another size of the micro-batch gives
+    noisy[1::3, 2] -= 6e-8
+
+    torch.testing.assert_close(inf_fs(noisy), inf_fs(x), rtol=1e-6, atol=0)
+
+
 def test_rank_correlation_gives_ties_their_mean_rank():
     x = torch.tensor([[1.0, 3], [1, 2], [2, 2], [5, 0], [4, 9]])
 

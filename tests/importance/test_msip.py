@@ -34,8 +34,9 @@ PAPER = WEIGHT_PRESETS["paper"]
 
 
 def everything() -> Statistics:
-    return Statistics(gathered=frozenset({"taylor", "grad2", "sparsity", "information",
-                                          "loss-information"}))  # fmt: skip
+    return Statistics(
+        gathered=frozenset({"taylor", "grad2", "sparsity", "information", "loss-information"})
+    )
 
 
 def layer(seed: int, channels: int = 64) -> Terms:
@@ -188,11 +189,15 @@ def test_switches_ask_the_calibration_pass_for_what_they_need():
     )
     assert MsipImportance.required(other) == {"grad2", "loss-information"}
     assert MsipImportance.required(MsipOptions(geometry="obs")) == {
-        "taylor", "sparsity", "information", "obs",
-    }  # fmt: skip
+        "taylor",
+        "sparsity",
+        "information",
+        "obs",
+    }
     assert MsipLiteralImportance.required(MsipOptions(sparsity="weight")) == {
-        "taylor", "information",
-    }  # fmt: skip
+        "taylor",
+        "information",
+    }
 
 
 def test_a_criterion_without_its_calibration_says_so():

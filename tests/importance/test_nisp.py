@@ -71,9 +71,13 @@ def test_a_channel_with_a_small_gamma_that_feeds_important_ones_is_kept():
     assert NispImportance(statistics)(group).argsort().tolist() == [1, 0]
     assert BnScaleImportance()(group).argsort().tolist() == [0, 1]
     # Its own gamma does count for the channels before it.
-    ratio = propagate(nn.Sequential(block([[1.0], [1.0]]), block([[1, 0], [0, 1]], [0.1, 1.0]),
-                                    nn.Conv2d(2, 1, 1)),
-                      torch.zeros(1, 1, 4, 4), {"2": torch.ones(2)})["0.conv"]  # fmt: skip
+    ratio = propagate(
+        nn.Sequential(
+            block([[1.0], [1.0]]), block([[1, 0], [0, 1]], [0.1, 1.0]), nn.Conv2d(2, 1, 1)
+        ),
+        torch.zeros(1, 1, 4, 4),
+        {"2": torch.ones(2)},
+    )["0.conv"]
     assert (ratio[0] / ratio[1]).item() == pytest.approx(0.1)
 
 
@@ -135,6 +139,17 @@ def test_the_model_itself_stays_as_it_is():
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     assert isinstance(model.model[0].act, nn.SiLU)
+
+
+def test_a_batch_norm_without_factors_counts_with_gamma_one():
+    net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2, affine=False, eps=0)).eval()
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([-3.0, 2]).view(2, 1, 1, 1))
+        net[1].running_var.fill_(4)
+
+    make_linear(net)
+
+    assert net(torch.ones(1, 1, 1, 1)).flatten().tolist() == [1.5, 1]
 
 
 def test_nisp_ranks_inside_a_layer_only():

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from ultralytics.utils.loss import v8DetectionLoss
 
 from msip_core.config import WEIGHT_PRESETS, MsipOptions
+from msip_core.groups.coupling import prunable_groups
 from msip_core.importance import obs
-from msip_core.importance.coupling import prunable_groups
 from msip_core.importance.moments import (
     Moments,
     OutputGradients,
@@ -155,8 +155,10 @@ def test_in_its_turn_a_channel_adds_to_what_those_before_it_cost():
     fisher, own = [2.0, 6.0], [[[0, 5], [1], [2, 3], []], [[0], [1], [2], [3]]]
     data = [smooth(6 * 4, 0), smooth(4, 2)]
     generator = torch.Generator().manual_seed(1)
-    weights = [torch.randn(2, 6, 2, 2, generator=generator) * 0.1,
-               torch.randn(2, 4, 1, 1, generator=generator)]  # fmt: skip
+    weights = [
+        torch.randn(2, 6, 2, 2, generator=generator) * 0.1,
+        torch.randn(2, 4, 1, 1, generator=generator),
+    ]
 
     def total(channels: list[int]) -> float:
         cost = 0.0

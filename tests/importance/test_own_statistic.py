@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from msip_core.groups.coupling import prunable_groups
 from msip_core.importance import statistics
-from msip_core.importance.coupling import prunable_groups
 from msip_core.importance.members import ResponseImportance
 from msip_core.importance.responses import watched
 from msip_core.importance.shared import gather_once

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -13,8 +15,9 @@ from msip_core.importance.information import (
     LayerInformation,
     asked_at,
     bias_free,
-    mutual_information,
+    further_on,
 )
+from msip_core.importance.responses import mutual_information
 
 CPU = torch.device("cpu")
 
@@ -86,7 +89,7 @@ def images_with(boxes: list[torch.Tensor], **how: int) -> CalibrationSet:
 
 
 def activity(a: torch.Tensor) -> LayerActivity:
-    images = images_with([torch.zeros(0, 5)] * len(a), batch=len(a), micro_batch=len(a))
+    images = images_with([torch.zeros(0, 5)] * len(a), batch=len(a))
     layer, cells = LayerActivity(eps=0.1), a.shape[2] * a.shape[3]
     layer.look(a)
     layer.settle()
@@ -98,7 +101,7 @@ def informed(
     a: torch.Tensor, boxes: list[torch.Tensor], nulls: tuple[float, ...] = ()
 ) -> LayerInformation:
     cells, layer, every = Cells(images_with(boxes), CPU), LayerInformation(2), range(len(a))
-    ahead = [0, *(round(share * len(a)) for share in nulls)]
+    ahead = [0, *(further_on(share, len(a)) for share in nulls)]
     found = [cells.of(every, *a.shape[-2:], n) for n in ahead]
     layer.look(a, found[0].places)
     layer.settle()
@@ -167,6 +170,22 @@ def test_few_cells_of_noise_carry_no_bits():
     assert float(layer.information().mean()) < 0.35 * float(plain)
 
 
+@pytest.mark.parametrize(("images", "ahead"), [(1, {0}), (2, {1}), (3, {1, 2}), (5, {1, 2, 3, 4})])
+def test_chance_is_what_labels_of_other_images_say_never_an_images_own(
+    images: int, ahead: set[int]
+):
+    assert {further_on(share, images) for share in NULLS} == ahead
+
+
+def test_two_images_keep_the_bit_that_only_their_own_labels_give():
+    """Each shows its own box, the left half and the upper half: neither tells of the other."""
+    a = torch.zeros(2, 1, 4, 4)
+    a[0, :, :, :2] = a[1, :, :2] = 1
+    boxes = [BOX, torch.tensor([[0, 0.5, 0.25, 1.0, 0.5]])]
+
+    assert informed(a, boxes, NULLS).information().item() == pytest.approx(1)
+
+
 def test_spread_and_distances_of_responses():
     a = torch.tensor([[3.0, 3, 3, 3], [3, 3, 3, 3], [1, -1, 1, -1]]).view(1, 3, 2, 2)
 
@@ -181,6 +200,16 @@ def test_a_constant_channel_has_no_information_and_breaks_nothing():
     a = torch.ones(2, 1, 8, 8)
 
     assert informed(a, [BOX] * 2).information().item() == pytest.approx(0)
+
+
+def test_responses_that_are_no_numbers_break_no_count():
+    a = torch.rand(4, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    a[1, 0, 2, 2] = math.nan
+    a[:, 1] = math.nan
+
+    found = informed(a, [BOX] * 4)
+
+    assert found.joint.sum((1, 2)).tolist() == [64, 64]
 
 
 def test_a_channel_that_wakes_up_after_the_look_lies_in_the_last_bin():
@@ -203,8 +232,9 @@ def test_cells_of_the_image_that_lies_further_on_are_its_own_at_this_images_plac
 
     found = Cells(images, CPU).of(range(2, 5), 6, 10, ahead=2)
 
-    expected = [(place, sampler(image, boxes[image], 6, 10))
-                for place, image in ((0, 4), (1, 0), (2, 1))]  # fmt: skip
+    expected = [
+        (place, sampler(image, boxes[image], 6, 10)) for place, image in ((0, 4), (1, 0), (2, 1))
+    ]
     assert found.places.tolist() == [
         cell + 60 * place for place, (cells, _) in expected for cell in cells.tolist()
     ]
@@ -215,8 +245,8 @@ def test_cells_of_the_image_that_lies_further_on_are_its_own_at_this_images_plac
 @pytest.mark.parametrize("at_once", [1, 2, 3, 7])
 def test_positions_do_not_depend_on_how_many_images_are_in_memory(at_once: int):
     """Images by threes, batches of seven: every 4th of 3 * 16 positions, or of 1 * 16."""
-    images = images_with([torch.zeros(0, 5)] * 10, batch=7, micro_batch=3)
-    few = EveryFew(images, CPU, most=13)
+    images = images_with([torch.zeros(0, 5)] * 10, batch=7, micro_batch=at_once)
+    few = EveryFew(images, CPU, most=13, few=3)
     found = [
         (part.start + int(image), int(cell))
         for batch in images.batches()
@@ -228,3 +258,9 @@ def test_positions_do_not_depend_on_how_many_images_are_in_memory(at_once: int):
     alone = [(6, p) for p in range(0, 16, 2)]
     last = [(7 + p // 16, p % 16) for p in range(0, 48, 4)]
     assert found == by_threes + alone + last
+
+
+def test_names_that_other_programs_ask_for_stay_where_they_ask():
+    from msip_core.importance import fusion, msip
+
+    assert msip.relative is fusion.relative

@@ -8,19 +8,25 @@ from pathlib import Path
 
 import pytest
 import streamlit as st
+from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.scriptrunner import script_runner
-from streamlit.testing.v1 import AppTest
+from streamlit.runtime.scriptrunner.script_cache import ScriptCache
+from streamlit.testing.v1 import AppTest, app_test, local_script_runner
+from streamlit.util import calc_hash
 
-import pages.shared.lab as lab_module
+import pages.kit.lab as lab_module
 from msip_core.runs.supervisor import Supervisor
 from msip_core.settings import get_settings
 from msip_core.workspace import Workspace
+from pages.kit.navigation import page_file
 from tests.fresh import ROOT
 from tests.pages import lab_samples
 from tests.pages.fake_compute import FakeCompute
 
-# Addresses: each page has a file of its own (pages.shared.navigation).
-PAGES = sorted(page.stem for page in (ROOT / "pages").glob("*.py"))
+# Addresses (pages.kit.navigation).
+_ADDRESSES = {page_file(address): address for address in ("new", "share")}
+_FILES = [path.relative_to(ROOT).as_posix() for path in (ROOT / "pages").glob("*/page.py")]
+PAGES = sorted(_ADDRESSES.get(file, file.split("/")[1]) for file in _FILES)
 
 Open = Callable[..., AppTest]
 
@@ -30,8 +36,21 @@ def compute(workspace: Workspace) -> FakeCompute:
     return FakeCompute(workspace)
 
 
+@pytest.fixture(scope="session")
+def _known_once() -> Iterator[None]:
+    """AppTest looks for components in every installed package with each new session, and compiles
+    the pages' sources with each run, where a server does both once: a third of a second a test."""
+    found, compiled = manifest_scanner.scan_component_manifests(), ScriptCache()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", lambda: found)
+        for module in (app_test, local_script_runner):
+            patch.setattr(module, "ScriptCache", lambda: compiled)
+        yield
+
+
 @pytest.fixture
 def app(
+    _known_once: None,
     workspace: Workspace,
     compute: FakeCompute,
     monkeypatch: pytest.MonkeyPatch,
@@ -65,11 +84,11 @@ def open_page(app: None) -> Open:
 
     def open_(page: str, **ids: str) -> AppTest:
         test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
-        test.run()
         for name, value in ids.items():
             test.query_params[name] = value
         if page != "start":
-            test.switch_page(f"pages/{page}.py")
+            # Before the first run AppTest knows no addresses, only names of files.
+            test._page_hash = calc_hash(page)
         return test.run()
 
     return open_

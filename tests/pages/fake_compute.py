@@ -7,46 +7,60 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
+from msip_core.questions.answers import form_of
+from msip_core.questions.base import Answer, Question
 from msip_core.runs.compute import JobStatus
+from msip_core.runs.compute_talk import State
+from msip_core.runs.lanes import lane_of
 from msip_core.workspace import Workspace
 from tests.pages.lab_samples import answer
 
-Answer = Callable[[Workspace, str, dict[str, Any], Path], dict[str, Any]]
+Answers = Callable[[Workspace, Question[Any], Path], BaseModel]
+Kind = TypeVar("Kind", bound=BaseModel)
+Asked = TypeVar("Asked", bound=Question[Any])
 
 
 @dataclass
 class FakeCompute:
-    """Answers at once, unless `hold` names the job: then it stays running until cancelled."""
+    """Answers at once, unless `hold` names the question: then it stays running until cancelled."""
 
     workspace: Workspace
-    answers: Answer = answer
-    hold: set[str] = field(default_factory=set)
-    fail: dict[str, str] = field(default_factory=dict)
-    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    states: dict[str, str] = field(default_factory=dict)
+    answers: Answers = answer
+    hold: set[type[Question[Any]]] = field(default_factory=set)
+    fail: dict[type[Question[Any]], str] = field(default_factory=dict)
+    asked: list[Question[Any]] = field(default_factory=list)
+    states: dict[str, State] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+    lanes: dict[str, str] = field(default_factory=dict)
 
-    def key(self, job: str, params: dict[str, Any]) -> str:
-        text = json.dumps([job, params], sort_keys=True)
+    def asked_of(self, kind: type[Asked]) -> list[Asked]:
+        """The questions of one kind, in the order of asking."""
+        return [question for question in self.asked if isinstance(question, kind)]
+
+    def key(self, question: Question[Any]) -> str:
+        text = json.dumps([type(question).__name__, question.model_dump(mode="json")])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def knows(self, key: str) -> bool:
         return key in self.states
 
-    def submit(self, job: str, params: dict[str, Any]) -> str:
-        key = self.key(job, params)
-        self.asked.append((job, params))
-        if job in self.hold:
+    def submit(self, question: Question[Any], ticket: str = "") -> str:
+        key = self.key(question) + ticket
+        self.asked.append(question)
+        self.lanes[key] = lane_of(question)
+        if type(question) in self.hold:
             self.states[key] = "running"
-        elif job in self.fail:
-            self.states[key], self.errors[key] = "failed", self.fail[job]
+        elif type(question) in self.fail:
+            self.states[key], self.errors[key] = "failed", self.fail[type(question)]
         else:
             out = self.folder(key)
             out.mkdir(parents=True, exist_ok=True)
-            result = self.answers(self.workspace, job, params, out)
-            (out / "result.json").write_text(json.dumps(result), encoding="utf-8")
+            found = self.answers(self.workspace, question, out)
+            form_of(question.answer_type()).write(out, found)
             self.states[key] = "done"
         return key
 
@@ -60,9 +74,11 @@ class FakeCompute:
             error=self.errors.get(key),
         )
 
-    def result(self, key: str) -> dict[str, Any]:
-        value: dict[str, Any] = json.loads((self.folder(key) / "result.json").read_text("utf-8"))
-        return value
+    def result(self, question: Question[Answer]) -> Answer:
+        return self.result_of(self.key(question), question.answer_type())
+
+    def result_of(self, key: str, kind: type[Kind]) -> Kind:
+        return form_of(kind).read(self.folder(key))
 
     def folder(self, key: str) -> Path:
         return self.workspace.cache / key
@@ -70,8 +86,12 @@ class FakeCompute:
     def cancel(self, key: str) -> None:
         self.states[key] = "cancelled"
 
-    def pending(self) -> int:
-        return sum(state in ("queued", "running") for state in self.states.values())
+    def pending(self, like: Question[Any] | None = None) -> int:
+        lanes = {"look", "work"} if like is None else {lane_of(like)}
+        return sum(
+            self.states[key] in ("queued", "running") and self.lanes.get(key, "look") in lanes
+            for key in self.states
+        )
 
     def wait(self, key: str, timeout: float) -> None:
         """Nothing to wait for."""

@@ -5,23 +5,43 @@ Accuracies and costs are invented (tests.views.samples); images and boxes are re
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
+from msip_core.boxes import Detection
 from msip_core.config import PruneConfig, TrainConfig, TrainingRecipe
-from msip_core.data.dataset import Dataset
-from msip_core.data.jobs import draw_job, import_job, inspect_job
-from msip_core.data.synthetic import import_example
-from msip_core.events import Cost, FinalRecord, ProgressRecord, Stage, StageRecord
+from msip_core.data.dataset import Dataset, open_dataset
+from msip_core.data.questions import Draw, Import, Inspect
+from msip_core.events import Cost, FinalRecord, LayerChannels, ProgressRecord, Stage, StageRecord
 from msip_core.models import ModelCard, write_card
-from msip_core.runs.compute import TICKET
+from msip_core.questions.base import Job, Question
+from msip_core.questions.detecting import (
+    Compare,
+    Export,
+    Exported,
+    Predict,
+    PredictedImage,
+    Predictions,
+    Upload,
+)
+from msip_core.questions.looking import GradCam, HeatMap, Shap, ShapTime, ShapValues, TimeShap
+from msip_core.questions.planning import Effort, Estimate, PlannedCut, Preview
+from msip_core.questions.sources import DatasetImage
+from msip_core.questions.speed import Timed, TimeModels
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
+from msip_core.runs.store import RunStore
 from msip_core.workspace import Workspace
+from tests.drawn import copy_example
 from tests.views import samples
 
 IMGSZ = 128
@@ -29,7 +49,7 @@ BASELINE, LIGHTER = "baseline-1", "pruned-1"
 
 
 def draw_dataset(workspace: Workspace, images: int = 12) -> Dataset:
-    return import_example(workspace, "example", images=images, size=IMGSZ, seed=0)
+    return copy_example(workspace, images=images, size=IMGSZ)
 
 
 def add_model(workspace: Workspace, model_id: str, **changes: Any) -> ModelCard:
@@ -55,9 +75,12 @@ def prune_config(**changes: Any) -> PruneConfig:
 
 def train_config(**changes: Any) -> TrainConfig:
     fields: dict[str, Any] = {
-        "name": "Baseline on example", "dataset": "example", "weights": "yolov8n.yaml",
-        "imgsz": IMGSZ, "device": "cpu",
-    }  # fmt: skip
+        "name": "Baseline on example",
+        "dataset": "example",
+        "weights": "yolov8n.yaml",
+        "imgsz": IMGSZ,
+        "device": "cpu",
+    }
     return TrainConfig(**{**fields, **changes})
 
 
@@ -120,10 +143,9 @@ def _final() -> FinalRecord:
 
 
 def _finish(log: EventLog, state: RunState) -> None:
-    between = {
-        RunState.PAUSED: [RunState.PAUSING],
-        RunState.CANCELLED: [RunState.CANCELLING],
-    }.get(state, [])
+    between = {RunState.PAUSED: [RunState.PAUSING], RunState.CANCELLED: [RunState.CANCELLING]}.get(
+        state, []
+    )
     reasons = {
         RunState.FAILED: "The device ran out of memory: choose a smaller batch.",
         RunState.INTERRUPTED: "The worker was ended from outside (signal 9).",
@@ -133,7 +155,26 @@ def _finish(log: EventLog, state: RunState) -> None:
 
 
 def fill(workspace: Workspace) -> str:
-    """Dataset, two models, a finished training and a finished pruning run; its id."""
+    """Dataset, two models, a finished training and a finished pruning run; its id.
+
+    Made once a process and copied: a workspace holds no path of its own.
+    """
+    made, run_id = _filled()
+    index = shutil.ignore_patterns("lab.sqlite*")
+    shutil.copytree(made, workspace.root, ignore=index, dirs_exist_ok=True)
+    RunStore(workspace).reindex()
+    return run_id
+
+
+@functools.cache
+def _filled() -> tuple[Path, str]:
+    folder = Path(tempfile.mkdtemp(prefix="msip-filled-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder, fill_anew(Workspace.open(folder))
+
+
+def fill_anew(workspace: Workspace) -> str:
+    """The same, made by the samples as they are now, for who has changed them."""
     draw_dataset(workspace)
     add_model(workspace, BASELINE)
     train_run(workspace)
@@ -149,109 +190,101 @@ def fill(workspace: Workspace) -> str:
 # --- answers of the compute process ---------------------------------------------
 
 
-def answer(workspace: Workspace, job: str, params: dict[str, Any], out: Path) -> dict[str, Any]:
-    """What each job would write, made up from the labels of the drawn image."""
-    return _ANSWERS[job](workspace, params, out)
+def answer(workspace: Workspace, question: Question[Any], out: Path) -> BaseModel:
+    """What each job would answer, made up from the labels of the drawn image."""
+    if isinstance(question, Inspect | Import | Draw):
+        # The real thing: looking into data and importing them needs no torch.
+        return question.answer(Job(workspace, out, lambda done, message: None))
+    if isinstance(question, Upload):
+        return add_model(workspace, "uploaded-1", name=question.name, kind="uploaded")
+    if isinstance(question, Predict):
+        return _predicted(workspace, question)
+    if isinstance(question, Compare):
+        return samples.compare_result().model_copy(update={"latency": ()})
+    if isinstance(question, Preview):
+        return planned_cut(question.config.keep_macs)
+    for kind, make in _MADE_UP.items():
+        if isinstance(question, kind):
+            return make(question, out)
+    raise TypeError(f"No answer is made up for {type(question).__name__}.")
 
 
-def _heat(params: dict[str, Any], out: Path, name: str = "heat.npz") -> dict[str, Any]:
-    box = params["box"]
+def changed(kind: type[Question[Any]], **fields: Any) -> Callable[..., BaseModel]:
+    """The usual answers, those to one kind of question with other values."""
+
+    def answers(workspace: Workspace, question: Question[Any], out: Path) -> BaseModel:
+        usual = answer(workspace, question, out)
+        return usual.model_copy(update=fields) if isinstance(question, kind) else usual
+
+    return answers
+
+
+def _heat(question: GradCam, out: Path) -> HeatMap:
+    box = question.box
+    assert box is not None
     y, x = np.mgrid[0:IMGSZ, 0:IMGSZ]
-    centre = (box["x1"] + box["x2"]) / 2, (box["y1"] + box["y2"]) / 2
-    radius = (box["x2"] - box["x1"]) / 2
-    far = np.hypot(x - centre[0], y - centre[1])
-    np.savez(out / name, heat=np.exp(-(((far - radius) / 6) ** 2)).astype(np.float32))
-    scores = {
-        "ber": 0.41, "enrichment": 3.2, "energy_in_box": 0.71, "hit": True, "contour": "mask",
-        "band_px": 4.0,
-    }  # fmt: skip
-    return {"heat": name, "layers": [15, 18, 21], "skipped": [], "scores": scores}
+    far = np.hypot(x - (box.x1 + box.x2) / 2, y - (box.y1 + box.y2) / 2)
+    radius = (box.x2 - box.x1) / 2
+    np.savez(out / "heat.npz", heat=np.exp(-(((far - radius) / 6) ** 2)).astype(np.float32))
+    return samples.heat_map(box, method=question.method)
 
 
-def _shap(params: dict[str, Any], out: Path, name: str = "segments.npz") -> dict[str, Any]:
-    if params.get("estimate"):
-        return {"seconds": 20.0, "per_evaluation": 0.01, "batch": 8, "samples": 2048}
+def _shap(question: Shap, out: Path) -> ShapValues:
     segments = (np.mgrid[0:IMGSZ, 0:IMGSZ] // 32 * np.array([4, 1])[:, None, None]).sum(axis=0)
-    np.savez(out / name, segments=segments.astype(np.int32))
-    values = np.linspace(-0.02, 0.1, 16).tolist()
-    return {
-        "segments": name, "values": values, "score": 0.84, "base": 0.12, "c_at_10": 0.31,
-        "converged": True, "evaluations": 392,
-        "seconds": 3.0, "scores": {"ber": 0.36, "contour": "mask"},
-    }  # fmt: skip
+    np.savez(out / "segments.npz", segments=segments.astype(np.int32))
+    return samples.shap_values(question.box)
 
 
-def _predict(workspace: Workspace, params: dict[str, Any], out: Path) -> dict[str, Any]:
-    from msip_core.data.dataset import open_dataset
-
-    images = []
-    for asked in params["images"]:
-        data = open_dataset(workspace, asked["dataset"])
-        boxes = data.boxes(data.image(asked["image"]))
-        found = [
-            {**box.model_dump(), "score": 0.9 - 0.05 * n, "number": n + 1}
-            for n, box in enumerate(boxes)
-        ]
-        images.append({"id": asked["image"], "detections": found})
-    return {"images": images}
-
-
-def _data(job: str) -> Callable[[Workspace, dict[str, Any], Path], dict[str, Any]]:
-    """The real thing: looking into data and importing them needs no torch."""
-
-    def run(workspace: Workspace, params: dict[str, Any], out: Path) -> dict[str, Any]:
-        function = {"inspect": inspect_job, "import": import_job, "draw": draw_job}[job]
-        asked = {key: value for key, value in params.items() if key != TICKET}
-        return function(workspace, asked, out, lambda done, message: None)
-
-    return run
-
-
-def _upload(workspace: Workspace, params: dict[str, Any], out: Path) -> dict[str, Any]:
-    card = add_model(workspace, "uploaded-1", name=params["name"], kind="uploaded")
-    return card.model_dump(mode="json")
-
-
-def _export(workspace: Workspace, params: dict[str, Any], out: Path) -> dict[str, Any]:
+def _export(question: Export, out: Path) -> Exported:
     (out / "model.onnx").write_bytes(b"onnx")
-    return {"path": "model.onnx", "format": params["format"], "imgsz": IMGSZ}
+    return Exported(path="model.onnx", format=question.format, imgsz=IMGSZ)
 
 
-def _preview(workspace: Workspace, params: dict[str, Any], out: Path) -> dict[str, Any]:
-    keep = params["config"]["keep_macs"]
-    macs, params_now = 4_060_000_000.0, 3_010_000.0
-    layers = [
-        {"name": name, "before": width, "after": round(width * keep), "original": width}
+def _predicted(workspace: Workspace, question: Predict) -> Predictions:
+    images = []
+    for asked in question.images:
+        assert isinstance(asked, DatasetImage)
+        data = open_dataset(workspace, asked.dataset)
+        record = data.image(asked.image)
+        found = tuple(
+            Detection(**box.model_dump(), score=0.9 - 0.05 * n, number=n + 1)
+            for n, box in enumerate(data.boxes(record))
+        )
+        images.append(
+            PredictedImage(
+                id=record.id,
+                width=record.width,
+                height=record.height,
+                detections=found,
+            )
+        )
+    return Predictions(
+        classes=samples.CLASSES, imgsz=IMGSZ, recipe=None, sizes_known=True, images=tuple(images)
+    )
+
+
+def planned_cut(keep: float) -> PlannedCut:
+    macs = 4_060_000_000.0
+    layers = tuple(
+        LayerChannels(name=name, before=width, after=round(width * keep), original=width)
         for name, width in samples.LAYERS
-    ]
-    return {
-        "macs": [macs, keep * macs], "params": [params_now, 0.5 * params_now],
-        "size_mb": [6.2, 2.1], "layers": layers, "refused": None, "least": 0.045,
-        "images": 8, "memory_gb": {str(b): 0.9 + 0.05 * b for b in (1, 2, 4, 8, 16, 32, 64)},
-        "disk_gb": 0.13,
-    }  # fmt: skip
+    )
+    return PlannedCut(
+        macs=(macs, keep * macs), params=(3_010_000.0, 1_505_000.0), size_mb=(6.2, 2.1),
+        layers=layers, refused=None, least=0.045, images=8, disk_gb=0.13,
+        memory_gb={batch: 0.9 + 0.05 * batch for batch in (1, 2, 4, 8, 16, 32, 64)},
+    )  # fmt: skip
 
 
-_ANSWERS = {
-    "data-inspect": _data("inspect"),
-    "data-import": _data("import"),
-    "data-draw": _data("draw"),
-    "upload": _upload,
-    "export": _export,
-    "predict": _predict,
-    "compare": lambda workspace, params, out: samples.compare_result(),
-    "latency": lambda workspace, params, out: {"latency": samples.compare_result()["latency"]},
-    "gradcam": lambda workspace, params, out: _heat(params, out),
-    "shap": lambda workspace, params, out: _shap(params, out),
-    "attention": lambda workspace, params, out: {
-        side: {
-            "gradcam": _heat(params, out, f"{side}-heat.npz"),
-            "shap": _shap(params, out, f"{side}-segments.npz"),
-        }
-        for side in ("baseline", "pruned")
-    },
-    "preview": _preview,
-    "estimate": lambda workspace, params, out: {
-        "seconds": 1260.0, "memory_gb": 1.9, "disk_gb": 0.2, "note": "Measured on this computer.",
-    },
-}  # fmt: skip
+_MADE_UP: dict[type[Question[Any]], Callable[[Any, Path], BaseModel]] = {
+    GradCam: _heat,
+    Shap: _shap,
+    Export: _export,
+    TimeShap: lambda question, out: ShapTime(
+        seconds=20.0, per_evaluation=0.01, batch=8, samples=2048
+    ),
+    TimeModels: lambda question, out: Timed(latency=samples.compare_result().latency),
+    Estimate: lambda question, out: Effort(
+        seconds=1260.0, memory_gb=1.9, disk_gb=0.2, note="Measured on this computer."
+    ),
+}

@@ -13,11 +13,13 @@ from tests.pages.fake_compute import FakeCompute
 EMPTY = {
     "start": "Use my images",
     "data": "Where are the images?",
+    "correct": "No images yet.",
     "models": "No dataset is ready to train on.",
     "new": "No dataset is ready.",
     "runs": "No runs yet.",
     "studies": "No dataset is ready.",
     "computers": "ray start --address=",
+    "plate": "No model can count yet.",
     "compare": "No pruned model yet",
     "look": "No pruned model yet",
     "share": "No pruned model yet",
@@ -90,8 +92,8 @@ def test_opening_the_app_loads_no_torch(full: str, workspace: Workspace) -> None
         "import sys\n"
         "from streamlit.testing.v1 import AppTest\n"
         "test = AppTest.from_file('app.py', default_timeout=60).run()\n"
-        "for page in ('data', 'models', 'new', 'runs', 'share'):\n"
-        "    test.switch_page(f'pages/{page}.py').run()\n"
+        "for page in ('data', 'models', 'new_run', 'runs', 'export'):\n"
+        "    test.switch_page(f'pages/{page}/page.py').run()\n"
         "    assert not test.exception, test.exception\n"
         "heavy = {'torch', 'ultralytics', 'shap', 'torch_pruning'} & set(sys.modules)\n"
         "print(sorted(heavy))\n"

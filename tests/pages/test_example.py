@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
+from pydantic import RootModel
 
 from msip_core import example
+from msip_core.cache import ContentStore, trim
 from msip_core.data.dataset import list_datasets
-from msip_core.example import install_example
+from msip_core.example import install_example, unpack
 from msip_core.models import list_models
+from msip_core.questions.answers import form_of
 from msip_core.runs.service import RunService
-from msip_core.workspace import Workspace
+from msip_core.workspace import Workspace, write_json
+from tests.fresh import ROOT
 from tests.pages.lab_samples import fill
+
+
+class Numbers(RootModel[dict[str, int]]):
+    """An answer."""
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +48,22 @@ def test_an_empty_workspace_gets_everything_and_the_runs_are_listed(
     assert len(list_models(workspace)) == 2
     assert RunService(workspace).count() == 2
     assert not [path for path in workspace.root.rglob(".*") if path.is_dir()]
+
+
+def test_the_answers_of_an_old_release_are_as_new_as_the_copy(
+    workspace: Workspace, assets: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(assets, tmp_path / "released")
+    answer = tmp_path / "released" / "cache" / "a1" / "result.json"
+    write_json(answer, {"a": 1})
+    answer.chmod(0o444)
+    os.utime(answer, (1e9, 1e9))
+
+    install_example(workspace, tmp_path / "released")
+    trim(workspace.cache)
+
+    assert ContentStore(workspace.cache, form_of(Numbers)).get("a1") == Numbers({"a": 1})
+    assert os.access(workspace.cache / "a1" / "result.json", os.W_OK)
 
 
 def test_it_happens_once(workspace: Workspace, assets: Path) -> None:
@@ -70,7 +98,7 @@ def test_a_product_without_assets_starts_empty(workspace: Workspace, tmp_path: P
 def test_a_copy_that_was_cut_off_is_finished_at_the_next_start(
     workspace: Workspace, assets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = example._copy_whole, []
+    real, calls = example._settle, []
 
     def cut(source: Path, target: Path) -> None:
         calls.append(source)
@@ -78,10 +106,28 @@ def test_a_copy_that_was_cut_off_is_finished_at_the_next_start(
             raise KeyboardInterrupt
         real(source, target)
 
-    monkeypatch.setattr(example, "_copy_whole", cut)
+    monkeypatch.setattr(example, "_settle", cut)
     with pytest.raises(KeyboardInterrupt):
         install_example(workspace, assets)
-    monkeypatch.setattr(example, "_copy_whole", real)
+    monkeypatch.setattr(example, "_settle", real)
 
     assert install_example(workspace, assets)
     assert RunService(workspace).count() == 2
+
+
+def test_the_shipped_pack_lies_over_the_folders_and_only_asked_for_kinds_come(
+    tmp_path: Path,
+) -> None:
+    unpack(ROOT / "assets" / "example", tmp_path / "all")
+    unpack(ROOT / "assets" / "example", tmp_path / "some", ["models"])
+
+    assert [p.name for p in (tmp_path / "some").iterdir()] == ["models"]
+    for folder in ("all", "some"):
+        models = sorted((tmp_path / folder / "models").glob("*/model.pt"))
+        assert len(models) == 2
+        assert all((path.parent / "model.json").is_file() for path in models)
+        assert min(path.stat().st_mtime for path in models) > time.time() - 600
+    data = tmp_path / "all" / "datasets" / "example"
+    document = json.loads((data / "dataset.json").read_text("utf-8"))
+    for image in document["images"]:
+        assert hashlib.sha256((data / image["file"]).read_bytes()).hexdigest() == image["sha256"]

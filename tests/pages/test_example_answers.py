@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,27 +13,30 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-import pages.shared.lab as lab_module
-from msip_core.example import install_example
+import pages.kit.lab as lab_module
+from msip_core.example import install_example, unpack
+from msip_core.questions.answers import form_of
+from msip_core.questions.base import Job, Question, question_from
+from msip_core.questions.detecting import Compare, Predict
+from msip_core.questions.looking import GradCam, HeatMap, Shap
 from msip_core.runs.compute import Compute
-from msip_core.runs.content_key import content_key
 from msip_core.workspace import Workspace
 from tests.fresh import ROOT
 from tests.pages.conftest import Open, no_crash
 
-SHIPPED = ROOT / "assets" / "example" / "cache"
+EXAMPLE = ROOT / "assets" / "example"
 AGAIN = "run python assets/answers.py again"
 
 
 class _NoWork(Compute):
     """Answers what is kept; what is not is noted, and never done."""
 
-    asked: list[str]
+    asked: list[Question[Any]]
 
-    def submit(self, job: str, params: dict[str, Any]) -> str:
-        key = self.key(job, params)
+    def submit(self, question: Question[Any], ticket: str = "") -> str:
+        key = self.key(question)
         if not self._is_kept(key):
-            self.asked.append(f"{job} {params}")
+            self.asked.append(question)
         return key
 
 
@@ -40,30 +44,41 @@ class _NoWork(Compute):
 def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     """The example as it is installed, files as new as on a computer that has just got them."""
     workspace = Workspace.open(tmp_path_factory.mktemp("elsewhere") / "workspace")
-    install_example(workspace, ROOT / "assets" / "example")
+    install_example(workspace, EXAMPLE)
     for path in workspace.root.rglob("*.pt"):
         os.utime(path)
     yield workspace
     shutil.rmtree(workspace.root)
 
 
-def _jobs() -> dict[str, dict[str, Any]]:
-    return {
-        path.parent.name: json.loads(path.read_text(encoding="utf-8"))
-        for path in SHIPPED.glob("*/job.json")
-    }
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The answers as they come, before anybody looks at them."""
+    unpack(EXAMPLE, folder := tmp_path_factory.mktemp("shipped"), ["cache"])
+    return folder / "cache"
 
 
-def test_all_first_questions_are_answered() -> None:
-    jobs = sorted(about["job"] for about in _jobs().values())
+def _questions(shipped: Path) -> dict[str, Question[Any]]:
+    found = {}
+    for path in shipped.glob("*/job.json"):
+        about = json.loads(path.read_text(encoding="utf-8"))
+        found[path.parent.name] = question_from(about["question"], about["fields"])
+    return found
 
-    assert jobs == ["compare", "gradcam", "gradcam", "predict", "predict", "shap", "shap"], AGAIN
+
+def test_all_first_questions_are_answered(shipped: Path) -> None:
+    kinds = Counter(type(question) for question in _questions(shipped).values())
+
+    assert kinds == {Compare: 1, GradCam: 2, Predict: 2, Shap: 2}, AGAIN
 
 
-def test_the_answers_are_small_and_name_no_folder_of_the_computer_that_made_them() -> None:
-    files = [path for path in SHIPPED.rglob("*") if path.is_file()]
+def test_the_answers_are_small_and_name_no_folder_of_the_computer_that_made_them(
+    shipped: Path,
+) -> None:
+    files = [path for path in shipped.rglob("*") if path.is_file()]
 
-    assert sum(path.stat().st_size for path in files) < 3_000_000
+    assert files
+    assert sum(path.stat().st_size for path in files) < 600_000
     for path in files:
         if path.suffix == ".json":
             text = path.read_text(encoding="utf-8")
@@ -71,11 +86,11 @@ def test_the_answers_are_small_and_name_no_folder_of_the_computer_that_made_them
             assert "/home" not in text, path
 
 
-def test_the_keys_are_those_of_this_program_on_any_computer(example: Workspace) -> None:
-    for key, about in _jobs().items():
-        assert content_key(example, about["job"], about["params"]) == key, (
-            f"The answer to {about['job']} is stale: {AGAIN}."
-        )
+def test_the_keys_are_those_of_this_program_on_any_computer(
+    example: Workspace, shipped: Path
+) -> None:
+    for key, question in _questions(shipped).items():
+        assert question.key(example) == key, f"The answer to {question!r} is stale: {AGAIN}."
 
 
 @pytest.mark.parametrize("page", ["compare", "look"])
@@ -97,20 +112,35 @@ def test_the_pages_are_full_at_first_start(
         assert "Lighter model: " in json.dumps([e.proto.json for e in test.get("bidi_component")])
 
 
+def test_the_runs_page_says_which_steps_came_without_weights(
+    example: Workspace, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = _NoWork(example)
+    compute.asked = []
+    monkeypatch.setenv("MSIP_WORKSPACE", str(example.root))
+    monkeypatch.setattr(lab_module, "get_compute", lambda _: compute)
+
+    test: AppTest = open_page("runs")
+
+    no_crash(test)
+    assert len(compute.asked) == 2  # the first and the last step
+    assert sum("weights not here" in e.proto.body for e in test.get("html")) == 4
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_the_heat_maps_are_what_the_program_makes_today(example: Workspace, tmp_path: Path) -> None:
+def test_the_heat_maps_are_what_the_program_makes_today(
+    example: Workspace, shipped: Path, tmp_path: Path
+) -> None:
     import numpy as np
 
-    from msip_core.explain.jobs import gradcam
-
-    for key, about in _jobs().items():
-        if about["job"] != "gradcam":
+    at = Job(example, tmp_path, lambda done, message: None)
+    for key, question in _questions(shipped).items():
+        if not isinstance(question, GradCam):
             continue
-        params = {**about["params"], "randomised": False, "device": "cpu"}
-        result = gradcam(example, params, tmp_path, lambda done, message: None)
-        with np.load(tmp_path / "heat.npz") as now, np.load(SHIPPED / key / "heat.npz") as kept:
+        result = question.model_copy(update={"randomised": False, "device": "cpu"}).answer(at)
+        with np.load(tmp_path / "heat.npz") as now, np.load(shipped / key / "heat.npz") as kept:
             close = np.corrcoef(now["heat"].ravel(), kept["heat"].ravel())[0, 1]
-        kept_scores = json.loads((SHIPPED / key / "result.json").read_text("utf-8"))["scores"]
+        kept = form_of(HeatMap).read(shipped / key)
         assert close > 0.99, AGAIN
-        assert result["scores"]["ber"] == pytest.approx(kept_scores["ber"], abs=0.01), AGAIN
+        assert result.scores.ber == pytest.approx(kept.scores.ber, abs=0.01), AGAIN

@@ -6,13 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from msip_core.events import FinalRecord
+from msip_core.questions.base import Question
+from msip_core.questions.detecting import Predictions
+from msip_core.questions.looking import GradCam, RandomisedCheck
 from msip_core.runs.state import RunState
 from msip_core.workspace import Workspace
 from tests.pages import lab_samples
 from tests.pages.conftest import Open, no_crash, words
-from tests.pages.fake_compute import FakeCompute
+from tests.pages.fake_compute import Answers, FakeCompute
+from tests.pages.lab_samples import changed
 from tests.views import samples
 
 UNLEARNED = "The baseline has not learned its task yet"
@@ -32,7 +37,7 @@ def poor(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> str:
         }
     )
     monkeypatch.setattr(samples, "final_record", lambda: final)
-    return lab_samples.fill(workspace)
+    return lab_samples.fill_anew(workspace)
 
 
 @pytest.mark.parametrize("page", ["runs", "compare", "share"])
@@ -74,28 +79,15 @@ def test_the_validation_of_the_kept_model_is_one_number(poor: str, open_page: Op
     assert set(table["mAP50 val"]) == {"0.146"}
 
 
-def _with_enrichment(value: float) -> Any:
-    def answers(
-        workspace: Workspace, job: str, params: dict[str, Any], out: Path
-    ) -> dict[str, Any]:
-        usual = lab_samples.answer(workspace, job, params, out)
-        if job != "gradcam":
-            return usual
-        check = {"correlation": 0.1, "low": 0.0, "high": 0.2, "draws": 2, "passed": True}
-        return {
-            **usual,
-            "scores": {**usual["scores"], "enrichment": value},
-            "randomised": {**check, "verdict": ""},
-        }
-
-    return answers
-
-
 @pytest.mark.parametrize(("enrichment", "ticks"), [(1.07, 0), (3.2, 2)])
 def test_a_map_that_is_hardly_on_the_border_has_no_tick(
     full: str, open_page: Open, compute: FakeCompute, enrichment: float, ticks: int
 ) -> None:
-    compute.answers = _with_enrichment(enrichment)
+    check = RandomisedCheck(
+        correlation=0.1, low=0.0, high=0.2, draws=5, passed=True, cascade={}, verdict=""
+    )
+    scores = samples.border_scores(enrichment=enrichment)
+    compute.answers = changed(GradCam, scores=scores, randomised=check)
 
     text = words(open_page("look", run=full))
 
@@ -126,24 +118,41 @@ def test_the_forms_of_runs_name_what_is_too_few(full: str, open_page: Open) -> N
         assert "Too few boxes to learn from:" in words(open_page(page, **ids))
 
 
+def _predicted_with(**facts: str) -> Answers:
+    """The usual answers, with something said of what was found."""
+
+    def answers(workspace: Workspace, question: Question[Any], out: Path) -> BaseModel:
+        usual = lab_samples.answer(workspace, question, out)
+        if not isinstance(usual, Predictions):
+            return usual
+        images = tuple(image.model_copy(update=facts) for image in usual.images)
+        return usual.model_copy(update={"images": images})
+
+    return answers
+
+
 def test_objects_of_another_size_are_warned_of_before_they_are_compared(
     full: str, open_page: Open, compute: FakeCompute
 ) -> None:
     sentence = "Objects here are 20 px, in training they were 60 px."
 
-    def answers(
-        workspace: Workspace, job: str, params: dict[str, Any], out: Path
-    ) -> dict[str, Any]:
-        found = lab_samples.answer(workspace, job, params, out)
-        if job == "predict":
-            found["images"][0]["size_warning"] = sentence
-        return found
-
-    compute.answers = answers
+    compute.answers = _predicted_with(size_warning=sentence)
 
     test = open_page("compare", run=full)
 
     assert [item.value for item in test.warning].count(sentence) == 1
+
+
+def test_how_a_large_field_was_cut_is_said_once_beside_what_was_found(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    sentence = "Cut into 12 tiles of 640 px that overlap by 128 px or more, since that was needed."
+
+    compute.answers = _predicted_with(tiles=sentence)
+
+    test = open_page("compare", run=full)
+
+    assert [item.value for item in test.caption].count(sentence) == 1
 
 
 def test_a_failed_run_is_no_success(workspace: Workspace, open_page: Open, poor: str) -> None:

@@ -23,7 +23,7 @@ _FORBIDDEN = frozenset({"write", "write_stream", "latex", "iframe", "components"
 _HTML = frozenset({"html"})
 _OWN_HTML = frozenset(
     {"''.join(items)", "' busy' if busy else ''", "_SHOWN", "page.width", "page.height"}
-)  # items: pages/shared/data_preview.py, each of them escaped there
+)  # items: pages/data/preview.py, each of them escaped there
 
 
 def _is_plain(value: ast.expr) -> bool:
@@ -119,7 +119,7 @@ def test_no_page_draws_markdown_past_the_helper() -> None:
         "left.info(body=note)",
         "st.button(t('Go'), help=path)",
         "st.image(x, caption=record.id)",
-        "st.page_link('pages/runs.py', label=run.name)",
+        "st.page_link('pages/runs/page.py', label=run.name)",
         "st.progress(0.5, text=run.message)",
         "st.metric(t('Images'), value=count)",
         "st.pills(t('Class'), classes)",

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from msip_core.data.dataset import Dataset, open_dataset
-from msip_core.data.synthetic import import_example
 from msip_core.detector.build import register_model
 from msip_core.detector.library import DetectionModel
 from msip_core.pruning.network import Network
 from msip_core.workspace import Workspace
+from tests.drawn import copy_example
 from tests.importance.kit import thin_detector
 from tests.pruning.kit import BASELINE, DATASET, IMGSZ, network_of
 
@@ -28,7 +28,7 @@ def one_thread():
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace with data and a baseline; runs are added, nothing else changes."""
     workspace = Workspace.open(tmp_path_factory.mktemp("pruning") / "workspace")
-    dataset = import_example(workspace, name=DATASET, images=20, size=96)
+    dataset = copy_example(workspace, name=DATASET, images=20, size=96)
     model = thin_detector(0.125)
     model.names = dict(enumerate(dataset.classes))
     register_model(

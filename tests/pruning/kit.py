@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from msip_core.allocation.budget import Budget
 from msip_core.config import CalibrationConfig, PruneConfig, TrainingRecipe
 from msip_core.detector.checkpoints import size_mb
 from msip_core.detector.library import DetectionModel, copy_model
@@ -22,11 +21,13 @@ from msip_core.events import (
     Stage,
     StageRecord,
 )
+from msip_core.groups.budget import Budget
+from msip_core.groups.coupling import prunable_groups
 from msip_core.importance.random import RandomImportance
 from msip_core.pruning.bottlenecks import remove_bottlenecks
 from msip_core.pruning.network import Network
 from msip_core.pruning.preview import OneCut, one_cut
-from msip_core.pruning.surgery import channel_counts, prunable_groups, prune_channels
+from msip_core.pruning.surgery import channel_counts, prune_channels
 from msip_core.workspace import Workspace
 
 DATASET, BASELINE, IMGSZ = "drawn", "thin", 64
@@ -92,8 +93,9 @@ class Breaker(Listener):
     """Raises Stopped at the n-th safe point after a stage has begun: as a kill would, everything
     that was not written is lost."""
 
-    def __init__(self, workspace: Workspace, run_id: str, stage: Stage, iteration: int,
-                 points: int = 1) -> None:  # fmt: skip
+    def __init__(
+        self, workspace: Workspace, run_id: str, stage: Stage, iteration: int, points: int = 1
+    ) -> None:
         super().__init__(workspace, run_id)
         self._counter = Counter(stage, iteration, points)
 
@@ -111,13 +113,18 @@ class Camera(Listener):
     """Keeps what a kill at the n-th safe point after a stage has begun would leave, as another
     run's folder: one unbroken run then stands in for many that are begun and broken.
 
+    Args:
+        ends: the run itself goes no further than the last of them.
+
     Attributes:
         left: that run's id -> a listener that has heard what was told until then.
     """
 
-    def __init__(self, workspace: Workspace, run_id: str, stops: dict[str, Counter]) -> None:
+    def __init__(
+        self, workspace: Workspace, run_id: str, stops: dict[str, Counter], *, ends: bool = False
+    ) -> None:
         super().__init__(workspace, run_id)
-        self._stops = dict(stops)
+        self._stops, self._ends = dict(stops), ends
         self.left: dict[str, Listener] = {}
 
     def emit(self, record: Payload) -> None:
@@ -133,6 +140,8 @@ class Camera(Listener):
             self.left[name] = Listener(self.workspace, name)
             self.left[name].records = list(self.records)
             shutil.copytree(self.run_dir, self.left[name].run_dir, dirs_exist_ok=True)
+        if names and self._ends and not self._stops:
+            raise Stopped("pause")
 
 
 def config(**changes) -> PruneConfig:

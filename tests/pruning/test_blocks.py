@@ -19,6 +19,7 @@ from msip_core.detector.export import export_module
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.errors import ConfigError, GoalUnreachableError, Stopped
 from msip_core.events import Stage
+from msip_core.groups.coupling import prunable_groups
 from msip_core.pruning.block_scores import WHOLE, cosine_scores, gamma_scores, map50_scores
 from msip_core.pruning.blocks import cheapest, lowest
 from msip_core.pruning.bottlenecks import (
@@ -32,7 +33,7 @@ from msip_core.pruning.granularity import Scene, freed_by, granularity_of
 from msip_core.pruning.layerdrop import every_other
 from msip_core.pruning.loop import run
 from msip_core.pruning.network import Network
-from msip_core.pruning.surgery import channel_counts, prunable_groups, prune_channels
+from msip_core.pruning.surgery import channel_counts, prune_channels
 from msip_core.workspace import Workspace
 from tests.importance.kit import drawn_calibration
 from tests.pruning.kit import (
@@ -417,9 +418,11 @@ def test_a_network_without_bottlenecks_says_so(network: Network):
 # --- runs -----------------------------------------------------------------------
 
 QUICK = {
-    "granularity": "blocks", "keep_macs": 0.8, "finetune": TrainingRecipe(epochs=0),
+    "granularity": "blocks",
+    "keep_macs": 0.8,
+    "finetune": TrainingRecipe(epochs=0),
     "repair": "none",
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

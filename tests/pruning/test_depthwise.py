@@ -9,9 +9,10 @@ from torch import nn
 
 from msip_core.detector.c2f import to_stock
 from msip_core.detector.library import DetectionModel, copy_model
+from msip_core.groups.coupling import prunable_groups
+from msip_core.groups.members import members
 from msip_core.importance.magnitude import L2Importance
-from msip_core.importance.members import members
-from msip_core.pruning.surgery import channel_counts, prunable_groups, prune_channels
+from msip_core.pruning.surgery import channel_counts, prune_channels
 from tests.allocation.kit import budget_of, counted
 from tests.importance.kit import IMGSZ, depthwise_detector
 
@@ -82,8 +83,9 @@ def test_a_cut_network_can_still_be_written_as_stock_layers(separable: Detection
         torch.testing.assert_close(to_stock(model)(image)[0], model(image)[0], atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("theirs", [tp.importance.GroupMagnitudeImportance,
-                                    tp.importance.GroupTaylorImportance])  # fmt: skip
+@pytest.mark.parametrize(
+    "theirs", [tp.importance.GroupMagnitudeImportance, tp.importance.GroupTaylorImportance]
+)
 def test_torch_pruning_does_not_see_depthwise_weights(separable: DetectionModel, theirs: type):
     model = copy_model(separable)
     for parameter in model.parameters():

@@ -104,9 +104,13 @@ def student(teacher):
 
 def distillation(teacher, student, method="cwd", divergence=channel_wise, **options):
     return Distillation(
-        teacher, student, method=method, divergence=divergence, options=DistillOptions(**options),
+        teacher,
+        student,
+        method=method,
+        divergence=divergence,
+        options=DistillOptions(**options),
         calibration=drawn_calibration(batch=8),
-    )  # fmt: skip
+    )
 
 
 def test_adapters_lead_from_the_students_widths_to_the_teachers(teacher, student):
@@ -143,8 +147,10 @@ def test_adapters_begin_as_the_least_squares_map(teacher, student):
         thin = maps_of(copy_model(student).train(), images, LAYERS)
         wide = maps_of(teacher, images, LAYERS)
         for i in LAYERS:
-            residual = [m - m.mean((0, 2, 3), keepdim=True)
-                        for m in (wide[i] - extra.parts[str(i)](thin[i]), wide[i])]  # fmt: skip
+            residual = [
+                m - m.mean((0, 2, 3), keepdim=True)
+                for m in (wide[i] - extra.parts[str(i)](thin[i]), wide[i])
+            ]
             explained = 1 - residual[0].square().mean() / residual[1].square().mean()
             assert float(explained) > 0.3, i
 

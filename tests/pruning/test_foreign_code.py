@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from msip_core.detector.archives import opened
-from msip_core.detector.export import export_model
+from msip_core.detector.checkpoints import load_model
 from msip_core.detector.pickles import PLAIN
 from msip_core.detector.sources import load_source_model
 from msip_core.errors import InputError, MsipError, Stopped
@@ -19,17 +19,24 @@ from msip_core.events import FinalRecord, Stage
 from msip_core.models import ModelCard, read_card, weights_path, write_card
 from msip_core.pruning.loop import run
 from msip_core.pruning.network import open_network
+from msip_core.questions.sources import SavedModel
 from msip_core.runs import verify
 from msip_core.workspace import Workspace
 from tests.detector.hostile import archive, call, object_arrays
 from tests.pruning.kit import BASELINE, IMGSZ, Breaker, Listener, config
 
-FILES = (
-    "baseline.json", "calibration.json", "iterations/0/model.pt", "iterations/1/model.pt",
-    "iterations/1/metrics.json", "iterations/1/importance.npz", "iterations/1/layers.json",
+TEXTS = (
+    "baseline.json",
+    "calibration.json",
+    "iterations/1/metrics.json",
+    "iterations/1/layers.json",
     "iterations/2/importance.json",
+    "iterations/2/pruned.json",
+)
+ARRAYS = (
+    "iterations/0/model.pt", "iterations/1/model.pt", "iterations/1/importance.npz",
     "iterations/2/importance.npz", "iterations/2/kept.npz", "iterations/2/cut.pt",
-    "iterations/2/pruned.pt", "iterations/2/pruned.json", "iterations/2/fit/state.pt",
+    "iterations/2/pruned.pt", "iterations/2/fit/state.pt",
 )  # fmt: skip
 ASKED = config(method="l1")
 
@@ -68,9 +75,7 @@ def test_what_is_planted_is_armed(tmp_path):
 def test_the_stopped_run_holds_every_file_that_is_planted_and_no_other_weights(stopped):
     held = {p.relative_to(stopped).as_posix() for p in stopped.rglob("*") if p.is_file()}
 
-    assert {f for f in FILES if f.endswith((".pt", ".npz"))} >= {
-        f for f in held if f.endswith((".pt", ".npz"))
-    }
+    assert set(ARRAYS) >= {f for f in held if f.endswith((".pt", ".npz"))}
     for name in held:
         if name.endswith(".pt"):
             with opened(stopped / name, PLAIN):  # no class of any kind in it
@@ -85,7 +90,7 @@ def outcome(ctx: Listener) -> InputError | None:
     return None
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", ARRAYS)
 def test_a_run_that_goes_on_runs_nothing_that_lies_in_its_folder(again, tmp_path, name):
     proof = tmp_path / "proof"
     plant(again.run_dir / name, proof)
@@ -94,6 +99,23 @@ def test_a_run_that_goes_on_runs_nothing_that_lies_in_its_folder(again, tmp_path
 
     assert refused is None or (Path(name).name in refused.message and refused.exit_code == 2)
     assert refused is not None or again.of(FinalRecord)  # not needed any more, or made anew
+    assert not proof.exists()
+
+
+def test_a_run_that_goes_on_runs_nothing_of_what_should_be_text(again, stopped, tmp_path):
+    """All at once; each that is refused is put back, until what is left is not needed any more or
+    made anew."""
+    proof, planted = tmp_path / "proof", {Path(name).name: name for name in TEXTS}
+    for name in TEXTS:
+        plant(again.run_dir / name, proof)
+
+    while (refused := outcome(again)) is not None:
+        assert refused.exit_code == 2
+        (word,) = [word for word in planted if word in refused.message]
+        shutil.copyfile(stopped / planted[word], again.run_dir / planted.pop(word))
+
+    assert again.of(FinalRecord)
+    assert len(planted) < len(TEXTS)
     assert not proof.exists()
 
 
@@ -111,9 +133,9 @@ def brought(lab: Workspace, tmp_path: Path, request) -> Iterator[ModelCard]:
 
 def test_a_model_folder_runs_nothing_at_any_door(lab, brought, tmp_path):
     doors = (
-        lambda: load_source_model(lab, {"model": brought.id}),
+        lambda: load_source_model(lab, SavedModel(model=brought.id)),
         lambda: open_network(lab, brought.id, IMGSZ),
-        lambda: export_model(weights_path(lab, brought.id), "onnx", tmp_path / "a.onnx", IMGSZ),
+        lambda: load_model(weights_path(lab, brought.id)),
         lambda: run(config(model=brought.id), Listener(lab, f"from-{brought.id}")),
     )
     for door in doors:

@@ -33,9 +33,13 @@ def ours(net: nn.Module, example: torch.Tensor, ignored=()) -> dict[str, torch.T
 
 def theirs(net: nn.Module, example: torch.Tensor, ignored=()) -> dict[str, torch.Tensor]:
     pruner = tp.pruner.GroupNormPruner(
-        net, example, tp.importance.GroupMagnitudeImportance(p=2, normalizer=None),
-        reg=REG, ignored_layers=list(ignored), root_module_types=[nn.Conv2d],
-    )  # fmt: skip
+        net,
+        example,
+        tp.importance.GroupMagnitudeImportance(p=2, normalizer=None),
+        reg=REG,
+        ignored_layers=list(ignored),
+        root_module_types=[nn.Conv2d],
+    )
     zero_gradients(net)
     pruner.regularize(net)
     return gradients(net)
@@ -64,9 +68,12 @@ def test_a_chain_by_hand():
 def test_where_torch_pruning_is_right_the_gradients_are_its():
     torch.manual_seed(0)
     net = nn.Sequential(
-        nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Conv2d(6, 5, 3), nn.BatchNorm2d(5),
+        nn.Conv2d(3, 6, 3),
+        nn.BatchNorm2d(6),
+        nn.Conv2d(6, 5, 3),
+        nn.BatchNorm2d(5),
         nn.Conv2d(5, 2, 1),
-    )  # fmt: skip
+    )
     with torch.no_grad():
         for norm in (net[1], net[3]):
             norm.weight.uniform_(0.5, 1.5)

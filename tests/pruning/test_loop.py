@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
 
 from msip_core.config import AllocationOptions, MsipOptions, TrainingRecipe
 from msip_core.detector.checkpoints import load_model
-from msip_core.errors import ConfigError, GoalUnreachableError, NotFoundError
+from msip_core.errors import ConfigError, GoalUnreachableError, InputError, NotFoundError, Stopped
 from msip_core.events import BaselineRecord, EpochRecord, FinalRecord, Stage
 from msip_core.importance import shared
 from msip_core.importance.statistics import gather
 from msip_core.models import open_card
 from msip_core.pruning.estimate import estimate
 from msip_core.pruning.folder import RunFolder
-from msip_core.pruning.jobs import estimate_job
 from msip_core.pruning.loop import run
+from msip_core.questions.base import Job
+from msip_core.questions.planning import Estimate
 from msip_core.workspace import Workspace
 from tests.pruning.kit import BASELINE, DATASET, Camera, Counter, Listener, config
 
@@ -34,31 +36,21 @@ def without_time(record) -> dict:
 STATIC = MsipOptions(dynamic_weights=False)
 
 
-STOPS = {
-    "broken-baseline": (Stage.BASELINE, 0, 0),
-    "broken-importance": (Stage.IMPORTANCE, 1, 3),
-    "broken-pruning": (Stage.PRUNING, 2, 0),
-    "broken-evaluation": (Stage.EVALUATION_BEFORE, 1, 2),
-    "broken-fine-tuning": (Stage.FINETUNING, 2, 7),  # in the second epoch
-    "broken-evaluation-after": (Stage.EVALUATION_AFTER, 2, 0),
-    "broken-test": (Stage.TESTING, 2, 2),
-}
-DYNAMIC = "broken-importance"  # the only one amid the trials of weights
+STOPS = (
+    (Stage.BASELINE, 0, 0),
+    (Stage.IMPORTANCE, 1, 3),  # amid the trials of weights
+    (Stage.EVALUATION_BEFORE, 1, 2),
+    (Stage.PRUNING, 2, 0),
+    (Stage.FINETUNING, 2, 7),  # in the second epoch
+    (Stage.EVALUATION_AFTER, 2, 0),
+    (Stage.TESTING, 2, 2),
+)
 
 
 @pytest.fixture(scope="module")
-def unbroken(lab: Workspace) -> Camera:
-    ctx = Camera(lab, "unbroken", {DYNAMIC: Counter(*STOPS[DYNAMIC])})
+def unbroken(lab: Workspace) -> Listener:
+    ctx = Listener(lab, "unbroken")
     run(config(), ctx)
-    return ctx
-
-
-@pytest.fixture(scope="module")
-def unbroken_static(lab: Workspace) -> Camera:
-    """Without the trials of dynamic weights, which take half of such a small run."""
-    stops = {name: Counter(*stop) for name, stop in STOPS.items() if name != DYNAMIC}
-    ctx = Camera(lab, "unbroken-static", stops)
-    run(config(msip=STATIC), ctx)
     return ctx
 
 
@@ -113,6 +105,36 @@ def test_the_folder_holds_what_other_rooms_read(unbroken: Listener):
     assert RunFolder(folder).finished() == unbroken.iterations
 
 
+def test_widths_are_stored_once_and_an_older_folder_is_still_read(unbroken: Listener, tmp_path):
+    files = tmp_path / "iterations/1"
+    shutil.copytree(unbroken.run_dir / "iterations/1", files)
+    rest = json.loads((files / "metrics.json").read_text())
+    layers = json.loads((files / "layers.json").read_text())
+    assert "layers" not in rest
+    assert [row["name"] for row in layers] == [row.name for row in unbroken.iterations[0].layers]
+
+    (files / "metrics.json").write_text(json.dumps({**rest, "layers": layers}))
+    (files / "layers.json").unlink()
+
+    assert RunFolder(tmp_path).finished() == [unbroken.iterations[0]]
+
+
+@pytest.mark.parametrize("content", [None, "{", "[1]", '{"a": 1}'])
+def test_the_damaged_file_of_a_step_is_named(unbroken: Listener, tmp_path, content):
+    files = tmp_path / "iterations/1"
+    shutil.copytree(unbroken.run_dir / "iterations/1", files)
+    (files / "layers.json").unlink()
+    if content is not None:
+        (files / "layers.json").write_text(content)
+
+    with pytest.raises(InputError, match=r"1/layers\.json is damaged"):
+        RunFolder(tmp_path).finished()
+
+    (files / "metrics.json").write_text('{"layers": []}')
+    with pytest.raises(InputError, match=r"1/metrics\.json is damaged"):
+        RunFolder(tmp_path).finished()
+
+
 def test_the_model_is_in_the_workspace_with_its_card(unbroken: Listener, lab: Workspace):
     final = unbroken.records[-1]
     card = open_card(lab, final.model_id)
@@ -141,28 +163,29 @@ def test_progress_only_grows_and_ends_at_one(unbroken: Listener):
     assert unbroken.progress[-1].seconds_left == pytest.approx(0, abs=0.5)
 
 
-@pytest.mark.parametrize("run_id", STOPS)
-def test_a_run_killed_in_any_stage_ends_like_an_unbroken_one(
-    request: pytest.FixtureRequest, lab: Workspace, run_id: str
+def test_a_run_killed_in_stage_after_stage_ends_like_an_unbroken_one(
+    lab: Workspace, unbroken: Listener
 ):
-    stage, iteration, _ = STOPS[run_id]
-    name = "unbroken" if run_id == DYNAMIC else "unbroken_static"
-    unbroken: Camera = request.getfixturevalue(name)
-    broken = unbroken.left[run_id]
+    """Each life begins with what a kill at that point of the life before would have left."""
+    lives: list[Listener] = []
+    for number, stop in enumerate(STOPS):
+        left = {f"life-{number + 1}": Counter(*stop)}
+        lives.append(Camera(lab, f"life-{number}", left, ends=True))
+        with pytest.raises(Stopped):
+            run(config(), lives[-1])
+    lives.append(Listener(lab, f"life-{len(STOPS)}"))
+    run(config(), lives[-1])
 
-    resumed = Listener(lab, run_id)
-    run(config() if run_id == DYNAMIC else config(msip=STATIC), resumed)
-
-    told = {r.index: without_time(r) for r in broken.iterations + resumed.iterations}
+    told = {r.index: without_time(r) for ctx in lives for r in ctx.iterations}
     assert told == {r.index: without_time(r) for r in unbroken.iterations}
-    expected, found = weights_of(lab, unbroken.run_id), weights_of(lab, run_id)
+    expected, found = weights_of(lab, unbroken.run_id), weights_of(lab, lives[-1].run_id)
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
-    # Nothing but that stage was done twice; a finished fit is only read again.
-    twice = {s for s in broken.stages if s in resumed.stages}
-    assert twice - {("fine-tuning", iteration)} <= {(stage.value, iteration)}
-    epochs = [
-        (r.iteration, r.epoch) for c in (broken, resumed) for r in c.records if r.kind == "epoch"
-    ]
+    # Nothing but the stage of its end was done twice; a finished fit is only read again.
+    for number, (stage, iteration, _) in enumerate(STOPS):
+        before = {s for ctx in lives[: number + 1] for s in ctx.stages}
+        twice = before & set(lives[number + 1].stages)
+        assert twice - {("fine-tuning", iteration)} <= {(stage.value, iteration)}
+    epochs = [(r.iteration, r.epoch) for ctx in lives for r in ctx.of(EpochRecord)]
     assert sorted(epochs) == [(1, 1), (1, 2), (2, 1), (2, 2)]
 
 
@@ -277,12 +300,11 @@ def test_unknown_names_are_refused_in_words(lab: Workspace):
 
 
 def test_the_estimate_measures_this_computer(lab: Workspace, tmp_path):
-    found = estimate_job(
-        lab, {"config": config().model_dump(mode="json")}, tmp_path, lambda done, text: None
-    )
+    found = Estimate(config=config()).answer(Job(lab, tmp_path, lambda done, text: None))
 
-    assert 0 < found["seconds"] < 600
-    assert 0.8 < found["memory_gb"] < 2
-    assert 0 < found["disk_gb"] < 1
+    assert 0 < found.seconds < 600
+    assert 0.8 < found.memory_gb < 2
+    assert 0 < found.disk_gb < 1
     longer = estimate(config(finetune=TrainingRecipe(epochs=200)), lab)
-    assert longer.seconds > 5 * found["seconds"]
+    # At the same pace, whatever else the computer does in between.
+    assert longer.seconds * (longer.pace or 1) > 3 * found.seconds * (found.pace or 1)

@@ -10,10 +10,11 @@ from torch import nn
 
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.errors import WrongModelError
+from msip_core.groups.coupling import prunable_groups
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.pruning.bn import recalibrate, recalibrated
 from msip_core.pruning.masking import Mask
-from msip_core.pruning.surgery import prunable_groups, prune_channels
+from msip_core.pruning.surgery import prune_channels
 from tests.importance.kit import IMGSZ, drawn_calibration
 
 
@@ -26,9 +27,7 @@ class Double(CalibrationSet):
 
 def thirds(groups) -> dict[str, list[int]]:
     """A third of each group, not its first channels."""
-    return {
-        name: list(range(1, len(group[0].idxs), 3)) for name, group in groups.items()
-    }  # fmt: skip
+    return {name: list(range(1, len(group[0].idxs), 3)) for name, group in groups.items()}
 
 
 def image() -> torch.Tensor:

@@ -13,24 +13,27 @@ import pytest
 from torch import nn
 
 from msip_core.config import PruneConfig, TrainingRecipe
-from msip_core.detector.latency import Latency
-from msip_core.detector.layer_times import Layer, LayerTimes
+from msip_core.detector.layer_times import LayerTimes
 from msip_core.detector.library import DetectionModel
 from msip_core.errors import GoalUnreachableError
+from msip_core.groups.layers import Layer
 from msip_core.pruning import loop
 from msip_core.pruning.estimate import estimate
+from msip_core.pruning.latency_goal import FAR, NEAR, ON_THE_WAY, LatencyGoal, cut_by_the_clock
 from msip_core.pruning.loop import run
 from msip_core.pruning.network import Network, open_network
 from msip_core.pruning.preview import preview
-from msip_core.pruning.stopwatch import FAR, NEAR, ON_THE_WAY, Stopwatch, cut_by_the_clock
-from msip_core.ways import Way
+from msip_core.ways import Latency, Way
 from msip_core.workspace import Workspace
 from tests.pruning.kit import Listener, after, config, cut_of
 
 QUICK = {
-    "method": "l1", "keep_latency": 0.6, "finetune": TrainingRecipe(epochs=0),
-    "repair": "none", "limits": {"round_to": 1},
-}  # fmt: skip
+    "method": "l1",
+    "keep_latency": 0.6,
+    "finetune": TrainingRecipe(epochs=0),
+    "repair": "none",
+    "limits": {"round_to": 1},
+}
 
 
 def layer_ms(layers: list[Layer], tick) -> list[float]:
@@ -62,7 +65,7 @@ class FakeClock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     clock = FakeClock(drift=1.1)
-    monkeypatch.setattr(loop, "Stopwatch", partial(Stopwatch, measure=clock, timer=layer_ms))
+    monkeypatch.setattr(loop, "LatencyGoal", partial(LatencyGoal, measure=clock, timer=layer_ms))
     return clock
 
 
@@ -103,10 +106,14 @@ def test_the_watch_tells_a_share_of_the_start_whatever_the_computer_does_since(
     lab: Workspace, network: Network
 ):
     clock = FakeClock(drift=1.5)
-    watch = Stopwatch(
-        config(**QUICK), Listener(lab, "watch"), network.model, network.budget, measure=clock,
+    watch = LatencyGoal(
+        config(**QUICK),
+        Listener(lab, "watch"),
+        network.model,
+        network.budget,
+        measure=clock,
         timer=layer_ms,
-    )  # fmt: skip
+    )
     smaller = after(network.model, cut_of(network, config(method="l1", keep_macs=0.6)))
 
     assert float(watch.meter(network.budget, network.budget.widths)) == pytest.approx(
@@ -115,10 +122,14 @@ def test_the_watch_tells_a_share_of_the_start_whatever_the_computer_does_since(
     share = clock.of(smaller) / clock.of(network.model)
     assert watch(smaller) == pytest.approx(share * watch.baseline_ms)
     assert watch(smaller) == pytest.approx(share * watch.baseline_ms)
-    again = Stopwatch(
-        config(**QUICK), Listener(lab, "watch"), network.model, network.budget, measure=clock,
+    again = LatencyGoal(
+        config(**QUICK),
+        Listener(lab, "watch"),
+        network.model,
+        network.budget,
+        measure=clock,
         timer=None,
-    )  # fmt: skip
+    )
     assert again.baseline_ms == watch.baseline_ms  # a resumed run asks for the same
 
 

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from msip_core.pruning import loop
-from msip_core.pruning.clock import MULTIPLE, plan
+from msip_core.pruning.latency_goal import LatencyGoal
 from msip_core.pruning.loop import run
 from msip_core.pruning.multiples import choose
-from msip_core.pruning.stopwatch import Stopwatch
+from msip_core.pruning.progress import plan
+from msip_core.steps import MULTIPLE, Step
 from msip_core.workspace import Workspace
 from tests.pruning.kit import IMGSZ, Listener, config
 from tests.pruning.test_milliseconds import QUICK, FakeClock, layer_ms
@@ -70,7 +71,7 @@ def test_a_run_takes_the_multiple_that_its_computer_is_fast_with(
     lab: Workspace, monkeypatch: pytest.MonkeyPatch, block: int, multiple: int
 ) -> None:
     clock = BlockClock(block)
-    monkeypatch.setattr(loop, "Stopwatch", partial(Stopwatch, measure=clock, timer=layer_ms))
+    monkeypatch.setattr(loop, "LatencyGoal", partial(LatencyGoal, measure=clock, timer=layer_ms))
     ctx = Listener(lab, f"multiples-{block}")
 
     run(config(**AUTO), ctx)
@@ -94,21 +95,21 @@ def test_a_run_takes_the_multiple_that_its_computer_is_fast_with(
 
 
 def test_timing_two_multiples_is_part_of_what_a_run_expects_to_do() -> None:
-    counts = {"train": 40, "val": 20, "test": 20, "calibration": 16, "trials": False}
+    counts = {"train": 40, "val": 20, "test": 20, "calibration": 16}
 
-    def keys(**settings: Any) -> list[tuple[str, int]]:
-        return [part.key for part in plan(config(**settings), **counts)]
+    def steps(**settings: Any) -> list[Step]:
+        return [part.step for part in plan(config(**settings), **counts)]
 
-    assert MULTIPLE in keys(**AUTO)
-    assert MULTIPLE not in keys(**QUICK)  # a number was asked for
-    assert MULTIPLE not in keys(**{**AUTO, "keep_latency": None, "keep_macs": 0.5})
+    assert MULTIPLE in steps(**AUTO)
+    assert MULTIPLE not in steps(**QUICK)  # a number was asked for
+    assert MULTIPLE not in steps(**{**AUTO, "keep_latency": None, "keep_macs": 0.5})
 
 
 def test_a_resumed_run_keeps_what_was_measured_and_a_number_is_not_measured(
     lab: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = BlockClock(16)
-    monkeypatch.setattr(loop, "Stopwatch", partial(Stopwatch, measure=slow, timer=layer_ms))
+    monkeypatch.setattr(loop, "LatencyGoal", partial(LatencyGoal, measure=slow, timer=layer_ms))
     ctx = Listener(lab, "multiples-resumed")
     (ctx.run_dir / "multiple.json").write_text('{"multiple": 8, "ms_per_gmac": {}}')
 

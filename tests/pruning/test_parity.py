@@ -21,8 +21,9 @@ from msip_core.detector.c2f import to_c2f_v2
 from msip_core.detector.checkpoints import round_to_half
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.detector.sources import load_source_model
+from msip_core.groups.coupling import fixed_layers, prunable_groups
+from msip_core.groups.members import Member, members
 from msip_core.importance.calibration import CalibrationSet
-from msip_core.importance.members import Member, members
 from msip_core.importance.random import RandomImportance
 from msip_core.importance.ready import ready
 from msip_core.importance.statistics import Statistics, gather
@@ -30,7 +31,7 @@ from msip_core.importance.taylor import TaylorAbsImportance
 from msip_core.pruning.folder import RunFolder
 from msip_core.pruning.loop import run
 from msip_core.pruning.schedule import final_window
-from msip_core.pruning.surgery import fixed_layers, prunable_groups
+from msip_core.questions.sources import SavedModel
 from msip_core.workspace import Workspace
 from tests.allocation.kit import budget_of, counted, widths_of
 from tests.importance.kit import drawn_calibration, thin_detector
@@ -57,9 +58,13 @@ def plain(
     names = {module: name for name, module in twin.named_modules()}
     place = {module: i for i, module in enumerate(names)}
     step = tp.pruner.BasePruner(
-        twin, torch.zeros(1, 3, IMGSZ, IMGSZ), importance, pruning_ratio=ratio,
-        ignored_layers=fixed_layers(twin), **pruner,
-    ).step(interactive=True)  # fmt: skip
+        twin,
+        torch.zeros(1, 3, IMGSZ, IMGSZ),
+        importance,
+        pruning_ratio=ratio,
+        ignored_layers=fixed_layers(twin),
+        **pruner,
+    ).step(interactive=True)
     removed: Removed = {}
     cut_outputs = tp.prune_conv_out_channels
     for group in step:
@@ -115,7 +120,7 @@ LIKE = {"global_pruning": True, "isomorphic": True}
         ("slim", "global", tp.importance.BNScaleImportance(normalizer=None), 0.2, TOGETHER),
         ("group-norm", "global", magnitude(group_reduction="sum", normalizer="max"), 0.4, TOGETHER),
     ],
-)  # fmt: skip
+)
 def test_the_same_criterion_and_ratio_remove_the_same_channels(
     network: DetectionModel, ours: Ours, method: str, allocation: str, importance: Any,
     ratio: float, pruner: dict[str, bool],
@@ -130,7 +135,7 @@ def test_the_same_criterion_and_ratio_remove_the_same_channels(
 
 def test_a_whole_run_leaves_the_network_that_a_plain_script_leaves(lab: Workspace):
     """Same baseline, L2, half of every layer: the same tensors, weight for weight."""
-    baseline = to_c2f_v2(load_source_model(lab, {"model": BASELINE})[0])
+    baseline = to_c2f_v2(load_source_model(lab, SavedModel(model=BASELINE))[0])
     script, removed = plain(baseline, magnitude(p=2), 0.5)
     share = counted(script, IMGSZ)[0] / counted(baseline, IMGSZ)[0]
     listener = Listener(lab, "parity")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from msip_core.config import DistillOptions
 from msip_core.detector.library import copy_model
 from msip_core.errors import ConfigError
+from msip_core.groups.coupling import prunable_groups
 from msip_core.pruning.bn import recalibrated
 from msip_core.pruning.distillation import Moments
 from msip_core.pruning.prediction_distillation import (
@@ -18,7 +19,7 @@ from msip_core.pruning.prediction_distillation import (
     check_head,
     prediction_error,
 )
-from msip_core.pruning.surgery import prunable_groups, prune_channels
+from msip_core.pruning.surgery import prune_channels
 from tests.importance.kit import drawn_calibration, thin_detector
 
 
@@ -101,9 +102,12 @@ def student(teacher):
 
 def extra(teacher, student, crossed: bool, **options) -> PredictionDistillation:
     return PredictionDistillation(
-        teacher, student, crossed=crossed, options=DistillOptions(**options),
+        teacher,
+        student,
+        crossed=crossed,
+        options=DistillOptions(**options),
         calibration=drawn_calibration(batch=8),
-    )  # fmt: skip
+    )
 
 
 def told(teacher, student, crossed: bool, **options) -> tuple[Tensor, nn.Module]:

@@ -8,17 +8,17 @@ import torch
 from msip_core.config import AllocationOptions, MsipOptions, MsipWeights, PruneConfig
 from msip_core.detector.cost import count_cost
 from msip_core.detector.library import copy_model
-from msip_core.errors import ConfigError
 from msip_core.pruning import preview as module
-from msip_core.pruning.jobs import preview_job
 from msip_core.pruning.network import open_network
-from msip_core.pruning.preview import Preview, one_cut, preview
+from msip_core.pruning.preview import one_cut, preview
 from msip_core.pruning.surgery import channel_counts, prune_channels
+from msip_core.questions.base import Job
+from msip_core.questions.planning import PlannedCut, Preview
 from msip_core.workspace import Workspace
 from tests.pruning.kit import config
 
 
-def look(lab: Workspace, asked: PruneConfig) -> Preview:
+def look(lab: Workspace, asked: PruneConfig) -> PlannedCut:
     return preview(asked, lab, lambda done, message: None)
 
 
@@ -29,7 +29,7 @@ def test_numbers_and_layers_are_those_of_the_cut_network(lab: Workspace, method:
 
     network = open_network(lab, asked.model, asked.imgsz)
     scores, _ = module._scores(
-        asked, lab, network, module.open_dataset(lab, asked.dataset), lambda *_: None
+        asked, lab, network, module.open_for_run(lab, asked), lambda *_: None
     )
     twin = copy_model(network.model)
     prune_channels(twin, one_cut(network, scores, asked).removed)
@@ -107,14 +107,11 @@ def test_memory_grows_with_the_batch_and_disk_with_the_steps(lab: Workspace):
     assert many.disk_gb > few.disk_gb
 
 
-def test_the_job_refuses_a_training_and_tells_how_far_it_is(lab: Workspace, tmp_path):
+def test_the_job_tells_how_far_it_is(lab: Workspace, tmp_path):
     told: list[float] = []
-    asked = {"config": config(seed=6).model_dump(mode="json")}
-    found = preview_job(lab, asked, tmp_path, lambda done, message: told.append(done))
+    at = Job(lab, tmp_path, lambda done, message: told.append(done))
+    found = Preview(config=config(seed=6)).answer(at)
 
     assert told == sorted(told)
     assert len(set(told)) > 5
-    assert Preview.model_validate(found).refused is None
-    training = {"kind": "train", "dataset": "d", "weights": "yolov8n.yaml"}
-    with pytest.raises(ConfigError, match="training run"):
-        preview_job(lab, {"config": training}, tmp_path, lambda done, message: None)
+    assert found.refused is None

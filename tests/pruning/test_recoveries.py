@@ -21,11 +21,12 @@ from msip_core.detector.pool import DataPool
 from msip_core.detector.training import FitResult
 from msip_core.errors import ConfigError, Stopped
 from msip_core.events import EpochRecord
+from msip_core.groups.coupling import prunable_groups
 from msip_core.importance.calibration import choose_images, load_calibration
 from msip_core.pruning.estimate import estimate
 from msip_core.pruning.loop import run
 from msip_core.pruning.recovery import Aids
-from msip_core.pruning.surgery import channel_counts, prunable_groups, prune_channels
+from msip_core.pruning.surgery import channel_counts, prune_channels
 from tests.pruning.kit import IMGSZ, Listener, config
 
 every_recovery = pytest.mark.parametrize("name", list(RECOVERIES))
@@ -268,8 +269,12 @@ def test_a_run_carries_the_steps_of_its_average_from_iteration_to_iteration_if_a
     ctx = Listener(lab, f"average-{average}")
     quick = TrainingRecipe(epochs=1, nbs=4, mosaic=0, mixup=0)
 
-    run(config(method="l1", iterations=2, keep_macs=0.7, repair="none", average=average,
-               finetune=quick), ctx)  # fmt: skip
+    run(
+        config(
+            method="l1", iterations=2, keep_macs=0.7, repair="none", average=average, finetune=quick
+        ),
+        ctx,
+    )
 
     first, second = (
         json.loads((ctx.run_dir / "iterations" / t / "average.json").read_text())["steps"]
@@ -295,8 +300,10 @@ def test_sparse_recovery_trains_sparse_once_before_the_first_iteration(lab):
     ctx = Listener(lab, "sparse")
     schedule = TrainingRecipe(epochs=1, nbs=4, mixup=0)
 
-    run(config(recovery="sparse", method="bnscale", iterations=1, keep_macs=0.7, pretrain=schedule),
-        ctx)  # fmt: skip
+    run(
+        config(recovery="sparse", method="bnscale", iterations=1, keep_macs=0.7, pretrain=schedule),
+        ctx,
+    )
 
     assert ctx.stages.count(("pre-training", 0)) == 1
     assert len([s for s in ctx.sentences if "of the batch-norm factors are now below" in s]) == 1
@@ -328,9 +335,11 @@ def test_a_composition_is_made_of_what_the_catalog_has(name):
     asked = config(**composition.settings)
 
     for family, chosen in (
-        ("criterion", asked.method), ("allocation", allocation_name(asked)),
-        ("granularity", asked.granularity), ("recovery", asked.recovery),
-    ):  # fmt: skip
+        ("criterion", asked.method),
+        ("allocation", allocation_name(asked)),
+        ("granularity", asked.granularity),
+        ("recovery", asked.recovery),
+    ):
         assert find(family, chosen).name == chosen
     assert composition.description.endswith(".")
     assert composition.paper

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from msip_core.detector.library import DetectionModel, copy_model
+from msip_core.groups.coupling import prunable_groups
 from msip_core.importance.windows import windows
 from msip_core.pruning import refit
 from msip_core.pruning.refit import kept_filters, refitted
-from msip_core.pruning.surgery import channel_counts, prunable_groups, prune_channels
+from msip_core.pruning.surgery import channel_counts, prune_channels
 from tests.importance.kit import depthwise_detector, drawn_calibration, thin_detector
 
 CALIBRATION = drawn_calibration(images=8)

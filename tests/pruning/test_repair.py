@@ -11,11 +11,12 @@ from msip_core.config import Repair, TrainingRecipe, parse_run_config
 from msip_core.detector.library import copy_model
 from msip_core.errors import ConfigError
 from msip_core.events import Metrics, Stage
+from msip_core.groups.coupling import prunable_groups
 from msip_core.pruning import repair as module
 from msip_core.pruning.loop import run
 from msip_core.pruning.refit import kept_filters
 from msip_core.pruning.repair import repair, tried
-from msip_core.pruning.surgery import channel_counts, prunable_groups, prune_channels
+from msip_core.pruning.surgery import channel_counts, prune_channels
 from msip_core.workspace import Workspace
 from tests.importance.kit import drawn_calibration, thin_detector
 from tests.pruning.kit import Camera, Counter, Listener, config
@@ -67,9 +68,13 @@ def test_a_config_from_before_the_refit_means_what_it_meant(old, new):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"repair": "sometimes"}, {"bn_recalibration": "perhaps"},
-              {"bn_recalibration": "never", "repair": "auto"}]
-)  # fmt: skip
+    "wrong",
+    [
+        {"repair": "sometimes"},
+        {"bn_recalibration": "perhaps"},
+        {"bn_recalibration": "never", "repair": "auto"},
+    ],
+)
 def test_a_repair_that_there_is_not_is_refused(wrong):
     value = config().model_dump(mode="json")
     if "repair" not in wrong:
@@ -81,8 +86,12 @@ def test_a_repair_that_there_is_not_is_refused(wrong):
 @pytest.mark.parametrize("how", TRIED)
 def test_a_run_records_what_was_tried_and_taken(lab: Workspace, how: str):
     ctx = Listener(lab, f"repair-{how}")
-    run(config(repair=how, method="l2", iterations=1, keep_macs=0.7,
-               finetune=TrainingRecipe(epochs=0)), ctx)  # fmt: skip
+    run(
+        config(
+            repair=how, method="l2", iterations=1, keep_macs=0.7, finetune=TrainingRecipe(epochs=0)
+        ),
+        ctx,
+    )
     (record,) = ctx.iterations
     assert list(record.repair_map50) == TRIED[how]
     assert record.repair in TRIED[how]
@@ -93,8 +102,9 @@ def test_a_run_records_what_was_tried_and_taken(lab: Workspace, how: str):
 
 
 def test_a_run_that_was_killed_amid_its_repair_ends_like_an_unbroken_one(lab: Workspace):
-    short = config(repair="refit", method="l2", iterations=1, keep_macs=0.7,
-                   finetune=TrainingRecipe(epochs=0))  # fmt: skip
+    short = config(
+        repair="refit", method="l2", iterations=1, keep_macs=0.7, finetune=TrainingRecipe(epochs=0)
+    )
     amid = Counter(Stage.EVALUATION_BEFORE, 1, points=40)
     whole = Camera(lab, "repair-whole", {"repair-broken": amid})
     run(short, whole)

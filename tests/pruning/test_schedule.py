@@ -10,12 +10,7 @@ import pytest
 from msip_core.allocation.msip import LossPerMacAllocation, MedianAllocation
 from msip_core.allocation.uniform import UniformAllocation
 from msip_core.config import AllocationOptions, MsipWeights
-from msip_core.pruning.schedule import (
-    corridor,
-    next_alpha,
-    next_weights,
-    stopped_by_caps,
-)
+from msip_core.pruning.schedule import corridor, next_alpha, next_weights, stopped_by_caps
 from msip_core.pruning.surgery import prune_channels
 from tests.allocation.kit import budget_of, random_table, widths_of
 from tests.importance.kit import thin_detector
@@ -53,6 +48,7 @@ def test_more_loss_lowers_alpha_and_unchanged_loss_raises_it():
 def test_alpha_stays_in_its_range_whatever_the_loss():
     assert next_alpha(1.0, 1e9, 1.0) == 0.1
     assert next_alpha(1.9, 1e-9, 1.0) == 2.0
+    assert next_alpha(1.0, math.nan, 1.0) == 0.1  # diverged: no reason to cut more
 
 
 def test_equal_trials_leave_the_weights():

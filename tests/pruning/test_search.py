@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import lru_cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,10 +18,13 @@ from msip_core.detector.images import SplitImages
 from msip_core.detector.library import DetectionModel
 from msip_core.errors import ConfigError
 from msip_core.events import Stage
+from msip_core.processors import Processors
+from msip_core.pruning import estimate as estimating
 from msip_core.pruning import search
 from msip_core.pruning.bn import recalibrate
 from msip_core.pruning.estimate import estimate
 from msip_core.pruning.loop import run
+from msip_core.pruning.pace import Pace
 from msip_core.pruning.preview import preview
 from msip_core.pruning.search import NetworkProblem
 from msip_core.workspace import Workspace
@@ -235,7 +239,11 @@ def test_a_preview_shows_where_the_search_starts_and_says_so(lab: Workspace):
         assert abs(ours.after - theirs.after) <= 1
 
 
-def test_an_estimate_counts_the_search(lab: Workspace):
+def test_an_estimate_counts_the_search(lab: Workspace, monkeypatch: pytest.MonkeyPatch):
+    # One pace for all three, whatever else the computer does in between.
+    idle = SimpleNamespace(look=lambda: Processors(2, 2.0, 0.0))
+    monkeypatch.setattr(estimating, "Sample", lambda **_: idle)
+    monkeypatch.setattr(estimating, "measure_pace", lambda *_: Pace(0.05))
     plain = estimate(asked("sensitivity").model_copy(update={"allocation": "uniform"}), lab)
     few, many = (
         estimate(
@@ -248,9 +256,8 @@ def test_an_estimate_counts_the_search(lab: Workspace):
     )
 
     assert plain.seconds < few.seconds < many.seconds
-    assert many.seconds - plain.seconds == pytest.approx(
-        20 * (few.seconds - plain.seconds), rel=0.05
-    )
+    more = 20 * (few.seconds - plain.seconds)
+    assert many.seconds - plain.seconds == pytest.approx(more, rel=0.05)
 
 
 def test_a_search_that_would_never_learn_is_refused():

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from msip_core.config import PruneConfig, TrainConfig
+from msip_core.groups.coupling import prunable_groups
+from msip_core.groups.members import members, width
 from msip_core.importance.bnweight import BnWeightImportance
-from msip_core.importance.members import members, width
 from msip_core.pruning.recovery import _terms
 from msip_core.pruning.soft_masks import SoftMasks
-from msip_core.pruning.surgery import prunable_groups
 from msip_core.recipes import RECIPES
 from tests.importance.kit import thin_detector
 

@@ -8,12 +8,8 @@ import torch_pruning as tp
 
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.errors import WrongModelError
-from msip_core.pruning.surgery import (
-    channel_counts,
-    fixed_layers,
-    prunable_groups,
-    prune_channels,
-)
+from msip_core.groups.coupling import fixed_layers, prunable_groups
+from msip_core.pruning.surgery import channel_counts, prune_channels
 from tests.importance.kit import IMGSZ, thin_detector
 
 
@@ -29,9 +25,11 @@ def test_fifty_nine_groups_and_the_ends_of_the_head_are_in_none(detector: Detect
     }
     assert len(groups) == 59
     outs = [
-        i.dep.layer for g in groups.values() for i in g.items
+        i.dep.layer
+        for g in groups.values()
+        for i in g.items
         if i.dep.pruning_fn == tp.prune_conv_out_channels
-    ]  # fmt: skip
+    ]
     assert not any(id(layer) in fixed for layer in outs)
     assert any(name.startswith("model.22.cv2.0.0") for name in groups)  # head interior is prunable
 

@@ -16,11 +16,12 @@ from msip_core.detector.checkpoints import load_model
 from msip_core.detector.latency import measure_latency
 from msip_core.errors import ConfigError
 from msip_core.pruning import loop
+from msip_core.pruning.latency_goal import ATTEMPTS, FAR, NEAR, LatencyGoal, cut_by_the_clock
 from msip_core.pruning.loop import run
 from msip_core.pruning.multiples import settled
 from msip_core.pruning.network import Network
-from msip_core.pruning.outlook import Outlook, outlook, outlook_sentence
-from msip_core.pruning.stopwatch import ATTEMPTS, FAR, NEAR, Stopwatch, cut_by_the_clock
+from msip_core.pruning.outlook import outlook, outlook_sentence
+from msip_core.questions.planning import Outlook
 from msip_core.ways import RUN_FILE, Way, busy_way
 from msip_core.workspace import Workspace
 from tests.made_up_gpu import MadeUpGpu
@@ -50,8 +51,8 @@ def wide_lab(lab: Workspace) -> Workspace:
 
 def on(gpu: MadeUpGpu, monkeypatch: pytest.MonkeyPatch, way: Way = WAY) -> None:
     measure = partial(measure_latency, engine=gpu.engine)
-    watch = partial(Stopwatch, measure=measure, timer=gpu.timer(way))
-    monkeypatch.setattr(loop, "Stopwatch", watch)
+    watch = partial(LatencyGoal, measure=measure, timer=gpu.timer(way))
+    monkeypatch.setattr(loop, "LatencyGoal", watch)
 
 
 @pytest.mark.parametrize(("tile", "keep"), [(8, 0.5), (32, 0.75)])
@@ -90,8 +91,8 @@ def test_a_run_goes_on_in_the_way_it_began_in_or_says_where_it_can(
     measure = partial(measure_latency, engine=gpu.engine)
     asked = config(keep_latency=0.5, device="auto", latency_device="auto")
 
-    def watch(device: str) -> Stopwatch:
-        return Stopwatch(
+    def watch(device: str) -> LatencyGoal:
+        return LatencyGoal(
             asked, Listener(lab, "moved"), network.model, network.budget, device=device,
             measure=measure, timer=gpu.timer(Way("cuda:0", "cudagraph")),
         )  # fmt: skip
@@ -109,10 +110,13 @@ def test_two_measured_networks_tell_what_no_width_changes(lab: Workspace, networ
     """Three quarters of the time are fixed: the table in proportion would promise a third."""
     gpu, way = MadeUpGpu(tile=1, fixed=4.0), Way("cuda:0", "cudagraph", "fp32", 4)
     asked = config(
-        keep_latency=0.5, device="auto", latency_device="auto", latency_batch=4,
+        keep_latency=0.5,
+        device="auto",
+        latency_device="auto",
+        latency_batch=4,
         limits={"round_to": 8},
-    )  # fmt: skip
-    watch = Stopwatch(
+    )
+    watch = LatencyGoal(
         asked, Listener(lab, "fixed"), network.model, network.budget, device="cuda:0",
         measure=partial(measure_latency, engine=gpu.engine), timer=gpu.timer(way),
     )  # fmt: skip
@@ -125,7 +129,7 @@ def test_two_measured_networks_tell_what_no_width_changes(lab: Workspace, networ
     assert watch.has_learned
     assert watch.meter.fixed == pytest.approx(4.0, rel=0.35)  # the table is linear in between
     assert after > before + 0.2
-    again = Stopwatch(
+    again = LatencyGoal(
         asked, Listener(lab, "fixed"), network.model, network.budget, device="cuda:0",
         measure=partial(measure_latency, engine=gpu.engine), timer=gpu.timer(way),
     )  # fmt: skip

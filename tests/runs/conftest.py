@@ -20,7 +20,9 @@ from msip_core.runs.supervisor import Supervisor, Timing
 from msip_core.workspace import Workspace, write_json
 
 FAKE = ("--work", "tests.runs.fake_work:run", "--check", "tests.runs.fake_work:check")
-QUICK = Timing(tick=0.05, start_grace=1.0, heartbeat_timeout=60.0, cancel_grace=1.0)
+QUICK = Timing(
+    tick=0.05, start_grace=1.0, heartbeat_timeout=60.0, cancel_grace=1.0, periodic=0.2, stumble=0.2
+)
 
 
 def make_inputs(workspace: Workspace) -> None:
@@ -111,7 +113,7 @@ def _threads_as_before() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def story(run_dir: Path) -> list[dict[str, Any]]:
+def history(run_dir: Path) -> list[dict[str, Any]]:
     from msip_core.runs.events_log import EventLog
 
     return EventLog(run_dir).read()

@@ -1,59 +1,83 @@
-"""Jobs for the tests of the compute process: quick, without torch."""
+"""Questions for the tests of the compute process: answered quickly, without torch."""
 
 from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
-from typing import Any
+from typing import ClassVar, Literal
 
 from msip_core.errors import DatasetError
-from msip_core.runs.jobs import Progress
-from msip_core.workspace import Workspace
-
-FAKE_JOBS = {
-    name: f"tests.runs.fake_jobs:{name}" for name in ("count", "crash", "sulk", "fail", "noise")
-}
+from msip_core.events import Record
+from msip_core.questions.base import Job, Question
 
 
-def count(
-    workspace: Workspace, params: dict[str, Any], out: Path, progress: Progress
-) -> dict[str, Any]:
-    """Counts slowly; says which process counted."""
-    for i in range(params["to"]):
-        progress(i / params["to"], f"{i}")
-        time.sleep(params.get("pause", 0.0))
-    (out / "numbers.txt").write_text(str(params["to"]))
-    return {"counted": params["to"], "pid": os.getpid(), "nice": os.nice(0), "params": params}
+class Counted(Record):
+    counted: int
+    pid: int
+    nice: int
 
 
-def crash(
-    workspace: Workspace, params: dict[str, Any], out: Path, progress: Progress
-) -> dict[str, Any]:
-    os.kill(os.getpid(), 9)
-    return {}
+class Count(Question[Counted]):
+    """Counts slowly; says which process counted. `n` tells questions apart."""
+
+    answered_by: ClassVar[str] = "tests.runs.fake_jobs:count"
+
+    to: int
+    pause: float = 0.0
+    n: int = 0
 
 
-def sulk(
-    workspace: Workspace, params: dict[str, Any], out: Path, progress: Progress
-) -> dict[str, Any]:
+class Nothing(Record):
+    pass
+
+
+class Crash(Question[Nothing]):
+    answered_by: ClassVar[str] = "tests.runs.fake_jobs:crash"
+
+
+class Sulk(Question[Nothing]):
     """Never looks whether it was cancelled."""
-    time.sleep(60)
-    return {}
+
+    answered_by: ClassVar[str] = "tests.runs.fake_jobs:sulk"
 
 
-def fail(
-    workspace: Workspace, params: dict[str, Any], out: Path, progress: Progress
-) -> dict[str, Any]:
-    (out / "half.txt").write_text("half")
-    if params["how"] == "bug":
-        raise KeyError("layer")
-    raise DatasetError("There is no image 'x'.")
+class Fail(Question[Nothing]):
+    answered_by: ClassVar[str] = "tests.runs.fake_jobs:fail"
+
+    how: Literal["input", "bug"]
 
 
-def noise(
-    workspace: Workspace, params: dict[str, Any], out: Path, progress: Progress
-) -> dict[str, Any]:
+class Noise(Question[Nothing]):
     """Prints as libraries do."""
+
+    answered_by: ClassVar[str] = "tests.runs.fake_jobs:noise"
+
+
+def count(question: Count, at: Job) -> Counted:
+    for i in range(question.to):
+        at.progress(i / question.to, f"{i}")
+        time.sleep(question.pause)
+    (at.out / "numbers.txt").write_text(str(question.to))
+    return Counted(counted=question.to, pid=os.getpid(), nice=os.nice(0))
+
+
+def crash(question: Crash, at: Job) -> Nothing:
+    os.kill(os.getpid(), 9)
+    return Nothing()
+
+
+def sulk(question: Sulk, at: Job) -> Nothing:
+    time.sleep(60)
+    return Nothing()
+
+
+def fail(question: Fail, at: Job) -> Nothing:
+    (at.out / "half.txt").write_text("half")
+    if question.how == "bug":
+        raise KeyError("layer")
+    raise DatasetError("There is no image '{image}'.", image="x")
+
+
+def noise(question: Noise, at: Job) -> Nothing:
     os.write(1, b"a library says hello\n")
-    return {}
+    return Nothing()

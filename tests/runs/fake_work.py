@@ -31,6 +31,7 @@ from msip_core.events import (
 )
 from msip_core.workspace import write_json
 
+GO_FILE = "go"  # a run whose plan says "held" ends no epoch before this file is in its folder
 COST = Cost(macs=1_000_000, params=1000, size_mb=0.1, imgsz=64)
 
 
@@ -99,6 +100,9 @@ def _finetune(config: PruneConfig, ctx: RunContext, index: int, plan: dict[str, 
             if not plan.get("deaf"):
                 ctx.check_stop()
             time.sleep(plan.get("batch_seconds", 0.0))
+        while plan.get("held") and not (ctx.run_dir / GO_FILE).exists():
+            ctx.check_stop()
+            time.sleep(0.02)
         write_json(state, {"epoch": epoch})
         ctx.emit(
             EpochRecord(
@@ -119,11 +123,14 @@ def _tell_config(config: PruneConfig, ctx: RunContext) -> None:
     """What the worker made of the config."""
     write_json(
         ctx.run_dir / "followed.json",
-        {"device": config.device, "parts": config.parts,
-         "micro_batch": config.calibration.micro_batch,
-         "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
-         "threads": os.environ.get("OMP_NUM_THREADS")},
-    )  # fmt: skip
+        {
+            "device": config.device,
+            "parts": config.parts,
+            "micro_batch": config.calibration.micro_batch,
+            "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
+            "threads": os.environ.get("OMP_NUM_THREADS"),
+        },
+    )
 
 
 def _metrics(map50: float) -> Metrics:

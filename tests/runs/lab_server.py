@@ -9,13 +9,14 @@ import sys
 import threading
 
 from msip_core.runs.executors import LocalExecutor
-from msip_core.runs.supervisor import Supervisor
+from msip_core.runs.supervisor import Supervisor, Timing
 from msip_core.workspace import Workspace
 
 
 def main() -> None:
     workspace = Workspace.open(sys.argv[1])
-    Supervisor(workspace, LocalExecutor(sys.argv[2:])).start()
+    # As patient as a server of the lab, but it looks more often: a test waits for each look.
+    Supervisor(workspace, LocalExecutor(sys.argv[2:]), Timing(tick=0.1, periodic=0.5)).start()
     threading.Event().wait()
 
 

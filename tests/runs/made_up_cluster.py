@@ -7,12 +7,13 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from msip_core.runs.far.cluster import ClusterGone, KeeperError, KeeperGone, Node, Seat
+from msip_core.runs.far.cluster import ClusterGone, KeeperError, KeeperGone, Node
 from msip_core.runs.far.keeper import Keeper
+from msip_core.runs.lease import Seat
 
 SEAT = Seat("1", "lab-1", "cpu", 1.0, 0.0, 1.0)
 
@@ -86,7 +87,8 @@ class MadeUpCluster:
             for name in gone:
                 keeper, _ = self._keepers.pop(name)
                 if keeper._child is not None:
-                    os.killpg(keeper._child.pid, signal.SIGKILL)
+                    with suppress(ProcessLookupError):  # it has ended by itself just now
+                        os.killpg(keeper._child.pid, signal.SIGKILL)
                     keeper._child.wait()
                     keeper._child.stdin.close()
 

@@ -279,9 +279,11 @@ def test_a_command_whose_disk_is_full_ends_and_the_run_can_be_resumed(
 
 @pytest.mark.parametrize(
     "error",
-    [FileNotFoundError(errno.ENOENT, "No such file", "images/a.png"),
-     FileNotFoundError("Image Not Found images/a.png")],
-)  # fmt: skip
+    [
+        FileNotFoundError(errno.ENOENT, "No such file", "images/a.png"),
+        FileNotFoundError("Image Not Found images/a.png"),
+    ],
+)
 def test_a_file_that_was_deleted_under_a_run_is_named(error: OSError) -> None:
     sentence = explain_failure(error).message
     assert "A file that the run needs is gone" in sentence

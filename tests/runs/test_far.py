@@ -17,22 +17,22 @@ from msip_core.computers import commands_there
 from msip_core.errors import ConfigError, DiskFullError, IllegalTransitionError
 from msip_core.events import MemoryRecord
 from msip_core.gpus import Gpu
-from msip_core.runs import engines, settling
+from msip_core.runs import engines, lease, settling
 from msip_core.runs.computers import find_computers
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import LocalExecutor
-from msip_core.runs.far import carrier, lease
+from msip_core.runs.far import carrier
 from msip_core.runs.far.carrier import Carrier
-from msip_core.runs.far.cluster import ClusterGone, Node, Seat
+from msip_core.runs.far.cluster import ClusterGone, Node
 from msip_core.runs.far.contents import Contents
 from msip_core.runs.far.executor import FarExecutor
 from msip_core.runs.far.keeper import Keeper, Order
-from msip_core.runs.far.lease import Lease
 from msip_core.runs.far.parcels import Part, Piece, parcels_of, portions
 from msip_core.runs.far.placing import Need, choose_seat, no_place
 from msip_core.runs.far.ray_cluster import RayCluster
 from msip_core.runs.far.snapshots import freeze, run_files
 from msip_core.runs.gpu_memory import needed_gb
+from msip_core.runs.lease import Lease, Seat
 from msip_core.runs.placing import WHOLE
 from msip_core.runs.processes import ProcessIdentity
 from msip_core.runs.service import RunService
@@ -74,9 +74,13 @@ def _epochs(service: RunService, run_id: str) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("away", [False, True], ids=["with its server", "while none is there"])
 def test_a_run_whose_computer_dies_goes_on_elsewhere_from_its_last_epoch(
-    cluster: MadeUpCluster, server: Supervisor, service: RunService, submit: Submit, away: bool,
+    cluster: MadeUpCluster,
+    server: Supervisor,
+    service: RunService,
+    submit: Submit,
+    away: bool,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     asked: list[str] = []
     monkeypatch.setattr(carrier, "ask_after_run", lambda _, __, model, ___: asked.append(model))
     run_id = submit(batches=10, batch_seconds=0.05)
@@ -97,13 +101,17 @@ def test_a_run_whose_computer_dies_goes_on_elsewhere_from_its_last_epoch(
     final = service.final(run_id)
     assert final is not None
     assert final.model_id in asked, "models are timed where people compare them"
-    story = EventLog(service.run_dir(run_id)).read()
-    states = [(e["state"], e.get("node")) for e in story if e["kind"] == "state"]
+    history = EventLog(service.run_dir(run_id)).read()
+    states = [(e["state"], e.get("node")) for e in history if e["kind"] == "state"]
     last = "lab-2" if first == "1" and not away else "lab-1"
     assert states == [
-        ("queued", None), ("running", f"lab-{first}"), ("interrupted", None), ("queued", None),
-        ("running", last), ("completed", None),
-    ]  # fmt: skip
+        ("queued", None),
+        ("running", f"lab-{first}"),
+        ("interrupted", None),
+        ("queued", None),
+        ("running", last),
+        ("completed", None),
+    ]
     diary = [m.message for m in service.milestones(run_id)]
     assert any(f"the connection to the computer lab-{first} is lost" in one for one in diary)
     assert any("queued again by itself" in one for one in diary)

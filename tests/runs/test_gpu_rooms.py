@@ -27,7 +27,7 @@ from msip_core.runs.tight_memory import settled_in, start_again
 from msip_core.settings import Settings
 from msip_core.ways import Way
 from msip_core.workspace import Workspace
-from tests.runs.conftest import FAKE, QUICK, make_config, story, wait_for, wait_until
+from tests.runs.conftest import FAKE, QUICK, history, make_config, wait_for, wait_until
 
 Submit = Callable[..., str]
 SLOW = {"batches": 400, "batch_seconds": 0.05}
@@ -165,8 +165,9 @@ def test_auto_is_any_of_several_gpus_and_the_only_one_by_its_name(
 # --- which one a run gets ---------------------------------------------------------
 
 
-def _gpu(index: int, free: float | None = 80.0, total: float | None = 80.0,
-         busy: float | None = 0.0) -> Gpu:  # fmt: skip
+def _gpu(
+    index: int, free: float | None = 80.0, total: float | None = 80.0, busy: float | None = 0.0
+) -> Gpu:
     return Gpu(index, str(index), total_gb=total, free_gb=free, busy=busy)
 
 
@@ -274,9 +275,12 @@ def test_what_an_earlier_run_of_the_kind_took_counts_more_than_the_estimate(
 
 @pytest.fixture
 def lab(
-    three: None, tmp_path: Path, workspace: Workspace, service: RunService,
+    three: None,
+    tmp_path: Path,
+    workspace: Workspace,
+    service: RunService,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Callable[[], Supervisor]]:  # fmt: skip
+) -> Iterator[Callable[[], Supervisor]]:
     """Starts supervisors on a computer of three GPUs with many cores."""
     monkeypatch.setattr("msip_core.runs.placing.usable_cores", lambda: 16)
     executor = LocalExecutor(FAKE)
@@ -312,7 +316,7 @@ def test_runs_spread_over_all_gpus_and_stay_there_when_the_server_changes(
         wait_for(service, run_id, RunState.RUNNING)
     # 1 works for others and has least room, so it comes last.
     assert _slots(service, ids) == ["cuda:0", "cuda:2", "cuda:0"]
-    started = [e for e in story(service.run_dir(ids[1])) if e.get("state") == "running"]
+    started = [e for e in history(service.run_dir(ids[1])) if e.get("state") == "running"]
     assert started[0]["device"] == "cuda:2"
     assert service.milestones(ids[1])[1].message == "A worker started on cuda:2."
 
@@ -331,9 +335,12 @@ def test_runs_spread_over_all_gpus_and_stay_there_when_the_server_changes(
 
 
 def test_a_run_that_asked_for_one_gpu_waits_for_it_while_others_are_free(
-    lab: Callable[[], Supervisor], service: RunService, workspace: Workspace, submit: Submit,
+    lab: Callable[[], Supervisor],
+    service: RunService,
+    workspace: Workspace,
+    submit: Submit,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr("msip_core.runs.rooms.get_settings", lambda: Settings(gpu_runs=1))
     named = _auto(workspace, device="cuda:2")
     first, second = submit(named, **SLOW), submit(named, **SLOW)
@@ -371,7 +378,9 @@ def test_too_little_memory_beside_others_waits_and_alone_works_in_parts(
     followed = json.loads((service.run_dir(tight) / "followed.json").read_text())
     assert (followed["device"], followed["parts"], followed["micro_batch"]) == ("cuda:0", 2, 2)
     assert followed["visible"] == "2"
-    assert service.get(tight).config == named.model_copy(update={"name": service.get(tight).name})
+    assert service.get(tight).config == named.model_copy(
+        update={"name": service.get(tight).name, "dataset_version": 1}
+    )
 
 
 def test_a_run_that_never_fits_fails_after_a_few_tries(

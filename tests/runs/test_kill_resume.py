@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import pytest
 
 from msip_core.config import CalibrationConfig, PruneConfig, TrainingRecipe
-from msip_core.data.synthetic import import_example
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.processes import ProcessIdentity
 from msip_core.runs.service import RunService
 from msip_core.runs.state import Action, RunState
 from msip_core.workspace import Workspace, write_json
+from tests.drawn import copy_example
 from tests.fresh import ROOT
 from tests.runs.conftest import wait_for, wait_until
 
@@ -55,10 +55,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     from msip_core.detector.build import build_model, register_model
 
     workspace = Workspace.open(tmp_path_factory.mktemp("unbroken"))
-    dataset = import_example(workspace, "drawn", images=30, size=64)
+    dataset = copy_example(workspace, "drawn", images=30, size=64)
     model = build_model("yolov8n.yaml", dataset.classes, seed=0)
-    card = register_model(workspace, model, name="small", kind="baseline", imgsz=64,
-                          dataset="drawn")  # fmt: skip
+    card = register_model(
+        workspace, model, name="small", kind="baseline", imgsz=64, dataset="drawn"
+    )
     config = PruneConfig(
         dataset="drawn", model=card.id, imgsz=64, batch=8, device="cpu", iterations=2,
         keep_macs=0.6, finetune=TrainingRecipe(epochs=2, lr0=5e-3, close_mosaic=1),
@@ -145,7 +146,7 @@ def _set_kill(run_dir: Path, kill: tuple[str, int, int]) -> None:
 
 
 def _assert_same(service: RunService, one: str, other: str) -> None:
-    """Records without their seconds, every iteration's weights, and the story's order."""
+    """Records without their seconds, every iteration's weights, and the history's order."""
     assert _records(service, one) == _records(service, other)
     for k in (0, 1, 2):
         ours, theirs = (

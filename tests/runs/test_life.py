@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -22,7 +23,8 @@ from msip_core.runs.service import RunService
 from msip_core.runs.state import Action, RunState
 from msip_core.runs.supervisor import Supervisor
 from msip_core.settings import Settings
-from tests.runs.conftest import FAKE, QUICK, make_config, story, wait_for, wait_until
+from tests.runs.conftest import FAKE, QUICK, history, make_config, wait_for, wait_until
+from tests.runs.fake_work import GO_FILE
 
 Submit = Callable[..., str]
 
@@ -47,10 +49,13 @@ def test_a_queued_run_is_worked_on_to_completion(
     assert (row.done, row.macs_ratio, row.map50) == (1.0, 0.4, 0.85)
     assert [r.index for r in service.iterations(run_id)] == [1, 2]
     assert [(e.iteration, e.epoch) for e in service.epochs(run_id)] == [
-        (1, 1), (1, 2), (2, 1), (2, 2),
-    ]  # fmt: skip
-    assert [e["seq"] for e in story(service.run_dir(run_id))] == list(
-        range(1, len(story(service.run_dir(run_id))) + 1)
+        (1, 1),
+        (1, 2),
+        (2, 1),
+        (2, 2),
+    ]
+    assert [e["seq"] for e in history(service.run_dir(run_id))] == list(
+        range(1, len(history(service.run_dir(run_id))) + 1)
     )
     provenance = json.loads((service.run_dir(run_id) / "provenance.json").read_text())
     assert provenance["seed"] == 0
@@ -219,12 +224,14 @@ def test_a_run_whose_saved_model_differs_is_not_completed(
 def test_a_new_supervisor_adopts_a_living_worker(
     service: RunService, submit: Submit, supervisor: Supervisor
 ) -> None:
-    run_id = submit(batches=40, batch_seconds=0.05)
+    run_id = submit(held=True)
     wait_for(service, run_id, RunState.RUNNING)
     supervisor.close()
     pid = ProcessIdentity.read(service.run_dir(run_id) / "worker.json")
     second = Supervisor(service.workspace, LocalExecutor(FAKE), QUICK).start()
     try:
+        wait_until(lambda: second.is_in_charge, "the second is in charge")
+        (service.run_dir(run_id) / GO_FILE).touch()
         wait_for(service, run_id, RunState.COMPLETED)
     finally:
         second.close()
@@ -261,14 +268,15 @@ def test_only_one_supervisor_is_in_charge_and_the_next_takes_over(
 
 
 def test_a_worker_without_a_heartbeat_is_ended(service: RunService, submit: Submit) -> None:
-    timing = QUICK.__class__(tick=0.05, heartbeat_timeout=30.0, cancel_grace=1.0)
-    watcher = Supervisor(service.workspace, LocalExecutor(FAKE), timing).start()
+    watcher = Supervisor(service.workspace, LocalExecutor(FAKE), QUICK).start()
     try:
         run_id = submit(**SLOW)
         wait_until(lambda: service.get(run_id).stage == "fine-tuning", "fine-tuning")
         worker = ProcessIdentity.read(service.run_dir(run_id) / "worker.json")
         assert worker is not None
         psutil.Process(worker.pid).suspend()  # alive, but it does nothing any more
+        # Patience is short from here on only: a busy computer may keep it waiting before.
+        watcher.timing = replace(QUICK, heartbeat_timeout=1.0)
         wait_for(service, run_id, RunState.INTERRUPTED)
         watcher.executor.exit_code(service.run_dir(run_id))
     finally:

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.ray_nodes import prove
-from msip_core.data.synthetic import import_example
 from msip_core.studies.plan import StudyPlan
 from msip_core.workspace import Workspace
+from tests.drawn import copy_example
 from tests.runs.ray_work import EPOCHS
 from tests.studies.conftest import make_plan
 
@@ -27,9 +27,13 @@ pytestmark = [
 ]
 
 WORK = (
-    "--work", "tests.runs.ray_work:run", "--check", "tests.studies.fake_work:check",
-    "--measure", "tests.studies.fake_work:measure",
-)  # fmt: skip
+    "--work",
+    "tests.runs.ray_work:run",
+    "--check",
+    "tests.studies.fake_work:check",
+    "--measure",
+    "tests.studies.fake_work:measure",
+)
 METHODS = ("l2", "msip", "msip-literal", "taylor", "bnscale", "group-norm")
 
 
@@ -42,7 +46,7 @@ def test_a_study_whose_computer_dies_ends_in_the_same_table_with_nothing_done_tw
     tmp_path: Path,
 ) -> None:
     workspace = Workspace.open(tmp_path / "template")
-    import_example(workspace, images=20, size=64)
+    copy_example(workspace, images=20, size=64)
     found = prove(tmp_path, _plan, (workspace, ""), EPOCHS, WORK)
 
     assert len(found["spread"]) == 9

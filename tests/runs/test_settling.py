@@ -229,7 +229,7 @@ def test_a_run_whose_maker_died_before_it_told_is_listed_and_started(
         def exit_code(self, _run_dir: Path) -> int | None:
             return None
 
-    supervisor = Supervisor(service.workspace, Starter(), Timing(tick=0.01, errand=0.0)).start()
+    supervisor = Supervisor(service.workspace, Starter(), Timing(tick=0.01, periodic=0.0)).start()
     end = time.monotonic() + 20
     while not started and time.monotonic() < end:
         time.sleep(0.02)

@@ -16,7 +16,7 @@ import pytest
 
 from msip_core import gpus
 from msip_core.config import PruneConfig
-from msip_core.runs import executors, spare
+from msip_core.runs import executors, slots, spare
 from msip_core.runs.executors import LocalExecutor
 from msip_core.runs.processes import ProcessIdentity
 from msip_core.runs.service import RunService
@@ -40,7 +40,7 @@ def executor(monkeypatch: pytest.MonkeyPatch, workspace: Workspace) -> Iterator[
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     found = LocalExecutor(FAKE)
     yield found
-    found.prepare(workspace, wanted=False)
+    found.prepare(workspace, wanted=0)
     for folder in workspace.runs.iterdir():
         found.stop(folder, force=True)
         found.exit_code(folder)
@@ -62,9 +62,9 @@ def serve(executor: LocalExecutor, workspace: Workspace) -> Iterator[Callable[[]
 
 def _ready(executor: LocalExecutor, workspace: Workspace) -> int:
     """Make a process ready; its number."""
-    executor.prepare(workspace, wanted=True)
-    assert executor._spare is not None
-    return executor._spare.pid
+    executor.prepare(workspace, wanted=1)
+    (only,) = executor._spares
+    return only.pid
 
 
 def _worker(service: RunService, run_id: str) -> ProcessIdentity:
@@ -123,9 +123,13 @@ def test_a_worker_that_was_ready_outlives_its_server_and_is_adopted(
 
 @pytest.mark.parametrize("how", ["died", "another environment"])
 def test_a_run_starts_without_a_process_that_cannot_serve_it(
-    executor: LocalExecutor, serve: Callable[[], Supervisor], service: RunService, submit: Submit,
-    how: str, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    executor: LocalExecutor,
+    serve: Callable[[], Supervisor],
+    service: RunService,
+    submit: Submit,
+    how: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pid = _ready(executor, service.workspace)
     if how == "died":
         os.kill(pid, signal.SIGKILL)
@@ -154,8 +158,8 @@ def test_one_that_dies_is_not_started_again_and_again(
     pid = _ready(executor, workspace)
     wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, "its end")
     for _ in range(3):
-        executor.prepare(workspace, wanted=True)
-        assert executor._spare is None
+        executor.prepare(workspace, wanted=1)
+        assert executor._spares == []
 
     monkeypatch.delenv("TEST_SPARE")
     monkeypatch.setattr(executors, "_AGAIN", 0.0)
@@ -163,9 +167,12 @@ def test_one_that_dies_is_not_started_again_and_again(
 
 
 def test_libraries_that_cannot_be_loaded_ahead_cost_the_run_nothing(
-    executor: LocalExecutor, serve: Callable[[], Supervisor], service: RunService, submit: Submit,
+    executor: LocalExecutor,
+    serve: Callable[[], Supervisor],
+    service: RunService,
+    submit: Submit,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("TEST_SPARE", "broken libraries")
     pid = _ready(executor, service.workspace)
     log = service.workspace.cache / spare.LOG_NAME
@@ -179,9 +186,12 @@ def test_libraries_that_cannot_be_loaded_ahead_cost_the_run_nothing(
 
 @pytest.mark.parametrize("touched", [False, True])
 def test_it_sees_only_the_gpu_that_its_run_was_given(
-    executor: LocalExecutor, service: RunService, config: PruneConfig, touched: bool,
+    executor: LocalExecutor,
+    service: RunService,
+    config: PruneConfig,
+    touched: bool,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
     if touched:
         monkeypatch.setenv("TEST_SPARE", "has touched the GPUs")
@@ -199,38 +209,89 @@ def test_it_sees_only_the_gpu_that_its_run_was_given(
 
 @pytest.mark.parametrize(
     ("settings", "room", "kept"),
-    [(Settings(warm=True), 0.0, True), (Settings(warm=False), 0.0, False),
-     (Settings(warm=True), 1e18, False)],
-)  # fmt: skip
+    [
+        (Settings(warm=True), 0.0, True),
+        (Settings(warm=False), 0.0, False),
+        (Settings(warm=True), 1e18, False),
+    ],
+)
 def test_none_waits_where_it_is_not_wanted_or_memory_is_short(
-    executor: LocalExecutor, workspace: Workspace, monkeypatch: pytest.MonkeyPatch,
-    settings: Settings, room: float, kept: bool,
-) -> None:  # fmt: skip
+    executor: LocalExecutor,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    room: float,
+    kept: bool,
+) -> None:
     monkeypatch.setattr(spare, "get_settings", lambda: settings)
     monkeypatch.setattr(spare, "ROOM", room)
-    executor.prepare(workspace, wanted=True)
-    assert (executor._spare is not None) is kept
+    executor.prepare(workspace, wanted=1)
+    assert bool(executor._spares) is kept
 
 
 def test_one_that_waits_is_let_go_when_memory_gets_short_and_when_nobody_needs_it(
     executor: LocalExecutor, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = _ready(executor, workspace)
-    executor.prepare(workspace, wanted=False)
+    executor.prepare(workspace, wanted=0)
     assert not psutil.pid_exists(first)
 
     second = _ready(executor, workspace)
     monkeypatch.setattr(spare, "ROOM", 1e18)
-    executor.prepare(workspace, wanted=True)
+    executor.prepare(workspace, wanted=1)
     assert not psutil.pid_exists(second)
 
 
+def test_two_runs_that_start_together_each_take_one(
+    executor: LocalExecutor,
+    serve: Callable[[], Supervisor],
+    service: RunService,
+    submit: Submit,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(slots, "get_settings", lambda: Settings(cpu_runs=2))
+    for _ in range(3):  # one more a call, and never more than are wanted
+        executor.prepare(service.workspace, wanted=2)
+    ready = [one.pid for one in executor._spares]
+    assert len(set(ready)) == 2
+    first, second = submit(), submit()
+    serve()
+    for run_id in (first, second):
+        wait_for(service, run_id, RunState.COMPLETED)
+    assert [_worker(service, run_id).pid for run_id in (first, second)] == ready
+
+
+class _Memory:
+    """What is free on a computer whose spares take SIZE each once they have loaded."""
+
+    def __init__(self, spares: float) -> None:
+        self.available = spare.ROOM + spares * spare.SIZE
+
+
+def test_as_many_wait_as_memory_holds_beside_the_room_that_is_left_free(
+    executor: LocalExecutor, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = _Memory(2.5)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    for _ in range(4):  # those that are still loading have taken nothing yet
+        executor.prepare(workspace, wanted=8)
+    assert len(executor._spares) == 2
+
+    first, second = (one.pid for one in executor._spares)
+    free.available = spare.ROOM - 1  # somebody else has taken it: one after the other goes
+    executor.prepare(workspace, wanted=8)
+    assert [one.pid for one in executor._spares] == [first]
+    assert not psutil.pid_exists(second)
+    executor.prepare(workspace, wanted=8)
+    assert executor._spares == []
+
+
 class _Watched(LocalExecutor):
-    """Starts nothing; knows whether a process should be ready."""
+    """Starts nothing; knows how many processes should be ready."""
 
-    ready = False
+    ready = 0
 
-    def prepare(self, workspace: Workspace, *, wanted: bool) -> None:
+    def prepare(self, workspace: Workspace, *, wanted: int) -> None:
         self.ready = wanted
 
     def start(self, run_dir: Path, workspace: Workspace) -> None:
@@ -239,26 +300,54 @@ class _Watched(LocalExecutor):
         identity.write(run_dir / "worker.json")
 
 
+NOW = QUICK.__class__(tick=0.05, ready=-1.0)
+
+
 def test_it_is_there_while_a_run_waits_for_a_place_or_a_server_is_open(
     service: RunService, submit: Submit
 ) -> None:
-    now = QUICK.__class__(tick=0.05, ready=-1.0)
     executor = _Watched()
-    supervisor = Supervisor(service.workspace, executor, now)
-    seen: list[bool] = []
+    supervisor = Supervisor(service.workspace, executor, NOW)
+    seen: list[int] = []
     for _ in range(3):  # nothing, one run that has its place, one more that waits
         supervisor.tick()
         seen.append(executor.ready)
         submit()
-    assert seen == [False, False, True]
+    assert seen == [0, 0, 1]
 
-    server = Supervisor(service.workspace, executor, now, keeps_ready=True)
+    server = Supervisor(service.workspace, executor, NOW, keeps_ready=True)
     for run_id in service.store.slots([RunState.QUEUED]):
         service.act(run_id, Action.CANCEL)
     server.tick()
-    assert executor.ready
+    assert executor.ready == 1
     server.close()
-    assert not executor.ready
+    assert executor.ready == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "count", "places"),
+    [
+        (Settings(cpu_runs=3), 0, 3),
+        (Settings(), 4, 4),
+        (Settings(gpu_runs=2), 4, 8),
+        (Settings(device="cpu"), 4, 1),
+    ],
+    ids=["processor", "GPUs", "two on each GPU", "GPUs that nobody wants"],
+)
+def test_a_server_wants_one_for_each_run_that_can_start_at_the_same_moment(
+    service: RunService,
+    submit: Submit,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    count: int,
+    places: int,
+) -> None:
+    monkeypatch.setattr(slots, "get_settings", lambda: settings)
+    monkeypatch.setattr(slots, "gpu_count", lambda: count)
+    monkeypatch.setattr(slots.platform, "system", lambda: "Linux")
+    executor = _Watched()
+    Supervisor(service.workspace, executor, NOW, keeps_ready=True).tick()
+    assert executor.ready == places
 
 
 def test_a_server_that_was_just_started_draws_its_first_page_first(service: RunService) -> None:

@@ -11,14 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from msip_core.errors import DatasetError, IllegalTransitionError, NotFoundError, WorkError
-from msip_core.events import (
-    EpochRecord,
-    MilestoneRecord,
-    ProgressRecord,
-    Stage,
-    StageRecord,
-)
+from msip_core.events import EpochRecord, MilestoneRecord, ProgressRecord, Stage, StageRecord
 from msip_core.runs import migrations, store
+from msip_core.runs import service as runs_service
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.service import RunService
 from msip_core.runs.slots import slot_of
@@ -69,6 +64,17 @@ def test_runs_of_studies_can_be_listed_alone_or_left_out(service: RunService) ->
     assert {row.id for row in service.list(of_studies=True)} == set(theirs)
     assert [service.count(of_studies=which) for which in (None, False, True)] == [3, 1, 2]
     assert service.count([RunState.CANCELLED], of_studies=True) == 0
+
+
+def test_a_new_run_never_takes_the_place_of_one_that_drew_the_same_id(
+    service: RunService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = iter(["prune-261129120000-0000aaaa"] * 2 + ["prune-261129120000-0000bbbb"])
+    monkeypatch.setattr(runs_service, "new_id", lambda kind: next(drawn))
+
+    ids = [service.submit(make_config(service.workspace), name=name) for name in ("one", "two")]
+
+    assert [service.get(run_id).name for run_id in ids] == ["one", "two"]
 
 
 def test_the_row_follows_the_story(service: RunService) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from msip_core.config import PruneConfig
 from msip_core.processors import Processors
 from msip_core.runs import slots
+from msip_core.runs.executors import worker_environment
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.runs.supervisor import Supervisor
@@ -68,3 +70,21 @@ def test_threads_that_wait_sleep_unless_an_engineer_says_otherwise() -> None:
     where = os.environ["MPLCONFIGDIR"]
     assert run_fresh(code, WHERE=where).split() == ["PASSIVE", "0"]
     assert run_fresh(code, WHERE=where, OMP_WAIT_POLICY="ACTIVE").split() == ["ACTIVE", "0"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU's libc alone can be told so")
+def test_a_worker_keeps_the_memory_of_one_image_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    code = (
+        "import resource\n"
+        "def asked(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "one, two = bytearray(20_000_000), bytearray(20_000_000)\n"
+        "del one, two; before = asked()\n"
+        "for _ in range(5): one, two = bytearray(20_000_000), bytearray(20_000_000); del one, two\n"
+        "print(asked() - before)"
+    )
+    pages = 10 * 20_000_000 / 4096  # that are asked for again where nothing is kept
+    assert int(run_fresh(code, **worker_environment())) < 0.1 * pages
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")  # an engineer's wish goes first
+    assert worker_environment()["MALLOC_TRIM_THRESHOLD_"] == "1000000"

@@ -8,19 +8,23 @@ from typing import Any
 
 import pytest
 
-from msip_core.data.synthetic import import_example
 from msip_core.runs.executors import LocalExecutor
 from msip_core.runs.service import RunService
 from msip_core.runs.supervisor import Supervisor, Timing
 from msip_core.studies import engine
 from msip_core.studies.plan import StudyPlan, parse_plan
 from msip_core.workspace import Workspace
+from tests.drawn import copy_example
 
 FAKE = (
-    "--work", "tests.studies.fake_work:run", "--check", "tests.studies.fake_work:check",
-    "--measure", "tests.studies.fake_work:measure",
-)  # fmt: skip
-QUICK = Timing(tick=0.05, start_grace=1.0, heartbeat_timeout=60.0, cancel_grace=1.0, errand=0.1)
+    "--work",
+    "tests.studies.fake_work:run",
+    "--check",
+    "tests.studies.fake_work:check",
+    "--measure",
+    "tests.studies.fake_work:measure",
+)
+QUICK = Timing(tick=0.05, start_grace=1.0, heartbeat_timeout=60.0, cancel_grace=1.0, periodic=0.1)
 
 
 def make_plan(**changes: Any) -> StudyPlan:
@@ -40,7 +44,7 @@ def make_plan(**changes: Any) -> StudyPlan:
 @pytest.fixture
 def drawn(workspace: Workspace) -> Workspace:
     """A workspace with a drawn dataset that is ready and has test images."""
-    import_example(workspace, images=20, size=64)
+    copy_example(workspace, images=20, size=64)
     return workspace
 
 
@@ -53,7 +57,7 @@ def service(drawn: Workspace) -> RunService:
 def queue(drawn: Workspace) -> Iterator[Supervisor]:
     """A supervisor that carries studies on as the server does."""
     executor = LocalExecutor(FAKE)
-    found = Supervisor(drawn, executor, QUICK, errands=[engine.Watch()]).start()
+    found = Supervisor(drawn, executor, QUICK, periodic=[engine.Watch()]).start()
     yield found
     found.close()
     for folder in drawn.runs.iterdir():

@@ -41,10 +41,9 @@ def run(config: TrainConfig | PruneConfig, ctx: RunContext) -> None:
     )  # fmt: skip
     ctx.emit(
         FinalRecord(
-            iteration=0, metrics=metrics, cost=cost, macs_ratio=1.0, model_id=model_id,
-            artifacts={},
+            iteration=0, metrics=metrics, cost=cost, macs_ratio=1.0, model_id=model_id, artifacts={}
         )
-    )  # fmt: skip
+    )
 
 
 def check(ctx: RunContext) -> None:

@@ -142,6 +142,31 @@ def test_a_row_is_added_only_once_and_only_if_it_can_run(drawn: Workspace) -> No
     assert len(library.plan_of(drawn, study.id).rows) == 2
 
 
+def test_a_row_that_a_study_makes_itself_is_added_by_its_name(drawn: Workspace) -> None:
+    study = library.create(drawn, make_plan(honest=["random"]))
+    assert library.add_row(drawn, study.id, {"key": "int8"}).honest == ("random", "int8")
+    with pytest.raises(ConfigError, match="has a row 'random' already"):
+        library.add_row(drawn, study.id, {"key": "random"})
+    longer = {"key": "more-epochs", "settings": {"method": "l1"}}
+    with pytest.raises(ConfigError, match="has no settings"):
+        library.add_row(drawn, study.id, longer)
+
+
+def test_rows_are_repeated_with_further_seeds_and_the_others_are_not(drawn: Workspace) -> None:
+    study = library.create(drawn, make_plan(seeds=[0, 1], honest=["random", "int8"]))
+    plan = library.repeat_rows(drawn, study.id, ["msip"], [1, 7])
+    plan = library.repeat_rows(drawn, study.id, ["msip", "random"], [7, 8])
+    keys = [task.key for task in tasks(plan)]
+    assert keys[:9] == [
+        "baseline-s0", "random-s0", "int8-s0", "l2-s0", "msip-s0",
+        "random-s1", "l2-s1", "msip-s1", "random-s7",
+    ]  # fmt: skip
+    assert sorted(keys[9:]) == ["msip-s7", "msip-s8", "random-s8"]
+    for row in ("int8", "baseline", "nobody"):
+        with pytest.raises(ConfigError, match=f"no row '{row}' can be repeated"):
+            library.repeat_rows(drawn, study.id, [row], [7])
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

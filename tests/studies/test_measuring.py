@@ -9,7 +9,6 @@ import pytest
 
 from msip_core.config import TrainConfig
 from msip_core.data.dataset import open_dataset
-from msip_core.data.synthetic import import_example
 from msip_core.detector.build import register_model
 from msip_core.detector.coco_check import coco_map
 from msip_core.detector.evaluation import Evaluator, FoundBoxes
@@ -22,7 +21,8 @@ from msip_core.studies import measuring
 from msip_core.studies.statistics import Precision
 from msip_core.studies.table import read_measured, sample
 from msip_core.workspace import Workspace
-from tests.detector.conftest import Story, finding_model, outputs
+from tests.detector.conftest import RunHistory, finding_model, outputs
+from tests.drawn import copy_example
 
 IMGSZ = 64
 
@@ -31,7 +31,7 @@ IMGSZ = 64
 def lab(tmp_path_factory) -> Workspace:
     """Drawn images, and a detector that finds something on each."""
     workspace = Workspace.open(tmp_path_factory.mktemp("measuring") / "workspace")
-    import_example(workspace, images=20, size=96)
+    copy_example(workspace, images=20, size=96)
     for name in ("one", "other"):
         register_model(
             workspace, finding_model(), name=name, kind="baseline", imgsz=IMGSZ, model_id=name,
@@ -42,20 +42,24 @@ def lab(tmp_path_factory) -> Workspace:
 
 def config(**measure) -> TrainConfig:
     return TrainConfig(
-        dataset="example", imgsz=IMGSZ, batch=4, device="cpu", weights="one",
+        dataset="example",
+        imgsz=IMGSZ,
+        batch=4,
+        device="cpu",
+        weights="one",
         recipe=TrainingRecipe(epochs=0),
         measure=MeasureOptions(**{"resamples": 100, "latency_runs": 3, **measure}),
-    )  # fmt: skip
+    )
 
 
-def story(lab: Workspace, name: str, **more) -> Story:
+def history(lab: Workspace, name: str, **more) -> RunHistory:
     folder = lab.run_dir(name)
     folder.mkdir(exist_ok=True)
-    return Story(lab, folder, name, **more)
+    return RunHistory(lab, folder, name, **more)
 
 
 def test_everything_that_was_asked_is_measured_and_found_again(lab: Workspace) -> None:
-    ctx = story(lab, "whole")
+    ctx = history(lab, "whole")
     asked = config(
         beside="other",
         datasets=("example",),
@@ -95,7 +99,7 @@ def test_everything_that_was_asked_is_measured_and_found_again(lab: Workspace) -
 
 
 def test_int8_is_measured_in_the_place_of_the_model(lab: Workspace) -> None:
-    measuring.run(config(int8=True, beside="other"), "one", story(lab, "int8"))
+    measuring.run(config(int8=True, beside="other"), "one", history(lab, "int8"))
     numbers = json.loads((lab.run_dir("int8") / "measure" / "measure.json").read_text())
     assert numbers["int8"] is True
     assert set(numbers["latency"]) == {"model", "beside"}
@@ -117,7 +121,7 @@ def test_quantised_outputs_stay_close_to_the_model(lab: Workspace, tmp_path) -> 
 
 def test_a_person_can_stop_the_measuring(lab: Workspace) -> None:
     with pytest.raises(Stopped):
-        measuring.run(config(), "one", story(lab, "stopped", stop_after=1))
+        measuring.run(config(), "one", history(lab, "stopped", stop_after=1))
     assert read_measured(lab, "stopped") is None
 
 

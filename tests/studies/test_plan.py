@@ -145,9 +145,13 @@ def test_every_system_has_a_study_of_its_name_beside_its_strongest_rivals(name: 
     rows = {row.key: plan.pruning(row, model="m", seed=0) for row in plan.rows}
     own = rows.pop(f"s-{name}")
     assert set(rows) == {
-        "msip", "lamp", "taylor-per-mac", "taylor-abs-per-mac", "taylor-2-per-mac",
+        "msip",
+        "lamp",
+        "taylor-per-mac",
+        "taylor-abs-per-mac",
+        "taylor-2-per-mac",
         "obs-per-mac",
-    }  # fmt: skip
+    }
     assert {row.goal for row in rows.values()} == {own.goal}
     assert own.method == COMPOSITIONS[name].settings.get("method", own.method)
     # As many epochs after the cuts as the others, in the cuts that the system makes.
@@ -160,8 +164,11 @@ def test_every_table_of_ours_holds_the_strongest_rivals(name: str) -> None:
     asked = [plan.pruning(row, model="m", seed=0) for row in plan.rows]
     per_mac = {one.method for one in asked if one.allocation == "msip"}
     assert {"taylor", "taylor-abs", "taylor-2", "obs"} <= per_mac
-    same = {(one.goal, one.repair, one.calibration, one.imgsz) for one in asked
-            if one.granularity == "channels"}  # fmt: skip
+    same = {
+        (one.goal, one.repair, one.calibration, one.imgsz)
+        for one in asked
+        if one.granularity == "channels"
+    }
     assert len(same) == 1
 
 

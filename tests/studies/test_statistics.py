@@ -30,10 +30,14 @@ def random_matches(seed: int = 0, images: int = 30, classes: int = 2) -> Matches
     first = rng.random(image.size) < conf
     hit = np.cumprod(np.stack([first, *(rng.random((9, image.size)) < 0.8)]), axis=0).T > 0
     return Matches(
-        tuple(f"image-{n:03}.png" for n in rng.permutation(images)), image, conf,
-        rng.integers(0, classes, image.size), hit, label_image,
+        tuple(f"image-{n:03}.png" for n in rng.permutation(images)),
+        image,
+        conf,
+        rng.integers(0, classes, image.size),
+        hit,
+        label_image,
         rng.integers(0, classes, label_image.size),
-    )  # fmt: skip
+    )
 
 
 def by_ultralytics(matches: Matches, counts: np.ndarray) -> tuple[float, float]:
@@ -151,6 +155,40 @@ def test_images_of_one_group_say_less_than_as_many_independent_ones() -> None:
         return found.high - found.low
 
     assert width([f"well {n // 12}" for n in range(120)]) > 3 * width(None)
+
+
+def test_few_groups_widen_an_interval_as_students_t_does() -> None:
+    """Eight images in each of four wells, which have an effect of their own and differ by nothing
+    else on average."""
+    rng, missed, plain = np.random.default_rng(0), 0, 0
+    wells = [well for well in "abcd" for _ in range(8)]
+    counts = resampled_counts(32, 400, groups=wells)
+    for _ in range(150):
+        scores = np.repeat(rng.normal(0, 0.02, 4), 8) + rng.normal(0, 0.01, 32)
+        draws = [counts @ scores / counts.sum(axis=1)]
+        aware = mean_over_seeds([scores.mean()], draws, groups=4).interval
+        unaware = mean_over_seeds([scores.mean()], draws).interval
+        missed += not aware.low <= 0 <= aware.high
+        plain += not unaware.low <= 0 <= unaware.high
+
+    assert missed / 150 <= 0.08
+    assert plain / 150 > 0.12
+
+
+def test_images_of_one_single_well_are_never_a_clear_difference() -> None:
+    a = mean_over_seeds(
+        [0.80, 0.81, 0.82], [np.full(100, x) for x in (0.80, 0.81, 0.82)], [0, 1, 2]
+    )
+    draws = [np.full(100, x) for x in (0.90, 0.91, 0.92)]
+
+    one_well, many = (
+        difference(a, mean_over_seeds([0.90, 0.91, 0.92], draws, [0, 1, 2], groups))
+        for groups in (1, 20)
+    )
+
+    assert (one_well.value, one_well.groups) == (pytest.approx(0.1), 1)
+    assert many.is_clear
+    assert not one_well.is_clear
 
 
 def test_average_precision_is_resampled_by_the_groups_of_its_images() -> None:

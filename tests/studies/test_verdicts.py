@@ -22,8 +22,11 @@ from tests.studies.conftest import make_plan
 def line(key: str, label: str, value: float | None = 0.8, **more) -> Line:
     found = Interval(value, value - 0.02, value + 0.02) if value is not None else None
     done = 0 if value is None else 3
-    facts = {"macs": 1e9, "macs_ratio": 0.5, "params": 1e6, "size_mb": 2.0, "ms": 4.0,
-             "speedup": 2.0} if done else {}  # fmt: skip
+    facts = (
+        {"macs": 1e9, "macs_ratio": 0.5, "params": 1e6, "size_mb": 2.0, "ms": 4.0, "speedup": 2.0}
+        if done
+        else {}
+    )
     facts["reason"] = "" if done else "failed: no disk"
     return Line(
         key, label, "", done, 3, map50=found,
@@ -116,20 +119,29 @@ def test_boxes_that_must_fit_closely_are_compared_with_every_row() -> None:
         line("smaller-image", "smaller images", against_main_95=Interval(0.02, 0.01, 0.03)),
         line("more-epochs", "more epochs", against_main_95=Interval(-0.02, -0.03, -0.01)),
     )
-    assert "Measured by mAP50-95, MSIP is ahead of: L2 norm +0.100 (+0.050 to +0.150), " \
-           "smaller images +0.020 (+0.010 to +0.030)." in words  # fmt: skip
+    assert (
+        "Measured by mAP50-95, MSIP is ahead of: L2 norm +0.100 (+0.050 to +0.150), "
+        "smaller images +0.020 (+0.010 to +0.030)." in words
+    )
     assert "Measured by mAP50-95, MSIP is behind: more epochs -0.020 (-0.030 to -0.010)." in words
 
 
 def test_the_published_change_is_reproduced_only_inside_our_interval() -> None:
     assert "reports +0.03 mAP50" in said()
     assert "-0.050 (-0.060 to -0.040): not reproduced." in said()
-    near = line("l2", "L2 norm", change=Interval(-0.03, -0.05, -0.01),
-                published=PUBLISHED["table-3-1"]["l2"])  # fmt: skip
-    assert "L2 norm: the paper (Table 3-1) reports -0.03 mAP50 against its unpruned model, here " \
-        "it is -0.030 (-0.050 to -0.010): reproduced." in said(near)  # fmt: skip
-    far = line("l2", "L2 norm", change=Interval(-0.2, -0.3, -0.1),
-               published=PUBLISHED["table-3-1"]["l2"])  # fmt: skip
+    near = line(
+        "l2",
+        "L2 norm",
+        change=Interval(-0.03, -0.05, -0.01),
+        published=PUBLISHED["table-3-1"]["l2"],
+    )
+    assert (
+        "L2 norm: the paper (Table 3-1) reports -0.03 mAP50 against its unpruned model, here "
+        "it is -0.030 (-0.050 to -0.010): reproduced." in said(near)
+    )
+    far = line(
+        "l2", "L2 norm", change=Interval(-0.2, -0.3, -0.1), published=PUBLISHED["table-3-1"]["l2"]
+    )
     assert "(-0.300 to -0.100): same direction." in said(far)
 
 
@@ -161,8 +173,10 @@ def test_the_printed_table_keeps_failures_and_published_numbers() -> None:
 
 
 def test_the_front_holds_what_no_other_beats_in_both() -> None:
-    points = [Point(str(n), "method", cost, y, y, y) for n, (cost, y) in
-              enumerate([(1, 0.5), (2, 0.7), (2, 0.6), (3, 0.65), (4, 0.9)])]  # fmt: skip
+    points = [
+        Point(str(n), "method", cost, y, y, y)
+        for n, (cost, y) in enumerate([(1, 0.5), (2, 0.7), (2, 0.6), (3, 0.65), (4, 0.9)])
+    ]
     assert pareto_info(points, "GMACs").front == (0, 1, 4)
 
 

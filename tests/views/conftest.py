@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from msip_core.views.story import RunStory
+from msip_core.views.history import RunHistory
 from tests.views import samples
 
 
 @pytest.fixture(scope="session")
-def story() -> RunStory:
+def history() -> RunHistory:
     """A completed pruning run with five iterations."""
-    return RunStory(
+    return RunHistory(
         id="run-1", name="plate 7, a third", state="completed",
         config=samples.prune_config(iterations=5),
         baseline=samples.baseline_record(),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from msip_core.boxes import Detection, match_detections
+from msip_core.boxes import Box, Detection, Pair, PairKind, match_detections
 from msip_core.config import PruneConfig
 from msip_core.events import (
     BaselineRecord,
@@ -17,6 +18,10 @@ from msip_core.events import (
     LayerChannels,
     Metrics,
 )
+from msip_core.questions.detecting import ComparedImage, ComparedModel, Comparison
+from msip_core.questions.looking import BoundaryScores, Explained, HeatMap, ShapValues
+from msip_core.views import style
+from msip_core.ways import Latency
 
 CLASSES = ("crypt", "no_crypt")
 
@@ -43,10 +48,13 @@ for _scale in range(3):
 def metrics(map50: float, split: str = "val", **more: Any) -> Metrics:
     """Metrics around one mAP50."""
     values = {
-        "map50_95": round(map50 * 0.76, 4), "precision": map50 - 0.02, "recall": map50 - 0.05,
-        "loss": 3.4 - map50, "images": 40,
+        "map50_95": round(map50 * 0.76, 4),
+        "precision": map50 - 0.02,
+        "recall": map50 - 0.05,
+        "loss": 3.4 - map50,
+        "images": 40,
         "per_class": {"crypt": map50 + 0.02, "no_crypt": map50 - 0.02},
-    }  # fmt: skip
+    }
     return Metrics(split=split, map50=map50, **{**values, **more})  # type: ignore[arg-type]
 
 
@@ -117,11 +125,15 @@ def prune_config(**more: Any) -> PruneConfig:
 def final_record() -> FinalRecord:
     last = iteration_records()[-1]
     return FinalRecord(
-        iteration=5, metrics=metrics(0.884), test=metrics(0.871, "test", images=80),
+        iteration=5,
+        metrics=metrics(0.884),
+        test=metrics(0.871, "test", images=80),
         baseline_test=metrics(0.889, "test", images=80),
         cost=Cost(macs=last.macs, params=last.params, size_mb=last.size_mb, imgsz=640),
-        macs_ratio=last.macs_ratio, model_id="pruned-1", artifacts={"model": "models/pruned-1"},
-    )  # fmt: skip
+        macs_ratio=last.macs_ratio,
+        model_id="pruned-1",
+        artifacts={"model": "models/pruned-1"},
+    )
 
 
 def micrograph(side: int = 256, seed: int = 1) -> np.ndarray:
@@ -145,50 +157,102 @@ def detections(side: int = 256) -> tuple[list[Detection], list[Detection]]:
         return Detection(cls=cls, x1=x1, y1=y1, x2=x2, y2=y2, score=score, number=number)
 
     baseline = [
-        at(0.28, 0.3, 0.18, 0, 0.93, 1), at(0.7, 0.33, 0.14, 1, 0.84, 2),
+        at(0.28, 0.3, 0.18, 0, 0.93, 1),
+        at(0.7, 0.33, 0.14, 1, 0.84, 2),
         at(0.35, 0.75, 0.13, 1, 0.41, 3),
-    ]  # fmt: skip
+    ]
     pruned = [
-        at(0.285, 0.305, 0.18, 0, 0.9, 1), at(0.695, 0.33, 0.14, 0, 0.7, 2),
+        at(0.285, 0.305, 0.18, 0, 0.9, 1),
+        at(0.695, 0.33, 0.14, 0, 0.7, 2),
         at(0.75, 0.75, 0.17, 0, 0.55, 3),
-    ]  # fmt: skip
+    ]
     return baseline, pruned
 
 
-def compare_result(images: int = 3) -> dict[str, Any]:
-    """The JSON that the compare job writes."""
+def compare_result(images: int = 3) -> Comparison:
+    """What the comparison of two models says."""
     baseline, pruned = detections()
     pairs = match_detections(baseline, pruned)
     items = [
-        {
-            "id": f"img{n}", "group": f"well{n % 2}", "file": f"images/img{n}.png",
-            "baseline": [d.model_dump() for d in baseline],
-            "pruned": [d.model_dump() for d in pruned],
-            "pairs": [p.model_dump() for p in pairs],
-        }
+        ComparedImage(
+            id=f"img{n}",
+            group=f"well{n % 2}",
+            file=f"images/img{n}.png",
+            baseline=tuple(baseline),
+            pruned=tuple(pruned),
+            pairs=tuple(pairs),
+        )
         for n in range(images)
-    ]  # fmt: skip
+    ]
     final, first = final_record(), baseline_record()
+    return Comparison(
+        baseline=ComparedModel(
+            model="baseline-1", name="plate 7 baseline", metrics=first.metrics, cost=first.cost
+        ),
+        pruned=ComparedModel(
+            model="pruned-1", name="plate 7, a third", metrics=final.metrics, cost=final.cost
+        ),
+        split="test",
+        latency=(
+            latency("baseline", "pytorch", 61.0),
+            latency("pruned", "pytorch", 33.0),
+            latency("baseline", "onnx", 40.0),
+            latency("pruned", "onnx", 38.5),
+        ),
+        images=tuple(items),
+        agreement={"both": images, "class changed": images, "lost": images, "new": images},
+    )
 
-    def latency(name: str, form: str, median: float) -> dict[str, Any]:
-        return {
-            "name": name, "format": form, "batch": 1, "median_ms": median,
-            "low_ms": median * 0.96, "high_ms": median * 1.05, "runs": 30,
-        }  # fmt: skip
 
-    return {
-        "baseline": {
-            "model": "baseline-1", "name": "plate 7 baseline",
-            "metrics": first.metrics.model_dump(), "cost": first.cost.model_dump(),
-        },
-        "pruned": {
-            "model": "pruned-1", "name": "plate 7, a third",
-            "metrics": final.metrics.model_dump(), "cost": final.cost.model_dump(),
-        },
-        "latency": [
-            latency("baseline", "pytorch", 61.0), latency("pruned", "pytorch", 33.0),
-            latency("baseline", "onnx", 40.0), latency("pruned", "onnx", 38.5),
-        ],
-        "images": items,
-        "agreement": {"both": images, "class changed": images, "lost": images, "new": images},
+def latency(name: str, form: str, median: float) -> Latency:
+    """On the processor, one image, by 30 runs."""
+    return Latency(name, form, 1, median, median * 0.96, median * 1.05, 30, 2)
+
+
+def compared_image(name: str, kinds: Sequence[PairKind]) -> ComparedImage:
+    """An image with a pair of each of these kinds; without boxes."""
+    pairs = tuple(Pair(kind=kind, baseline=0, pruned=0) for kind in kinds)
+    return ComparedImage(id=name, file="", group="", baseline=(), pruned=(), pairs=pairs)
+
+
+def border_scores(**changes: Any) -> BoundaryScores:
+    fields: dict[str, Any] = {
+        "ber": 0.41,
+        "enrichment": 3.2,
+        "energy_in_box": 0.71,
+        "hit": True,
+        "contour": "mask",
+        "band_px": 4.0,
+    }
+    return BoundaryScores(**{**fields, **changes})
+
+
+def heat_map(box: Box | None = None, **changes: Any) -> HeatMap:
+    """A Grad-CAM map of a crypt, all three layers used."""
+    fields: dict[str, Any] = {
+        "overlay": "overlay.png", "box": box or Box(cls=0, x1=10, y1=10, x2=50, y2=50),
+        "label": "crypt", "reference": "chosen by hand", "imgsz": 128, "scores": border_scores(),
+        "crypt_scores": None, "note": "", "heat": "heat.npz", "method": "gradcam",
+        "layers": ("P3 (layer 15)", "P4 (layer 18)", "P5 (layer 21)"), "skipped": (),
+        "target": Explained(score=0.84, best_iou=0.9, anchors=12), "randomised": None,
     }  # fmt: skip
+    return HeatMap(**{**fields, **changes})
+
+
+def shap_values(box: Box | None = None, **changes: Any) -> ShapValues:
+    """SHAP values of a crypt on 16 patches."""
+    fields: dict[str, Any] = {
+        "overlay": "overlay.png", "box": box or Box(cls=0, x1=10, y1=10, x2=50, y2=50),
+        "label": "crypt", "reference": "chosen by hand", "imgsz": 128,
+        "scores": border_scores(ber=0.36, enrichment=None), "crypt_scores": None, "note": "",
+        "values": tuple(np.linspace(-0.02, 0.1, 16).tolist()), "segments": "segments.npz",
+        "score": 0.84, "base": 0.12, "c_at_10": 0.31, "converged": True, "correlation": 0.95,
+        "evaluations": 392, "seconds": 3.0,
+    }  # fmt: skip
+    return ShapValues(**{**fields, **changes})
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio of two colours in [1, 21] (WCAG 2.2)."""
+    low, high = sorted((style.luminance(one), style.luminance(other)))
+    return (high + 0.05) / (low + 0.05)

@@ -11,9 +11,13 @@ from msip_core.workspace import Workspace, write_json
 from tests.views import samples
 
 DATA = {
-    "name": "plate7", "images": 120, "splits": {"train": 86, "val": 10, "test": 24},
-    "boxes": {"crypt": 300, "no_crypt": 210}, "pixel_size_um": 0.5, "content_hash": "cd34",
-}  # fmt: skip
+    "name": "plate7",
+    "images": 120,
+    "splits": {"train": 86, "val": 10, "test": 24},
+    "boxes": {"crypt": 300, "no_crypt": 210},
+    "pixel_size_um": 0.5,
+    "content_hash": "cd34",
+}
 REPORT = {"depths": {"16": 120}, "box_size": {"low": 20.0, "median": 50.0, "high": 90.0}}
 
 
@@ -53,7 +57,7 @@ def test_few_images_are_warned_of() -> None:
 
 
 def test_measured_speed_of_this_model_is_in_its_card() -> None:
-    text = card_text(CardFacts(_card()), latency=samples.compare_result()["latency"])
+    text = card_text(CardFacts(_card()), latency=samples.compare_result().latency)
 
     assert "PyTorch, processor, fp32, batch 1 | 33.0 ms (95 % interval 31.7 ms to 34.6 ms)" in text
     assert "61.0 ms" not in text  # the baseline's

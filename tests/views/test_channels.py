@@ -9,6 +9,7 @@ import pytest
 
 from msip_core.events import LayerChannels
 from msip_core.views import channels, paper_runs, report, tables
+from msip_core.views.paper_page import alone
 from tests.views import samples
 
 
@@ -98,8 +99,9 @@ def test_parts_of_the_picture_are_named_with_what_they_lost_and_stand_apart():
     figure = channels.network_figure(info)
 
     assert [note.text for note in figure.layout.annotations] == [
-        "<b>backbone</b><br>−17 %", "<b>neck</b><br>−25 %",
-    ]  # fmt: skip
+        "<b>backbone</b><br>−17 %",
+        "<b>neck</b><br>−25 %",
+    ]
     first, second, third = figure.data[0].x
     assert second - first == 1
     assert third - second > 2
@@ -111,10 +113,14 @@ def test_the_table_says_the_same_as_the_picture():
 
     assert rows == [
         {
-            "Part": "backbone", "Layer": "model.0.conv", "Channels of the baseline": 16,
-            "Before this step": 16, "Channels left": 12, "Removed": "25 %",
+            "Part": "backbone",
+            "Layer": "model.0.conv",
+            "Channels of the baseline": 16,
+            "Before this step": 16,
+            "Channels left": 12,
+            "Removed": "25 %",
         }
-    ]  # fmt: skip
+    ]
 
 
 def test_a_run_without_a_finished_step_has_an_empty_picture():
@@ -123,7 +129,7 @@ def test_a_run_without_a_finished_step_has_an_empty_picture():
     assert len(figure.data[0].x) == 0
 
 
-def test_a_block_that_went_whole_keeps_its_place_as_an_outline_everywhere(story):
+def test_a_block_that_went_whole_keeps_its_place_as_an_outline_everywhere(history):
     """Removed before this step (nothing before, nothing left) and in it."""
     rows = [
         layer("model.2.cv0.conv", 32, 32),
@@ -140,12 +146,12 @@ def test_a_block_that_went_whole_keeps_its_place_as_an_outline_everywhere(story)
     assert left.customdata[1].startswith("2 · m.0.cv1: 32 → 0 channels (100 % removed")
     assert [row["removed_share"] for row in tables.layer_rows(rows)] == [0, 1, 1]
     assert channels.layer_rows(info)[2]["Channels left"] == 0
-    figure = paper_runs.channels_figure(info, 180)
+    figure = alone(paper_runs.channels_panel(info), 180)
     assert figure.axes
     plt.close(figure)
-    last = story.iterations[-1].model_copy(
+    last = history.iterations[-1].model_copy(
         update={"layers": tuple(rows), "blocks": ("model.2.m.0",)}
     )
-    (part,) = report._layers(dataclasses.replace(story, iterations=(last,), final=None))
+    (part,) = report._layers(dataclasses.replace(history, iterations=(last,), final=None))
     assert part["title"] == "backbone: 67 % removed"
     assert [bar["fill"] for bar in part["bars"]] == [100, 0, 0]

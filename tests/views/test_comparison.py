@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from msip_core.views import comparison
 from tests.views import samples
 
 
 def test_latency_bars_come_in_pairs_with_their_intervals():
-    info = comparison.latency_info(samples.compare_result()["latency"])
+    info = comparison.latency_info(samples.compare_result().latency)
 
     assert [(bar.setting, bar.model) for bar in info.bars] == [
         ("PyTorch, processor, fp32, batch 1", "baseline"),
@@ -20,9 +22,9 @@ def test_latency_bars_come_in_pairs_with_their_intervals():
 
 def test_the_same_format_on_two_devices_is_two_pairs():
     gpu = {"device": "cuda:0", "hardware": "NVIDIA H200", "precision": "fp16", "batch": 32}
-    entries = [m for m in samples.compare_result()["latency"] if m["format"] == "onnx"]
+    entries = [m for m in samples.compare_result().latency if m.format == "onnx"]
 
-    bars = comparison.latency_info([*entries, *({**m, **gpu} for m in entries)]).bars
+    bars = comparison.latency_info([*entries, *(replace(m, **gpu) for m in entries)]).bars
 
     assert [bar.setting for bar in bars[::2]] == [
         "ONNX Runtime, processor, fp32, batch 1",
@@ -31,7 +33,7 @@ def test_the_same_format_on_two_devices_is_two_pairs():
 
 
 def test_latency_figure_shows_the_interval_and_marks_the_pruned_model_with_a_hatch():
-    info = comparison.latency_info(samples.compare_result()["latency"])
+    info = comparison.latency_info(samples.compare_result().latency)
     baseline, pruned = comparison.latency_figure(info).data
 
     assert tuple(baseline.x) == (61.0, 40.0)
@@ -41,7 +43,7 @@ def test_latency_figure_shows_the_interval_and_marks_the_pruned_model_with_a_hat
 
 
 def test_a_format_measured_for_one_model_only_is_shown_alone():
-    alone = [m for m in samples.compare_result()["latency"] if m["name"] == "pruned"][:1]
+    alone = [m for m in samples.compare_result().latency if m.name == "pruned"][:1]
 
     assert [bar.model for bar in comparison.latency_info(alone).bars] == ["pruned"]
 
@@ -55,20 +57,17 @@ def test_agreement_counts_missing_kinds_as_none_found():
 
 
 def test_images_that_differ_most_come_first_and_agreeing_ones_not_at_all():
-    def image(name: str, kinds: list[str]) -> dict[str, object]:
-        return {"id": name, "pairs": [{"kind": kind} for kind in kinds]}
+    images = [
+        samples.compared_image("same", ["both", "both"]),
+        samples.compared_image("crowded", [*["both"] * 9, "lost", "new"]),
+        samples.compared_image("worst", ["lost", "new", "class changed"]),
+        samples.compared_image("small", ["lost", "new"]),
+    ]
 
-    compare = {
-        "images": [
-            image("same", ["both", "both"]),
-            image("crowded", ["both"] * 9 + ["lost", "new"]),
-            image("worst", ["lost", "new", "class changed"]),
-            image("small", ["lost", "new"]),
-        ]
-    }
-
-    found = comparison.most_different(compare)
+    found = comparison.most_different(images)
     assert [(item.image, item.different, item.objects) for item in found] == [
-        ("worst", 3, 3), ("small", 2, 2), ("crowded", 2, 11),
-    ]  # fmt: skip
-    assert [item.image for item in comparison.most_different(compare, 1)] == ["worst"]
+        ("worst", 3, 3),
+        ("small", 2, 2),
+        ("crowded", 2, 11),
+    ]
+    assert [item.image for item in comparison.most_different(images, 1)] == ["worst"]

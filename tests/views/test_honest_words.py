@@ -9,8 +9,8 @@ import pytest
 
 from msip_core.views import channels, evidence, paper, progress, sentences, several_runs
 from msip_core.views.card_text import CardFacts, card_text, warnings
+from msip_core.views.history import RunHistory, settled
 from msip_core.views.screen import as_label
-from msip_core.views.story import settled
 from tests.views import samples
 from tests.views.test_card_text import _card
 
@@ -36,11 +36,12 @@ def test_the_card_of_a_model_that_has_not_learned_says_so_first() -> None:
 
 @pytest.mark.parametrize(("enrichment", "warned"), [(1.07, True), (1.49, True), (1.5, False)])
 def test_a_map_hardly_on_the_border_is_no_finding(enrichment: float, warned: bool) -> None:
-    said = evidence.border_sentence({"enrichment": enrichment})
+    scores = samples.border_scores(enrichment=enrichment)
+    said = evidence.border_sentence(scores)
 
     assert (said is not None) is warned
-    assert (said in evidence.notes({"scores": {"enrichment": enrichment}})) is warned
-    assert evidence.border_sentence({"enrichment": None}) is None
+    assert (said in evidence.notes(samples.heat_map(scores=scores))) is warned
+    assert evidence.border_sentence(samples.border_scores(enrichment=None)) is None
 
 
 def test_the_kept_step_has_the_number_of_its_saved_model() -> None:
@@ -57,8 +58,13 @@ def test_the_kept_step_has_the_number_of_its_saved_model() -> None:
 
 def test_names_in_plotly_figures_are_no_html() -> None:
     name = "<a href='http://elsewhere.example'>x</a> %{y} & <b>"
-    run = several_runs.ToldRun(
-        name, samples.prune_config(), samples.baseline_record(), samples.iteration_records(2), None
+    run = RunHistory(
+        "run-1",
+        name,
+        "running",
+        samples.prune_config(),
+        samples.baseline_record(),
+        samples.iteration_records(2),
     )
     losses = [r.model_copy(update={"losses": {name: 1.0}}) for r in samples.epoch_records(1, 2)]
     layer = (

@@ -57,7 +57,7 @@ def test_every_mark_can_be_read_aloud_and_has_a_readable_plate():
     for found in both_sides().values():
         for mark in found:
             assert mark.label.startswith(f"Object {mark.number}: ")
-            assert style.contrast(mark.as_data()["ink"], mark.colour) > 4
+            assert samples.contrast(mark.as_data()["ink"], mark.colour) > 4
 
 
 def test_labelled_boxes_have_no_score_and_those_of_a_person_no_id():

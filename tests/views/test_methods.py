@@ -7,15 +7,14 @@ import re
 
 from msip_core.catalog import ALLOCATIONS, CRITERIA, GRANULARITIES, RECOVERIES
 from msip_core.config import TrainConfig
-from msip_core.views.citations import bibliography
+from msip_core.views.citations import bibliography, references_of
+from msip_core.views.history import RunHistory
 from msip_core.views.methods import methods_text
-from msip_core.views.story import RunStory
-from msip_core.views.works import works_of
 from tests.views import samples
 
 
-def test_numbers_come_from_settings_and_records(story: RunStory) -> None:
-    text = methods_text(story)
+def test_numbers_come_from_settings_and_records(history: RunHistory) -> None:
+    text = methods_text(history)
 
     for part in (
         "120 images (86 for training, 10 for validation and 24 for testing)",
@@ -30,10 +29,10 @@ def test_numbers_come_from_settings_and_records(story: RunStory) -> None:
         assert part in text, part
 
 
-def test_only_what_was_used_is_described_and_cited(story: RunStory) -> None:
-    plain = methods_text(story)
+def test_only_what_was_used_is_described_and_cited(history: RunHistory) -> None:
+    plain = methods_text(history)
     full = methods_text(
-        story, explained={"gradcam", "shap"}, latency=samples.compare_result()["latency"]
+        history, explained={"gradcam", "shap"}, latency=samples.compare_result().latency
     )
 
     assert "Grad-CAM" not in plain
@@ -43,7 +42,7 @@ def test_only_what_was_used_is_described_and_cited(story: RunStory) -> None:
     assert "on the processor with PyTorch and ONNX Runtime in fp32 at batch size 1" in full
 
 
-def test_every_reference_is_pointed_at_and_every_pointer_has_one(story: RunStory) -> None:
+def test_every_reference_is_pointed_at_and_every_pointer_has_one(history: RunHistory) -> None:
     choices = [
         *({"method": name} for name in CRITERIA),
         *({"allocation": name} for name in ALLOCATIONS),
@@ -51,15 +50,15 @@ def test_every_reference_is_pointed_at_and_every_pointer_has_one(story: RunStory
         *({"recovery": name} for name in RECOVERIES),
     ]
     for chosen in choices:
-        changed = dataclasses.replace(story, config=samples.prune_config(**chosen))
+        changed = dataclasses.replace(history, config=samples.prune_config(**chosen))
         text, _, listed = methods_text(changed, explained=["gradcam"]).partition("References")
 
         pointed = set(re.findall(r"\d+", " ".join(re.findall(r"\[([\d, ]+)\]", text))))
         assert pointed == set(re.findall(r"^\[(\d+)\]", listed, flags=re.MULTILINE)), chosen
 
 
-def test_a_method_without_weights_names_none(story: RunStory) -> None:
-    text = methods_text(dataclasses.replace(story, config=samples.prune_config(method="l2")))
+def test_a_method_without_weights_names_none(history: RunHistory) -> None:
+    text = methods_text(dataclasses.replace(history, config=samples.prune_config(method="l2")))
 
     assert "Li Hao, Kadav Asim" in text
     assert "weights 0.4" not in text
@@ -67,25 +66,25 @@ def test_a_method_without_weights_names_none(story: RunStory) -> None:
 
 
 def test_a_run_that_is_not_done_and_a_dataset_that_is_gone_leave_their_numbers_out(
-    story: RunStory,
+    history: RunHistory,
 ) -> None:
-    text = methods_text(dataclasses.replace(story, final=None, dataset={}, provenance={}))
+    text = methods_text(dataclasses.replace(history, final=None, dataset={}, provenance={}))
 
     assert "were left" not in text
     assert "Images." not in text
     assert "None" not in text
 
 
-def test_a_training_run_has_methods_too(story: RunStory) -> None:
+def test_a_training_run_has_methods_too(history: RunHistory) -> None:
     config = TrainConfig(dataset="plate7", weights="yolov8n.yaml")
-    text = methods_text(dataclasses.replace(story, config=config, baseline=None, iterations=()))
+    text = methods_text(dataclasses.replace(history, config=config, baseline=None, iterations=()))
 
     assert "The detector was trained for 12 epochs" in text
     assert "Torch-Pruning" not in text
 
 
-def test_bibtex_and_ris_hold_the_same_works(story: RunStory) -> None:
-    works = works_of(story.config, ("gradcam", "shap"))
+def test_bibtex_and_ris_hold_the_same_works(history: RunHistory) -> None:
+    works = references_of(history.config, ("gradcam", "shap"))
 
     bib, ris = (bibliography(works, form) for form in ("bib", "ris"))
 
@@ -96,3 +95,13 @@ def test_bibtex_and_ris_hold_the_same_works(story: RunStory) -> None:
     assert "pages = {16091--16101}" in bib
     assert "SP  - 16091\r\nEP  - 16101" in ris
     assert "Grad-CAM: Visual Explanations" in bib
+
+
+def test_fields_that_were_cut_into_tiles_are_described(history: RunHistory) -> None:
+    words = (
+        "9 of 120 images are cut into 180 tiles of 640 px, since objects would be 9 px for the "
+        "network. Accuracy is judged on whole images, tiles joined."
+    )
+    assert words not in methods_text(history)
+    cut = dataclasses.replace(history, notes=((words, False), *history.notes))
+    assert words in methods_text(cut)

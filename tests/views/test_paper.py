@@ -16,15 +16,8 @@ from PIL import Image
 
 from msip_core.boxes import match_detections
 from msip_core.errors import ConfigError
-from msip_core.views import (
-    channels,
-    comparison,
-    paper,
-    paper_pictures,
-    paper_runs,
-    progress,
-    style,
-)
+from msip_core.views import channels, comparison, paper, paper_pictures, paper_runs, progress, style
+from msip_core.views.paper_page import alone, alone_caption
 from tests.views import samples
 
 
@@ -36,7 +29,7 @@ def _iterations(width: float) -> Figure:
 
 def _tradeoff(width: float) -> Figure:
     info = progress.tradeoff_info(samples.baseline_record(), samples.iteration_records(), 0.335)
-    return paper_runs.tradeoff_figure(info, width)
+    return alone(paper_runs.tradeoff_panel(info), width)
 
 
 def _epochs(width: float) -> Figure:
@@ -48,16 +41,16 @@ def _weights(width: float) -> Figure:
 
 
 def _channels(width: float) -> Figure:
-    return paper_runs.channels_figure(channels.channels_info(samples.layers(5, 5)), width)
+    return alone(paper_runs.channels_panel(channels.channels_info(samples.layers(5, 5))), width)
 
 
 def _latency(width: float) -> Figure:
-    info = comparison.latency_info(samples.compare_result()["latency"])
+    info = comparison.latency_info(samples.compare_result().latency)
     return paper_runs.latency_figure(info, width)
 
 
 def _before_after(width: float) -> Figure:
-    return paper_pictures.before_after_figure(before_after(), width)
+    return alone(paper_pictures.before_after_panel(before_after()), width)
 
 
 def _explanation(width: float) -> Figure:
@@ -95,7 +88,7 @@ def explanation() -> paper_pictures.ExplanationInfo:
     )
 
 
-@pytest.mark.parametrize("width", list(paper.WIDTHS_MM.values()))
+@pytest.mark.parametrize("width", [85.0, 178.0])
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_has_exactly_the_journals_width(name, width):
     with Image.open(io.BytesIO(paper.to_bytes(FIGURES[name](width), "png", 100))) as picture:
@@ -103,10 +96,10 @@ def test_every_figure_has_exactly_the_journals_width(name, width):
         assert picture.height <= paper.MAX_HEIGHT_MM / 25.4 * 100 + 1
 
 
-@pytest.mark.parametrize("dpi", paper.RESOLUTIONS)
+@pytest.mark.parametrize("dpi", [300, 600])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_pictures_carry_their_resolution(tmp_path, suffix, dpi):
-    figure = paper_pictures.before_after_figure(before_after(), 85)
+    figure = alone(paper_pictures.before_after_panel(before_after()), 85)
 
     path = paper.save(figure, tmp_path / f"figure{suffix}", dpi)
 
@@ -191,7 +184,7 @@ def test_scale_bars_are_round_and_at_most_a_quarter_of_the_picture(extent, lengt
 
 
 def test_the_scale_bar_is_as_long_as_its_label_says():
-    figure = paper_pictures.before_after_figure(before_after(), 178)
+    figure = alone(paper_pictures.before_after_panel(before_after()), 178)
 
     bars = [p for axes in figure.axes for p in axes.patches if p.get_gid() == "scale-bar"]
     labels = [t.get_text() for axes in figure.axes for t in axes.texts]
@@ -203,14 +196,16 @@ def test_the_scale_bar_is_as_long_as_its_label_says():
 def test_without_a_pixel_size_there_is_no_bar_and_the_caption_says_so():
     info = before_after()._replace(pixel_size_um=None)
 
-    figure = paper_pictures.before_after_figure(info, 85)
+    figure = alone(paper_pictures.before_after_panel(info), 85)
 
     assert not [p for a in figure.axes for p in a.patches if p.get_gid() == "scale-bar"]
-    assert "No scale bar: the pixel size is unknown" in paper_pictures.before_after_caption(info)
+    assert "No scale bar: the pixel size is unknown" in alone_caption(
+        paper_pictures.before_after_panel(info)
+    )
 
 
 def test_the_micrograph_is_printed_pixel_for_pixel():
-    figure = paper_pictures.before_after_figure(before_after(), 178)
+    figure = alone(paper_pictures.before_after_panel(before_after()), 178)
 
     shown = figure.axes[0].images[0]
 
@@ -220,7 +215,7 @@ def test_the_micrograph_is_printed_pixel_for_pixel():
 
 
 def test_boxes_lie_on_pixel_edges():
-    figure = paper_pictures.before_after_figure(before_after(), 178)
+    figure = alone(paper_pictures.before_after_panel(before_after()), 178)
     box = samples.detections()[0][0]
 
     drawn = [p for p in figure.axes[0].patches if p.get_gid() != "scale-bar"]
@@ -257,11 +252,11 @@ def test_the_honesty_line_is_on_every_explanation_figure_and_in_its_caption():
     for shown in (info, info._replace(panels=info.panels[:1]), info._replace(margin=0.3)):
         svg = paper.to_bytes(paper_pictures.explanation_figure(shown, 85), "svg").decode()
         assert style.HONESTY in svg
-        assert paper_pictures.explanation_caption(shown).endswith(style.HONESTY)
+        assert alone_caption(paper_pictures.explanation_panel(shown)).endswith(style.HONESTY)
 
 
 def test_an_explanation_caption_names_every_score_and_what_colours_mean():
-    caption = paper_pictures.explanation_caption(explanation())
+    caption = alone_caption(paper_pictures.explanation_panel(explanation()))
 
     assert caption.count("(score 0.50)") == 4
     assert "b, Grad-CAM, Baseline (score 0.50); c, SHAP, Baseline" in caption
@@ -277,7 +272,7 @@ def test_further_contours_are_drawn_thinner_and_named_in_the_caption():
     for axes in [axes for axes in figure.axes if axes.images and axes.get_title()][:5]:
         drawn = {p.get_gid(): p.get_linewidth() for p in axes.patches if p.get_gid()}
         assert drawn["outline"] > drawn["inner-0"] == drawn["inner-1"]
-    caption = paper_pictures.explanation_caption(info)
+    caption = alone_caption(paper_pictures.explanation_panel(info))
     assert "with its object outline and 2 crypt outlines" in caption
 
 
@@ -296,3 +291,13 @@ def test_a_run_that_has_just_begun_can_be_drawn():
 
     assert paper.to_bytes(paper_runs.iterations_figure(maps, macs, 85), "svg")
     assert paper_runs.iterations_caption(maps, macs).endswith("per image.")
+
+
+def test_the_curves_of_one_epoch_are_points_between_whole_numbers():
+    figure = paper_runs.epochs_figure(progress.epochs_info(samples.epoch_records(1, 1)))
+    top, bottom = figure.axes
+
+    assert bottom.get_xlim() == (0.5, 1.5)
+    assert [tick for tick in bottom.get_xticks() if 0.5 <= tick <= 1.5] == [1.0]
+    assert bottom.get_ylim()[0] == 0
+    assert {line.get_marker() for line in (*top.lines, *bottom.lines)} == {"o"}

@@ -38,7 +38,7 @@ def _panels() -> dict[str, paper_page.Panel]:
         "weights": paper_runs.weights_panel(progress.weights_info(records)),
         "channels": paper_runs.channels_panel(channels.channels_info(samples.layers(5, 5))),
         "speed": paper_runs.latency_panel(
-            comparison.latency_info(samples.compare_result()["latency"])
+            comparison.latency_info(samples.compare_result().latency)
         ),
         "pair": paper_pictures.before_after_panel(before_after()),
         "attention": paper_pictures.explanation_panel(explanation()),

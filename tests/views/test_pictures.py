@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
 from msip_core.boxes import Box, Detection, match_detections
+from msip_core.errors import WorkError
 from msip_core.views import pictures, style
 from tests.views import samples
 
 GREY = np.full((64, 96, 3), 120, np.uint8)
+BOX = Box(cls=0, x1=4, y1=4, x2=14, y2=14)
 
 
 def colour_share(picture: np.ndarray, colour: str) -> float:
@@ -137,24 +140,65 @@ def test_a_map_of_another_size_is_refused(draw):
         draw(GREY, np.zeros((96, 64)))
 
 
-def test_the_band_is_as_wide_as_the_method_says():
-    box = Box(cls=0, x1=20, y1=12, x2=70, y2=52)
-    width = pictures.band_width(box)
-    assert width == pytest.approx(0.1 * np.sqrt(50 * 40))
-    assert pictures.band_width(Box(cls=0, x1=0, y1=0, x2=4, y2=4)) == 2
-
-
 def test_the_border_is_a_line_with_a_broken_line_on_both_sides():
     box = Box(cls=0, x1=20, y1=12, x2=70, y2=52)
 
-    picture = pictures.draw_border(GREY, pictures.box_outline(box), 6.0, 1)
+    picture = pictures.draw_border(GREY, box, box, 1)  # a band of 4.5 pixels on both sides
     changed = (picture != GREY).any(axis=2)
 
     assert changed[32, 20]  # the outline
     assert not changed[32, 45]  # the middle
-    outside = changed[20:44, 14]  # six pixels left of it, dashes and gaps
+    outside = changed[20:44, 16]  # four pixels left of it, dashes and gaps
     assert 0.2 < outside.mean() < 1
     assert not (GREY != 120).any()  # the input stays
+
+
+@pytest.mark.parametrize("factor", [1, 4, 9])
+def test_the_drawn_line_lies_on_the_scored_border_at_every_enlargement(factor):
+    pixels = np.full((64 * factor, 96 * factor, 3), 120, np.uint8)
+    box = Box(cls=0, x1=20, y1=12, x2=70, y2=52)
+    upright = np.array([(30.5, 10.5), (30.5, 50.5)])  # through the centres of column 30
+
+    for border, centre in ((upright, 30.5), (box, 20.5)):
+        drawn = pixels.copy()
+        pictures.draw_lines(drawn, border, factor, 1)
+        row = drawn[32 * factor].astype(float).mean(axis=1)
+        bright = np.flatnonzero(row > 130)
+        left = bright[bright < 45 * factor]
+
+        assert (left.mean() + 0.5) / factor == pytest.approx(centre, abs=0.6 / factor)
+
+
+def test_the_hottest_place_alone_has_the_brightest_colour():
+    """A map is drawn by its own maximum, in pages, reports and figures: none of it is clipped."""
+    heat = np.zeros((64, 96))
+    heat[30:34, 40:56] = np.linspace(0.5, 1, 16)  # 64 of 6144 pixels hold all of it
+
+    picture = pictures.heat_over(GREY, heat, BOX, BOX)
+    factor = pictures.enlargement(GREY)
+    row = picture[32 * factor, 40 * factor : 56 * factor].astype(int).sum(axis=1)
+    steps = row[factor // 2 :: factor][:-1]  # the last one is mixed with the cold beside it
+
+    assert (np.diff(steps)[1:] > 0).all()  # brighter from pixel to pixel, up to the hottest
+    brightest = 3 * 0.25 * 120 + 0.75 * pictures.heat_palette()[255].sum()
+    assert row.max() == pytest.approx(brightest, rel=0.02)
+
+
+def test_a_saved_picture_reads_back_in_the_same_colours(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
+
+    pictures.save_png(tmp_path / "deep" / "overlay.png", picture)
+
+    back = cv2.cvtColor(cv2.imread(str(tmp_path / "deep" / "overlay.png")), cv2.COLOR_BGR2RGB)
+    np.testing.assert_array_equal(back, picture)
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["overlay.png"]
+
+
+def test_a_picture_that_cannot_be_written_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(cv2, "imwrite", lambda *_: False)
+
+    with pytest.raises(WorkError, match="could not be written: check the disk"):
+        pictures.save_png(tmp_path / "overlay.png", GREY)
 
 
 def test_a_large_picture_is_shrunk_and_a_small_one_is_not():

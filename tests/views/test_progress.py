@@ -71,15 +71,6 @@ def test_macs_begin_at_the_baseline_and_the_target_is_its_share():
     assert tuple(progress.macs_figure(info).data[0].y) == info.gmacs
 
 
-def test_a_click_on_the_tradeoff_names_the_iteration():
-    info = progress.tradeoff_info(samples.baseline_record(), samples.iteration_records(2))
-    points = progress.tradeoff_figure(info).data[0]
-
-    assert tuple(points.customdata) == (0, 1, 2)
-    assert points.text[0] == "baseline"
-    assert tuple(points.y) == pytest.approx((0.904, 0.899, 0.884))
-
-
 def test_epochs_of_all_phases_stand_in_one_line_with_their_starts():
     pretrain = EpochRecord(
         iteration=0, phase="pretrain", epoch=1, epochs=1, losses={"box": 2.0}, seconds=1.0
@@ -100,6 +91,31 @@ def test_epochs_without_a_measured_map_leave_a_gap_instead_of_a_zero():
     drawn = progress.epochs_figure(progress.epochs_info(records)).data[0]
 
     assert tuple(drawn.x) == (1, 3)
+
+
+def test_the_curves_of_one_epoch_are_points_with_room_around_them():
+    figure = progress.epochs_figure(progress.epochs_info(samples.epoch_records(1, 1)))
+
+    assert {trace.mode for trace in figure.data} == {"lines+markers"}
+    assert all(len(trace.x) == 1 for trace in figure.data)
+    assert list(figure.layout.xaxis.autorangeoptions.include) == [0.5, 1.5]
+    assert figure.layout.xaxis2.dtick == 1  # no tick at 0.9 or 1.1
+    low, high = figure.layout.yaxis.autorangeoptions.include
+    assert low < figure.data[0].y[0] < high
+    assert figure.layout.yaxis2.rangemode == "tozero"  # else a lone loss of 2 lies on -1 to 5
+
+
+def test_the_charts_of_one_step_show_it_with_room_on_both_sides():
+    baseline, records = samples.baseline_record(), samples.iteration_records(1)
+    info = progress.weights_info(records)
+    for figure, places in (
+        (progress.weights_figure(info), [0.5, 1.5]),
+        (progress.map_figure(progress.map_info(baseline, records)), [-0.5, 1.5]),
+        (progress.macs_figure(progress.macs_info(baseline, records)), [-0.5, 1.5]),
+    ):
+        assert list(figure.layout.xaxis.autorangeoptions.include) == places
+        assert figure.layout.xaxis.dtick == 1
+    assert progress.weights_figure(info).layout.yaxis2.rangemode == "tozero"
 
 
 def test_weights_sum_to_one_in_each_iteration_and_alpha_has_its_own_panel():
@@ -126,13 +142,12 @@ def _figures() -> dict[str, object]:
     return {
         "map": progress.map_figure(progress.map_info(baseline, records)),
         "macs": progress.macs_figure(progress.macs_info(baseline, records, 0.335)),
-        "tradeoff": progress.tradeoff_figure(progress.tradeoff_info(baseline, records)),
         "epochs": progress.epochs_figure(progress.epochs_info(samples.epoch_records())),
         "weights": progress.weights_figure(progress.weights_info(records)),
     }
 
 
-@pytest.mark.parametrize("name", ["map", "macs", "tradeoff", "epochs", "weights"])
+@pytest.mark.parametrize("name", ["map", "macs", "epochs", "weights"])
 def test_figures_leave_ground_and_font_colour_to_the_theme(name):
     layout = _figures()[name].layout  # type: ignore[attr-defined]
 

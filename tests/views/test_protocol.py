@@ -8,6 +8,7 @@ import pytest
 import typer
 
 from msip_core.config import PRUNE_PRESETS, TRAIN_PRESETS, MsipOptions, MsipWeights, TrainConfig
+from msip_core.options import command_line
 from msip_core.views import protocol
 from tests.views import samples
 
@@ -89,7 +90,7 @@ CONFIGS = [
 def test_the_command_line_says_the_whole_run_in_options_that_exist(config):
     from msip_core.cli.main import app
 
-    line = shlex.split(protocol.command_line(config))
+    line = shlex.split(command_line(config))
 
     verb = typer.main.get_command(app).commands[line[3]]  # type: ignore[attr-defined]
     known = {name for p in verb.params for name in (*p.opts, *p.secondary_opts)}
@@ -102,7 +103,7 @@ def test_settings_that_have_no_option_are_set_by_name():
         repair="none", msip=MsipOptions(fusion="rank"), limits={"min_kept": 0.3}
     )
 
-    line = protocol.command_line(config)
+    line = command_line(config)
 
     assert "--set msip.fusion=rank --set limits.min_kept=0.3" in line
     assert " --repair none " in line

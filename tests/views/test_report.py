@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from msip_core.config import TrainConfig
+from msip_core.questions.looking import RandomisedCheck, SkippedLayer
 from msip_core.views import evidence, report, style
-from msip_core.views.story import RunStory
+from msip_core.views.history import RunHistory
 from tests.views import samples
 
 VOID = {"meta", "img", "br", "line", "path", "circle", "use", "rect", "link", "hr"}
@@ -65,16 +66,18 @@ def read(html: str) -> Page:
 
 
 @pytest.fixture(scope="module")
-def full(story: RunStory, tmp_path_factory: pytest.TempPathFactory) -> str:
+def full(history: RunHistory, tmp_path_factory: pytest.TempPathFactory) -> str:
     compare = samples.compare_result()
     shown = [
         evidence.micrograph_of(item, samples.micrograph(), samples.CLASSES)
-        for item in evidence.choose_images(compare, 2)
+        for item in evidence.choose_images(compare.images, 2)
     ]
     overlay = tmp_path_factory.mktemp("overlays") / "overlay.png"
     Image.fromarray(samples.micrograph(64)).save(overlay)
-    scores = {"ber": 0.52, "enrichment": 2.6, "energy_in_box": 0.8, "hit": True, "contour": "mask"}
-    check = {"randomised": {"verdict": "The check with shuffled weights held."}}
+    check = RandomisedCheck(
+        correlation=0.1, low=0.0, high=0.2, draws=5, passed=True, cascade={},
+        verdict="The check with shuffled weights held.",
+    )  # fmt: skip
     explained = [
         evidence.ExplainedObject(
             "img0, object 1: crypt",
@@ -83,16 +86,18 @@ def full(story: RunStory, tmp_path_factory: pytest.TempPathFactory) -> str:
                     "Pruned",
                     "Grad-CAM",
                     overlay,
-                    {"scores": scores, "layers": [15, 18, 21], **check},
+                    samples.heat_map(
+                        scores=samples.border_scores(ber=0.52, enrichment=2.6), randomised=check
+                    ),
                 ),
                 evidence.Explanation(
-                    "Pruned", "SHAP", samples.micrograph(64), {"c_at_10": 0.81, "scores": {}}
+                    "Pruned", "SHAP", samples.micrograph(64), samples.shap_values(c_at_10=0.81)
                 ),
             ],
         )
     ]
     return report.render_report(
-        story, compare=compare, micrographs=shown, explained=explained, classes=samples.CLASSES
+        history, compare=compare, micrographs=shown, explained=explained, classes=samples.CLASSES
     )
 
 
@@ -126,7 +131,10 @@ def test_explanations_come_with_scores_and_the_honesty_line(full):
     assert "enrichment of the border 2.60 ×" in text
     assert "hottest point on the object yes" in text
     assert "carried by the strongest tenth 81 %" in text
-    assert "Layers 15, 18, 21. Border: drawn outline. The check with shuffled weights held." in text
+    assert (
+        "Layers P3 (layer 15), P4 (layer 18), P5 (layer 21). Border: drawn outline. The check with "
+        "shuffled weights held."
+    ) in text
 
 
 def test_protocol_versions_and_command_are_there(full):
@@ -163,8 +171,8 @@ def test_curves_follow_the_pages_colours(full):
         assert 'role="img" aria-label="' in figure
 
 
-def test_a_run_without_comparison_says_so_and_shows_no_empty_section(story):
-    page = read(report.render_report(story))
+def test_a_run_without_comparison_says_so_and_shows_no_empty_section(history):
+    page = read(report.render_report(history))
 
     assert "Speed was not measured on this computer." in page.text
     assert "pictures" not in page.ids
@@ -173,11 +181,15 @@ def test_a_run_without_comparison_says_so_and_shows_no_empty_section(story):
     assert style.HONESTY not in page.text
 
 
-def test_a_failed_run_tells_its_reason_and_invents_no_result(story):
+def test_a_failed_run_tells_its_reason_and_invents_no_result(history):
     failed = dataclasses.replace(
-        story, state="failed", final=None, iterations=(), epochs=(),
+        history,
+        state="failed",
+        final=None,
+        iterations=(),
+        epochs=(),
         error="The disk is full: free 2 GB and resume.",
-    )  # fmt: skip
+    )
     page = read(report.render_report(failed))
 
     assert "This run is failed; it has no final model yet." in page.text
@@ -185,8 +197,8 @@ def test_a_failed_run_tells_its_reason_and_invents_no_result(story):
     assert "numbers" not in page.ids
 
 
-def test_names_from_people_cannot_become_markup(story):
-    evil = dataclasses.replace(story, name="<script>alert(1)</script>")
+def test_names_from_people_cannot_become_markup(history):
+    evil = dataclasses.replace(history, name="<script>alert(1)</script>")
 
     html = report.render_report(evil)
 
@@ -194,34 +206,31 @@ def test_names_from_people_cannot_become_markup(story):
     assert "&lt;script&gt;" in html
 
 
-def test_a_drawn_dataset_is_called_drawn(story):
-    drawn = dataclasses.replace(story, dataset={**story.dataset, "drawn": True})
+def test_a_drawn_dataset_is_called_drawn(history):
+    drawn = dataclasses.replace(history, dataset={**history.dataset, "drawn": True})
 
     assert "drawn by computer" in read(report.render_report(drawn)).text
 
 
-def test_the_file_is_written_whole(story, tmp_path):
-    path = report.write_report(story, tmp_path / "report" / "report.html")
+def test_the_file_is_written_whole(history, tmp_path):
+    path = report.write_report(history, tmp_path / "report" / "report.html")
 
     assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
 
 
 def test_the_first_image_shown_is_the_one_where_models_differ_most():
-    def item(name: str, kinds: list[str]) -> dict:
-        return {"id": name, "pairs": [{"kind": kind} for kind in kinds]}
-
     images = [
-        item("calm", ["both"] * 9),
-        item("empty", []),
-        item("torn", ["both", "lost", "new"]),
-        item("some", ["both", "lost"]),
+        samples.compared_image("calm", ["both"] * 9),
+        samples.compared_image("empty", []),
+        samples.compared_image("torn", ["both", "lost", "new"]),
+        samples.compared_image("some", ["both", "lost"]),
     ]
 
-    chosen = evidence.choose_images({"images": images}, limit=3)
+    chosen = evidence.choose_images(images, limit=3)
 
-    assert [image["id"] for image in chosen] == ["torn", "calm", "some"]
-    assert evidence.choose_images({"images": []}) == []
+    assert [image.id for image in chosen] == ["torn", "calm", "some"]
+    assert evidence.choose_images([]) == []
 
 
 def test_large_micrographs_are_shrunk_with_their_boxes():
@@ -239,34 +248,49 @@ def test_large_micrographs_are_shrunk_with_their_boxes():
 
 
 def test_scores_without_a_value_are_left_out():
-    words = evidence.score_words({"scores": {"ber": None, "hit": False}, "c_at_10": None})
+    scores = samples.border_scores(ber=None, enrichment=None, energy_in_box=None, hit=False)
+
+    words = evidence.score_words(samples.shap_values(scores=scores, c_at_10=None))
 
     assert words == [("hottest point on the object", "no")]
 
 
 def test_heat_on_crypt_borders_is_named_apart_from_the_objects_outline():
-    words = evidence.score_words({"scores": {"ber": 0.5}, "crypt_scores": {"ber": 0.25}})
+    found = samples.heat_map(
+        scores=samples.border_scores(ber=0.5), crypt_scores=samples.border_scores(ber=0.25)
+    )
 
-    assert words == [("heat on the border", "50 %"), ("heat on the crypt borders", "25 %")]
+    assert evidence.score_words(found)[:2] == [
+        ("heat on the border", "50 %"),
+        ("heat on the crypt borders", "25 %"),
+    ]
 
 
 def test_an_explanation_says_which_layers_and_border_were_used():
+    skipped = SkippedLayer(layer="P4 (layer 18)", reason="its map is empty")
     found = evidence.notes(
-        {"layers": [15], "skipped": [{"layer": 18}], "scores": {"contour": "box"}, "note": "Weak."}
+        samples.heat_map(
+            layers=("P3 (layer 15)",),
+            skipped=(skipped,),
+            note="Weak.",
+            scores=samples.border_scores(contour="box"),
+        )
     )
 
     assert found == [
-        "Layers 15; 1 layer skipped.",
+        "Layers P3 (layer 15); 1 layer skipped.",
         "Border: edge of the box, no outline is known.",
         "Weak.",
     ]
 
 
-def test_a_training_run_has_a_report_too(story):
+def test_a_training_run_has_a_report_too(history):
     trained = dataclasses.replace(
-        story, config=TrainConfig(dataset="plate7", weights="yolov8n.yaml"), baseline=None,
+        history,
+        config=TrainConfig(dataset="plate7", weights="yolov8n.yaml"),
+        baseline=None,
         iterations=(),
-    )  # fmt: skip
+    )
     page = read(report.render_report(trained))
 
     assert "Trained: mAP50 0.884 on validation." in page.text

@@ -6,14 +6,12 @@ import pytest
 
 from msip_core.events import Cost
 from msip_core.views import sentences
+from msip_core.ways import Latency
 from tests.views import samples
 
 
-def measured(name: str, median: float, low: float, high: float, form: str = "pytorch") -> dict:
-    return {
-        "name": name, "format": form, "batch": 1, "median_ms": median, "low_ms": low,
-        "high_ms": high, "runs": 50,
-    }  # fmt: skip
+def measured(name: str, median: float, low: float, high: float) -> Latency:
+    return Latency(name, "pytorch", 1, median, low, high, 50, 1)
 
 
 def test_the_result_names_work_accuracy_and_speed():
@@ -92,13 +90,17 @@ def test_agreement_without_any_object_does_not_divide_by_zero():
 
 
 def test_attention_names_the_border_that_was_used():
-    text = sentences.attention_sentence({"ber": 0.42}, {"ber": 0.52, "contour": "mask"})
+    text = sentences.attention_sentence(
+        samples.border_scores(ber=0.42), samples.border_scores(ber=0.52, contour="mask")
+    )
 
     assert text == (
         "52 % of the pruned model's heat lies on the outline of this object, 42 % of the "
         "baseline's."
     )
-    assert "zero" in sentences.attention_sentence({"ber": None}, {"ber": 0.5})
+    assert "zero" in sentences.attention_sentence(
+        samples.border_scores(ber=None), samples.border_scores(ber=0.5)
+    )
 
 
 def test_few_images_get_a_warning():

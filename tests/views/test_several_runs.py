@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from msip_core.views.several_runs import LOOKS, ToldRun, lines_figure, lines_info, run_rows
+from msip_core.views.history import RunHistory
+from msip_core.views.several_runs import LOOKS, lines_figure, lines_info, run_rows
 from tests.views import samples
 
 
-def told(name: str, steps: int, *, finished: bool = False) -> ToldRun:
-    return ToldRun(
+def told(name: str, steps: int, *, finished: bool = False) -> RunHistory:
+    return RunHistory(
+        "run-1",
         name,
+        "running",
         samples.prune_config(iterations=5),
         samples.baseline_record(),
         samples.iteration_records(5)[:steps],
-        samples.final_record() if finished else None,
+        final=samples.final_record() if finished else None,
     )
 
 
@@ -27,7 +30,7 @@ def test_a_line_begins_at_the_baseline_and_follows_the_work_that_is_left():
 
 
 def test_a_run_that_has_measured_nothing_has_no_line_and_its_row_has_no_numbers():
-    empty = ToldRun("new", samples.prune_config(), None, [], None)
+    empty = RunHistory("run-1", "new", "queued", samples.prune_config())
 
     assert lines_info([empty]) == ()
     assert lines_figure([]).layout.annotations[0].text.startswith("None of these runs")

@@ -9,38 +9,16 @@ import pytest
 
 from msip_core.boxes import Detection
 from msip_core.views import tables
+from msip_core.ways import Latency
 from tests.views import samples
 
 
-def found(cls: int, number: int, x1: float = 10, x2: float = 30) -> Detection:
-    return Detection(cls=cls, x1=x1, y1=20, x2=x2, y2=50, score=0.91234, number=number)
-
-
-IMAGES = [
-    tables.CountedImage("a.png", "well1", [found(0, 1), found(1, 2), found(1, 3)]),
-    tables.CountedImage("b.png", "well1", []),
-    tables.CountedImage("c.png", "well2", [found(0, 1)]),
-]
-
-
-def test_every_object_has_the_number_of_the_picture_and_its_size_in_micrometres():
-    rows = tables.detection_rows(IMAGES, samples.CLASSES, pixel_size_um=0.5)
-
-    assert [(row["image"], row["number"]) for row in rows] == [
-        ("a.png", 1), ("a.png", 2), ("a.png", 3), ("c.png", 1),
-    ]  # fmt: skip
-    assert rows[0]["width_px"] == 20
-    assert rows[0]["width_um"] == 10
-    assert rows[0]["height_um"] == 15
-    assert rows[0]["score"] == 0.9123
-
-
-def test_without_a_pixel_size_there_are_no_micrometres():
-    assert "width_um" not in tables.detection_rows(IMAGES, samples.CLASSES)[0]
+def found(cls: int, number: int) -> Detection:
+    return Detection(cls=cls, x1=10, y1=20, x2=30, y2=50, score=0.91234, number=number)
 
 
 def test_both_models_counts_stand_side_by_side_and_add_up_per_well():
-    compare = samples.compare_result(images=3)
+    compare = samples.compare_result(images=3).images
 
     per_image = tables.compare_count_rows(compare, samples.CLASSES)
     per_well = tables.compare_count_rows(compare, samples.CLASSES, by_group=True)
@@ -56,7 +34,7 @@ def test_both_models_counts_stand_side_by_side_and_add_up_per_well():
 
 
 def test_crypt_fraction_and_size_stand_beside_the_counts():
-    compare = samples.compare_result(images=3)
+    compare = samples.compare_result(images=3).images
     scale = tables.Scale({f"img{n}": 0.5 for n in range(3)})
 
     row = tables.compare_count_rows(compare, samples.CLASSES, scale=scale)[0]
@@ -70,7 +48,7 @@ def test_crypt_fraction_and_size_stand_beside_the_counts():
 
 
 def test_one_image_without_pixel_size_makes_all_sizes_pixels():
-    compare = samples.compare_result(images=2)
+    compare = samples.compare_result(images=2).images
 
     rows = tables.pair_rows(
         compare, samples.CLASSES, scale=tables.Scale({"img0": 0.5, "img1": None})
@@ -87,11 +65,14 @@ def test_no_object_has_no_crypt_fraction():
 
 
 def test_pairs_name_the_numbers_of_both_pictures():
-    rows = tables.pair_rows(samples.compare_result(images=1), samples.CLASSES)
+    rows = tables.pair_rows(samples.compare_result(images=1).images, samples.CLASSES)
 
     assert [(r["kind"], r["baseline_number"], r["pruned_number"]) for r in rows] == [
-        ("both", 1, 1), ("class changed", 2, 2), ("lost", 3, None), ("new", None, 3),
-    ]  # fmt: skip
+        ("both", 1, 1),
+        ("class changed", 2, 2),
+        ("lost", 3, None),
+        ("new", None, 3),
+    ]
     assert rows[1]["baseline_class"] == "no_crypt"
     assert rows[1]["pruned_class"] == "crypt"
 
@@ -99,15 +80,16 @@ def test_pairs_name_the_numbers_of_both_pictures():
 def test_metrics_say_the_change_of_accuracy_in_points_and_of_cost_in_percent():
     first, final = samples.baseline_record(), samples.final_record()
     rows = tables.metrics_rows(
-        (first.metrics, first.cost),
-        (final.metrics, final.cost),
-        samples.compare_result()["latency"],
+        (first.metrics, first.cost), (final.metrics, final.cost), samples.compare_result().latency
     )
     table = {row["quantity"]: row for row in rows}
 
     assert table["mAP50 (val)"] == {
-        "quantity": "mAP50 (val)", "baseline": "0.904", "pruned": "0.884", "change": "−0.020",
-    }  # fmt: skip
+        "quantity": "mAP50 (val)",
+        "baseline": "0.904",
+        "pruned": "0.884",
+        "change": "−0.020",
+    }
     assert table["MACs at 640 px"]["change"] == "−66.7 %"
     assert table["AP50 crypt"]["baseline"] == "0.924"
     assert table["latency, PyTorch, processor, fp32, batch 1"]["change"] == "−45.9 %"  # 33 / 61 - 1
@@ -156,20 +138,24 @@ def test_latex_escapes_what_would_break_it_and_aligns_numbers_right():
 
 def test_tables_without_rows_are_empty_not_an_error():
     assert tables.to_csv([]) == "\n"
-    assert tables.compare_count_rows({"images": []}, samples.CLASSES) == []
+    assert tables.compare_count_rows([], samples.CLASSES) == []
 
 
 def test_each_measured_time_is_a_row_with_its_way():
-    entry = {
-        "name": "pruned", "format": "cudagraph", "batch": 32, "median_ms": 0.2134,
-        "low_ms": 0.21, "high_ms": 0.22, "device": "cuda:0", "precision": "fp16",
-        "hardware": "NVIDIA H200",
-    }  # fmt: skip
+    entry = Latency(
+        "pruned", "cudagraph", 32, 0.2134, 0.21, 0.22, 50, 1,
+        device="cuda:0", precision="fp16", hardware="NVIDIA H200",
+    )  # fmt: skip
 
     assert tables.latency_rows([entry]) == [
         {
-            "model": "pruned", "device": "GPU NVIDIA H200", "format": "PyTorch CUDA graph",
-            "precision": "fp16", "batch": 32, "ms per image": "0.213",
+            "model": "pruned",
+            "device": "GPU NVIDIA H200",
+            "format": "PyTorch CUDA graph",
+            "precision": "fp16",
+            "batch": 32,
+            "ms per image": "0.213",
             "95 % interval": "0.210 to 0.220",
         }
-    ]  # fmt: skip
+    ]
+    assert tables.latency_rows([entry], {"pruned": "mine"})[0]["model"] == "mine"

@@ -8,8 +8,7 @@ from msip_core.views import wording
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
-    [(14.273e9, "14.27 G"), (4.78e9, "4.78 G"), (412e6, "412 M"), (950, "950")],
+    ("value", "text"), [(14.273e9, "14.27 G"), (4.78e9, "4.78 G"), (412e6, "412 M"), (950, "950")]
 )
 def test_macs(value, text):
     assert wording.macs(value) == text

@@ -14,7 +14,9 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import IO, Any
+from typing import IO, Any, TypedDict
+
+from msip_core.messages import msg
 
 NAMESPACE = "msip-lab"
 GONE, BROKEN, REFUSED = "gone", "broken", "refused"
@@ -41,6 +43,26 @@ def receive(stream: IO[bytes]) -> Any:
     return pickle.loads(data)
 
 
+class PlainNode(TypedDict):
+    """A node: what it has, what of it is free, and what its probe told."""
+
+    id: str
+    address: str
+    host: str
+    all: dict[str, float]
+    free: dict[str, float]
+    told: Any
+
+
+class PlainSeat(TypedDict):
+    """Of `lease.Seat`, what Ray needs."""
+
+    node: str
+    cpus: float
+    gpus: float
+    memory_gb: float
+
+
 class RayBridge:
     """What the other side may ask: methods of `cluster.Cluster`, with plain data."""
 
@@ -56,13 +78,13 @@ class RayBridge:
         self._probe = ray.remote(num_cpus=0, max_retries=0)(look_around)
         self._handles: dict[str, Any] = {}
         self._probed: dict[str, tuple[float, Any]] = {}  # node -> when, what it told
-        self._probing: dict[str, Any] = {}
+        self._probing: dict[str, tuple[float, Any]] = {}
         self._lock = threading.Lock()
 
     def address(self) -> str:
         return str(self._ray.get_runtime_context().gcs_address)
 
-    def nodes(self) -> list[dict[str, Any]]:
+    def nodes(self) -> list[PlainNode]:
         """Each node that is alive: what it has, what of it is free, and what it told."""
         from ray._private.state import available_resources_per_node
 
@@ -73,14 +95,18 @@ class RayBridge:
                 self._ask_around(node["NodeID"])
             self._listen()
             return [
-                {"id": node["NodeID"], "address": node["NodeManagerAddress"],
-                 "host": node["NodeManagerHostname"], "all": node["Resources"],
-                 "free": free.get(node["NodeID"], {}),
-                 "told": self._probed.get(node["NodeID"], (0.0, None))[1]}
+                {
+                    "id": node["NodeID"],
+                    "address": node["NodeManagerAddress"],
+                    "host": node["NodeManagerHostname"],
+                    "all": node["Resources"],
+                    "free": free.get(node["NodeID"], {}),
+                    "told": self._probed.get(node["NodeID"], (0.0, None))[1],
+                }
                 for node in alive
-            ]  # fmt: skip
+            ]
 
-    def open(self, name: str, seat: dict[str, Any]) -> None:
+    def open(self, name: str, seat: PlainSeat) -> None:
         where = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             seat["node"], soft=False
         )
@@ -130,7 +156,7 @@ class RayBridge:
                 except Exception as error:  # noqa: BLE001 - whatever is wrong on that computer
                     told = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
             elif time.monotonic() - since > _PROBE_PATIENCE:
-                told = "it does not answer"
+                told = msg("it does not answer")
             else:
                 continue
             self._probed[node] = (time.monotonic(), told)

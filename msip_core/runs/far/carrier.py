@@ -12,22 +12,23 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from msip_core.errors import MsipError
 from msip_core.events import MemoryRecord
-from msip_core.runs.events_log import EventLog
+from msip_core.messages import msg
+from msip_core.runs.events_log import Event, EventLog
 from msip_core.runs.executors import HEARTBEAT_FILE, LOG_FILE, STOP_FILE, WORKER_FILE
 from msip_core.runs.far.cluster import Cluster, ClusterGone, KeeperError, KeeperGone
 from msip_core.runs.far.keeper import MOST_LOG, Look, Order
-from msip_core.runs.far.lease import Lease
 from msip_core.runs.far.parcels import Parcel, Part, Piece, parcels_of, portions, read_part
 from msip_core.runs.far.snapshots import Files, run_files
 from msip_core.runs.folding import CONFIG_FILE, config_of
 from msip_core.runs.gpu_memory import remember
+from msip_core.runs.lease import Lease
 from msip_core.runs.state import RunState
 from msip_core.speeds import ask_after_run
 from msip_core.workspace import Workspace, write_json
@@ -128,7 +129,13 @@ class Carrier:
                 self._stumble(error)
                 if isinstance(error, KeeperError) and not self._has_looked:
                     where = self.lease.seat.computer
-                    self._end(f"The computer {where} could not take the run: {error}")
+                    self._end(
+                        msg(
+                            "The computer {where} could not take the run: {error}",
+                            where=where,
+                            error=error,
+                        )
+                    )
                     return
                 more = False
             if not more:
@@ -179,7 +186,7 @@ class Carrier:
         except ClusterGone as error:
             waited = time.monotonic() - (self._opened or 0.0)
             if not self._answered and waited > _NO_ROOM:
-                raise KeeperGone("There was no room for it after all.") from error
+                raise KeeperGone(msg("There was no room for it after all.")) from error
             raise
         return look
 
@@ -203,7 +210,9 @@ class Carrier:
 
     def _is_lost(self) -> str:
         where = self.lease.seat.computer
-        return f"The worker is gone: the connection to the computer {where} is lost."
+        return msg(
+            "The worker is gone: the connection to the computer {where} is lost.", where=where
+        )
 
     def _stumble(self, error: Exception) -> None:
         if str(error) != self._trouble:  # once, not every second
@@ -230,7 +239,7 @@ class Carrier:
         order = replace(
             order,
             config=config.model_dump_json(),
-            events=self._story_so_far(),
+            events=self._history_so_far(),
             parcels={parcel.place: parcel.key for parcel in parcels},
         )
         states = self._call("begin", order)
@@ -262,7 +271,7 @@ class Carrier:
             state = self._call("state", parcel.key)
         return True
 
-    def _story_so_far(self) -> bytes:
+    def _history_so_far(self) -> bytes:
         """Up to the event that the lease names: what is told later comes by asking."""
         whole = bytearray()
         for event, line in self._log.lines():
@@ -286,7 +295,7 @@ class Carrier:
     # --- here -----------------------------------------------------------------------
 
     def _take_in(self, look: Look) -> None:
-        """Bring over all that a look told: files, then what the story says of them."""
+        """Bring over all that a look told: files, then what the history says of them."""
         self._taken = False
         if look.heart != self._heart:
             self._heart = look.heart
@@ -330,7 +339,7 @@ class Carrier:
                 file.write(piece.data)
         self._beat()
 
-    def _learn(self, events: Iterable[dict[str, Any]]) -> None:
+    def _learn(self, events: Iterable[Event]) -> None:
         """What a run took of its GPU helps to place the next of its kind, here too; and a model
         that is complete is timed here, where people compare it with others."""
         for event in events:
@@ -355,7 +364,7 @@ class Carrier:
         (self._run_dir / HEARTBEAT_FILE).touch()
 
 
-def _same(path: Path, worker: dict[str, Any]) -> bool:
+def _same(path: Path, worker: Mapping[str, object]) -> bool:
     try:
         return f'"{worker["born"]}"' in path.read_text(encoding="utf-8")
     except FileNotFoundError:

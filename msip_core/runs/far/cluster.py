@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from msip_core.errors import MsipError, WorkError
 from msip_core.gpus import Gpu
+from msip_core.runs.lease import Seat
 
 
 class ClusterGone(WorkError):
@@ -50,25 +51,6 @@ class Node:
     is_known: bool = True
     problem: str | None = None
     is_head: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """What a run holds of a node while it has a worker there.
-
-    Attributes:
-        node, computer: id and name of the node.
-        device: as the worker calls it: it sees its own GPU alone.
-        gpus: a share below 1 lets others use the same GPU.
-        memory_gb: of the processor.
-    """
-
-    node: str
-    computer: str
-    device: str
-    cpus: float
-    gpus: float
-    memory_gb: float
 
 
 class Cluster(Protocol):

@@ -17,7 +17,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
@@ -35,7 +35,7 @@ class Contents:
         self.root, self._most = root, most_gb * 1e9
         root.mkdir(parents=True, exist_ok=True)
         self._receiving: dict[str, FileLock] = {}
-        self._digests: dict[str, Any] = {}  # of the files of what is just being sent
+        self._digests: dict[str, hashlib._Hash] = {}  # of the files of what is just being sent
 
     def path(self, key: str) -> Path:
         return self.root / key
@@ -92,7 +92,9 @@ class Contents:
         came = {name: digest.hexdigest() for name, digest in self._digests.items()}
         wrong = [name for name, sha in files.items() if came.get(name) != sha]
         if wrong:
-            raise WorkError(f"{wrong[0]} changed while it was sent: it has to be sent again.")
+            raise WorkError(
+                "{wrong} changed while it was sent: it has to be sent again.", wrong=wrong[0]
+            )
         size = sum((making / name).stat().st_size for name in files)
         making.rename(self.path(key))
         write_json(self._facts(key), {"bytes": size})
@@ -130,9 +132,10 @@ class Contents:
             del sizes[key]
         if sum(sizes.values()) + size > self._most:
             raise DiskFullError(
-                f"The data of runs may take {self._most / 1e9:g} GB on this computer, and "
-                f"{size / 1e9:.1f} GB more are needed beside what is in use: raise "
-                "MSIP_NODE_CACHE_GB there."
+                "The data of runs may take {most:g} GB on this computer, and {size:.1f} GB more "
+                "are needed beside what is in use: raise MSIP_NODE_CACHE_GB there.",
+                most=self._most / 1e9,
+                size=size / 1e9,
             )
 
 
@@ -141,7 +144,7 @@ def write_pieces(folder: Path, pieces: Iterable[Piece]) -> None:
     for piece in pieces:
         path = folder / piece.path
         if not path.resolve().is_relative_to(folder.resolve()):
-            raise WorkError(f"{piece.path} lies outside the folder that it was sent for.")
+            raise WorkError("{path} lies outside the folder that it was sent for.", path=piece.path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("r+b" if piece.start and path.is_file() else "wb") as file:
             file.seek(piece.start)

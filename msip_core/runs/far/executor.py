@@ -22,10 +22,10 @@ from msip_core.runs.executors import (
     announce,
 )
 from msip_core.runs.far.carrier import PACE, Carrier
-from msip_core.runs.far.cluster import Cluster, Node, Seat
-from msip_core.runs.far.lease import Lease
+from msip_core.runs.far.cluster import Cluster, Node
 from msip_core.runs.far.placing import Need, choose_seat, no_place
 from msip_core.runs.gpu_memory import host_gb
+from msip_core.runs.lease import Lease, Seat
 from msip_core.runs.rooms import Wishes
 from msip_core.runs.slots import is_gpu
 from msip_core.runs.store import RunStore
@@ -64,10 +64,12 @@ class FarExecutor:
             (run_dir / name).unlink(missing_ok=True)
         seat = self._seats.pop(run_dir.name)
         lease = Lease(
-            f"{self._prefix}{run_dir.name[:40]}-{secrets.token_hex(3)}", seat,
-            self.cluster.address(), EventLog(run_dir).last_seq(),
+            f"{self._prefix}{run_dir.name[:40]}-{secrets.token_hex(3)}",
+            seat,
+            self.cluster.address(),
+            EventLog(run_dir).last_seq(),
             announce(run_dir, seat.computer),
-        )  # fmt: skip
+        )
         lease.write(run_dir)
         self._carry(run_dir, lease, begun=False)
 
@@ -189,9 +191,12 @@ class FarRooms:
             return None
         settings = get_settings()
         seat = choose_seat(
-            self._need(run_id, slot), self._nodes, self._executor.held(watched),
-            cpu_runs=settings.cpu_runs, gpu_runs=settings.gpu_runs,
-        )  # fmt: skip
+            self._need(run_id, slot),
+            self._nodes,
+            self._executor.held(watched),
+            cpu_runs=settings.cpu_runs,
+            gpu_runs=settings.gpu_runs,
+        )
         if seat is None:
             self._blocked.add(is_gpu(slot))  # nobody overtakes it
             return None
@@ -204,7 +209,5 @@ class FarRooms:
     def _need(self, run_id: str, slot: str) -> Need:
         wish = self._wishes.of(run_id, slot)
         config, workspace = self._store.row(run_id).config, self._store.workspace
-        host = (
-            host_gb(config, workspace, on_gpu=True), host_gb(config, workspace, on_gpu=False)
-        )  # fmt: skip
+        host = (host_gb(config, workspace, on_gpu=True), host_gb(config, workspace, on_gpu=False))
         return Need(slot, wish.needs_gb, host, wish.node)

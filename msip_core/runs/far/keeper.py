@@ -20,12 +20,12 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
 from msip_core.errors import IllegalTransitionError, WorkError
-from msip_core.runs.events_log import EventLog
+from msip_core.runs.events_log import Event, EventLog
 from msip_core.runs.executors import (
     HEARTBEAT_FILE,
     LOG_FILE,
@@ -61,7 +61,7 @@ class Order:
     Attributes:
         workspace: where this computer sees the workspace itself; None where it does not.
         config: config.json as it holds here.
-        events: the story so far.
+        events: the history so far.
         parcels: place -> key of what the run reads (`parcels`).
         arguments: more of them for the worker.
         threads: of the processor, at most.
@@ -86,7 +86,7 @@ class Look:
         files: changed since the last time, by their paths in the workspace; they can be read
             until the next look.
         gone: files that are no more.
-        events: of the story there, behind what was asked for.
+        events: of the history there, behind what was asked for.
         log: bytes of the worker's output behind what was asked for.
         heart: time of the last heartbeat, in nanoseconds.
         worker: its ProcessIdentity, as a file holds it.
@@ -96,10 +96,10 @@ class Look:
     phase: Phase
     files: Files = field(default_factory=dict)
     gone: tuple[str, ...] = ()
-    events: tuple[dict[str, Any], ...] = ()
+    events: tuple[Event, ...] = ()
     log: bytes = b""
     heart: int = 0
-    worker: dict[str, Any] | None = None
+    worker: dict[str, object] | None = None
     code: int | None = None
 
 
@@ -122,7 +122,7 @@ class Keeper:
         self._known: Files = {}  # what the owner has
         self._frozen: Files = {}  # and what it has once it took in the last look
         self._ever: set[str] = set()  # files that there were
-        self._told = (0, 0)  # seq and place in the story up to which it was told
+        self._told = (0, 0)  # seq and place in the history up to which it was told
         self._lock: FileLock | None = None
 
     # --- getting ready ------------------------------------------------------------
@@ -197,7 +197,7 @@ class Keeper:
         """How it stands, and what is new.
 
         Args:
-            after: seq in the story here up to which the owner knows it.
+            after: seq in the history here up to which the owner knows it.
             log_from: bytes of the output that it has.
             taken: the owner has taken in all of the last look.
             has: all that it has, where it did not look before.
@@ -214,9 +214,12 @@ class Keeper:
         elif taken:
             self._known = self._frozen
         files, (events, told) = freeze(
-            self._scan, self._known, self._home, self._folder / "frozen",
-            lambda: self._story(after),
-        )  # fmt: skip
+            self._scan,
+            self._known,
+            self._home,
+            self._folder / "frozen",
+            lambda: self._history(after),
+        )
         self._frozen, self._told = files, told
         self._ever |= files.keys()
         identity = ProcessIdentity.read(run_dir / WORKER_FILE)
@@ -227,11 +230,11 @@ class Keeper:
             tuple(events),
             _tail(run_dir / LOG_FILE, log_from),
             _changed(run_dir / HEARTBEAT_FILE),
-            None if identity is None else {
-                "pid": identity.pid, "born": identity.born, "host": identity.host,
-            },
+            None
+            if identity is None
+            else {"pid": identity.pid, "born": identity.born, "host": identity.host},
             self._code,
-        )  # fmt: skip
+        )
 
     def read(self, parts: Sequence[Part]) -> list[Piece]:
         """Parts of the files that the last look told."""
@@ -327,7 +330,7 @@ class Keeper:
         models = model_files(self._home / "models")
         return {**runs, **{f"models/{path}": stamp for path, stamp in models.items()}}
 
-    def _story(self, after: int) -> tuple[list[dict[str, Any]], tuple[int, int]]:
+    def _history(self, after: int) -> tuple[list[Event], tuple[int, int]]:
         log = EventLog(self._run_dir)
         place = self._told[1] if self._told[0] == after else 0
         events, place = log.read_from(place)

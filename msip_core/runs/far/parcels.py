@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from msip_core.config import PruneConfig, TrainConfig
+from msip_core.config import AnyRun, TrainConfig
 from msip_core.errors import MsipError
 from msip_core.models import open_card
 from msip_core.workspace import Workspace
@@ -77,10 +77,8 @@ class Parcel:
 
 
 def parcels_of(
-    config: TrainConfig | PruneConfig,
-    workspace: Workspace,
-    tick: Callable[[], None] = lambda: None,
-) -> tuple[list[Parcel], TrainConfig | PruneConfig]:
+    config: AnyRun, workspace: Workspace, tick: Callable[[], None] = lambda: None
+) -> tuple[list[Parcel], AnyRun]:
     """What the run reads, and the config that finds it there.
 
     Args:
@@ -135,7 +133,7 @@ def read_part(folder: Path, part: Part) -> Piece:
         return Piece(part.path, part.start, file.read(part.size), path.stat().st_mtime_ns)
 
 
-def _datasets(config: TrainConfig | PruneConfig, workspace: Workspace) -> Iterable[str]:
+def _datasets(config: AnyRun, workspace: Workspace) -> Iterable[str]:
     yield config.dataset
     if config.measure is not None:
         yield from config.measure.datasets
@@ -148,7 +146,7 @@ def _datasets(config: TrainConfig | PruneConfig, workspace: Workspace) -> Iterab
             yield card.dataset
 
 
-def _models(config: TrainConfig | PruneConfig) -> Iterable[str]:
+def _models(config: AnyRun) -> Iterable[str]:
     source = _source(config)[1]
     if not source.endswith((".pt", ".yaml", ".yml")):
         yield source
@@ -156,7 +154,7 @@ def _models(config: TrainConfig | PruneConfig) -> Iterable[str]:
         yield config.measure.beside
 
 
-def _source(config: TrainConfig | PruneConfig) -> tuple[str, str]:
+def _source(config: AnyRun) -> tuple[str, str]:
     """The setting that names what the run begins with, and its value."""
     if isinstance(config, TrainConfig):
         return "weights", config.weights

@@ -12,7 +12,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from msip_core.runs.far.cluster import Node, Seat
+from msip_core.messages import joined, msg
+from msip_core.runs.far.cluster import Node
+from msip_core.runs.lease import Seat
 from msip_core.runs.placing import WHOLE
 from msip_core.runs.slots import ANY_GPU, is_gpu
 
@@ -67,10 +69,14 @@ def no_place(nodes: Sequence[Node]) -> str | None:
     """Why no run can start anywhere, however long it waits, as a sentence; None where one can."""
     if any(_is_usable(node) or not node.is_known for node in nodes):
         return None
-    wrong = [f"{node.computer}: {node.problem}" for node in nodes if node.problem is not None]
+    wrong = [
+        msg("{computer}: {problem}", computer=node.computer, problem=node.problem)
+        for node in nodes
+        if node.problem is not None
+    ]
     if wrong:
-        return f"No computer of the cluster can take runs. {' '.join(wrong)}"
-    return (
+        return msg("No computer of the cluster can take runs. {wrong}", wrong=joined(" ", wrong))
+    return msg(
         "No computer of the cluster gives processor cores to runs: add one, as the page Computers "
         "says."
     )

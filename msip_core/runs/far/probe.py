@@ -6,13 +6,12 @@ import hashlib
 import platform
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import msip_core
 from msip_core.gpus import Gpu, list_gpus
 
 
-def look_around(marked: str | None) -> dict[str, Any]:
+def look_around(marked: str | None) -> dict[str, object]:
     """Name, program, GPUs.
 
     Args:

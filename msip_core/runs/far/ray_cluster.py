@@ -16,11 +16,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from msip_core.messages import msg
 from msip_core.runs.executors import worker_environment
-from msip_core.runs.far.bridge import BROKEN, GONE, receive, send
-from msip_core.runs.far.cluster import ClusterGone, KeeperError, KeeperGone, Node, Seat
-from msip_core.runs.far.lease import answers
+from msip_core.runs.far.bridge import BROKEN, GONE, PlainNode, receive, send
+from msip_core.runs.far.cluster import ClusterGone, KeeperError, KeeperGone, Node
 from msip_core.runs.far.probe import program
+from msip_core.runs.lease import Seat, answers
 from msip_core.workspace import Workspace
 
 _START = 60.0  # seconds for Ray to be imported and connected
@@ -47,10 +48,12 @@ class RayCluster:
             self._mark.touch()
         found = self._ask("nodes")
         hosts = Counter(_name(node) for node in found)
-        return tuple(sorted(
-            (_node(node, twice=hosts[_name(node)] > 1) for node in found),
-            key=lambda node: (not node.is_head, node.computer),
-        ))  # fmt: skip
+        return tuple(
+            sorted(
+                (_node(node, twice=hosts[_name(node)] > 1) for node in found),
+                key=lambda node: (not node.is_head, node.computer),
+            )
+        )
 
     def address(self) -> str:
         return self._connected().address
@@ -79,11 +82,11 @@ class RayCluster:
         kind, value = self._connected().ask(method, args, patience)
         if kind is None:
             return value
-        why = (str(value).strip() or "no reason was given").splitlines()[0]
+        why = (str(value).strip() or msg("no reason was given")).splitlines()[0]
         if kind == GONE:
             raise KeeperGone(why)
         if kind == BROKEN and method == "call":
-            raise ClusterGone(f"A computer of the Ray cluster does not answer: {why}")
+            raise ClusterGone(msg("A computer of the Ray cluster does not answer: {why}", why=why))
         if kind == BROKEN:
             raise ClusterGone(self._sentence(why))
         raise KeeperError(str(value))
@@ -106,7 +109,7 @@ class RayCluster:
     def _connect(self) -> _Bridge:
         # Ray itself waits for a minute for one that is not there.
         if ":" in self._asked and "://" not in self._asked and not answers(self._asked):
-            raise ClusterGone(self._sentence("nothing listens there"))
+            raise ClusterGone(self._sentence(msg("nothing listens there")))
         bridge = _Bridge([self._asked, *self._seen])
         kind, value = bridge.hello(_START)
         if kind is not None:
@@ -116,9 +119,11 @@ class RayCluster:
         return bridge
 
     def _sentence(self, why: str) -> str:
-        return (
-            f"The Ray cluster '{self._asked}' (MSIP_RAY_ADDRESS) does not answer: {why}. Start it "
-            "with 'ray start --head', as the page Computers says, or leave MSIP_EXECUTOR out."
+        return msg(
+            "The Ray cluster '{asked}' (MSIP_RAY_ADDRESS) does not answer: {why}. Start it "
+            "with 'ray start --head', as the page Computers says, or leave MSIP_EXECUTOR out.",
+            asked=self._asked,
+            why=why,
         )
 
 
@@ -129,10 +134,12 @@ class _Bridge:
         self.address = ""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "msip_core.runs.far.bridge", *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             env={**worker_environment(), "RAY_USAGE_STATS_ENABLED": "0"},
             start_new_session=True,  # Ctrl-C is for us: runs are still to be paused
-        )  # fmt: skip
+        )
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Future[tuple[str | None, Any]]] = {0: Future()}
         self._lock = threading.Lock()
@@ -154,7 +161,7 @@ class _Bridge:
                 assert self._process.stdin is not None
                 send(self._process.stdin, (number, method, args))
         except (OSError, ValueError):
-            return BROKEN, "it has gone away"
+            return BROKEN, msg("it has gone away")
         return self._wait(number, future, patience)
 
     def end(self) -> None:
@@ -172,7 +179,7 @@ class _Bridge:
         try:
             return future.result(patience)
         except TooLate:
-            return BROKEN, "no answer came in time"
+            return BROKEN, msg("no answer came in time")
         finally:
             self._waiting.pop(number, None)
 
@@ -188,15 +195,15 @@ class _Bridge:
         with self._lock:
             for future in list(self._waiting.values()):
                 if not future.done():
-                    future.set_result((BROKEN, "it has gone away"))
+                    future.set_result((BROKEN, msg("it has gone away")))
 
 
-def _name(node: dict[str, Any]) -> str:
+def _name(node: PlainNode) -> str:
     told = node["told"]
     return str(told["computer"]) if isinstance(told, dict) else str(node["host"])
 
 
-def _node(found: dict[str, Any], *, twice: bool) -> Node:
+def _node(found: PlainNode, *, twice: bool) -> Node:
     told, whole, free = found["told"], found["all"], found["free"]
     known = isinstance(told, dict)
     name = _name(found)
@@ -221,14 +228,19 @@ def _problem(told: Any) -> str | None:
     if told is None:
         return None  # not yet
     if not isinstance(told, dict):
-        return (
-            f"MSIP Lab cannot be started there ({told}): run 'ray start' in its folder, with its "
-            'own Python and PYTHONPATH="$PWD".'
+        return msg(
+            "MSIP Lab cannot be started there ({told}): run 'ray start' in its folder, with its "
+            'own Python and PYTHONPATH="$PWD".',
+            told=told,
         )
     if told["program"] != program():
-        return f"It has MSIP Lab {told['program']}, this computer {program()}: bring both to one."
+        return msg(
+            "It has MSIP Lab {there}, this computer {here}: bring both to one.",
+            there=told["program"],
+            here=program(),
+        )
     if not told["sees"]:
-        return (
+        return msg(
             "It does not see this workspace where MSIP_RAY_WORKSPACE says: mount it there, or "
             "leave that setting out."
         )

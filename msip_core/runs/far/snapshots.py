@@ -17,13 +17,7 @@ from typing import NamedTuple, TypeVar
 
 from msip_core.errors import WorkError
 from msip_core.runs.events_log import FILE_NAME as EVENTS_FILE
-from msip_core.runs.executors import (
-    HEARTBEAT_FILE,
-    LOG_FILE,
-    PLACE_FILE,
-    STOP_FILE,
-    WORKER_FILE,
-)
+from msip_core.runs.executors import HEARTBEAT_FILE, LOG_FILE, PLACE_FILE, STOP_FILE, WORKER_FILE
 from msip_core.runs.folding import CONFIG_FILE
 
 # Brought over in ways of their own, or of no meaning elsewhere.
@@ -66,9 +60,12 @@ def model_files(models: Path) -> Files:
 
 
 def freeze(
-    scan: Callable[[], Files], known: Mapping[str, Stamp], root: Path, target: Path,
+    scan: Callable[[], Files],
+    known: Mapping[str, Stamp],
+    root: Path,
+    target: Path,
     read: Callable[[], T],
-) -> tuple[Files, T]:  # fmt: skip
+) -> tuple[Files, T]:
     """Hold everything that differs from `known` under `target`, as of one moment.
 
     Args:

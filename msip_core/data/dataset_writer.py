@@ -1,0 +1,464 @@
+"""One image after the other: read, check its labels, write both, remember what happened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from msip_core import confined
+from msip_core.config import ImageRecipe, ImportConfig
+from msip_core.data.archive import FileTree, printable
+from msip_core.data.fitting import check_upright, fit_labels, orientation_of
+from msip_core.data.incoming import Incoming, incoming
+from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader
+from msip_core.data.labels_csv import NAMELESS
+from msip_core.data.manifest import ImportReport, Problem, Spread
+from msip_core.data.outlines import MaskIndex, is_image
+from msip_core.errors import DatasetError
+from msip_core.messages import joined, mark, msg
+
+# Class and box of every object, to compare two labels of one picture.
+_Marked = list[tuple[str, tuple[int, ...]]]
+# Names that Windows gives to devices, and to no file.
+_DEVICES = re.compile(r"con|prn|aux|nul|(?:com|lpt)[0-9]", re.IGNORECASE)
+# Rounding in label files puts boxes a fraction of a pixel outside; that is no repair.
+_ROUNDING = 0.5
+_MIN_SIDE = 0.98  # pixels; of one pixel, the six digits of a label file leave so much
+UNLABELLED = mark(
+    "image without a label: left out, since unlabelled objects would be learned as background; "
+    "an empty label file keeps it as background"
+)
+
+
+@dataclass(slots=True)
+class TakenImage:
+    """One image that is in, before the split is known; what was counted in it is for the report.
+
+    Attributes:
+        dropped: boxes of classes that were dropped as asked.
+        scored: boxes that carry a score.
+        lost: labels that could not be read.
+        plane: what was taken of several planes of its file.
+    """
+
+    id: str
+    file: str
+    source: str
+    width: int
+    height: int
+    sha256: str
+    label_sha256: str
+    counts: dict[str, int]
+    pixel_size_um: float | None
+    depth: str = ""
+    box_sizes: list[float] = field(default_factory=list)
+    outlined: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    scored: int = 0
+    lost: int = 0
+    plane: str | None = None
+
+
+@dataclass
+class DatasetWriter:
+    """Writes images/, labels/ and masks/ of the dataset that is being built.
+
+    Attributes:
+        pixel_sizes_um: of images whose size stands beside them, and not in their file.
+    """
+
+    folder: Path
+    tree: FileTree
+    masks: MaskIndex
+    reader: LabelReader | None
+    config: ImportConfig
+    recipe: ImageRecipe
+    pixel_sizes_um: Mapping[str, float] = field(default_factory=dict)
+    taken: list[TakenImage] = field(default_factory=list)
+    skipped: list[Problem] = field(default_factory=list)
+    repaired: list[Problem] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._stems: set[str] = set()
+        self._pixels_seen: dict[bytes, tuple[str, _Marked | None]] = {}
+        self._chosen: list[Problem] = []
+        self._unsure: list[Problem] = []
+        # Ids in label files are given by first appearance and put in order at the end.
+        self._order = list(dict.fromkeys(self._map(name) for name in self._listed()))
+        self.classes: tuple[str, ...] = ()
+        for name in ("images", "labels", "masks", "splits"):
+            (self.folder / name).mkdir()
+
+    def _listed(self) -> list[str]:
+        return self.reader.classes if self.reader else []
+
+    def _map(self, name: str) -> str | None:
+        # Names go into lists, tables and figures: a line break in one would break these.
+        return self.config.class_map.get(name, printable(name)) or None  # an empty name drops too
+
+    def take_all(self, images: list[str], progress: Callable[[float, str], None]) -> None:
+        """Bring in every image; bad ones are named and the others go on."""
+        for number, name in enumerate(confined.one_by_one(images)):
+            progress(
+                number / len(images), msg("Image {number} of {n}", number=number + 1, n=len(images))
+            )
+            try:
+                self._take(name)
+            except DatasetError as error:
+                self.skipped.append(Problem(file=name, what=error.message.without(name)))
+        self._settle_classes()
+
+    def _take(self, name: str) -> None:
+        if self.reader and self.reader.labelled and name not in self.reader.labelled:
+            raise DatasetError(UNLABELLED)
+        with incoming(self.tree, name, self.recipe) as image:
+            self._take_image(name, self._as_told(name, image))
+
+    def _take_image(self, name: str, image: Incoming) -> None:
+        height, width = image.height, image.width
+        labels = ImageLabels()
+        if self.reader and name in self.reader.labelled:
+            check_upright(image.source)
+            turned = orientation_of(image.source)
+            labels = fit_labels(self.reader.read(name), width, height, turned)
+            if labels.problems and not labels.objects:
+                raise DatasetError(
+                    "none of its labels could be read ({problems}); as background it "
+                    "would teach the wrong thing",
+                    problems=labels.problems[0],
+                )
+        objects, warning = self.masks.outlines(name, labels.objects, (height, width))
+        confined.at_hand(name)  # the last file read was its label or mask
+        kept, mended = self._check(objects, width, height)
+        dropped = Counter(obj.name for obj in objects if self._map(obj.name) is None)
+        if not kept and objects and (mended or labels.problems):
+            raise DatasetError(
+                "none of its boxes could be used ({why}); as "
+                "background it would teach the wrong thing",
+                why=[*mended, *labels.problems][0],
+            )
+        self._check_pixels(name, image, kept)
+        doubts = [image.doubt] if image.doubt else []
+        mended = [
+            *doubts,
+            *labels.problems,
+            *labels.notes,
+            *([warning] if warning else []),
+            *mended,
+        ]
+        self._unsure += [Problem(file=name, what=what) for what in (*doubts, *labels.problems)]
+        self.repaired += [Problem(file=name, what=what) for what in mended]
+        self._store(name, image, kept)
+        self.taken[-1].dropped, self.taken[-1].scored = dropped, labels.scored
+        self.taken[-1].lost = len(labels.problems)
+
+    def _check_pixels(
+        self, name: str, image: Incoming, kept: list[tuple[str, LabelledObject]]
+    ) -> None:
+        """Raises DatasetError for a copy, and for objects in a picture that shows nothing."""
+        if kept and image.flat:
+            raise DatasetError(
+                "all its pixels have one value, and its labels mark objects: copy or export the "
+                "image again"
+            )
+        digest = image.digest
+        marked = sorted((mapped, tuple(map(round, obj.xyxy))) for mapped, obj in kept)
+        if digest not in self._pixels_seen:
+            self._pixels_seen[digest] = (name, marked)
+            return
+        first, before = self._pixels_seen[digest]
+        if marked == before:
+            raise DatasetError("the same image as {pixels_seen}, which was kept", pixels_seen=first)
+        self._pixels_seen[digest] = (first, None)  # a third copy is left out as well
+        self._withdraw(first, _differ(name))
+        raise DatasetError(_differ(first))
+
+    def _withdraw(self, name: str, why: str) -> None:
+        """Take an image out again that had come in; one that is out already stays out."""
+        for image in [image for image in self.taken if image.source == name]:
+            self.taken.remove(image)
+            for file in (image.file, f"labels/{image.id}.txt", f"masks/{image.id}.json"):
+                (self.folder / file).unlink(missing_ok=True)
+            for rows in (self.repaired, self._unsure, self._chosen):
+                rows[:] = [row for row in rows if row.file != name]
+            self.skipped.append(Problem(file=name, what=why))
+
+    def _as_told(self, name: str, image: Incoming) -> Incoming:
+        """With what is known of a picture that was taken from a stack."""
+        told = self.tree.told.get(name)
+        if told is None:
+            return image
+        note = joined("; ", filter(None, (told.said, image.note)))
+        size = told.pixel_size_um or image.pixel_size_um
+        doubt = told.doubt or image.doubt
+        return replace(image, note=note or None, doubt=doubt, pixel_size_um=size)
+
+    # --- labels -------------------------------------------------------------
+
+    def _check(
+        self, objects: list[LabelledObject], width: int, height: int
+    ) -> tuple[list[tuple[str, LabelledObject]], list[str]]:
+        """Map classes, clip boxes, leave out what is no box; every change is named."""
+        kept: list[tuple[str, LabelledObject]] = []
+        mended: list[str] = []
+        seen: set[tuple[str, tuple[float, ...]]] = set()
+        for obj in objects:
+            mapped = self._map(obj.name)
+            if mapped is None:
+                continue
+            x1, y1, x2, y2 = obj.xyxy
+            box = (max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2))
+            where = msg(
+                "box of {name} at {x1:.0f}, {y1:.0f}, {x2:.0f}, {y2:.0f}",
+                name=obj.name,
+                x1=x1,
+                y1=y1,
+                x2=x2,
+                y2=y2,
+            )
+            key = (mapped, tuple(round(v, 3) for v in box))
+            if box[2] - box[0] < _MIN_SIDE or box[3] - box[1] < _MIN_SIDE:
+                outside = x2 - x1 >= _MIN_SIDE and y2 - y1 >= _MIN_SIDE
+                mended.append(
+                    msg("{where} lies outside the image: left out", where=where)
+                    if outside
+                    else msg("{where} is smaller than a pixel: left out", where=where)
+                )
+            elif key in seen:
+                mended.append(msg("{where} occurs twice: left out once", where=where))
+            else:
+                if max(abs(a - b) for a, b in zip(box, obj.xyxy)) > _ROUNDING:
+                    mended.append(msg("{where} reaches outside the image: clipped", where=where))
+                seen.add(key)
+                kept.append((mapped, LabelledObject(obj.name, box, obj.outline, obj.crypts)))
+        return kept, mended
+
+    def _settle_classes(self) -> None:
+        """Fix the class list: the source's order, names without any box left out."""
+        boxes = self._boxes()
+        self.classes = tuple(name for name in self._order if name and boxes[name])
+        number = {self._order.index(name): i for i, name in enumerate(self.classes)}
+        if all(old == new for old, new in number.items()):
+            return
+        for image in self.taken:
+            path = self.folder / "labels" / f"{image.id}.txt"
+            lines = [line.split(" ", 1) for line in path.read_text(encoding="utf-8").splitlines()]
+            text = "".join(f"{number[int(cls)]} {rest}\n" for cls, rest in lines)
+            path.write_text(text, encoding="utf-8")
+            image.label_sha256 = hashlib.sha256(text.encode()).hexdigest()
+
+    # --- files --------------------------------------------------------------
+
+    def _store(self, name: str, image: Incoming, objects: list[tuple[str, LabelledObject]]) -> None:
+        stem = safe_stem(name, self._stems)
+        height, width = image.height, image.width
+        file = f"images/{stem}{image.suffix}"
+        digest = image.store(self.folder / file)
+        text = self._label_text(objects, width, height)
+        (self.folder / "labels" / f"{stem}.txt").write_text(text, encoding="utf-8")
+        self._write_masks(stem, [obj for _, obj in objects])
+        self.taken.append(
+            TakenImage(
+                id=stem,
+                file=file,
+                source=name,
+                width=width,
+                height=height,
+                sha256=digest,
+                label_sha256=hashlib.sha256(text.encode()).hexdigest(),
+                counts=dict(Counter(mapped for mapped, _ in objects)),
+                pixel_size_um=self.pixel_sizes_um.get(name) or image.pixel_size_um,
+                depth=str(image.bit_depth),
+                box_sizes=[_size(obj) for _, obj in objects],
+                outlined=sum(obj.outline is not None for _, obj in objects),
+                plane=image.note if name not in self.tree.told else None,
+            )
+        )
+        if image.note:
+            self._chosen.append(Problem(file=name, what=image.note))
+
+    def _label_text(
+        self, objects: list[tuple[str, LabelledObject]], width: int, height: int
+    ) -> str:
+        lines = []
+        for mapped, obj in objects:
+            if mapped not in self._order:
+                self._order.append(mapped)
+            x1, y1, x2, y2 = obj.xyxy
+            numbers = (
+                (x1 + x2) / 2 / width,
+                (y1 + y2) / 2 / height,
+                (x2 - x1) / width,
+                (y2 - y1) / height,
+            )
+            values = " ".join(f"{number:.6f}" for number in numbers)
+            lines.append(f"{self._order.index(mapped)} {values}\n")
+        return "".join(lines)
+
+    def _write_masks(self, stem: str, objects: list[LabelledObject]) -> None:
+        if not any(obj.outline is not None for obj in objects):
+            return
+        value: dict[str, object] = {
+            "outlines": [[] if o.outline is None else o.outline.round(2).tolist() for o in objects]
+        }
+        if any(obj.crypts is not None for obj in objects):
+            value["crypts"] = [[c.round(2).tolist() for c in obj.crypts or ()] for obj in objects]
+        path = self.folder / "masks" / f"{stem}.json"
+        path.write_text(json.dumps(value, separators=(",", ":")), encoding="utf-8")
+
+    # --- report -------------------------------------------------------------
+
+    def _boxes(self) -> Counter[str]:
+        return sum((Counter(image.counts) for image in self.taken), Counter())
+
+    def notes(self) -> list[str]:
+        """What concerns more than one image."""
+        boxes = self._boxes()
+        dropped: Counter[str] = sum((image.dropped for image in self.taken), Counter())
+        notes = [
+            msg("Boxes of class '{name}' dropped, as asked: {n}.", name=c, n=n)
+            for c, n in dropped.items()
+        ]
+        if emptied := sum(bool(image.dropped) and not image.counts for image in self.taken):
+            notes.append(
+                msg(
+                    "Images whose boxes are all of dropped classes: {n}. They were kept "
+                    "as background, as asked: a model learns that nothing is there.",
+                    n=emptied,
+                )
+            )
+        if lost := [image for image in self.taken if image.lost]:
+            notes.append(
+                msg(
+                    "Labels that could not be read, in images that were kept: {total} in "
+                    "{n} images (the first is {first}). What they "
+                    "marked would be learned as background: mend them, or leave these images out.",
+                    total=sum(image.lost for image in lost),
+                    n=len(lost),
+                    first=lost[0].source,
+                )
+            )
+        if scored := sum(image.scored for image in self.taken):
+            notes.append(
+                msg(
+                    "Boxes that carry a score: {n}. A model predicted them: check them "
+                    "before you train on them.",
+                    n=scored,
+                )
+            )
+        planes = Counter(image.plane for image in self.taken if image.plane)
+        notes += [
+            msg("Files with several planes: {n} ({what}).", n=n, what=what)
+            for what, n in planes.items()
+        ]
+        if outlined := sum(image.outlined for image in self.taken):
+            notes.append(
+                msg(
+                    "Outlines are known for {outlined} of {total} boxes.",
+                    outlined=outlined,
+                    total=boxes.total(),
+                )
+            )
+        notes += _odd_names(boxes)
+        empty = [name for name in self._order if name and not boxes[name]]
+        if empty and boxes:
+            notes.append(
+                msg("Classes without any box were left out: {empty}.", empty=", ".join(empty))
+            )
+        sizes = {t.pixel_size_um for t in self.taken}
+        if len(sizes) > 1 and self.config.pixel_size_um is None:
+            notes.append(
+                msg(
+                    "The images state different pixel sizes, or only some do: sizes of the dataset "
+                    "are given in pixels unless you enter one."
+                )
+            )
+        return notes
+
+    def report(self, base: ImportReport) -> ImportReport:
+        """Complete the report with what was counted."""
+        sizes = {t.pixel_size_um for t in self.taken if t.pixel_size_um is not None}
+        boxes = self._boxes()
+        return base.model_copy(
+            update={
+                "kept": len(self.taken),
+                "boxes": {name: boxes[name] for name in self.classes},
+                "background": sum(not t.counts for t in self.taken) if self.reader else 0,
+                "width": spread([t.width for t in self.taken]),
+                "height": spread([t.height for t in self.taken]),
+                "box_size": spread([size for t in self.taken for size in t.box_sizes]),
+                "depths": dict(Counter(t.depth for t in self.taken)),
+                "pixel_sizes_um": tuple(sorted(sizes))[:20],
+                "skipped": (*base.skipped, *self.skipped),
+                "repaired": (*base.repaired, *self.repaired),
+                "unsure": tuple(self._unsure),
+                "chosen": tuple(self._chosen),
+            }
+        )
+
+
+def _differ(other: str) -> str:
+    return msg(
+        "the same image as {other}, with other labels: both were left out; keep one", other=other
+    )
+
+
+def _size(obj: LabelledObject) -> float:
+    x1, y1, x2, y2 = obj.xyxy
+    return ((x2 - x1) * (y2 - y1)) ** 0.5
+
+
+def _odd_names(boxes: Counter[str]) -> list[str]:
+    """Classes that may be one, and boxes that name none."""
+    alike: dict[str, list[str]] = {}
+    for name in boxes:
+        alike.setdefault("".join(c for c in name.casefold() if c.isalnum()), []).append(name)
+    notes = [
+        msg(
+            "Classes whose names differ in capitals or signs only: {names}. They were taken as "
+            "several: join them in the class map if they are one.",
+            names=", ".join(names),
+        )
+        for names in alike.values()
+        if len(names) > 1
+    ]
+    if len(boxes) > 1 and boxes[NAMELESS]:
+        notes.append(
+            msg(
+                "Boxes that name no class, beside others that do: {n}. They are of the class "
+                "'{name}': give it a name in the class map, or drop it.",
+                n=boxes[NAMELESS],
+                name=NAMELESS,
+            )
+        )
+    return notes
+
+
+def spread(values: list[float] | list[int]) -> Spread | None:
+    if not values:
+        return None
+    return Spread(low=min(values), median=float(np.median(values)), high=max(values))
+
+
+def safe_stem(source: str, taken: set[str]) -> str:
+    """A file stem of plain letters for a source path, unique without regard to case."""
+    path = PurePosixPath(source)
+    # One of several pictures of a file is called after both.
+    files = [PurePosixPath(part).stem for part in path.parts[:-1] if is_image(part)]
+    stem = "_".join([*files, path.stem])
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in stem)
+    plain = plain.strip("_-")[:80] or "image"
+    plain = f"image_{plain}" if _DEVICES.fullmatch(plain) else plain
+    unique, number = plain, 1
+    while unique.lower() in taken:
+        number += 1
+        unique = f"{plain}-{number}"
+    taken.add(unique.lower())
+    return unique

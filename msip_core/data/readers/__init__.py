@@ -1,0 +1,1 @@
+"""Readers of files that hold more than one picture: a file each, behind one protocol."""

@@ -1,0 +1,207 @@
+"""What stands beside YOLO's labels: data.yaml with class names and parts, and lists of names."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import PurePosixPath
+from typing import Any
+
+from msip_core.bounded import load_yaml
+from msip_core.data.archive import FileTree
+from msip_core.data.labels import read_text, split_of_path
+from msip_core.data.manifest import SplitName
+from msip_core.data.references import ImageIndex
+from msip_core.errors import DatasetError, InputError
+from msip_core.messages import msg
+
+LISTS = (
+    "classes.txt",
+    "obj.names",
+    "names.txt",
+    "labels.txt",
+    "_darknet.labels",
+    "_classes.txt",
+    "predefined_classes.txt",
+)
+_NUMBERED = re.compile(r"(\d+)\s*[\s:,;=]\s*(\S.*)")
+
+
+def read_config(tree: FileTree, notes: list[str]) -> dict[str, Any]:
+    """The first YAML with class names, nearest to the top; {} if there is none."""
+    names = [n for n in tree.names if n.lower().endswith((".yaml", ".yml"))]
+    for name in sorted(names, key=lambda n: (n.count("/"), n)):
+        try:
+            # As text: a class may be called `no`, and an odd value elsewhere costs no names.
+            config = load_yaml(read_text(tree, name), as_text=True)
+        except InputError as error:
+            notes.append(msg("{name} could not be read ({error}).", name=name, error=error))
+            continue
+        if isinstance(config, dict) and ("names" in config or "nc" in config):
+            return config | {"__folder__": str(PurePosixPath(name).parent), "__file__": name}
+    return {}
+
+
+def class_names(tree: FileTree, config: dict[str, Any], notes: list[str]) -> dict[str, list[str]]:
+    """Folder of a list -> names by number; see `YoloReader.names`."""
+    if names := _names_in_config(config.get("names"), notes):
+        return {"": names}
+    lists: dict[str, list[str]] = {}
+    for name in sorted(tree.names, key=lambda n: (n.count("/"), n)):
+        if PurePosixPath(name).name.lower() in LISTS:
+            try:
+                lines = [line.strip() for line in read_text(tree, name).splitlines()]
+            except DatasetError as error:
+                notes.append(
+                    msg(
+                        "The class names in {name} could not be read ({error}).",
+                        name=name,
+                        error=error,
+                    )
+                )
+                continue
+            lists.setdefault(str(PurePosixPath(name).parent), _without_numbers(lines))
+    lists = {folder: names for folder, names in lists.items() if names}
+    if len({tuple(names) for names in lists.values()}) > 1:
+        notes.append(
+            msg(
+                "The lists of class names in several folders differ: each holds for the labels "
+                "beside and below it ({lists}).",
+                lists=", ".join(list(lists)[:5]),
+            )
+        )
+    if not lists:
+        notes.append(
+            msg(
+                "No data.yaml or classes.txt names the classes: they are called class_0, class_1, "
+                "...; give them names in the class map."
+            )
+        )
+    return lists
+
+
+def other_order(tree: FileTree, config: dict[str, Any], names: list[str]) -> str | None:
+    """A list or YAML with the names of data.yaml in another order; None if there is none."""
+    for name in tree.names if names else ():
+        is_list = PurePosixPath(name).name.lower() in LISTS
+        if name == config["__file__"] or not (is_list or name.lower().endswith((".yaml", ".yml"))):
+            continue
+        try:
+            text = read_text(tree, name)
+            given = load_yaml(text, as_text=True) if not is_list else {}
+        except InputError:
+            continue  # said where class names are read
+        found = _names_in_config(given.get("names"), []) if isinstance(given, dict) else []
+        if is_list:
+            found = _without_numbers([line.strip() for line in text.splitlines()])
+        if found != names and sorted(found) == sorted(names):
+            return name
+    return None
+
+
+def _without_numbers(lines: list[str]) -> list[str]:
+    """`["0 crypt", "1 cyst"]` -> `["crypt", "cyst"]`; other lists as they are."""
+    filled = [line for line in lines if line]
+    found = [match for line in filled if (match := _NUMBERED.fullmatch(line))]
+    if found and [int(m[1]) for m in found] == list(range(len(filled))):
+        return [m[2] for m in found]
+    while lines and not lines[-1]:
+        lines = lines[:-1]
+    return lines  # an empty line among others has a number, and no name
+
+
+def _names_in_config(names: Any, notes: list[str]) -> list[str]:
+    """`[a, b]`, `{0: a, 1: b}` or `{a: 0, b: 1}`; [] for anything else. "" is no name."""
+    if isinstance(names, str):
+        names = names.split(",") if names.strip() else []
+    if isinstance(names, list):
+        return [n.strip() for n in names] if all(isinstance(name, str) for name in names) else []
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        return []
+    if not any(key.isdecimal() for key in names) and all(v.isdecimal() for v in names.values()):
+        names = {number: name for name, number in names.items()}
+    # Digits of other scripts count as digits for str.isdigit, and int() takes some of them.
+    numbered = {int(key): name for key, name in names.items() if re.fullmatch("[0-9]{1,5}", key)}
+    if odd := [key for key in names if not re.fullmatch("[0-9]{1,5}", key)]:
+        notes.append(
+            msg(
+                "The class numbers of data.yaml are whole numbers from 0 to 99999; these are not, "
+                "and were left out: {odd}.",
+                odd=", ".join(key[:40] for key in odd[:5]),
+            )
+        )
+    return [numbered.get(i, "").strip() for i in range(max(numbered, default=-1) + 1)]
+
+
+def pose_values(config: dict[str, Any]) -> int:
+    shape = config.get("kpt_shape")
+    if not isinstance(shape, list) or len(shape) != 2:
+        return 0
+    if not all(isinstance(n, str) and re.fullmatch("[0-9]{1,4}", n) for n in shape):
+        return 0
+    return int(shape[0]) * int(shape[1])
+
+
+def splits(
+    tree: FileTree, config: dict[str, Any], index: ImageIndex, notes: list[str]
+) -> dict[str, SplitName]:
+    """The part of each image, by data.yaml's own folders and lists, else by folder names."""
+    found: dict[str, SplitName] = {}
+    config = {key: value for key, value in config.items() if value not in ("", "~", "null")}
+    folder = str(config.get("__folder__", "."))
+    base = str(config.get("path") or "")
+    keys: tuple[tuple[str, SplitName], ...] = (
+        ("train", "train"),
+        ("val", "val"),
+        ("validation", "val"),
+        ("test", "test"),
+    )
+    for key, split in keys:
+        places = config.get(key) or []
+        for place in [places] if isinstance(places, str) else dict.fromkeys(map(str, places)):
+            # Roboflow writes "../train/images" where it means "train/images".
+            for image in _images_of_part(tree, place, (folder, base), index, notes):
+                found.setdefault(image, split)
+    for image in index.images:
+        guess = split_of_path(str(PurePosixPath(image).parent))
+        if image not in found and guess:
+            found[image] = guess
+    return found
+
+
+def _images_of_part(
+    tree: FileTree, place: str, tops: tuple[str, str], index: ImageIndex, notes: list[str]
+) -> list[str]:
+    """Images of a folder or list as data.yaml names it, below its own folder or its `path`.
+
+    Of a path of another computer (/content/lab/a/images, C:\\lab\\a\\images) the longest end
+    that is there counts.
+    """
+    folder, base = (top.replace("\\", "/") for top in tops)
+    place = str(place).replace("\\", "/")
+    for top in (folder, posixpath.join(folder, base)):
+        path = posixpath.normpath(posixpath.join(top, place.lstrip("/")))
+        if found := _images_at(tree, re.sub(r"^(\.\./)+", "", path), index, notes):
+            return found
+    parts = [part for part in place.split("/") if part not in ("", ".", "..")]
+    # Of a folder at least two names: `images` alone may be that of any part.
+    for start in range(1, len(parts) - (not place.endswith(".txt"))):
+        if found := _images_at(tree, posixpath.join(*parts[start:]), index, notes):
+            return found
+    return []
+
+
+def _images_at(tree: FileTree, path: str, index: ImageIndex, notes: list[str]) -> list[str]:
+    if path.endswith(".txt"):
+        if path not in tree.names:
+            return []
+        try:
+            lines = [line.strip() for line in read_text(tree, path).splitlines() if line.strip()]
+        except DatasetError as error:
+            notes.append(
+                msg("The list {path} could not be read ({error}).", path=path, error=error)
+            )
+            return []
+        return [image for line in lines if (image := index.find(line, path))]
+    prefix = path.rstrip("/") + "/"
+    return [image for image in index.images if image.startswith(prefix)]

@@ -1,0 +1,121 @@
+"""What the lines of all YOLO labels of a source tell together, where one line alone tells nothing.
+
+Numbers that are counted from 1, corners in the place of centre and size, a score in front of the
+box and keypoints behind it all give boxes inside the image for some of the images. Seen over all
+files they do not pass for YOLO; which is meant is not sure, so no label of the source is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msip_core.messages import msg
+
+Rows = NDArray[np.float64]
+
+_SLACK = 0.02  # of the image; boxes drawn by hand reach a little over the border
+# Boxes that are read in a wrong order reach outside in half of the cases, drawn ones seldom.
+_MANY = 0.2
+_PARALLEL = 0.02  # of the image: how far the corners of a turned box are off
+
+
+def doubt(lines: Iterable[Sequence[str]], names: Sequence[str]) -> str | None:
+    """Why the labels of a source may mean something else than YOLO's boxes; None if they do not.
+
+    Args:
+        lines: values of all lines with five numbers or more; those that are no numbers are passed
+            over, since they are named one by one.
+        names: the class names; empty if there are none.
+    """
+    found: dict[int, list[list[float]]] = {}
+    for line in lines:
+        try:
+            values = [float(value) for value in line]
+        except ValueError:
+            continue
+        if len(values) >= 5 and np.isfinite(values).all():
+            found.setdefault(len(values), []).append(values)
+    if not found:
+        return None
+    numbers = {row[0] for rows in found.values() for row in rows}
+    if names and 0 not in numbers and len(names) in numbers and min(numbers) > 0:
+        return msg(
+            "its class numbers may be counted from 1: none of the labels has a 0, some have {n}, "
+            "and the {n} names are numbered from 0; count them from 0",
+            n=len(names),
+        )
+    if set(found) == {5}:
+        return _corners(np.array(found[5])[:, 1:])
+    if set(found) == {6}:
+        return _score_first(np.array(found[6])[:, 1:])
+    return _keypoints(np.array(next(iter(found.values())))[:, 1:]) if len(found) == 1 else None
+
+
+def _outside(centre: Rows, size: Rows) -> NDArray[np.bool_]:
+    """Which boxes reach over the border."""
+    low, high = centre - size / 2, centre + size / 2
+    return np.asarray((low < -_SLACK).any(axis=1) | (high > 1 + _SLACK).any(axis=1))
+
+
+def _corners(rows: Rows) -> str | None:
+    first, second = rows[:, :2], rows[:, 2:4]
+    could_be = (second > first).all() and (first >= 0).all() and (second <= 1 + _SLACK).all()
+    if could_be and _outside(first, second).mean() >= _MANY:
+        return msg(
+            "the four numbers of all labels may be two corners: many boxes reach outside as centre "
+            "and size (YOLO), and none as corners; write centre and size"
+        )
+    return None
+
+
+def _score_first(rows: Rows) -> str | None:
+    last, first = _outside(rows[:, :2], rows[:, 2:4]), _outside(rows[:, 1:3], rows[:, 3:5])
+    if (rows >= 0).all() and (rows <= 1 + _SLACK).all() and last.mean() >= _MANY > first.mean():
+        return msg(
+            "its labels have six values, and the score may stand before the box: many boxes reach "
+            "outside otherwise; write class, centre x and y, width, height, score"
+        )
+    return None
+
+
+def _keypoints(rows: Rows) -> str | None:
+    """Lines of one length that hold a box and points in it, and no outline and no turned box."""
+    for stride in (3, 2):
+        if (rows.shape[1] - 4) % stride or rows.shape[1] < 4 + stride:
+            continue
+        points = rows[:, 4:].reshape(len(rows), -1, stride)
+        if stride == 3 and not np.isin(points[..., 2], (0, 1, 2)).all():
+            continue
+        if _hold(rows[:, :2], rows[:, 2:4], points) and not _are_turned_boxes(rows):
+            return msg(
+                "its labels have {n} values and may be boxes with keypoints (pose): give data.yaml "
+                "with kpt_shape, or write class, centre x and y, width, height only",
+                n=rows.shape[1] + 1,
+            )
+    return None
+
+
+def _hold(centre: Rows, size: Rows, points: Rows) -> bool:
+    """Whether all boxes lie in the image and hold their points; most sizes are none of these."""
+    if _outside(centre, size).any() or (size <= 0).any():
+        return False
+    # Of points without that value, all are seen.
+    seen = (points[..., 2:] > 0).all(axis=2, keepdims=True)
+    places = np.where(seen, points[..., :2], centre[:, None])
+    off = np.abs(places - centre[:, None]) - size[:, None] / 2
+    others = np.concatenate([centre[:, None], places], axis=1)
+    low, high = others.min(axis=1), others.max(axis=1)
+    apart = ((size < low) | (size > high)).any(axis=1)
+    return bool((off <= _SLACK).all() and apart.mean() >= 0.5)
+
+
+def _are_turned_boxes(rows: Rows) -> bool:
+    """Four corners of which opposite ones have the same middle."""
+    if rows.shape[1] != 8:
+        return False
+    corners = rows.reshape(-1, 4, 2)
+    off = corners[:, 0] + corners[:, 2] - corners[:, 1] - corners[:, 3]
+    return bool((np.abs(off) <= _PARALLEL).all())

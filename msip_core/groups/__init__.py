@@ -1,0 +1,1 @@
+"""Groups of coupled channels: which hang together, and what a width costs."""

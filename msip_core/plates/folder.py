@@ -1,0 +1,135 @@
+"""What a run that counts left in its folder, and what of it is there while it runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from msip_core.config import AnyRun, CountConfig, parse_run_config
+from msip_core.errors import NotFoundError, WorkError
+from msip_core.events import Record
+from msip_core.messages import Telling, Words
+from msip_core.plates import journal
+from msip_core.plates.plan import CountPlan
+from msip_core.plates.rows import Counting, Role
+from msip_core.workspace import write_json
+
+FACTS_FILE, PLAN_FILE = "count.json", "plan.json"
+SHEET = "sample_sheet"  # with the suffix of the file that was given
+
+
+class ModelFacts(Record):
+    """One model of a count: what settings and people call it, and its classes.
+
+    Attributes:
+        sizes_known: how large objects were when it learned; else it cannot be said where those of
+            a picture are others.
+    """
+
+    model: str
+    name: str
+    classes: tuple[str, ...]
+    imgsz: int
+    sizes_known: bool = True
+
+
+class Facts(Record, Telling):
+    """What holds for the whole count.
+
+    Attributes:
+        wells: what was taken for wells, in a sentence.
+        total: pictures of the source.
+    """
+
+    source: str
+    wells: Words
+    total: int
+    models: dict[Role, ModelFacts]
+
+
+def write_facts(run_dir: Path, facts: Facts) -> None:
+    write_json(run_dir / FACTS_FILE, facts.model_dump(mode="json"))
+
+
+def read_facts(run_dir: Path) -> Facts:
+    """Raises NotFoundError where the count has not begun, WorkError where its file is damaged."""
+    path = run_dir / FACTS_FILE
+    if not path.is_file():
+        raise NotFoundError(
+            "The count {name} has counted nothing yet: wait for it.", name=run_dir.name
+        )
+    try:
+        return Facts.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise WorkError("{path} is damaged: count this source again.", path=path) from error
+
+
+def read_plan(run_dir: Path) -> CountPlan | None:
+    """The pictures of the count, with what was left out of it; None before they are known."""
+    path = run_dir / PLAN_FILE
+    return CountPlan.model_validate_json(path.read_bytes()) if path.is_file() else None
+
+
+def read_config(run_dir: Path) -> CountConfig:
+    """The settings of a count. Raises NotFoundError where the run is none."""
+    config = read_any_config(run_dir)
+    if not isinstance(config, CountConfig):
+        raise NotFoundError(
+            "{name} is no count: 'runs list' says what each run is.", name=run_dir.name
+        )
+    return config
+
+
+def read_any_config(run_dir: Path) -> AnyRun:
+    """The settings of a run of any kind. Raises NotFoundError where there is none."""
+    path = run_dir / "config.json"
+    if not path.is_file():
+        raise NotFoundError(
+            "There is no run '{name}': see 'runs list' for what is there.", name=run_dir.name
+        )
+    return parse_run_config(json.loads(path.read_text(encoding="utf-8")))
+
+
+def roles(run_dir: Path) -> tuple[Role, ...]:
+    """The models of a count, the one it is about first."""
+    return tuple(read_facts(run_dir).models)
+
+
+def read(run_dir: Path, role: Role = "model") -> Counting:
+    """Everything that one model of a count has counted so far.
+
+    Raises:
+        NotFoundError: it has not begun, or has no such model.
+        WorkError: its files are damaged.
+    """
+    facts = read_facts(run_dir)
+    if role not in facts.models:
+        raise NotFoundError(
+            "The count {name} has no {role}: it was made with one model.",
+            name=run_dir.name,
+            role=role,
+        )
+    model = facts.models[role]
+    try:
+        images = journal.image_rows(run_dir, role)
+        objects = list(journal.object_rows(run_dir, role, images))
+    except (ValueError, TypeError) as error:
+        raise WorkError(
+            "Rows of the count {name} are damaged: count again.", name=run_dir.name
+        ) from error
+    return Counting(
+        objects=objects,
+        images=images,
+        classes=model.classes,
+        sizes_known=model.sizes_known,
+        um_per_px_known=all(i.um_per_px is not None for i in images if i.state != "failed"),
+        model=model.model,
+        name=model.name,
+        source=facts.source,
+        wells_taken=facts.wells,
+        done=len(images) == facts.total,
+        total=facts.total,
+        role=role,
+    )

@@ -1,0 +1,335 @@
+"""The sample sheet: which well holds what. A table with one row a well, CSV or Excel.
+
+    plate;well;condition;dose;unit;replicate
+    P1;A1;control;0;µM;1
+    P1;B01;CHIR;0,5;µM;1
+
+Columns may stand in any order and be named in English or Chinese; only the well and the condition
+are needed. A row that cannot be right is left out and named with its number, never guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from msip_core.bounded import UnreadableError, read_csv
+from msip_core.data.encodings import decode_text
+from msip_core.data.names import COLUMN, ROW
+from msip_core.errors import InputError
+from msip_core.messages import msg
+from msip_core.plates.workbook_rows import read_workbook
+
+MOST_BYTES = 8 * 1024**2
+COLUMNS = ("plate", "well", "condition", "dose", "unit", "replicate")
+_NAMES = {
+    "plate": ("plate", "platename", "plateid", "barcode", "板", "板号", "孔板", "板名"),
+    "well": ("well", "wellid", "wellname", "position", "孔", "孔位", "孔号"),
+    "condition": ("condition", "treatment", "group", "compound", "drug", "sample", "条件", "处理",
+                  "组", "组别", "分组", "药物", "化合物"),
+    "dose": ("dose", "concentration", "conc", "剂量", "浓度"),
+    "unit": ("unit", "units", "doseunit", "concunit", "单位", "剂量单位", "浓度单位"),
+    "replicate": ("replicate", "rep", "repeat", "biologicalreplicate", "donor", "重复", "复孔",
+                  "生物学重复"),
+}  # fmt: skip
+_WELL = re.compile(rf"(?:well[-_ ]?)?(?P<row>{ROW})[-_ ]?(?P<col>{COLUMN})", re.I)
+_DOSE = re.compile(
+    r"(?P<number>[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:e[-+]?\d+)?)\s*(?P<unit>\D.*)?", re.I
+)
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
+_PLATE = re.compile(r"^(?:plate[-_ #]*|p[-_ #]*(?=\d)|板)?0*(?=.)", re.I)
+
+
+class Problem(NamedTuple):
+    """What is wrong in a row of the sheet; row 0 is about the sheet as a whole."""
+
+    row: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one well holds.
+
+    Attributes:
+        plate: as the sheet writes it; "" where it names none.
+        well: such as "A01".
+        dose: in `unit`; None where the sheet tells none.
+        row: of the sheet, counted as the spreadsheet does.
+    """
+
+    plate: str
+    well: str
+    condition: str
+    dose: float | None = None
+    unit: str = ""
+    replicate: str = ""
+    row: int = 0
+
+
+@dataclass(frozen=True)
+class SampleSheet:
+    """A sheet that was read: its samples, and every row that is left out or odd."""
+
+    samples: tuple[Sample, ...]
+    problems: tuple[Problem, ...] = ()
+    name: str = ""
+    by_well: dict[tuple[str, str], Sample] = field(default_factory=dict)
+
+    def of(self, plate: str, well: str) -> Sample | None:
+        """What a well of the count holds; None where the sheet does not say."""
+        return self.by_well.get((plate, well))
+
+
+def read_sheet(path: Path) -> SampleSheet:
+    """Read a sheet from a file.
+
+    Raises:
+        InputError: no such file, larger than a sheet is, or no table with wells and conditions.
+    """
+    try:
+        with path.expanduser().open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            "The sample sheet '{path}' cannot be read: {reason}. Give a CSV or Excel file.",
+            path=path,
+            reason=reason,
+        ) from error
+    return parse_sheet(content, path.name)
+
+
+def parse_sheet(content: bytes, name: str) -> SampleSheet:
+    """Read a sheet from the content of a file, see `read_sheet`."""
+    if len(content) > MOST_BYTES:
+        raise InputError(
+            "The sample sheet '{name}' is larger than {most:g} MB: keep only the "
+            "table with the wells.",
+            name=name,
+            most=MOST_BYTES / 1024**2,
+        )
+    try:
+        if content[:4] == b"PK\x03\x04":
+            rows, delimiter = read_workbook(content), ""
+        elif content[:4] == b"\xd0\xcf\x11\xe0":
+            raise UnreadableError("it is an Excel file of before 2007")
+        else:
+            rows, delimiter = _read_text(decode_text(content))
+    except UnreadableError as error:
+        raise InputError(
+            "The sample sheet '{name}' cannot be read: {error}. Save it as CSV or as an Excel "
+            "workbook (.xlsx).",
+            name=name,
+            error=error,
+        ) from error
+    return _parse(rows, delimiter, name)
+
+
+def _read_text(text: str) -> tuple[list[tuple[int, list[Any]]], str]:
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = max((";", "\t", ","), key=first.count)
+    return list(read_csv(text, delimiter)), delimiter
+
+
+def _parse(rows: Sequence[tuple[int, list[Any]]], delimiter: str, name: str) -> SampleSheet:
+    if not rows:
+        raise InputError(
+            "The sample sheet '{name}' is empty: give it a row for each well.", name=name
+        )
+    _, header = rows[0]
+    columns = _columns(header)
+    missing = [column for column in ("well", "condition") if column not in columns]
+    if missing:
+        has = ", ".join(f"'{cell}'" for cell in map(_text, header) if cell) or "none"
+        raise InputError(
+            "The sample sheet '{name}' has no column '{missing}' (its columns: {has}). Name "
+            "the columns plate, well, condition, dose, unit, replicate; only the well and the "
+            "condition are needed.",
+            name=name,
+            missing=missing[0],
+            has=has,
+        )
+    samples: list[Sample] = []
+    problems: list[Problem] = []
+    for number, cells in rows[1:]:
+        try:
+            if (sample := _sample(number, cells, columns, delimiter)) is not None:
+                samples.append(sample)
+        except UnreadableError as error:
+            problems.append(Problem(number, msg("{error}: the row is left out.", error=error)))
+    samples, doubles = _without_doubles(samples)
+    return SampleSheet(tuple(samples), tuple(sorted([*problems, *doubles])), name)
+
+
+def _columns(header: Sequence[Any]) -> dict[str, int]:
+    """Meaning -> place of its column; the first of several."""
+    known = {name: meaning for meaning, names in _NAMES.items() for name in names}
+    found: dict[str, int] = {}
+    for place, cell in enumerate(header):
+        meaning = known.get(re.sub(r"[\s_\-.:()（）]+", "", _text(cell)).lower())
+        if meaning is not None:
+            found.setdefault(meaning, place)
+    return found
+
+
+def _text(cell: Any) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))  # a spreadsheet's 1 comes as 1.0
+    return " ".join(str(cell).split())
+
+
+def _sample(
+    number: int, cells: Sequence[Any], columns: dict[str, int], delimiter: str
+) -> Sample | None:
+    """The sample of a row; None for one that says nothing about its well, as in a plate's list.
+
+    Raises:
+        UnreadableError: with what is wrong.
+    """
+    given = {
+        meaning: cells[place] if place < len(cells) else None for meaning, place in columns.items()
+    }
+    if dated := next((m for m, cell in given.items() if hasattr(cell, "year")), None):
+        raise UnreadableError(
+            "the {dated} is a date to the spreadsheet, type it as text", dated=dated
+        )
+    texts = {meaning: _text(given.get(meaning)) for meaning in COLUMNS}
+    if not any(texts[meaning] for meaning in ("condition", "dose", "replicate")):
+        return None
+    well = well_name(texts["well"])
+    if well is None:
+        if not texts["well"]:
+            raise UnreadableError("the well is missing")
+        raise UnreadableError("'{well}' is no well such as A1 or H12", well=texts["well"][:40])
+    if not texts["condition"]:
+        raise UnreadableError("the condition is missing")
+    dose, unit = _dose(texts["dose"], delimiter)
+    if unit and texts["unit"] and unit != texts["unit"]:
+        raise UnreadableError(
+            "the dose is in '{unit}', the unit is '{given}'", unit=unit, given=texts["unit"]
+        )
+    return Sample(
+        texts["plate"], well, texts["condition"], dose, texts["unit"] or unit,
+        texts["replicate"], number,
+    )  # fmt: skip
+
+
+def well_name(text: str) -> str | None:
+    """`A1`, `a01`, `A-1`, `Well A 01` as "A01"; None if it is no well of up to 1536."""
+    found = _WELL.fullmatch(text.strip())
+    return f"{found['row'].upper()}{int(found['col']):02d}" if found else None
+
+
+def _dose(text: str, delimiter: str) -> tuple[float | None, str]:
+    if not text:
+        return None, ""
+    found = _DOSE.fullmatch(text)
+    if found is None:
+        raise UnreadableError("the dose '{text}' is no number", text=text[:40])
+    digits = found["number"]
+    if delimiter == "," and _THOUSANDS.fullmatch(digits):
+        raise UnreadableError(
+            "the dose '{digits}' may be a thousand or a decimal comma, write it without a comma",
+            digits=digits,
+        )
+    dose = float(digits.replace(",", "."))
+    if dose < 0:
+        raise UnreadableError("the dose {dose:g} is below zero", dose=dose)
+    return dose, (found["unit"] or "").strip()
+
+
+def _without_doubles(samples: Iterable[Sample]) -> tuple[list[Sample], list[Problem]]:
+    """Each well once. Of rows that say the same the first stays, of others none."""
+    seen: dict[tuple[str, str], list[Sample]] = {}
+    for sample in samples:
+        seen.setdefault((plate_word(sample.plate), sample.well), []).append(sample)
+    kept: list[Sample] = []
+    problems: list[Problem] = []
+    for (_, well), same in seen.items():
+        said = {(s.condition, s.dose, s.unit, s.replicate) for s in same}
+        if len(said) == 1:
+            kept.append(same[0])
+        for again in same[1:]:
+            what = msg("well {well} stands in row {row} already.", well=well, row=same[0].row)
+            if len(said) > 1:
+                what = msg(
+                    "well {well} stands in row {row} already with something else: none of these "
+                    "rows is used.",
+                    well=well,
+                    row=same[0].row,
+                )
+            problems.append(Problem(again.row, what))
+    return kept, problems
+
+
+def plate_word(plate: str) -> str:
+    """What two spellings of one plate share: `Plate 01`, `plate1`, `P1` and `1`."""
+    return _PLATE.sub("", plate.strip()).strip().lower() if plate else ""
+
+
+def place_samples(sheet: SampleSheet, wells: Sequence[tuple[str, str]]) -> SampleSheet:
+    """The sheet laid over the wells that were counted, (plate, well) each.
+
+    A sheet that names no plate goes for the only one there is. What does not fit is named: rows of
+    wells that have no image, and wells that the sheet does not mention.
+    """
+    known = {(plate_word(plate), well): (plate, well) for plate, well in wells if well}
+    plates = sorted({plate for plate, well in wells if well})
+    problems = list(sheet.problems)
+    by_well: dict[tuple[str, str], Sample] = {}
+    for sample in sheet.samples:
+        spelled = plate_word(sample.plate)
+        if not sample.plate and len(plates) > 1:
+            names = ", ".join(plates[:4])
+            problems.append(
+                Problem(sample.row, msg("the plate is missing, there are {names}.", names=names))
+            )
+            continue
+        if len(plates) == 1 and (not sample.plate or not plates[0]):
+            spelled = plate_word(plates[0])
+        place = known.get((spelled, sample.well))
+        if place is None:
+            gone = msg("there is no image of well {well}.", well=sample.well)
+            if sample.plate:
+                gone = msg(
+                    "there is no image of well {well} of plate '{plate}'.",
+                    well=sample.well,
+                    plate=sample.plate,
+                )
+            problems.append(Problem(sample.row, gone))
+        else:
+            by_well[place] = sample
+    problems += [Problem(0, what) for what in _alike({s.condition for s in by_well.values()})]
+    missing = [
+        f"{plate} {well}".strip() for plate, well in known.values() if (plate, well) not in by_well
+    ]
+    if missing:
+        shown = ", ".join(missing[:6])
+        said = msg(
+            "The sheet says nothing of {n} counted wells, such as {shown}.",
+            n=len(missing),
+            shown=shown,
+        )
+        problems.append(Problem(0, said))
+    return SampleSheet(sheet.samples, tuple(sorted(problems)), sheet.name, by_well)
+
+
+def _alike(conditions: Iterable[str]) -> list[str]:
+    """Conditions that differ in capitals alone: said, since both may be meant."""
+    spelled: dict[str, list[str]] = {}
+    for name in sorted(conditions):
+        spelled.setdefault(name.casefold(), []).append(name)
+    return [
+        msg(
+            "'{one}' and '{other}' differ in capitals only: they are taken for two conditions.",
+            one=one,
+            other=other,
+        )
+        for one, other, *_ in (names for names in spelled.values() if len(names) > 1)
+    ]

@@ -1,0 +1,127 @@
+"""What hangs on a dataset, model or run, told before it is deleted; what a run works on stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from msip_core.config import TrainConfig
+from msip_core.data.writing import delete_dataset, folder_of
+from msip_core.errors import InputError
+from msip_core.models import ModelCard, delete_model, list_models
+from msip_core.runs.service import RunService
+from msip_core.runs.state import RunState
+from msip_core.runs.store import RunRow
+from msip_core.studies.library import list_studies, plan_of
+from msip_core.studies.plan import StudyPlan
+from msip_core.workspace import Workspace, study_of
+
+_MOST = 1_000_000  # runs
+_BUSY = {state for state in RunState if state.has_worker} | {RunState.QUEUED}
+
+
+class Dependants(NamedTuple):
+    """Ids of what names a thing; `working` are runs that wait for it or work on it."""
+
+    runs: tuple[str, ...]
+    working: tuple[str, ...]
+    models: tuple[str, ...]
+    studies: tuple[str, ...]
+
+
+def dependants_of(workspace: Workspace, dataset: str) -> Dependants:
+    """What names this dataset, damaged or not; NotFoundError where there is none."""
+    folder_of(workspace, dataset)
+    return _found(
+        workspace,
+        run=lambda row: row.config.dataset == dataset,
+        card=lambda card: card.dataset == dataset,
+        plan=lambda plan: plan.dataset == dataset,
+    )
+
+
+def dependants_of_model(workspace: Workspace, model: str) -> Dependants:
+    """What began with this model, was pruned from it, or made it."""
+
+    def begins(row: RunRow) -> bool:
+        config = row.config
+        source = config.weights if isinstance(config, TrainConfig) else config.model
+        return model in (source, row.model_id)
+
+    return _found(
+        workspace,
+        run=begins,
+        card=lambda card: card.baseline_id == model,
+        plan=lambda plan: plan.baseline.model == model,
+    )
+
+
+def dependants_of_run(workspace: Workspace, run: str) -> Dependants:
+    """What this run has made, and the study that it belongs to."""
+    study, service = study_of(run), RunService(workspace)
+    busy = service.get(run).state in _BUSY
+    made = (card.id for card in list_models(workspace) if card.origin.get("run_id") == run)
+    return Dependants(
+        runs=(),
+        working=(run,) if busy else (),
+        models=tuple(made),
+        studies=(study,) if study else (),
+    )
+
+
+def delete_unused(workspace: Workspace, dataset: str) -> Dependants:
+    """Delete a dataset that no run waits for or works on; runs, models and studies stay.
+
+    Returns:
+        What named it.
+
+    Raises:
+        NotFoundError: there is none of that name.
+        InputError: a run uses it.
+    """
+    found = dependants_of(workspace, dataset)
+    if found.working:
+        raise InputError(
+            "The dataset '{dataset}' is used by {working}: wait until that is "
+            "over or cancel it, then delete the dataset.",
+            dataset=dataset,
+            working=", ".join(found.working),
+        )
+    delete_dataset(workspace, dataset)
+    return found
+
+
+def delete_unused_model(workspace: Workspace, model: str) -> Dependants:
+    """Delete a model that no run waits for or works on; what came of it stays.
+
+    Raises:
+        NotFoundError: there is none of that id.
+        InputError: a run uses it.
+    """
+    found = dependants_of_model(workspace, model)
+    if found.working:
+        raise InputError(
+            "The model '{model}' is used by {working}: wait until that is over "
+            "or cancel it, then delete the model.",
+            model=model,
+            working=", ".join(found.working),
+        )
+    delete_model(workspace, model)
+    return found
+
+
+def _found(
+    workspace: Workspace,
+    *,
+    run: Callable[[RunRow], bool],
+    card: Callable[[ModelCard], bool],
+    plan: Callable[[StudyPlan], bool],
+) -> Dependants:
+    rows = [row for row in RunService(workspace).list(limit=_MOST) if run(row)]
+    studies = (one.id for one in list_studies(workspace) if plan(plan_of(workspace, one.id)))
+    return Dependants(
+        runs=tuple(row.id for row in rows),
+        working=tuple(row.id for row in rows if row.state in _BUSY),
+        models=tuple(one.id for one in list_models(workspace) if card(one)),
+        studies=tuple(studies),
+    )

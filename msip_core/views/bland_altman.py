@@ -1,0 +1,134 @@
+"""Two ways of counting, unit by unit: differences over means, bias and limits of agreement."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import plotly.graph_objects as go
+from matplotlib.figure import FigureBase
+
+from msip_core.language import mark, t
+from msip_core.views import style
+from msip_core.views.paper_page import Panel, Room, corner_letter, lettered
+from msip_core.views.screen import as_label, new_figure, reference_line, say_empty
+
+LEVELS = (mark("bias"), mark("lower limit"), mark("upper limit"))
+_BAND = "rgba(122,130,144,0.16)"
+
+
+class Level(NamedTuple):
+    """A line with its 95 % interval, where there is one."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+class AltmanInfo(NamedTuple):
+    """Differences (other minus reference) over means.
+
+    Attributes:
+        points: name, mean, difference of each unit.
+        levels: bias, lower and upper limit of agreement; () with too few units.
+        margin: the largest difference that counts as the same; None where nobody set one.
+        x_title, y_title: what is shown; `is_share`: written as per cent.
+    """
+
+    points: tuple[tuple[str, float, float], ...]
+    levels: tuple[Level, ...]
+    margin: float | None
+    x_title: str
+    y_title: str
+    is_share: bool
+
+
+def altman_figure(info: AltmanInfo, *, revision: str = "altman") -> go.Figure:
+    """The chart on screen; hovering names the unit."""
+    figure = new_figure(info.x_title, info.y_title, revision=revision, height=380)
+    figure.update_layout(hovermode="closest")
+    if not info.points:
+        say_empty(figure, t("No well was counted by both"))
+        return figure
+    form = ".1%" if info.is_share else ".1f"
+    figure.add_scatter(
+        x=[x for _, x, _ in info.points],
+        y=[y for *_, y in info.points],
+        mode="markers",
+        name=t("a well or image"),
+        text=[as_label(name) for name, *_ in info.points],
+        marker={"symbol": "circle-open", "size": 8, "color": style.BLUE, "line": {"width": 1.5}},
+        hovertemplate="%{text}<br>%{x:" + form + "}, %{y:+" + form + "}<extra></extra>",
+        showlegend=False,
+    )
+    for word, level, dash in zip(LEVELS, info.levels, ("solid", "dash", "dash")):
+        text = f"{t(word)} {_number(level.value, info.is_share)}"
+        reference_line(figure, level.value, text, style.AFTER, dash, place="top right")
+        if level.low is not None and level.high is not None:
+            figure.add_hrect(
+                y0=level.low, y1=level.high, fillcolor=_BAND, line={"width": 0}, layer="below"
+            )
+    if info.margin is not None:
+        for sign in (-1, 1):
+            text = t("margin") if sign > 0 else ""
+            reference_line(
+                figure, sign * info.margin, text, style.VERMILLION, "dot", place="top left"
+            )
+    figure.update_xaxes(tickformat=".0%" if info.is_share else "")
+    figure.update_yaxes(tickformat="+.1~%" if info.is_share else "+", zeroline=True)
+    return figure
+
+
+def _number(value: float, is_share: bool) -> str:
+    return f"{100 * value:+.1f} points" if is_share else f"{value:+.1f}"
+
+
+def altman_panel(info: AltmanInfo, title: str) -> Panel:
+    """The chart on paper."""
+    return Panel(
+        title,
+        1,
+        55,
+        lambda width: min(70.0, max(48.0, 0.6 * width)),
+        lambda parent, room: _draw(parent, room, info),
+        lambda letters: lettered(letters, 0, _words(info, title)),
+    )
+
+
+def _draw(parent: FigureBase, room: Room, info: AltmanInfo) -> None:
+    axes = parent.subplots()
+    axes.plot(
+        [x for _, x, _ in info.points],
+        [y for *_, y in info.points],
+        "o",
+        color=style.BLUE,
+        markerfacecolor="none",
+        markersize=3,
+    )
+    for word, level, dash in zip(LEVELS, info.levels, ("-", "--", "--")):
+        axes.axhline(level.value, color=style.AFTER, linestyle=dash, linewidth=0.9)
+        if level.low is not None and level.high is not None:
+            axes.axhspan(level.low, level.high, color=style.GREY, alpha=0.16, linewidth=0)
+        axes.annotate(
+            f"{word} {_number(level.value, info.is_share)}", (1, level.value), fontsize=5.5,
+            xycoords=("axes fraction", "data"), ha="right", va="bottom", color=style.AFTER,
+        )  # fmt: skip
+    if info.margin is not None:
+        for sign in (-1, 1):
+            axes.axhline(sign * info.margin, color=style.VERMILLION, linestyle=":", linewidth=0.9)
+    unit = " (points)" if info.is_share else ""
+    axes.set(xlabel=info.x_title, ylabel=f"{info.y_title}{unit}")
+    if info.is_share:
+        axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:+.3g}")
+    corner_letter(parent, room)
+
+
+def _words(info: AltmanInfo, title: str) -> str:
+    text = f"{title}: differences over means of {len(info.points)} units (Bland and Altman)"
+    if info.levels:
+        bias, lower, upper = (_number(level.value, info.is_share) for level in info.levels)
+        text += f"; line: bias {bias}; dashed: 95 % limits of agreement {lower} and {upper}"
+        text += "; grey: their 95 % intervals"
+    if info.margin is not None:
+        text += f"; dotted: the margin, ± {_number(info.margin, info.is_share).lstrip('+')}"
+    return f"{text}."

@@ -1,0 +1,85 @@
+"""Data: bring in micrographs with their boxes, and check what came in."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from msip_core.language import mark, t, tn
+from pages.data.counting import counting
+from pages.data.deletion import rename_or_delete
+from pages.data.exporting import take_out
+from pages.data.importing import add_images
+from pages.data.preview import preview
+from pages.data.report import class_map, objects_by_part, pixel_size, readiness, report, summary
+from pages.kit.choose import choose, choose_view
+from pages.kit.guard import guard
+from pages.kit.lab import dataset, datasets
+from pages.kit.layout import empty, header, next_step
+
+_VIEWS = {"look": mark("Your images"), "add": mark("Add images")}
+
+header(
+    t("Data"), t("Your micrographs and the boxes on them: bring them in, check them, split them.")
+)
+sets = {item.name: item for item in datasets()}
+view = choose_view(_VIEWS, "look" if sets else "add", "data")
+if view == "add":
+    add_images(set(sets))
+elif not sets:
+    empty(t("No images yet."), ("pages/start/page.py", t("See what the lab can do")))
+    st.caption(
+        t("Choose “Add images” above: upload a zip or a folder, or let the lab draw examples.")
+    )
+else:
+    name = choose(
+        t("Dataset"),
+        list(sets),
+        "dataset",
+        words=lambda n: tn(
+            "{name} ({n} image)", "{name} ({n} images)", sets[n].images, name=sets[n].words
+        ),
+    )
+    with guard():  # a damaged dataset can still be deleted
+        chosen = dataset(name)
+        ready = readiness(chosen)
+        summary(chosen)
+        objects_by_part(chosen)
+        pixel_size(chosen)
+        class_map(chosen)
+        report(chosen)
+        take_out(chosen)
+        preview(chosen)
+        new = chosen.unlabelled
+        st.page_link(
+            "pages/correct/page.py",
+            label=t("Draw boxes on these images") if new else t("Correct these boxes"),
+            icon=":material/edit_square:",
+            query_params={"dataset": name},
+        )
+        if new:
+            counting(name)
+        elif ready:
+            next_step(
+                "pages/models/page.py",
+                t("train a baseline"),
+                t("The detector that will be made lighter, trained on these images."),
+                dataset=name,
+                view="train",
+            )
+        elif not any(sum(parts.values()) for parts in chosen.objects().values()):
+            next_step(
+                "pages/plate/page.py",
+                t("count them"),
+                t("These images have no labels: a model of this lab counts them, well by well."),
+                dataset=name,
+                view="start",
+                way="dataset",
+            )
+        else:
+            next_step(
+                "pages/data/page.py",
+                t("add what is missing"),
+                t("Import the images again with what the badge names."),
+                view="add",
+            )
+    rename_or_delete(name, sets[name].words)

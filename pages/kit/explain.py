@@ -1,0 +1,133 @@
+"""Explanations of one object: ask for them, draw them, put the border scores into words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from msip_core.arrays import read_arrays
+from msip_core.borders import Border, Contour
+from msip_core.boxes import Box
+from msip_core.catalog import HeatMap as Method
+from msip_core.data.dataset import Dataset, ImageRecord
+from msip_core.data.subject import drawn_borders
+from msip_core.language import t
+from msip_core.markdown import md
+from msip_core.questions.looking import GradCam, HeatMap, Shap, ShapValues, TimeShap
+from msip_core.questions.sources import DatasetImage, ModelOf
+from msip_core.views import pictures
+from msip_core.views.evidence import score_words
+from pages.kit.detections import pixels_of
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The object that is explained, on its micrograph; the same for every model that is asked."""
+
+    data: Dataset
+    record: ImageRecord
+    box: Box
+    imgsz: int
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        return pixels_of(self.data, self.record)
+
+    @cached_property
+    def outline(self) -> Contour | None:
+        """The drawn outline of the labelled object that this box overlaps most (IoU >= .5)."""
+        return drawn_borders(self.data, self.record, self.box)[0]
+
+    @property
+    def border(self) -> Border:
+        """What is scored and drawn: the outline, else the box edge."""
+        return self.box if self.outline is None else self.outline
+
+    @property
+    def image(self) -> DatasetImage:
+        return DatasetImage(dataset=self.data.name, image=self.record.id)
+
+    def heat_map(
+        self,
+        model: ModelOf,
+        method: Method = "gradcam",
+        layers: tuple[str, ...] | None = None,
+        *,
+        randomised: bool = True,
+    ) -> GradCam:
+        """Where one model looks at this object."""
+        return GradCam(
+            model=model, image=self.image, box=self.box, imgsz=self.imgsz, method=method,
+            layers=layers, randomised=randomised,
+        )  # fmt: skip
+
+    def shap(self, model: ModelOf, samples: int, features: int) -> Shap:
+        """What each patch adds for one model."""
+        return Shap(
+            model=model,
+            image=self.image,
+            box=self.box,
+            imgsz=self.imgsz,
+            samples=samples,
+            features=features,
+        )
+
+    def shap_time(self, model: ModelOf) -> TimeShap:
+        """How long that takes."""
+        return TimeShap(model=model, image=self.image, box=self.box, imgsz=self.imgsz)
+
+    def heat_picture(self, heat: NDArray[np.floating]) -> Pixels:
+        """Heat over the micrograph with the object's border."""
+        return pictures.heat_over(self.pixels, heat, self.border, self.box)
+
+    def shap_picture(self, values: NDArray[np.floating]) -> Pixels:
+        """Contributions of the patches over the micrograph with the object's border."""
+        return pictures.shap_over(self.pixels, values, self.border, self.box)
+
+
+def load_map(path: Path, name: str) -> NDArray[np.float32]:
+    """One array of a result's npz file."""
+    return np.asarray(read_arrays(path)[name])
+
+
+def shap_map(folder: Path, result: ShapValues) -> NDArray[np.float64]:
+    """Contribution of the patch that each pixel lies in, (height, width)."""
+    segments = load_map(folder / result.segments, "segments").astype(np.intp)
+    return np.asarray(result.values, dtype=np.float64)[segments]
+
+
+def score_rows(results: Mapping[str, HeatMap | ShapValues]) -> list[dict[str, str]]:
+    """Border numbers of several maps: one row a number, one column a map."""
+    words = {name: dict(score_words(result)) for name, result in results.items()}
+    rows = dict.fromkeys(word for column in words.values() for word in column)
+    return [
+        {"": t(row), **{name: t(column.get(row, "—")) for name, column in words.items()}}
+        for row in rows
+    ]
+
+
+def honesty(contour: Literal["mask", "box"]) -> None:
+    """What a heat map is and is not, and which border the numbers use (`BoundaryScores`)."""
+    border = (
+        t("Border: the drawn outline of the object.")
+        if contour == "mask"
+        else t("Border: the edge of the box, because no outline of this object is known.")
+    )
+    can = t(
+        "A map can show where this score reacts when the picture changes, and whether two models "
+        "react at the same places."
+    )
+    cannot = t(
+        "It cannot show why, it is no outline of the object, and a hot place is no proof that the "
+        "model understood it."
+    )
+    st.caption(md(f"{can} {cannot} {border}"))

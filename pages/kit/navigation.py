@@ -1,0 +1,69 @@
+"""The pages of the app and their addresses."""
+
+from __future__ import annotations
+
+import streamlit as st
+from streamlit.navigation.page import Page
+
+from msip_core.language import t
+
+# Folders that are not named as the address of their page.
+_FOLDERS = {"new": "new_run", "share": "export"}
+
+
+def all_pages() -> dict[str, list[Page]]:
+    """Sections of the menu; every page has a fixed address, so that links keep working."""
+    start = st.Page(page_file("start"), title=t("Start"), icon=":material/home:", default=True)
+    return {
+        t("Begin"): [start],
+        t("Prepare"): [
+            _page("data", t("Data"), "photo_library"),
+            _page("correct", t("Correct boxes"), "edit_square"),
+            _page("models", t("Models"), "hub"),
+        ],
+        t("Make lighter"): [
+            _page("new", t("New run"), "add"),
+            _page("runs", t("Runs"), "timeline"),
+            _page("studies", t("Studies"), "table_chart"),
+            _page("computers", t("Computers"), "dns"),
+        ],
+        t("Count"): [_page("plate", t("Plate"), "grid_on")],
+        t("Look"): [
+            _page("compare", t("Before and after"), "compare"),
+            _page("look", t("Where it looks"), "visibility"),
+        ],
+        t("Take home"): [_page("share", t("Export"), "download")],
+    }
+
+
+def _page(address: str, title: str, icon: str) -> Page:
+    return st.Page(page_file(address), title=title, icon=f":material/{icon}:", url_path=address)
+
+
+def page_file(address: str) -> str:
+    """The file behind an address. Addresses stay, so that links keep working."""
+    return f"pages/{_FOLDERS.get(address, address)}/page.py"
+
+
+def has_page(address: str) -> bool:
+    """Whether there is a page of that address, so that it can be linked."""
+    return any(page.url_path == address for pages in all_pages().values() for page in pages)
+
+
+def route() -> Page:
+    """Declare the pages and return the one that was asked for. Called by app.py in every run."""
+    return st.navigation(all_pages())
+
+
+def note_visit(page: str, run: str) -> None:
+    """Remember which run was looked at on which page, for the way on Start. This tab only.
+
+    To be called before what is looked at is drawn: who has seen enough leaves while the rest of
+    the page is still on its way, and Streamlit then ends the page where it stands.
+    """
+    st.session_state.setdefault("visits", set()).add((page, run))
+
+
+def was_visited(page: str, run: str) -> bool:
+    """Whether this tab has looked at the run on the page of that address."""
+    return (page, run) in st.session_state.get("visits", set())

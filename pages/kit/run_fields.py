@@ -1,0 +1,62 @@
+"""Fields that every run asks for: size of the images, images at a time, device."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import streamlit as st
+
+from msip_core.config import BATCHES
+from msip_core.gpus import gpu_count
+from msip_core.language import t
+from msip_core.markdown import md
+from msip_core.runs.slots import slot_of
+from msip_core.settings import get_settings
+from pages.kit.words import labelled
+
+_SIZES = (128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280)
+_Number = TypeVar("_Number", int, float)
+
+
+def number_field(
+    key: str, label: str, value: _Number, between: tuple[_Number, _Number], why: str | None = None
+) -> _Number:
+    """A number that the session remembers."""
+    return st.number_input(
+        md(label), *between, value, key=key, help=md(why), persist_state="session"
+    )
+
+
+def image_size(default: int, place: str) -> int:
+    """Side of the square that the detector sees."""
+    return st.select_slider(
+        md(labelled(t("Image size"), "px")),
+        sorted({*_SIZES, default}),
+        value=default,
+        key=f"{place}:imgsz",
+        help=t("Larger sees smaller objects; twice the side takes four times the work."),
+        persist_state="session",
+    )
+
+
+def batch_size(place: str) -> int:
+    return st.select_slider(
+        md(labelled(t("Images at a time"), t("batch"))),
+        list(BATCHES),
+        value=16 if slot_of(get_settings().device) != "cpu" else 8,
+        key=f"{place}:batch",
+        help=t("More need more memory."),
+        persist_state="session",
+    )
+
+
+def device_field(place: str) -> str:
+    """'auto', or a device by name."""
+    return st.selectbox(
+        t("Device"),
+        ["auto", "cpu", *(f"cuda:{n}" for n in range(max(1, gpu_count()))), "mps"],
+        key=f"{place}:device",
+        accept_new_options=True,
+        format_func=lambda name: f"auto ({slot_of('auto')})" if name == "auto" else name,
+        persist_state="session",
+    )

@@ -1,0 +1,406 @@
+"""The settings of a pruning run, in the order in which a person decides them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from msip_core.catalog import CRITERIA
+from msip_core.combinations import check_combination
+from msip_core.config import (
+    PRUNE_PRESETS,
+    After,
+    AllocationOptions,
+    Average,
+    GoalKind,
+    MsipOptions,
+    PruneConfig,
+    PrunePreset,
+)
+from msip_core.data.dataset import DatasetSummary
+from msip_core.errors import ConfigError
+from msip_core.language import mark, t, told
+from msip_core.markdown import md, rich
+from msip_core.models import ModelCard
+from msip_core.runs.slots import slot_of
+from msip_core.settings import get_settings
+from msip_core.views import wording
+from pages.kit.choose import asked, remember
+from pages.kit.run_fields import batch_size, device_field, image_size, number_field
+from pages.kit.ways import misplaced, way_fields
+from pages.kit.words import labelled
+from pages.new_run.checks import Refusal, size_refusal
+from pages.new_run.strategies import composition, strategies
+from pages.new_run.weights import weight_sliders
+
+# schedule: name, and what it is for
+_PRESETS = {
+    "quick": (mark("Quick"), mark("A first look, also without a GPU.")),
+    "standard": (mark("Standard"), mark("Overnight without a GPU, an hour or so with one.")),
+    "paper": (mark("Paper"), mark("For a GPU; 50 epochs of pre-training come first.")),
+}
+
+
+# what the goal counts: on the button; the slider's words, plain and precise
+_COUNTS: dict[GoalKind, tuple[str, str, str]] = {
+    "macs": (mark("Work"), mark("Keep this much of the work"), mark("share of MACs")),
+    "params": (
+        mark("Parameters"),
+        mark("Keep this much of the weights"),
+        mark("share of parameters"),
+    ),
+    "latency": (
+        mark("Time"),
+        mark("Keep this much of the time per image"),
+        mark("share of milliseconds"),
+    ),
+}
+_MOST_STEPS = 200
+# when it trains
+_MOMENTS: dict[str, str] = {
+    "every-cut": mark("after every step"),
+    "last-cut": mark("once, after the last step"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is made lighter, and on which images."""
+
+    model: ModelCard
+    dataset: DatasetSummary
+
+
+class _Place(TypedDict):
+    """Of a PruneConfig, what says how and where it is worked on."""
+
+    imgsz: int
+    batch: int
+    seed: int
+    device: str
+
+
+def prune_settings(choice: Choice) -> PruneConfig | Refusal:
+    """Draw all settings; return the config they make, or why they make none."""
+    main = st.container(border=True)
+    with st.expander(t("Advanced"), icon=":material/tune:"):
+        details, channels, moments, places = (st.container() for _ in range(4))
+    with main:
+        usual, goal = _goal(choice.model, details)
+        schedule = _schedule(moments)
+    with channels:
+        st.subheader(t("Which channels go first"), anchor=False)
+        method, msip = _method()
+        rules = strategies(method)
+        whole = composition()
+    with places:
+        st.subheader(t("Name, device, image size, seed"), anchor=False)
+        name = st.text_input(
+            t("Name of the run"),
+            placeholder=usual,
+            max_chars=80,
+            key="new:name",
+            persist_state="session",
+        )
+        place = _place(choice.model)
+    refusal = size_refusal(place["imgsz"])
+    if refusal:
+        return refusal
+    config = PruneConfig.model_validate(
+        {
+            "name": name or usual,
+            "dataset": choice.dataset.name,
+            "model": choice.model.id,
+            "method": method,
+            "msip": msip,
+            **rules,
+            **goal,
+            **schedule,
+            **place,
+        }
+    )
+    if whole is not None:
+        settings = dict(whole.settings)
+        settings["limits"] = {**config.limits.model_dump(), **settings.get("limits", {})}
+        config = PruneConfig.model_validate({**dict(config), **settings})
+    if why := misplaced(config):
+        return Refusal(why)
+    try:
+        check_combination(config)
+    except ConfigError as error:
+        return Refusal(told(error.message))
+    return config
+
+
+def _usual_name(model: ModelCard, kind: GoalKind, keep: float) -> str:
+    """What the run is called if nobody names it; a name is a name in every language."""
+    words = {"params": " of the parameters", "latency": " of the milliseconds"}.get(kind, "")
+    return f"{model.name} to {keep:.0%}{words}"
+
+
+def _counted() -> tuple[GoalKind, Mapping[str, object]]:
+    """What the goal counts; milliseconds in which way to run."""
+    kind: Any = st.segmented_control(
+        md(labelled(t("The goal counts"), t("budget"))),
+        list(_COUNTS),
+        format_func=lambda name: md(t(_COUNTS[name][0])),
+        default="macs",
+        key="new:counts",
+        required=True,
+        persist_state="session",
+    )
+    if kind != "latency":
+        return kind, {}
+    return kind, way_fields()
+
+
+def _goal(model: ModelCard, details: DeltaGenerator) -> tuple[str, Mapping[str, object]]:
+    """How light: one slider; what it counts, and the guard rail, in `details`. The usual name of
+    such a run, and its settings."""
+    with details:
+        st.subheader(t("What the goal counts, and when to stop"), anchor=False)
+        kind, more = _counted()
+    left, right = details.columns(2, gap="large")
+    st.subheader(t("How light"), anchor=False)
+    keep = st.slider(
+        md(labelled(t(_COUNTS[kind][1]), t(_COUNTS[kind][2]))),
+        5,
+        95,
+        60,
+        format="%d %%",
+        key="new:keep",
+        help=t("60 % is a mild goal. The paper goes to 33.5 %."),
+        persist_state="session",
+    )
+    st.caption(md(_goal_words(model, kind, keep / 100, more)))
+    off = _trains_once()
+    guard = left.slider(
+        md(labelled(t("Stop if accuracy falls by more than"), t("mAP50, guard rail"))),
+        0.0,
+        0.2,
+        0.03,
+        0.005,
+        format="%.3f",
+        key="new:guard",
+        help=t("The last good model is kept. 0 turns the guard off.")
+        if not off
+        else t("Off: it trains once, after the last step, and before that nothing can be judged."),
+        disabled=off,
+        persist_state="session",
+    )
+    # Five buttons are wider than half a card.
+    widths: Any = right.selectbox(
+        md(labelled(t("Channels in multiples of"), t("per layer"))),
+        ["auto", 1, 4, 8, 16, 32, 64],
+        key="new:round",
+        help=t(
+            "Hardware likes 8: the same work then takes less time. “auto” is 8; where the goal is "
+            "milliseconds, the run measures whether 16, or on a GPU 32 or 64, is faster there."
+        ),
+        persist_state="session",
+    )
+    return _usual_name(model, kind, keep / 100), {
+        f"keep_{kind}": keep / 100,
+        **more,
+        "max_map50_drop": None if off else guard or None,
+        "limits": AllocationOptions(round_to=widths),
+    }
+
+
+def _goal_words(model: ModelCard, kind: GoalKind, keep: float, more: Mapping[str, object]) -> str:
+    if kind == "latency" and more.get("latency_device") == "auto":
+        return t(
+            "Milliseconds per image on the GPU that the run gets, measured before the first cut "
+            "and after each. Single layers are timed there first: a minute or so."
+        )
+    if kind == "latency":
+        return t(
+            "Milliseconds per image on this computer's processor, measured before the first cut "
+            "and after each."
+        )
+    if kind == "params":
+        return t(
+            "{before} → {after} parameters. Fewer parameters make a smaller file, not always a "
+            "faster model.",
+            before=wording.params(model.cost.params),
+            after=wording.params(model.cost.params * keep),
+        )
+    return t(
+        "{before} → {after} multiply-adds per image of {px} px. Work is not speed: speed is "
+        "measured after the run.",
+        before=wording.macs(model.cost.macs),
+        after=wording.macs(model.cost.macs * keep),
+        px=model.cost.imgsz,
+    )
+
+
+def _method() -> tuple[str, MsipOptions]:
+    method = st.selectbox(
+        t("Method"),
+        list(CRITERIA),
+        format_func=lambda name: (
+            f"{told(CRITERIA[name].label)}: {told(CRITERIA[name].description)}"
+        ),
+        key="new:method",
+        persist_state="session",
+    )
+    entry = CRITERIA[method]
+    if entry.needs_data:
+        st.caption(
+            md(t("Source: {paper}. Looks at training images first.", paper=told(entry.paper)))
+        )
+    else:
+        st.caption(md(t("Source: {paper}. Looks at weights only.", paper=told(entry.paper))))
+    if not entry.has_term_weights:
+        return method, MsipOptions()
+    weights = weight_sliders()
+    dynamic = st.toggle(
+        md(labelled(t("Let the weights follow what validation says"), t("dynamic weights"))),
+        value=True,
+        key="new:dynamic",
+        persist_state="session",
+    )
+    return method, MsipOptions(weights=weights, dynamic_weights=dynamic)
+
+
+def _schedule(details: DeltaGenerator) -> PrunePreset:
+    """How patiently: a schedule and its two numbers; when it trains, in `details`."""
+    st.subheader(t("How patiently"), anchor=False)
+    choice, preset = st.container(), _wanted_preset()  # drawn when the numbers are known
+    settings = PRUNE_PRESETS[preset].copy()
+    key = f"new:iterations:{preset}"
+    linked = st.query_params.pop("steps", "")  # once: afterwards the field says how many
+    if linked.isdecimal() and 1 <= int(linked) <= _MOST_STEPS:
+        st.session_state[key] = int(linked)
+    st.session_state.setdefault(key, settings["iterations"])
+    left, right = st.columns(2, gap="large")
+    iterations = left.number_input(
+        md(labelled(t("Steps"), t("iterations"))),
+        min_value=1,
+        max_value=_MOST_STEPS,
+        key=key,
+        help=t("More and smaller steps keep more accuracy."),
+        persist_state="session",
+    )
+    with right:
+        label, usual = labelled(t("Training each time"), t("epochs")), settings["finetune"].epochs
+        epochs = number_field(f"new:epochs:{preset}", label, usual, (0, 1000))
+    with details:
+        st.subheader(t("When it trains"), anchor=False)
+        settings["finetune_after"] = after = _training_moment(preset)
+        if after == "every-cut" and iterations > 1:
+            settings["average"] = _average()
+    with choice:
+        _preset(_numbers(iterations, epochs, after))
+    settings["iterations"] = iterations
+    settings["finetune"] = settings["finetune"].model_copy(update={"epochs": epochs})
+    return settings
+
+
+def _training_moment(preset: str) -> After:
+    """When it trains, as the schedule has it or otherwise."""
+    key = _moment_key(preset)
+    st.session_state.setdefault(key, _usual_moment(preset))
+    st.segmented_control(
+        md(labelled(t("Trains"), t("fine-tuning"))),
+        list(_MOMENTS),
+        format_func=lambda name: md(t(_MOMENTS[name])),
+        key=key,
+        required=True,
+        help=t(
+            "After the last step alone, all training goes to the network that is kept. Between "
+            "steps weights are then only repaired, and the guard is off."
+        ),
+        persist_state="session",
+    )
+    moment: After = st.session_state[key]
+    return moment
+
+
+def _moment_key(preset: str) -> str:
+    return f"new:after:{preset}"
+
+
+def _usual_moment(preset: str) -> After:
+    return PRUNE_PRESETS[preset].get("finetune_after", "every-cut")
+
+
+def _trains_once() -> bool:
+    """As it stands in the session: the guard is drawn before the schedule."""
+    preset = _wanted_preset()
+    return st.session_state.get(_moment_key(preset), _usual_moment(preset)) == "last-cut"
+
+
+def _average() -> Average:
+    carries = st.toggle(
+        md(labelled(t("The average of the weights goes on over the steps"), t("EMA"))),
+        key="new:average",
+        help=t("It counts the training steps of all steps, and so follows more slowly."),
+        persist_state="session",
+    )
+    return "carry" if carries else "restart"
+
+
+def _wanted_preset() -> str:
+    """From the address, so that the first run can be linked ready to start."""
+    on_cpu = slot_of(get_settings().device) == "cpu"
+    wanted = asked("preset")
+    return wanted if wanted in PRUNE_PRESETS else "quick" if on_cpu else "standard"
+
+
+def _numbers(iterations: int, epochs: int, after: str) -> str:
+    """A schedule in numbers."""
+    if after == "last-cut":
+        return t("Steps: {n}; epochs after the last: {epochs}.", n=iterations, epochs=epochs)
+    return t("Steps: {n}; epochs after each: {epochs}.", n=iterations, epochs=epochs)
+
+
+def _usual_numbers(preset: str) -> str:
+    settings = PRUNE_PRESETS[preset]
+    return _numbers(settings["iterations"], settings["finetune"].epochs, _usual_moment(preset))
+
+
+def _preset(now: str) -> None:
+    """The schedules; that of the choice says in numbers what the fields hold `now`."""
+    presets, key = list(reversed(PRUNE_PRESETS)), "new:preset"
+    st.session_state[key] = chosen = _wanted_preset()
+
+    def changed() -> None:
+        remember("preset", st.session_state[key])
+
+    st.radio(
+        t("Schedule"),
+        presets,
+        format_func=lambda name: md(t(_PRESETS[name][0]) if name in _PRESETS else name),
+        captions=[
+            md(
+                rich(
+                    "{numbers} {use}",
+                    numbers=now if name == chosen else _usual_numbers(name),
+                    use=t(_PRESETS[name][1]) if name in _PRESETS else "",
+                )
+            )
+            for name in presets
+        ],
+        key=key,
+        on_change=changed,
+    )
+
+
+def _place(model: ModelCard) -> _Place:
+    columns = st.columns(4)
+    with columns[0]:
+        imgsz = image_size(model.imgsz, f"new:{model.id}")
+    with columns[1]:
+        batch = batch_size("new")
+    with columns[2]:
+        seed = st.number_input(
+            t("Seed"), min_value=0, value=0, key="new:seed", persist_state="session"
+        )
+    with columns[3]:
+        device = device_field("new")
+    return {"imgsz": imgsz, "batch": batch, "seed": seed, "device": device}

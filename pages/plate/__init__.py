@@ -1,0 +1,1 @@
+"""Plate: counts of new images, well by well."""

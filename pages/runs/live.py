@@ -1,0 +1,105 @@
+"""How far a run is and what may be done with it. Follows by itself while the run moves."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from msip_core.language import t, told
+from msip_core.markdown import md
+from msip_core.runs.state import Action, RunState
+from msip_core.runs.store import RunRow
+from msip_core.views import wording
+from pages.kit.guard import guarded
+from pages.kit.lab import lab
+from pages.kit.layout import state_badge
+from pages.kit.run_words import doing
+from pages.kit.words import ACTION_WORDS, time_left, when
+from pages.runs.ending import cancelling
+from pages.runs.queue import queue_sentence
+
+EVERY_SECONDS = 2
+_EARLY = ("preparing", "baseline evaluation")
+
+Signature = tuple[RunState, bool, float | None, float | None]
+
+
+def is_moving(state: str) -> bool:
+    """Whether something of a run in this state can still change without a click."""
+    now = RunState(state)
+    return now.has_worker or now is RunState.QUEUED
+
+
+def run_head(run: RunRow) -> None:
+    """State, progress and buttons; a timed fragment only while something can still change."""
+    every = EVERY_SECONDS if is_moving(run.state) else None
+    with st.container(key="run-moving" if is_moving(run.state) else "run-still"):
+        st.fragment(_head, run_every=every)(run.id, _signature(run))
+
+
+def _signature(run: RunRow) -> Signature:
+    """What the rest of the page shows changes only when this does: with a state, the baseline,
+    or a finished step."""
+    return run.state, run.stage in _EARLY, run.map50, run.macs_ratio
+
+
+@guarded
+def _head(run_id: str, seen: Signature) -> None:
+    run = lab().runs.get(run_id)
+    if _signature(run) != seen:
+        st.rerun()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        state_badge(run.state)
+        st.caption(md(_state_sentence(run)), width="content")
+    if is_moving(run.state) or run.state in (RunState.PAUSED, RunState.INTERRUPTED):
+        st.progress(min(1.0, run.done), text=md(_progress_words(run)))
+    _buttons(run)
+
+
+def _state_sentence(run: RunRow) -> str:
+    if run.state is RunState.QUEUED:
+        return queue_sentence(run)
+    if run.state.has_worker:
+        return doing(run.iteration, run.iterations, run.stage)
+    if run.finished:
+        took = wording.duration(run.finished - (run.started or run.finished))
+        return t("{when}, took {time}", when=when(run.finished), time=took)
+    return doing(run.iteration, run.iterations, None) if run.iteration else ""
+
+
+def _progress_words(run: RunRow) -> str:
+    words = [f"{run.done:.0%}"]
+    if run.state.has_worker:
+        words.append(time_left(run.seconds_left))
+    if run.message:
+        words.append(told(run.message))
+    return " · ".join(words)
+
+
+def _buttons(run: RunRow) -> None:
+    actions = lab().runs.actions(run.id)
+    if not actions:
+        return
+    with st.container(horizontal=True):
+        for action in actions:
+            if action is Action.CANCEL:
+                cancelling(run, _act)
+                continue
+            word, icon, meaning = ACTION_WORDS[action]
+            label, help_text = t(word), t(meaning)
+            if action is Action.RESUME and run.state is RunState.FAILED:
+                label, help_text = t("Try again"), t("Goes on from the last good step.")
+            # A callback: a click must count even where the timer finds that the page moved on.
+            st.button(
+                md(label),
+                key=f"run:{run.id}:{action}",
+                icon=icon,
+                help=md(help_text),
+                type="primary" if action is Action.RESUME else "secondary",
+                on_click=_act,
+                args=(run.id, action),
+            )
+
+
+@guarded
+def _act(run_id: str, action: Action) -> None:
+    lab().runs.act(run_id, action)

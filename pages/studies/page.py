@@ -1,0 +1,32 @@
+"""Studies: many runs under one protocol, and the table that they end in."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from msip_core.language import t
+from msip_core.studies.library import list_studies
+from pages.kit.choose import choose
+from pages.kit.lab import datasets, lab
+from pages.kit.layout import empty, header
+from pages.studies.form import study_form
+from pages.studies.live import study_head
+from pages.studies.results import study_results
+
+header(
+    t("Studies"),
+    t(
+        "Many runs under one protocol, with the simple rivals that papers leave out, and one table "
+        "that says what is clear and what is not."
+    ),
+)
+studies = {study.id: study for study in list_studies(lab().workspace)}
+if studies:
+    chosen = choose(t("Study"), list(studies), "study", words=lambda i: studies[i].name)
+    now = study_head(chosen)
+    study_results(chosen, now)
+with st.expander(t("Start a study"), icon=":material/add:", expanded=not studies):
+    if any(item.ready for item in datasets()):
+        study_form()
+    else:
+        empty(t("No dataset is ready."), ("pages/data/page.py", t("Bring in images")))

@@ -1,0 +1,177 @@
+"""The Studies page: empty, half done, done; a click starts, pauses and resumes."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import pytest
+
+from msip_core.runs.service import RunService
+from msip_core.runs.state import RunState
+from msip_core.runs.store import RunRow
+from msip_core.studies import engine, library
+from msip_core.workspace import Workspace
+from tests.drawn import copy_example
+from tests.pages.conftest import Open, no_crash, words
+from tests.pages.test_chinese import english_of
+from tests.studies.conftest import make_plan
+from tests.studies.fake_work import measure, run
+
+
+@pytest.fixture
+def drawn(workspace: Workspace) -> Workspace:
+    copy_example(workspace, images=20, size=64)
+    return workspace
+
+
+@pytest.fixture
+def study(drawn: Workspace) -> str:
+    """One whose runs are all done but the last, which failed."""
+    plan = make_plan(seeds=[0], honest=["random"], published="table-3-1")
+    made = library.create(drawn, plan).id
+    service = RunService(drawn)
+    for _ in range(2):  # the baseline first, then what starts from it
+        for state in engine.advance(service, made).states:
+            if state.row and state.row.state is RunState.QUEUED:
+                _pretend(service, state)
+    return made
+
+
+def _pretend(service: RunService, state: engine.TaskState) -> None:
+    """What a worker would do, here and now."""
+    from msip_core.runs.context import WorkerContext
+
+    context = WorkerContext(service.run_dir(state.run_id), service.workspace)
+    service.store.transition(state.run_id, RunState.RUNNING, expected=[RunState.QUEUED])
+    config = service.get(state.run_id).config
+    run(config, context)
+    measure(config, "made", context)
+    target = RunState.FAILED if state.task.row == "msip" else RunState.COMPLETED
+    context.log.transition(target, reason="The disk is full." if target != "completed" else None)
+
+
+def test_without_data_the_page_says_what_is_missing(open_page: Open) -> None:
+    test = open_page("studies")
+    no_crash(test)
+    assert "No dataset is ready." in words(test)
+
+
+def test_a_question_that_is_chosen_and_started_at_once_is_the_one_that_counts(
+    open_page: Open, drawn: Workspace
+) -> None:
+    test = open_page("studies")
+    chosen = next(choice for choice in test.radio if choice.label == "Question")
+    assert chosen.value != "table-3-2"
+    chosen.set_value("table-3-2")
+    next(b for b in test.button if b.label == "Start the study").click().run()
+    no_crash(test)
+    (study,) = library.list_studies(drawn)
+    assert library.plan_of(drawn, study.id).preset == "table-3-2"
+
+
+def test_a_click_keeps_the_plan_and_queues_the_baseline(open_page: Open, drawn: Workspace) -> None:
+    test = open_page("studies")
+    no_crash(test)
+    assert "19 runs" in words(test)
+    next(b for b in test.button if b.label == "Start the study").click().run()
+    no_crash(test)
+    (study,) = library.list_studies(drawn)
+    assert study.id in test.query_params["study"]
+    states = engine.standing(RunService(drawn), study.id).states
+    assert [s.row.state for s in states if s.row] == [RunState.QUEUED]
+    assert "18 not started" in words(test)
+
+    next(b for b in test.button if b.label == "Pause").click().run()
+    assert engine.standing(RunService(drawn), study.id).paused
+    next(b for b in test.button if b.label == "Resume").click().run()
+    assert not engine.standing(RunService(drawn), study.id).paused
+
+
+def test_a_finished_study_shows_table_sentences_and_charts(
+    open_page: Open, drawn: Workspace, study: str
+) -> None:
+    test = open_page("studies", study=study)
+    no_crash(test)
+    table = test.dataframe[0].value
+    assert table["Model"].iloc[0] == "unpruned baseline"
+    assert table["mAP50 [95 %]"].iloc[0].startswith("0.850 [")
+    assert table["mAP50 [95 %]"].iloc[-1] == "Failed"
+    assert "The row “MSIP” is not complete: failed: The disk is full." in words(test)
+    assert "3 Done, 1 Failed" in words(test)
+    next(b for b in test.button if b.label == "Try the failed rows again").click().run()
+    no_crash(test)
+    states = engine.standing(RunService(drawn), study).states
+    assert states[-1].row.state is RunState.QUEUED
+
+
+def test_one_view_reads_the_state_of_each_run_once(
+    open_page: Open, study: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: Counter[str] = Counter()
+    get = RunService.get
+
+    def counted(service: RunService, run_id: str) -> RunRow:
+        read[run_id] += 1
+        return get(service, run_id)
+
+    test = open_page("studies", study=study)
+    monkeypatch.setattr(RunService, "get", counted)
+    no_crash(test.run())
+    assert len(test.dataframe) == 1
+    assert read == {f"{study}-{row}-s0": 1 for row in ("baseline", "random", "l2", "msip")}
+
+
+def test_without_its_baseline_a_study_says_why_it_stopped(
+    open_page: Open, drawn: Workspace
+) -> None:
+    study = library.create(drawn, make_plan(seeds=[0], honest=["random"])).id
+    service = RunService(drawn)
+    first = engine.advance(service, study).states[0].run_id
+    service.store.transition(first, RunState.RUNNING, expected=[RunState.QUEUED])
+    service.store.transition(
+        first, RunState.FAILED, expected=[RunState.RUNNING], reason="The disk is full."
+    )
+    test = open_page("studies", study=study)
+    no_crash(test)
+    assert test.error[0].value == "The baseline failed: The disk is full."
+    assert ":material/error: Stopped" in words(test)
+    table = test.dataframe[0].value
+    assert list(table["mAP50 [95 %]"]) == ["Failed", *["not started"] * 3]
+    assert "3 of 4 rows were not started." in words(test)
+    assert "on 0 test images" not in words(test)
+    assert not test.get("plotly_chart")
+    assert "plan.yaml" in [button.label for button in test.get("download_button")]
+    next(b for b in test.button if b.label == "Try the baseline again").click().run()
+    assert service.get(first).state is RunState.QUEUED
+
+
+def test_a_finished_study_is_chinese(open_page: Open, study: str) -> None:
+    test = open_page("studies", study=study, lang="zh_CN")
+    no_crash(test)
+    # The reason of the failure is made up here, and runs are called after the plan.
+    made_up = re.compile("^'trial: |The disk is full$")
+    assert [text for text in english_of(test) if not made_up.search(text)] == []
+    assert "“MSIP”这一行不完整：失败：" in words(test)
+
+
+def test_a_study_that_is_not_there_is_said(open_page: Open, study: str) -> None:
+    test = open_page("studies", study="gone")
+    no_crash(test)
+    assert "'gone' of this link is not in this lab" in words(test)
+
+
+@pytest.mark.parametrize("name", ["200fps", "lamp-guide", "graph-guided-depthwise"])
+def test_a_published_system_is_chosen_by_its_name_and_started(
+    open_page: Open, drawn: Workspace, name: str
+) -> None:
+    before = {study.id for study in library.list_studies(drawn)}
+    test = open_page("studies")
+    test.radio("study:preset").set_value("system").run()
+    test.selectbox("study:system").set_value(name).run()
+    no_crash(test)
+    next(b for b in test.button if b.label == "Start the study").click().run()
+    no_crash(test)
+
+    (made,) = {study.id for study in library.list_studies(drawn)} - before
+    assert library.plan_of(drawn, made).rows[0].key == f"s-{name}"

@@ -1,0 +1,188 @@
+"""The sample sheet: spelled as labs spell it, every fault named by its row, nothing guessed."""
+
+from __future__ import annotations
+
+import io
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+
+from msip_core.errors import InputError
+from msip_core.plates.sheet import (
+    Problem,
+    Sample,
+    parse_sheet,
+    place_samples,
+    plate_word,
+    read_sheet,
+    well_name,
+)
+
+
+def parsed(text: str, encoding: str = "utf-8") -> list[Sample]:
+    found = parse_sheet(text.encode(encoding), "sheet.csv")
+    assert not found.problems
+    return list(found.samples)
+
+
+def workbook(rows: list[list[Any]]) -> bytes:
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.active.append(row)
+    stream = io.BytesIO()
+    book.save(stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("text", ["A1", "a1", "A01", "A-1", "A 01", "well A1", "Well_A01"])
+def test_one_well_is_spelled_in_many_ways(text: str) -> None:
+    assert well_name(text) == "A01"
+
+
+@pytest.mark.parametrize("text", ["", "1", "A", "A0", "A49", "Z1", "A1B", "control"])
+def test_what_is_no_well_is_none(text: str) -> None:
+    assert well_name(text) is None
+
+
+def test_a_row_of_1536_wells_has_two_letters() -> None:
+    assert well_name("AF48") == "AF48"
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "dose"), [(",", "0.5"), (";", "0.5"), (";", "0,5"), ("\t", "0,5"), (",", '"0,5"')]
+)
+def test_delimiters_and_decimal_signs_of_both_worlds(delimiter: str, dose: str) -> None:
+    text = delimiter.join(["Well", "Condition", "Dose", "Unit"])
+    text += "\n" + delimiter.join(["b2", "CHIR", dose, "µM"])
+
+    (sample,) = parsed(text)
+
+    assert (sample.well, sample.condition, sample.dose, sample.unit) == ("B02", "CHIR", 0.5, "µM")
+    assert sample.row == 2
+
+
+def test_a_chinese_sheet_in_gbk() -> None:
+    (sample,) = parsed("板号,孔位,处理,剂量,单位,重复\n1,C3,对照,0,µM,2\n", "gb18030")
+
+    assert sample == Sample("1", "C03", "对照", 0.0, "µM", "2", 2)
+
+
+def test_a_dose_may_carry_its_unit() -> None:
+    (sample,) = parsed("well,condition,dose\nA1,CHIR,10 nM\n")
+    assert (sample.dose, sample.unit) == (10.0, "nM")
+
+
+def test_an_excel_sheet_with_numbers_as_numbers() -> None:
+    content = workbook(
+        [["Plate", "Well", "Treatment", "Conc.", "Replicate"], [1, "A1", "CHIR", 0.25, 2]]
+    )
+
+    found = parse_sheet(content, "sheet.xlsx")
+
+    assert found.samples == (Sample("1", "A01", "CHIR", 0.25, "", "2", 2),)
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        ("P1,,x,1,,", "the well is missing"),
+        ("P1,Q99,x,1,,", "'Q99' is no well such as A1 or H12"),
+        ("P1,A1,,1,,", "the condition is missing"),
+        ("P1,A1,x,much,,", "the dose 'much' is no number"),
+        ("P1,A1,x,-1,,", "the dose -1 is below zero"),
+        ('P1,A1,x,"1,000",,', "may be a thousand or a decimal comma"),
+        ("P1,A1,x,1 nM,µM,", "the dose is in 'nM', the unit is 'µM'"),
+    ],
+)
+def test_a_row_that_cannot_be_right_is_named_and_left_out(row: str, what: str) -> None:
+    text = f"plate,well,condition,dose,unit,replicate\nP1,B1,y,1,,\n{row}\n"
+
+    found = parse_sheet(text.encode(), "sheet.csv")
+
+    assert [sample.well for sample in found.samples] == ["B01"]
+    ((number, said),) = found.problems
+    assert number == 3
+    assert what in said
+    assert said.endswith("the row is left out.")
+
+
+def test_a_date_that_a_spreadsheet_made_of_a_name_is_said() -> None:
+    found = parse_sheet(
+        workbook([["well", "condition"], ["A1", date(2026, 3, 1)], ["A2", "x"]]), "s.xlsx"
+    )
+    assert [sample.well for sample in found.samples] == ["A02"]
+    assert "a date to the spreadsheet" in found.problems[0].what
+
+
+def test_doubles_that_agree_are_one_and_doubles_that_contradict_are_none() -> None:
+    text = "plate,well,condition\n1,A1,x\nP1,a01,x\n1,B1,x\n1,B01,y\n2,A1,x\n"
+
+    found = parse_sheet(text.encode(), "sheet.csv")
+
+    assert [(s.plate, s.well) for s in found.samples] == [("1", "A01"), ("2", "A01")]
+    assert found.problems == (
+        Problem(3, "well A01 stands in row 2 already."),
+        Problem(
+            5, "well B01 stands in row 4 already with something else: none of these rows is used."
+        ),
+    )
+
+
+def test_empty_wells_of_a_list_are_no_fault() -> None:
+    assert [s.well for s in parsed("well,condition,dose\nA1,x,1\nA2,,\nA3,x,2\n")] == ["A01", "A03"]
+
+
+def test_a_sheet_without_the_columns_says_which_it_has() -> None:
+    with pytest.raises(InputError, match=r"no column 'well' \(its columns: 'a', 'condition'\)"):
+        parse_sheet(b"a,condition\n1,x\n", "sheet.csv")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", b"\xd0\xcf\x11\xe0 old excel"])
+def test_what_is_no_sheet_is_one_sentence(content: bytes) -> None:
+    with pytest.raises(InputError, match="sample sheet 'x"):
+        parse_sheet(content, "x.xlsx")
+
+
+def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        read_sheet(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("spelling", ["P1", "p01", "Plate 1", "plate_1", "1"])
+def test_spellings_of_a_plate_are_one(spelling: str) -> None:
+    assert plate_word(spelling) == "1"
+
+
+def test_a_plate_that_is_called_otherwise_keeps_its_name() -> None:
+    assert plate_word("PlateX") == "x"
+    assert plate_word("Drug screen") == "drug screen"
+    assert plate_word("passage 7") != plate_word("7")
+
+
+def test_a_sheet_without_plates_goes_for_the_only_one() -> None:
+    sheet = parse_sheet(b"well,condition\nA1,x\nA3,y\n", "s.csv")
+
+    placed = place_samples(sheet, [("plate 7", "A01"), ("plate 7", "A02")])
+
+    sample = placed.of("plate 7", "A01")
+    assert sample is not None
+    assert sample.condition == "x"
+    assert placed.problems == (
+        Problem(0, "The sheet says nothing of 1 counted wells, such as plate 7 A02."),
+        Problem(3, "there is no image of well A03."),
+    )
+
+
+def test_with_several_plates_each_row_must_name_its_own() -> None:
+    sheet = parse_sheet(b"plate,well,condition\n1,A1,x\n,A1,y\n3,A1,z\n", "s.csv")
+
+    placed = place_samples(sheet, [("plate 1", "A01"), ("plate 2", "A01")])
+
+    assert placed.of("plate 1", "A01") is not None
+    assert placed.of("plate 2", "A01") is None
+    assert [row for row, _ in placed.problems] == [0, 3, 4]
+    assert "the plate is missing" in placed.problems[1].what
+    assert "of plate '3'" in placed.problems[2].what
