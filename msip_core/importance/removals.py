@@ -51,9 +51,17 @@ class Removals(Statistic):
                     scene.model(scene.pixels(part))
             products = {n: moments.take(n, centred=conv in centred) for n, conv in read.items()}
             for group in some:
+                if not all(_finite(products[n], fisher[n]) for n in group.inputs):
+                    # No number either, which whoever ranks the channels refuses by its name.
+                    found[group.name] = torch.full((group.channels,), torch.nan).double()
+                    continue
                 left = [
                     Reader(products[name], read[name].weight, fisher[name], own)
                     for name, own in group.inputs.items()
                 ]
                 found[group.name] = costs_in_turn(left, group.channels, scene.pause)
         return {"obs": found}
+
+
+def _finite(*values: Tensor) -> bool:
+    return all(bool(torch.isfinite(v).all()) for v in values)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from msip_core.detector.frame import STRIDE
 from msip_core.detector.library import DetectionModel, copy_model
+from msip_core.errors import ConfigError
 from msip_core.events import RunContext
 from msip_core.importance.calibration import CalibrationSet
 
@@ -38,7 +40,7 @@ def recalibrate(
         norm.momentum = None
     model.train()
     device = next(model.parameters()).device
-    for batch in calibration.batches():
+    for batch in _batches(calibration):
         if ctx is not None:
             ctx.check_stop()
             ctx.beat()
@@ -46,3 +48,19 @@ def recalibrate(
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.train(training)
+
+
+def _batches(calibration: CalibrationSet) -> list[range]:
+    """The batches; a last one of one image goes with the one before, since at 32 px the deepest
+    maps have one position, and one value has no variance."""
+    batches = list(calibration.batches())
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [range(batches[-2].start, batches[-1].stop)]
+    lone = any(len(batch) == 1 for batch in batches)
+    if lone and calibration.images.shape[-1] <= STRIDE:
+        raise ConfigError(
+            "Batch norm cannot be recalibrated from one image at a time at {size} px: take at "
+            "least two calibration images a batch, or larger images.",
+            size=calibration.images.shape[-1],
+        )
+    return batches

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from ultralytics.nn.modules import DFL
 
 from msip_core.detector.library import DetectionModel, copy_model
+from msip_core.errors import ConfigError
 from msip_core.events import RunContext
 from msip_core.groups.members import members
 from msip_core.importance.calibration import CalibrationSet
@@ -268,6 +269,11 @@ def _fit(conv: nn.Conv2d, norm: nn.BatchNorm2d | None, pair: _Pair, ridge: float
     a, c = _moments(x, y, mean_x, mean_y)
     old = conv.weight.to(place).double().view(conv.groups, -1, x.shape[2])
     level = ridge * a.diagonal(dim1=1, dim2=2).mean(1)
+    if not torch.isfinite(a).all() or not torch.isfinite(c).all():
+        raise ConfigError(
+            "The model answers the calibration images with values that are not numbers, so its "
+            "weights cannot be refitted; it has probably diverged. Choose another baseline."
+        )
     level = torch.where(level > 0, level, 1.0)  # a group that reads nothing keeps its weights
     a_ridge = a + torch.diag_embed(level[:, None].expand(-1, a.shape[1]))
     change = torch.cholesky_solve((c - old @ a).mT, torch.linalg.cholesky(a_ridge)).mT

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ultralytics.utils.loss import v8DetectionLoss
 
 from msip_core.config import WEIGHT_PRESETS, MsipOptions
+from msip_core.detector.library import copy_model
 from msip_core.groups.coupling import prunable_groups
 from msip_core.importance import obs
 from msip_core.importance.moments import (
@@ -325,3 +326,13 @@ def test_msip_takes_it_as_geometry_and_in_the_same_order(model):
         assert torch.equal(scheme.terms(groups[name]).geometry, own)
         # Where a channel stands out it is clipped: level with the next, never before it.
         assert (score[own.argsort(stable=True)].diff() >= 0).all()
+
+
+def test_a_network_that_answers_no_numbers_has_no_costs_either(model):
+    broken = copy_model(model)
+    with torch.no_grad():
+        broken.model[4].cv1.conv.weight.fill_(torch.nan)
+
+    costs = gather(broken, drawn_calibration(), OBS).response["obs"]
+
+    assert any(cost.isnan().all() for cost in costs.values())

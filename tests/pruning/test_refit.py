@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from msip_core.detector.library import DetectionModel, copy_model
+from msip_core.errors import ConfigError
 from msip_core.groups.coupling import prunable_groups
 from msip_core.importance.windows import windows
 from msip_core.pruning import refit
@@ -161,3 +162,13 @@ def test_so_many_images_as_fit_in_memory_are_looked_at(monkeypatch: pytest.Monke
     assert refit._how_many(model, many, torch.device("cpu")) == 10
     monkeypatch.setattr(refit, "KEPT_BYTES", 1)
     assert refit._how_many(model, many, torch.device("cpu")) == refit.LEAST_IMAGES
+
+
+def test_a_network_that_answers_no_numbers_is_named_and_not_refitted(pruned):
+    before, after, kept = pruned
+    broken = copy_model(before)
+    with torch.no_grad():
+        broken.model[0].conv.weight.fill_(torch.nan)
+
+    with pytest.raises(ConfigError, match=r"not numbers.*has probably diverged"):
+        refitted(after, broken, kept, CALIBRATION, 0.1)
