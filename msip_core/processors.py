@@ -129,7 +129,8 @@ class Sample:
         ours = max(0.0, self._ours() - self._own) / seconds
         used = (_used() - self._times) / seconds - ours
         busy = min(max(0.0, used), load)
-        full = busy > cores() - _LITTLE and math.isfinite(load)
+        # What this process takes itself counts too: it may be what keeps others waiting.
+        full = busy + ours > cores() - _LITTLE and math.isfinite(load)
         return Processors(cores(), quota(), busy, max(busy, load - ours) if full else busy)
 
     def _ours(self) -> float:

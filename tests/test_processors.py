@@ -46,7 +46,7 @@ def test_a_busy_computer_is_told_in_a_sentence_and_a_free_one_is_not() -> None:
 
 
 def _machine(
-    monkeypatch: pytest.MonkeyPatch, *, spent: float, own: float, load: float
+    monkeypatch: pytest.MonkeyPatch, *, spent: float, own: float, load: float, cores: int = 4
 ) -> Processors:
     """What is found where `spent` core-seconds pass in one second, `own` of them by us."""
     used, ours, clock = iter((100.0, 100.0 + spent)), iter((7.0, 7.0 + own)), iter((0.0, 1.0))
@@ -54,7 +54,7 @@ def _machine(
     monkeypatch.setattr(processors, "_own", lambda: next(ours))
     monkeypatch.setattr(processors.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(processors, "_load", lambda: load)
-    monkeypatch.setattr(processors, "cores", lambda: 4)
+    monkeypatch.setattr(processors, "cores", lambda: cores)
     monkeypatch.setattr(processors, "quota", lambda: None)
     return Sample().look()
 
@@ -78,6 +78,10 @@ def test_where_all_cores_are_busy_those_that_wait_for_one_count_too(
     assert crowded.slowdown == pytest.approx((1 + 9) / 4)  # one of ten programs on four cores
     free = _machine(monkeypatch, spent=1.0, own=0.0, load=9.2)  # a load that has ended
     assert (free.wanted, free.slowdown) == (pytest.approx(1.0), 1.0)
+    # Two programs wanted both cores of two, and the one that measures took one of them itself.
+    pushed = _machine(monkeypatch, spent=2.0, own=1.0, load=3.0, cores=2)
+    assert (pushed.busy, pushed.wanted) == (pytest.approx(1.0), pytest.approx(2.0))
+    assert pushed.slowdown == pytest.approx((1 + 2) / 2)
 
 
 def test_the_work_of_runs_does_not_count_for_what_comes_after_them(
