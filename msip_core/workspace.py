@@ -40,8 +40,17 @@ from msip_core.messages import mark, message_of, msg, stored
 from msip_core.processors import PASSIVE, usable_cores
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_UPLOAD = re.compile(r"upload-[0-9a-f]{16}")
 STUDY = "study"  # what ids of studies, and so of their runs, begin with
 _OF_STUDY = re.compile(rf"({STUDY}-\d{{12}}-[0-9a-f]{{4,8}})-.+")
+
+
+def uploads_named(config: Path) -> frozenset[str]:
+    """Folders of uploads that a run's settings name; none where they cannot be read."""
+    try:
+        return frozenset(_UPLOAD.findall(config.read_text(encoding="utf-8", errors="replace")))
+    except OSError:
+        return frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +124,17 @@ class Workspace:
         return self.runs / check_name(run_id, mark("run"))
 
     def clear_upload(self, source: Path) -> None:
-        """Remove what a browser uploaded once it was taken in; other sources stay."""
+        """Remove what a browser uploaded once it was taken in; other sources stay, and what a run
+        still looks at."""
         with suppress(ValueError):  # it lies elsewhere
             place = source.resolve().relative_to(self.uploads.resolve())
-            if place.parts:
+            if place.parts and place.parts[0] not in self.held_uploads():
                 shutil.rmtree(self.uploads / place.parts[0], ignore_errors=True)
+
+    def held_uploads(self) -> frozenset[str]:
+        """Folders of uploads that the settings of a run name: a count shows its images again."""
+        configs = self.runs.glob("[!.]*/config.json")
+        return frozenset(name for path in configs for name in uploads_named(path))
 
     def isolate_libraries(self) -> None:
         """Keep settings, caches and downloads of the libraries inside the workspace.

@@ -28,7 +28,7 @@ from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.data.dataset_writer import UNLABELLED, DatasetWriter, TakenImage
 from msip_core.data.label_formats import find_labels
 from msip_core.data.labels import LabelReader, count_classes
-from msip_core.data.manifest import NO_LABELS, ImportReport, Problem, SourceInfo
+from msip_core.data.manifest import NO_LABELS, ImportReport, Problem, SourceInfo, place_of
 from msip_core.data.outlines import MaskIndex, is_image
 from msip_core.data.passed_over import passed_over
 from msip_core.data.pictures import Wish
@@ -264,6 +264,7 @@ def _finish(
     report = writer.report(
         ImportReport(
             source=source.tree.label,
+            place=place_of(config.source),
             format=source.format,
             found=len(source.images),
             class_map=config.class_map,

@@ -6,7 +6,10 @@ summary.json   DatasetSummary: the few numbers that a list of datasets needs
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import Counter
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -98,6 +101,7 @@ class ImportReport(Record, Telling):
     """What came in, what did not, and every decision that was taken on the way.
 
     Attributes:
+        place: digest of the path of the source, so that it is found again (`place_of`).
         found: image files in the source.
         kept: images in the dataset.
         boxes: boxes per class after mapping.
@@ -113,6 +117,7 @@ class ImportReport(Record, Telling):
     """
 
     source: str = ""
+    place: str = ""
     format: Words = ""
     found: int = 0
     kept: int = 0
@@ -218,6 +223,12 @@ class DatasetDocument(Record):
         return (*self.doubts(), *concerns_of(objects_of(self.images, self.classes)))
 
 
+def place_of(source: Path) -> str:
+    """What tells the places of sources apart, without telling anybody where they lie."""
+    place = os.path.realpath(source.expanduser())
+    return hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
 class DatasetSummary(Record, Telling):
     """The whole of summary.json: enough for a list of datasets."""
 
@@ -235,6 +246,7 @@ class DatasetSummary(Record, Telling):
     labels_version: int = 1
     concerns: tuple[Words, ...] = ()
     unlabelled: bool = Field(default=False, description="new images, to be counted")
+    place: str = Field(default="", description="where its source lay, as `place_of` has it")
     title: str = Field(default="", description="what people call it; kept in a file of its own")
 
     @property
@@ -264,4 +276,5 @@ def summarise(document: DatasetDocument) -> DatasetSummary:
         labels_version=document.labels_version,
         concerns=document.concerns(),
         unlabelled=document.report.unlabelled,
+        place=document.report.place,
     )

@@ -32,7 +32,7 @@ from msip_core.runs.summary import Summary, summary_document
 from msip_core.runs.supervisor import request_stop
 from msip_core.runs.tail import last_lines
 from msip_core.titles import checked_title
-from msip_core.workspace import Workspace, new_id, write_json
+from msip_core.workspace import Workspace, new_id, uploads_named, write_json
 
 _WITH_WORKER = tuple(state for state in RunState if state.has_worker)
 _REQUESTS = {RunState.PAUSING: "pause", RunState.CANCELLING: "cancel"}
@@ -288,7 +288,8 @@ class RunService:
         return self.store.reindex()
 
     def delete(self, run_id: str) -> None:
-        """Remove a run that has no worker, with its folder; its models stay.
+        """Remove a run that has no worker, with its folder and the uploads that it alone looked at;
+        its models stay.
 
         Raises:
             IllegalTransitionError: it still runs: cancel it first.
@@ -304,7 +305,10 @@ class RunService:
         gone = folder.with_name(f".deleted-{run_id}-{secrets.token_hex(3)}")
         folder.rename(gone)
         self.store.forget(run_id)
+        uploads = uploads_named(gone / CONFIG_FILE)
         shutil.rmtree(gone)
+        for name in uploads:
+            self.workspace.clear_upload(self.workspace.uploads / name)
 
     def _log(self, run_id: str) -> EventLog:
         return EventLog(self.run_dir(run_id))

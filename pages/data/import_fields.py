@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import streamlit as st
@@ -131,3 +132,10 @@ def group_field() -> str | None:
     if grouping == "pattern":
         pattern = st.text_input(t("Regular expression; its first group names the well"), r"(\w+)_")
     return pattern
+
+
+def free_name(wanted: str, taken: Collection[str]) -> str:
+    """A name for a dataset, as near to the wanted one as names may be, that none has yet."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", wanted).strip("-._")[:56] or "dataset"
+    names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
+    return next(name for name in names if name not in taken)

@@ -14,7 +14,13 @@ from msip_core.errors import InputError
 from msip_core.language import mark, t, tn, told
 from msip_core.markdown import md, rich
 from msip_core.settings import get_settings
-from pages.data.import_fields import group_field, recipe_fields, split_fields, stack_fields
+from pages.data.import_fields import (
+    free_name,
+    group_field,
+    recipe_fields,
+    split_fields,
+    stack_fields,
+)
 from pages.data.report import reasons_table
 from pages.data.uploads import left_uploads
 from pages.kit.choose import choose_view, remember
@@ -186,7 +192,7 @@ def _import_form(source: Path, found: SourceInfo, taken: set[str]) -> None:
     with left:
         name = st.text_input(
             t("Name of the dataset"),
-            value=_free_name(_usual_name(source), taken),
+            value=free_name(_usual_name(source), taken),
             key=f"name:{source}",
             max_chars=64,
             help=t("Letters, digits, '.', '_' and '-'."),
@@ -280,7 +286,7 @@ def _draw(taken: set[str]) -> None:
         md(labelled(t("Side of an image"), "px")), [128, 256, 384, 512, 640], 256
     )
     seed = right.number_input(t("Seed"), min_value=0, value=0, key="draw:seed")
-    name = _free_name("drawn", taken)
+    name = free_name("drawn", taken)
     words = tn("Draw {n} image", "Draw {n} images", count)
     if st.button(md(words), type="primary", icon=":material/draw:", key="draw:start"):
         start_task(Draw(name=name, images=count, size=size, seed=seed))
@@ -299,9 +305,3 @@ def _open_when_done(result: Imported | None) -> None:
 def _usual_name(source: Path) -> str:
     """What its owner calls it; a folder that was uploaded lies in one with a generated name."""
     return "organoids" if source.name.startswith("upload-") else source.stem
-
-
-def _free_name(wanted: str, taken: set[str]) -> str:
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", wanted).strip("-._")[:56] or "dataset"
-    names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
-    return next(name for name in names if name not in taken)

@@ -1,7 +1,8 @@
 """Uploads that were never taken in: go on with one, call it otherwise, delete it.
 
-What was taken in is removed by itself. What is left here was looked into and left, or its check
-failed; the original stays on the computer that it came from.
+What was taken in is removed by itself, and what a count looks at goes with the count. What is left
+here was looked into and left, or its check failed; the original stays on the computer that it came
+from.
 """
 
 from __future__ import annotations
@@ -67,7 +68,13 @@ def rename_upload(kept: Kept, title: str) -> Path:
 
 def left_uploads(current: Path | None) -> None:
     """All of them but the one that is looked at now; folded, since they are seldom wanted."""
-    found = [one for one in kept_uploads(lab().workspace.uploads) if one.path != current]
+    workspace = lab().workspace
+    held = workspace.held_uploads()
+    found = [
+        one
+        for one in kept_uploads(workspace.uploads)
+        if one.path != current and one.folder.name not in held
+    ]
     if not found:
         return
     title = tn("{n} upload that was not taken in", "{n} uploads that were not taken in", len(found))

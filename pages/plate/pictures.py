@@ -21,6 +21,7 @@ from pages.kit.guard import guard
 from pages.kit.lab import lab
 from pages.kit.layout import picture
 from pages.plate.choosing import Count
+from pages.plate.correcting import correct
 
 
 def pictures(count: Count) -> None:
@@ -41,6 +42,8 @@ def pictures(count: Count) -> None:
         _picture(count.run, counting.role, image, objects)
     _said(image)
     _objects(objects)
+    with guard():
+        correct(count, image.image)
 
 
 def _follow(well_of: dict[str, str]) -> None:

@@ -44,6 +44,7 @@ def plate(*, less: int = 0) -> list[ImageRow]:
 def count_run(
     workspace: Workspace, *, state: RunState = RunState.COMPLETED, baseline: bool = False,
     counted: int | None = None, classes: Sequence[str] = CLASSES, name: str = "Count of plate",
+    dataset: str = "",
 ) -> str:  # fmt: skip
     """A count of a drawn plate; its id."""
     source = workspace.root / "plate"
@@ -51,7 +52,8 @@ def count_run(
     (source / "A01_f1.png").write_bytes(b"not read here")
     config = CountConfig(
         name=name,
-        source=source,
+        source=None if dataset else source,
+        dataset=dataset,
         model=lab_samples.LIGHTER,
         device="cpu",
         baseline=lab_samples.BASELINE if baseline else None,

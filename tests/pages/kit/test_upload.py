@@ -7,10 +7,14 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from msip_core.config import CountConfig
 from msip_core.errors import DiskFullError, InputError
+from msip_core.runs.service import RunService
+from msip_core.runs.state import Action
 from msip_core.workspace import Workspace
 from pages.kit import upload
 from pages.kit.upload import keep_upload, safe_relative, server_path
+from tests.pages.lab_samples import BASELINE, add_model
 
 
 class Dropped(io.BytesIO):
@@ -117,3 +121,25 @@ def test_only_the_upload_that_was_taken_in_is_cleared(workspace: Workspace, tmp_
     assert list(workspace.uploads.iterdir()) == [other.parent]
     assert elsewhere.is_file()
     assert workspace.models.is_dir()
+
+
+def test_what_a_count_looks_at_stays_as_long_as_the_count(workspace: Workspace) -> None:
+    add_model(workspace, BASELINE)
+    plate = keep_upload(workspace, [Dropped("plate.zip", b"zip", "id-1")])
+    sheet = keep_upload(workspace, [Dropped("sheet.csv", b"well", "id-2")])
+    service = RunService(workspace)
+    counts = [
+        service.submit(CountConfig(source=plate, sample_sheet=sheet, model=BASELINE, name="one")),
+        service.submit(CountConfig(source=plate, model=BASELINE, name="two")),
+    ]
+    for count in counts:
+        service.act(count, Action.CANCEL)
+
+    workspace.clear_upload(plate)  # as an import of the same upload does
+    assert plate.is_file()
+
+    service.delete(counts[0])
+    assert plate.is_file()
+    assert not sheet.exists()
+    service.delete(counts[1])
+    assert not plate.exists()

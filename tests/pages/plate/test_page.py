@@ -5,17 +5,26 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import openpyxl
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from msip_core.config import CountConfig, ImageRecipe, ImportConfig, SplitConfig
+from msip_core.data.importing import import_dataset
+from msip_core.data.png import encode_png
+from msip_core.data.questions import Import
+from msip_core.data.synthetic import draw_field
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.workspace import Workspace
+from pages.plate.correcting import imported
 from tests.pages import lab_samples
 from tests.pages.conftest import Open, no_crash, words
+from tests.pages.fake_compute import FakeCompute
 from tests.pages.plate_samples import SHEET, count_run
 from tests.pages.test_chinese import english_of
 
@@ -238,3 +247,68 @@ def test_another_count_is_chosen_without_the_control_of_the_last_one(
     no_crash(test)
     assert not test.error
     assert "control" not in test.query_params
+
+
+def links(test: AppTest) -> dict[str, str]:
+    """Where the page's links lead, by their words."""
+    return {link.proto.label: link.proto.query_string for link in test.get("page_link")}
+
+
+def test_a_wrong_box_leads_to_a_dataset_of_the_very_images(
+    workspace: Workspace, counted: str, open_page: Open, compute: FakeCompute
+) -> None:
+    """As the count saw them: the model's way with grey values, the planes that were asked for."""
+    recipe = ImageRecipe(clahe=True)
+    lab_samples.add_model(workspace, lab_samples.LIGHTER, recipe=recipe)
+    compute.hold.add(Import)
+    test = open_page("plate", count=counted, part="pictures")
+    assert not [label for label in links(test) if label.startswith("Correct the boxes")]
+
+    test.button(key="plate:correct").click().run()
+
+    no_crash(test)
+    (asked,) = compute.asked_of(Import)
+    assert (asked.config.source, asked.config.name) == (workspace.root / "plate", "plate")
+    assert asked.config.recipe == recipe
+
+
+def test_the_settings_of_a_count_are_those_of_its_dataset(tmp_path: Path) -> None:
+    count = CountConfig(
+        source=tmp_path, model="m", channel="GFP", stack="max", every=3, pixel_size_um=0.5,
+        group="(A)",
+    )  # fmt: skip
+
+    made = imported(count, "name", ImageRecipe(clahe=True))
+
+    assert made == ImportConfig(
+        source=tmp_path, name="name", stack="max", every=3, pixel_size_um=0.5,
+        recipe=ImageRecipe(clahe=True, channel="GFP"), split=SplitConfig(group_pattern="(A)"),
+    )  # fmt: skip
+
+
+def test_images_that_are_a_dataset_already_are_corrected_there(
+    workspace: Workspace, counted: str, open_page: Open
+) -> None:
+    source = workspace.root / "plate"
+    drawn = draw_field(1, 0, 64)
+    (source / "A01_f1.png").write_bytes(encode_png(drawn.pixels))
+    import_dataset(workspace, ImportConfig(source=source, name="mine"))
+
+    test = open_page("plate", count=counted, part="pictures")
+
+    no_crash(test)
+    address = links(test)["Correct the boxes of this image in mine"]
+    assert parse_qs(address.lstrip("?")) == {"dataset": ["mine"], "by": [lab_samples.LIGHTER]}
+    assert not [button for button in test.button if button.key == "plate:correct"]
+
+
+def test_a_count_of_a_dataset_is_corrected_in_it(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    count = count_run(workspace, dataset="example")
+
+    test = open_page("plate", count=count, part="pictures", image="P1/B02_f2.png")
+
+    no_crash(test)
+    address = links(test)["Correct the boxes of this image in example"]
+    assert parse_qs(address.lstrip("?"))["image"] == ["P1/B02_f2.png"]

@@ -1,0 +1,113 @@
+"""From a count to mended boxes: its images become a dataset, where a person corrects what the model
+finds and trains again."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from msip_core.config import CountConfig, ImageRecipe, ImportConfig, SplitConfig
+from msip_core.data.dataset import Dataset
+from msip_core.data.manifest import place_of
+from msip_core.data.questions import Import, Imported
+from msip_core.language import t
+from msip_core.markdown import md
+from msip_core.models import list_models
+from pages.data.import_fields import free_name
+from pages.kit.jobs import start_task, task_begun, task_panel
+from pages.kit.lab import dataset, datasets, lab
+from pages.plate.choosing import Count
+
+_PAGE = "pages/correct/page.py"
+
+
+def correct(count: Count, image: str) -> None:
+    """The way to the boxes of an image of the count."""
+    st.subheader(t("Is a box wrong?"), anchor=False)
+    if count.config.source is None:
+        _link(count, count.config.dataset, image)
+        return
+    if task_begun():
+        _go_on(count, task_panel(Imported, t("Making a dataset of these images"), "correct"))
+        return
+    place = place_of(count.config.source)
+    made = [one.name for one in datasets() if one.place == place]
+    for name in made:
+        _link(count, name, _id_of(dataset(name), image))
+    if not made:
+        _make(count)
+
+
+def _link(count: Count, name: str, image: str | None) -> None:
+    there = {"image": image} if image else {}
+    st.page_link(
+        _PAGE,
+        label=md(t("Correct the boxes of this image in {name}", name=name)),
+        icon=":material/edit_square:",
+        query_params={"dataset": name, "by": count.config.model, **there},
+    )
+
+
+def _make(count: Count) -> None:
+    taken = {one.name for one in datasets()}
+    left, right = st.columns([2, 3], vertical_alignment="bottom")
+    name = left.text_input(
+        t("Name of the dataset"),
+        value=free_name(_usual_name(count), taken),
+        max_chars=64,
+        key=f"plate:dataset:{count.run.id}",
+        help=t("Letters, digits, '.', '_' and '-'."),
+    )
+    if right.button(
+        t("Make a dataset of these images"), icon=":material/edit_square:", key="plate:correct"
+    ):
+        start_task(Import(config=imported(count.config, name, _recipe(count.config.model))))
+    st.caption(
+        t(
+            "The images of the count come in as it saw them, without labels. What the model finds "
+            "is suggested there; what you take over or draw becomes a label, and a model can learn "
+            "from it."
+        )
+    )
+
+
+def _usual_name(count: Count) -> str:
+    """What its owner calls the source; a folder that was uploaded lies in one with a generated
+    name."""
+    source = count.config.source
+    assert source is not None
+    return count.run.name if source.name.startswith("upload-") else source.stem
+
+
+def imported(config: CountConfig, name: str, recipe: ImageRecipe) -> ImportConfig:
+    """Take in what a count looked at, in the same way."""
+    assert config.source is not None
+    if config.channel:
+        recipe = recipe.model_copy(update={"channel": config.channel})
+    return ImportConfig(
+        source=config.source,
+        name=name,
+        pixel_size_um=config.pixel_size_um,
+        stack=config.stack,
+        every=config.every,
+        recipe=recipe,
+        split=SplitConfig(group_pattern=config.group),
+    )
+
+
+def _recipe(model: str) -> ImageRecipe:
+    """How the model that counts has learned to see grey values."""
+    cards = {card.id: card for card in list_models(lab().workspace)}
+    card = cards.get(model)
+    return ImageRecipe() if card is None or card.recipe is None else card.recipe
+
+
+def _id_of(found: Dataset, image: str) -> str | None:
+    """The dataset's name of an image; None where planes were put together."""
+    return next((record.id for record in found.images if record.source == image), None)
+
+
+def _go_on(count: Count, result: Imported | None) -> None:
+    """Straight to the boxes of the new dataset."""
+    if result is not None:
+        there = {"dataset": result.dataset, "by": count.config.model}
+        st.switch_page(_PAGE, query_params=there)
