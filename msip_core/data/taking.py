@@ -20,7 +20,7 @@ from msip_core.data.readers.registry import ZARR, kind_of, open_reader
 from msip_core.data.readers.tiff_stack import TiffStack
 from msip_core.data.stacks import choose_level, reduce, told
 from msip_core.errors import DatasetError
-from msip_core.messages import msg
+from msip_core.messages import joined, msg
 
 
 class TreeFiles:
@@ -136,5 +136,5 @@ def take(picture: Picture, planes: Planes) -> Taken:
 def _told(picture: Picture, at: int | None, wish: Wish) -> Told:
     level = told(wish.stack, at, list(picture.levels))
     files = msg("{n} files of one field", n=len(picture.planes)) if picture.files else ""
-    said = "; ".join(filter(None, (files, *picture.said, level)))
+    said = joined("; ", filter(None, (files, *picture.said, level)))
     return Told(said=said, doubt=picture.doubt, pixel_size_um=picture.pixel_size_um)

@@ -385,7 +385,8 @@ def _tell(look: _Look, role: Role, ctx: RunContext, clock: _Clock) -> None:
         )
     )
     for image in failed[:_NAMED]:
-        ctx.emit(MilestoneRecord(message=f"{image.image}: {image.reason}", level="warning"))
+        why = msg("{image}: {why}", image=image.image, why=image.reason)
+        ctx.emit(MilestoneRecord(message=why, level="warning"))
     if len(failed) > _NAMED:
         more = msg(
             "And {n} more images could not be read: the table names them.", n=len(failed) - _NAMED

@@ -26,7 +26,7 @@ from msip_core.data.regions import LARGE, Field, field_of, open_field, open_larg
 from msip_core.data.taking import Planes, Taken, TreeFiles, take
 from msip_core.errors import DatasetError
 from msip_core.events import Record
-from msip_core.messages import Telling, Words
+from msip_core.messages import Telling, Words, joined
 from msip_core.plates.plan import Item, wish_of
 from msip_core.workspace import Workspace
 
@@ -179,7 +179,7 @@ def _written(field: Field, told: Told, path: Path) -> Read:
         width=field.width,
         height=field.height,
         um_per_px=told.pixel_size_um or field.pixel_size_um,
-        chosen="; ".join(filter(None, (told.said, field.note))),
+        chosen=joined("; ", filter(None, (told.said, field.note))),
         doubt=told.doubt or field.doubt,
         digest=digest.hexdigest()[:_DIGEST],
         spread=_spread(grey),

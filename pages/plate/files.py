@@ -1,11 +1,13 @@
-"""What is taken home of a plate: workbook, CSV, report, figures."""
+"""What is taken home of a plate: workbook, CSV, report, figures, labels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import BinaryIO
 
 import streamlit as st
 
+from msip_core.data.export_formats import FORMATS
 from msip_core.language import t
 from msip_core.markdown import md
 from msip_core.plates.analysis import PlateAnalysis
@@ -14,6 +16,7 @@ from msip_core.plates.methods import settings_of
 from msip_core.plates.statements import whole_sentence
 from pages.kit.choose import choose
 from pages.kit.command import show_command
+from pages.kit.lab import lab
 from pages.kit.words import strong
 from pages.plate.choosing import Count, quantity
 
@@ -51,11 +54,37 @@ def files(count: Count) -> None:
     with st.container(horizontal=True):
         _button(t("Report of the plate"), lambda: _report(count), f"{name}.html", "text/html")
     _figures(count)
+    _labels(count)
     show_command(count.config, count.run.id)
 
 
+def _labels(count: Count) -> None:
+    """The objects as labels, with their scores, for another program."""
+    st.markdown(md(strong(t("Labels"), t("each object with its score, for another program"))))
+    left, right = st.columns([1, 2], vertical_alignment="bottom")
+    with left:
+        form = choose(
+            t("Format of the labels"), list(FORMATS), "labels", words=lambda key: FORMATS[key].title
+        )
+    with right:
+        name = f"{count.run.id}-labels-{form}.zip"
+        _button(t("Download the labels"), lambda: labels_in(count, form), name)
+    st.caption(t("Without the images; the command line writes them too: plate … --labels FORMAT."))
+
+
+def labels_in(count: Count, form: str) -> BinaryIO:
+    """A zip of them, on disk: a plate has a million objects."""
+    from msip_core.plates.label_files import write_labels
+
+    workspace = lab().workspace
+    target = workspace.cache / "exports" / f"{count.run.id}-labels-{form}.zip"
+    counting = count.analysis.counting
+    write_labels(workspace, count.folder, counting, form, target, with_images=False)
+    return target.open("rb")
+
+
 def _button(
-    label: str, make: Callable[[], bytes], name: str, mime: str = "application/zip"
+    label: str, make: Callable[[], bytes | BinaryIO], name: str, mime: str = "application/zip"
 ) -> None:
     st.download_button(
         md(label), make, file_name=name, mime=mime, key=f"plate:file:{name}", on_click="ignore",

@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from msip_core.language import t, tn
+from msip_core.language import t, tn, told
 from msip_core.markdown import md
 from msip_core.plates.overlays import numbered
 from msip_core.plates.rows import Counting, ImageRow, ObjectRow
@@ -81,7 +81,7 @@ def _well(image: ImageRow) -> str:
 def _picture(run: RunRow, role: str, image: ImageRow, objects: list[ObjectRow]) -> None:
     if image.state == "failed":
         st.warning(
-            md(t("This image could not be read: {why}", why=image.reason)),
+            md(t("This image could not be read: {why}", why=told(image.reason))),
             icon=":material/broken_image:",
         )
         return
@@ -107,7 +107,7 @@ def _drawn(
 def _said(image: ImageRow) -> None:
     for text in (image.chosen, image.note, image.tiles, image.reason):
         if text:
-            st.caption(md(text))
+            st.caption(md(told(text)))
 
 
 def _objects(objects: list[ObjectRow]) -> None:

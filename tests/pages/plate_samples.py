@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from msip_core.config import CountConfig
-from msip_core.messages import msg
+from msip_core.data.object_sizes import SeenImage
+from msip_core.data.stacks import told as level_told
+from msip_core.data.tiling import choose_tiling
+from msip_core.messages import joined, msg
+from msip_core.plates import making
 from msip_core.plates.folder import Facts, ModelFacts, write_facts
 from msip_core.plates.journal import Journal
 from msip_core.plates.rows import ImageRow, Role
@@ -36,6 +41,11 @@ def plate(*, less: int = 0) -> list[ImageRow]:
         for column in range(1, 7)
         for field in (1, 2, 3)
     ][:-9]
+    said = joined("; ", [msg("{n} files of one field", n=3), level_told("sharpest", 1, ["0", "1"])])
+    cut = choose_tiling(512, None, None, 128, SeenImage(1024, 1024, 128, None))
+    assert cut is not None
+    words = cut.words(1024, 1024)
+    rows[0] = replace(rows[0], chosen=said, note=making._FULL, tiles=words)
     rows += [image("D04", field, 0, 0) for field in (1, 2, 3)]
     rows += [image("D05", field, 0, 0, state="empty") for field in (1, 2, 3)]
     return rows + [image("D06", field, 0, 0, state="failed") for field in (1, 2, 3)]

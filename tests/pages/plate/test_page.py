@@ -18,10 +18,13 @@ from msip_core.data.importing import import_dataset
 from msip_core.data.png import encode_png
 from msip_core.data.questions import Import
 from msip_core.data.synthetic import draw_field
+from msip_core.plates.outcome import analysis_of
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.workspace import Workspace
+from pages.plate.choosing import Count
 from pages.plate.correcting import imported
+from pages.plate.files import _book, _csv, _report, labels_in
 from tests.pages import lab_samples
 from tests.pages.conftest import Open, no_crash, words
 from tests.pages.fake_compute import FakeCompute
@@ -156,14 +159,26 @@ def test_files_hold_what_the_page_shows(counted: str, open_page: Open) -> None:
     no_crash(test)
     labels = [str(item.label) for item in test.get("download_button")]
     assert {"Excel workbook", "CSV files", "CSV with decimal commas", "Report of the plate",
-            "Download the figure"} <= set(labels)  # fmt: skip
+            "Download the figure", "Download the labels"} <= set(labels)  # fmt: skip
+
+
+def test_labels_for_another_program_hold_every_object_with_its_score(
+    workspace: Workspace, counted: str, app: None
+) -> None:
+    row, run_dir = RunService(workspace).get(counted), RunService(workspace).run_dir(counted)
+    found = analysis_of(workspace, run_dir)
+    count = Count(row, row.config, run_dir, found)  # type: ignore[arg-type]
+
+    with labels_in(count, "csv") as file, zipfile.ZipFile(file) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".csv"))
+        lines = archive.read(name).decode().splitlines()
+
+    objects = [line for line in lines[1:] if line.split(",")[1]]  # else an image without any
+    assert len(objects) == len(found.counting.objects) > 100
+    assert "score" in lines[0]
 
 
 def test_the_files_are_made_of_the_analysis(workspace: Workspace, counted: str) -> None:
-    from msip_core.plates.outcome import analysis_of
-    from pages.plate.choosing import Count
-    from pages.plate.files import _book, _csv, _report
-
     row = RunService(workspace).get(counted)
     run_dir = RunService(workspace).run_dir(counted)
     count = Count(row, row.config, run_dir, analysis_of(workspace, run_dir))  # type: ignore[arg-type]
