@@ -16,9 +16,9 @@ from msip_core import confined
 from msip_core.config import ImageRecipe, ImportConfig
 from msip_core.data.archive import FileTree, printable
 from msip_core.data.fitting import check_upright, fit_labels, orientation_of
+from msip_core.data.import_notes import TakenImage, notes_of
 from msip_core.data.incoming import Incoming, incoming
 from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader
-from msip_core.data.labels_csv import NAMELESS
 from msip_core.data.manifest import ImportReport, Problem, Spread
 from msip_core.data.outlines import MaskIndex, is_image
 from msip_core.errors import DatasetError
@@ -35,35 +35,6 @@ UNLABELLED = mark(
     "image without a label: left out, since unlabelled objects would be learned as background; "
     "an empty label file keeps it as background"
 )
-
-
-@dataclass(slots=True)
-class TakenImage:
-    """One image that is in, before the split is known; what was counted in it is for the report.
-
-    Attributes:
-        dropped: boxes of classes that were dropped as asked.
-        scored: boxes that carry a score.
-        lost: labels that could not be read.
-        plane: what was taken of several planes of its file.
-    """
-
-    id: str
-    file: str
-    source: str
-    width: int
-    height: int
-    sha256: str
-    label_sha256: str
-    counts: dict[str, int]
-    pixel_size_um: float | None
-    depth: str = ""
-    box_sizes: list[float] = field(default_factory=list)
-    outlined: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    scored: int = 0
-    lost: int = 0
-    plane: str | None = None
 
 
 @dataclass
@@ -320,67 +291,8 @@ class DatasetWriter:
 
     def notes(self) -> list[str]:
         """What concerns more than one image."""
-        boxes = self._boxes()
-        dropped: Counter[str] = sum((image.dropped for image in self.taken), Counter())
-        notes = [
-            msg("Boxes of class '{name}' dropped, as asked: {n}.", name=c, n=n)
-            for c, n in dropped.items()
-        ]
-        if emptied := sum(bool(image.dropped) and not image.counts for image in self.taken):
-            notes.append(
-                msg(
-                    "Images whose boxes are all of dropped classes: {n}. They were kept "
-                    "as background, as asked: a model learns that nothing is there.",
-                    n=emptied,
-                )
-            )
-        if lost := [image for image in self.taken if image.lost]:
-            notes.append(
-                msg(
-                    "Labels that could not be read, in images that were kept: {total} in "
-                    "{n} images (the first is {first}). What they "
-                    "marked would be learned as background: mend them, or leave these images out.",
-                    total=sum(image.lost for image in lost),
-                    n=len(lost),
-                    first=lost[0].source,
-                )
-            )
-        if scored := sum(image.scored for image in self.taken):
-            notes.append(
-                msg(
-                    "Boxes that carry a score: {n}. A model predicted them: check them "
-                    "before you train on them.",
-                    n=scored,
-                )
-            )
-        planes = Counter(image.plane for image in self.taken if image.plane)
-        notes += [
-            msg("Files with several planes: {n} ({what}).", n=n, what=what)
-            for what, n in planes.items()
-        ]
-        if outlined := sum(image.outlined for image in self.taken):
-            notes.append(
-                msg(
-                    "Outlines are known for {outlined} of {total} boxes.",
-                    outlined=outlined,
-                    total=boxes.total(),
-                )
-            )
-        notes += _odd_names(boxes)
-        empty = [name for name in self._order if name and not boxes[name]]
-        if empty and boxes:
-            notes.append(
-                msg("Classes without any box were left out: {empty}.", empty=", ".join(empty))
-            )
-        sizes = {t.pixel_size_um for t in self.taken}
-        if len(sizes) > 1 and self.config.pixel_size_um is None:
-            notes.append(
-                msg(
-                    "The images state different pixel sizes, or only some do: sizes of the dataset "
-                    "are given in pixels unless you enter one."
-                )
-            )
-        return notes
+        said = self.config.pixel_size_um is not None
+        return notes_of(self.taken, [name for name in self._order if name], sizes_said=said)
 
     def report(self, base: ImportReport) -> ImportReport:
         """Complete the report with what was counted."""
@@ -413,32 +325,6 @@ def _differ(other: str) -> str:
 def _size(obj: LabelledObject) -> float:
     x1, y1, x2, y2 = obj.xyxy
     return ((x2 - x1) * (y2 - y1)) ** 0.5
-
-
-def _odd_names(boxes: Counter[str]) -> list[str]:
-    """Classes that may be one, and boxes that name none."""
-    alike: dict[str, list[str]] = {}
-    for name in boxes:
-        alike.setdefault("".join(c for c in name.casefold() if c.isalnum()), []).append(name)
-    notes = [
-        msg(
-            "Classes whose names differ in capitals or signs only: {names}. They were taken as "
-            "several: join them in the class map if they are one.",
-            names=", ".join(names),
-        )
-        for names in alike.values()
-        if len(names) > 1
-    ]
-    if len(boxes) > 1 and boxes[NAMELESS]:
-        notes.append(
-            msg(
-                "Boxes that name no class, beside others that do: {n}. They are of the class "
-                "'{name}': give it a name in the class map, or drop it.",
-                n=boxes[NAMELESS],
-                name=NAMELESS,
-            )
-        )
-    return notes
 
 
 def spread(values: list[float] | list[int]) -> Spread | None:

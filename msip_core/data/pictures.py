@@ -114,56 +114,76 @@ def plan_pictures(
     if not (own or stacked or fields):
         return Plan()
     labelled, images = labelled_of(tree)
-    pictures: list[Picture] = []
-    problems: list[Problem] = []
-    sets: defaultdict[str, list[tuple[str, TiffStack]]] = defaultdict(list)
-    used: set[str] = set()
-    channels: dict[str, None] = {}  # in the order of their first file
-    candidates = {*own, *(name for name in stacked if name in images)}
-    for name in confined.one_by_one(sorted(candidates)):
+    found = _Files(wish, labelled)
+    for name in confined.one_by_one(sorted({*own, *(n for n in stacked if n in images)})):
+        found.look_into(name, tree, path_of)
+    found.join_sets()
+    rest = [] if labelled or not fields else [name for name in images if name not in found.used]
+    pictures, hidden = _of_fields(rest, wish)
+    return Plan(
+        pictures=(*found.pictures, *pictures),
+        used=tuple(sorted(found.used | hidden)),
+        problems=tuple(found.problems),
+        channels=(*found.channels, *_channels_of_fields(rest)),
+    )
+
+
+class _Files:
+    """What microscope files and stacks hold, one after the other.
+
+    Attributes:
+        channels: that can be chosen, in the order of their first file.
+    """
+
+    def __init__(self, wish: Wish, labelled: set[str]) -> None:
+        self._wish, self._labelled = wish, labelled
+        self.pictures: list[Picture] = []
+        self.problems: list[Problem] = []
+        self.used: set[str] = set()
+        self.channels: dict[str, None] = {}
+        self._sets: defaultdict[str, list[tuple[str, TiffStack]]] = defaultdict(list)
+
+    def look_into(self, name: str, tree: FileTree, path_of: Callable[[str], Path]) -> None:
+        """One file: its pictures, or why there are none."""
         kind = kind_of(name)
         if kind and not is_there(kind):
-            problems.append(Problem(file=name, what=missing(kind)))
-            used.add(name)
-            continue
+            self._refuse(name, missing(kind))
+            return
         try:
             reader = open_reader(name, path_of(name)) if kind else TiffStack(tree.read(name))
         except DatasetError as error:
-            if kind:
-                problems.append(Problem(file=name, what=error.message.without(name)))
-                used.add(name)
-            continue  # a TIFF is named when it comes in
-        channels |= dict.fromkeys(_to_choose(reader.scenes))
+            if kind:  # a TIFF is named when it comes in
+                self._refuse(name, error.message.without(name))
+            return
         try:
-            if isinstance(reader, TiffStack) and reader.own is not None:
-                if not labelled:
-                    sets[reader.set_id].append((name, reader))
-                continue
-            taken = _of_file(name, reader, wish, name in labelled, bool(kind))
-            problems += [Problem(file=name, what=what) for what in reader.left_out]
+            self._take(name, reader, own=bool(kind))
         except DatasetError as error:
-            problems.append(Problem(file=name, what=error.message.without(name)))
-            used.add(name)
-            continue
+            self._refuse(name, error.message.without(name))
         finally:
             reader.close()
-        pictures += taken
-        if taken or kind:
-            used.add(name)
-    for members in sets.values():
-        if joined := _of_set(members, wish):
-            pictures += joined
-            used |= {name for name, _ in members}
-    rest = [] if labelled or not fields else [name for name in images if name not in used]
-    found, hidden = _of_fields(rest, wish)
-    pictures += found
-    used |= hidden
-    return Plan(
-        pictures=tuple(pictures),
-        used=tuple(sorted(used)),
-        problems=tuple(problems),
-        channels=(*channels, *_channels_of_fields(rest)),
-    )
+
+    def _refuse(self, name: str, why: str) -> None:
+        self.problems.append(Problem(file=name, what=why))
+        self.used.add(name)
+
+    def _take(self, name: str, reader: Reader, *, own: bool) -> None:
+        self.channels |= dict.fromkeys(_to_choose(reader.scenes))
+        if isinstance(reader, TiffStack) and reader.own is not None:
+            if not self._labelled:
+                self._sets[reader.set_id].append((name, reader))
+            return
+        taken = _of_file(name, reader, self._wish, name in self._labelled, own)
+        self.problems += [Problem(file=name, what=what) for what in reader.left_out]
+        self.pictures += taken
+        if taken or own:
+            self.used.add(name)
+
+    def join_sets(self) -> None:
+        """Images that lie in several files."""
+        for members in self._sets.values():
+            if joined := _of_set(members, self._wish):
+                self.pictures += joined
+                self.used |= {name for name, _ in members}
 
 
 def _to_choose(scenes: Sequence[Scene]) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -24,6 +25,7 @@ from msip_core.data.export import (
 from msip_core.data.export_formats import ExportedImage, ExportedObject, ExportedSet
 from msip_core.data.manifest import ImageRecord
 from msip_core.data.png import png_of
+from msip_core.data.regions import Field
 from msip_core.errors import DatasetError
 from msip_core.plates import folder
 from msip_core.plates.overlays import objects_by_image, pictures_again
@@ -65,16 +67,6 @@ def write_labels(
     records = [_record(image, sources.get(image.image, image.image)) for image in images]
     names = exported_names(records, originals=not with_images)
 
-    def put(archive: zipfile.ZipFile, tell: Progress) -> None:
-        for n, (image, field) in enumerate(pictures_again(workspace, run_dir, images)):
-            tell(n / len(images), image_of(n, len(images)))
-            if isinstance(field, DatasetError):
-                raise field
-            info = zipfile.ZipInfo(names[image.image])  # stored: a PNG is packed already
-            with archive.open(info, "w", force_zip64=True) as file:
-                for part in png_of(field):
-                    file.write(part)
-
     label = config.dataset if config.source is None else config.source.stem
     drawn = bool(dataset and dataset.drawn)
     whole = ExportedSet(label, counting.classes, drawn, counting.name or counting.model)
@@ -87,7 +79,26 @@ def write_labels(
         predicted_from=config.conf,
     )
     exported = _images(images, records, names, objects_by_image(counting.objects))
-    return write_set(target, form, whole, exported, card, put if with_images else None, progress)
+    pictures = partial(pictures_again, workspace, run_dir, images)
+    put = partial(_put, pictures, names) if with_images else None
+    return write_set(target, form, whole, exported, card, put, progress)
+
+
+def _put(
+    pictures: Callable[[], Iterator[tuple[ImageRow, Field | DatasetError]]],
+    names: Mapping[str, str],
+    archive: zipfile.ZipFile,
+    tell: Progress,
+) -> None:
+    """The planes that were counted, as PNG."""
+    for n, (image, field) in enumerate(pictures()):
+        tell(n / len(names), image_of(n, len(names)))
+        if isinstance(field, DatasetError):
+            raise field
+        info = zipfile.ZipInfo(names[image.image])  # stored: a PNG is packed already
+        with archive.open(info, "w", force_zip64=True) as file:
+            for part in png_of(field):
+                file.write(part)
 
 
 def _record(image: ImageRow, source: str) -> ImageRecord:

@@ -1,0 +1,166 @@
+"""What an import remembers of each image, and what it says of more than one: a sentence each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from msip_core.data.labels_csv import NAMELESS
+from msip_core.messages import msg
+
+
+@dataclass(slots=True)
+class TakenImage:
+    """One image that is in, before the split is known; what was counted in it is for the report.
+
+    Attributes:
+        dropped: boxes of classes that were dropped as asked.
+        scored: boxes that carry a score.
+        lost: labels that could not be read.
+        plane: what was taken of several planes of its file.
+    """
+
+    id: str
+    file: str
+    source: str
+    width: int
+    height: int
+    sha256: str
+    label_sha256: str
+    counts: dict[str, int]
+    pixel_size_um: float | None
+    depth: str = ""
+    box_sizes: list[float] = field(default_factory=list)
+    outlined: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    scored: int = 0
+    lost: int = 0
+    plane: str | None = None
+
+
+def notes_of(taken: Sequence[TakenImage], classes: Sequence[str], *, sizes_said: bool) -> list[str]:
+    """Everything that concerns more than one image.
+
+    Args:
+        classes: of the source, in order, after mapping.
+        sizes_said: a person has said how large a pixel is, for all images.
+    """
+    boxes: Counter[str] = sum((Counter(image.counts) for image in taken), Counter())
+    return [
+        *_dropped(taken),
+        *_lost(taken),
+        *_scored(taken),
+        *_planes(taken),
+        *_outlined(taken, boxes.total()),
+        *_odd_names(boxes),
+        *_empty(classes, boxes),
+        *([] if sizes_said else _sizes(taken)),
+    ]
+
+
+def _dropped(taken: Sequence[TakenImage]) -> list[str]:
+    dropped: Counter[str] = sum((image.dropped for image in taken), Counter())
+    notes = [
+        msg("Boxes of class '{name}' dropped, as asked: {n}.", name=c, n=n)
+        for c, n in dropped.items()
+    ]
+    if emptied := sum(bool(image.dropped) and not image.counts for image in taken):
+        notes.append(
+            msg(
+                "Images whose boxes are all of dropped classes: {n}. They were kept "
+                "as background, as asked: a model learns that nothing is there.",
+                n=emptied,
+            )
+        )
+    return notes
+
+
+def _lost(taken: Sequence[TakenImage]) -> list[str]:
+    lost = [image for image in taken if image.lost]
+    if not lost:
+        return []
+    return [
+        msg(
+            "Labels that could not be read, in images that were kept: {total} in "
+            "{n} images (the first is {first}). What they "
+            "marked would be learned as background: mend them, or leave these images out.",
+            total=sum(image.lost for image in lost),
+            n=len(lost),
+            first=lost[0].source,
+        )
+    ]
+
+
+def _scored(taken: Sequence[TakenImage]) -> list[str]:
+    scored = sum(image.scored for image in taken)
+    if not scored:
+        return []
+    return [
+        msg(
+            "Boxes that carry a score: {n}. A model predicted them: check them "
+            "before you train on them.",
+            n=scored,
+        )
+    ]
+
+
+def _planes(taken: Sequence[TakenImage]) -> list[str]:
+    planes = Counter(image.plane for image in taken if image.plane)
+    return [
+        msg("Files with several planes: {n} ({what}).", n=n, what=what)
+        for what, n in planes.items()
+    ]
+
+
+def _outlined(taken: Sequence[TakenImage], total: int) -> list[str]:
+    outlined = sum(image.outlined for image in taken)
+    if not outlined:
+        return []
+    return [
+        msg("Outlines are known for {outlined} of {total} boxes.", outlined=outlined, total=total)
+    ]
+
+
+def _odd_names(boxes: Counter[str]) -> list[str]:
+    """Classes that may be one, and boxes that name none."""
+    alike: dict[str, list[str]] = {}
+    for name in boxes:
+        alike.setdefault("".join(c for c in name.casefold() if c.isalnum()), []).append(name)
+    notes = [
+        msg(
+            "Classes whose names differ in capitals or signs only: {names}. They were taken as "
+            "several: join them in the class map if they are one.",
+            names=", ".join(names),
+        )
+        for names in alike.values()
+        if len(names) > 1
+    ]
+    if len(boxes) > 1 and boxes[NAMELESS]:
+        notes.append(
+            msg(
+                "Boxes that name no class, beside others that do: {n}. They are of the class "
+                "'{name}': give it a name in the class map, or drop it.",
+                n=boxes[NAMELESS],
+                name=NAMELESS,
+            )
+        )
+    return notes
+
+
+def _empty(classes: Sequence[str], boxes: Counter[str]) -> list[str]:
+    empty = [name for name in classes if not boxes[name]]
+    if not empty or not boxes:
+        return []
+    return [msg("Classes without any box were left out: {empty}.", empty=", ".join(empty))]
+
+
+def _sizes(taken: Sequence[TakenImage]) -> list[str]:
+    if len({image.pixel_size_um for image in taken}) < 2:
+        return []
+    return [
+        msg(
+            "The images state different pixel sizes, or only some do: sizes of the dataset "
+            "are given in pixels unless you enter one."
+        )
+    ]
