@@ -40,6 +40,8 @@ from msip_core.messages import mark, message_of, msg, stored
 from msip_core.processors import PASSIVE, usable_cores
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# What a disk says that takes no file of that size (FAT), is broken, or was unplugged.
+DISK_FAULTS = (errno.EFBIG, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN)
 _UPLOAD = re.compile(r"upload-[0-9a-f]{16}")
 STUDY = "study"  # what ids of studies, and so of their runs, begin with
 _OF_STUDY = re.compile(rf"({STUDY}-\d{{12}}-[0-9a-f]{{4,8}})-.+")

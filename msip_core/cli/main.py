@@ -25,13 +25,14 @@ from msip_core.cli.parts import PARTS, add_part, parts_for
 from msip_core.cli.verbs import Answer, JsonOption, WorkspaceOption
 from msip_core.errors import InputError, MsipError
 from msip_core.settings import get_settings
+from msip_core.workspace import DISK_FAULTS
 from msip_core.wrong_settings import explain
 
 PROGRAM = "python -m msip_core"
 # What the place that a person named does not allow; other errors of files are faults of ours.
 _OF_PLACES = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR,
-    errno.ELOOP, errno.EEXIST, errno.EINVAL, errno.ENXIO,
+    errno.ELOOP, errno.EEXIST, errno.EINVAL, errno.ENXIO, *DISK_FAULTS,
 )  # fmt: skip
 _MOST_LINES = 10
 _MOST_SAID = 2000  # characters

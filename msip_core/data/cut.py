@@ -210,7 +210,7 @@ def _make(folder: Path, dataset: Dataset, tilings: Mapping[str, Tiling]) -> None
         _write(draft, dataset, tilings)
         draft.rename(folder)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(
                 "The disk is full: the tiles of dataset '{name}' need about as much room "
                 "as its images. Delete old runs, or turn tiles off (tiles: never).",

@@ -320,7 +320,7 @@ def _building(workspace: Workspace, name: str) -> Iterator[Path]:
     try:
         yield folder
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(
                 "The disk that holds {root} is full: delete old runs or choose "
                 "another workspace. Nothing was left behind.",

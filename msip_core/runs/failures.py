@@ -7,6 +7,7 @@ import errno
 from msip_core.config import RunBase
 from msip_core.errors import DiskFullError, MsipError, OutOfMemoryError, WorkError
 from msip_core.messages import msg
+from msip_core.workspace import DISK_FAULTS
 
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -28,9 +29,9 @@ def explain_failure(
             "The disk that holds the workspace is full. Make room there and try again: a run "
             "goes on from its last finished step."
         )
-    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EFBIG):
+    if isinstance(error, OSError) and error.errno in (errno.EROFS, *DISK_FAULTS):
         return DiskFullError(
-            "The disk that holds the workspace cannot be written ({why}). Mend that "
+            "The disk that holds the workspace does not work as it should ({why}). Mend that "
             "and try again: a run goes on from its last finished step.",
             why=error.strerror,
         )

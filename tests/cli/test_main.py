@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,8 +18,9 @@ from msip_core.cli import data as data_verbs
 from msip_core.cli.data import parse_class_map, sort_words
 from msip_core.cli.demo import shipped_baseline
 from msip_core.cli.main import main
-from msip_core.errors import ConfigError, WorkError
+from msip_core.errors import ConfigError, DiskFullError, WorkError
 from msip_core.example import EXAMPLE, unpack
+from msip_core.runs.failures import explain_failure
 from msip_core.workspace import Workspace
 from tests.cli.conftest import Verb
 from tests.data.conftest import write_image
@@ -125,6 +128,24 @@ def test_work_that_fails_is_code_1(msip: Verb, monkeypatch: pytest.MonkeyPatch) 
     said = msip("data", "list", "--json")
     assert said.code == 1
     assert said.document["error"] == "The disk is gone."
+
+
+@pytest.mark.parametrize("number", [errno.EFBIG, errno.EIO, errno.ESTALE])
+def test_a_disk_that_fails_is_a_sentence_and_no_fault_of_the_program(
+    msip: Verb, monkeypatch: pytest.MonkeyPatch, workspace: Workspace, number: int
+) -> None:
+    """A stick with FAT takes no file above 4 GB; one that is pulled out, or broken, says EIO."""
+
+    def fail(_: Workspace) -> None:
+        raise OSError(number, os.strerror(number), "/media/stick/plate.zip")
+
+    monkeypatch.setattr(data_verbs, "list_datasets", fail)
+    said = msip("data", "list", "--json")
+    assert said.code == 2
+    assert "/media/stick/plate.zip" in said.document["error"]
+    assert os.strerror(number) in said.document["error"]
+    assert not (workspace.root / "errors").exists()
+    assert isinstance(explain_failure(OSError(number, os.strerror(number))), DiskFullError)
 
 
 def test_the_unexpected_gets_a_code_and_a_file_instead_of_a_traceback(
