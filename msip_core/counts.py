@@ -73,6 +73,11 @@ class CountConfig(RunBase):
         return self
 
 
+def usual_name(source: str = "", dataset: str = "") -> str:
+    """What a count is called unless a person says otherwise, by what it counts."""
+    return f"Count of {dataset or Path(source).stem}"
+
+
 # Settings that `plate` has options for; those of the others are called as the setting.
 _FLAGS = {
     "sample_sheet": "--sample-sheet",
@@ -94,6 +99,8 @@ def count_command(config: CountConfig) -> str:
         value = getattr(config, name)
         if name == "one_class" and not value:
             words.append("--all-classes")
+        elif name == "name" and value == usual_name(source, config.dataset):
+            continue
         elif value != CountConfig.model_fields[name].default:
             words += [_FLAGS.get(name, f"--{name}"), shlex.quote(str(value))]
     return " ".join(words)

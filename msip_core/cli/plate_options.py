@@ -10,6 +10,7 @@ import typer
 
 from msip_core.cli.asking import model_source
 from msip_core.config import CountConfig, parse_run_config
+from msip_core.counts import usual_name
 from msip_core.data.grouping import find_groups
 from msip_core.data.stacks import parse_stack
 from msip_core.data.tiling import MOST_OVERLAP, parse_tiles
@@ -155,6 +156,7 @@ def count_config(
     else:
         source = {"dataset": str(place)}
     found = {"kind": "count", **source, **settings, **_looking(looking), **_files(files)}
+    found["name"] = found.get("name") or usual_name(**source)
     config = parse_run_config(found)
     assert isinstance(config, CountConfig)
     return config

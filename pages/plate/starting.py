@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from msip_core.config import CountConfig, parse_run_config
+from msip_core.counts import usual_name
 from msip_core.language import mark, t, tn
 from msip_core.markdown import md
 from msip_core.models import ModelCard, list_models
@@ -56,7 +57,7 @@ def start_form() -> None:
     with right:
         models = _models(cards)
         sheet = _sheet()
-        usual = f"Count of {source.get('dataset') or Path(source['source']).stem}" if source else ""
+        usual = usual_name(source.get("source", ""), source.get("dataset", "")) if source else ""
         name = st.text_input(t("Name of the count"), placeholder=usual, max_chars=80)
     with st.expander(t("Settings"), icon=":material/tune:"):
         settings = _settings()

@@ -12,7 +12,7 @@ import pytest
 
 from msip_core.cli.main import main
 from msip_core.config import CountConfig
-from msip_core.counts import count_command
+from msip_core.counts import count_command, usual_name
 from msip_core.plates.folder import read
 from msip_core.runs.service import RunService
 from msip_core.workspace import Workspace
@@ -145,3 +145,13 @@ def test_the_command_of_a_count_counts_the_same() -> None:
         "python -m msip_core plate '/data/plate 1' --model a --baseline b --conf 0.4 "
         "--all-classes --pixel-size 1.5 --tiles 640 --overlap 0.3"
     )
+
+
+def test_a_count_is_called_after_what_it_counts_and_its_command_leaves_that_out() -> None:
+    source = Path("/data/plate 7.zip")
+    named = CountConfig(source=source, model="m", name=usual_name(str(source)))
+
+    assert named.name == "Count of plate 7"
+    assert usual_name(dataset="plate7") == "Count of plate7"
+    assert "--name" not in count_command(named)
+    assert "--name mine" in count_command(named.model_copy(update={"name": "mine"}))
