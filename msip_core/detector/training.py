@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -121,31 +122,37 @@ def fit(
     _check(model, dataset)
     names = l1_modules or new_conv_names(model)
     _check_terms(recipe, names, terms)
-    own_pool = None
-    if pool is None:
-        pool = own_pool = DataPool(
-            dataset, imgsz=imgsz, batch=batch, device=device, workers=workers, loader=loader,
-            parts=parts, tick=stop_or_beat(ctx),
+    with ExitStack() as own:
+        if pool is None:
+            pool = DataPool(
+                dataset, imgsz=imgsz, batch=batch, device=device, workers=workers, loader=loader,
+                parts=parts, tick=stop_or_beat(ctx),
+            )  # fmt: skip
+            own.callback(pool.close)
+        plan = FitPlan(
+            model=laid_out(copy_model(model).float(), device), pool=pool, recipe=recipe,
+            workdir=workdir, seed=seed, phase=phase, iteration=iteration,
+            validate_every=validate_every, l1_names=names if recipe.l1_lambda else (),
+            before_batch=stop_or_beat(ctx),
+            after_epoch=_reporter(ctx, phase, iteration, recipe.epochs),
+            extra=extra, terms=terms, dtype=training_dtype(device, precision),
+            weighed=_teller(ctx, recipe), averaged=averaged,
         )  # fmt: skip
-    plan = FitPlan(
-        model=laid_out(copy_model(model).float(), device), pool=pool, recipe=recipe,
-        workdir=workdir, seed=seed, phase=phase, iteration=iteration,
-        validate_every=validate_every, l1_names=names if recipe.l1_lambda else (),
-        before_batch=stop_or_beat(ctx),
-        after_epoch=_reporter(ctx, phase, iteration, recipe.epochs),
-        extra=extra, terms=terms, dtype=training_dtype(device, precision),
-        weighed=_teller(ctx, recipe), averaged=averaged,
-    )  # fmt: skip
-    key = fingerprint(plan.model, _facts(plan))
-    state, taken = read_state(workdir / "state.pt", key) or FitState(key), False
-    if not state.finished:
         # In parts a fit ends a little differently: batch norm sees fewer images at a time.
         kept = ContentStore(cache, FITS) if cache and pool.parts == 1 else None
+        return _done(plan, model, kept, ctx)
+
+
+def _done(
+    plan: FitPlan, model: DetectionModel, kept: ContentStore[FitState] | None, ctx: RunContext
+) -> FitResult:
+    """Begin, go on, or take what is finished."""
+    path, key = plan.workdir / "state.pt", fingerprint(plan.model, _facts(plan))
+    state, taken = read_state(path, key) or FitState(key), False
+    if not state.finished:
         state, taken = _finished(plan, state, kept, ctx)
-        write_state(workdir / "state.pt", state)
-        _tell_sparsity(recipe, model, state, ctx)
-    if own_pool is not None:
-        own_pool.close()
+        write_state(path, state)
+        _tell_sparsity(plan.recipe, model, state, ctx)
     return _result(copy_model(model), state)._replace(taken=taken)
 
 
