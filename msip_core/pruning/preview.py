@@ -66,7 +66,7 @@ def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Pl
         InputError: model or dataset cannot be used, or they do not fit.
     """
     progress(0.0, msg("Opening the detector"))
-    network = open_network(workspace, config.model, config.imgsz)
+    network = open_network(workspace, config.model, config.imgsz, config.prox)
     device = resolve_device(config.device)
     meter = predicted(config, network.budget, workspace.cache, device)
     asked, config = config, config if meter else in_macs(config)
