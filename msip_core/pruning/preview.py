@@ -271,6 +271,7 @@ def _kept(
         "seed": config.seed,
         "groups": list(network.groups),
         "imgsz": config.imgsz,
+        "prox": config.prox,
         "calibration": calibration_for(config.imgsz).model_dump(),
         # Schemes and switches change the terms, weights and fusion only what is made of them.
         "of": [config.method] + [config.msip.model_dump(exclude=_FUSED)] * weighted,
