@@ -147,7 +147,7 @@ class TrainConfig(RunBase):
 # --- pruning ------------------------------------------------------------------
 
 ModuleType = Literal["C2f", "SPPF", "Detect", "Conv"]
-Repair = Literal["auto", "refit", "recalibrate", "none"]
+Repair = Literal["auto", "refit", "absorb", "recalibrate", "none"]
 After = Literal["every-cut", "last-cut"]
 Average = Literal["restart", "carry"]
 # Of a refit, as a share of the mean square of what a convolution reads; validation chooses.
@@ -180,6 +180,8 @@ class PruneConfig(RunBase):
             PyTorch on a GPU.
         latency_precision: "fp16" on GPUs alone.
         latency_batch: images at a time.
+        prox: soft-thresholds the weights that opening C2f copies by this, as a proximal step of
+            their L1 norm; 0 copies them exactly.
         pretrain: optional schedule of the C2f_v2 model before the first iteration.
         distill: how the unpruned network teaches, for recoveries with a teacher.
         adaptive_threshold: False gives every group the same local ratio (an ablation).
@@ -187,9 +189,10 @@ class PruneConfig(RunBase):
             this below the baseline, and keep the last good model. None turns it off, as it is by
             default where training waits for the last cut: before it there is no such accuracy.
         repair: what is done right after a cut, before any training: "none"; "recalibrate" (fresh
-            batch-norm statistics); "refit" (weights by least squares on the calibration images,
-            the best of RIDGES by validation); "auto" measures all of these on validation and
-            keeps the best. Older configs say `bn_recalibration`.
+            batch-norm statistics); "absorb" (what removed channels gave at rest, act(beta), goes
+            on in the layers that read them); "refit" (weights by least squares on the calibration
+            images, the best of RIDGES by validation); "auto" measures all of these on validation
+            and keeps the best. Older configs say `bn_recalibration`.
         search: how an allocation that searches does it.
         finetune_after: train after every cut, or only after the last one.
         average: the running average of the weights that a fine-tune ends with follows the weights
@@ -220,6 +223,7 @@ class PruneConfig(RunBase):
     latency_batch: int = Field(default=1, ge=1, le=1024)
     iterations: int = Field(default=16, ge=1, le=200)
     finetune: TrainingRecipe = RECIPES["paper-finetune"]
+    prox: float = Field(default=0.0, ge=0, le=0.1)
     pretrain: TrainingRecipe | None = None
     distill: DistillOptions = DistillOptions()
     adaptive_threshold: bool = True

@@ -179,8 +179,10 @@ _PRUNE = (
            "8, or what this computer or GPU is fastest with where the goal is milliseconds.",
            read=lambda text: int(text) if str(text).isdecimal() else text),
     Option("repair", "repair", "What is done right after a cut, before any training: none, "
-           "recalibrate (batch norm), refit (weights by least squares), or auto (the best of all "
-           "by validation)."),
+           "recalibrate (batch norm), absorb (what lost channels gave at rest), refit (weights by "
+           "least squares), or auto (the best of all by validation)."),
+    Option("prox", "prox", "Soft-threshold of the weights that opening C2f copies, such as 1e-4; "
+           "0 copies them exactly.", float),
     Option("finetune_after", "finetune_after", "When it trains: every-cut, or last-cut (once, all "
            "its epochs after the last cut).", shown="the preset's"),
     Option("average", "average", "The running average of the weights: restart it after each cut, "

@@ -56,8 +56,13 @@ class C2fV2(nn.Module):
         return self.cv2(torch.cat(y, 1))
 
 
-def to_c2f_v2(model: DetectionModel) -> DetectionModel:
+def to_c2f_v2(model: DetectionModel, prox: float = 0.0) -> DetectionModel:
     """A copy of `model` with every C2f as C2fV2; outputs in eval mode are bit-identical.
+
+    Args:
+        prox: above 0, the L1 norm acts at the transfer: weights and batch-norm factors of the new
+            convolutions become sign(w) max(|w| - prox, 0) (method sheet, section 1), and outputs
+            change a little.
 
     Raises:
         WrongModelError: the model is fused; its BatchNorms are gone.
@@ -72,7 +77,18 @@ def to_c2f_v2(model: DetectionModel) -> DetectionModel:
         for name, child in list(parent.named_children()):
             if type(child) is C2f:
                 setattr(parent, name, C2fV2(child))
+    if prox:
+        _soft_threshold(twin, prox)
     return twin
+
+
+@torch.no_grad()
+def _soft_threshold(model: nn.Module, by: float) -> None:
+    """What the L1 term of training is on (detector.sparsity) comes nearer to 0 by this."""
+    for name in new_conv_names(model):
+        block: Any = model.get_submodule(name)
+        for weight in (block.conv.weight, block.bn.weight):
+            weight.copy_(nn.functional.softshrink(weight, by))
 
 
 def new_conv_names(model: nn.Module) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ as if an image had those of the one that lies some way on.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -163,7 +164,7 @@ class EveryFew:
     def _pieces(self, part: range, cells: int) -> list[Tensor]:
         pieces = []
         for few in self._parts_of(part):
-            step = max(1, -(-len(few) * cells // self._most))
+            step = _every(max(1, -(-len(few) * cells // self._most)), cells)
             first = (max(few.start, part.start) - few.start) * cells
             last = (min(few.stop, part.stop) - few.start) * cells
             some = torch.arange(-(-first // step) * step, last, step, device=self._device)
@@ -175,3 +176,11 @@ class EveryFew:
         batches = self._calibration.batches()
         every = [few for b in batches for few in self._calibration.micro_batches(b, self._few)]
         return [few for few in every if few.start < part.stop and part.start < few.stop]
+
+
+def _every(least: int, cells: int) -> int:
+    """The next step from `least` on that has no divisor in common with the size of the map: steps
+    of 128 in a map that is 256 wide would only see its borders and its middle."""
+    while math.gcd(least, cells) > 1:
+        least += 1
+    return least

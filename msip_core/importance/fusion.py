@@ -90,7 +90,10 @@ def weighted_sum(parts: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     factors = budget_factors(covariance, torch.tensor(list(weights), dtype=covariance.dtype))
     used = factors > 0
     if not bool(used.any()):
-        return torch.zeros_like(stacked[0])
+        # No channel stands out: all at their common level, which a threshold at a share of the
+        # median then keeps. (At 0 they would be the cheapest of the whole network.)
+        weight = torch.tensor(list(weights), dtype=stacked.dtype)
+        return weight @ stacked / weight.sum()
     spread = (covariance.diagonal()[used].mean() / (factors @ covariance @ factors)).sqrt()
     return spread * factors @ stacked
 
@@ -124,3 +127,11 @@ def relative(x: Tensor) -> Tensor:
     """
     total = x + x.median()
     return torch.where(total > 0, x / total.clamp_min(_TINY), torch.zeros_like(x))
+
+
+def mean_ranks(x: Tensor) -> Tensor:
+    """Rank of each value from 0 on, ties with their mean rank: (n,) -> (n,)."""
+    ordered = x.sort().values
+    first = torch.searchsorted(ordered, x, side="left")
+    last = torch.searchsorted(ordered, x, side="right")
+    return (first + last - 1).double() / 2

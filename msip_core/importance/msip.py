@@ -40,6 +40,7 @@ from msip_core.importance.activity import SPARSITY_EPS
 from msip_core.importance.fpgm import distance_sums
 from msip_core.importance.fusion import (
     log_scale,
+    mean_ranks,
     mixed,
     relative,  # noqa: F401 - other programs ask for it here
     standard,
@@ -178,7 +179,8 @@ class MsipImportance(_Msip):
              spread of its sensitivity, and the weights decide which of its channels stand where.
              w_g = 1 is G itself, Taylor; with w_g = 0 nothing of G is left in their order.
     rank     I = the sorted values of G, given out in the order of sum w_k * rank(x_k): no channel
-             can stand out further than the gradient's own channels do.
+             can stand out further than the gradient's own channels do. Ties have their mean rank,
+             and channels of equal places the mean of what they are given.
     """
 
     own: ClassVar[dict[str, Any]] = {
@@ -263,11 +265,14 @@ def fuse(terms: Terms, weights: MsipWeights, fusion: str) -> Tensor:
 
 
 def _by_rank(terms: Terms, weights: MsipWeights) -> Tensor:
-    ranks = [x.argsort(stable=True).argsort(stable=True).double() for x in terms.as_tuple()]
-    place = torch.stack([w * r for w, r in zip(weights.as_tuple(), ranks, strict=True)]).sum(0)
-    score = torch.empty_like(terms.gradient)
-    score[place.argsort(stable=True)] = terms.gradient.sort().values
-    return score
+    parts = [w * mean_ranks(x) for w, x in zip(weights.as_tuple(), terms.as_tuple(), strict=True)]
+    # Rounded, so that equal sums of ranks are equal whatever they were added up of.
+    place = torch.stack(parts).sum(0).mul(1e6).round()
+    _, which, many = place.unique(return_inverse=True, return_counts=True)
+    given = terms.gradient.sort().values[place.argsort(stable=True).argsort()]
+    # Equal places share what they are given, or the numbering of channels would decide.
+    shared = torch.zeros(len(many), dtype=given.dtype).index_add_(0, which, given) / many
+    return shared[which]
 
 
 def _of(response: Mapping[str, Tensor], member: Member) -> Tensor | None:

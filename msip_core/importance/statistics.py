@@ -195,13 +195,14 @@ def _batches(scene: Scene, some: Sequence[Statistic], *, backward: bool) -> None
                 one.end_part()
         factor = len(batch) / assigned.clamp(min=1)
         if backward:
-            _multiply_gradients(scene.model, factor)
+            multiply_gradients(scene.model, factor)
         for one in some:
             one.end_batch(factor)
 
 
 @torch.no_grad()
-def _multiply_gradients(model: nn.Module, factor: Tensor) -> None:
+def multiply_gradients(model: nn.Module, factor: Tensor) -> None:
+    """All gradients that the model holds, in place."""
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     if gradients:
         torch._foreach_mul_(gradients, factor.to(gradients[0].dtype))

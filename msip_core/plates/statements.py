@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+from msip_core.intervals import ALPHA
 from msip_core.plates.agreement import Bounds
 from msip_core.plates.analysis import ModelAgreement, PlateAnalysis
 from msip_core.plates.conditions import WELCH, Comparison, Measure
@@ -57,7 +60,9 @@ def comparison_sentence(one: Comparison) -> str:
 
 
 def p_words(p: float) -> str:
-    """ "0.032" or "< 0.001"."""
+    """ "0.032" or "< 0.001"; "0.0496" where three digits would read as the limit itself."""
+    if f"{p:.3f}" == f"{ALPHA:.3f}":
+        return f"{math.floor(1e4 * p) / 1e4:.4f}"  # not rounded up to it either
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 

@@ -55,7 +55,7 @@ def estimate(config: PruneConfig, workspace: Workspace) -> Effort:
     if needs_milliseconds(config):
         ready_engine(config.latency_way(device))
     dataset = open_for_run(workspace, config)
-    network = open_network(workspace, config.model, config.imgsz)
+    network = open_network(workspace, config.model, config.imgsz, config.prox)
     check_recovery(config, network.model)
     meter = predicted(config, network.budget, workspace.cache, device)
     if meter or config.goal[0] != "latency":  # else the run times its layers first

@@ -45,7 +45,7 @@ from msip_core.pruning.latency_goal import (
 from msip_core.pruning.progress import ProgressTracker
 from msip_core.pruning.recovery import Aids
 from msip_core.pruning.refit import kept_filters
-from msip_core.pruning.repair import AS_CUT, RECALIBRATED, repair, tried
+from msip_core.pruning.repair import ABSORBED, AS_CUT, RECALIBRATED, repair, tried
 from msip_core.pruning.schedule import corridor, stopped_by_caps
 from msip_core.pruning.surgery import channel_counts, prune_channels
 from msip_core.steps import (
@@ -450,6 +450,12 @@ def _sentence(record: IterationRecord, iterations: int) -> str:
         return msg(
             "Iteration {index} of {iterations}: {left:.1%} of the multiply-adds left; mAP50 "
             "{cut:.3f} after the cut, batch norm recalibrated, {tuned:.3f} after fine-tuning.",
+            **facts,
+        )
+    if record.repair == ABSORBED:
+        return msg(
+            "Iteration {index} of {iterations}: {left:.1%} of the multiply-adds left; mAP50 "
+            "{cut:.3f} after the cut, lost constants absorbed, {tuned:.3f} after fine-tuning.",
             **facts,
         )
     if record.repair.startswith("refitted"):

@@ -65,6 +65,10 @@ from msip_core.steps import BASELINE, ITERATION, LAYERS, MULTIPLE, PRETRAINING, 
 from msip_core.ways import Way
 from msip_core.workspace import Workspace
 
+_OPENED = (
+    "opened.json"  # metrics of the opened network, where it is not the baseline to the last bit
+)
+
 
 def run(config: PruneConfig, ctx: RunContext) -> None:
     """Prune `config.model` on `config.dataset`; go on where an earlier sitting stopped.
@@ -109,7 +113,7 @@ class PruneRun:
         self.ctx.emit(final)
 
     def _work(self) -> FinalRecord:
-        network = to_c2f_v2(self.source)
+        network = to_c2f_v2(self.source, self.config.prox)
         groups = prunable_groups(network).groups
         budget = Budget(network, list(groups.values()), self.config.imgsz)
         granularity, latency_goal = granularity_of(self.config), self._latency_goal(budget)
@@ -179,7 +183,9 @@ class PruneRun:
         if recipe is None or not recipe.epochs:
             if not files.model_path.is_file():
                 files.save("model.pt", network)
-            return baseline.metrics.loss
+            return (
+                self._opened_loss(network, baseline) if self.config.prox else baseline.metrics.loss
+            )
         if not files.done(PRETRAINING):
             self._begin(PRETRAINING)
             result = finetune(
@@ -201,6 +207,25 @@ class PruneRun:
                 )
             )
         return Metrics.model_validate(files.read_json(PRETRAINING.mark)).loss
+
+    def _opened_loss(self, network: DetectionModel, baseline: BaselineRecord) -> float | None:
+        """Loss of the network whose copied weights were thresholded, which is another one."""
+        files = self.folder.iteration(0)
+        stored = files.read_json(_OPENED)
+        if stored is None:
+            metrics = self.pool.evaluator("val")(network)
+            stored = metrics.model_dump(mode="json")
+            files.write_json(_OPENED, stored)
+            self._say(
+                msg(
+                    "Thresholding the copied weights by {prox:g} took mAP50 from {before:.3f} to "
+                    "{after:.3f}.",
+                    prox=self.config.prox,
+                    before=baseline.metrics.map50,
+                    after=metrics.map50,
+                )
+            )
+        return Metrics.model_validate(stored).loss
 
     def _calibration_ids(self) -> tuple[str, ...]:
         """The images of this run: chosen once, then read from the run folder."""

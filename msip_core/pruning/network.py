@@ -53,17 +53,20 @@ class Network:
     weight_bytes: float
 
 
-def open_network(workspace: Workspace, model: str, imgsz: int) -> Network:
-    """The network that a run on `model` (an id, or a .pt file) starts from."""
+def open_network(workspace: Workspace, model: str, imgsz: int, prox: float = 0.0) -> Network:
+    """The network that a run on `model` (an id, or a .pt file) starts from, with the weights that
+    opening it copies thresholded by `prox`."""
     path = Path(model) if model.endswith(".pt") else weights_path(workspace, model)
     changed = path.stat().st_mtime_ns if path.is_file() else 0
-    return _open(workspace, model, path, changed, imgsz)
+    return _open(workspace, model, path, changed, imgsz, prox)
 
 
 @lru_cache(maxsize=_KEPT)
-def _open(workspace: Workspace, model: str, path: Path, changed: int, imgsz: int) -> Network:
+def _open(  # noqa: PLR0917 - what makes a network another one
+    workspace: Workspace, model: str, path: Path, changed: int, imgsz: int, prox: float
+) -> Network:
     # `changed` makes a file that was written again a new network.
-    network = to_c2f_v2(load_source_model(workspace, model_named(model))[0])
+    network = to_c2f_v2(load_source_model(workspace, model_named(model))[0], prox)
     groups = prunable_groups(network).groups
     budget = Budget(network, list(groups.values()), imgsz)
     return Network(

@@ -66,7 +66,7 @@ def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Pl
         InputError: model or dataset cannot be used, or they do not fit.
     """
     progress(0.0, msg("Opening the detector"))
-    network = open_network(workspace, config.model, config.imgsz)
+    network = open_network(workspace, config.model, config.imgsz, config.prox)
     device = resolve_device(config.device)
     meter = predicted(config, network.budget, workspace.cache, device)
     asked, config = config, config if meter else in_macs(config)
@@ -271,6 +271,7 @@ def _kept(
         "seed": config.seed,
         "groups": list(network.groups),
         "imgsz": config.imgsz,
+        "prox": config.prox,
         "calibration": calibration_for(config.imgsz).model_dump(),
         # Schemes and switches change the terms, weights and fusion only what is made of them.
         "of": [config.method] + [config.msip.model_dump(exclude=_FUSED)] * weighted,

@@ -87,7 +87,7 @@ def plan(config: PruneConfig, *, train: int, val: int, test: int, calibration: i
         after = keep ** (SPEED_EXPONENT * t / config.iterations)
         score = TRAIN_COST * calibration + FIXED_COST if granularity.takes_channels else 0.0
         if score and trials and t < config.iterations:
-            mend = REFIT_COST / 2 if config.repair in ("refit", "auto") else 1.0
+            mend = REFIT_COST / 2 if config.repair in ("refit", "auto") else 1.0  # at most
             score += 4 * (val + mend * calibration + FIXED_COST)
         blocks = try_blocks[config.block_score] if granularity.scores_blocks(t) else 0
         units = {
@@ -107,8 +107,8 @@ def _repairing(config: PruneConfig, after: float, val: int, calibration: int) ->
     """Cost of every repair that is tried after a cut, and of its look at the validation images."""
     fits = len(RIDGES) if config.repair in ("refit", "auto") else 0
     fresh = int(config.repair in ("recalibrate", "auto"))
-    as_cut = int(config.repair in ("none", "auto"))
-    looks = as_cut + fresh + fits
+    as_cut, absorbs = (int(config.repair in (one, "auto")) for one in ("none", "absorb"))
+    looks = as_cut + fresh + absorbs + fits
     return after * (looks * val + (fresh + REFIT_COST * fits) * calibration)
 
 

@@ -1,5 +1,6 @@
 """What is done to a network right after a cut, before any training: nothing, fresh batch-norm
-statistics, a refit of the weights, or whichever of these validation likes best.
+statistics, what lost channels gave at rest (absorb.py), a refit of the weights, or whichever of
+these validation likes best.
 
 Each helps in some cuts and hurts in others (recalibration can add .1 mAP50 early and cost some
 late; a refit with too little ridge overfits the calibration images), so "auto" measures all.
@@ -18,10 +19,11 @@ from msip_core.detector.library import DetectionModel
 from msip_core.events import Metrics, RunContext
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.messages import msg
+from msip_core.pruning.absorb import absorbed
 from msip_core.pruning.bn import recalibrated
 from msip_core.pruning.refit import POSITIONS, refitted
 
-AS_CUT, RECALIBRATED = "as cut", "recalibrated"
+AS_CUT, RECALIBRATED, ABSORBED = "as cut", "recalibrated", "betas absorbed"
 
 
 def refit_name(ridge: float) -> str:
@@ -59,7 +61,8 @@ def repair(
     Args:
         cut: after surgery, on the device to work on; left as it was.
         evaluate: on validation.
-        before: the network before this cut and the filters that stayed; asked only for a refit.
+        before: the network before this cut and the filters that stayed; asked only for a repair
+            that looks at it.
     """
     best: Repaired | None = None
     map50: dict[str, float] = {}
@@ -87,6 +90,8 @@ def tried(
         return cut
     if how == "recalibrate":
         return recalibrated(cut, calibration, ctx)
+    if how == "absorb":
+        return absorbed(cut, *before)
     return refitted(cut, *before, calibration, sorted(RIDGES)[1], ctx=ctx, positions=POSITIONS // 4)
 
 
@@ -105,8 +110,12 @@ def _attempts(
         yield AS_CUT, lambda: cut
     if how in ("recalibrate", "auto"):
         yield RECALIBRATED, partial(recalibrated, cut, calibration, ctx)
-    if how in ("refit", "auto"):
-        teacher, kept = before()
+    if how not in ("absorb", "refit", "auto"):
+        return
+    teacher, kept = before()
+    if how != "refit":
+        yield ABSORBED, partial(absorbed, cut, teacher, kept)
+    if how != "absorb":
         for ridge in RIDGES:
             make = partial(refitted, cut, teacher, kept, calibration, ridge, ctx=ctx)
             yield refit_name(ridge), make

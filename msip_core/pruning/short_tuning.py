@@ -2,7 +2,9 @@
 
 Plain SGD (momentum .9, weight decay 5e-4) at a constant learning rate on the calibration images,
 batch after batch, without augmentation; batch norm in train mode, gradients clipped as in the full
-fine-tuning. Nothing is drawn, so the same network ends the same.
+fine-tuning. Nothing is drawn, so the same network ends the same. Gradients are those of the loss of
+a whole batch, in however many parts it passes (Ultralytics divides a loss by what its own images
+were assigned); batch norm alone takes the statistics of each part.
 Source: Yang et al. 2018, arXiv:1804.03230 (10 to 500 steps at 1e-3 in the authors' code).
 """
 
@@ -12,11 +14,12 @@ from itertools import cycle, islice
 
 import torch
 from torch import nn
-from ultralytics.utils.loss import v8DetectionLoss
 
 from msip_core.detector.library import DetectionModel, hyperparameters, reset
 from msip_core.events import RunContext
 from msip_core.importance.calibration import CalibrationSet
+from msip_core.importance.statistic import Scene
+from msip_core.importance.statistics import multiply_gradients
 
 MOMENTUM, WEIGHT_DECAY, CLIP = 0.9, 5e-4, 10.0
 
@@ -30,7 +33,6 @@ def tune_shortly(
         steps: one batch of the calibration set each.
         rate: learning rate.
     """
-    device = next(model.parameters()).device
     args, model.args = model.args, hyperparameters()
     fixed = {id(p) for p in model.model[-1].dfl.parameters()}
     for parameter in model.parameters():
@@ -38,16 +40,16 @@ def tune_shortly(
     free = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(free, rate, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
     model.train()
-    criterion = v8DetectionLoss(model)
+    scene = Scene(model, calibration, calibration.micro_batch, ctx)
     with torch.enable_grad():
         for batch in islice(cycle(calibration.batches()), steps):
             optimizer.zero_grad()
-            for part in calibration.micro_batches(batch):
-                ctx.check_stop()
-                ctx.beat()
-                pixels = calibration.pixels(part, device)
-                loss, _ = criterion(model(pixels), calibration.targets(part, device))
-                loss.sum().backward()
+            assigned = torch.zeros((), device=scene.device)
+            for part in scene.parts(batch):
+                loss = scene.loss(part)
+                (loss * scene.assigned.clamp(min=1) / len(part)).backward()
+                assigned += scene.assigned
+            multiply_gradients(model, len(batch) / assigned.clamp(min=1))
             if torch.isfinite(nn.utils.clip_grad_norm_(free, CLIP)):
                 optimizer.step()
     optimizer.zero_grad()

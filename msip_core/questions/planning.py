@@ -16,15 +16,17 @@ from msip_core.workspace import Workspace
 
 # What decides the cut: any other setting would make it a new question.
 _DECIDES = {
-    "kind", "model", "dataset", "imgsz", "seed", "device", "method", "allocation", "limits",
+    "kind", "model", "dataset", "dataset_version", "tiles", "tile_overlap", "imgsz", "seed",
+    "device", "method", "allocation", "limits",
     "keep_macs", "keep_params", "keep_latency", "iterations",
     "latency_device", "latency_format", "latency_precision", "latency_batch",
     "adaptive_threshold", "msip",
-    "granularity", "modules", "blocks", "block_score", "layerdrop_rule",
+    "granularity", "modules", "blocks", "block_score", "layerdrop_rule", "prox",
 }  # fmt: skip
 # What decides the time.
 _COSTS = (_DECIDES - {"seed"}) | {
-    "batch", "finetune", "pretrain", "calibration", "recovery", "search",
+    "batch", "parts", "finetune", "finetune_after", "pretrain", "calibration", "recovery",
+    "distill", "repair", "search",
 }  # fmt: skip
 
 

@@ -210,16 +210,7 @@ def _published(table: StudyTable) -> list[str]:
             continue
         if not line.change.is_known:
             continue
-        theirs = line.published.map50 - printed[BASELINE].map50
-        inside = line.change.low <= theirs <= line.change.high
-        same = line.change.is_clear and (line.change.value > 0) == (theirs > 0)
-        word = (
-            msg("reproduced")
-            if inside
-            else msg("same direction")
-            if same
-            else msg("not reproduced")
-        )
+        theirs = round(line.published.map50 - printed[BASELINE].map50, 4)
         found.append(
             msg(
                 "{label}: the paper ({source}) reports {theirs:+.2f} mAP50 against its unpruned "
@@ -228,10 +219,19 @@ def _published(table: StudyTable) -> list[str]:
                 source=source,
                 theirs=theirs,
                 change_words=change_words(line.change),
-                word=word,
+                word=_reproduced(line.change, theirs),
             )
         )
     return found
+
+
+def _reproduced(change: Interval, theirs: float) -> str:
+    """An interval that holds the paper's change says little where it also holds none at all."""
+    if change.low <= theirs <= change.high:
+        return msg("reproduced") if change.is_clear else msg("neither shown nor ruled out")
+    if change.is_clear and (change.value > 0) == (theirs > 0):
+        return msg("same direction")
+    return msg("not reproduced")
 
 
 def _programs(table: StudyTable) -> list[str]:

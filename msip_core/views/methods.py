@@ -114,6 +114,10 @@ def _pruning(history: RunHistory, config: PruneConfig, references: Sequence[Cita
         f"{method.variant if method else ''}{_weights(config)}.",
         _choice("Allocation over the layers", spread, _cite(references, *behind["allocation"])),
         _granularity(config, references),
+        "Weights and batch-norm factors that were copied into the opened C2f blocks were "
+        f"soft-thresholded by {config.prox:g}."
+        if config.prox
+        else "",
         _calibration(config) if method and method.needs_data else "",
         f"The goal was to keep {_goal(config, history.final)} in "
         f"{wording.plural(config.iterations, 'iteration')}; {_limits(config, history.multiple)}.",
@@ -172,6 +176,10 @@ _REPAIR = {
     "recalibrate": (
         "After each cut the batch-norm statistics were measured anew on the images for scoring."
     ),
+    "absorb": (
+        "After each cut the constants that removed channels give at rest, act(beta), were absorbed "
+        "into the means of the batch norms behind the layers that read them."
+    ),
     "refit": (
         "After each cut the weights of every convolution were refitted by ridge regression on the "
         "images for scoring, so that it gave what it gave before the cut; validation chose the "
@@ -179,24 +187,31 @@ _REPAIR = {
     ),
     "auto": (
         "After each cut the network was taken as it was, with batch-norm statistics measured anew, "
+        "with the constants act(beta) of removed channels absorbed into the layers that read them, "
         "or with the weights of every convolution refitted by ridge regression to what it gave "
         "before the cut, whichever had the highest mAP50 on validation."
     ),
 }
+_AUTO_WITHOUT_ABSORPTION = (
+    "After each cut the network was taken as it was, with batch-norm statistics measured anew, "
+    "or with the weights of every convolution refitted by ridge regression to what it gave "
+    "before the cut, whichever had the highest mAP50 on validation."
+)
 
 
 def _repair(history: RunHistory, config: PruneConfig) -> str:
-    """In words; runs from before there was a refit chose among the first two alone."""
-    records = [record for record in history.iterations if record.repair_map50]
-    if config.repair == "auto" and not any(
-        name.startswith("refitted") for record in records for name in record.repair_map50 or {}
-    ):
+    """In words; runs from before there was a refit chose among the first two alone, those from
+    before there was absorption among three."""
+    tried = {name for record in history.iterations for name in record.repair_map50 or {}}
+    if config.repair == "auto" and not any(name.startswith("refitted") for name in tried):
         return (
             "After each cut the batch-norm statistics were measured anew on the images for "
             "scoring where that raised mAP50 on validation."
             if history.iterations
             else ""
         )
+    if config.repair == "auto" and "betas absorbed" not in tried:
+        return _AUTO_WITHOUT_ABSORPTION
     return _REPAIR[config.repair]
 
 

@@ -39,8 +39,9 @@ PRECISIONS: dict[Precision, str] = {
 REPAIRS: dict[Repair, str] = {
     "none": "measured and trained as cut",
     "recalibrate": "fresh batch-norm statistics from the images for scoring",
+    "absorb": "what removed channels gave at rest, act(beta), goes on in the layers that read them",
     "refit": "weights by least squares on the images for scoring, the ridge by validation",
-    "auto": "as cut, recalibrated or refitted, whichever validation likes best",
+    "auto": "as cut, recalibrated, absorbed or refitted, whichever validation likes best",
 }
 
 
@@ -88,6 +89,7 @@ def protocol(config: TrainConfig | PruneConfig, multiple: int | None = None) -> 
         _strategy("What is taken out", GRANULARITIES.get(config.granularity), config.granularity),
         Setting("Goal", f"keep {_goal(config)}"),
         Setting("Iterations", str(config.iterations), _STEPS[config.finetune_after]),
+        *_transfer(config),
         *(_schedule("Pre-training", config.pretrain) if config.pretrain else []),
         *_schedule("Fine-tuning", config.finetune),
         Setting("Running average of the weights", config.average, AVERAGES[config.average]),
@@ -109,6 +111,14 @@ def _strategy(what: str, entry: Entry | None, name: str) -> Setting:
     if entry is None:
         return Setting(what, name)
     return Setting(what, entry.label, f"{entry.description} {entry.paper}")
+
+
+def _transfer(config: PruneConfig) -> list[Setting]:
+    """Of weights to the opened C2f blocks, where it is not exact."""
+    if not config.prox:
+        return []
+    detail = "weights and batch-norm factors of the convolutions that opening C2f makes"
+    return [Setting("L1 at the transfer", f"soft-thresholded by {config.prox:g}", detail)]
 
 
 def _weights(options: MsipOptions, method: Entry) -> list[Setting]:

@@ -38,6 +38,7 @@ _ACCEPTED = {
 _REPAIRS = {
     "auto": mark("whatever validation likes best"),
     "refit": mark("weights that make up for what is gone (least squares)"),
+    "absorb": mark("what lost channels gave at rest goes on in the layers that read them"),
     "recalibrate": mark("fresh batch-norm statistics"),
     "none": mark("nothing"),
 }

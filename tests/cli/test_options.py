@@ -53,7 +53,7 @@ VALUES: dict[str, dict[str, list[Any]]] = {
         "latency_precision": ["fp32", "fp16"], "iterations": [1, 4, 16], "finetune": RECIPE_VALUES,
         "finetune_after": ["every-cut", "last-cut"], "average": list(get_args(Average)),
         "repair": list(get_args(Repair)), "max_map50_drop": [None, 0.03, 1e-05],
-        "adaptive_threshold": [True, False], "blocks": [2, 5],
+        "adaptive_threshold": [True, False], "blocks": [2, 5], "prox": [0.0, 1e-4],
         "modules": [("C2f",), ("Conv", "SPPF")],
         "distill": [{}, {"temperature": 4.0, "layers": [15, 18]}], "search": [{}, {"trials": 7}],
         "calibration": [{}, {"batches": 2}],

@@ -55,6 +55,23 @@ def test_opening_takes_over_batch_norm_settings_and_routing(model):
             assert torch.equal(getattr(part.bn, name), getattr(old.cv1.bn, name)[rows])
 
 
+def test_l1_at_the_transfer_moves_the_copied_weights_by_at_most_its_strength(model):
+    exact, moved = to_c2f_v2(model), to_c2f_v2(model, prox=0.01)
+
+    before, after = exact.state_dict(), moved.state_dict()
+    copied = {f"{name}.{part}.weight" for name in new_conv_names(exact) for part in ("conv", "bn")}
+    for name, was in before.items():
+        now = after[name]
+        if name not in copied:
+            assert torch.equal(now, was)
+            continue
+        assert float((now - was).abs().max()) == pytest.approx(0.01, abs=1e-7)
+        expected = was.sign() * (was.abs() - 0.01).clamp(min=0)
+        torch.testing.assert_close(now, expected)
+    assert any(bool((after[name] == 0).any()) for name in copied)
+    assert not torch.equal(outputs(moved), outputs(exact))
+
+
 def test_the_new_convolutions_are_named_for_the_l1_term(model):
     names = new_conv_names(to_c2f_v2(model))
 

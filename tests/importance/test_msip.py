@@ -214,3 +214,31 @@ def test_other_weights_share_the_statistics():
     assert other.statistics is criterion.statistics
     assert other.options.weights == weights
     assert criterion.options.weights == PAPER
+
+
+def test_ranks_of_equal_channels_do_not_follow_their_numbers():
+    """A term that says the same of all channels gives none of its weight to the later ones, and
+    channels that are alike in every term score alike."""
+    g = torch.Generator().manual_seed(7)
+    loss = torch.rand(8, dtype=torch.float64, generator=g)
+    other = torch.rand(8, dtype=torch.float64, generator=g)
+    flat = torch.ones(8, dtype=torch.float64)
+    half = MsipWeights(gradient=0.4, geometry=0, sparsity=0.6, information=0)
+    alone = fuse(Terms(loss, other, flat, flat), half, "rank")
+    torch.testing.assert_close(alone, loss)
+
+    twins = [Terms(*(x[order] for x in (vector(5, 1, 2, 1), vector(1, 3, 2, 3), vector(1, 1, 1, 1),
+             vector(0, 0, 0, 0)))) for order in ([0, 1, 2, 3], [3, 2, 1, 0])]  # fmt: skip
+    first, turned = (fuse(terms, PAPER, "rank") for terms in twins)
+    torch.testing.assert_close(first, turned.flip(0))
+    # Sums of ranks 1.35, .95, 1.05, .95 beside what all share: the two lowest values go to both.
+    assert first.tolist() == [5, 1, 2, 1]
+
+
+def test_a_group_whose_channels_are_all_alike_lies_at_its_median_not_at_nothing():
+    """At 0, a group of equal channels would be the first that the settling takes from."""
+    alike = Terms(*(vector(3, 3, 3, 3) for _ in range(4)))
+
+    score = MsipLiteralImportance(everything()).fuse(alike)
+
+    assert score.tolist() == pytest.approx([0.5] * 4)

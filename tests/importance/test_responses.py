@@ -244,7 +244,8 @@ def test_cells_of_the_image_that_lies_further_on_are_its_own_at_this_images_plac
 
 @pytest.mark.parametrize("at_once", [1, 2, 3, 7])
 def test_positions_do_not_depend_on_how_many_images_are_in_memory(at_once: int):
-    """Images by threes, batches of seven: every 4th of 3 * 16 positions, or of 1 * 16."""
+    """Images by threes, batches of seven: every 5th of 3 * 16 positions, every 3rd of 1 * 16: the
+    next steps that have no divisor in common with 16."""
     images = images_with([torch.zeros(0, 5)] * 10, batch=7, micro_batch=at_once)
     few = EveryFew(images, CPU, most=13, few=3)
     found = [
@@ -254,9 +255,9 @@ def test_positions_do_not_depend_on_how_many_images_are_in_memory(at_once: int):
         for image, cell in zip(*few.of(part, 16), strict=True)
     ]
 
-    by_threes = [(first + p // 16, p % 16) for first in (0, 3) for p in range(0, 48, 4)]
-    alone = [(6, p) for p in range(0, 16, 2)]
-    last = [(7 + p // 16, p % 16) for p in range(0, 48, 4)]
+    by_threes = [(first + p // 16, p % 16) for first in (0, 3) for p in range(0, 48, 5)]
+    alone = [(6, p) for p in range(0, 16, 3)]
+    last = [(7 + p // 16, p % 16) for p in range(0, 48, 5)]
     assert found == by_threes + alone + last
 
 
@@ -264,3 +265,19 @@ def test_names_that_other_programs_ask_for_stay_where_they_ask():
     from msip_core.importance import fusion, msip
 
     assert msip.relative is fusion.relative
+
+
+@pytest.mark.parametrize("side", [128, 160, 256, 320, 512])
+def test_positions_lie_all_over_the_map_whatever_its_width(side: int):
+    """Steps of 512 in a map that is 512 wide would see its left border alone."""
+    images = images_with([torch.zeros(0, 5)] * 4, batch=4)
+
+    image, cell = EveryFew(images, CPU, 2048).of(range(4), side * side)
+
+    assert 1800 <= len(cell) <= 2048
+    assert image.bincount().tolist() == pytest.approx([len(cell) / 4] * 4, abs=1)
+    for places in (cell % side, cell // side):
+        quarters = (places * 4 // side).bincount(minlength=4).tolist()
+        assert quarters == pytest.approx([len(cell) / 4] * 4, rel=0.05)
+        border = float((places == 0).double().mean())
+        assert border == pytest.approx(1 / side, abs=0.005)

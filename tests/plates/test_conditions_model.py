@@ -10,7 +10,7 @@ from scipy import stats
 
 from msip_core.intervals import holm_adjusted
 from msip_core.plates.conditions import QUASI, WELCH, Group, Unit, compare
-from msip_core.plates.statements import comparison_sentence
+from msip_core.plates.statements import comparison_sentence, p_words
 
 
 def group(name: str, *units: tuple[int, int], plate: str = "P1") -> Group:
@@ -187,3 +187,12 @@ def test_without_an_effect_a_verdict_is_rare() -> None:
         (found,) = compare(groups, "control", "fraction")
         below.append(found.p is not None and found.p < 0.05)
     assert np.mean(below) <= 0.1
+
+
+@pytest.mark.parametrize(
+    ("p", "words"),
+    [(0.032, "0.032"), (0.04961, "0.0496"), (0.04999, "0.0499"), (0.05034, "0.0503"),
+     (0.0512, "0.051"), (0.0004, "< 0.001")],
+)  # fmt: skip
+def test_a_p_beside_the_limit_is_never_rounded_to_the_other_side(p: float, words: str) -> None:
+    assert p_words(p) == words

@@ -152,7 +152,7 @@ def config(**changes) -> PruneConfig:
         "finetune": TrainingRecipe(epochs=2, mixup=0, close_mosaic=1, nbs=4),
         "calibration": CalibrationConfig(batches=2, batch=4, micro_batch=2),
         "limits": {"round_to": 1},
-        "repair": "recalibrate",  # "auto" tries five, three of them refits: its own tests do
+        "repair": "recalibrate",  # "auto" tries six, three of them refits: its own tests do
     }  # fmt: skip
     return PruneConfig.model_validate(settings | changes)
 

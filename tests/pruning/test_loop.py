@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from msip_core.config import AllocationOptions, MsipOptions, TrainingRecipe
+from msip_core.detector.c2f import to_c2f_v2
 from msip_core.detector.checkpoints import load_model
+from msip_core.detector.sources import load_source_model
 from msip_core.errors import ConfigError, GoalUnreachableError, InputError, NotFoundError, Stopped
 from msip_core.events import BaselineRecord, EpochRecord, FinalRecord, Stage
 from msip_core.importance import shared
@@ -20,6 +22,7 @@ from msip_core.pruning.folder import RunFolder
 from msip_core.pruning.loop import run
 from msip_core.questions.base import Job
 from msip_core.questions.planning import Estimate
+from msip_core.questions.sources import model_named
 from msip_core.workspace import Workspace
 from tests.pruning.kit import BASELINE, DATASET, Camera, Counter, Listener, config
 
@@ -308,3 +311,30 @@ def test_the_estimate_measures_this_computer(lab: Workspace, tmp_path):
     longer = estimate(config(finetune=TrainingRecipe(epochs=200)), lab)
     # At the same pace, whatever else the computer does in between.
     assert longer.seconds * (longer.pace or 1) > 3 * found.seconds * (found.pace or 1)
+
+
+def test_l1_at_the_transfer_is_in_the_network_that_is_cut_and_compared_with(lab: Workspace):
+    """Iteration 0 holds the thresholded weights, and its own loss is what feedback looks at."""
+    ctx = Listener(lab, "transfer")
+    run(
+        config(
+            prox=0.02, repair="absorb", method="l2", iterations=1, keep_macs=0.7,
+            finetune=TrainingRecipe(epochs=0),
+        ),
+        ctx,
+    )  # fmt: skip
+    source = to_c2f_v2(load_source_model(lab, model_named(BASELINE))[0])
+    cut_from = RunFolder(ctx.run_dir).iteration(0).load("model.pt").state_dict()
+    name = "model.2.cv0.conv.weight"
+    was = source.state_dict()[name]
+    torch.testing.assert_close(cut_from[name], was.sign() * (was.abs() - 0.02).clamp(min=0))
+    assert torch.equal(cut_from["model.1.conv.weight"], source.state_dict()["model.1.conv.weight"])
+
+    opened = json.loads((ctx.run_dir / "iterations/0/opened.json").read_text())
+    (baseline,) = ctx.of(BaselineRecord)
+    assert opened["loss"] != baseline.metrics.loss
+    said = f"took mAP50 from {baseline.metrics.map50:.3f} to {opened['map50']:.3f}"
+    assert any(said in sentence for sentence in ctx.sentences)
+    (record,) = ctx.iterations
+    assert record.repair == "betas absorbed"
+    assert list(record.repair_map50 or {}) == ["betas absorbed"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
+from torch import nn
 
 from msip_core.config import Repair, TrainingRecipe, parse_run_config
 from msip_core.detector.library import copy_model
@@ -18,15 +19,16 @@ from msip_core.pruning.refit import kept_filters
 from msip_core.pruning.repair import repair, tried
 from msip_core.pruning.surgery import channel_counts, prune_channels
 from msip_core.workspace import Workspace
-from tests.importance.kit import drawn_calibration, thin_detector
+from tests.importance.kit import drawn_calibration
 from tests.pruning.kit import Camera, Counter, Listener, config
 
 REFITS = ["refitted, ridge 0.01", "refitted, ridge 0.1", "refitted, ridge 1"]
 TRIED = {
     "none": ["as cut"],
     "recalibrate": ["recalibrated"],
+    "absorb": ["betas absorbed"],
     "refit": REFITS,
-    "auto": ["as cut", "recalibrated", *REFITS],
+    "auto": ["as cut", "recalibrated", "betas absorbed", *REFITS],
 }
 
 
@@ -36,10 +38,11 @@ def metrics(map50: float, map50_95: float) -> Metrics:
 
 
 @pytest.mark.parametrize("how", TRIED)
-@pytest.mark.parametrize("best", range(5))
+@pytest.mark.parametrize("best", range(6))
 def test_the_best_by_map50_then_map50_95_is_kept(how, best, monkeypatch: pytest.MonkeyPatch):
-    made = {name: thin_detector(seed=i) for i, name in enumerate(TRIED["auto"])}
+    made: dict[str, Any] = {name: nn.Identity() for name in TRIED["auto"]}
     monkeypatch.setattr(module, "recalibrated", lambda *_: made["recalibrated"])
+    monkeypatch.setattr(module, "absorbed", lambda *_: made["betas absorbed"])
     monkeypatch.setattr(module, "refitted", lambda *a, **_: made[module.refit_name(a[4])])
     names = {id(model): name for name, model in made.items()}
     winner = TRIED["auto"][best]

@@ -11,7 +11,7 @@ import pytest
 
 from msip_core import questions as room
 from msip_core.boxes import Box, Detection
-from msip_core.config import ImportConfig, PruneConfig
+from msip_core.config import PRUNE_PRESETS, ImportConfig, PruneConfig
 from msip_core.data import questions as data
 from msip_core.events import Record
 from msip_core.questions import detecting, looking
@@ -186,6 +186,24 @@ def test_only_what_decides_the_cut_makes_it_another_preview() -> None:
     assert Estimate.of(slower) != Estimate.of(CONFIG)  # the batch decides the time
     assert Preview.of(CONFIG.model_copy(update={"seed": 7})) != Preview.of(CONFIG)
     assert Estimate.of(CONFIG.model_copy(update={"seed": 7})) == Estimate.of(CONFIG)
+
+
+@pytest.mark.parametrize("preset", PRUNE_PRESETS)
+def test_the_time_is_that_of_the_epochs_and_repairs_that_were_asked_for(preset: str) -> None:
+    """Training after the last cut alone is not estimated as training after every cut."""
+    config = PruneConfig(dataset="d", model="m", **PRUNE_PRESETS[preset], repair="none")
+
+    asked = Estimate.of(config).config
+
+    assert asked.finetune_epochs == config.finetune_epochs
+    assert asked.repair == "none"
+
+
+def test_weights_that_are_thresholded_when_they_are_copied_make_another_preview() -> None:
+    moved = CONFIG.model_copy(update={"prox": 0.01, "tiles": "never"})
+
+    assert Preview.of(moved).config.prox == 0.01
+    assert Preview.of(moved).config.tiles == "never"
 
 
 def test_an_answer_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -145,6 +145,18 @@ def test_the_published_change_is_reproduced_only_inside_our_interval() -> None:
     assert "(-0.300 to -0.100): same direction." in said(far)
 
 
+def test_a_wide_interval_that_holds_the_papers_change_and_none_at_all_reproduces_nothing() -> None:
+    printed = PUBLISHED["table-3-1"]["l2"]  # -.03
+    wide = line("l2", "L2 norm", change=Interval(-0.01, -0.06, 0.04), published=printed)
+    assert "(-0.060 to +0.040): neither shown nor ruled out." in said(wide)
+    one_well = Interval(-0.03, -0.05, -0.01, groups=1)
+    assert "neither shown nor ruled out." in said(line("l2", "L2", change=one_well,
+                                                       published=printed))  # fmt: skip
+    # The difference of .80 and .83 is -.03, not a hair below it.
+    edge = line("l2", "L2 norm", change=Interval(-0.02, -0.03, -0.01), published=printed)
+    assert "(-0.030 to -0.010): reproduced." in said(edge)
+
+
 def test_missing_rows_and_small_sizes_are_said() -> None:
     words = said(line("l2", "L2 norm", None), seeds=[0])
     assert "The row “L2 norm” is not complete: failed: no disk." in words

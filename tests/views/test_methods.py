@@ -105,3 +105,26 @@ def test_fields_that_were_cut_into_tiles_are_described(history: RunHistory) -> N
     assert words not in methods_text(history)
     cut = dataclasses.replace(history, notes=((words, False), *history.notes))
     assert words in methods_text(cut)
+
+
+def test_only_repairs_that_a_run_tried_are_described(history: RunHistory) -> None:
+    """A run from before there was absorption chose among the others."""
+
+    def text(*tried: str) -> str:
+        records = tuple(
+            one.model_copy(update={"repair_map50": dict.fromkeys(tried, 0.5)})
+            for one in history.iterations
+        )
+        return methods_text(dataclasses.replace(history, iterations=records))
+
+    assert "act(beta)" in text("as cut", "betas absorbed", "refitted, ridge 0.1")
+    assert "act(beta)" not in text("as cut", "refitted, ridge 0.1")
+    absorbing = dataclasses.replace(history, config=samples.prune_config(repair="absorb"))
+    assert "absorbed into the means of the batch norms" in methods_text(absorbing)
+
+
+def test_l1_at_the_transfer_is_described_where_it_acted(history: RunHistory) -> None:
+    moved = dataclasses.replace(history, config=samples.prune_config(prox=1e-4))
+
+    assert "soft-thresholded by 0.0001" in methods_text(moved)
+    assert "soft-thresholded" not in methods_text(history)

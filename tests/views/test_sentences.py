@@ -76,6 +76,17 @@ def test_the_papers_own_tolerance_still_counts_as_met():
     assert sentences.goal_sentence(samples.prune_config(), final).startswith("The goal was met")
 
 
+def test_a_small_goal_is_not_met_by_a_tenth_more_than_it():
+    """The tolerance is a share of the goal: 5.4 % for 5 % is no rounding."""
+    over = samples.final_record().model_copy(update={"macs_ratio": 0.054, "goal_ratio": 0.054})
+
+    macs = sentences.goal_sentence(samples.prune_config(keep_macs=0.05), over)
+    params = sentences.goal_sentence(samples.prune_config(keep_params=0.05), over)
+
+    assert macs.startswith("The goal was missed: 5.4 % of the MACs are left, 5.0 % were asked")
+    assert params.startswith("The goal was missed: 5.4 % of the parameters are left")
+
+
 def test_agreement_counts_what_the_baseline_found():
     text = sentences.agreement_sentence({"both": 38, "class changed": 1, "lost": 2, "new": 2})
 
