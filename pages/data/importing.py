@@ -10,11 +10,11 @@ import streamlit as st
 from msip_core.config import ImportConfig, SplitConfig
 from msip_core.data.manifest import NO_LABELS, SourceInfo
 from msip_core.data.questions import Draw, Import, Imported, Inspect
-from msip_core.errors import InputError
 from msip_core.language import mark, t, tn, told
 from msip_core.markdown import md, rich
 from msip_core.settings import get_settings
 from pages.data.import_fields import (
+    checked_name,
     free_name,
     group_field,
     recipe_fields,
@@ -218,11 +218,9 @@ def _import_form(source: Path, found: SourceInfo, taken: set[str]) -> None:
     title = t("Wells, plates and donors") if new else t("Parts for learning and testing")
     with st.expander(md(title), icon=":material/splitscreen:"):
         split = SplitConfig(group_pattern=group_field()) if new else split_fields()
-    if name in taken:
-        raise InputError(t("There is a dataset '{name}' already: choose another name.", name=name))
     config = ImportConfig(
         source=source,
-        name=name,
+        name=checked_name(name, taken),
         class_map=mapping,
         pixel_size_um=pixel_size or None,
         stack=stack,

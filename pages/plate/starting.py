@@ -65,7 +65,7 @@ def start_form() -> None:
         st.caption(t("Choose the images first."))
         return
     config = parse_run_config(
-        {"kind": "count", "name": name or usual, **source, **models, **settings, **sheet}
+        {"kind": "count", "name": name.strip() or usual, **source, **models, **settings, **sheet}
     )
     assert isinstance(config, CountConfig)
     if st.button(t("Count"), type="primary", icon=":material/play_arrow:", key="plate:start"):

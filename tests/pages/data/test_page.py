@@ -97,6 +97,22 @@ def test_a_name_that_is_taken_is_said_before_the_import(
     assert not [b for b in test.button if b.label.startswith("Import")]
 
 
+def test_a_name_that_no_folder_can_have_is_said_before_the_import(
+    open_page: Open, archive: bytes
+) -> None:
+    test = open_page("data", view="add")
+    test.file_uploader[0].upload("plate.zip", archive, "application/zip").run()
+    test.text_input[0].input("May / plate 🧫").run()
+
+    no_crash(test)
+    assert "cannot be a dataset name" in test.error[0].value
+    assert not [b for b in test.button if b.label.startswith("Import")]
+
+    test.text_input[0].input("plate").run()
+    test.slider[0].set_value((60.0, 99.8)).run()  # percentiles that become black and white
+    assert "Black must lie below the 50th percentile" in test.error[0].value
+
+
 def test_beyond_the_limit_a_folder_of_the_server(
     open_page: Open, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

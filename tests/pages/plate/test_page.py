@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from msip_core.data.importing import import_dataset
 from msip_core.data.png import encode_png
 from msip_core.data.questions import Import
 from msip_core.data.synthetic import draw_field
+from msip_core.data.writing import rename_dataset
 from msip_core.plates.outcome import analysis_of
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
@@ -327,3 +329,29 @@ def test_a_count_of_a_dataset_is_corrected_in_it(
     no_crash(test)
     address = links(test)["Correct the boxes of this image in example"]
     assert parse_qs(address.lstrip("?"))["image"] == ["P1/B02_f2.png"]
+
+
+def test_the_model_whose_boxes_are_looked_at_is_the_one_that_suggests(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    count = count_run(workspace, dataset="example", baseline=True)
+    rename_dataset(workspace, "example", "Plates of May")
+    test = open_page("plate", count=count, part="pictures")
+    test.button_group("plate:role").set_value("baseline").run()
+
+    no_crash(test)
+    address = links(test)["Correct the boxes of this image in Plates of May"]
+    assert parse_qs(address.lstrip("?"))["by"] == [lab_samples.BASELINE]
+
+
+def test_boxes_of_images_that_were_deleted_lead_nowhere(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    count = count_run(workspace, dataset="example")
+    shutil.rmtree(workspace.dataset_dir("example"))
+
+    test = open_page("plate", count=count, part="pictures")
+
+    assert not test.exception
+    assert "The dataset of these images was deleted since." in words(test)
+    assert not [label for label in links(test) if label.startswith("Correct the boxes")]
