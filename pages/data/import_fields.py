@@ -9,6 +9,7 @@ from typing import Literal
 import streamlit as st
 
 from msip_core.config import ImageRecipe, SplitConfig
+from msip_core.data.grouping import find_groups
 from msip_core.errors import InputError
 from msip_core.language import mark, t
 from msip_core.markdown import md
@@ -141,7 +142,11 @@ def split_fields() -> SplitConfig:
 
 
 def group_field() -> str | None:
-    """Which images are of one well: a pattern, "" for none, None to find one."""
+    """Which images are of one well: a pattern, "" for none, None to find one.
+
+    Raises:
+        ConfigError: what was typed is no pattern.
+    """
     grouping = st.radio(
         t("Images of one well, plate or donor stay together"),
         ["auto", "off", "pattern"],
@@ -150,6 +155,7 @@ def group_field() -> str | None:
     pattern: str | None = {"auto": None, "off": ""}.get(grouping)
     if grouping == "pattern":
         pattern = st.text_input(t("Regular expression; its first group names the well"), r"(\w+)_")
+        find_groups(["name"], pattern)  # one that is none is said here, not by the import
     return pattern
 
 

@@ -12,6 +12,7 @@ from msip_core.data.encodings import TEXTS
 from msip_core.data.manifest import NO_LABELS, SourceInfo
 from msip_core.data.micrographs import SUFFIXES
 from msip_core.data.questions import Draw, Import, Imported, Inspect
+from msip_core.data.writing import WIDEST_PIXEL
 from msip_core.language import mark, t, tn, told
 from msip_core.markdown import md, rich
 from msip_core.settings import get_settings
@@ -201,6 +202,7 @@ def _import_form(source: Path, found: SourceInfo, taken: set[str]) -> None:
         pixel_size = st.number_input(
             t("Micrometres per pixel"),
             min_value=0.0,
+            max_value=WIDEST_PIXEL,
             value=0.0,
             format="%.4f",
             key=f"pixel:{source}",

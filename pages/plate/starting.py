@@ -11,6 +11,8 @@ import streamlit as st
 
 from msip_core.config import CountConfig, parse_run_config
 from msip_core.counts import usual_name
+from msip_core.data.grouping import find_groups
+from msip_core.data.writing import WIDEST_PIXEL
 from msip_core.language import mark, t, tn
 from msip_core.markdown import md
 from msip_core.models import ModelCard, list_models
@@ -213,6 +215,7 @@ def _settings() -> dict[str, Any]:
     pixel = right.number_input(
         t("Micrometres per pixel"),
         min_value=0.0,
+        max_value=WIDEST_PIXEL,
         value=0.0,
         format="%.4f",
         key="plate:pixel",
@@ -224,6 +227,7 @@ def _settings() -> dict[str, Any]:
         key="plate:group",
         help=t("Only where wells are not found by themselves: its brackets stand around the well."),
     )
+    find_groups(["name"], group.strip() or None)  # one that is none is said here, not by the run
     with right:
         device = device_field("plate")
     channel, stack, every = stack_fields("plate")

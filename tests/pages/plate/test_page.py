@@ -19,7 +19,7 @@ from msip_core.data.importing import import_dataset
 from msip_core.data.png import encode_png
 from msip_core.data.questions import Import
 from msip_core.data.synthetic import draw_field
-from msip_core.data.writing import rename_dataset
+from msip_core.data.writing import WIDEST_PIXEL, rename_dataset
 from msip_core.plates.outcome import analysis_of
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
@@ -73,6 +73,22 @@ def test_a_count_of_a_dataset_is_put_into_the_queue(
     assert (row.config.dataset, row.config.group) == ("example", "(A)")
     assert row.config.model in (lab_samples.BASELINE, lab_samples.LIGHTER)
     assert "The first counts appear here" in words(test)
+
+
+def test_a_pixel_of_metres_a_broken_pattern_and_a_name_of_blanks_are_not_taken(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    test = open_page("plate", view="start", way="dataset", dataset="example")
+    assert test.number_input("plate:pixel").max == WIDEST_PIXEL
+    test.text_input(key="plate:group").set_value("(A").run()
+    assert "is not a regular expression" in test.error[0].value
+    test.text_input(key="plate:group").set_value("").run()
+    next(f for f in test.text_input if f.label == "Name of the count").set_value("  ")
+    test.button("plate:start").click().run()
+
+    no_crash(test)
+    (run,) = RunService(workspace).list(kind="count")
+    assert run.name.strip()
 
 
 def test_the_lighter_model_is_offered_its_baseline_as_the_reference(
