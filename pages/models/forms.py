@@ -72,7 +72,7 @@ def train_form(cards: Sequence[ModelCard]) -> None:
             persist_state="session",
         )
     with right:
-        usual = f"Baseline on {dataset}"
+        usual = f"Baseline on {ready[dataset].words}"
         name = st.text_input(t("Name of the run"), placeholder=usual, max_chars=80)
         imgsz = image_size(640 if slot_of(get_settings().device) != "cpu" else 256, "train")
         batch = batch_size("train")

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from msip_core.config import TRAIN_PRESETS, TrainConfig
+from msip_core.data.writing import rename_dataset
 from msip_core.models import list_models
 from msip_core.questions.detecting import Upload
 from msip_core.run_base import MAX_SEED
@@ -25,6 +26,16 @@ def test_all_models_are_listed_with_their_numbers(full: str, open_page: Open) ->
     table = test.dataframe[0].value
     assert set(table["Model"]) == {"Example baseline", "Example, a third"}
     assert {m.value for m in test.metric} >= {"1.35 G", "33.3 %", "900 k"}
+
+
+def test_a_model_names_its_dataset_by_the_title_that_it_has_now(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    rename_dataset(workspace, "example", "Plates of May")
+    test = open_page("models", model="baseline-1")
+
+    assert set(test.dataframe[0].value["Dataset"]) == {"Plates of May"}
+    assert "dataset Plates of May, made" in words(test)
 
 
 def test_a_card_is_filled_in_when_its_time_was_measured(
