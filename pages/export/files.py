@@ -51,7 +51,7 @@ def model_files(pair: ModelPair) -> None:
             if done
             else t("The lighter model can be taken home once the run is done.")
         )
-        st.info(text, icon=":material/delete:" if done else ":material/hourglass:")
+        st.info(md(text), icon=":material/delete:" if done else ":material/hourglass:")
         return
     cards = {model_id: open_card(lab().workspace, model_id) for model_id in offered}
     card = cards[choose(t("Model"), offered, "model", words=lambda i: cards[i].name)]

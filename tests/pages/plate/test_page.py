@@ -360,14 +360,19 @@ def test_the_model_whose_boxes_are_looked_at_is_the_one_that_suggests(
     assert parse_qs(address.lstrip("?"))["by"] == [lab_samples.BASELINE]
 
 
-def test_boxes_of_images_that_were_deleted_lead_nowhere(
+def test_a_count_can_be_read_when_the_dataset_of_its_images_was_deleted(
     workspace: Workspace, full: str, open_page: Open
 ) -> None:
     count = count_run(workspace, dataset="example")
+    before = metric(open_page("plate", count=count), "Images")
     shutil.rmtree(workspace.dataset_dir("example"))
 
-    test = open_page("plate", count=count, part="pictures")
+    test = open_page("plate", count=count)
+    assert not test.error
+    assert metric(test, "Images") == before
 
-    assert not test.exception
-    assert "The dataset of these images was deleted since." in words(test)
+    for part in ("pictures", "sure"):
+        test = open_page("plate", count=count, part=part)
+        assert not test.exception
+        assert "The dataset of these images was deleted since." in words(test)
     assert not [label for label in links(test) if label.startswith("Correct the boxes")]
