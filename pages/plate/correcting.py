@@ -50,7 +50,7 @@ def _by(config: CountConfig, role: str) -> dict[str, str]:
     the other page does not know."""
     model = config.baseline if role == "baseline" else config.model
     known = {card.id for card in list_models(lab().workspace)}
-    return {"by": model} if model in known else {}
+    return {"by": model} if model is not None and model in known else {}
 
 
 def _link(made: DatasetSummary, by: dict[str, str], image: str | None) -> None:

@@ -170,7 +170,13 @@ def _from_server() -> Path | None:
 
 def _models(cards: Sequence[ModelCard]) -> dict[str, Any]:
     offered = models_to_choose(cards, asked=asked("model"))
-    model = choose(t("Counted by"), list(offered), "model", words=lambda i: offered[i].name)
+    model = choose(
+        t("Counted by"),
+        list(offered),
+        "model",
+        words=lambda i: offered[i].name,
+        what=t("Model"),
+    )
     models_switch(cards, "plate")
     others = [card_id for card_id in offered if card_id != model]
     if not others:

@@ -95,6 +95,12 @@ def test_the_most_doubtful_image_comes_first(
     assert editor(alone)["image"] == data.images[0].id, "without a model nothing differs"
 
 
+def test_a_link_to_a_model_that_is_gone_names_it_as_one(full: str, open_page: Open) -> None:
+    test = open_page("correct", by="gone")
+
+    assert [e.value for e in test.error] == ["The model 'gone' of this link is not in this lab."]
+
+
 def test_a_link_shows_its_image_whatever_was_gone_through_before(
     full: str, open_page: Open, workspace: Workspace
 ) -> None:

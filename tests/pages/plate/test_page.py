@@ -227,6 +227,13 @@ def test_a_failed_count_says_why(workspace: Workspace, full: str, open_page: Ope
     assert any("The disk is full." in str(item.value) for item in test.error)
 
 
+def test_a_link_to_a_count_that_is_gone_says_so(counted: str, open_page: Open) -> None:
+    test = open_page("plate", count="count-gone")
+
+    said = [item.value.replace("\\", "") for item in test.error]
+    assert said == ["The count 'count-gone' of this link is not in this lab."]
+
+
 def test_a_link_to_a_run_that_counts_nothing_says_so(
     workspace: Workspace, full: str, open_page: Open
 ) -> None:
@@ -371,7 +378,7 @@ def test_a_count_can_be_read_when_the_dataset_of_its_images_was_deleted(
     assert not test.error
     assert metric(test, "Images") == before
 
-    for part in ("pictures", "sure"):
+    for part in ("pictures", "sure", "files"):
         test = open_page("plate", count=count, part=part)
         assert not test.exception
         assert "The dataset of these images was deleted since." in words(test)
