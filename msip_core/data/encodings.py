@@ -29,7 +29,7 @@ _OTHERS = {
 LABELS = _EAST | _OLD_PC | _WINDOWS | _OTHERS
 _UTF8_NAMES = 0x800  # flag of a zip entry
 _LOOKED_AT = 8 * 1024**2  # bytes of label files in which names are looked for
-_TEXTS = (".json", ".xml", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".geojson")
+TEXTS = (".json", ".xml", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".geojson")
 
 
 def decode_text(data: bytes) -> str:
@@ -115,7 +115,7 @@ def _label_texts(
 ) -> Iterable[str]:
     left = _LOOKED_AT
     for info in sorted(infos, key=lambda info: info.file_size):
-        if not info.filename.lower().endswith(_TEXTS) or not 0 < info.file_size <= left:
+        if not info.filename.lower().endswith(TEXTS) or not 0 < info.file_size <= left:
             continue
         data = read(info)
         if data is not None:

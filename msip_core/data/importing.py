@@ -26,6 +26,7 @@ from msip_core.data.archive import FileTree, open_tree
 from msip_core.data.card import Card, read_card
 from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.data.dataset_writer import UNLABELLED, DatasetWriter, TakenImage
+from msip_core.data.grouping import find_groups
 from msip_core.data.label_formats import find_labels
 from msip_core.data.labels import LabelReader, count_classes
 from msip_core.data.manifest import NO_LABELS, ImportReport, Problem, SourceInfo, place_of
@@ -222,8 +223,10 @@ def import_dataset(
     Raises:
         DatasetError: the name is taken, the class map names an unknown class, or nothing usable
             is in the source. Single bad files never raise: they are in the report.
+        ConfigError: the group pattern is none.
         DiskFullError: too little room in the workspace.
     """
+    find_groups(["name"], config.split.group_pattern)  # said before the work, which takes hours
     tell = progress or (lambda done, message: None)
     target = workspace.dataset_dir(config.name)
     if target.exists():

@@ -24,7 +24,7 @@ from msip_core.errors import DatasetError, NotFoundError
 from msip_core.titles import TITLE_FILE, checked_title
 from msip_core.workspace import Workspace, tiles_folder, write_json, write_text
 
-_WIDEST_PIXEL = 1000.0  # micrometres
+WIDEST_PIXEL = 1000.0  # micrometres
 
 
 def write_dataset(
@@ -97,12 +97,12 @@ def set_pixel_size(workspace: Workspace, name: str, micrometres: float | None) -
     Raises:
         DatasetError: it is not a size; NotFoundError: no such dataset.
     """
-    if micrometres is not None and not 0 < micrometres < _WIDEST_PIXEL:
+    if micrometres is not None and not 0 < micrometres < WIDEST_PIXEL:
         raise DatasetError(
             "{micrometres:g} µm per pixel is no size of a micrograph's pixel: give a number "
             "above 0 and below {widest_pixel:g}.",
             micrometres=micrometres,
-            widest_pixel=_WIDEST_PIXEL,
+            widest_pixel=WIDEST_PIXEL,
         )
     dataset = open_dataset(workspace, name)
     document = dataset.document.model_copy(update={"pixel_size_um": micrometres})

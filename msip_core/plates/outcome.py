@@ -39,6 +39,11 @@ def analysis_of(
     )
 
 
+def is_here(workspace: Workspace, dataset: str) -> bool:
+    """Whether the dataset of a count was not deleted since."""
+    return (workspace.dataset_dir(dataset) / "dataset.json").is_file()
+
+
 def sheet_path(run_dir: Path) -> Path | None:
     """The sample sheet that lies with a run."""
     return next(iter(sorted(run_dir.glob(f"{folder.SHEET}.*"))), None)
@@ -67,8 +72,9 @@ def keep_sheet(run_dir: Path, content: bytes, name: str) -> SampleSheet:
 
 
 def labels_of(workspace: Workspace, config: CountConfig) -> dict[str, dict[str, int]] | None:
-    """Labelled objects of each image that somebody has labelled, by the labels of now."""
-    if not config.dataset:
+    """Labelled objects of each image that somebody has labelled, by the labels of now; None where
+    there are none, or no dataset any more: what was counted can be read without it."""
+    if not config.dataset or not is_here(workspace, config.dataset):
         return None
     dataset = open_dataset(workspace, config.dataset)
     labelled = dataset.document.labelled

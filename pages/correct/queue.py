@@ -13,7 +13,7 @@ from msip_core.data.worth_looking import WEIGHTS, Doubt, Reason, doubt_of, in_or
 from msip_core.language import mark, t, tn
 from msip_core.markdown import joined, md
 from pages.correct.suggestions import Found
-from pages.kit.choose import choose, remember
+from pages.kit.choose import asked, choose, remember
 
 ORDERS: Mapping[str, str] = {
     "doubt": mark("Most worth a look first"),
@@ -23,6 +23,7 @@ ORDERS: Mapping[str, str] = {
     "crowded": mark("Where objects overlap"),
     "file": mark("As the images come"),
 }
+_AT = "correct:at"  # the image that this page showed last
 _PARTS = {
     "all": mark("All images"),
     "train": mark("To learn from"),
@@ -54,11 +55,21 @@ class Queue:
 
 def choose_part(data: Dataset) -> tuple[ImageRecord, ...]:
     """The images that are gone through, unlabelled ones too."""
+    _show_what_a_link_names(data)
     there = [part for part in _PARTS if part == "all" or any(r.split == part for r in data.images)]
     part = choose(
         t("Part of the images"), there, "among", words=lambda p: t(_PARTS[p]), place="correct"
     )
     return tuple(r for r in data.images if part in ("all", r.split))
+
+
+def _show_what_a_link_names(data: Dataset) -> None:
+    """A link to an image outside the part that was gone through last shows all images."""
+    wanted, part = st.query_params.get("image"), asked("among")
+    if part is None or wanted == st.session_state.get(_AT):
+        return
+    if any(record.id == wanted and record.split != part for record in data.images):
+        remember("among", "all")
 
 
 def choose_order() -> str:
@@ -73,20 +84,23 @@ def settled_queue(
     threshold: float,
 ) -> Queue:
     """The order as it was settled first in this session, with the image of the address."""
-    asked = [f is not None for f in found]
+    known = [f is not None for f in found]
     part = (len(records), records[0].id)
-    about = (data.name, data.created, order, threshold, part, asked)
+    about = (data.name, data.created, order, threshold, part, known)
     kept = st.session_state.get("correct:queue")
+    wanted = st.query_params.get("image")
     if kept is None or kept[0] != about:
-        # Another order begins with its first image; one that only knows more stays where it is.
-        if kept is not None and kept[0][:-1] != about[:-1]:
-            remember("image", None)
+        # Another order begins with its first image; one that only knows more stays where it is,
+        # and so does an image that a link names.
+        followed = wanted == st.session_state.get(_AT)
+        if kept is not None and kept[0][:-1] != about[:-1] and followed:
+            wanted = None
         kept = (about, _sorted(data, records, order, found, threshold))
         st.session_state["correct:queue"] = kept
     doubts = {doubt.image: doubt for doubt in kept[1]}
     ids = tuple(doubts)
-    wanted = st.query_params.get("image")
     at = ids.index(wanted) if wanted in ids else 0
+    st.session_state[_AT] = ids[at]
     remember("image", ids[at])
     return Queue(ids, doubts, at)
 

@@ -74,7 +74,12 @@ def choose_advisers(data: Dataset) -> Advisers:
     with left:
         usual = next(iter((*unpruned, *own)), NOBODY)
         first = choose(
-            t("Suggestions by"), list(names), "by", words=names.__getitem__, default=usual
+            t("Suggestions by"),
+            list(names),
+            "by",
+            words=names.__getitem__,
+            default=usual,
+            what=t("Model"),
         )
     if first == NOBODY:
         return Advisers()
@@ -86,6 +91,7 @@ def choose_advisers(data: Dataset) -> Advisers:
             "with",
             words=names.__getitem__,
             default=next(iter(pruned), NOBODY),
+            what=t("Model"),
             help=t("Where two models disagree, one of them is wrong: these images come first."),
         )
     threshold = right.slider(

@@ -11,7 +11,7 @@ from msip_core.markdown import md
 from msip_core.models import ModelCard, list_models
 from msip_core.runs.slots import slot_of
 from msip_core.settings import get_settings
-from pages.kit.choose import remember
+from pages.kit.asking import ask_for
 from pages.kit.lab import lab
 
 _SCRATCH = "yolov8n.yaml"
@@ -32,9 +32,7 @@ def train_again(data: Dataset, card: ModelCard | None) -> None:
             icon=":material/model_training:",
             key="correct:train",
         ):
-            run_id = lab().runs.submit(config)
-            remember("run", run_id)
-            st.switch_page("pages/runs/page.py", query_params={"run": run_id})
+            st.switch_page("pages/runs/page.py", query_params={"run": ask_for(config)})
         st.caption(md(words), width="content")
         st.page_link(
             "pages/models/page.py",

@@ -9,8 +9,11 @@ from typing import Literal
 import streamlit as st
 
 from msip_core.config import ImageRecipe, SplitConfig
+from msip_core.data.grouping import find_groups
+from msip_core.errors import InputError
 from msip_core.language import mark, t
 from msip_core.markdown import md
+from pages.kit.lab import lab
 from pages.kit.words import labelled
 
 _GROUPINGS = {
@@ -18,6 +21,8 @@ _GROUPINGS = {
     "off": mark("No grouping"),
     "pattern": mark("By my own pattern"),
 }
+_MOST_PLANES = 99_999  # a plane's number has at most five digits
+_MIDDLE = 50.0  # per cent: black lies below it, white above
 _STACKS = {
     "sharpest": mark("The sharpest plane"),
     "max": mark("Brightest values of all planes"),
@@ -48,10 +53,19 @@ def recipe_fields() -> ImageRecipe:
     )
     normalise = left.checkbox(t("Stretch 8-bit images too"))
     clahe = right.checkbox(md(labelled(t("Even out local contrast"), "CLAHE")))
+    if low >= _MIDDLE or high <= _MIDDLE:
+        raise InputError(
+            t(
+                "Black must lie below the 50th percentile and white above it, not at {low} and "
+                "{high}: otherwise half of the image, or more, is black or white.",
+                low=f"{low:g}",
+                high=f"{high:g}",
+            )
+        )
     return ImageRecipe(
         scope=scope,
-        low_percentile=min(low, 49.9),
-        high_percentile=max(high, 50.1),
+        low_percentile=low,
+        high_percentile=high,
         normalise=normalise,
         clahe=clahe,
     )
@@ -77,7 +91,13 @@ def stack_fields(
     number = 1
     if way == "number":
         number = int(
-            left.number_input(t("Number of the plane"), min_value=0, value=1, key=f"{place}:plane")
+            left.number_input(
+                t("Number of the plane"),
+                min_value=0,
+                max_value=_MOST_PLANES,
+                value=1,
+                key=f"{place}:plane",
+            )
         )
     channel = right.selectbox(
         t("Channel, in files of several"),
@@ -122,7 +142,11 @@ def split_fields() -> SplitConfig:
 
 
 def group_field() -> str | None:
-    """Which images are of one well: a pattern, "" for none, None to find one."""
+    """Which images are of one well: a pattern, "" for none, None to find one.
+
+    Raises:
+        ConfigError: what was typed is no pattern.
+    """
     grouping = st.radio(
         t("Images of one well, plate or donor stay together"),
         ["auto", "off", "pattern"],
@@ -131,7 +155,19 @@ def group_field() -> str | None:
     pattern: str | None = {"auto": None, "off": ""}.get(grouping)
     if grouping == "pattern":
         pattern = st.text_input(t("Regular expression; its first group names the well"), r"(\w+)_")
+        find_groups(["name"], pattern)  # one that is none is said here, not by the import
     return pattern
+
+
+def checked_name(name: str, taken: Collection[str]) -> str:
+    """The name, if a new dataset can have it: said before every image is read, not after.
+
+    Raises:
+        InputError: it is taken, or can be no name of a folder.
+    """
+    if name in taken:
+        raise InputError(t("There is a dataset '{name}' already: choose another name.", name=name))
+    return lab().workspace.dataset_dir(name).name
 
 
 def free_name(wanted: str, taken: Collection[str]) -> str:

@@ -8,13 +8,16 @@ from pathlib import Path
 import streamlit as st
 
 from msip_core.config import ImportConfig, SplitConfig
+from msip_core.data.encodings import TEXTS
 from msip_core.data.manifest import NO_LABELS, SourceInfo
+from msip_core.data.micrographs import SUFFIXES
 from msip_core.data.questions import Draw, Import, Imported, Inspect
-from msip_core.errors import InputError
+from msip_core.data.writing import WIDEST_PIXEL
 from msip_core.language import mark, t, tn, told
 from msip_core.markdown import md, rich
 from msip_core.settings import get_settings
 from pages.data.import_fields import (
+    checked_name,
     free_name,
     group_field,
     recipe_fields,
@@ -27,7 +30,7 @@ from pages.kit.choose import choose_view, remember
 from pages.kit.jobs import ask, start_task, task_begun, task_panel
 from pages.kit.lab import lab
 from pages.kit.upload import keep_upload, server_path
-from pages.kit.words import labelled
+from pages.kit.words import LABEL_FORMS, labelled
 
 _WAYS = {
     "browser": mark("Upload from my computer"),
@@ -35,10 +38,8 @@ _WAYS = {
     "drawn": mark("Drawn example"),
 }
 _OWN = ["czi", "lif", "nd2"]  # microscopes' own files, each of which may hold many images
-_KINDS = [
-    "zip", "png", "jpg", "jpeg", "bmp", "tif", "tiff", "txt", "json", "xml", "csv", "yaml",
-    *_OWN,
-]  # fmt: skip
+# All that is read: what a browser is not told of, it leaves out of a folder without a word.
+KINDS = ["zip", *(suffix.removeprefix(".") for suffix in (*SUFFIXES, *TEXTS)), *_OWN]
 
 
 def add_images(taken: set[str]) -> None:
@@ -70,7 +71,7 @@ def _from_browser() -> Path | None:
         t("A folder with images, and labels where there are any")
         if as_folder
         else t("A zip with images, or one microscope file"),
-        type=_KINDS if as_folder else ["zip", "tif", "tiff", *_OWN],
+        type=KINDS if as_folder else ["zip", "tif", "tiff", *_OWN],
         accept_multiple_files="directory" if as_folder else False,
         max_upload_size=limit,
         key=f"upload:{as_folder}",
@@ -85,8 +86,9 @@ def _from_browser() -> Path | None:
         md(
             t(
                 "Images: PNG, JPEG, BMP, TIFF (8 or 16 bit, grey or RGB), OME-TIFF, CZI, LIF, ND2; "
-                "OME-Zarr in a zip. Boxes: YOLO, COCO, Pascal VOC or CSV; the form is found by "
-                "itself. Up to {limit} MB here; beyond that, choose “{way}”.",
+                "OME-Zarr in a zip. Boxes: {forms}, CSV, or masks; the form is found by itself. Up "
+                "to {limit} MB here; beyond that, choose “{way}”.",
+                forms=LABEL_FORMS,
                 limit=f"{limit:,}",
                 way=t(_WAYS["server"]),
             )
@@ -200,6 +202,7 @@ def _import_form(source: Path, found: SourceInfo, taken: set[str]) -> None:
         pixel_size = st.number_input(
             t("Micrometres per pixel"),
             min_value=0.0,
+            max_value=WIDEST_PIXEL,
             value=0.0,
             format="%.4f",
             key=f"pixel:{source}",
@@ -218,11 +221,9 @@ def _import_form(source: Path, found: SourceInfo, taken: set[str]) -> None:
     title = t("Wells, plates and donors") if new else t("Parts for learning and testing")
     with st.expander(md(title), icon=":material/splitscreen:"):
         split = SplitConfig(group_pattern=group_field()) if new else split_fields()
-    if name in taken:
-        raise InputError(t("There is a dataset '{name}' already: choose another name.", name=name))
     config = ImportConfig(
         source=source,
-        name=name,
+        name=checked_name(name, taken),
         class_map=mapping,
         pixel_size_um=pixel_size or None,
         stack=stack,

@@ -62,7 +62,8 @@ def rename_upload(kept: Kept, title: str) -> Path:
     Raises:
         InputError: it can be no name.
     """
-    stem = safe_relative(checked_title(title)).name.removesuffix(kept.path.suffix)
+    name = checked_title(title).replace("/", "_").replace("\\", "_")  # no folder is meant by it
+    stem = safe_relative(name).name.removesuffix(kept.path.suffix)
     return kept.path.rename(kept.path.with_name(f"{stem}{kept.path.suffix}"))
 
 

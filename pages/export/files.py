@@ -11,7 +11,7 @@ import streamlit as st
 
 from msip_core.language import mark, t, tn
 from msip_core.markdown import md, rich
-from msip_core.models import open_card
+from msip_core.models import list_models, open_card
 from msip_core.questions.detecting import Export
 from msip_core.questions.sources import SavedModel
 from msip_core.runs.state import RunState
@@ -45,10 +45,13 @@ def model_files(pair: ModelPair) -> None:
     """model.pt as it is, its card, and other formats made on demand."""
     offered = _models(pair)
     if not offered:
-        st.info(
-            t("The lighter model can be taken home once the run is done."),
-            icon=":material/hourglass:",
+        done = pair.run.state is RunState.COMPLETED
+        text = (
+            t("The models of this run were deleted since.")
+            if done
+            else t("The lighter model can be taken home once the run is done.")
         )
+        st.info(md(text), icon=":material/delete:" if done else ":material/hourglass:")
         return
     cards = {model_id: open_card(lab().workspace, model_id) for model_id in offered}
     card = cards[choose(t("Model"), offered, "model", words=lambda i: cards[i].name)]
@@ -72,11 +75,9 @@ def model_files(pair: ModelPair) -> None:
 
 
 def _models(pair: ModelPair) -> list[str]:
-    return [
-        model_id
-        for model_id in (pair.run.model_id, pair.config.model)
-        if model_id and not model_id.endswith(".pt")
-    ]
+    """The lighter one first; one that was deleted since is left out."""
+    here = {card.id for card in list_models(lab().workspace)}
+    return [one for one in (pair.run.model_id, pair.config.model) if one and one in here]
 
 
 def _card(pair: ModelPair, model_id: str) -> None:

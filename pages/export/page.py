@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from msip_core.language import mark, t
 from pages.kit.choose import choose_view
+from pages.kit.guard import guard
 from pages.kit.layout import header, next_step
 from pages.kit.pair import ModelPair, choose_pair
 from pages.kit.pair_questions import measured_pair
@@ -41,7 +42,8 @@ def _show(view: str, pair: ModelPair) -> Callable[[], None]:
         from pages.export.files import run_zip
         from pages.export.report import report_file
 
-        report_file(pair)
+        with guard():  # without its images there is no report, but what else there is
+            report_file(pair)
         run_zip(pair)
     return lambda: None
 

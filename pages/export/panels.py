@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -26,9 +26,9 @@ from msip_core.ways import Latency, Way
 from pages.kit.choose import choose_view
 from pages.kit.choose_object import choose_object
 from pages.kit.detections import above, find, pixels_of
-from pages.kit.explain import Subject, load_map, shap_map
+from pages.kit.explain import SHAP_PATCHES, SHAP_SAMPLES, Subject, load_map, shap_map
 from pages.kit.jobs import ask, finished, job_folder
-from pages.kit.lab import lab
+from pages.kit.lab import datasets, lab
 from pages.kit.pair import ModelPair, choose_image, pair_dataset
 from pages.kit.pair_questions import compare_question, gpu_speed_question, speed_question
 from pages.kit.ways import gpu_devices
@@ -83,7 +83,7 @@ def choose_scene(pair: ModelPair, panels: list[str]) -> Scene:
         st.caption(
             t(
                 "The pixel size of this micrograph is not known, so the picture has no scale bar. "
-                "Enter micrometres per pixel when you bring the images in."
+                "It can be given on the Data page."
             )
         )
     if "attention" not in panels:
@@ -136,9 +136,10 @@ def _weights(scene: Scene) -> Made | Left:
 
 def measured_latency(pair: ModelPair) -> list[Latency]:
     """Speed of both models as it was measured on “Before and after”; empty where it was not."""
-    compared = finished(compare_question(pair, pair_dataset(pair)))
-    if compared and compared.latency:
-        return list(compared.latency)
+    if any(item.name == pair.config.dataset for item in datasets()):  # it may be deleted by now
+        compared = finished(compare_question(pair, pair_dataset(pair)))
+        if compared and compared.latency:
+            return list(compared.latency)
     questions = [
         speed_question(pair, formats, batch)
         for batch in (1, 8)
@@ -245,11 +246,13 @@ def _heat_question(kind: str, subject: Subject, source: ModelOf) -> Question[Hea
     if kind == "gradcam":
         return subject.heat_map(source)
     # The same question as on “Where it looks”, so that one answer serves both pages.
-    samples, features = (
-        int(st.query_params.get(name, default))
-        for name, default in (("samples", SAMPLES), ("patches", FEATURES))
-    )
-    return subject.shap(source, samples, features)
+    samples = _asked("samples", SHAP_SAMPLES, SAMPLES)
+    return subject.shap(source, samples, _asked("patches", SHAP_PATCHES, FEATURES))
+
+
+def _asked(param: str, offered: Sequence[int], usual: int) -> int:
+    """The number of the address, if it is one that the other page offers."""
+    return next((n for n in offered if str(n) == st.query_params.get(param)), usual)
 
 
 def _heat_panel(

@@ -51,6 +51,7 @@ def choose(
     default: str | None = None,
     help: str | None = None,
     place: str = "",
+    what: str | None = None,
 ) -> str:
     """A select box bound to `param` of the address.
 
@@ -58,6 +59,7 @@ def choose(
         options: the ids that exist, at least one.
         default: taken when neither the address nor the session names one of them.
         place: tells two choosers of the same param on one page apart.
+        what: is chosen, where the label is no noun ("Counted by").
 
     Raises:
         NotFoundError: the address names an id that is not there.
@@ -65,7 +67,7 @@ def choose(
     wanted = st.query_params.get(param)
     if wanted is not None and wanted not in options:
         st.query_params.pop(param)
-        raise not_in_this_lab(label, wanted)
+        raise not_in_this_lab(what or label, wanted)
     wanted = wanted or st.session_state.get(f"last:{param}")
     if wanted is None or wanted not in options:
         wanted = default if default is not None and default in options else options[0]

@@ -27,6 +27,9 @@ from msip_core.views.evidence import score_words
 from pages.kit.detections import pixels_of
 
 Pixels = NDArray[np.uint8]
+# Of SHAP, as pages offer them: evaluations at most, and patches.
+SHAP_SAMPLES = (256, 512, 1024, 2048, 4096)
+SHAP_PATCHES = (25, 50, 100, 200)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from msip_core.markdown import md
 from msip_core.models import ModelCard
 from msip_core.speeds import is_wanted, read_speed
 from msip_core.views import wording
-from pages.kit.lab import lab
+from pages.kit.lab import datasets, lab
 from pages.kit.layout import Fact, facts
 from pages.kit.words import known, when
 
@@ -21,6 +21,7 @@ _KINDS = {"baseline": mark("Baseline"), "pruned": mark("Lighter"), "uploaded": m
 
 def cards_table(cards: Sequence[ModelCard]) -> None:
     """All models side by side; numbers in columns that can be sorted."""
+    titles = {item.name: item.words for item in datasets()}
     rows = [
         {
             "Model": card.name,
@@ -31,7 +32,7 @@ def cards_table(cards: Sequence[ModelCard]) -> None:
             "GMACs": card.cost.macs / 1e9,
             "Parameters": card.cost.params / 1e6,
             "MB": card.cost.size_mb,
-            "Dataset": card.dataset or "—",
+            "Dataset": titles.get(card.dataset or "", card.dataset) or "—",
             "Made": when(card.created),
         }
         for card in cards
@@ -62,6 +63,7 @@ def cards_table(cards: Sequence[ModelCard]) -> None:
 def card_details(card: ModelCard) -> None:
     """One model in numbers and facts."""
     facts([*accuracy_facts(card.val), *cost_facts(card.cost, card.macs_ratio), *speed_facts(card)])
+    titles = {item.name: item.words for item in datasets()}
     left, right = st.columns(2)
     with left:
         st.markdown(t("**What it finds**"))
@@ -91,7 +93,7 @@ def card_details(card: ModelCard) -> None:
                     kind=t(_KINDS[card.kind]),
                     network=card.architecture,
                     px=card.imgsz,
-                    dataset=card.dataset or t("unknown"),
+                    dataset=titles.get(card.dataset or "", card.dataset) or t("unknown"),
                     when=when(card.created),
                 )
             )

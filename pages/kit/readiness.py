@@ -23,5 +23,5 @@ def what_is_missing(sets: Sequence[DatasetSummary]) -> None:
     for item in sets:
         if item.missing:
             st.caption(
-                md(rich("**{name}**: {missing}", name=item.name, missing=told(item.missing)))
+                md(rich("**{name}**: {missing}", name=item.words, missing=told(item.missing)))
             )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TypeVar
 
 import streamlit as st
 
 from msip_core.config import BATCHES
+from msip_core.errors import ConfigError
 from msip_core.gpus import gpu_count
 from msip_core.language import t
 from msip_core.markdown import md
+from msip_core.run_base import MAX_SEED
 from msip_core.runs.slots import slot_of
 from msip_core.settings import get_settings
 from pages.kit.words import labelled
@@ -50,13 +53,47 @@ def batch_size(place: str) -> int:
     )
 
 
+def seed_field(place: str) -> int:
+    """What every draw of chance begins with; as large as a run takes it."""
+    return st.number_input(
+        t("Seed"),
+        min_value=0,
+        max_value=MAX_SEED,
+        value=0,
+        key=f"{place}:seed",
+        persist_state="session",
+    )
+
+
 def device_field(place: str) -> str:
-    """'auto', or a device by name."""
-    return st.selectbox(
+    """'auto', or a device by name.
+
+    Raises:
+        ConfigError: this computer has no such device, and no other one takes runs: the run would
+            wait its turn only to fail.
+    """
+    offered = _devices()
+    chosen = st.selectbox(
         t("Device"),
-        ["auto", "cpu", *(f"cuda:{n}" for n in range(max(1, gpu_count()))), "mps"],
+        offered,
         key=f"{place}:device",
         accept_new_options=True,
         format_func=lambda name: f"auto ({slot_of('auto')})" if name == "auto" else name,
         persist_state="session",
     )
+    here = [slot_of(name) for name in offered]
+    if get_settings().executor == "local" and slot_of(chosen) not in here:
+        raise ConfigError(
+            "There is no device '{wanted}' on this computer; there is: {there}.",
+            wanted=chosen,
+            there=", ".join(offered[1:]),
+        )
+    return chosen
+
+
+def _devices() -> list[str]:
+    """Those of this computer; where runs go to others too, what these may have as well."""
+    gpus, elsewhere = gpu_count(), get_settings().executor != "local"
+    names = [f"cuda:{n}" for n in range(max(1, gpus) if elsewhere else gpus)]
+    apple = ["mps"] if elsewhere or sys.platform == "darwin" else []
+    return ["auto", "cpu", *names, *apple]

@@ -49,6 +49,12 @@ ACTION_WORDS: dict[Action, tuple[str, str, str]] = {
     ),
 }
 
+# Of boxes that are read, beside tables and masks: names of programs, in every language.
+LABEL_FORMS = (
+    "YOLO, COCO, Pascal VOC, CVAT, labelme, Label Studio, VIA, QuPath GeoJSON, Supervisely, "
+    "CreateML, napari"
+)
+
 # Order of the paper: plain word, what it measures.
 TERM_WORDS: dict[str, tuple[str, str]] = {
     "gradient": (

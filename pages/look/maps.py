@@ -24,7 +24,15 @@ from msip_core.views.evidence import ENRICHED, is_hardly_on_border
 from msip_core.views.wording import duration, percent
 from pages.kit.choose import choose_view
 from pages.kit.components.media import png
-from pages.kit.explain import Subject, honesty, load_map, score_rows, shap_map
+from pages.kit.explain import (
+    SHAP_PATCHES,
+    SHAP_SAMPLES,
+    Subject,
+    honesty,
+    load_map,
+    score_rows,
+    shap_map,
+)
 from pages.kit.jobs import ask, finished, job_folder, job_state
 from pages.kit.lab import lab
 from pages.kit.pair import ModelPair
@@ -45,7 +53,7 @@ _REASONS = (
 )
 _SAME_BOX = 0.5  # overlap (IoU) from which a box is the chosen one
 _SLOW = 120.0  # seconds of SHAP from which a shorter way is offered
-_FEW = 256
+_FEW = SHAP_SAMPLES[0]
 
 
 def grad_maps(pair: ModelPair, subject: Subject) -> None:
@@ -80,14 +88,14 @@ def shap_maps(pair: ModelPair, subject: Subject) -> None:
     left, right = st.columns(2)
     samples = left.select_slider(
         md(labelled(t("Evaluations"), t("at most: it ends when two estimates agree"))),
-        [_FEW, 512, 1024, 2048, 4096],
+        SHAP_SAMPLES,
         1024,
         key="samples",
         bind="query-params",
     )
     features = right.select_slider(
         md(labelled(t("Patches"), t("super-pixels"))),
-        [25, 50, 100, 200],
+        SHAP_PATCHES,
         50,
         key="patches",
         bind="query-params",

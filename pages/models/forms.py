@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from msip_core.config import RECIPES, TRAIN_PRESETS, TrainConfig
+from msip_core.config import RECIPES, TRAIN_PRESETS, parse_run_config
 from msip_core.errors import InputError
 from msip_core.language import mark, t
 from msip_core.markdown import md
@@ -23,7 +23,7 @@ from pages.kit.lab import datasets, lab
 from pages.kit.layout import empty
 from pages.kit.of_studies import models_switch, models_to_choose
 from pages.kit.readiness import careful, what_is_missing
-from pages.kit.run_fields import batch_size, device_field, image_size, number_field
+from pages.kit.run_fields import batch_size, device_field, image_size, number_field, seed_field
 from pages.kit.upload import keep_upload
 from pages.kit.words import labelled
 
@@ -72,22 +72,25 @@ def train_form(cards: Sequence[ModelCard]) -> None:
             persist_state="session",
         )
     with right:
-        usual = f"Baseline on {dataset}"
+        usual = f"Baseline on {ready[dataset].words}"
         name = st.text_input(t("Name of the run"), placeholder=usual, max_chars=80)
         imgsz = image_size(640 if slot_of(get_settings().device) != "cpu" else 256, "train")
         batch = batch_size("train")
-        seed = st.number_input(t("Seed"), min_value=0, value=0, key="train:seed")
+        seed = seed_field("train")
         device = device_field("train")
-    config = TrainConfig(
-        name=name or usual,
-        dataset=dataset,
-        weights=weights,
-        recipe=recipe.model_copy(update={"epochs": epochs}),
-        pretrain=RECIPES["paper-pretrain"] if pretrain else None,
-        imgsz=imgsz,
-        batch=batch,
-        seed=seed,
-        device=device,
+    config = parse_run_config(
+        {
+            "kind": "train",
+            "name": name.strip() or usual,
+            "dataset": dataset,
+            "weights": weights,
+            "recipe": recipe.model_copy(update={"epochs": epochs}),
+            "pretrain": RECIPES["paper-pretrain"] if pretrain else None,
+            "imgsz": imgsz,
+            "batch": batch,
+            "seed": seed,
+            "device": device,
+        }
     )
     check_disk(lab().workspace)  # said before the start
     if st.button(t("Start training"), type="primary", icon=":material/play_arrow:"):

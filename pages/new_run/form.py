@@ -11,6 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from msip_core.catalog import CRITERIA
 from msip_core.combinations import check_combination
+from msip_core.compositions import Composition
 from msip_core.config import (
     PRUNE_PRESETS,
     After,
@@ -20,6 +21,7 @@ from msip_core.config import (
     MsipOptions,
     PruneConfig,
     PrunePreset,
+    parse_run_config,
 )
 from msip_core.data.dataset import DatasetSummary
 from msip_core.errors import ConfigError
@@ -30,7 +32,7 @@ from msip_core.runs.slots import slot_of
 from msip_core.settings import get_settings
 from msip_core.views import wording
 from pages.kit.choose import asked, remember
-from pages.kit.run_fields import batch_size, device_field, image_size, number_field
+from pages.kit.run_fields import batch_size, device_field, image_size, number_field, seed_field
 from pages.kit.ways import misplaced, way_fields
 from pages.kit.words import labelled
 from pages.new_run.checks import Refusal, size_refusal
@@ -106,33 +108,48 @@ def prune_settings(choice: Choice) -> PruneConfig | Refusal:
             key="new:name",
             persist_state="session",
         )
-        place = _place(choice.model)
+        try:
+            place = _place(choice.model)
+        except ConfigError as error:
+            return Refusal(told(error.message))
     refusal = size_refusal(place["imgsz"])
     if refusal:
         return refusal
-    config = PruneConfig.model_validate(
-        {
-            "name": name or usual,
-            "dataset": choice.dataset.name,
-            "model": choice.model.id,
-            "method": method,
-            "msip": msip,
-            **rules,
-            **goal,
-            **schedule,
-            **place,
-        }
-    )
-    if whole is not None:
-        settings = dict(whole.settings)
-        settings["limits"] = {**config.limits.model_dump(), **settings.get("limits", {})}
-        config = PruneConfig.model_validate({**dict(config), **settings})
-    if why := misplaced(config):
-        return Refusal(why)
+    settings: dict[str, object] = {
+        "name": name.strip() or usual,
+        "dataset": choice.dataset.name,
+        "model": choice.model.id,
+        "method": method,
+        "msip": msip,
+        **rules,
+        **goal,
+        **schedule,
+        **place,
+    }
     try:
+        config = _made(settings, whole)
+        if why := misplaced(config):
+            return Refusal(why)
         check_combination(config)
     except ConfigError as error:
         return Refusal(told(error.message))
+    return config
+
+
+def _made(settings: Mapping[str, object], whole: Composition | None) -> PruneConfig:
+    """The config of these settings; a published whole puts its own in their place.
+
+    Raises:
+        ConfigError: one of them cannot be.
+    """
+    config = parse_run_config({"kind": "prune", **settings})
+    assert isinstance(config, PruneConfig)
+    if whole is None:
+        return config
+    own = dict(whole.settings)
+    own["limits"] = {**config.limits.model_dump(), **own.get("limits", {})}
+    config = parse_run_config({**dict(config), **own})
+    assert isinstance(config, PruneConfig)
     return config
 
 
@@ -398,9 +415,7 @@ def _place(model: ModelCard) -> _Place:
     with columns[1]:
         batch = batch_size("new")
     with columns[2]:
-        seed = st.number_input(
-            t("Seed"), min_value=0, value=0, key="new:seed", persist_state="session"
-        )
+        seed = seed_field("new")
     with columns[3]:
         device = device_field("new")
     return {"imgsz": imgsz, "batch": batch, "seed": seed, "device": device}

@@ -92,16 +92,17 @@ def weight_sliders() -> MsipWeights:
     state = st.session_state
     for term, value in as_percents(WEIGHT_PRESETS["paper"]).items():
         state.setdefault(_key(term), value)
-    # Shown values follow the sliders; a preset that was clicked has set them before.
-    state["weights:preset"] = preset_of(_percents())
+    # Shown values follow the sliders; a preset that was clicked has set them before. A mixture of
+    # one's own is made by a slider: as long as there is none, a click on its word would do nothing.
+    state["weights:preset"] = now = preset_of(_percents())
     st.pills(
         t("Mixture of the four signals"),
-        list(_PRESETS),
+        [name for name in _PRESETS if name in (*WEIGHT_PRESETS, now)],
         format_func=lambda name: md(t(_PRESETS[name][0])),
         key="weights:preset",
         on_change=_take_preset,
     )
-    st.caption(md(t(_PRESETS[preset_of(_percents())][1])))
+    st.caption(md(t(_PRESETS[now][1])))
     left, right = st.columns(2, gap="large")
     for place, term in enumerate(TERMS):
         word, meaning = TERM_WORDS[term]

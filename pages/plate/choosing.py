@@ -18,7 +18,7 @@ from msip_core.plates.rows import crypt_class
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
 from msip_core.workspace import Workspace
-from pages.kit.choose import choose, distinct, remember
+from pages.kit.choose import choose, distinct, not_in_this_lab, remember
 from pages.kit.guard import show_failure
 from pages.kit.lab import lab
 
@@ -66,7 +66,7 @@ def _one(run_id: str) -> RunRow:
         row = lab().runs.get(run_id)
     except NotFoundError:
         st.query_params.pop("count", None)
-        raise
+        raise not_in_this_lab(t("Count"), run_id) from None
     if not isinstance(row.config, CountConfig):
         st.query_params.pop("count", None)
         raise NotFoundError(t("'{name}' is a run that counts nothing.", name=run_id))

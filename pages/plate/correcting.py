@@ -6,13 +6,13 @@ from __future__ import annotations
 import streamlit as st
 
 from msip_core.config import CountConfig, ImageRecipe, ImportConfig, SplitConfig
-from msip_core.data.dataset import Dataset
+from msip_core.data.dataset import Dataset, DatasetSummary
 from msip_core.data.manifest import place_of
 from msip_core.data.questions import Import, Imported
 from msip_core.language import t
 from msip_core.markdown import md
 from msip_core.models import list_models
-from pages.data.import_fields import free_name
+from pages.data.import_fields import checked_name, free_name
 from pages.kit.jobs import start_task, task_begun, task_panel
 from pages.kit.lab import dataset, datasets, lab
 from pages.plate.choosing import Count
@@ -20,30 +20,46 @@ from pages.plate.choosing import Count
 _PAGE = "pages/correct/page.py"
 
 
-def correct(count: Count, image: str) -> None:
-    """The way to the boxes of an image of the count."""
+def correct(count: Count, image: str, role: str) -> None:
+    """The way to the boxes of an image of the count.
+
+    Args:
+        role: whose boxes are looked at: "model" or "baseline".
+    """
     st.subheader(t("Is a box wrong?"), anchor=False)
+    by, here = _by(count.config, role), {one.name: one for one in datasets()}
     if count.config.source is None:
-        _link(count, count.config.dataset, image)
+        if count.config.dataset in here:
+            _link(here[count.config.dataset], by, image)
+        else:
+            st.caption(t("The dataset of these images was deleted since."))
         return
     if task_begun():
-        _go_on(count, task_panel(Imported, t("Making a dataset of these images"), "correct"))
+        _go_on(by, task_panel(Imported, t("Making a dataset of these images"), "correct"))
         return
     place = place_of(count.config.source)
-    made = [one.name for one in datasets() if one.place == place]
-    for name in made:
-        _link(count, name, _id_of(dataset(name), image))
+    made = [one for one in here.values() if one.place == place]
+    for one in made:
+        _link(one, by, _id_of(dataset(one.name), image))
     if not made:
         _make(count)
 
 
-def _link(count: Count, name: str, image: str | None) -> None:
+def _by(config: CountConfig, role: str) -> dict[str, str]:
+    """The model that is to suggest boxes; none where it was deleted, or is a step of a run, which
+    the other page does not know."""
+    model = config.baseline if role == "baseline" else config.model
+    known = {card.id for card in list_models(lab().workspace)}
+    return {"by": model} if model is not None and model in known else {}
+
+
+def _link(made: DatasetSummary, by: dict[str, str], image: str | None) -> None:
     there = {"image": image} if image else {}
     st.page_link(
         _PAGE,
-        label=md(t("Correct the boxes of this image in {name}", name=name)),
+        label=md(t("Correct the boxes of this image in {name}", name=made.words)),
         icon=":material/edit_square:",
-        query_params={"dataset": name, "by": count.config.model, **there},
+        query_params={"dataset": made.name, **by, **there},
     )
 
 
@@ -60,6 +76,7 @@ def _make(count: Count) -> None:
     if right.button(
         t("Make a dataset of these images"), icon=":material/edit_square:", key="plate:correct"
     ):
+        name = checked_name(name, taken)
         start_task(Import(config=imported(count.config, name, _recipe(count.config.model))))
     st.caption(
         t(
@@ -106,8 +123,7 @@ def _id_of(found: Dataset, image: str) -> str | None:
     return next((record.id for record in found.images if record.source == image), None)
 
 
-def _go_on(count: Count, result: Imported | None) -> None:
+def _go_on(by: dict[str, str], result: Imported | None) -> None:
     """Straight to the boxes of the new dataset."""
     if result is not None:
-        there = {"dataset": result.dataset, "by": count.config.model}
-        st.switch_page(_PAGE, query_params=there)
+        st.switch_page(_PAGE, query_params={"dataset": result.dataset, **by})

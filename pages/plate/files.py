@@ -13,6 +13,7 @@ from msip_core.markdown import md
 from msip_core.plates.analysis import PlateAnalysis
 from msip_core.plates.figures import panels_of, plates_of
 from msip_core.plates.methods import settings_of
+from msip_core.plates.outcome import is_here
 from msip_core.plates.statements import whole_sentence
 from pages.kit.choose import choose
 from pages.kit.command import show_command
@@ -61,6 +62,10 @@ def files(count: Count) -> None:
 def _labels(count: Count) -> None:
     """The objects as labels, with their scores, for another program."""
     st.markdown(md(strong(t("Labels"), t("each object with its score, for another program"))))
+    dataset = count.config.dataset
+    if dataset and not is_here(lab().workspace, dataset):
+        st.caption(t("The dataset of these images was deleted since."))
+        return
     left, right = st.columns([1, 2], vertical_alignment="bottom")
     with left:
         form = choose(

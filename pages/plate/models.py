@@ -12,9 +12,11 @@ from msip_core.plates.agreement import ALL, Bounds, Calibration
 from msip_core.plates.analysis import COUNT_MARGIN, MARGIN, ModelAgreement, PlateAnalysis
 from msip_core.plates.conditions import Measure
 from msip_core.plates.figures import labels_info, models_info
+from msip_core.plates.outcome import is_here
 from msip_core.plates.statements import p_words
 from msip_core.views.bland_altman import altman_figure
 from pages.kit.choose import choose
+from pages.kit.lab import lab
 from pages.kit.layout import chart
 from pages.kit.words import strong
 from pages.plate.choosing import (
@@ -52,7 +54,10 @@ def how_sure(count: Count) -> None:
     else:
         _models(found)
     st.subheader(t("Counts against labels"), anchor=False)
-    if not found.calibration:
+    dataset = count.config.dataset
+    if dataset and not is_here(lab().workspace, dataset):
+        st.info(t("The dataset of these images was deleted since."), icon=":material/label_off:")
+    elif not found.calibration:
         st.info(
             t(
                 "These images have no labels. Count a dataset with labels (its part “kept for the "

@@ -43,7 +43,7 @@ def pictures(count: Count) -> None:
     _said(image)
     _objects(objects)
     with guard():
-        correct(count, image.image)
+        correct(count, image.image, counting.role)
 
 
 def _follow(well_of: dict[str, str]) -> None:

@@ -11,6 +11,8 @@ import streamlit as st
 
 from msip_core.config import CountConfig, parse_run_config
 from msip_core.counts import usual_name
+from msip_core.data.grouping import find_groups
+from msip_core.data.writing import WIDEST_PIXEL
 from msip_core.language import mark, t, tn
 from msip_core.markdown import md
 from msip_core.models import ModelCard, list_models
@@ -65,7 +67,7 @@ def start_form() -> None:
         st.caption(t("Choose the images first."))
         return
     config = parse_run_config(
-        {"kind": "count", "name": name or usual, **source, **models, **settings, **sheet}
+        {"kind": "count", "name": name.strip() or usual, **source, **models, **settings, **sheet}
     )
     assert isinstance(config, CountConfig)
     if st.button(t("Count"), type="primary", icon=":material/play_arrow:", key="plate:start"):
@@ -168,7 +170,13 @@ def _from_server() -> Path | None:
 
 def _models(cards: Sequence[ModelCard]) -> dict[str, Any]:
     offered = models_to_choose(cards, asked=asked("model"))
-    model = choose(t("Counted by"), list(offered), "model", words=lambda i: offered[i].name)
+    model = choose(
+        t("Counted by"),
+        list(offered),
+        "model",
+        words=lambda i: offered[i].name,
+        what=t("Model"),
+    )
     models_switch(cards, "plate")
     others = [card_id for card_id in offered if card_id != model]
     if not others:
@@ -213,6 +221,7 @@ def _settings() -> dict[str, Any]:
     pixel = right.number_input(
         t("Micrometres per pixel"),
         min_value=0.0,
+        max_value=WIDEST_PIXEL,
         value=0.0,
         format="%.4f",
         key="plate:pixel",
@@ -224,6 +233,7 @@ def _settings() -> dict[str, Any]:
         key="plate:group",
         help=t("Only where wells are not found by themselves: its brackets stand around the well."),
     )
+    find_groups(["name"], group.strip() or None)  # one that is none is said here, not by the run
     with right:
         device = device_field("plate")
     channel, stack, every = stack_fields("plate")

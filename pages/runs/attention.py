@@ -71,6 +71,9 @@ def attention(history: PruneHistory, step: int) -> None:
             st.caption(t("No micrograph of this dataset has a labelled object."))
             return
         with middle:
+            if not data.boxes(record):  # a link from before they were corrected away
+                st.info(t("No object is labelled on this micrograph."))
+                return
             box = _object(data, record)
         with right:
             with_shap = st.toggle(

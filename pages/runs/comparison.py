@@ -7,9 +7,11 @@ from dataclasses import replace
 import streamlit as st
 
 from msip_core.config import PruneConfig
+from msip_core.errors import InputError
 from msip_core.language import t
 from msip_core.runs.store import RunRow
 from msip_core.views.several_runs import LOOKS, lines_figure, lines_info, run_rows
+from pages.kit.choose import not_in_this_lab
 from pages.kit.lab import lab
 from pages.kit.of_studies import runs_to_choose
 from pages.kit.words import when
@@ -48,13 +50,12 @@ def _named(history: PruneHistory) -> PruneHistory:
 
 def _choose(shown: str) -> list[RunRow]:
     """The other runs, by the parameter `with` of the address."""
-    runs = lab().runs
     others = runs_to_choose(lambda row: row.id != shown, beside=shown)
     offered = {row.id: row for row in others}
     asked = [part for part in st.query_params.get("with", "").split(",") if part]
     for run_id in asked:
         if run_id not in offered and run_id != shown:
-            offered[run_id] = runs.get(run_id)
+            offered[run_id] = _linked(run_id)
     st.session_state["compare:with"] = [i for i in asked if i in offered][: len(LOOKS) - 1]
 
     def changed() -> None:
@@ -75,6 +76,19 @@ def _choose(shown: str) -> list[RunRow]:
         help=t("By name; the link in the address bar keeps the choice."),
     )
     return [offered[run_id] for run_id in chosen]
+
+
+def _linked(run_id: str) -> RunRow:
+    """A run that a link names.
+
+    Raises:
+        NotFoundError: it is not there; the address forgets it, so that the next look is free of it.
+    """
+    try:
+        return lab().runs.get(run_id)
+    except InputError:
+        st.query_params.pop("with", None)
+        raise not_in_this_lab(t("Run"), run_id) from None
 
 
 def _words(row: RunRow) -> str:

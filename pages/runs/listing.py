@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from msip_core.errors import NotFoundError
+from msip_core.errors import InputError
 from msip_core.language import mark, t
 from msip_core.markdown import md
 from msip_core.runs.state import RunState
@@ -139,7 +139,7 @@ def pick_run(wanted: str | None) -> str:
     if wanted:
         try:
             runs.run_dir(wanted)
-        except NotFoundError:
+        except InputError:  # not there, or no id at all
             remember("run", None)
             raise not_in_this_lab(t("Run"), wanted) from None
         remember("run", wanted)

@@ -16,7 +16,7 @@ from msip_core.views.glossary import GLOSSARY
 from pages.kit.lab import datasets, lab
 from pages.kit.layout import Fact, facts, header, next_step, state_badge
 from pages.kit.machine import find_machine
-from pages.kit.words import small, when
+from pages.kit.words import LABEL_FORMS, small, when
 from pages.start.first_steps import first_steps, next_of, own_run, show_steps
 from pages.start.small_run import offer, settings_link, small_run
 
@@ -52,9 +52,13 @@ def _begin(sets: Sequence[DatasetSummary], models: Sequence[ModelCard]) -> None:
     with right, st.container(border=True, height="stretch"):
         st.subheader(t("Use my images"), anchor=False)
         st.markdown(
-            t(
-                "A folder or zip of micrographs (PNG, JPEG, BMP, TIFF with 8 or 16 bit, OME-TIFF) "
-                "with boxes in YOLO, COCO, Pascal VOC or CSV form. They stay on this computer."
+            md(
+                t(
+                    "A folder or zip of micrographs (PNG, JPEG, BMP, TIFF with 8 or 16 bit, "
+                    "OME-TIFF, CZI, LIF, ND2) with boxes ({forms}, CSV, or masks), or without any. "
+                    "They stay on this computer.",
+                    forms=LABEL_FORMS,
+                )
             )
         )
         st.page_link(

@@ -76,8 +76,14 @@ def study_form() -> None:
             format_func=lambda name: md(t(_SIZES[name][0])),
             captions=[md(t(_SIZES[name][1])) for name in sizes],
         )
-        ready = [item.name for item in datasets() if item.ready]
-        dataset = st.selectbox(t("Dataset"), ready, key="study:dataset", persist_state="session")
+        ready = distinct([item.name for item in datasets() if item.ready], _title)
+        dataset = st.selectbox(
+            t("Dataset"),
+            list(ready),
+            key="study:dataset",
+            persist_state="session",
+            format_func=ready.__getitem__,
+        )
         model = _baseline()
     try:
         plan = plan_here(
@@ -95,6 +101,10 @@ def study_form() -> None:
     _summary(plan)
     if st.button(t("Start the study"), type="primary", icon=":material/play_arrow:"):
         _start(plan)
+
+
+def _title(dataset: str) -> str:
+    return next(item.words for item in datasets() if item.name == dataset)
 
 
 def _system() -> str:

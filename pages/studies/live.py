@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from msip_core.language import t, told
+from msip_core.language import t, tn, told
 from msip_core.markdown import md
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
@@ -85,7 +85,25 @@ def _buttons(study_id: str, now: Standing) -> None:
         if now.paused or failed:
             _button(study_id, "resume", _again(now), ":material/play_arrow:", engine.resume)
         if not now.is_over:
-            _button(study_id, "cancel", t("Cancel"), ":material/stop:", engine.cancel)
+            _cancelling(study_id, now)
+
+
+def _cancelling(study_id: str, now: Standing) -> None:
+    """A button that asks, as that of a run does: a row that was cancelled never goes on again, and
+    "Pause" is the button beside it."""
+    alive = now.count(*(state for state in RunState if not state.is_finished))
+    with st.popover(t("Cancel"), icon=":material/stop:", key=f"study:{study_id}:ask"):
+        st.caption(
+            md(
+                tn(
+                    "{n} run works or waits now: it ends, and no row is started any more.",
+                    "{n} runs work or wait now: they end, and no row is started any more.",
+                    alive,
+                )
+            )
+        )
+        st.caption(t("Rows that are done stay in the table. “Pause” loses nothing."))
+        _button(study_id, "cancel", t("Cancel this study"), ":material/stop:", engine.cancel)
 
 
 def _again(now: Standing) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from msip_core.config import SplitConfig
+from msip_core.config import ImportConfig, SplitConfig
 from msip_core.data.grouping import find_groups, original
+from msip_core.data.importing import import_dataset
 from msip_core.data.splitting import SplitItem, SplitPlan, plan_split, stratify
 from msip_core.errors import ConfigError
+from msip_core.workspace import Workspace
 
 
 def items(sources: list[str], counts: dict[str, int] | None = None) -> list[SplitItem]:
@@ -146,6 +149,16 @@ def test_a_pattern_names_the_group_or_is_refused() -> None:
         find_groups(["a"], "(")
     with pytest.raises(ConfigError, match="needs one pair of brackets"):
         find_groups(["a"], "donor")
+
+
+def test_a_pattern_that_is_none_is_said_before_anything_is_read(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    split = SplitConfig(group_pattern="(")
+    config = ImportConfig(source=tmp_path / "not looked for", name="a", split=split)
+
+    with pytest.raises(ConfigError, match="not a regular expression"):
+        import_dataset(workspace, config)
 
 
 def test_grouping_can_be_turned_off() -> None:

@@ -95,6 +95,29 @@ def test_the_most_doubtful_image_comes_first(
     assert editor(alone)["image"] == data.images[0].id, "without a model nothing differs"
 
 
+def test_a_link_to_a_model_that_is_gone_names_it_as_one(full: str, open_page: Open) -> None:
+    test = open_page("correct", by="gone")
+
+    assert [e.value for e in test.error] == ["The model 'gone' of this link is not in this lab."]
+
+
+def test_a_link_shows_its_image_whatever_was_gone_through_before(
+    full: str, open_page: Open, workspace: Workspace
+) -> None:
+    data = data_of(workspace)
+    outside = [record.id for record in data.images if record.split != "train"][-1]
+    test = open_page("correct", order="file", among="train")
+    assert editor(test)["image"] != outside
+
+    test.query_params.clear()  # a link from another page: the tab remembers order and part
+    test.query_params["image"] = outside
+    test.query_params["order"] = "doubt"
+    test.run()
+
+    no_crash(test)
+    assert editor(test)["image"] == outside
+
+
 def test_it_says_who_saved_what_and_goes_on(
     full: str, open_page: Open, workspace: Workspace
 ) -> None:
@@ -169,6 +192,7 @@ def test_train_again_is_one_click_from_the_present_model(
     assert (run.kind, run.config.dataset, run.config.dataset_version) == ("train", "example", 2)
     assert getattr(run.config, "weights", "") == lab_samples.BASELINE, "what the pruned one is from"
     assert run.config.imgsz == lab_samples.IMGSZ
+    assert "You asked for it in this tab" in words(test), "as who cancels it is told"
 
 
 def test_train_again_says_that_there_is_too_little_room_and_queues_nothing(

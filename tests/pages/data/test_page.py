@@ -17,10 +17,15 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from msip_core.data.dataset import list_datasets, open_dataset
+from msip_core.data.encodings import TEXTS
+from msip_core.data.label_formats import PARSERS
+from msip_core.data.micrographs import SUFFIXES
 from msip_core.data.questions import Draw
+from msip_core.data.readers.registry import SUFFIXES as OF_MICROSCOPES
 from msip_core.data.writing import set_pixel_size
 from msip_core.settings import get_settings
 from msip_core.workspace import Workspace
+from pages.data.importing import KINDS
 from tests.pages.conftest import Open, no_crash, words
 from tests.pages.data.conftest import button
 from tests.pages.fake_compute import FakeCompute
@@ -95,6 +100,38 @@ def test_a_name_that_is_taken_is_said_before_the_import(
 
     assert "There is a dataset" in test.error[0].value
     assert not [b for b in test.button if b.label.startswith("Import")]
+
+
+def test_every_kind_of_file_that_is_read_can_come_in_a_folder() -> None:
+    """QuPath writes .geojson: a browser that is not told of it leaves all boxes behind."""
+    read = {suffix.removeprefix(".") for suffix in (*SUFFIXES, *OF_MICROSCOPES, *TEXTS)}
+
+    assert read - {"zarr"} <= set(KINDS), "an OME-Zarr is a folder of its own, and comes in a zip"
+    assert "geojson" in KINDS
+
+
+def test_every_label_format_that_is_read_is_named_before_the_upload(open_page: Open) -> None:
+    parsers = [name for _, _, parsers in PARSERS for name, _ in parsers]
+
+    for said in (words(open_page("data", view="add")), words(open_page("start"))):
+        for name in ("YOLO", "COCO", "Pascal VOC", "CSV", "masks", *parsers):
+            assert name.split()[0].lower() in said.lower(), name
+
+
+def test_a_name_that_no_folder_can_have_is_said_before_the_import(
+    open_page: Open, archive: bytes
+) -> None:
+    test = open_page("data", view="add")
+    test.file_uploader[0].upload("plate.zip", archive, "application/zip").run()
+    test.text_input[0].input("May / plate 🧫").run()
+
+    no_crash(test)
+    assert "cannot be a dataset name" in test.error[0].value
+    assert not [b for b in test.button if b.label.startswith("Import")]
+
+    test.text_input[0].input("plate").run()
+    test.slider[0].set_value((60.0, 99.8)).run()  # percentiles that become black and white
+    assert "Black must lie below the 50th percentile" in test.error[0].value
 
 
 def test_beyond_the_limit_a_folder_of_the_server(

@@ -12,9 +12,11 @@ from pydantic import BaseModel
 from streamlit.testing.v1 import AppTest
 
 from msip_core.data.dataset import Dataset
+from msip_core.data.writing import delete_dataset
+from msip_core.models import delete_model
 from msip_core.questions.base import Question
 from msip_core.questions.detecting import Predictions
-from msip_core.questions.looking import GradCam
+from msip_core.questions.looking import GradCam, Shap
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.workspace import Workspace
@@ -234,6 +236,43 @@ def test_the_model_file_its_card_and_other_formats(full: str, open_page: Open) -
         "Download model.onnx",
     ]
     assert "Its accuracy was measured on only 40 images" in words(test)
+
+
+@pytest.mark.parametrize("gone", ["dataset", "model"])
+def test_what_is_left_of_a_run_is_taken_home_when_its_images_or_its_baseline_were_deleted(
+    workspace: Workspace, full: str, open_page: Open, gone: str
+) -> None:
+    if gone == "dataset":
+        delete_dataset(workspace, "example")
+    else:
+        delete_model(workspace, lab_samples.BASELINE)
+
+    test = open_page("share", run=full, view="model")
+    no_crash(test)
+    assert not test.error
+    assert _downloads(test)[:2] == ["Download model.pt", "Download the model card"]
+    assert "Make the ONNX file" in [b.label for b in test.button]
+
+    test = open_page("share", run=full, view="methods")
+    no_crash(test)
+    assert "Methods as text" in _downloads(test)
+
+    test = open_page("share", run=full, view="run")
+    no_crash(test)
+    assert "Download the whole run" in _downloads(test)
+
+
+def test_a_number_of_evaluations_that_no_page_offers_is_not_asked_for(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    test = open_page(
+        "share", run=full, panels="attention", maps="shap", samples="a lot", patches="9" * 12,
+        objects="labelled", object="1",
+    )  # fmt: skip
+    test.button("job:share:shap:Baseline:start").click().run()
+
+    no_crash(test)
+    assert [(q.samples, q.features) for q in compute.asked_of(Shap)] == [(1024, 50)]
 
 
 def test_report_and_zip_of_a_run(full: str, open_page: Open) -> None:

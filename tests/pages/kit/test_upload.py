@@ -12,6 +12,7 @@ from msip_core.errors import DiskFullError, InputError
 from msip_core.runs.service import RunService
 from msip_core.runs.state import Action
 from msip_core.workspace import Workspace
+from pages.data.uploads import Kept, rename_upload
 from pages.kit import upload
 from pages.kit.upload import keep_upload, safe_relative, server_path
 from tests.pages.lab_samples import BASELINE, add_model
@@ -143,3 +144,11 @@ def test_what_a_count_looks_at_stays_as_long_as_the_count(workspace: Workspace) 
     assert not sheet.exists()
     service.delete(counts[1])
     assert not plate.exists()
+
+
+def test_a_slash_in_the_title_of_an_upload_is_no_folder(tmp_path: Path) -> None:
+    file = tmp_path / "upload-0123456789abcdef" / "plate.zip"
+    file.parent.mkdir()
+    file.write_bytes(b"zip")
+
+    assert rename_upload(Kept(file, 1, 3, 0.0), "May/plate 7").name == "May_plate 7.zip"

@@ -8,8 +8,10 @@ import shutil
 import pytest
 
 from msip_core.config import TRAIN_PRESETS, TrainConfig
+from msip_core.data.writing import rename_dataset
 from msip_core.models import list_models
 from msip_core.questions.detecting import Upload
+from msip_core.run_base import MAX_SEED
 from msip_core.runs.service import RunService
 from msip_core.speeds import Speed, ask_for_speed, write_speed
 from msip_core.workspace import Workspace
@@ -24,6 +26,16 @@ def test_all_models_are_listed_with_their_numbers(full: str, open_page: Open) ->
     table = test.dataframe[0].value
     assert set(table["Model"]) == {"Example baseline", "Example, a third"}
     assert {m.value for m in test.metric} >= {"1.35 G", "33.3 %", "900 k"}
+
+
+def test_a_model_names_its_dataset_by_the_title_that_it_has_now(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    rename_dataset(workspace, "example", "Plates of May")
+    test = open_page("models", model="baseline-1")
+
+    assert set(test.dataframe[0].value["Dataset"]) == {"Plates of May"}
+    assert "dataset Plates of May, made" in words(test)
 
 
 def test_a_card_is_filled_in_when_its_time_was_measured(
@@ -132,3 +144,31 @@ def test_a_full_disk_is_said_before_a_training(
 
     assert "A run needs at least 1.0 GB of free disk, and there are 0.2 GB" in test.error[0].value
     assert "Start training" not in [b.label for b in test.button]
+
+
+def test_a_device_that_this_computer_lacks_is_said_before_the_start(
+    full: str, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pages.kit.run_fields.gpu_count", lambda: 1)
+    test = open_page("models", view="train")
+    device = test.selectbox("train:device")
+    assert device.options[1:3] == ["cpu", "cuda:0"]
+    device.options.append("cuda:7")  # typed: AppTest knows no other way
+    device.set_value("cuda:7").run()
+
+    no_crash(test)
+    said = test.error[0].value.replace("\\", "")
+    assert said.startswith("There is no device 'cuda:7' on this computer; there is: cpu, cuda:0")
+    assert "Start training" not in [b.label for b in test.button]
+
+
+def test_a_name_of_blanks_is_none_and_a_seed_ends_where_runs_end(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    test = open_page("models", view="train")
+    assert test.number_input("train:seed").max == MAX_SEED
+    next(field for field in test.text_input if field.label == "Name of the run").set_value("  ")
+    next(b for b in test.button if b.label == "Start training").click().run()
+
+    no_crash(test)
+    assert RunService(workspace).list(limit=1)[0].name == "Baseline on example"

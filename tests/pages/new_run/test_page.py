@@ -51,6 +51,28 @@ def test_a_slider_moves_the_other_three(full: str, open_page: Open) -> None:
     assert [test.slider(f"weight:{t}").value for t in terms] == [70, 15, 10, 5]
 
 
+def test_a_mixture_of_ones_own_is_a_choice_once_there_is_one(full: str, open_page: Open) -> None:
+    test = open_page("new")
+    assert "My own" not in test.button_group("weights:preset").options
+
+    test.slider("weight:gradient").set_value(70).run()
+
+    assert test.button_group("weights:preset").value == "custom"
+
+
+def test_wrong_settings_are_told_beside_start(
+    full: str, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pages.kit.run_fields.MAX_SEED", 2**40)
+    monkeypatch.setattr("pages.kit.run_fields.gpu_count", lambda: 0)
+    test = open_page("new")
+    test.number_input("new:seed").set_value(2**33).run()
+
+    no_crash(test)
+    assert "seed: Input should be less than or equal to 4294967295" in words(test)
+    assert test.button("new:start").disabled
+
+
 def test_allocation_and_the_rest_reach_the_config(
     workspace: Workspace, full: str, open_page: Open
 ) -> None:

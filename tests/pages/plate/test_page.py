@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from msip_core.data.importing import import_dataset
 from msip_core.data.png import encode_png
 from msip_core.data.questions import Import
 from msip_core.data.synthetic import draw_field
+from msip_core.data.writing import WIDEST_PIXEL, rename_dataset
 from msip_core.plates.outcome import analysis_of
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
@@ -71,6 +73,22 @@ def test_a_count_of_a_dataset_is_put_into_the_queue(
     assert (row.config.dataset, row.config.group) == ("example", "(A)")
     assert row.config.model in (lab_samples.BASELINE, lab_samples.LIGHTER)
     assert "The first counts appear here" in words(test)
+
+
+def test_a_pixel_of_metres_a_broken_pattern_and_a_name_of_blanks_are_not_taken(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    test = open_page("plate", view="start", way="dataset", dataset="example")
+    assert test.number_input("plate:pixel").max == WIDEST_PIXEL
+    test.text_input(key="plate:group").set_value("(A").run()
+    assert "is not a regular expression" in test.error[0].value
+    test.text_input(key="plate:group").set_value("").run()
+    next(f for f in test.text_input if f.label == "Name of the count").set_value("  ")
+    test.button("plate:start").click().run()
+
+    no_crash(test)
+    (run,) = RunService(workspace).list(kind="count")
+    assert run.name.strip()
 
 
 def test_the_lighter_model_is_offered_its_baseline_as_the_reference(
@@ -209,6 +227,13 @@ def test_a_failed_count_says_why(workspace: Workspace, full: str, open_page: Ope
     assert any("The disk is full." in str(item.value) for item in test.error)
 
 
+def test_a_link_to_a_count_that_is_gone_says_so(counted: str, open_page: Open) -> None:
+    test = open_page("plate", count="count-gone")
+
+    said = [item.value.replace("\\", "") for item in test.error]
+    assert said == ["The count 'count-gone' of this link is not in this lab."]
+
+
 def test_a_link_to_a_run_that_counts_nothing_says_so(
     workspace: Workspace, full: str, open_page: Open
 ) -> None:
@@ -327,3 +352,34 @@ def test_a_count_of_a_dataset_is_corrected_in_it(
     no_crash(test)
     address = links(test)["Correct the boxes of this image in example"]
     assert parse_qs(address.lstrip("?"))["image"] == ["P1/B02_f2.png"]
+
+
+def test_the_model_whose_boxes_are_looked_at_is_the_one_that_suggests(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    count = count_run(workspace, dataset="example", baseline=True)
+    rename_dataset(workspace, "example", "Plates of May")
+    test = open_page("plate", count=count, part="pictures")
+    test.button_group("plate:role").set_value("baseline").run()
+
+    no_crash(test)
+    address = links(test)["Correct the boxes of this image in Plates of May"]
+    assert parse_qs(address.lstrip("?"))["by"] == [lab_samples.BASELINE]
+
+
+def test_a_count_can_be_read_when_the_dataset_of_its_images_was_deleted(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    count = count_run(workspace, dataset="example")
+    before = metric(open_page("plate", count=count), "Images")
+    shutil.rmtree(workspace.dataset_dir("example"))
+
+    test = open_page("plate", count=count)
+    assert not test.error
+    assert metric(test, "Images") == before
+
+    for part in ("pictures", "sure", "files"):
+        test = open_page("plate", count=count, part=part)
+        assert not test.exception
+        assert "The dataset of these images was deleted since." in words(test)
+    assert not [label for label in links(test) if label.startswith("Correct the boxes")]

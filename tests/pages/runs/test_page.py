@@ -358,6 +358,18 @@ def test_the_table_is_paged(workspace: Workspace, full: str, open_page: Open) ->
     assert test.number_input[0].label == "Page of 3"
 
 
+@pytest.mark.parametrize("ids", [{"with": "gone"}, {"run": "a/b"}])
+def test_a_link_to_another_run_that_is_gone_says_so_once(
+    full: str, open_page: Open, ids: dict[str, str]
+) -> None:
+    test = open_page("runs", **{"run": full, **ids})
+
+    said = [item.value.replace("\\", "") for item in test.error]
+    gone = list(ids.values())[0]
+    assert said == [f"The run '{gone}' of this link is not in this lab."]
+    assert not test.run().error
+
+
 def test_any_runs_are_compared_in_one_chart(
     workspace: Workspace, full: str, open_page: Open
 ) -> None:

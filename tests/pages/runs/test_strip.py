@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from streamlit.testing.v1 import AppTest
 
+from msip_core.data.correcting import save_labels
+from msip_core.data.dataset import open_dataset
 from msip_core.questions.looking import GradCam, Shap
 from msip_core.questions.sources import RunStep
 from msip_core.runs.state import RunState
@@ -113,6 +115,18 @@ def test_a_column_head_picks_its_step(full: str, open_page: Open) -> None:
 
     assert test.query_params["step"] == "1"
     assert "The network at step 1" in words(test)
+
+
+def test_a_link_to_a_micrograph_whose_boxes_were_corrected_away_says_so(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    image = open_dataset(workspace, "example").images[0].id
+    save_labels(workspace, "example", {image: []}, seen=1, who="Ada")
+
+    test = open_page("runs", run=full, image=image)
+
+    no_crash(test)
+    assert "No object is labelled on this micrograph." in words(test)
 
 
 def test_a_run_that_has_measured_nothing_keeps_room_for_the_strip(

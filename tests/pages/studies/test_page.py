@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from msip_core.data.writing import rename_dataset
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
@@ -86,6 +87,28 @@ def test_a_click_keeps_the_plan_and_queues_the_baseline(open_page: Open, drawn: 
     assert engine.standing(RunService(drawn), study.id).paused
     next(b for b in test.button if b.label == "Resume").click().run()
     assert not engine.standing(RunService(drawn), study.id).paused
+
+
+def test_a_study_is_cancelled_by_a_second_click_that_says_what_ends(
+    open_page: Open, drawn: Workspace
+) -> None:
+    study = library.create(drawn, make_plan(seeds=[0], honest=["random"])).id
+    engine.advance(RunService(drawn), study)
+    test = open_page("studies", study=study)
+    assert "Cancel" not in [b.label for b in test.button]  # only opens what stands below
+    assert "1 run works or waits now: it ends, and no row is started any more." in words(test)
+
+    next(b for b in test.button if b.label == "Cancel this study").click().run()
+
+    no_crash(test)
+    states = engine.standing(RunService(drawn), study).states
+    assert [s.row.state for s in states if s.row] == [RunState.CANCELLED]
+
+
+def test_a_study_is_offered_datasets_by_their_titles(open_page: Open, drawn: Workspace) -> None:
+    rename_dataset(drawn, "example", "Plates of May")
+
+    assert open_page("studies").selectbox("study:dataset").options == ["Plates of May"]
 
 
 def test_a_finished_study_shows_table_sentences_and_charts(
