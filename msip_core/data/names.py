@@ -220,13 +220,14 @@ _COUNTED = {
 
 # Words of a name that tell planes of one field apart, where no scheme is known. A chain such as
 # t01z03c2 is one word.
-_PART = r"(?:z|t|ch)[-_ ]?\d+|(?:plane|slice|zpos|time|tp|timepoint|channel)[-_ ]?\d+"
-_PLANES = re.compile(rf"(?<![A-Za-z0-9])(?:(?:{_PART}|[cz]\d+)+)(?![A-Za-z0-9])", re.I)
-_ONE = re.compile(r"(z|plane|slice|zpos|t|time|tp|timepoint|ch|channel|c)[-_ ]?(\d+)", re.I)
+_Z = r"z[-_ ]?(?:plane|slice|pos|step)|z|plane|slice"
+_PART = rf"(?:{_Z}|t|ch|time|tp|timepoint|channel)[-_ =]?\d+"
+# z-10um, z=+0.5um: a height, whose sign is no gap.
+_HEIGHT = r"z[_ =]?(?P<z>[-+]?\d+(?:[.,]\d+)?)[_ ]?(?:um|[\u00b5\u03bc]m)"
+_PLANES = re.compile(rf"(?<![A-Za-z0-9])(?:{_HEIGHT}|(?:{_PART}|[cz]\d+)+)(?![A-Za-z0-9])", re.I)
+_ONE = re.compile(rf"({_Z}|t|time|tp|timepoint|ch|channel|c)[-_ =]?(\d+)", re.I)
 _SURE_CHANNEL = re.compile(r"(?<![a-z0-9])ch(?:annel)?[-_ ]?\d", re.I)
-_STEP = re.compile(r"(zstep)[-_ ]?(\d+)", re.I)
-_KIND = {"z": "z", "plane": "z", "slice": "z", "zpos": "z", "zstep": "z",
-         "ch": "channel", "channel": "channel", "c": "channel"}  # fmt: skip
+_KIND = {"plane": "z", "slice": "z", "ch": "channel", "channel": "channel", "c": "channel"}
 # Channels by their names, as words of a name or as folders.
 _STAIN = (
     r"bf|bright[-_ ]?field|phase(?:[-_ ]?contrast)?|dic|tl|trans|gfp|egfp|rfp|yfp|cfp|dapi"
@@ -332,8 +333,11 @@ def _by_words(source: str, found: tuple[str, str] | None) -> ImageName:
     for match in _PLANES.finditer(stem):
         if found and match.start() <= at < match.end():
             continue
-        for word, number in _ONE.findall(match.group()):
-            parts.setdefault(_KIND.get(word.lower(), "time"), _number(number) or "0")
+        if match["z"] is not None:
+            parts.setdefault("z", match["z"].lstrip("+").replace(",", "."))
+        else:
+            for word, number in _ONE.findall(match.group()):
+                parts.setdefault(_kind(word), _number(number) or "0")
         cuts.append(match.span())
     stain = _STAINS.search(stem)
     if stain and "channel" not in parts and not (found and stain.start() <= at < stain.end()):
@@ -357,12 +361,18 @@ def _by_words(source: str, found: tuple[str, str] | None) -> ImageName:
     )
 
 
+def _kind(word: str) -> str:
+    """What a word such as zpos or tp counts: z planes, channels or time points."""
+    low = word.lower()
+    return "z" if low.startswith("z") else _KIND.get(low, "time")
+
+
 def _with_folders(source: str, name: ImageName, word: tuple[str, str] | None) -> ImageName:
     """What folders say: the plate, the plane, and what may tell plates apart."""
     folders = [p for p in PurePosixPath(source).parts[:-1] if not _SORTING.fullmatch(p)]
     for part in PurePosixPath(source).parts[:-1]:
-        if (match := _ONE.fullmatch(part)) or (match := _STEP.fullmatch(part)):
-            kind = _KIND.get(match.group(1).lower(), "time")
+        if match := _ONE.fullmatch(part):
+            kind = _kind(match.group(1))
             if getattr(name, kind) is None:
                 number = _number(match.group(2))
                 if kind == "z":
