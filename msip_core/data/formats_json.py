@@ -43,7 +43,10 @@ def labelme(value: Any) -> list[Record] | None:
 
 def _labelme_shape(shape: dict[str, Any]) -> LabelledObject:
     kind, points = shape.get("shape_type") or "polygon", shape["points"]
-    if kind in ("rectangle", "mask", "rotation"):
+    if kind == "mask":  # its last pixel is inside
+        (x1, y1), (x2, y2) = points
+        return rectangle(shape.get("label"), (x1, y1, float(x2) + 1, float(y2) + 1))
+    if kind == "rectangle" or (kind in ("rotation", "oriented_rectangle") and len(points) == 4):
         return polygon(shape.get("label"), points, outline=False)
     if kind == "polygon":
         return polygon(shape.get("label"), points)
@@ -285,6 +288,9 @@ def _task(task: dict[str, Any]) -> Record | None:
     taken = chosen[0] if len(chosen) == 1 else done[0]
     results = [r for r in taken.get("result") or [] if isinstance(r, dict) and "value" in r]
     labels = _studio_labels(_regions({**r, **r["value"]} for r in results))
+    if len(pictures := {r.get("to_name") for r in results if r.get("type") not in _NO_SHAPES}) > 1:
+        what = msg("its task shows {n} pictures, and each has labels of its own", n=len(pictures))
+        labels = ImageLabels(problems=[what])
     if chosen == [taken] and len(done) > 1:
         labels.notes.append(
             msg("labelled {n} times: the labels marked as ground truth were taken", n=len(done))

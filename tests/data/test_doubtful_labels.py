@@ -318,6 +318,16 @@ def test_each_of_several_projects_has_the_classes_of_its_own_list(
     assert why.startswith("two/data.yaml and data.yaml number the same classes differently")
 
 
+def test_labels_of_kitti_are_not_taken_for_outlines(tmp_path: Path, bring_in: Importer) -> None:
+    field(tmp_path / "s" / "a.png")
+    line = "crypt 0.00 0 0.00 40.00 30.00 80.00 70.00 0 0 0 0 0 0 0\n"
+    (tmp_path / "s" / "a.txt").write_text(line)
+    (tmp_path / "s" / "classes.txt").write_text("crypt\n")
+
+    with pytest.raises(DatasetError, match="may be those of KITTI"):
+        bring_in(tmp_path / "s")
+
+
 @pytest.mark.parametrize("line", ["crypt, cyst", "['crypt', 'cyst']"])
 def test_class_names_on_one_line_are_several(tmp_path: Path, bring_in: Importer, line: str) -> None:
     root = yolo_folder(tmp_path / "s", {"a": "1 0.5 0.5 0.2 0.2\n"})

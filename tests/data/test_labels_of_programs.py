@@ -67,6 +67,10 @@ CVAT = (
                                         "shape_type": "rectangle"}])),
         ("labelme", "a.json", labelme([{"label": "crypt", "points": CORNERS,
                                         "shape_type": "polygon"}])),
+        ("labelme", "a.json", labelme([{"label": "crypt", "points": CORNERS,
+                                        "shape_type": "oriented_rectangle"}])),
+        ("labelme", "a.json", labelme([{"label": "crypt", "points": [[40, 30], [79, 69]],
+                                        "shape_type": "mask", "mask": "iVBO"}])),
         ("labelme", "a.json", labelme([{"label": "crypt", "points": [[60, 50], [60, 70]],
                                         "shape_type": "circle"}])),
         ("CVAT XML", "annotations.xml", CVAT.format(
@@ -484,6 +488,24 @@ def test_regions_of_label_studio_that_are_no_object_of_one_class_are_named(
     with pytest.raises(DatasetError) as refused:
         bring_in(tmp_path / "s")
     assert reason in str(refused.value)
+
+
+def test_a_task_of_several_pictures_in_label_studio_is_left_out(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    value = {"x": 20, "y": 25, "width": 20, "height": 33.3333, "rectanglelabels": ["crypt"]}
+    (task,) = json.loads(studio(value))
+    (result,) = task["annotations"][0]["result"]
+    task["annotations"][0]["result"] = [{**result, "to_name": to} for to in ("one", "two")]
+    other = {**json.loads(studio(value))[0], "file_upload": "b.png"}
+    for i, name in enumerate("ab"):
+        field(tmp_path / "s" / f"{name}.png", i)
+    (tmp_path / "s" / "tasks.json").write_text(json.dumps([task, other]))
+
+    dataset = bring_in(tmp_path / "s")
+
+    assert boxes(dataset) == {"b.png": BOX}
+    assert "its task shows 2 pictures" in left_out(dataset)["a.png"]
 
 
 def qupath(*features: tuple[str, str, tuple[float, ...]]) -> str:
