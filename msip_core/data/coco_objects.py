@@ -113,7 +113,18 @@ def _box(value: Any) -> Corners | None:
     """`[x, y, width, height]` as corners; None if there is none, or one without any size."""
     if value is None or value == []:
         return None
-    x, y, width, height = (float(v) for v in value)
+    if isinstance(value, str):  # as a table of Python writes a list
+        value = value.strip(" []()").replace(",", " ").split()
+    numbers = [float(v) for v in value]
+    if len(numbers) != 4:
+        raise ValueError(
+            msg(
+                "its box has {n} numbers, and boxes of COCO have four (x, y, width, height): "
+                "export upright boxes",
+                n=len(numbers),
+            )
+        )
+    x, y, width, height = numbers
     if not np.isfinite([x, y, width, height]).all():
         raise ValueError(msg("its box is not four finite numbers"))
     if width < 0 or height < 0:
@@ -125,8 +136,7 @@ def _of_polygons(segmentation: Any) -> tuple[Corners | None, NDArray[np.float64]
     """Extent of all polygons, and the largest as outline."""
     if not isinstance(segmentation, list) or not segmentation:
         return None, None
-    parts = segmentation if isinstance(segmentation[0], list) else [segmentation]
-    polygons = [np.array(p[: len(p) // 2 * 2], dtype=np.float64).reshape(-1, 2) for p in parts]
+    polygons = [_corners_of(part) for part in _rings(segmentation)]
     polygons = [p for p in polygons if len(p) >= 3]
     if not polygons:
         return None, None
@@ -135,6 +145,21 @@ def _of_polygons(segmentation: Any) -> tuple[Corners | None, NDArray[np.float64]
         raise ValueError(msg("its outline has a point that is not two finite numbers"))
     low, high = points.min(axis=0).tolist(), points.max(axis=0).tolist()
     return (low[0], low[1], high[0], high[1]), max(polygons, key=ring_area)
+
+
+def _rings(segmentation: list[Any]) -> list[list[Any]]:
+    """The polygons of a segmentation: COCO lists them, some programs write a single one bare."""
+    if not isinstance(segmentation[0], list):
+        return [segmentation]
+    pairs = all(isinstance(point, list) and len(point) == 2 for point in segmentation)
+    are_points = pairs and not any(isinstance(value, list) for value in segmentation[0])
+    return [segmentation] if are_points else segmentation
+
+
+def _corners_of(ring: list[Any]) -> NDArray[np.float64]:
+    """x, y, x, y, … of COCO, or pairs (x, y), as (n, 2)."""
+    flat = ring if ring and isinstance(ring[0], list) else ring[: len(ring) // 2 * 2]
+    return np.array(flat, dtype=np.float64).reshape(-1, 2)
 
 
 def _run_lengths(segmentation: dict[str, Any]) -> NDArray[np.bool_]:

@@ -26,6 +26,14 @@ _MAYBE_MASKS = frozenset((
     "label", "labels", "annotation", "annotations", "gt", "groundtruth", "target", "targets",
     "binary", "manual",
 ))  # fmt: skip
+# The same in the layouts of data sets: train_labels, labels_png, trainannot (CamVid), labelsTr
+# (nnU-Net); never label_free, which is a way of looking.
+_MAYBE_MASK_FOLDER = re.compile(
+    r"(?:(?:train(?:ing)?|val(?:id(?:ation)?)?|test(?:ing)?)[ _.-]?)?"
+    r"(?:labels?|annot(?:ation)?s?|gt|ground[ _-]?truth)"
+    r"(?:t[rs]|[ _.-](?:png|tiff?|im(?:g|age)s?|masks?|seg|instances?))?",
+    re.IGNORECASE,
+)
 _PREVIEWS = frozenset((
     "preview", "previews", "thumb", "thumbs", "thumbnail", "thumbnails", "overlay", "overlays",
     "quicklook", "quicklooks", "visualization", "visualizations", "visualisation",
@@ -39,10 +47,20 @@ _MAYBE_PREVIEWS = frozenset((
 ))  # fmt: skip
 _MASK_NAME = re.compile(
     r"(?P<base>.+?)[ _.-]+(?:(?:cp|bin(?:ary)?|inst(?:ance)?)[ _-]?)?(?:masks?|seg|segmentations?|"
-    r"labels?|instances?|gt|ground[ _-]?truth|binary|annotations?)",
+    r"labels?|lbls?|instances?|gt|ground[ _-]?truth|binary|annotations?)",
     re.IGNORECASE,
 )
-_MASK_PREFIX = re.compile(r"(?:masks?|seg|labels?|gt)[ _.-]+(?P<base>.+)", re.IGNORECASE)
+_MASK_PREFIX = re.compile(
+    r"(?:(?:count )?masks? of |(?:masks?|seg|labels?|gt)[ _.-]+)(?P<base>.+)", re.IGNORECASE
+)
+# What stands between a name and "mask": a_organoid_mask, a_stardist_labels. Never a number.
+_WORD_BEFORE = re.compile(r"(?P<base>.+?)[ _.-]+[^\W\d_]{2,}", re.IGNORECASE)
+_MOST_WORDS = 2
+# Cell Tracking Challenge: 01/t000.tif has the objects in 01_GT/SEG/man_seg000.tif, and in TRA marks
+# that tell one from another in time, but not how far they reach.
+_TRACKED = re.compile(r"(?P<series>.+)_(?:GT|ST)/(?P<kind>SEG|TRA)/man_(?:seg|track)(?P<frame>\d+)")
+# nnU-Net: imagesTr/a_0000.png is channel 0 of what labelsTr/a.png labels.
+_NNUNET = re.compile(r"(?:.*/)?imagesT[rs]/(?P<base>[^/]+)_0000", re.IGNORECASE)
 _IMAGE_NAME = re.compile(r"(?P<base>.+?)[ _.-]+(?:im(?:g|age)?|raw|input)", re.IGNORECASE)
 _IMAGE_PREFIX = re.compile(r"(?:im(?:g|age)?|raw|input)[ _.-]+(?P<base>.+)", re.IGNORECASE)
 _PREVIEW_NAME = re.compile(
@@ -105,45 +123,82 @@ def sort_images(candidates: Sequence[str]) -> Companions:
     outside = [n for n in candidates if not in_mask_folder(n) and not in_preview_folder(n)]
     if not outside:
         return Companions(list(candidates), {}, [], {}, {})
-    stems = {
-        plain(PurePosixPath(n).stem)
-        for n in outside
-        if not _is_maybe_mask(n) and not _leads_through(n, _MAYBE_PREVIEWS)
-    }
-    called = _called(stems)
+    own = [n for n in outside if not _is_maybe_mask(n) and not _leads_through(n, _MAYBE_PREVIEWS)]
+    stems = {plain(PurePosixPath(n).stem) for n in own}
+    called = _called(stems) | _called_by_nnunet(own)
     masks: dict[str, list[str]] = {}
     previews: list[str] = []
     figures = _figures(candidates)
     for name in candidates:
         stem = PurePosixPath(name).stem
-        bases = [m["base"] for r in (_MASK_NAME, _MASK_PREFIX) if (m := r.fullmatch(stem))]
-        known = [called[plain(base)] for base in (*bases, stem) if plain(base) in called]
-        bases = [called[plain(base)] for base in bases if plain(base) in called]
-        preview = _PREVIEW_NAME.fullmatch(stem)
-        told = [stem, *([preview["base"]] if preview else [])]
-        is_told = any(plain(base) in stems for base in told)
-        if (
-            in_preview_folder(name)
-            or (preview and plain(preview["base"]) in stems)
-            or name in figures
-            or (_leads_through(name, _MAYBE_PREVIEWS) and is_told)
-        ):
+        bases = _bases(name, called)
+        if _is_preview(name, stems) or name in figures:
             previews.append(name)
-        elif in_mask_folder(name) or bases or (_is_maybe_mask(name) and plain(stem) in stems):
+        elif in_mask_folder(name) or bases or (_is_maybe_mask(name) and plain(stem) in called):
+            known = [*bases, *([called[plain(stem)]] if plain(stem) in called else [])]
             masks[name] = [stem, *known]
     taken = {*masks, *previews}
     images = [name for name in candidates if name not in taken]
-    # Pascal VOC has a picture of the objects and one of their classes.
-    of_classes = [name for name in masks if _leads_through(name, _CLASSES)]
-    if len(of_classes) < len(masks):
-        masks = {name: bases for name, bases in masks.items() if name not in of_classes}
+    masks, problems = _of_objects(masks)
     found = _paired(images, masks, previews)
-    found.problems.extend(
-        Problem(file=name, what=msg("it tells classes, not objects: the mask of objects was taken"))
-        for name in of_classes
-        if name not in masks
-    )
+    found.problems.extend(problems)
     return found
+
+
+def _bases(name: str, called: dict[str, str]) -> list[str]:
+    """The micrographs that a mask may be called after, by its name alone."""
+    stem = PurePosixPath(name).stem
+    found = [m["base"] for r in (_MASK_NAME, _MASK_PREFIX) if (m := r.fullmatch(stem))]
+    known = [called[plain(base)] for base in found if plain(base) in called]
+    if tracked := _tracked(name):
+        frame = f"t{tracked['frame']}"
+        known += [f"{tracked['series']}/{frame}"] if plain(frame) in called else []
+    if known or not (match := _MASK_NAME.fullmatch(stem)):
+        return known
+    base = match["base"]
+    for _ in range(_MOST_WORDS):
+        before = _WORD_BEFORE.fullmatch(base)
+        if before is None:
+            return []
+        base = before["base"]
+        if plain(base) in called:
+            return [called[plain(base)]]
+    return []
+
+
+def _is_preview(name: str, stems: set[str]) -> bool:
+    stem = PurePosixPath(name).stem
+    preview = _PREVIEW_NAME.fullmatch(stem)
+    told = [stem, *([preview["base"]] if preview else [])]
+    return (
+        in_preview_folder(name)
+        or bool(preview and plain(preview["base"]) in stems)
+        or (_leads_through(name, _MAYBE_PREVIEWS) and any(plain(base) in stems for base in told))
+    )
+
+
+def _of_objects(masks: dict[str, list[str]]) -> tuple[dict[str, list[str]], list[Problem]]:
+    """The masks that tell where each object is, and why the others are left out."""
+    # Pascal VOC has a picture of the objects and one of their classes.
+    of_classes = {name for name in masks if _leads_through(name, _CLASSES)}
+    if len(of_classes) == len(masks):
+        of_classes = set()
+    problems = [
+        Problem(file=name, what=msg("it tells classes, not objects: the mask of objects was taken"))
+        for name in masks
+        if name in of_classes
+    ]
+    tracks = {n for n in masks if (m := _tracked(n)) is not None and m["kind"] == "TRA"}
+    problems += [
+        Problem(file=name, what=msg("it tells tracks, and not how far an object reaches"))
+        for name in masks
+        if name in tracks
+    ]
+    return {n: b for n, b in masks.items() if n not in of_classes | tracks}, problems
+
+
+def _tracked(name: str) -> re.Match[str] | None:
+    return _TRACKED.fullmatch(str(PurePosixPath(name).with_suffix("")))
 
 
 def _called(stems: set[str]) -> dict[str, str]:
@@ -155,6 +210,15 @@ def _called(stems: set[str]) -> dict[str, str]:
             if match := pattern.fullmatch(stem):
                 called[match["base"]] = stem
     return called | {stem: stem for stem in stems}
+
+
+def _called_by_nnunet(images: Sequence[str]) -> dict[str, str]:
+    paths = {name: str(PurePosixPath(name).with_suffix("")) for name in images}
+    return {
+        plain(match["base"]): PurePosixPath(name).stem
+        for name, path in paths.items()
+        if (match := _NNUNET.fullmatch(path))
+    }
 
 
 def _figures(candidates: Sequence[str]) -> set[str]:
@@ -215,7 +279,8 @@ def _parts(images: list[str], masks: list[str]) -> dict[str, list[str]]:
 
 
 def _is_maybe_mask(name: str) -> bool:
-    return _leads_through(name, _MAYBE_MASKS)
+    folders = PurePosixPath(name).parts[:-1]
+    return _leads_through(name, _MAYBE_MASKS) or any(map(_MAYBE_MASK_FOLDER.fullmatch, folders))
 
 
 def _leads_through(name: str, words: frozenset[str]) -> bool:

@@ -18,6 +18,7 @@ from msip_core.data.card import read_card
 from msip_core.data.dataset import Dataset
 from msip_core.data.importing import import_dataset
 from msip_core.data.manifest import NO_LABELS, ImageRecord, Problem
+from msip_core.data.previews import show_the_same
 from msip_core.data.references import plain
 from msip_core.errors import DatasetError
 from msip_core.messages import msg
@@ -73,7 +74,7 @@ def read_corrected(
                 source=source,
             )
         classes = _classes(dataset, given, new_classes)
-        find = _Finder(dataset)
+        find = _Finder(dataset, given)
         boxes, passed_over = {}, list(given.report.skipped)
         for record in given.images:
             ours, why = find(record)
@@ -112,9 +113,10 @@ def _classes(dataset: Dataset, given: Dataset, new: Sequence[str]) -> tuple[str,
 
 
 class _Finder:
-    """The images of a dataset by content, and by name."""
+    """The images of a dataset by content, and by name where they show the same."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset, given: Dataset) -> None:
+        self._dataset, self._given = dataset, given
         self._by_content = {record.sha256: record for record in dataset.images}
         self._by_name: dict[str, list[ImageRecord]] = {}
         for record in dataset.images:
@@ -129,6 +131,11 @@ class _Finder:
         if not named:
             return None, msg("no image of the dataset has this content or this name")
         same = [r for r in named if (r.width, r.height) == (record.width, record.height)]
+        if len(same) == 1 and not self._shows(record, same[0]):
+            return None, msg(
+                "it has the name and the size of an image of the dataset, and shows another "
+                "picture: its boxes would mark nothing there"
+            )
         if len(same) == 1:
             return same[0], ""
         if same:
@@ -144,6 +151,9 @@ class _Finder:
                 own_height=ours.height,
             )
         )
+
+    def _shows(self, record: ImageRecord, ours: ImageRecord) -> bool:
+        return show_the_same(self._given.pixels(record), self._dataset.pixels(ours))
 
 
 def _seen(dataset: Dataset, source: Path) -> int | None:

@@ -94,6 +94,11 @@ class DatasetWriter:
 
     def _take_image(self, name: str, image: Incoming) -> None:
         height, width = image.height, image.width
+        if image.numbers:
+            raise DatasetError(
+                "its pixels are numbers of objects in flat areas: it is a mask and no micrograph. "
+                "Call it as its micrograph with _mask behind it, or put it into a folder 'masks'"
+            )
         labels = ImageLabels()
         if self.reader and name in self.reader.labelled:
             check_upright(image.source)
@@ -248,6 +253,7 @@ class DatasetWriter:
                 pixel_size_um=self.pixel_sizes_um.get(name) or image.pixel_size_um,
                 depth=str(image.bit_depth),
                 box_sizes=[_size(obj) for _, obj in objects],
+                reach=_reach(objects, width, height),
                 outlined=sum(obj.outline is not None for _, obj in objects),
                 plane=image.note if name not in self.tree.told else None,
             )
@@ -320,6 +326,14 @@ def _differ(other: str) -> str:
     return msg(
         "the same image as {other}, with other labels: both were left out; keep one", other=other
     )
+
+
+def _reach(
+    objects: list[tuple[str, LabelledObject]], width: int, height: int
+) -> tuple[float, float]:
+    """How far boxes go to the right and down, as shares of the image."""
+    right = max((obj.xyxy[2] for _, obj in objects), default=0.0)
+    return right / width, max((obj.xyxy[3] for _, obj in objects), default=0.0) / height
 
 
 def _size(obj: LabelledObject) -> float:

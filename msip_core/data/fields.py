@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -9,6 +11,8 @@ from pathlib import PurePosixPath
 from msip_core.data.names import ImageName
 from msip_core.data.tiff_channels import is_transmitted
 from msip_core.messages import msg
+
+_NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]+)?")
 
 
 def fields_of(sources: Sequence[str], names: Sequence[ImageName]) -> list[list[int]]:
@@ -41,6 +45,6 @@ def choose_field_channel(channels: list[str], wanted: str | None) -> tuple[str |
     return (light[0], msg(", for its name")) if light else (channels[0], msg(", the first"))
 
 
-def numeric(text: str) -> tuple[int, str]:
-    """Key by which numbers in names sort as numbers, before words."""
-    return (int(text), "") if text.isdecimal() else (10**9, text)
+def numeric(text: str) -> tuple[float, str]:
+    """Key by which numbers in names, heights below 0 too, sort as numbers, before words."""
+    return (float(text), "") if _NUMBER.fullmatch(text) else (math.inf, text)

@@ -37,13 +37,16 @@ def labelme(value: Any) -> list[Record] | None:
     if not isinstance(value, dict) or not isinstance(value.get("shapes"), list):
         return None
     size = (value.get("imageWidth"), value.get("imageHeight"))
-    labels = labels_of(value["shapes"], _labelme_shape, size)
+    labels = labels_of(value["shapes"], _labelme_shape, size, lambda shape: shape.get("group_id"))
     return [Record([str(value.get("imagePath") or "")], labels, own=True)]
 
 
 def _labelme_shape(shape: dict[str, Any]) -> LabelledObject:
     kind, points = shape.get("shape_type") or "polygon", shape["points"]
-    if kind in ("rectangle", "mask", "rotation"):
+    if kind == "mask":  # its last pixel is inside
+        (x1, y1), (x2, y2) = points
+        return rectangle(shape.get("label"), (x1, y1, float(x2) + 1, float(y2) + 1))
+    if kind == "rectangle" or (kind in ("rotation", "oriented_rectangle") and len(points) == 4):
         return polygon(shape.get("label"), points, outline=False)
     if kind == "polygon":
         return polygon(shape.get("label"), points)
@@ -71,12 +74,12 @@ def via(value: Any) -> list[Record] | None:
         isinstance(e, dict) and "filename" in e and "regions" in e for e in entries.values()
     ):
         return None
-    records = []
+    records, called = [], _via_options(value.get("_via_attributes"))
     for entry in entries.values():
         regions = entry["regions"]
         regions = list(regions.values()) if isinstance(regions, dict) else regions
         if regions:
-            labels = labels_of(regions, _via_region)
+            labels = labels_of(regions, lambda region: _via_region(region, called))
             records.append(Record([str(entry["filename"])], labels))
     return records
 
@@ -117,8 +120,24 @@ def _via_cells(cells: tuple[str, str]) -> LabelledObject:
     return _via_region({"shape_attributes": shape, "region_attributes": attributes})
 
 
-def _via_region(region: dict[str, Any]) -> LabelledObject:
+def _via_options(attributes: Any) -> dict[str, str]:
+    """Number of an option -> what a project shows for it: people see "crypt" and VIA stores "1".
+
+    A number that two attributes show differently has no name.
+    """
+    of_regions = attributes.get("region") if isinstance(attributes, dict) else None
+    found: dict[str, set[str]] = {}
+    for attribute in of_regions.values() if isinstance(of_regions, dict) else ():
+        options = attribute.get("options") if isinstance(attribute, dict) else None
+        for key, shown in options.items() if isinstance(options, dict) else ():
+            if key.isdecimal() and isinstance(shown, str) and shown.strip():
+                found.setdefault(key, set()).add(shown.strip())
+    return {key: shown.pop() for key, shown in found.items() if len(shown) == 1}
+
+
+def _via_region(region: dict[str, Any], called: dict[str, str] | None = None) -> LabelledObject:
     shape, name = region["shape_attributes"], _via_class(region.get("region_attributes") or {})
+    name = (called or {}).get(str(name), name)
     kind = shape["name"]
     if kind == "rect":
         x, y = float(shape["x"]), float(shape["y"])
@@ -149,11 +168,16 @@ def _via_class(attributes: dict[str, Any]) -> Any:
             )
         value = named[key]
     if isinstance(value, dict):  # check boxes
-        chosen = [key for key, on in value.items() if on]
-        if len(chosen) > 1:
-            raise ValueError(msg("it has several classes ({chosen})", chosen=", ".join(chosen)))
-        return chosen[0] if chosen else None
+        return _only([key for key, on in value.items() if on])
     return value
+
+
+def _only(classes: list[Any]) -> Any:
+    """The one class of a shape that may be given several; None if it has none."""
+    different = list(dict.fromkeys(map(str, classes)))
+    if len(different) > 1:
+        raise ValueError(msg("it has several classes ({chosen})", chosen=", ".join(different)))
+    return classes[0] if classes else None
 
 
 # --- QuPath -----------------------------------------------------------------------
@@ -169,7 +193,41 @@ def geojson(value: Any) -> list[Record] | None:
             return None
     if not isinstance(features, list):
         raise ValueError(msg("its 'features' are no list"))
-    return [Record([], labels_of(features, _feature), own=True)]
+    objects, areas = _without_areas(features)
+    labels = labels_of(objects, _feature)
+    if areas:
+        labels.notes.append(
+            msg(
+                "areas in which QuPath looked for objects, or was to ignore, are none: {areas}",
+                areas=areas,
+            )
+        )
+    return [Record([], labels, own=True)]
+
+
+def _without_areas(features: list[Any]) -> tuple[list[Any], int]:
+    """The features that are objects, and how many are areas: QuPath marks their classes with a
+    star (Region*, Ignore*), and draws one without a class around the detections inside."""
+    kinds = [_kind(feature) for feature in features]
+    detected = any(kind in ("detection", "cell") for kind, _ in kinds)
+    areas = [
+        name.endswith("*") or (detected and kind == "annotation" and not name)
+        for kind, name in kinds
+    ]
+    return [f for f, is_area in zip(features, areas, strict=True) if not is_area], sum(areas)
+
+
+def _kind(feature: Any) -> tuple[str, str]:
+    """What QuPath says a feature is, and its class; "" where it does not."""
+    properties = feature.get("properties") if isinstance(feature, dict) else None
+    if not isinstance(properties, dict):
+        return "", ""
+    return str(properties.get("objectType") or ""), str(_qupath_class(properties) or "")
+
+
+def _qupath_class(properties: dict[str, Any]) -> Any:
+    kind = properties.get("classification")
+    return kind.get("name") if isinstance(kind, dict) else kind
 
 
 def _is_feature(value: Any) -> bool:
@@ -178,9 +236,9 @@ def _is_feature(value: Any) -> bool:
 
 def _feature(feature: dict[str, Any]) -> LabelledObject:
     properties = feature.get("properties") or {}
-    kind = properties.get("classification")
-    name = kind.get("name") if isinstance(kind, dict) else kind
-    for key in () if name else _CLASS_KEYS:
+    name = _qupath_class(properties)
+    # QuPath's own "name" is that of one object, such as "Organoid 17", and "type" is no class.
+    for key in () if name or "objectType" in properties else _CLASS_KEYS:
         name = name or properties.get(key)
     geometry = feature["geometry"]
     if geometry["type"] == "Polygon":
@@ -226,9 +284,18 @@ def _task(task: dict[str, Any]) -> Record | None:
         return None
     data = task["data"]
     image = data.get("image") or next((v for v in data.values() if isinstance(v, str)), "")
-    results = [r for r in done[0].get("result") or [] if isinstance(r, dict) and "value" in r]
+    chosen = [a for a in done if a.get("ground_truth") is True]
+    taken = chosen[0] if len(chosen) == 1 else done[0]
+    results = [r for r in taken.get("result") or [] if isinstance(r, dict) and "value" in r]
     labels = _studio_labels(_regions({**r, **r["value"]} for r in results))
-    if len(done) > 1:
+    if len(pictures := {r.get("to_name") for r in results if r.get("type") not in _NO_SHAPES}) > 1:
+        what = msg("its task shows {n} pictures, and each has labels of its own", n=len(pictures))
+        labels = ImageLabels(problems=[what])
+    if chosen == [taken] and len(done) > 1:
+        labels.notes.append(
+            msg("labelled {n} times: the labels marked as ground truth were taken", n=len(done))
+        )
+    elif len(done) > 1:
         labels.notes.append(msg("labelled {n} times: the first labels were taken", n=len(done)))
     return Record([str(task.get("file_upload") or ""), *_names_in(str(image))], labels)
 
@@ -277,7 +344,7 @@ def _studio_labels(shapes: list[dict[str, Any]]) -> ImageLabels:
 
 def _studio_shape(shape: dict[str, Any], across: float, along: float) -> LabelledObject:
     key = next((k for k in shape if k.endswith("labels") and isinstance(shape[k], list)), None)
-    name = shape[key][0] if key and shape[key] else None
+    name = _only(shape[key]) if key else None
     if float(shape.get("image_rotation") or 0):
         raise ValueError(
             msg("the image was turned in Label Studio: turn it back, and export again")
@@ -293,6 +360,8 @@ def _studio_shape(shape: dict[str, Any], across: float, along: float) -> Labelle
         radii = shape["radiusX"] * across, shape["radiusY"] * along
         centre = shape["x"] * across, shape["y"] * along
         return ellipse(name, centre, radii, shape.get("rotation") or 0)
+    if "width" in shape and "height" not in shape:
+        raise not_an_object("point")
     if "width" not in shape:
         raise ValueError(msg("a brush stroke: export COCO or masks instead"))
     x, y = shape["x"] * across, shape["y"] * along

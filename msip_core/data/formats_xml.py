@@ -36,6 +36,7 @@ def cvat(root: Any) -> list[Record] | None:
                 [shape for shape in image if shape.tag not in _TAGS],
                 _shape,
                 (image.get("width"), image.get("height")),
+                lambda shape: shape.get("group_id"),
             ),
         )
         for image in images

@@ -40,11 +40,12 @@ def _word(*words: str) -> re.Pattern[str]:
 
 
 # What programs add to the name of a picture for a copy that they changed, or a part that they cut
-# out: a flip, a tile, x0_y512, the four corners of a slice. A copy of the file itself is told by
-# the file without "(2)" or "Copy".
+# out: a flip, a tile, x0_y512, the four corners of a slice; and what says how much later the same
+# was looked at again. A copy of the file itself is told by the file without "(2)" or "Copy".
 _COPY = re.compile(
     r"(?:[-_ .]+(?:aug(?:mented)?|[hv]?flip(?:ped)?|rot(?:at(?:ed|ion))?|mirror(?:ed)?|tile|patch)"
-    r"(?:[-_ ]?[hvxy\d]+){0,2}|[-_ ]x\d+[-_ ]?y\d+|(?:_\d+){4})+$",
+    r"(?:[-_ ]?[hvxy\d]+){0,2}|[-_ ]x\d+[-_ ]?y\d+|(?:_\d+){4}"
+    r"|[-_ .]+\d+[-_ ]?(?:h|hrs?|hours?|mins?|days?|weeks?))+$",
     re.IGNORECASE,
 )
 _DOUBLE = re.compile(r"(?:[-_ ]+copy(?:[-_ ]?\d+)?| ?\(\d+\))+$", re.IGNORECASE)

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from msip_core.data.labels_csv import NAMELESS
 from msip_core.messages import msg
 
+# So many boxes lie in this part of both sides by chance in one of a million data sets.
+_ENOUGH_BOXES, _CORNER = 20, 0.7
+
 
 @dataclass(slots=True)
 class TakenImage:
@@ -18,6 +21,7 @@ class TakenImage:
         dropped: boxes of classes that were dropped as asked.
         scored: boxes that carry a score.
         lost: labels that could not be read.
+        reach: how far its boxes go to the right and down, as shares of the image.
         plane: what was taken of several planes of its file.
     """
 
@@ -36,6 +40,7 @@ class TakenImage:
     dropped: Counter[str] = field(default_factory=Counter)
     scored: int = 0
     lost: int = 0
+    reach: tuple[float, float] = (0.0, 0.0)
     plane: str | None = None
 
 
@@ -51,6 +56,7 @@ def notes_of(taken: Sequence[TakenImage], classes: Sequence[str], *, sizes_said:
         *_dropped(taken),
         *_lost(taken),
         *_scored(taken),
+        *_corner(taken, boxes.total()),
         *_planes(taken),
         *_outlined(taken, boxes.total()),
         *_odd_names(boxes),
@@ -101,6 +107,23 @@ def _scored(taken: Sequence[TakenImage]) -> list[str]:
             "Boxes that carry a score: {n}. A model predicted them: check them "
             "before you train on them.",
             n=scored,
+        )
+    ]
+
+
+def _corner(taken: Sequence[TakenImage], total: int) -> list[str]:
+    """Boxes of many images that all lie in one corner: percents, or pixels of a smaller picture."""
+    right, down = (max((image.reach[axis] for image in taken), default=1.0) for axis in (0, 1))
+    if total < _ENOUGH_BOXES or max(right, down) > _CORNER:
+        return []
+    return [
+        msg(
+            "All {n} boxes lie in the upper left of their images, within {right:.0%} of the width "
+            "and {down:.0%} of the height: their labels may be percents, or for a smaller picture. "
+            "Look at some images before you train.",
+            n=total,
+            right=right,
+            down=down,
         )
     ]
 

@@ -137,6 +137,7 @@ def _add(reader: CocoReader, tree: FileTree, name: str, index: ImageIndex) -> bo
         return False
     if not _is_coco(value):
         return False
+    value = {"categories": [], **value}
     categories = _categories(reader, name, value)
     images = _images(reader, name, value, index)
     annotations = _entries(reader, name, value, "annotations")
@@ -269,8 +270,11 @@ def _picture(entry: dict[str, Any]) -> tuple[float, float] | None:
 
 
 def _is_coco(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(value.get(key), list) for key in ("images", "annotations", "categories")
+    """Names of classes may be missing, images and annotations not."""
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(key), list) for key in ("images", "annotations"))
+        and isinstance(value.get("categories", []), list)
     )
 
 

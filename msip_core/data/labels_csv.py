@@ -2,22 +2,32 @@
 
 Known without a header: `path,x1,y1,x2,y2,class` (keras-retinanet, OrgaQuant); with one, any
 order of the columns below, corners or corner with width and height. A row with a path and no
-numbers says that the image is empty.
+numbers says that the image is empty. A table of corners that names no image is that of the image
+of its own name.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import PurePosixPath
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from msip_core.bounded import UnreadableError, read_csv
 from msip_core.data.archive import FileTree
 from msip_core.data.labels import ImageLabels, LabelledObject, no_number, read_text, split_of_path
 from msip_core.data.manifest import Problem, SplitName
+from msip_core.data.micrographs import image_size
 from msip_core.data.references import ImageIndex
-from msip_core.errors import InputError
+from msip_core.errors import DatasetError, InputError
 from msip_core.messages import msg
 from msip_core.spreadsheet import as_typed
 
@@ -26,6 +36,8 @@ _COLUMNS = {
               "filenames", "images", "imageid", "imgpath", "externalid"),
     "class": ("class", "label", "classname", "name", "category", "type", "labelname", "classes",
               "object", "objectclass"),
+    "named": ("classname", "labelname", "categoryname", "name"),
+    "x0": ("x0",), "y0": ("y0",),
     "x1": ("x1", "xmin", "left", "bboxx1", "minx", "xtopleft"),
     "y1": ("y1", "ymin", "top", "bboxy1", "miny", "ytopleft"),
     "x2": ("x2", "xmax", "right", "bboxx2", "maxx", "xbottomright"),
@@ -39,6 +51,7 @@ _COLUMNS = {
     "width": ("width", "w", "bboxwidth", "bboxw", "boxwidth"),
     "height": ("height", "h", "bboxheight", "bboxh", "boxheight"),
 }  # fmt: skip
+Values = NDArray[np.float64]
 _BARE = {"image": 0, "x1": 1, "y1": 2, "x2": 3, "y2": 4, "class": 5}
 NAMELESS = "object"
 
@@ -47,6 +60,10 @@ _CORNERS, _SIZED, _CENTRED = ("x1", "y1", "x2", "y2"), ("x", "y", "width", "heig
 )  # fmt: skip
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3},\d{3}")
+_COMMENT = re.compile(r"(?:[ \t]*#[^\n]*\n)+")  # above the header: who made the table, and when
+_SLACK = 0.02  # of the image; boxes drawn by hand reach a little over the border
+_MANY = 0.2  # of the boxes; fewer that reach outside are slips
+_LOOKED_AT = 40  # images whose size is looked up
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +74,12 @@ class Layout:
     columns: dict[str, int]
     places: tuple[str, str, str, str]
     cells: int = 0  # of the header; 0 if there is none
+    own: str = ""  # the image of a table that names none
+
+    @property
+    def maybe_centres(self) -> bool:
+        """Whether the columns are called x and y only, which corners and middles are."""
+        return self.places is _SIZED and "x1" not in self.columns
 
     def number(self, text: str) -> str:
         """A cell with a decimal point. `40,5` is one where the comma cannot be anything else."""
@@ -78,12 +101,14 @@ class Row(NamedTuple):
     score: str = ""
     fault: str = ""
     file: str = ""
+    named: str = ""
 
 
 @dataclass
 class CsvReader:
     """See `labels.LabelReader`."""
 
+    tree: FileTree
     rows: dict[str, list[Row]]
     classes: list[str] = field(default_factory=list)
     format: str = "CSV"
@@ -100,9 +125,9 @@ class CsvReader:
     def read(self, image: str) -> ImageLabels:
         labels = ImageLabels()
         for row in self.rows[image]:
-            if row.fault:
+            if fault := row.fault or self._doubts.get(row.file):
                 labels.problems.append(
-                    msg("row {line} left out: {fault}", line=row.line, fault=row.fault)
+                    msg("row {line} left out: {fault}", line=row.line, fault=fault)
                 )
                 continue
             if not any(row.texts):
@@ -117,6 +142,52 @@ class CsvReader:
             labels.scored += bool(row.score)
             labels.picture = labels.picture or _picture(row, box)
         return labels
+
+    @cached_property
+    def _doubts(self) -> dict[str, str]:
+        """Table -> that its x and y may be the middles of its boxes, where that is not sure."""
+        tables: dict[str, list[tuple[str, list[float]]]] = defaultdict(list)
+        for image, rows in self.rows.items():
+            for row in rows:
+                if row.layout.maybe_centres and not no_number(row.texts):
+                    tables[row.file].append((image, [float(text) for text in row.texts]))
+        return {
+            file: msg(
+                "the x and y of its table may be corners or the middles of the boxes: call these "
+                "columns x_min and y_min, or x_center and y_center"
+            )
+            for file, boxes in tables.items()
+            if self._may_be_middles(boxes)
+        }
+
+    def _may_be_middles(self, boxes: list[tuple[str, list[float]]]) -> bool:
+        """Boxes that reach outside as corners and not as middles; fractions also where no box does
+        either: YOLO's are middles, and only their column says otherwise."""
+        values: Values = np.array([box for _, box in boxes])
+        fractions = bool((values >= 0).all() and (values <= 1).all())
+        sizes: Values = np.ones(2)
+        if not fractions:
+            seen = self._sizes(dict.fromkeys(image for image, _ in boxes))
+            values = np.array([box for image, box in boxes if image in seen]).reshape(-1, 4)
+            sizes = np.array([seen[image] for image, _ in boxes if image in seen]).reshape(-1, 2)
+        place, size = values[:, :2] / sizes, values[:, 2:] / sizes
+        as_corners = _outside(place, place + size)
+        as_middles = _outside(place - size / 2, place + size / 2)
+        if not len(values) or as_middles.any():
+            return False
+        return fractions or bool(as_corners.mean() >= _MANY)
+
+    def _sizes(self, images: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """Width and height of the first images that can be opened."""
+        found: dict[str, tuple[int, int]] = {}
+        for image in islice(images, _LOOKED_AT):
+            with suppress(DatasetError):  # named when it comes in
+                found[image] = image_size(self.tree.read(image), image)
+        return found
+
+
+def _outside(low: Values, high: Values) -> NDArray[np.bool_]:
+    return np.asarray((low < -_SLACK).any(axis=1) | (high > 1 + _SLACK).any(axis=1))
 
 
 def _corners(row: Row) -> tuple[float, float, float, float]:
@@ -140,7 +211,7 @@ def _picture(row: Row, box: tuple[float, float, float, float]) -> tuple[float, f
 
 def find_csv(tree: FileTree, index: ImageIndex) -> CsvReader | None:
     """CSV boxes of a tree, or None."""
-    reader = CsvReader(defaultdict(list))
+    reader = CsvReader(tree, defaultdict(list))
     for name in tree.names:
         if name.lower().endswith((".csv", ".tsv")):
             try:
@@ -158,6 +229,10 @@ def _add(reader: CsvReader, text: str, name: str, index: ImageIndex) -> bool:
     layout, text = _layout(text)
     if layout is None:
         return False
+    if "image" not in layout.columns:
+        if index.find(own := PurePosixPath(name).stem, name) is None:
+            return False
+        layout = replace(layout, own=own)
     rows = read_csv(text, layout.delimiter)
     if layout.columns is not _BARE:
         next(rows)  # the header
@@ -180,6 +255,9 @@ def _add(reader: CsvReader, text: str, name: str, index: ImageIndex) -> bool:
             )
         if layout.columns is _BARE:
             _check_order(found)
+        _call_numbers(found)
+        if layout.own:
+            found.setdefault(layout.own, [])  # a header alone: nothing is in its image
     except UnreadableError as error:  # rows before the fault are good
         reader.orphans.append(
             Problem(file=name, what=msg("was read up to a fault: {error}", error=error))
@@ -213,18 +291,32 @@ def _check_order(found: dict[str, list[Row]]) -> None:
             found[reference] = [row._replace(fault=fault) for row in there]
 
 
+def _call_numbers(found: dict[str, list[Row]]) -> None:
+    """Classes by their names in a table that has a number and a name for each (class, name)."""
+    named: dict[str, set[str]] = defaultdict(set)
+    for rows in found.values():
+        for row in rows:
+            named[row.name].add(row.named)
+    names = [name for given in named.values() for name in given]
+    sure = len(names) == len(named) == len(set(names)) and all(names)
+    if sure and all(number.isdecimal() for number in named):
+        for reference, rows in found.items():
+            found[reference] = [row._replace(name=row.named) for row in rows]
+
+
 def _take(found: dict[str, list[Row]], layout: Layout, line: int, row: list[str]) -> None:
     """Add one row to those of the image that it names."""
     columns = layout.columns
     cells = [cell.strip() for cell in row] + [""] * (1 + max(columns.values()) - len(row))
-    reference = as_typed(cells[columns["image"]])
-    if reference:
+    reference = layout.own or as_typed(cells[columns["image"]])
+    if reference and any(cells):
         label = as_typed(cells[columns["class"]]) if "class" in columns else ""
         a, b, c, d = (layout.number(cells[columns[place]]) for place in layout.places)
         across, along = (
             layout.number(cells[columns[side]]) if side in columns else ""
             for side in ("picture_width", "picture_height")
         )
+        named = as_typed(cells[columns["named"]]) if "named" in columns else ""
         score = cells[columns["score"]] if "score" in columns else ""
         more = [cell for cell in cells[layout.cells :] if cell] if layout.cells else []
         fault = (
@@ -238,7 +330,16 @@ def _take(found: dict[str, list[Row]], layout: Layout, line: int, row: list[str]
             else ""
         )
         found[reference].append(
-            Row(line, label or NAMELESS, (a, b, c, d), (across, along), layout, score, fault)
+            Row(
+                line,
+                label or NAMELESS,
+                (a, b, c, d),
+                (across, along),
+                layout,
+                score,
+                fault,
+                named=named,
+            )
         )
 
 
@@ -248,8 +349,16 @@ def _layout(text: str) -> tuple[Layout | None, str]:
     told = re.fullmatch(r"\s*\"?sep=(.)\"?\s*", start, re.IGNORECASE)
     if told:
         text = "\n" + rest  # so that lines keep their numbers
+    layout = _layout_of(text, told[1] if told else ";\t,|")
+    if layout is None and (comment := _COMMENT.match(text)):
+        text = "\n" * comment.group().count("\n") + text[comment.end() :]
+        layout = _layout_of(text, ";\t,|")
+    return layout, text
+
+
+def _layout_of(text: str, delimiters: str) -> Layout | None:
     found = []
-    for delimiter in told[1] if told else ";\t,|":
+    for delimiter in delimiters:
         try:
             _, first = next(read_csv(text, delimiter), (0, []))
         except UnreadableError:
@@ -257,7 +366,7 @@ def _layout(text: str) -> tuple[Layout | None, str]:
         layout = _columns(first, delimiter)
         if layout:
             found.append((len(first), layout))
-    return (max(found, key=lambda pair: pair[0])[1] if found else None), text
+    return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
 def _columns(first: list[str], delimiter: str) -> Layout | None:
@@ -268,7 +377,9 @@ def _columns(first: list[str], delimiter: str) -> Layout | None:
         for key, known in _COLUMNS.items()
         if any(word in words for word in known)
     }
-    if "image" in columns and set(_CORNERS) <= set(columns):
+    if {"x0", "y0", "x1", "y1"} <= set(columns) and not {"x2", "y2"} & set(columns):
+        columns |= {f"{letter}{n + 1}": columns[f"{letter}{n}"] for n in (1, 0) for letter in "xy"}
+    if set(_CORNERS) <= set(columns) and ("image" in columns or "class" in columns):
         # "width" and "height" beside corners are the image's.
         if {"width", "height"} <= set(columns):
             columns.setdefault("picture_width", columns["width"])

@@ -21,7 +21,7 @@ from msip_core.data.archive import FileTree
 from msip_core.data.labels import ImageLabels, LabelledObject, read_text, split_of_path
 from msip_core.data.labels_csv import NAMELESS
 from msip_core.data.manifest import Problem, SplitName
-from msip_core.data.outline_boxes import box_beside
+from msip_core.data.outline_boxes import box_beside, ring_area
 from msip_core.data.outlines import is_outline_file
 from msip_core.data.references import ImageIndex
 from msip_core.errors import InputError
@@ -203,14 +203,19 @@ def table_of(text: str) -> list[list[str]]:
 
 
 def labels_of(
-    shapes: Iterable[Any], read: Callable[[Any], LabelledObject], picture: Any = None
+    shapes: Iterable[Any],
+    read: Callable[[Any], LabelledObject],
+    picture: Any = None,
+    group: Callable[[Any], Any] = lambda shape: None,
 ) -> ImageLabels:
     """Labels from shapes, one by one: a bad shape costs one box.
 
     Args:
         picture: (width, height) as the file states them, of any kind.
+        group: the number that a person gave to all parts of one object; None or 0 is none.
     """
     labels = ImageLabels(picture=size_of(picture))
+    groups: list[Any] = []
     for number, shape in enumerate(shapes, 1):
         if number > MOST_OBJECTS:
             labels.problems.append(
@@ -219,12 +224,42 @@ def labels_of(
             break
         try:
             labels.objects.append(read(shape))
+            groups.append(group(shape))
         except ODD as error:
             reason = f"no {error}" if isinstance(error, KeyError) else message_of(error)
             labels.problems.append(
                 msg("shape {number} left out: {reason}", number=number, reason=reason)
             )
+    return _grouped(labels, groups)
+
+
+def _grouped(labels: ImageLabels, groups: Sequence[Any]) -> ImageLabels:
+    """Shapes of one class that a person grouped are what is seen of one object, as in the COCO
+    files that labelme and CVAT make of them."""
+    parts: dict[tuple[str, ...], list[LabelledObject]] = {}
+    for number, (obj, group) in enumerate(zip(labels.objects, groups, strict=True)):
+        alone = group is None or str(group).strip() in ("", "0")
+        parts.setdefault((str(number),) if alone else (str(group), obj.name), []).append(obj)
+    if joined := [objects for objects in parts.values() if len(objects) > 1]:
+        labels.objects = [_whole(objects) for objects in parts.values()]
+        labels.notes.append(
+            msg(
+                "shapes of one group and class were taken as parts of one object: {n} as {objects}",
+                n=sum(map(len, joined)),
+                objects=len(joined),
+            )
+        )
     return labels
+
+
+def _whole(parts: list[LabelledObject]) -> LabelledObject:
+    """The box around all parts of an object, with the outline of its largest part."""
+    corners = np.array([part.xyxy for part in parts])
+    (x1, y1), (x2, y2) = corners[:, :2].min(axis=0).tolist(), corners[:, 2:].max(axis=0).tolist()
+    outlines = [part.outline for part in parts if part.outline is not None]
+    return replace(
+        parts[0], xyxy=(x1, y1, x2, y2), outline=max(outlines, key=ring_area, default=None)
+    )
 
 
 def size_of(picture: Any) -> tuple[float, float] | None:

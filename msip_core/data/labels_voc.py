@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
@@ -11,6 +12,7 @@ import numpy as np
 from msip_core.bounded import UnreadableError, load_xml
 from msip_core.data.archive import FileTree
 from msip_core.data.labels import ImageLabels, LabelledObject, no_number, read_text, split_of_path
+from msip_core.data.labels_records import polygon, turned
 from msip_core.data.manifest import Problem, SplitName
 from msip_core.data.references import ImageIndex
 from msip_core.errors import DatasetError
@@ -53,6 +55,8 @@ def _object(element: ElementTree.Element) -> LabelledObject:
     """One <object> with its corners as they are written (see `ImageLabels.one_based`)."""
     from supervision.dataset.formats.pascal_voc import detections_from_xml_obj, parse_polygon_points
 
+    if (turned_box := element.find("robndbox")) is not None and element.find("bndbox") is None:
+        return _turned(element, turned_box)
     polygons = [parse_polygon_points(p).astype(np.float64) for p in element.findall("polygon")]
     holder = ElementTree.Element("annotation")
     holder.append(element)
@@ -62,6 +66,16 @@ def _object(element: ElementTree.Element) -> LabelledObject:
     # supervision shifts the lower corners to count from 0; `fitting` does, if these are pixels.
     x1, y1, x2, y2 = (float(value) for value in found.xyxy[0] + np.array([1, 1, 0, 0]))
     return LabelledObject(names[0], (x1, y1, x2, y2), max(polygons, key=len) if polygons else None)
+
+
+def _turned(element: ElementTree.Element, box: ElementTree.Element) -> LabelledObject:
+    """roLabelImg's turned box, in pixels from 0: centre, sides, and the angle in radians."""
+    x, y, w, h, angle = (float(box.findtext(key) or "") for key in ("cx", "cy", "w", "h", "angle"))
+    half = np.array([[-w, -h], [w, -h], [w, h], [-w, h]]) / 2
+    corners = turned(x, y, half + np.array([x, y]), math.degrees(angle))
+    found = polygon(element.findtext("name"), corners, outline=False)
+    x1, y1, x2, y2 = found.xyxy
+    return replace(found, xyxy=(x1 + 1, y1 + 1, x2, y2))  # as VOC counts
 
 
 def _picture(root: ElementTree.Element) -> tuple[float, float] | None:

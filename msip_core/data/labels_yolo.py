@@ -21,11 +21,11 @@ from msip_core.data.labels import ImageLabels, LabelledObject, no_number, read_t
 from msip_core.data.manifest import Problem, SplitName
 from msip_core.data.references import ImageIndex, plain
 from msip_core.data.yolo_config import (
-    LISTS,
     class_names,
-    other_order,
+    is_list,
+    other_numbers,
     pose_values,
-    read_config,
+    read_configs,
     splits,
 )
 from msip_core.data.yolo_doubts import doubt
@@ -49,8 +49,8 @@ class YoloReader:
     """See `labels.LabelReader`.
 
     Attributes:
-        names: how the classes are numbered, by the folder of the list that says so; the one of
-            data.yaml is under "" and holds for all. Empty if nothing names them.
+        names: how the classes are numbered, by the folder of the list that says so; what holds for
+            labels in no such folder (of a data.yaml) is under "". Empty if nothing names them.
         unsure: image -> why its label may be another's.
     """
 
@@ -134,10 +134,14 @@ class YoloReader:
 
     def _names_for(self, file: str) -> list[str]:
         """The class names that hold for a label file: those of the list nearest above it."""
-        for folder in ("", *(str(parent) for parent in PurePosixPath(file).parents)):
+        return self.names.get(self.named_in(file), [])
+
+    def named_in(self, file: str) -> str:
+        """The folder of the list that numbers the classes of a label file; "" if there is none."""
+        for folder in (*(str(parent) for parent in PurePosixPath(file).parents), ""):
             if folder in self.names:
-                return self.names[folder]
-        return next(iter(self.names.values()), [])
+                return folder
+        return next(iter(self.names), "")
 
 
 def _objects(lines: list[list[str]], names: list[str], unit: str) -> list[LabelledObject]:
@@ -223,14 +227,11 @@ def _outline(values: list[str]) -> NDArray[np.float64]:
 
 def find_yolo(tree: FileTree, index: ImageIndex) -> YoloReader | None:
     """YOLO labels of a tree, or None if there is no text file that could be one."""
-    texts = [
-        name
-        for name in tree.names
-        if name.lower().endswith(".txt") and PurePosixPath(name).name.lower() not in LISTS
-    ]
+    texts = [name for name in tree.names if name.lower().endswith(".txt") and not is_list(name)]
     files, problems = _pair(index, texts)
     notes: list[str] = []
-    config = read_config(tree, notes)
+    configs = read_configs(tree, notes)
+    config = configs[0] if configs else {}
     parts = splits(tree, config, index, notes)
     orphans = [
         Problem(file=name, what=what) for name, what in problems if _looks_like_labels(tree, name)
@@ -240,15 +241,8 @@ def find_yolo(tree: FileTree, index: ImageIndex) -> YoloReader | None:
         return None
     reader = YoloReader(tree, files, [], pose_values=pose_values(config))
     reader.unsure = _shared(files)
-    reader.names = class_names(tree, config, notes)
-    if other := other_order(tree, config, reader.names.get("", [])):
-        what = msg(
-            "{one} and {other} number the same classes differently: left out, since it is not sure "
-            "which numbers its label has; keep one of them",
-            one=config["__file__"],
-            other=other,
-        )
-        reader.unsure |= dict.fromkeys(files, what)
+    reader.names = class_names(tree, configs, files.values(), notes)
+    reader.unsure |= _doubly_numbered(reader, other_numbers(tree, configs, reader.names))
     for listed in reader.names.values():
         if twice := sorted({n for n in listed if n and listed.count(n) > 1}):
             notes.append(
@@ -262,6 +256,20 @@ def find_yolo(tree: FileTree, index: ImageIndex) -> YoloReader | None:
     reader.used = {*files.values(), *(problem.file for problem in orphans)}
     reader.drawn = config.get("origin") == DRAWN
     return reader
+
+
+def _doubly_numbered(reader: YoloReader, differing: dict[str, tuple[str, str]]) -> dict[str, str]:
+    """Images whose label may be numbered by either of two files -> why they are left out."""
+    return {
+        image: msg(
+            "{one} and {other} number the same classes differently: left out, since it is not sure "
+            "which numbers its label has; keep one of them",
+            one=differing[folder][0],
+            other=differing[folder][1],
+        )
+        for image, file in reader.files.items()
+        if (folder := reader.named_in(file)) in differing
+    }
 
 
 def _pair(index: ImageIndex, texts: list[str]) -> tuple[dict[str, str], list[tuple[str, str]]]:

@@ -22,6 +22,9 @@ SPECK_PIXELS = 9
 _PURE_SHARE = 0.8
 _NOISE = 40  # grey values that JPEG's compression adds or takes
 _VOID = 255  # of Pascal VOC: the border between an object and the ground
+_FLAT = 0.9  # of the pixels of a mask are as the one beside them; objects have edges
+_FLAT_INSIDE = 0.7  # the same of what is not 0, which may be small objects
+_GAPS = 2  # of the numbers of objects, every other is there
 _SIZABLE = 0.25  # of an object's largest part
 
 
@@ -137,6 +140,20 @@ def _has_void(values: NDArray[Any]) -> bool:
         and numbers == list(range(1, len(numbers) + 1))
         and len(numbers) < _VOID - 1
     )
+
+
+def shows_numbers(pixels: NDArray[Any]) -> bool:
+    """Whether a picture is a mask and no micrograph: 0 and the numbers of two objects or more,
+    each in a flat area. Light is never flat; a mask of two values may be a picture in black and
+    white."""
+    if pixels.ndim != 2 or pixels.dtype.kind not in "ui" or pixels.shape[1] < 2:
+        return False
+    same = pixels[:, 1:] == pixels[:, :-1]
+    inside = same[pixels[:, 1:] != 0]  # of a dark picture most is flat, and its light is not
+    if same.mean() < _FLAT or not inside.size or inside.mean() < _FLAT_INSIDE or pixels.min() != 0:
+        return False
+    values = np.unique(pixels)
+    return len(values) > 2 and int(values[-1]) < _GAPS * len(values)
 
 
 def mask_outline(mask: NDArray[np.bool_]) -> NDArray[np.float64] | None:

@@ -220,13 +220,17 @@ _COUNTED = {
 
 # Words of a name that tell planes of one field apart, where no scheme is known. A chain such as
 # t01z03c2 is one word.
-_PART = r"(?:z|t|ch)[-_ ]?\d+|(?:plane|slice|zpos|time|tp|timepoint|channel)[-_ ]?\d+"
-_PLANES = re.compile(rf"(?<![A-Za-z0-9])(?:(?:{_PART}|[cz]\d+)+)(?![A-Za-z0-9])", re.I)
-_ONE = re.compile(r"(z|plane|slice|zpos|t|time|tp|timepoint|ch|channel|c)[-_ ]?(\d+)", re.I)
-_SURE_CHANNEL = re.compile(r"(?<![a-z0-9])ch(?:annel)?[-_ ]?\d", re.I)
-_STEP = re.compile(r"(zstep)[-_ ]?(\d+)", re.I)
-_KIND = {"z": "z", "plane": "z", "slice": "z", "zpos": "z", "zstep": "z",
-         "ch": "channel", "channel": "channel", "c": "channel"}  # fmt: skip
+_Z = r"z[-_ ]?(?:plane|slice|pos|step)|z|plane|slice"
+_PART = rf"(?:{_Z}|t|ch|time|tp|timepoint|channel)[-_ =]?\d+"
+# z-10um, z=+0.5um: a height, whose sign is no gap.
+_HEIGHT = r"z[_ =]?(?P<z>[-+]?\d+(?:[.,]\d+)?)[_ ]?(?:um|[\u00b5\u03bc]m)"
+_PLANES = re.compile(rf"(?<![A-Za-z0-9])(?:{_HEIGHT}|(?:{_PART}|[cz]=?\d+)+)(?![A-Za-z0-9])", re.I)
+# ZEN writes scene, tile, block and planes without a gap: s1z01c1, b0v0t0z3c0x0-2048y0-2048.
+_SCENES = re.compile(r"(?<![A-Za-z0-9])(?=[a-z][a-z\d]*z\d)[bvsmh]\d+(?:[bvsmhtzc]\d+)+")
+_OF_SCENE = re.compile(r"([tzc])(\d+)")
+_ONE = re.compile(rf"({_Z}|t|time|tp|timepoint|ch|channel|c)[-_ =]?(\d+)", re.I)
+_SURE_CHANNEL = re.compile(r"(?<![a-z0-9])(?:ch(?:annel)?[-_ =]?|c=)\d", re.I)
+_KIND = {"plane": "z", "slice": "z", "ch": "channel", "channel": "channel", "c": "channel"}
 # Channels by their names, as words of a name or as folders.
 _STAIN = (
     r"bf|bright[-_ ]?field|phase(?:[-_ ]?contrast)?|dic|tl|trans|gfp|egfp|rfp|yfp|cfp|dapi"
@@ -329,12 +333,10 @@ def _by_words(source: str, found: tuple[str, str] | None) -> ImageName:
         return ImageName(well, None, "", "", "img", _number(z), _number(time), channel)
     parts: dict[str, str] = {}
     cuts: list[tuple[int, int]] = []
-    for match in _PLANES.finditer(stem):
-        if found and match.start() <= at < match.end():
-            continue
-        for word, number in _ONE.findall(match.group()):
-            parts.setdefault(_KIND.get(word.lower(), "time"), _number(number) or "0")
-        cuts.append(match.span())
+    for span, told in _planes(stem):
+        if not found or not span[0] <= at < span[1]:
+            parts = told | parts
+            cuts.append(span)
     stain = _STAINS.search(stem)
     if stain and "channel" not in parts and not (found and stain.start() <= at < stain.end()):
         parts["channel"] = stain.group()
@@ -357,12 +359,34 @@ def _by_words(source: str, found: tuple[str, str] | None) -> ImageName:
     )
 
 
+def _planes(stem: str) -> list[tuple[tuple[int, int], dict[str, str]]]:
+    """The words of a name that tell its plane: where each stands, and what it tells."""
+    found = []
+    for match in _PLANES.finditer(stem):
+        told: dict[str, str] = {}
+        for word, number in _ONE.findall(match.group()) if match["z"] is None else ():
+            told.setdefault(_kind(word), _number(number) or "0")
+        if match["z"] is not None:
+            told["z"] = match["z"].lstrip("+").replace(",", ".")
+        found.append((match.span(), told))
+    for match in _SCENES.finditer(stem):
+        for part in _OF_SCENE.finditer(stem, match.start(), match.end()):
+            found.append((part.span(), {_kind(part[1]): _number(part[2]) or "0"}))
+    return found
+
+
+def _kind(word: str) -> str:
+    """What a word such as zpos or tp counts: z planes, channels or time points."""
+    low = word.lower()
+    return "z" if low.startswith("z") else _KIND.get(low, "time")
+
+
 def _with_folders(source: str, name: ImageName, word: tuple[str, str] | None) -> ImageName:
     """What folders say: the plate, the plane, and what may tell plates apart."""
     folders = [p for p in PurePosixPath(source).parts[:-1] if not _SORTING.fullmatch(p)]
     for part in PurePosixPath(source).parts[:-1]:
-        if (match := _ONE.fullmatch(part)) or (match := _STEP.fullmatch(part)):
-            kind = _KIND.get(match.group(1).lower(), "time")
+        if match := _ONE.fullmatch(part):
+            kind = _kind(match.group(1))
             if getattr(name, kind) is None:
                 number = _number(match.group(2))
                 if kind == "z":

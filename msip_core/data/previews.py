@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import PurePosixPath
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,6 +29,7 @@ _SIDES = 0.5
 _BYTES = 3
 _ASPECT = 0.02
 _ALIKE = 0.99  # correlation of both, shrunk to the same few pixels
+_SAME = 0.97  # of pictures that have one name already
 _SIGNATURE = 24
 # Formats from the one that keeps most to the one that loses most.
 _FORMATS = ((".tif", ".tiff"), (".png", ".bmp"), (".jpg", ".jpeg"))
@@ -150,9 +152,20 @@ def _much_larger(extents: dict[str, tuple[int, int]], name: str) -> list[str]:
 def _signature(tree: FileTree, name: str) -> NDArray[np.float32] | None:
     """A few pixels of it, without brightness and contrast; None if it cannot be read or is flat."""
     try:
-        pixels = decode(tree.read(name), name).pixels
+        return _few_pixels(decode(tree.read(name), name).pixels)
     except DatasetError:
         return None
+
+
+def show_the_same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether two pictures of one size show the same, whatever compressed or brightened them."""
+    first, second = _few_pixels(one), _few_pixels(other)
+    if first is None or second is None:
+        return first is second  # both of one value
+    return float((first * second).mean()) >= _SAME
+
+
+def _few_pixels(pixels: NDArray[Any]) -> NDArray[np.float32] | None:
     grey = pixels.astype(np.float32) if pixels.ndim == 2 else pixels.mean(axis=2, dtype=np.float32)
     few = cv2.resize(np.nan_to_num(grey), (_SIGNATURE, _SIGNATURE), interpolation=cv2.INTER_AREA)
     spread = float(few.std())

@@ -12,6 +12,7 @@ from msip_core.config import ImageRecipe
 from msip_core.data.archive import FileTree
 from msip_core.data.enhance import Raw, needs_scaling, scaling_limits
 from msip_core.data.incoming import large_image
+from msip_core.data.mask_objects import shows_numbers
 from msip_core.data.micrographs import decode
 from msip_core.data.regions import raw_parts
 from msip_core.errors import DatasetError
@@ -89,7 +90,10 @@ def _sample(
     with large_image(tree, name, as_it_is, data) as large:
         field = large[0] if large else None
         if field is None or field.raw is None:
-            parts: Iterable[Raw] = [decode(data or tree.read(name), name, recipe.channel).pixels]
+            whole = decode(data or tree.read(name), name, recipe.channel).pixels
+            if shows_numbers(whole):  # left out when it comes in, and no light
+                return "", None
+            parts: Iterable[Raw] = [whole]
         else:
             parts = raw_parts(field)
         step, kind, values = 0, "", []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -27,10 +28,21 @@ LISTS = (
 _NUMBERED = re.compile(r"(\d+)\s*[\s:,;=]\s*(\S.*)")
 
 
-def read_config(tree: FileTree, notes: list[str]) -> dict[str, Any]:
-    """The first YAML with class names, nearest to the top; {} if there is none."""
-    names = [n for n in tree.names if n.lower().endswith((".yaml", ".yml"))]
-    for name in sorted(names, key=lambda n: (n.count("/"), n)):
+def is_list(name: str) -> bool:
+    """Whether a file is a list of class names; Darknet calls it as one likes, such as a.names."""
+    low = PurePosixPath(name).name.lower()
+    return low in LISTS or low.endswith(".names")
+
+
+def read_configs(tree: FileTree, notes: list[str]) -> list[dict[str, Any]]:
+    """Every YAML with class names: nearest to the top first, there the one that is called so."""
+
+    def order(name: str) -> tuple[int, bool, str]:
+        stem = PurePosixPath(name).stem.lower()
+        return (name.count("/"), stem not in ("data", "dataset"), name)
+
+    found = []
+    for name in sorted((n for n in tree.names if n.lower().endswith((".yaml", ".yml"))), key=order):
         try:
             # As text: a class may be called `no`, and an odd value elsewhere costs no names.
             config = load_yaml(read_text(tree, name), as_text=True)
@@ -38,38 +50,40 @@ def read_config(tree: FileTree, notes: list[str]) -> dict[str, Any]:
             notes.append(msg("{name} could not be read ({error}).", name=name, error=error))
             continue
         if isinstance(config, dict) and ("names" in config or "nc" in config):
-            return config | {"__folder__": str(PurePosixPath(name).parent), "__file__": name}
-    return {}
+            found.append(config | {"__folder__": _folder(name), "__file__": name})
+    return found
 
 
-def class_names(tree: FileTree, config: dict[str, Any], notes: list[str]) -> dict[str, list[str]]:
+def class_names(
+    tree: FileTree, configs: Sequence[dict[str, Any]], labels: Iterable[str], notes: list[str]
+) -> dict[str, list[str]]:
     """Folder of a list -> names by number; see `YoloReader.names`."""
-    if names := _names_in_config(config.get("names"), notes):
-        return {"": names}
+    if given := _by_folder(configs, notes):
+        first = next(iter(given.values()))
+        above = {parent for label in labels for parent in _folders(label)}
+        # Several projects in one folder, each with a data.yaml of its own.
+        own = {folder: names for folder, names in given.items() if folder in above}
+        if all(names == first for names in own.values()):
+            return {"": first}
+        notes.append(_differ(own))
+        return {"": first, **own}
     lists: dict[str, list[str]] = {}
-    for name in sorted(tree.names, key=lambda n: (n.count("/"), n)):
-        if PurePosixPath(name).name.lower() in LISTS:
-            try:
-                lines = [line.strip() for line in read_text(tree, name).splitlines()]
-            except DatasetError as error:
-                notes.append(
-                    msg(
-                        "The class names in {name} could not be read ({error}).",
-                        name=name,
-                        error=error,
-                    )
+    for name in sorted(filter(is_list, tree.names), key=lambda n: (n.count("/"), n)):
+        try:
+            lines = [line.strip() for line in read_text(tree, name).splitlines()]
+        except DatasetError as error:
+            notes.append(
+                msg(
+                    "The class names in {name} could not be read ({error}).",
+                    name=name,
+                    error=error,
                 )
-                continue
-            lists.setdefault(str(PurePosixPath(name).parent), _without_numbers(lines))
+            )
+            continue
+        lists.setdefault(_folder(name), _without_numbers(lines))
     lists = {folder: names for folder, names in lists.items() if names}
     if len({tuple(names) for names in lists.values()}) > 1:
-        notes.append(
-            msg(
-                "The lists of class names in several folders differ: each holds for the labels "
-                "beside and below it ({lists}).",
-                lists=", ".join(list(lists)[:5]),
-            )
-        )
+        notes.append(_differ(lists))
     if not lists:
         notes.append(
             msg(
@@ -80,28 +94,82 @@ def class_names(tree: FileTree, config: dict[str, Any], notes: list[str]) -> dic
     return lists
 
 
-def other_order(tree: FileTree, config: dict[str, Any], names: list[str]) -> str | None:
-    """A list or YAML with the names of data.yaml in another order; None if there is none."""
-    for name in tree.names if names else ():
-        is_list = PurePosixPath(name).name.lower() in LISTS
-        if name == config["__file__"] or not (is_list or name.lower().endswith((".yaml", ".yml"))):
-            continue
-        try:
-            text = read_text(tree, name)
-            given = load_yaml(text, as_text=True) if not is_list else {}
-        except InputError:
-            continue  # said where class names are read
-        found = _names_in_config(given.get("names"), []) if isinstance(given, dict) else []
-        if is_list:
-            found = _without_numbers([line.strip() for line in text.splitlines()])
-        if found != names and sorted(found) == sorted(names):
-            return name
-    return None
+def _differ(lists: Iterable[str]) -> str:
+    return msg(
+        "The lists of class names in several folders differ: each holds for the labels "
+        "beside and below it ({lists}).",
+        lists=", ".join(list(lists)[:5]),
+    )
+
+
+def _by_folder(configs: Sequence[dict[str, Any]], notes: list[str]) -> dict[str, list[str]]:
+    """Folder of a YAML -> its class names; of several in one folder the first one's."""
+    given: dict[str, list[str]] = {}
+    for config in configs:
+        if config["__folder__"] not in given and (
+            names := _names_in_config(config.get("names"), notes)
+        ):
+            given[config["__folder__"]] = names
+    return given
+
+
+def _folder(name: str) -> str:
+    return str(PurePosixPath(name).parent)
+
+
+def _folders(name: str) -> list[str]:
+    """The folders on the way to a file, the nearest first, the top as "."."""
+    return [str(parent) for parent in PurePosixPath(name).parents]
+
+
+def other_numbers(
+    tree: FileTree, configs: Sequence[dict[str, Any]], names: dict[str, list[str]]
+) -> dict[str, tuple[str, str]]:
+    """Folder of `names` -> a YAML and a list or YAML that give one class several numbers."""
+    files = {config["__folder__"]: config["__file__"] for config in reversed(configs)}
+    found: dict[str, tuple[str, str]] = {}
+    for folder, listed in names.items() if configs else ():
+        one = files.get(folder, configs[0]["__file__"])
+        for other in tree.names:
+            above = _folders(other)
+            nearest = next((place for place in above if place in names), "")
+            concerns = nearest == folder or above[0] in _folders(f"{folder}/x")
+            if other != one and concerns and _shifted(listed, _numbered(tree, other)):
+                found.setdefault(folder, (one, other))
+    return found
+
+
+def _numbered(tree: FileTree, name: str) -> list[str]:
+    """The class names in a list or YAML; [] of any other file."""
+    listed, low = is_list(name), name.lower()
+    if not listed and not low.endswith((".yaml", ".yml")):
+        return []
+    try:
+        text = read_text(tree, name)
+        given = {} if listed else load_yaml(text, as_text=True)
+    except InputError:
+        return []  # said where class names are read
+    if listed:
+        return _without_numbers([line.strip() for line in text.splitlines()])
+    return _names_in_config(given.get("names"), []) if isinstance(given, dict) else []
+
+
+def _shifted(one: list[str], other: list[str]) -> bool:
+    """Whether a class that both name has another number in each."""
+    places: tuple[dict[str, set[int]], dict[str, set[int]]] = ({}, {})
+    for place, names in zip(places, (one, other)):
+        for number, name in enumerate(names):
+            place.setdefault(name.casefold(), set()).add(number)
+    first, second = places
+    return any(name and first[name].isdisjoint(second[name]) for name in first.keys() & second)
 
 
 def _without_numbers(lines: list[str]) -> list[str]:
-    """`["0 crypt", "1 cyst"]` -> `["crypt", "cyst"]`; other lists as they are."""
+    """`["0 crypt", "1 cyst"]` -> `["crypt", "cyst"]`, and so `["crypt, cyst"]`; other lists as
+    they are."""
     filled = [line for line in lines if line]
+    if len(filled) == 1 and "," in filled[0]:
+        return [name.strip(" '\"") for name in filled[0].strip("[] ").split(",")]
     found = [match for line in filled if (match := _NUMBERED.fullmatch(line))]
     if found and [int(m[1]) for m in found] == list(range(len(filled))):
         return [m[2] for m in found]

@@ -19,6 +19,8 @@ Rows = NDArray[np.float64]
 _SLACK = 0.02  # of the image; boxes drawn by hand reach a little over the border
 # Boxes that are read in a wrong order reach outside in half of the cases, drawn ones seldom.
 _MANY = 0.2
+_KITTI = (15, 16)  # values of a line, the last a score
+_PIXELS = 10  # no fraction of an image
 _PARALLEL = 0.02  # of the image: how far the corners of a turned box are off
 
 
@@ -51,7 +53,10 @@ def doubt(lines: Iterable[Sequence[str]], names: Sequence[str]) -> str | None:
         return _corners(np.array(found[5])[:, 1:])
     if set(found) == {6}:
         return _score_first(np.array(found[6])[:, 1:])
-    return _keypoints(np.array(next(iter(found.values())))[:, 1:]) if len(found) == 1 else None
+    if len(found) > 1:
+        return None
+    ((length, rows),) = found.items()
+    return _kitti(np.array(rows)) if length in _KITTI else _keypoints(np.array(rows)[:, 1:])
 
 
 def _outside(centre: Rows, size: Rows) -> NDArray[np.bool_]:
@@ -79,6 +84,19 @@ def _score_first(rows: Rows) -> str | None:
             "outside otherwise; write class, centre x and y, width, height, score"
         )
     return None
+
+
+def _kitti(rows: Rows) -> str | None:
+    """Class, cut off, hidden, angle, two corners in pixels, and seven numbers in space."""
+    cut_off, hidden, corners = rows[:, 1], rows[:, 2], rows[:, 4:8]
+    flags = (cut_off >= 0).all() and (cut_off <= 1).all() and np.isin(hidden, (0, 1, 2, 3)).all()
+    if flags and (corners[:, 2:] > corners[:, :2]).all() and corners.max() > _PIXELS:
+        return msg(
+            "its labels have {n} values and may be those of KITTI, with two corners in the middle: "
+            "write class, centre x and y, width, height as fractions of the image",
+            n=rows.shape[1],
+        )
+    return _keypoints(rows[:, 1:])
 
 
 def _keypoints(rows: Rows) -> str | None:

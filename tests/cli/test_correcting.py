@@ -104,6 +104,27 @@ def test_an_image_that_a_program_wrote_anew_is_found_by_name_and_size(
     assert "it is 256 × 256 pixels, and in the dataset 128 × 128" in passed["what"]
 
 
+def test_labels_of_another_picture_of_the_same_name_and_size_are_not_taken(
+    msip: Verb, plate: str, workspace: Workspace, tmp_path: Path
+) -> None:
+    data = open_dataset(workspace, plate)
+    first, second, third = data.images[:3]
+    back = tmp_path / "back"
+    back.mkdir()
+    for record, shown in ((first, first), (second, third)):  # the second plate has the same names
+        name = Path(record.source).stem
+        cv2.imwrite(str(back / f"{name}.jpg"), data.pixels(shown) // 2 + 40)
+        (back / f"{name}.txt").write_text("0 .5 .5 .25 .25\n")
+    (back / "data.yaml").write_text("names: [crypt, no_crypt]\n")
+
+    said = msip("data", "correct", plate, "--from", back, "--by", "Ada", "--json")
+
+    assert said.code == 0, said.err
+    assert [c["image"] for c in said.document["version"]["changes"]] == [first.id]
+    (passed,) = said.document["passed_over"]
+    assert "shows another picture" in passed["what"]
+
+
 def test_wrong_words_are_said_before_anything_is_saved(
     msip: Verb, plate: str, workspace: Workspace, tmp_path: Path
 ) -> None:

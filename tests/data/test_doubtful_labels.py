@@ -250,7 +250,12 @@ def test_lists_that_number_the_same_classes_in_two_ways_leave_all_out(
     with pytest.raises(DatasetError, match=r"data\.yaml and labels/classes\.txt number the same"):
         bring_in(root)
 
+    (root / "labels" / "classes.txt").write_text("Cyst\ncrypt\ndebris\n")
+    with pytest.raises(DatasetError, match=r"data\.yaml and labels/classes\.txt number the same"):
+        bring_in(root)
+
     (root / "labels" / "classes.txt").write_text("dog\nperson\ncat\n")  # labelImg's own list
+    (root / "coco128.yaml").write_text("names: [person, bicycle]\n")  # Ultralytics' own
     assert bring_in(root).report.boxes == {"crypt": 1, "cyst": 1}
 
 
@@ -291,3 +296,88 @@ def test_a_table_without_a_header_in_another_order_is_not_read(
 
     with pytest.raises(DatasetError, match="may be x1, x2, y1, y2"):
         bring_in(tmp_path / "s")
+
+
+def test_each_of_several_projects_has_the_classes_of_its_own_list(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    lists = {"one": ["crypt"], "two": ["cyst", "crypt"]}
+    for n, (project, names) in enumerate(lists.items()):
+        root = tmp_path / "s" / project
+        yolo_folder(root, {f"{project}{i}": "0 0.5 0.5 0.2 0.2\n" for i in range(n + 1)}, names)
+    field(tmp_path / "s" / "two" / "images" / "two0.png", seed=7)
+    field(tmp_path / "s" / "two" / "images" / "two1.png", seed=8)
+
+    dataset = bring_in(tmp_path / "s")
+
+    assert dataset.report.boxes == {"crypt": 1, "cyst": 2}
+    assert any("each holds for the labels beside and below it" in n for n in dataset.report.notes)
+
+    (tmp_path / "s" / "data.yaml").write_text("names: [crypt, cyst]\n")
+    why = left_out(bring_in(tmp_path / "s", "t"))["two/images/two0.png"]
+    assert why.startswith("two/data.yaml and data.yaml number the same classes differently")
+
+
+def test_labels_of_kitti_are_not_taken_for_outlines(tmp_path: Path, bring_in: Importer) -> None:
+    field(tmp_path / "s" / "a.png")
+    line = "crypt 0.00 0 0.00 40.00 30.00 80.00 70.00 0 0 0 0 0 0 0\n"
+    (tmp_path / "s" / "a.txt").write_text(line)
+    (tmp_path / "s" / "classes.txt").write_text("crypt\n")
+
+    with pytest.raises(DatasetError, match="may be those of KITTI"):
+        bring_in(tmp_path / "s")
+
+
+@pytest.mark.parametrize("line", ["crypt, cyst", "['crypt', 'cyst']"])
+def test_class_names_on_one_line_are_several(tmp_path: Path, bring_in: Importer, line: str) -> None:
+    root = yolo_folder(tmp_path / "s", {"a": "1 0.5 0.5 0.2 0.2\n"})
+    (root / "classes.txt").write_text(f"{line}\n")
+
+    assert bring_in(root).report.boxes == {"cyst": 1}
+
+
+def test_darknet_calls_its_list_of_classes_as_it_likes(tmp_path: Path, bring_in: Importer) -> None:
+    root = yolo_folder(tmp_path / "s", {"a": "1 0.5 0.5 0.2 0.2\n"})
+    (root / "organoid.names").write_text("crypt\ncyst\n")
+
+    assert bring_in(root).report.boxes == {"cyst": 1}
+
+
+@pytest.mark.parametrize(
+    ("rows", "doubted"),
+    [
+        ([(0.3, 0.3, 0.2, 0.2), (0.6, 0.5, 0.1, 0.3)], True),  # fractions that could be either
+        ([(0.0, 0.1, 0.2, 0.2), (0.6, 0.5, 0.1, 0.3)], False),  # outside as middles
+        ([(170, 60, 50, 60), (40, 100, 40, 30)], True),  # outside as corners
+        ([(0, 60, 50, 60), (40, 80, 40, 30)], False),
+        ([(100, 60, 20, 20), (40, 80, 40, 30)], False),  # pixels: corners, as tables have them
+    ],
+)
+def test_x_and_y_that_may_be_the_middles_of_boxes_leave_the_image_out(
+    tmp_path: Path, bring_in: Importer, rows: list[tuple[float, ...]], doubted: bool
+) -> None:
+    field(tmp_path / "s" / "a.png")
+    text = "".join(f"a.png,crypt,{','.join(map(str, row))}\n" for row in rows)
+    (tmp_path / "s" / "b.csv").write_text(f"image,label,x,y,w,h\n{text}")
+
+    if doubted:
+        with pytest.raises(DatasetError, match="may be corners or the middles of the boxes"):
+            bring_in(tmp_path / "s")
+        (tmp_path / "s" / "b.csv").write_text(f"image,label,x_center,y_center,w,h\n{text}")
+    assert bring_in(tmp_path / "s", "t").report.boxes == {"crypt": 2}
+
+
+@pytest.mark.parametrize(("share", "said"), [(1.0, False), (0.6, True)])
+def test_labels_that_all_lie_in_one_corner_are_said(
+    tmp_path: Path, bring_in: Importer, share: float, said: bool
+) -> None:
+    rows = []
+    for i, row in enumerate(_drawn(24).reshape(6, 4, 4)):
+        field(tmp_path / "s" / f"{i}.png", i)
+        for x, y, w, h in row * np.array([200, 120, 200, 120]) * share:
+            rows.append(f"{i}.png,crypt,{x - w / 2},{y - h / 2},{x + w / 2},{y + h / 2}\n")
+    (tmp_path / "s" / "b.csv").write_text("image,label,xmin,ymin,xmax,ymax\n" + "".join(rows))
+
+    notes = bring_in(tmp_path / "s").report.notes
+
+    assert any("All 24 boxes lie in the upper left of their images" in n for n in notes) == said

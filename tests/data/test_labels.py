@@ -76,6 +76,9 @@ def test_voc_boxes_are_1_based_and_inclusive(tmp_path: Path, bring_in: Importer)
         "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,60,40,crypt,6,4,18,24\n",
         "image_path;label;x;y;width;height\nsome/where/a.png;crypt;6;4;12;20\n",
         "\ufeffFile Name\tLabel\tX Min\tY Min\tX Max\tY Max\na.png\tcrypt\t18\t24\t6\t4\n",
+        "image,x0,y0,x1,y1,width,height,label\na.png,6,4,18,24,60,40,crypt\n",
+        "image,xmin,ymin,xmax,ymax,class,name\na.png,6,4,18,24,0,crypt\n",  # YOLOv5's pandas
+        "# made by a program\n# in May\nimage,xmin,ymin,xmax,ymax,label\na.png,6,4,18,24,crypt\n",
     ],
 )
 def test_csv_boxes_are_read_in_the_ways_people_write_them(
@@ -89,6 +92,77 @@ def test_csv_boxes_are_read_in_the_ways_people_write_them(
     assert dataset.report.format == "CSV"
     assert dataset.classes == ("crypt",)
     assert only_box(dataset) == pytest.approx(CORNERS, abs=1e-3)
+
+
+def test_a_table_of_corners_that_names_no_image_is_of_the_image_of_its_name(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    for i, name in enumerate("ab"):
+        write_image(tmp_path / "images" / f"{name}.png", i)
+    (tmp_path / "boxes").mkdir()
+    header = "class,xmin,ymin,xmax,ymax\n"
+    (tmp_path / "boxes" / "a.csv").write_text(f"{header}crypt,6,4,18,24\n")
+    (tmp_path / "boxes" / "b.csv").write_text(header)
+
+    dataset = bring_in(tmp_path)
+
+    assert dataset.report.boxes == {"crypt": 1}
+    assert dataset.report.background == 1
+    assert dataset.boxes(dataset.images[0])[0].xyxy == pytest.approx(CORNERS, abs=1e-3)
+
+
+def test_numbers_that_several_names_share_stay_the_classes(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    write_image(tmp_path / "a.png", 0)
+    rows = "a.png,6,4,18,24,1,organoid 7\na.png,30,4,48,24,1,organoid 8\n"
+    (tmp_path / "b.csv").write_text(f"image,xmin,ymin,xmax,ymax,class,name\n{rows}")
+
+    assert bring_in(tmp_path).report.boxes == {"1": 2}
+
+
+@pytest.mark.parametrize("angle", [0, 3.14159265])
+def test_turned_boxes_of_rolabelimg_are_read(
+    tmp_path: Path, bring_in: Importer, angle: float
+) -> None:
+    write_image(tmp_path / "a.png", 0)
+    sides = f"<cx>12</cx><cy>14</cy><w>12</w><h>20</h><angle>{angle}</angle>"
+    box = f"<object><name>crypt</name><robndbox>{sides}</robndbox></object>"
+    (tmp_path / "a.xml").write_text(f"<annotation>{box}</annotation>")
+
+    assert only_box(bring_in(tmp_path)) == pytest.approx(CORNERS, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        {"bbox": "[6.0, 4.0, 12, 20]"},  # a table of Python
+        {"segmentation": [[[6, 4], [12, 4], [12, 24], [6, 24], [18, 14]]]},  # pairs, an odd number
+        {"segmentation": [[6, 4], [12, 4], [12, 24], [6, 24], [18, 14]]},
+    ],
+)
+def test_coco_as_programs_write_it_is_read_without_names_of_classes_too(
+    tmp_path: Path, bring_in: Importer, annotation: dict
+) -> None:
+    write_image(tmp_path / "a.png", 0)
+    value = json.loads(coco([{"id": 7, "file_name": "a.png"}], []))
+    value["annotations"] = [{"id": 1, "image_id": 7, "category_id": 1, **annotation}]
+    del value["categories"]
+    (tmp_path / "x.json").write_text(json.dumps(value))
+
+    dataset = bring_in(tmp_path)
+
+    assert only_box(dataset) == pytest.approx(CORNERS, abs=1e-3)
+    assert dataset.classes == ("class_1",)
+
+
+def test_a_turned_box_of_coco_is_named(tmp_path: Path, bring_in: Importer) -> None:
+    write_image(tmp_path / "a.png", 0)
+    annotation = {"id": 1, "image_id": 7, "category_id": 1, "bbox": [12, 14, 12, 20, 30]}
+    (tmp_path / "x.json").write_text(coco([{"id": 7, "file_name": "a.png"}], [annotation]))
+
+    with pytest.raises(DatasetError, match=r"its box has 5 numbers, and boxes of COCO have four"):
+        bring_in(tmp_path)
 
 
 def test_polygons_become_boxes_and_outlines(tmp_path: Path, bring_in: Importer) -> None:

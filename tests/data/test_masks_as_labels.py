@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from msip_core.data.companions import sort_images
-from msip_core.data.mask_objects import objects_in, read_mask
+from msip_core.data.mask_objects import objects_in, read_mask, shows_numbers
 from msip_core.errors import DatasetError
 from tests.data.conftest import Importer
 from tests.data.labelling import HEIGHT, WIDTH, boxes, field, left_out, mended
@@ -331,6 +331,15 @@ def test_micrographs_in_a_folder_of_results_stay_micrographs() -> None:
         ("image_1.png", "mask_1.png"),
         ("images/1_raw.png", "masks/1.png"),
         ("a.png", "a_binary_mask.png"),
+        ("a_00.png", "a_00_organoid_mask.png"),
+        ("a.tif", "a_stardist_labels.tif"),
+        ("a.png", "a_lbl.png"),
+        ("a.tif", "Count Masks of a.tif"),  # ImageJ
+        ("train/a.png", "train_labels/a.png"),
+        ("train/a.png", "trainannot/a.png"),
+        ("images/a.png", "ground truth/a.png"),
+        ("imagesTr/a_0000.png", "labelsTr/a.png"),  # nnU-Net
+        ("01/t000.tif", "01_GT/SEG/man_seg000.tif"),  # Cell Tracking Challenge
     ],
 )
 def test_a_mask_goes_with_the_image_that_both_name(image: str, mask: str) -> None:
@@ -349,3 +358,57 @@ def test_a_mask_of_numbers_that_was_saved_as_jpeg_is_not_taken_for_an_empty_one(
         read_mask(cv2.imencode(".jpg", numbers)[1].tobytes(), "m.jpg")
 
     assert not read_mask(cv2.imencode(".jpg", numbers * 0)[1].tobytes(), "m.jpg").any()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a.png", "a_01_mask.png"],  # a number before the word is another picture's
+        ["label_free/a.tif", "fluorescence/a.tif"],
+        ["1st/a.tif", "2nd/a.tif"],
+    ],
+)
+def test_micrographs_whose_names_only_look_like_those_of_masks_stay(names: list[str]) -> None:
+    assert sort_images(names).images == names
+
+
+def test_marks_of_tracks_are_no_masks_and_frames_of_two_series_are_not_mixed_up() -> None:
+    images = ["01/t000.tif", "02/t000.tif"]
+    masks = ["01_GT/SEG/man_seg000.tif", "02_ST/SEG/man_seg000.tif"]
+
+    found = sort_images([*images, *masks, "01_GT/TRA/man_track000.tif"])
+
+    assert found.images == images
+    assert found.masks == dict(zip(images, masks, strict=True))
+    assert [(p.file, p.what) for p in found.problems] == [
+        ("01_GT/TRA/man_track000.tif", "it tells tracks, and not how far an object reaches")
+    ]
+
+
+def test_a_mask_that_only_its_pixels_tell_is_no_micrograph_and_no_light(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    rng = np.random.default_rng(0)
+    save(tmp_path / "s" / "a.tif", rng.integers(800, 3000, (HEIGHT, WIDTH), dtype=np.uint16))
+    save(tmp_path / "s" / "Obja.tif", instances(dtype=np.uint16))
+    field(tmp_path / "s" / "b.png")
+
+    dataset = bring_in(tmp_path / "s")
+
+    assert [image.source for image in dataset.images] == ["a.tif", "b.png"]
+    assert "it is a mask and no micrograph" in left_out(dataset)["Obja.tif"]
+    assert "Grey value 819 became black" in next(
+        n for n in dataset.report.notes if n.startswith("Grey")
+    )
+
+
+def test_pictures_in_black_and_white_and_noise_of_few_values_are_no_masks() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 4, (HEIGHT, WIDTH), dtype=np.uint16)
+    dark = noise * (rng.random((HEIGHT, WIDTH)) < 0.02)  # an empty well in fluorescence
+
+    assert shows_numbers(instances())
+    assert not shows_numbers(instances(255, 255))
+    assert not shows_numbers(instances(60, 180))
+    assert not shows_numbers(noise)
+    assert not shows_numbers(dark)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from msip_core.config import SplitConfig
+from msip_core.data.fields import numeric
 from msip_core.data.grouping import find_groups
 from msip_core.data.names import read_names
 from msip_core.data.splitting import SplitItem, plan_split
@@ -247,6 +248,13 @@ def test_planes_of_one_field_share_its_name() -> None:
         ("BF/x_1.tif", "GFP/x_1.tif"),
         ("TimePoint_1/e_A01_s1_w1.tif", "TimePoint_2/e_A01_s1_w2.tif"),
         ("r01c01f01p01-ch1sk1fk1fl1.tiff", "r01c01f01p09-ch2sk3fk1fl1.tiff"),
+        ("x_Z=001.tif", "x_Z=012.tif"),
+        ("x_z-10um.tif", "x_z10um.tif"),
+        ("x_z0.5\u00b5m_BF.tif", "x_z+1,5um_BF.tif"),
+        ("x-01_s1z01c1_ORG.tif", "x-01_s1z12c2_ORG.tif"),  # ZEN
+        ("x_b0v0t0z0c0x0-2048y0-2048.tif", "x_b0v0t1z3c0x0-2048y0-2048.tif"),
+        ("x.lif - Image 3 - C=0.tif", "x.lif - Image 3 - C=1.tif"),  # Fiji
+        ("x_zplane3.tif", "x_z-slice_4.tif"),
         ("im_jpg.rf.0123456789abcdef.jpg", "im_png.rf.fedcba98.jpg"),
     ):
         first, second = read_names([one, other])
@@ -254,9 +262,18 @@ def test_planes_of_one_field_share_its_name() -> None:
     for one, other in (
         ("x_1.tif", "x_2.tif"),
         ("mouse_c1.png", "mouse_c2.png"),
+        ("x-01_s1z01c1.tif", "x-01_s2z01c1.tif"),
+        ("b3c1.png", "b3c2.png"),
         ("t1.png", "t2.png"),
         ("r01c01f01p01-ch1.tiff", "r01c01f02p01-ch1.tiff"),
         ("a/1.png", "b/1.png"),
     ):
         first, second = read_names([one, other])
         assert first.field != second.field, (one, other)
+
+
+def test_heights_below_and_above_the_focus_are_planes_in_order() -> None:
+    names = read_names([f"x_z{height}um.tif" for height in ("-10", "+0", "2.5", "10")])
+
+    assert [name.z for name in names] == ["-10", "0", "2.5", "10"]
+    assert sorted((name.z or "" for name in names), key=numeric) == ["-10", "0", "2.5", "10"]

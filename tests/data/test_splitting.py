@@ -265,6 +265,8 @@ WELLS = [(row, column) for row in "ABCD" for column in (1, 2, 3)]
         [f"slide{s}_x{x}_y0.png" for s in range(12) for x in (0, 512)],
         [f"img{s:02d}_{x}_0_{x + 640}_640.png" for s in range(12) for x in (0, 512)],
         [f"img{i:02d}{copy}.png" for i in range(12) for copy in ("", "_rot90")],
+        [f"org{o:02d}_{time}.png" for o in range(12) for time in ("0h", "48 hrs")],
+        [f"org{o:02d}_z{z}um.png" for o in range(12) for z in (-10, 10)],
         [f"img{i:02d}{copy}.png" for i in range(12) for copy in ("", " - Copy")],
         [f"img{i:02d}{copy}.png" for i in range(12) for copy in ("", " (2)")],
     ],
