@@ -421,7 +421,11 @@ def test_a_stop_is_possible_while_images_are_read(dataset):
 
 def test_a_fit_that_is_stopped_ends_the_loader_that_it_has_started(train, history, monkeypatch):
     ended = []
-    monkeypatch.setattr(DataPool, "close", lambda self: ended.append(self))
+
+    def close(pool):
+        ended.append(pool)
+
+    monkeypatch.setattr(DataPool, "close", close)
 
     with pytest.raises(Stopped):
         train(thin_model(), short(2), ctx=history(2), pool=None)
