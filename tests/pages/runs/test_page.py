@@ -365,7 +365,7 @@ def test_a_link_to_another_run_that_is_gone_says_so_once(
     test = open_page("runs", **{"run": full, **ids})
 
     said = [item.value.replace("\\", "") for item in test.error]
-    gone = list(ids.values())[0]
+    gone = next(iter(ids.values()))
     assert said == [f"The run '{gone}' of this link is not in this lab."]
     assert not test.run().error
 
