@@ -6,10 +6,9 @@ Protocol: OrgaQuant images only, both classes as `organoid`; subsets 2-4 for tra
 it set aside for validation, which drives all feedback), subset 5 only reported. YOLOv8n, 256 px,
 12 epochs; then 4 iterations of pruning and 2 epochs of fine-tuning down to a third of the MACs.
 Every row starts from the same baseline, is repaired after each cut on the same calibration images
-(as cut, batch norm recalibrated or weights refitted, by validation), is fine-tuned by the same
-recipe for as many epochs, of which the best on validation is kept, lands on the same MACs (within
-1 %), and keeps widths in multiples of 8, as the product does by default (`--round-to 1`: as they
-fall).
+(`repair: auto`, by validation), is fine-tuned by the same recipe for as many epochs, of which the
+best on validation is kept, lands on the same MACs (within 1 %), and keeps widths in multiples of 8,
+as the product does by default (`--round-to 1`: as they fall).
 
 All rows run side by side, one thread each. A row that is done is kept in OUT/rows and not run
 again, so the command can be stopped and repeated; its processor time is in the table.
@@ -198,7 +197,7 @@ def _plain(options: argparse.Namespace, workspace: Workspace) -> tuple[Any, list
             seed=options.seed + t,
             round_to=options.round_to,
         )
-        model = repair(model, whole)  # as cut, recalibrated or refitted, by validation
+        model = repair(model, whole)  # whatever validation likes best
         before.append(evaluate(model).map50)
         print(options.row, t, count_cost(model, options.imgsz).macs / macs, before, flush=True)
         model = _tune(
