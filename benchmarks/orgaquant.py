@@ -197,7 +197,8 @@ def _plain(options: argparse.Namespace, workspace: Workspace) -> tuple[Any, list
             seed=options.seed + t,
             round_to=options.round_to,
         )
-        model = repair(model, whole)  # whatever validation likes best
+        # As cut, recalibrated, absorbed or refitted, by validation.
+        model = repair(model, whole)
         before.append(evaluate(model).map50)
         print(options.row, t, count_cost(model, options.imgsz).macs / macs, before, flush=True)
         model = _tune(
