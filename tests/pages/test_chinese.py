@@ -15,7 +15,7 @@ VIEWS = [("data", "add"), ("models", "train"), ("models", "upload"), ("share", "
          ("share", "run")]  # fmt: skip
 # Names stay as they are: of programs, formats, methods, measures, and what the person has named.
 NAMES = re.compile(
-    r"MSIP Lab|Pascal VOC|Label Studio|QuPath|GeoJSON|"
+    r"MSIP Lab|Pascal VOC|Label Studio|QuPath|GeoJSON|Supervisely|CreateML|labelme|"
     r"ONNX Runtime|Torch-Pruning|Grad-CAM|Layer-?CAM|Eigen-?CAM|"
     r"Example \w+|Baseline on example|Your name|Language|mAP50-95|no_crypt|"
     r"multi-strategy importance pruning|Network Slimming|\w+ et al|\w+ & \w+ \d{4}",
