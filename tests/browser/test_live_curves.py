@@ -41,6 +41,9 @@ def test_a_zoom_survives_another_step_and_a_click_on_a_point_picks_its_step(
     )
     zoomed = chart.evaluate(SEEN)
 
+    # A click on a page that is still being drawn is lost.
+    whole = page.locator('[data-testid="stApp"]')
+    expect(whole).to_have_attribute("data-test-script-state", "notRunning")
     page.get_by_role("button", name="Earlier").click()
     expect(page.get_by_text(re.compile("The network at step 4"))).to_be_visible()
     now = chart.evaluate(SEEN)
