@@ -3,6 +3,7 @@ r"""Rows of a table repeated with several seeds, side by side on one device.
     python benchmarks/seeds.py --workspace W --data orgaquant --model orgaquant-baseline \
         --imgsz 256 --device cuda:0 --rows msip lamp --seeds 0 1 2 --jobs 14 --out DIR
     python benchmarks/seeds.py --table recovery --workspace W --data ... --out DIR
+    python benchmarks/seeds.py --table recovery ... --against more-epochs --judged-on test --out DIR
 
 Two tables: `methods` compares what is cut, on test images; `recovery` how the network learns again
 after MSIP's cuts, on validation, since the product's default is chosen by it. Every row trains for
@@ -13,6 +14,7 @@ baseline: 4 iterations of 2 epochs down to `keep_macs` .335 where the row says n
 in multiples of 8, calibration 4 batches of 16, repair by validation, the best epoch by validation.
 A seed chooses the calibration images and the order and the augmentation of the training images; it
 does not choose another baseline. Results are kept in OUT/rows as each run ends and not made again.
+With `--against` or `--judged-on` the table is called after them, beside the usual one.
 `--seconds` starts no run that would not end in time, judged by the slowest so far.
 """
 
@@ -106,7 +108,7 @@ def main() -> None:
         return
     started = time.perf_counter()
     failed = run_all(options, started)
-    _, reference, split = TABLES[options.table]
+    _, usual, split = TABLES[options.table]
     results = [
         json.loads(path.read_text(encoding="utf-8"))
         for row in options.rows
@@ -116,8 +118,8 @@ def main() -> None:
     write_tables(
         results,
         options,
-        reference=reference,
-        split=split,
+        reference=options.against or usual,
+        split=options.judged_on or split,
         words=WORDS,
         seconds=time.perf_counter() - started,
     )
@@ -349,6 +351,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--table", choices=list(TABLES), default="methods")
     parser.add_argument("--rows", nargs="+", help="of the table; else all")
+    parser.add_argument("--against", help="row that the others are compared with; else the table's")
+    parser.add_argument("--judged-on", choices=("val", "test"), help="else as the table is")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="side by side")
     parser.add_argument("--iterations", type=int, default=4)

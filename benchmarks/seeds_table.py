@@ -77,7 +77,7 @@ def write_tables(
     words: Mapping[str, str],
     seconds: float,
 ) -> None:
-    """table.md and seeds.json beside each other.
+    """table.md and seeds.json beside each other, or table-against-REFERENCE-on-SPLIT.md alone.
 
     Args:
         reference: the row that the others are compared with.
@@ -104,15 +104,18 @@ def write_tables(
     differences = {
         name: {row: _plain(one) for row, one in found.items()} for name, found in against.items()
     }
-    write_json(
-        options.out / "seeds.json",
-        {"honesty": HONESTY, "facts": facts, "results": list(results), "reference": reference,
-         "compared_on": split, "minus_reference": differences},
-    )  # fmt: skip
+    asked = bool(options.against or options.judged_on)
+    file = f"table-against-{reference}-on-{split}.md" if asked else "table.md"
+    if not asked:
+        write_json(
+            options.out / "seeds.json",
+            {"honesty": HONESTY, "facts": facts, "results": list(results), "reference": reference,
+             "compared_on": split, "minus_reference": differences},
+        )  # fmt: skip
     text = "\n".join(lines)
     about = ", ".join(f"{key} {value}" for key, value in facts.items())
     write_text(
-        options.out / "table.md",
+        options.out / file,
         f"# {options.model} on {options.data}: several seeds\n\n{HONESTY}\n\n{text}\n\n"
         f"Paired by seed; Student's t over seeds; Holm's correction over the rows. {about}.\n",
     )
