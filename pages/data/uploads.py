@@ -70,12 +70,11 @@ def rename_upload(kept: Kept, title: str) -> Path:
 def left_uploads(current: Path | None) -> None:
     """All of them but the one that is looked at now; folded, since they are seldom wanted."""
     workspace = lab().workspace
-    held = workspace.held_uploads()
-    found = [
-        one
-        for one in kept_uploads(workspace.uploads)
-        if one.path != current and one.folder.name not in held
-    ]
+    found = [one for one in kept_uploads(workspace.uploads) if one.path != current]
+    if not found:
+        return
+    held = workspace.held_uploads()  # reads the settings of every run
+    found = [one for one in found if one.folder.name not in held]
     if not found:
         return
     title = tn("{n} upload that was not taken in", "{n} uploads that were not taken in", len(found))

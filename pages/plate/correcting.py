@@ -80,9 +80,8 @@ def _make(count: Count) -> None:
         start_task(Import(config=imported(count.config, name, _recipe(count.config.model))))
     st.caption(
         t(
-            "The images of the count come in as it saw them, without labels. What the model finds "
-            "is suggested there; what you take over or draw becomes a label, and a model can learn "
-            "from it."
+            "The images of the count come in as it saw them. What the model finds is suggested "
+            "there; what you take over or draw becomes a label, and a model can learn from it."
         )
     )
 
