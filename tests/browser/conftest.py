@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, TimeoutError, expect, sync_playwright
 
 from msip_core.example import unpack
 from msip_core.models import read_card, write_card
@@ -90,6 +90,21 @@ def add_light_detector(workspace: Workspace, dataset: str, imgsz: int = 128) -> 
     changed = {"id": "light", "name": "Light", "imgsz": imgsz, "cost": cost, "dataset": dataset}
     write_card(workspace, card.model_copy(update={**changed, "dataset_hash": None, "origin": {}}))
     return "light"
+
+
+def chart_is_seen(page: Page, selector: str, patience: int = PATIENCE) -> None:
+    """Wait for a chart. Streamlit hides one until a drawn frame has told its width, and a headless
+    browser that is short of processor time may draw none for minutes: taking a picture makes one.
+    """
+    chart = page.locator(selector).first
+    until = time.monotonic() + patience / 1000
+    while True:
+        try:
+            return chart.wait_for(timeout=10_000)
+        except TimeoutError:
+            if time.monotonic() > until:
+                raise
+            page.screenshot()
 
 
 def _free_port() -> int:

@@ -18,7 +18,7 @@ from playwright.sync_api import Locator, Page, expect
 from msip_core.data.synthetic import write_folder
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
-from tests.browser.conftest import Server, add_light_detector
+from tests.browser.conftest import Server, add_light_detector, chart_is_seen
 from tests.browser.hands import PATIENT, choose, fill, has_pictures
 
 IMAGES = 20
@@ -87,8 +87,9 @@ def start_small_run(page: Page, server: Server) -> None:
 
 def see_the_curve_grow(page: Page) -> None:
     """The accuracy chart gains points by itself while the run goes on; no reload."""
-    chart = page.locator(".st-key-chart\\:map .js-plotly-plot, .st-key-chart-map .js-plotly-plot")
-    chart.wait_for(timeout=RUN)
+    place = ".st-key-chart\\:map .js-plotly-plot, .st-key-chart-map .js-plotly-plot"
+    chart_is_seen(page, place, RUN)
+    chart = page.locator(place)
     seen = {points(chart)}
     over = page.get_by_role("link", name="Next: compare before and after")
     for _ in range(RUN // 500):
