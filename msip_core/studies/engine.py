@@ -88,8 +88,10 @@ def advance(service: RunService, study_id: str) -> Standing:
     try:
         with lock(workspace, study_id).acquire(timeout=0):
             now = standing(service, study_id)
-            if not now.paused and not now.is_over:
-                _start(service, study_id, plan_of(workspace, study_id), now.states)
+            if now.paused or now.is_over:
+                return now
+            if not _start(service, plan_of(workspace, study_id), now.states):
+                return now
     except Timeout:
         pass  # somebody else is at it
     return standing(service, study_id)
@@ -144,18 +146,20 @@ def cancel(service: RunService, study_id: str) -> Standing:
 # --- pieces --------------------------------------------------------------------
 
 
-def _start(
-    service: RunService, study_id: str, plan: StudyPlan, states: tuple[TaskState, ...]
-) -> None:
-    first = states[0].row
+def _start(service: RunService, plan: StudyPlan, states: tuple[TaskState, ...]) -> bool:
+    """Ask for what can be started; whether there was anything."""
+    first, asked = states[0].row, False
     baseline = first.model_id if first and first.state is RunState.COMPLETED else None
     for state in states:
         if state.row is None:
             if state.task.row == BASELINE or baseline is not None:
                 config = config_of(plan, state.task, baseline)
                 service.submit(config, run_id=state.run_id)
+                asked = True
         elif state.row.state is RunState.INTERRUPTED and not state.given_up:
             _act(service, state.run_id, Action.RESUME)
+            asked = True
+    return asked
 
 
 def _state(service: RunService, task: Task, run: str) -> TaskState:
