@@ -33,7 +33,10 @@ def delete_for_good(
     """
     hanging = {"runs": found.runs, "models": found.models, "studies": found.studies}
     made = "; ".join(f"{kind}: {', '.join(ids)}" for kind, ids in hanging.items() if ids)
-    told = msg("Made with '{name}' ({made}).", name=name, made=made or msg("nothing"))
+    if made:
+        told = msg("What was made with '{name}' stays: {made}.", name=name, made=made)
+    else:
+        told = msg("Nothing was made with '{name}'.", name=name)
     if not (yes or found.working):
         if not sys.stdin.isatty():
             raise ConfigError(

@@ -41,6 +41,10 @@ __GRIDS__
     padding: .4rem .9rem; }
   .st-key-first-run [data-testid="stPageLink"] a:hover,
   .st-key-next-step [data-testid="stPageLink"] a:hover { background: #0B5A54; }
+  /* White on the dark theme's teal would have a contrast of 3.7; on this one it has 5.5. */
+  [data-testid^="stBaseButton-primary"]:not(:disabled) { background: #0F766E;
+    border-color: #0F766E; color: #FFFFFF; }
+  [data-testid^="stBaseButton-primary"]:not(:disabled):hover { background: #0B5A54; }
   .st-key-first-run [data-testid="stPageLink"] a p,
   .st-key-first-run [data-testid="stPageLink"] a span,
   .st-key-next-step [data-testid="stPageLink"] a p,
@@ -78,7 +82,7 @@ def _grids() -> str:
     for n in range(2, _MOST_CARDS + 1):
         place = row.format(n=n, card='[data-testid="stMetric"]')
         half = n if n <= 4 else -(-n // 2)
-        rules.append(f"  {place} {{ {_columns(min(n, 8))} max-width: {13.5 * n}rem; }}")
+        rules.append(f"  {place} {{ {_columns(min(n, 8))} max-width: {15 * n}rem; }}")
         rules.append(f"  @media (max-width: 1500px) {{ {place} {{ {_columns(half)} }} }}")
     return "\n".join(rules)
 
