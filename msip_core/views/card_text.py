@@ -201,7 +201,7 @@ def _measured(metrics: Metrics) -> str:
     each = (
         ", ".join(f"{plain(n)} {wording.accuracy(v)}" for n, v in metrics.per_class.items()) or "-"
     )
-    name = {"val": "validation", "test": "test", "train": "training"}[metrics.split]
+    name = wording.SPLITS[metrics.split]
     where = f"{metrics.images} {name}" if metrics.images else name
     values = (metrics.map50, metrics.map50_95, metrics.precision, metrics.recall)
     return f"| {where} | {' | '.join(wording.accuracy(v) for v in values)} | {each} |"

@@ -178,7 +178,7 @@ def _tiles(history: RunHistory, latency: Sequence[Latency]) -> list[Tile]:
         return []
     first, last = history.baseline.cost, history.final.cost
     before, after = sentences.best_pair(history.baseline, history.final)
-    split = {"val": "validation", "test": "test", "train": "training"}[after.split]
+    split = wording.SPLITS[after.split]
     ratio = wording.percent(last.macs / first.macs, 1)
     tiles = [
         Tile("Work per image", wording.macs(first.macs), wording.macs(last.macs),

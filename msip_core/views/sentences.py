@@ -50,14 +50,15 @@ def work_clause(before: Cost, after: Cost) -> str:
 
 
 def accuracy_clause(before: Metrics, after: Metrics) -> str:
-    """'accuracy (mAP50) on 80 test images 0.889 → 0.871 (−0.018)'."""
-    split = {"val": "validation", "test": "test", "train": "training"}[after.split]
+    """'accuracy (mAP50) on 80 test images 0.889 → 0.871 (−0.018), mAP50-95 0.650 → 0.612 (−0.038)'.
+
+    Both, since a lighter network may find every object and place its boxes worse.
+    """
+    split = wording.SPLITS[after.split]
     where = f"on {wording.plural(after.images, split + ' image')} " if after.images else ""
-    change = wording.signed(after.map50 - before.map50)
-    return (
-        f"accuracy (mAP50) {where}{wording.accuracy(before.map50)} → "
-        f"{wording.accuracy(after.map50)} ({change})"
-    )
+    found = wording.change(before.map50, after.map50)
+    placed = wording.change(before.map50_95, after.map50_95)
+    return f"accuracy (mAP50) {where}{found}, mAP50-95 {placed}"
 
 
 def verdict(baseline: Latency, pruned: Latency) -> Verdict:
@@ -150,7 +151,7 @@ def unlearned_sentence(baseline: Metrics) -> str | None:
     """The warning that stands before any comparison with a baseline that has not learned yet."""
     if has_learned(baseline):
         return None
-    split = {"val": "validation", "test": "test", "train": "training"}[baseline.split]
+    split = wording.SPLITS[baseline.split]
     return (
         f"The baseline has not learned its task yet: its mAP50 is {baseline.map50:.3f} on the "
         f"{split} images, below {LEARNED:.2f}. What is better or worse than it says nothing: train "

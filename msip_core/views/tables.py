@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from msip_core.boxes import Box, Detection
 from msip_core.events import BaselineRecord, Cost, IterationRecord, LayerChannels, Metrics
+from msip_core.messages import msg
 from msip_core.questions.detecting import ComparedImage
 from msip_core.questions.speed import SIDES
 from msip_core.spreadsheet import write_rows
@@ -136,26 +137,31 @@ def pair_rows(
 
 # --- metrics ------------------------------------------------------------------
 
+_SPLITS = {"train": msg("train"), "val": msg("val"), "test": msg("test")}
+
 
 def metrics_rows(
     baseline: tuple[Metrics, Cost], pruned: tuple[Metrics, Cost], latency: Sequence[Latency] = ()
 ) -> list[Row]:
     """Quantity, baseline, pruned, change: accuracy, cost, and latency measured on this computer."""
     (metrics_a, cost_a), (metrics_b, cost_b) = baseline, pruned
+    split = _SPLITS[metrics_a.split]
     rows = [
-        _accuracy_row(f"mAP50 ({metrics_a.split})", metrics_a.map50, metrics_b.map50),
-        _accuracy_row(f"mAP50-95 ({metrics_a.split})", metrics_a.map50_95, metrics_b.map50_95),
-        _accuracy_row("precision", metrics_a.precision, metrics_b.precision),
-        _accuracy_row("recall", metrics_a.recall, metrics_b.recall),
+        _accuracy_row(msg("mAP50 ({split})", split=split), metrics_a.map50, metrics_b.map50),
+        _accuracy_row(
+            msg("mAP50-95 ({split})", split=split), metrics_a.map50_95, metrics_b.map50_95
+        ),
+        _accuracy_row(msg("precision"), metrics_a.precision, metrics_b.precision),
+        _accuracy_row(msg("recall"), metrics_a.recall, metrics_b.recall),
     ]
     for name in metrics_a.per_class:
         if name in metrics_b.per_class:
             one, other = metrics_a.per_class[name], metrics_b.per_class[name]
             rows.append(_accuracy_row(f"AP50 {name}", one, other))
     rows += [
-        _cost_row(f"MACs at {cost_a.imgsz} px", cost_a.macs, cost_b.macs, wording.macs),
-        _cost_row("parameters", cost_a.params, cost_b.params, wording.params),
-        _cost_row("size", cost_a.size_mb, cost_b.size_mb, wording.megabytes),
+        _cost_row(msg("MACs at {px} px", px=cost_a.imgsz), cost_a.macs, cost_b.macs, wording.macs),
+        _cost_row(msg("parameters"), cost_a.params, cost_b.params, wording.params),
+        _cost_row(msg("size"), cost_a.size_mb, cost_b.size_mb, wording.megabytes),
     ]
     for way, pair in latency_pairs(latency).items():
         if "baseline" in pair and "pruned" in pair:

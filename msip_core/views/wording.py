@@ -17,6 +17,8 @@ FORMATS = {
 }
 
 
+# In plain words.
+SPLITS = {"val": "validation", "test": "test", "train": "training"}
 # What a run's goal counts.
 GOALS = {"macs": mark("MACs"), "params": mark("parameters"), "latency": mark("milliseconds")}
 
@@ -50,6 +52,11 @@ def signed(value: float, digits: int = 3) -> str:
     if float(text) == 0:
         return f"±{text}"
     return ("+" if value > 0 else "−") + text
+
+
+def change(before: float, after: float) -> str:
+    """'0.889 → 0.871 (−0.018)'."""
+    return f"{accuracy(before)} → {accuracy(after)} ({signed(after - before)})"
 
 
 def percent(share: float, digits: int = 0) -> str:

@@ -26,8 +26,6 @@ _SPLITS = {
     "val": mark("validation part"),
     "train": mark("training part"),
 }
-# Quantities of `tables.metrics_rows` that are words, named for the catalog.
-_QUANTITIES = (mark("precision"), mark("recall"), mark("parameters"), mark("size"))
 
 
 def numbers(pair: ModelPair) -> None:
@@ -39,7 +37,7 @@ def numbers(pair: ModelPair) -> None:
     unlearned(measured[0][0])
     rows = [
         {
-            t("Quantity"): t(row["quantity"]),
+            t("Quantity"): told(row["quantity"]),
             t("Baseline"): row["baseline"],
             t("Lighter model"): row["pruned"],
             t("Change"): row["change"],

@@ -101,15 +101,14 @@ def _result(history: PruneHistory) -> None:
         md(
             t(
                 "**{saved} less work per image** ({macs_before} → {macs_after} MACs); accuracy "
-                "(mAP50, {split}, {n} images) {before} → {after} ({change}).",
+                "(mAP50, {split}, {n} images) {found}, strict accuracy (mAP50-95) {placed}.",
                 saved=wording.percent(1 - final.macs_ratio),
                 macs_before=wording.macs(baseline.cost.macs),
                 macs_after=wording.macs(final.cost.macs),
                 split=split,
                 n=after.images,
-                before=wording.accuracy(before.map50),
-                after=wording.accuracy(after.map50),
-                change=wording.signed(after.map50 - before.map50),
+                found=wording.change(before.map50, after.map50),
+                placed=wording.change(before.map50_95, after.map50_95),
             )
         )
     )

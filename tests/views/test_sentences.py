@@ -21,8 +21,8 @@ def test_the_result_names_work_accuracy_and_speed():
 
     assert text == (
         "67 % less work per image (4.06 G → 1.35 G MACs); accuracy (mAP50) on 80 test images "
-        "0.889 → 0.871 (−0.018). On this computer: PyTorch, processor, fp32, batch 1: 1.85 × "
-        "faster (61.0 ms → 33.0 ms)."
+        "0.889 → 0.871 (−0.018), mAP50-95 0.676 → 0.662 (−0.014). On this computer: PyTorch, "
+        "processor, fp32, batch 1: 1.85 × faster (61.0 ms → 33.0 ms)."
     )
 
 
