@@ -15,6 +15,8 @@ datasets/<name>/
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -49,6 +51,7 @@ __all__ = [
     "Readiness",
     "list_datasets",
     "open_dataset",
+    "over_groups",
 ]
 
 
@@ -251,6 +254,23 @@ def ensure_ready(dataset: Dataset) -> Dataset:
             missing=ready.missing,
         )
     return dataset
+
+
+def over_groups(records: Sequence[ImageRecord], limit: int) -> list[ImageRecord]:
+    """At most `limit` of the records, in their order: one of each group (well, field, series) in
+    turn, and of groups that are not reached evenly spaced ones. The first images of a plate are
+    often all of one well.
+    """
+    rounds: dict[int, list[ImageRecord]] = {}
+    seen: Counter[str] = Counter()
+    for record in records:
+        rounds.setdefault(seen[record.group], []).append(record)
+        seen[record.group] += 1
+    chosen: set[str] = set()
+    for some in rounds.values():
+        room = min(limit - len(chosen), len(some))
+        chosen.update(some[n * len(some) // room].id for n in range(room))
+    return [record for record in records if record.id in chosen]
 
 
 def list_datasets(workspace: Workspace) -> list[DatasetSummary]:

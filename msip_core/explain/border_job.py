@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from msip_core.data.dataset import Dataset, ImageRecord, open_dataset
+from msip_core.data.dataset import Dataset, ImageRecord, open_dataset, over_groups
 from msip_core.detector.devices import resolve_device
 from msip_core.detector.library import DetectionModel
 from msip_core.detector.memory import memory_errors_named
@@ -75,12 +75,12 @@ def _sides(question: Boundary, at: Job) -> Sides:
 def _records(dataset: Dataset, question: Boundary) -> Sequence[ImageRecord]:
     if question.images:
         return [dataset.image(name) for name in question.images]
-    records = dataset.split(question.split)[: question.limit]
+    records = dataset.split(question.split)
     if not records:
         raise DatasetError(
             "Dataset '{name}' has no {split} images.", name=dataset.name, split=question.split
         )
-    return records
+    return over_groups(records, question.limit)
 
 
 def _objects_of(

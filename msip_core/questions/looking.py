@@ -265,7 +265,7 @@ class Boundary(Question[BorderScores]):
 
     Attributes:
         model: with `pruned`, the baseline.
-        images: ids; None takes the first `limit` of `split`.
+        images: ids; None takes `limit` of `split`, spread over its groups.
         objects: the largest so many of each image.
     """
 

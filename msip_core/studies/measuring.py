@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from msip_core.arrays import write_arrays
 from msip_core.config import PruneConfig, TrainConfig
 from msip_core.data.cut import CutDataset, cut, open_for_run, sizes_learned, tilings_of, uncut
-from msip_core.data.dataset import Dataset, open_dataset
+from msip_core.data.dataset import Dataset, open_dataset, over_groups
 from msip_core.detector.checkpoints import load_model
 from msip_core.detector.coco_check import coco_map
 from msip_core.detector.cost import count_cost
@@ -212,7 +212,7 @@ class _Measuring:
             ),
             self._job(out),
         )
-        for name in self._looked_at(self.asked.attention)[:_PICTURES]:
+        for name in [row.image for row in found.images][:_PICTURES]:
             place = out / name
             place.mkdir(exist_ok=True)
             gradcam(
@@ -240,7 +240,8 @@ class _Measuring:
             return None
         values: dict[str, float | None] = {}
         spent: dict[str, int] = {}
-        for name in self._looked_at(self.asked.shap):
+        labelled = [r for r in self.dataset.split("test") if self.dataset.boxes(r)]
+        for name in (record.id for record in over_groups(labelled, self.asked.shap)):
             out = self.folder / "shap" / name
             out.mkdir(parents=True, exist_ok=True)
             found = shap(
@@ -260,11 +261,6 @@ class _Measuring:
     def _groups(self, images: Iterable[str]) -> dict[str, str]:
         """Which of the explained images belong together."""
         return {name: self.dataset.image(name).group for name in images}
-
-    def _looked_at(self, limit: int) -> list[str]:
-        """The first test images that have a labelled object."""
-        labelled = (r for r in self.dataset.split("test") if self.dataset.boxes(r))
-        return [record.id for record, _ in zip(labelled, range(limit))]
 
     @property
     def _source(self) -> SavedModel:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from msip_core.data.dataset import Dataset, list_datasets, open_dataset
+from msip_core.data.dataset import Dataset, list_datasets, open_dataset, over_groups
 from msip_core.data.manifest import ImageRecord
 from msip_core.data.preview import class_colour, draw_boxes, preview
 from msip_core.data.readiness import readiness_of
@@ -51,6 +51,22 @@ def test_the_badge_names_the_one_missing_thing(
 
     assert not ready
     assert words in (missing or "")
+
+
+@pytest.mark.parametrize(
+    ("limit", "chosen"),
+    [
+        (2, ["A01_1", "C01_1"]),  # evenly spaced groups, not the first two images of A01
+        (4, ["A01_1", "B01_1", "C01_1", "D01_1"]),
+        (5, ["A01_1", "A01_2", "B01_1", "C01_1", "D01_1"]),
+        (99, ["A01_1", "A01_2", "A01_3", "B01_1", "C01_1", "C01_2", "D01_1"]),
+    ],
+)
+def test_a_few_images_come_from_as_many_groups_as_there_are(limit: int, chosen: list[str]) -> None:
+    names = ["A01_1", "A01_2", "A01_3", "B01_1", "C01_1", "C01_2", "D01_1"]
+    records = [record("test").model_copy(update={"id": n, "group": n[:3]}) for n in names]
+
+    assert [one.id for one in over_groups(records, limit)] == chosen
 
 
 def test_a_dataset_with_labelled_train_and_val_images_is_ready() -> None:
