@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from msip_core.errors import InputError
-from msip_core.intervals import middle, stretch
+from msip_core.intervals import LEAST_UNITS, middle, stretch
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class PairedDifference:
         mean_a, mean_b: means over the images that have both values.
         difference: mean of b - a.
         low, high: the middle 95 % of the resampled difference, stretched as few units need it
-            (`msip_core.intervals`); None below two images, or two groups.
+            (`msip_core.intervals`); None below three images, or three groups.
         images: images that have both values.
         left_out: images where one value is undefined (an empty map).
     """
@@ -73,7 +73,7 @@ def paired_bootstrap(
         float(change.mean()),
     )
     bounds = None
-    if (units := sums.size) > 1:
+    if (units := sums.size) >= LEAST_UNITS:
         rng = np.random.default_rng(seed)
         drawn = rng.integers(0, units, (resamples, units))
         moved = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1) - gap

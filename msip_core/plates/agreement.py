@@ -17,9 +17,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from msip_core.intervals import ALPHA, Floats
+from msip_core.intervals import ALPHA, LEAST_UNITS, Floats
 from msip_core.messages import msg
-from msip_core.plates.nested import LEAST_UNITS
 
 Verdict = Literal["same", "different", "unclear"]
 _REACH = 1.96  # SDs that hold 95 % of normal differences

@@ -23,9 +23,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from msip_core.intervals import ALPHA, Floats, holm_adjusted
+from msip_core.intervals import ALPHA, LEAST_UNITS, Floats, holm_adjusted
 from msip_core.messages import msg
-from msip_core.plates.nested import LEAST_UNITS
 
 Measure = Literal["fraction", "count"]
 Bounds = tuple[float, float, float]  # value, low, high

@@ -18,9 +18,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from msip_core.intervals import middle, stretch
+from msip_core.intervals import LEAST_UNITS, middle, stretch
 from msip_core.messages import msg
-from msip_core.plates.nested import DRAWS, LEAST_UNITS, Estimate, Fields, rate, share, too_few
+from msip_core.plates.nested import DRAWS, Estimate, Fields, rate, share, too_few
 from msip_core.plates.rows import Counting, ImageRow, WellRow, wells_of
 
 

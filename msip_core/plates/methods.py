@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import msip_core
 from msip_core.config import CountConfig
+from msip_core.intervals import LEAST_UNITS
 from msip_core.plates.agreement import ALL
 from msip_core.plates.analysis import PlateAnalysis
 from msip_core.plates.conditions import QUASI, WELCH
-from msip_core.plates.nested import LEAST_UNITS
 from msip_core.views.wording import plural
 
 Part = tuple[str, str]  # heading, text

@@ -19,10 +19,9 @@ from math import exp, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from msip_core.intervals import Floats, middle, stretch
+from msip_core.intervals import LEAST_UNITS, Floats, middle, stretch
 from msip_core.messages import msg
 
-LEAST_UNITS = 3
 DRAWS = 2000
 _REACH = 1.96  # standard errors to either side
 Scale = Callable[[Floats], Floats]

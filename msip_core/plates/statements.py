@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from msip_core.intervals import ALPHA
+from msip_core.intervals import ALPHA, LEAST_UNITS
 from msip_core.plates.agreement import Bounds
 from msip_core.plates.analysis import ModelAgreement, PlateAnalysis
 from msip_core.plates.conditions import WELCH, Comparison, Measure
 from msip_core.plates.dose import DoseFit
-from msip_core.plates.nested import LEAST_UNITS, Estimate
+from msip_core.plates.nested import Estimate
 from msip_core.views.wording import plural
 
 _WHAT: dict[Measure, str] = {"fraction": "crypt fraction", "count": "objects per field"}

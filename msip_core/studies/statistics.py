@@ -9,8 +9,8 @@ seeds the drawn mean scatters too little, so its deviation is stretched by sqrt(
 sqrt((k - 1) / chi2(k - 1)): what Student's t does to a normal mean. The same holds of k groups.
 
 A difference is called clear with at least three seeds, where its 95 % interval excludes zero and
-still does after Holm's correction (1979) over the rows of its table; of images of one single group
-(a well, say) never, since nothing tells how groups differ.
+still does after Holm's correction (1979) over the rows of its table; of images of one or two groups
+(wells, say) never, since nothing tells how groups differ.
 Average precision is Ultralytics': 101 points under the envelope of precision.
 """
 
@@ -23,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msip_core.errors import InputError
-from msip_core.intervals import ALPHA, Floats, holm_adjusted, middle, stretch
+from msip_core.intervals import ALPHA, LEAST_UNITS, Floats, holm_adjusted, middle, stretch
 from msip_core.matches import IOUS, Matches
 
 RESAMPLES = 1000  # of the images, each a pass over all detections
-DRAWS = 10_000  # of seeds and images together; resamples of the images take turns
 LEAST_SEEDS = 3
+DRAWS = 10_000  # of seeds and images together; resamples of the images take turns
 _RECALLS = np.linspace(0, 1, 101)
 
 
@@ -61,7 +61,8 @@ class Interval:
         """Enough trainings, zero lies outside, after the correction too."""
         outside = self.low > 0 or self.high < 0  # False where a bound is not a number
         corrected = self.adjusted is None or self.adjusted <= ALPHA
-        return self.is_known and self.groups != 1 and outside and corrected
+        enough = self.groups is None or self.groups >= LEAST_UNITS
+        return self.is_known and enough and outside and corrected
 
     def as_dict(self) -> dict[str, object]:
         """As it stands in table.json."""

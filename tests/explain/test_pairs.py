@@ -52,8 +52,20 @@ def test_two_images_that_agree_in_sign_are_no_clear_difference():
     found = paired_bootstrap([0.2, 0.5], [0.3, 0.52])
 
     assert found.difference == pytest.approx(0.06)
-    assert found.low < 0 < found.high
-    assert not found.is_clear
+    assert (found.low, found.high, found.is_clear) == (None, None, False)
+
+
+@pytest.mark.parametrize("wells", [3, 4, 10])
+def test_intervals_over_few_wells_hold_the_truth_as_often_as_they_say(wells: int):
+    rng = np.random.default_rng(wells)
+    names = [f"well {n}" for n in range(wells) for _ in range(4)]
+    held = 0
+    for _ in range(400):
+        change = np.repeat(rng.normal(0, 1, wells), 4) + rng.normal(0, 0.5, len(names))
+        found = paired_bootstrap(np.zeros(len(names)), change, groups=names, resamples=1000)
+        held += found.low <= 0 <= found.high
+
+    assert held / 400 == pytest.approx(0.95, abs=0.03)
 
 
 def test_few_images_without_a_difference_are_called_clear_about_as_often_as_a_twentieth():

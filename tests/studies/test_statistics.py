@@ -175,20 +175,20 @@ def test_few_groups_widen_an_interval_as_students_t_does() -> None:
     assert plain / 150 > 0.12
 
 
-def test_images_of_one_single_well_are_never_a_clear_difference() -> None:
+def test_images_of_two_wells_are_never_a_clear_difference() -> None:
     a = mean_over_seeds(
         [0.80, 0.81, 0.82], [np.full(100, x) for x in (0.80, 0.81, 0.82)], [0, 1, 2]
     )
     draws = [np.full(100, x) for x in (0.90, 0.91, 0.92)]
 
-    one_well, many = (
+    two_wells, many = (
         difference(a, mean_over_seeds([0.90, 0.91, 0.92], draws, [0, 1, 2], groups))
-        for groups in (1, 20)
+        for groups in (2, 20)
     )
 
-    assert (one_well.value, one_well.groups) == (pytest.approx(0.1), 1)
+    assert (two_wells.value, two_wells.groups) == (pytest.approx(0.1), 2)
     assert many.is_clear
-    assert not one_well.is_clear
+    assert not two_wells.is_clear
 
 
 def test_average_precision_is_resampled_by_the_groups_of_its_images() -> None:
