@@ -7,6 +7,7 @@ word such as A01 is a well only where several names together say so (see `read_n
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -241,6 +242,16 @@ _STAINS = re.compile(rf"(?<![A-Za-z0-9])(?:{_STAIN})(?![A-Za-z0-9])", re.I)
 _MICRO_MANAGER = re.compile(r"img_(?P<time>\d{9})_(?P<channel>.+)_(?P<z>\d{3})")
 _NUMBERED_WELL = re.compile(r"well[-_ ]?(\d{1,4})", re.I)
 _GRID_POSITION = re.compile(r"(\d+)-Pos[-_]?\d+[-_]\d+", re.I)
+# ImageJ: C1-x.tif, C2-x.tif of one image that was split into its channels (C1-s1 is a site of a
+# well), and c:1/3 z:2/9 - x, where a file cannot be called so with other signs for : and /.
+_SPLIT = re.compile(
+    r"(?P<row>[A-P])(?P<number>\d{1,2})-"
+    r"(?P<rest>(?!(?:[sfptz]|site|field|fov|pos(?:ition)?)?[-_ ]?\d+$).+)",
+    re.I,
+)
+_SLICE = re.compile(r"(?P<planes>(?:[czt][:_-]?\d+[-_]\d+[ _]+)+)-[ _]*(?P<rest>.+)")
+_OF_SLICE = re.compile(r"([czt])[:_-]?(\d+)[-_]\d+")
+_CHANNELS = {f"C{number}" for number in range(1, 10)}
 # Copies of one original that Roboflow writes.
 _ROBOFLOW = re.compile(r"[._](?:jpe?g|png|bmp|tiff?)\.rf\.[0-9a-f]{8,}$", re.I)
 
@@ -270,13 +281,40 @@ def read_names(sources: Sequence[str]) -> list[ImageName]:
     A word such as A01 in a name or folder is a well if the microscope's scheme says so, if "well"
     stands before it, or if the words at this place of most names are several different wells.
     """
+    sources, planes = zip(*_without_prefixes(sources)) if sources else ((), ())
     known = [_by_scheme(source) for source in sources]
     unknown = [s for s, name in zip(sources, known) if name is None]
-    words = find_well_words([s for s in unknown if not _in_numbered_well(s)])
+    words = find_well_words([s for s in dict.fromkeys(unknown) if not _in_numbered_well(s)])
     return [
-        _with_folders(source, name or _by_words(source, words.get(source)), words.get(source))
-        for source, name in zip(sources, known)
+        replace(
+            _with_folders(source, name or _by_words(source, words.get(source)), words.get(source)),
+            **told,
+        )
+        for source, name, told in zip(sources, known, planes)
     ]
+
+
+def _without_prefixes(sources: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """Each path without what ImageJ writes before the name of a plane, and what that tells."""
+    paths = [PurePosixPath(source) for source in sources]
+    split = [_SPLIT.fullmatch(path.stem) for path in paths]
+    numbers: defaultdict[tuple[PurePosixPath, str], set[str]] = defaultdict(set)
+    for path, match in zip(paths, split):
+        if match:
+            numbers[path.parent, match["rest"]].add(f"{match['row']}{match['number']}")
+    channels = {key for key, found in numbers.items() if {"C1", "C2"} <= found <= _CHANNELS}
+    bare: list[tuple[str, dict[str, str]]] = []
+    for source, path, match in zip(sources, paths, split):
+        if match and (path.parent, match["rest"]) in channels:
+            told = {"channel": match["number"]}
+        elif match := _SLICE.fullmatch(path.stem):
+            found = _OF_SLICE.findall(match["planes"])
+            told = {_kind(word): _number(number) or "0" for word, number in found}
+        else:
+            bare.append((source, {}))
+            continue
+        bare.append((str(path.with_name(match["rest"] + path.suffix)), told))
+    return bare
 
 
 def _in_numbered_well(source: str) -> bool:

@@ -123,6 +123,35 @@ def test_passages_plurals_and_numbers_are_no_wells(pattern: str) -> None:
     assert {name.plate for name in read_names(sources)} == {None}
 
 
+@pytest.mark.parametrize(
+    ("rests", "wells"),
+    [
+        (["MAX_day 3", "MAX_day 5"], {None}),
+        (["exp_A01_s1", "exp_A02_s1", "exp_B01_s1"], {"A01", "A02", "B01"}),
+    ],
+)
+def test_channels_that_imagej_split_are_no_wells(rests: list[str], wells: set[str | None]) -> None:
+    names = read_names([f"C{n}-{rest}.tif" for n in (1, 2, 3) for rest in rests])
+
+    assert {name.well for name in names} == wells
+    assert [name.channel for name in names] == [str(n) for n in (1, 2, 3) for _ in rests]
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        [f"{row}{n}-exp.tif" for row in "BC" for n in (1, 2)],
+        [f"C{n}-exp.tif" for n in range(1, 13)],
+        [f"C{n}-s{site}.tif" for n in (1, 2) for site in (1, 2)],
+    ],
+)
+def test_a_row_c_of_wells_is_no_image_that_was_split(sources: list[str]) -> None:
+    names = read_names(sources)
+
+    assert {name.channel for name in names} == {None}
+    assert all(name.well for name in names)
+
+
 def test_one_word_alone_is_no_well() -> None:
     assert read_names(["D7/organoid_1.png", "D7/organoid_2.png"])[0].well is None
     assert read_names(["well D7/1.png", "well D7/2.png"])[0].well == "D07"
@@ -256,6 +285,8 @@ def test_planes_of_one_field_share_its_name() -> None:
         ("x.lif - Image 3 - C=0.tif", "x.lif - Image 3 - C=1.tif"),  # Fiji
         ("x_zplane3.tif", "x_z-slice_4.tif"),
         ("im_jpg.rf.0123456789abcdef.jpg", "im_png.rf.fedcba98.jpg"),
+        ("C1-x.tif", "C2-x.tif"),  # ImageJ: split into channels, and a stack into planes
+        ("c_1-2 z_3-9 - x.tif", "c:2-2 z:4-9 - x.tif"),
     ):
         first, second = read_names([one, other])
         assert first.field == second.field, (one, other)
