@@ -94,11 +94,6 @@ class DatasetWriter:
 
     def _take_image(self, name: str, image: Incoming) -> None:
         height, width = image.height, image.width
-        if image.numbers:
-            raise DatasetError(
-                "its pixels are numbers of objects in flat areas: it is a mask and no micrograph. "
-                "Call it as its micrograph with _mask behind it, or put it into a folder 'masks'"
-            )
         labels = ImageLabels()
         if self.reader and name in self.reader.labelled:
             check_upright(image.source)
