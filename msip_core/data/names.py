@@ -192,6 +192,11 @@ SCHEMES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"(?:--T(?P<time>\d+))?(?:--Z(?P<z>\d+))?(?:--C(?P<channel>\d+))?$"
         ),
     ),
+    # exp-01-Scene-07-P3-B02_ORG.tif, exp-01-Scene-7-B02-3.tif: where the scene lies says the end
+    (
+        "ZEN",
+        re.compile(rf"{_START}Scene-\d+-(?:P\d+-)?{_WELL}(?:-P?\d+)?(?![A-Za-z0-9])", re.I),
+    ),
     # Row1_Col2_Field3.tif, R01C02_F03.tif; not A01_r1c2, where these are tiles of one well
     (
         mark("row and column"),
@@ -331,16 +336,24 @@ def _by_scheme(source: str) -> ImageName | None:
         parts = match.groupdict()
         lead = match.start()
         cuts = [match.span(k) for k in _CUT if parts.get(k)]
+        told = {
+            "z": parts.get("z") or parts.get("z2"),
+            "time": parts.get("time") or parts.get("time2"),
+            "channel": parts.get("also") or parts.get("channel"),
+        }
+        for span, more in _planes(stem):  # behind what the scheme knows: A01_s1_w1_z3
+            sure = set(more) != {"channel"} or _SURE_CHANNEL.search(stem, *span)
+            if span[0] >= match.end() and sure and not any(told[kind] for kind in more):
+                told |= more
+                cuts.append(span)
         return ImageName(
             well=well,
             plate=None,
             folders="",
             lead=_cut(stem[:lead], []),
             rest=_cut(stem[lead:], [(start - lead, end - lead) for start, end in cuts]),
-            z=_number(parts.get("z") or parts.get("z2")),
-            time=_number(parts.get("time") or parts.get("time2")),
-            channel=_number(parts.get("also") or parts.get("channel")),
             scheme=scheme,
+            **{kind: _number(text) for kind, text in told.items()},
         )
     return None
 

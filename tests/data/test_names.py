@@ -46,6 +46,12 @@ KNOWN = [
     ("plate_Row3_Col5_Field2.tif", "row and column", "C05", None, None, None),
     ("R3C5_F2.tif", "row and column", "C05", None, None, None),
     ("WellC05_PointC05_0002_ChannelBF_Seq0012.tif", "NIS-Elements", "C05", None, None, "BF"),
+    ("exp-01-Scene-07-P3-C05_ORG.tif", "ZEN", "C05", None, None, None),
+    ("exp-01-Scene-7-C05-3_z4_t2.tif", "ZEN", "C05", "4", "2", None),
+    ("C05_s1_w1_z4_t2.tif", "ImageXpress", "C05", "4", "2", "1"),
+    ("Image_W005_P00002_00001_Z004_CH1.tif", "Keyence", "position 5", "4", None, "1"),
+    ("plate_Row3_Col5_Field2_z4_c1.tif", "row and column", "C05", "4", None, None),
+    ("well5_field3_z4.tif", "", "well 5", "4", None, None),
     ("x--W00005--P00002--Z00004--T00002--DAPI.tif", "ScanR", "well 5", "4", "2", "DAPI"),
 ]  # fmt: skip
 
@@ -81,6 +87,7 @@ def test_a_microscopes_name_is_taken_apart(
         ("Exp_{letter}{col}_{field}.png", 12),
         ("{letter}-{col}_f{field}.png", 12),
         ("day3_{letter}_{col:02d}_{field}.png", 12),
+        ("exp-01-Scene-{field}{col}{row}-P{field}-{letter}{col:02d}_ORG.png", 12),
         ("{letter}{col}-Site_{field}/img_000000000_BF_000.tif", 12),
         ("{letter}{col:02d}_r{field}c1.png", 12),
         ("Row{row}_Col{col}_Field{field}.png", 12),
@@ -150,6 +157,14 @@ def test_a_row_c_of_wells_is_no_image_that_was_split(sources: list[str]) -> None
 
     assert {name.channel for name in names} == {None}
     assert all(name.well for name in names)
+
+
+def test_small_letters_are_wells_where_they_fill_the_rows_of_a_plate() -> None:
+    plate = [f"{row}{column}.png" for row in "abcd" for column in range(1, 7)]
+
+    wells = [name.well for name in read_names(plate)]
+    assert wells == [f"{row}0{column}" for row in "ABCD" for column in range(1, 7)]
+    assert {name.well for name in read_names(plate[:-1])} == {None}
 
 
 def test_one_word_alone_is_no_well() -> None:
