@@ -22,7 +22,7 @@ KNOWN = [
     ("C_-_05_fld_2_wv_Green.tif", "IN Cell", "C05", None, None, "Green"),
     ("exp_C05_T0002F002L01A01Z04C01.tif", "CellVoyager", "C05", "4", "2", "1"),
     ("VID123_C5_2_2020y05m01d_10h00m.tif", "Incucyte", "C05", None, "2020y05m01d_10h00m", None),
-    ("Organoids_Phase_C5_2_00d04h00m.tif", "Incucyte", "C05", None, "00d04h00m", None),
+    ("Organoids_Phase_C5_2_00d04h00m.tif", "Incucyte", "C05", None, "00d04h00m", "Phase"),
     ("D6_auto_Plate_M_p00_z04_2_C05f00d0.TIF", "EVOS or Cellomics", "C05", "4", "2", "0"),
     ("MFGTMP_130111050001_C05f02d1.TIF", "EVOS or Cellomics", "C05", None, None, "1"),
     ("exp_C05_s2_w1.tif", "ImageXpress", "C05", None, None, "1"),
@@ -273,6 +273,34 @@ def test_a_day_before_the_well_counts_apart_but_is_never_split_apart() -> None:
     assert len({w.label for w in place_wells(names, sure=False) if w}) == 4
 
 
+def test_days_as_folders_are_counted_apart_where_they_hold_the_same_fields() -> None:
+    same = read_names([f"d{day}/A{c:02d}_f1.png" for day in (3, 5) for c in (1, 2)])
+    other = read_names([f"d{day}/A{c:02d}_f{day}.png" for day in (3, 5) for c in (1, 2)])
+
+    labels = {w.label for w in place_wells(same, sure=False) if w}
+    assert labels == {f"d{day} well A{c:02d}" for day in (3, 5) for c in (1, 2)}
+    for names, sure in ((same, True), (other, False)):
+        assert {w.label for w in place_wells(names, sure=sure) if w} == {"well A01", "well A02"}
+
+
+@pytest.mark.parametrize("later", ["{n}h", "d{n}", "{n} hours", "day {n}"])
+def test_hours_and_days_behind_a_well_are_time_points_of_its_field(later: str) -> None:
+    sources = [f"A{c:02d}_{later.format(n=n)}.tif" for c in (1, 2) for n in (0, 24)]
+
+    names = read_names(sources)
+
+    assert [name.time for name in names] == ["0", "24", "0", "24"]
+    assert len({(name.well, name.field) for name in names}) == 2
+
+
+def test_zen_s_channels_beside_their_merged_picture_are_no_wells() -> None:
+    names = read_names([f"x-{n:02d}_{c}.tif" for n in (1, 2) for c in ("c1", "c2", "c1-2")])
+
+    assert {name.well for name in names} == {None}
+    assert [name.channel for name in names] == ["1", "2", "1-2"] * 2
+    assert len({name.field for name in names}) == 2
+
+
 def test_running_numbers_before_the_well_are_no_plates() -> None:
     names = read_names([f"{n:04d}_A0{1 + n % 2}_f{n}.png" for n in range(8)])
 
@@ -290,6 +318,11 @@ def test_planes_of_one_field_share_its_name() -> None:
         ),
         ("x_BF.tif", "x_GFP.tif"),
         ("BF/x_1.tif", "GFP/x_1.tif"),
+        ("Image_XY01_00001_CH1.tif", "Image_XY01_00001_Overlay.tif"),
+        ("Series001_ch00.tif", "Series001_Merged.tif"),
+        ("x_0001_TRANS.tif", "x_0001_RGB.tif"),
+        ("Phase/VID1_A1_1_00d00h00m.tif", "Green/VID1_A1_1_00d04h00m.tif"),
+        ("x-01_c1_ORG.tif", "x-01_c2_ORG.tif"),
         ("TimePoint_1/e_A01_s1_w1.tif", "TimePoint_2/e_A01_s1_w2.tif"),
         ("r01c01f01p01-ch1sk1fk1fl1.tiff", "r01c01f01p09-ch2sk3fk1fl1.tiff"),
         ("x_Z=001.tif", "x_Z=012.tif"),
