@@ -1,6 +1,7 @@
 """CSV boxes: one row a box, with or without a header.
 
-Known without a header: `path,x1,y1,x2,y2,class` (keras-retinanet, OrgaQuant); with one, any
+Known without a header: `path,x1,y1,x2,y2,class` (keras-retinanet, OrgaQuant), and Make Sense's
+`class,x,y,width,height,path` with the two sides of the image; with one, any
 order of the columns below, corners or corner with width and height. A row with a path and no
 numbers says that the image is empty. A table of corners that names no image is that of the image
 of its own name. ImageJ's table of results has the image in its column Label, before a colon.
@@ -59,6 +60,11 @@ _IMAGEJ = {"label", "bx", "by", "width", "height"}
 _UNIT = re.compile(r"(?:px|pixels?)$")
 Values = NDArray[np.float64]
 _BARE = {"image": 0, "x1": 1, "y1": 2, "x2": 3, "y2": 4, "class": 5}
+_MAKE_SENSE = dict(
+    zip(
+        ("class", "x", "y", "width", "height", "image", "picture_width", "picture_height"), range(8)
+    )
+)
 NAMELESS = "object"
 
 _CORNERS, _SIZED, _CENTRED = ("x1", "y1", "x2", "y2"), ("x", "y", "width", "height"), (
@@ -241,7 +247,7 @@ def _add(reader: CsvReader, text: str, name: str, index: ImageIndex) -> bool:
             return False
         layout = replace(layout, own=own)
     rows = read_csv(text, layout.delimiter)
-    if layout.columns is not _BARE:
+    if layout.cells:
         next(rows)  # the header
     found: dict[str, list[Row]] = defaultdict(list)
     try:
@@ -425,7 +431,14 @@ def _columns(first: list[str], delimiter: str) -> Layout | None:
                 return None
             columns[letter] = place
         return Layout(delimiter, columns, _SIZED, len(first))
+    return _without_names(first, delimiter)
+
+
+def _without_names(first: list[str], delimiter: str) -> Layout | None:
+    """The layout of a table whose first row is that of a box."""
     bare = Layout(delimiter, _BARE, _CORNERS)
+    if len(first) == 8 and "." in first[5] and no_number([*first[1:5], *first[6:]]) is None:
+        return Layout(delimiter, _MAKE_SENSE, _SIZED)
     return bare if _is_bare(first, bare) else None
 
 
