@@ -165,7 +165,7 @@ def read_csv(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             have been given by then.
     """
     _check_size(text, MAX_CHARACTERS)
-    reader = csv.reader(_lines(text), delimiter=delimiter)
+    reader = csv.reader(_lines(text), delimiter=delimiter, skipinitialspace=True)
     try:
         for row in reader:
             if not any(cell and not cell.isspace() for cell in row):

@@ -110,6 +110,9 @@ class ImportConfig(Frozen):
     )
     recipe: ImageRecipe = ImageRecipe()
     split: SplitConfig = SplitConfig()
+    keep_unlabelled: bool = Field(
+        default=False, description="images without a label too, for somebody to label"
+    )
 
 
 # --- runs -------------------------------------------------------------------

@@ -246,6 +246,10 @@ def export(
         f"{FORMATS[format_].title}: {written.images} images, {written.boxes} boxes, "
         f"{written.outlines} with outlines, in {target}"
     ]
+    if written.images < len(dataset.images):
+        lines.append(
+            f"Images that nobody has labelled were left out: {len(dataset.images) - written.images}"
+        )
     if written.without_outline:
         lines.append(
             f"Outlines that differ from their boxes were left out: {written.without_outline} (this "

@@ -18,7 +18,9 @@ from msip_core.data.card import read_card
 from msip_core.data.dataset import Dataset
 from msip_core.data.importing import import_dataset
 from msip_core.data.manifest import NO_LABELS, ImageRecord, Problem
+from msip_core.data.outlines import is_image
 from msip_core.data.previews import show_the_same
+from msip_core.data.readers.registry import kind_of
 from msip_core.data.references import plain
 from msip_core.errors import DatasetError
 from msip_core.messages import msg
@@ -65,14 +67,7 @@ def read_corrected(
     source = source.expanduser()
     with tempfile.TemporaryDirectory(prefix="corrected-") as folder:
         # In a workspace of its own: nothing of it is kept, and no name of this one is taken.
-        config = ImportConfig(source=source, name="corrected", class_map=dict(class_map or {}))
-        given = import_dataset(Workspace.open(folder), config, progress)
-        if not given.classes and given.report.format == NO_LABELS:
-            raise DatasetError(
-                "{source} holds images without labels: choose the folder or zip that the other "
-                "program has written, with its label files.",
-                source=source,
-            )
+        given = _given(Workspace.open(folder), source, class_map, progress)
         classes = _classes(dataset, given, new_classes)
         find = _Finder(dataset, given)
         boxes, passed_over = {}, list(given.report.skipped)
@@ -96,6 +91,31 @@ def read_corrected(
             first=first,
         )
     return Corrected(boxes, classes, _seen(dataset, source), tuple(passed_over))
+
+
+def _given(
+    workspace: Workspace,
+    source: Path,
+    class_map: Mapping[str, str | None] | None,
+    progress: Progress | None,
+) -> Dataset:
+    """The source as a dataset. Raises DatasetError where it lacks images or labels."""
+    with open_tree(source) as tree:
+        if not any(is_image(name) or kind_of(name) for name in tree.names):
+            raise DatasetError(
+                "{source} holds no images, which tell whose labels these are: give them together, "
+                "as `data export` writes them without --labels-only.",
+                source=source,
+            )
+    config = ImportConfig(source=source, name="corrected", class_map=dict(class_map or {}))
+    given = import_dataset(workspace, config, progress)
+    if not given.classes and given.report.format == NO_LABELS:
+        raise DatasetError(
+            "{source} holds images without labels: choose the folder or zip that the other "
+            "program has written, with its label files.",
+            source=source,
+        )
+    return given
 
 
 def _classes(dataset: Dataset, given: Dataset, new: Sequence[str]) -> tuple[str, ...]:

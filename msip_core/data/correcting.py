@@ -36,7 +36,7 @@ from msip_core.data.label_files import (
     read_masks,
     version_dir,
 )
-from msip_core.data.manifest import NO_LABELS, DatasetDocument, ImageRecord
+from msip_core.data.manifest import DatasetDocument, ImageRecord
 from msip_core.data.splitting import in_parts
 from msip_core.data.versions import (
     DOCUMENT,
@@ -246,7 +246,7 @@ def _changed(dataset: Dataset, texts: Mapping[str, str]) -> dict[str, str]:
     for image, text in texts.items():
         record = dataset.image(image)
         after = parse_label(text, record.width, record.height)
-        first = dataset.report.format == NO_LABELS and not record.labelled
+        first = not dataset.document.is_labelled(record)
         if first or label_changes(dataset.boxes(record), after, _rounding(record)).any:
             found[image] = text
     return found
@@ -389,7 +389,7 @@ def _after(made: _Next, changes: Sequence[Change], draft: Path) -> DatasetDocume
         content_hash=content_hash(classes, dataset.recipe, tuple(images), shas),
         classes=classes,
         boxes={name: boxes[name] for name in classes},
-        background=sum(not record.counts for record in images),
+        background=sum(not r.counts for r in images if dataset.document.is_labelled(r)),
         box_size=spread(sizes),
     )
     document = dataset.document.model_copy(update={"images": tuple(images)})

@@ -76,6 +76,8 @@ class DatasetWriter:
 
     def take_all(self, images: list[str], progress: Callable[[float, str], None]) -> None:
         """Bring in every image; bad ones are named and the others go on."""
+        # Those without a label last: of two copies the labelled one is the image.
+        images = sorted(images, key=self._is_unlabelled)
         for number, name in enumerate(confined.one_by_one(images)):
             progress(
                 number / len(images), msg("Image {number} of {n}", number=number + 1, n=len(images))
@@ -87,18 +89,16 @@ class DatasetWriter:
         self._settle_classes()
 
     def _take(self, name: str) -> None:
-        if self.reader and self.reader.labelled and name not in self.reader.labelled:
+        if self._is_unlabelled(name) and not self.config.keep_unlabelled:
             raise DatasetError(UNLABELLED)
         with incoming(self.tree, name, self.recipe) as image:
             self._take_image(name, self._as_told(name, image))
 
+    def _is_unlabelled(self, name: str) -> bool:
+        return self.reader is not None and name not in self.reader.labelled
+
     def _take_image(self, name: str, image: Incoming) -> None:
         height, width = image.height, image.width
-        if image.numbers:
-            raise DatasetError(
-                "its pixels are numbers of objects in flat areas: it is a mask and no micrograph. "
-                "Call it as its micrograph with _mask behind it, or put it into a folder 'masks'"
-            )
         labels = ImageLabels()
         if self.reader and name in self.reader.labelled:
             check_upright(image.source)
@@ -150,7 +150,7 @@ class DatasetWriter:
             self._pixels_seen[digest] = (name, marked)
             return
         first, before = self._pixels_seen[digest]
-        if marked == before:
+        if marked == before or self._is_unlabelled(name):
             raise DatasetError("the same image as {pixels_seen}, which was kept", pixels_seen=first)
         self._pixels_seen[digest] = (first, None)  # a third copy is left out as well
         self._withdraw(first, _differ(name))
@@ -256,6 +256,7 @@ class DatasetWriter:
                 reach=_reach(objects, width, height),
                 outlined=sum(obj.outline is not None for _, obj in objects),
                 plane=image.note if name not in self.tree.told else None,
+                labelled=False if self._is_unlabelled(name) else None,
             )
         )
         if image.note:
@@ -308,7 +309,9 @@ class DatasetWriter:
             update={
                 "kept": len(self.taken),
                 "boxes": {name: boxes[name] for name in self.classes},
-                "background": sum(not t.counts for t in self.taken) if self.reader else 0,
+                "background": sum(not t.counts and t.labelled is None for t in self.taken)
+                if self.reader
+                else 0,
                 "width": spread([t.width for t in self.taken]),
                 "height": spread([t.height for t in self.taken]),
                 "box_size": spread([size for t in self.taken for size in t.box_sizes]),

@@ -81,7 +81,8 @@ def export_dataset(
     with_images: bool = True,
     progress: Progress | None = None,
 ) -> Exported:
-    """Write `target`, a zip, in the format `form` (see `export_formats.FORMATS`).
+    """Write `target`, a zip, in the format `form` (see `export_formats.FORMATS`). What nobody has
+    labelled stays out: with an empty label it would come back as background.
 
     Args:
         predictions: written in place of the labels, with their scores.
@@ -99,11 +100,12 @@ def export_dataset(
             "predictions are written.",
             name=dataset.name,
         )
-    names = exported_names(dataset.images, originals=not with_images)
+    records = dataset.images if predictions else dataset.document.labelled
+    names = exported_names(records, originals=not with_images)
 
     def put(archive: zipfile.ZipFile, tell: Progress) -> None:
-        for n, record in enumerate(dataset.images):
-            tell(n / len(dataset.images), image_of(n, len(dataset.images)))
+        for n, record in enumerate(records):
+            tell(n / len(records), image_of(n, len(records)))
             archive.write(dataset.path(record), names[record.id], zipfile.ZIP_STORED)
 
     whole = ExportedSet(
@@ -213,6 +215,8 @@ def _images(
     dataset: Dataset, names: Mapping[str, str], predictions: Predictions | None
 ) -> Iterator[ExportedImage]:
     for record in dataset.images:
+        if record.id not in names:
+            continue
         if predictions is None:
             objects = _labelled(dataset, record)
         else:
@@ -262,7 +266,7 @@ def _card(dataset: Dataset, names: Mapping[str, str], predictions: Predictions |
     sizes = {
         names[record.id]: size
         for record in dataset.images
-        if (size := dataset.pixel_size_um or record.pixel_size_um)
+        if record.id in names and (size := dataset.pixel_size_um or record.pixel_size_um)
     }
     return Card(
         name=dataset.name,

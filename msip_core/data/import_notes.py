@@ -23,6 +23,7 @@ class TakenImage:
         lost: labels that could not be read.
         reach: how far its boxes go to the right and down, as shares of the image.
         plane: what was taken of several planes of its file.
+        labelled: as of an ImageRecord.
     """
 
     id: str
@@ -42,6 +43,7 @@ class TakenImage:
     lost: int = 0
     reach: tuple[float, float] = (0.0, 0.0)
     plane: str | None = None
+    labelled: bool | None = None
 
 
 def notes_of(taken: Sequence[TakenImage], classes: Sequence[str], *, sizes_said: bool) -> list[str]:
@@ -53,6 +55,7 @@ def notes_of(taken: Sequence[TakenImage], classes: Sequence[str], *, sizes_said:
     """
     boxes: Counter[str] = sum((Counter(image.counts) for image in taken), Counter())
     return [
+        *_unlabelled(taken),
         *_dropped(taken),
         *_lost(taken),
         *_scored(taken),
@@ -62,6 +65,19 @@ def notes_of(taken: Sequence[TakenImage], classes: Sequence[str], *, sizes_said:
         *_odd_names(boxes),
         *_empty(classes, boxes),
         *([] if sizes_said else _sizes(taken)),
+    ]
+
+
+def _unlabelled(taken: Sequence[TakenImage]) -> list[str]:
+    number = sum(image.labelled is False for image in taken)
+    if not number:
+        return []
+    return [
+        msg(
+            "Images without a label: {number}. They came in to be labelled, and nothing is learned "
+            "from them before.",
+            number=number,
+        )
     ]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from msip_core.config import ImageRecipe
 from msip_core.data.archive import FileTree
 from msip_core.data.enhance import apply_recipe, needs_scaling
-from msip_core.data.mask_objects import shows_numbers
+from msip_core.data.mask_objects import refuse_numbers
 from msip_core.data.micrographs import decode, image_size
 from msip_core.data.png import bands, encode_png, png_of
 from msip_core.data.regions import LARGE, MOST_COLOUR, MOST_DECODED, Field, open_large
@@ -32,7 +32,6 @@ class Incoming:
         bit_depth, pixel_size_um, note, doubt: as of a RawImage.
         digest: of its pixels.
         flat: all its pixels have one value.
-        numbers: they are numbers of objects, as in a mask.
         source: the file, for its tags.
         suffix: of the file that is stored.
         parts: the content of that file; the original where a detector may read it itself.
@@ -46,7 +45,6 @@ class Incoming:
     doubt: str | None
     digest: bytes
     flat: bool
-    numbers: bool
     source: bytes | Path
     suffix: str
     parts: Callable[[], Iterable[bytes]]
@@ -119,13 +117,14 @@ def _of_rows(field: Field, path: Path) -> Incoming:
     suffix = _suffix(path) if field.plain else ".png"
     return Incoming(
         field.width, field.height, field.bit_depth, field.pixel_size_um, field.note, field.doubt,
-        digest.digest(), least == most, False, path, suffix,
+        digest.digest(), least == most, path, suffix,
         (lambda: _pieces(path)) if field.plain else (lambda: png_of(field)),
     )  # fmt: skip
 
 
 def _of_whole(data: bytes, name: str, recipe: ImageRecipe) -> Incoming:
     raw = decode(data, name, recipe.channel)
+    refuse_numbers(raw.pixels)
     height, width = raw.pixels.shape[:2]
     plain = raw.plain and not needs_scaling(raw.pixels, recipe) and not recipe.clahe
     pixels = np.ascontiguousarray(raw.pixels)
@@ -137,8 +136,7 @@ def _of_whole(data: bytes, name: str, recipe: ImageRecipe) -> Incoming:
 
     return Incoming(
         width, height, raw.bit_depth, raw.pixel_size_um, raw.note, raw.doubt, digest.digest(),
-        bool(pixels.min() == pixels.max()), shows_numbers(pixels), data,
-        _suffix(data) if plain else ".png", parts,
+        bool(pixels.min() == pixels.max()), data, _suffix(data) if plain else ".png", parts,
     )  # fmt: skip
 
 

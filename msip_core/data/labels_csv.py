@@ -1,9 +1,10 @@
 """CSV boxes: one row a box, with or without a header.
 
-Known without a header: `path,x1,y1,x2,y2,class` (keras-retinanet, OrgaQuant); with one, any
+Known without a header: `path,x1,y1,x2,y2,class` (keras-retinanet, OrgaQuant), and Make Sense's
+`class,x,y,width,height,path` with the two sides of the image; with one, any
 order of the columns below, corners or corner with width and height. A row with a path and no
 numbers says that the image is empty. A table of corners that names no image is that of the image
-of its own name.
+of its own name. ImageJ's table of results has the image in its column Label, before a colon.
 """
 
 from __future__ import annotations
@@ -33,26 +34,37 @@ from msip_core.spreadsheet import as_typed
 
 _COLUMNS = {
     "image": ("image", "filename", "file", "filepath", "path", "imagepath", "imagename", "img",
-              "filenames", "images", "imageid", "imgpath", "externalid"),
+              "filenames", "images", "imageid", "imgpath", "externalid", "文件名", "图像", "图片"),
     "class": ("class", "label", "classname", "name", "category", "type", "labelname", "classes",
-              "object", "objectclass"),
+              "object", "objectclass", "类别", "标签"),
     "named": ("classname", "labelname", "categoryname", "name"),
     "x0": ("x0",), "y0": ("y0",),
-    "x1": ("x1", "xmin", "left", "bboxx1", "minx", "xtopleft"),
-    "y1": ("y1", "ymin", "top", "bboxy1", "miny", "ytopleft"),
-    "x2": ("x2", "xmax", "right", "bboxx2", "maxx", "xbottomright"),
-    "y2": ("y2", "ymax", "bottom", "bboxy2", "maxy", "ybottomright"),
+    "x1": ("x1", "xmin", "left", "bboxx1", "minx", "xtopleft",
+           "areashapeboundingboxminimumx", "左", "左上x"),
+    "y1": ("y1", "ymin", "top", "bboxy1", "miny", "ytopleft",
+           "areashapeboundingboxminimumy", "上", "左上y"),
+    "x2": ("x2", "xmax", "right", "bboxx2", "maxx", "xbottomright",
+           "areashapeboundingboxmaximumx", "右", "右下x"),
+    "y2": ("y2", "ymax", "bottom", "bboxy2", "maxy", "ybottomright",
+           "areashapeboundingboxmaximumy", "下", "右下y"),
     "x": ("x", "bboxx"), "y": ("y", "bboxy"),
     "cx": ("xcenter", "xcentre", "centerx", "centrex", "cx", "xc", "bboxxcenter"),
     "cy": ("ycenter", "ycentre", "centery", "centrey", "cy", "yc", "bboxycenter"),
     "picture_width": ("imagewidth", "imgwidth", "imagew", "imgw", "originalwidth"),
     "picture_height": ("imageheight", "imgheight", "imageh", "imgh", "originalheight"),
     "score": ("score", "confidence", "conf", "probability"),
-    "width": ("width", "w", "bboxwidth", "bboxw", "boxwidth"),
-    "height": ("height", "h", "bboxheight", "bboxh", "boxheight"),
+    "width": ("width", "w", "bboxwidth", "bboxw", "boxwidth", "宽", "宽度"),
+    "height": ("height", "h", "bboxheight", "bboxh", "boxheight", "高", "高度"),
 }  # fmt: skip
+_IMAGEJ = {"label", "bx", "by", "width", "height"}
+_UNIT = re.compile(r"(?:px|pixels?)$")
 Values = NDArray[np.float64]
 _BARE = {"image": 0, "x1": 1, "y1": 2, "x2": 3, "y2": 4, "class": 5}
+_MAKE_SENSE = dict(
+    zip(
+        ("class", "x", "y", "width", "height", "image", "picture_width", "picture_height"), range(8)
+    )
+)
 NAMELESS = "object"
 
 _CORNERS, _SIZED, _CENTRED = ("x1", "y1", "x2", "y2"), ("x", "y", "width", "height"), (
@@ -75,6 +87,7 @@ class Layout:
     places: tuple[str, str, str, str]
     cells: int = 0  # of the header; 0 if there is none
     own: str = ""  # the image of a table that names none
+    imagej: bool = False  # a table of results, whose lengths are in the image's unit
 
     @property
     def maybe_centres(self) -> bool:
@@ -234,7 +247,7 @@ def _add(reader: CsvReader, text: str, name: str, index: ImageIndex) -> bool:
             return False
         layout = replace(layout, own=own)
     rows = read_csv(text, layout.delimiter)
-    if layout.columns is not _BARE:
+    if layout.cells:
         next(rows)  # the header
     found: dict[str, list[Row]] = defaultdict(list)
     try:
@@ -255,6 +268,8 @@ def _add(reader: CsvReader, text: str, name: str, index: ImageIndex) -> bool:
             )
         if layout.columns is _BARE:
             _check_order(found)
+        if layout.imagej:
+            _check_unit(found)
         _call_numbers(found)
         if layout.own:
             found.setdefault(layout.own, [])  # a header alone: nothing is in its image
@@ -291,6 +306,18 @@ def _check_order(found: dict[str, list[Row]]) -> None:
             found[reference] = [row._replace(fault=fault) for row in there]
 
 
+def _check_unit(found: dict[str, list[Row]]) -> None:
+    """ImageJ's boxes begin and end at pixels; others are in the unit of an image that has one."""
+    rows = [row for rows in found.values() for row in rows if not no_number(row.texts)]
+    if any(float(text) % 1 for row in rows for text in row.texts):
+        fault = msg(
+            "its lengths are no whole pixels and may be micrometres: remove the scale in ImageJ "
+            "(Analyze, Set Scale) and measure again"
+        )
+        for reference, there in found.items():
+            found[reference] = [row._replace(fault=fault) for row in there]
+
+
 def _call_numbers(found: dict[str, list[Row]]) -> None:
     """Classes by their names in a table that has a number and a name for each (class, name)."""
     named: dict[str, set[str]] = defaultdict(set)
@@ -309,6 +336,8 @@ def _take(found: dict[str, list[Row]], layout: Layout, line: int, row: list[str]
     columns = layout.columns
     cells = [cell.strip() for cell in row] + [""] * (1 + max(columns.values()) - len(row))
     reference = layout.own or as_typed(cells[columns["image"]])
+    if layout.imagej:  # a0.tif:0001-0042 is an object of a0.tif
+        reference = reference.partition(":")[0]
     if reference and any(cells):
         label = as_typed(cells[columns["class"]]) if "class" in columns else ""
         a, b, c, d = (layout.number(cells[columns[place]]) for place in layout.places)
@@ -371,12 +400,20 @@ def _layout_of(text: str, delimiters: str) -> Layout | None:
 
 def _columns(first: list[str], delimiter: str) -> Layout | None:
     """Column number per meaning by the first filled row, or None if these are not boxes."""
-    words = ["".join(c for c in cell.lower() if c.isalnum()) for cell in first]
+    words = [_UNIT.sub("", "".join(filter(str.isalnum, cell.lower()))) for cell in first]
+    if set(words) >= _IMAGEJ:
+        places = {"image": "label", "x": "bx", "y": "by", "width": "width", "height": "height"}
+        columns = {key: words.index(word) for key, word in places.items()}
+        return Layout(delimiter, columns, _SIZED, len(first), imagej=True)
     columns = {
         key: next(words.index(word) for word in known if word in words)
         for key, known in _COLUMNS.items()
         if any(word in words for word in known)
     }
+    # CellProfiler has a column for the file of each channel: FileName_BF.
+    files = [at for at, word in enumerate(words) if word.startswith("filename")]
+    if files and "areashapeboundingboxminimumx" in words:
+        columns.setdefault("image", files[0])
     if {"x0", "y0", "x1", "y1"} <= set(columns) and not {"x2", "y2"} & set(columns):
         columns |= {f"{letter}{n + 1}": columns[f"{letter}{n}"] for n in (1, 0) for letter in "xy"}
     if set(_CORNERS) <= set(columns) and ("image" in columns or "class" in columns):
@@ -394,7 +431,14 @@ def _columns(first: list[str], delimiter: str) -> Layout | None:
                 return None
             columns[letter] = place
         return Layout(delimiter, columns, _SIZED, len(first))
+    return _without_names(first, delimiter)
+
+
+def _without_names(first: list[str], delimiter: str) -> Layout | None:
+    """The layout of a table whose first row is that of a box."""
     bare = Layout(delimiter, _BARE, _CORNERS)
+    if len(first) == 8 and "." in first[5] and no_number([*first[1:5], *first[6:]]) is None:
+        return Layout(delimiter, _MAKE_SENSE, _SIZED)
     return bare if _is_bare(first, bare) else None
 
 

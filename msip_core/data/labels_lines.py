@@ -1,4 +1,5 @@
-"""Text labels other than YOLO's: DOTA's turned boxes, and lists of one image a line."""
+"""Text labels other than YOLO's: DOTA's turned boxes, Cellpose's outlines, and lists of one image a
+line."""
 
 from __future__ import annotations
 
@@ -21,6 +22,7 @@ from msip_core.messages import msg
 
 _HEADERS = ("imagesource:", "gsd:")
 _FIVE = re.compile(r"-?\d+(?:\.\d+)?(?:,-?\d+(?:\.\d+)?){3},\d+")
+_OUTLINES = re.compile(r"(?P<base>.+)_cp_outlines", re.IGNORECASE)
 _LISTS = ("_classes.txt", "classes.txt")
 
 
@@ -28,6 +30,7 @@ def find_lines(tree: FileTree, index: ImageIndex) -> list[RecordReader]:
     """A reader for each of these formats that occurs in a tree."""
     dota: dict[str, list[Record]] = {}
     lists: dict[str, list[Record]] = {}
+    outlines: dict[str, list[Record]] = {}
     for name in tree.names:
         if not name.lower().endswith(".txt"):
             continue
@@ -36,11 +39,13 @@ def find_lines(tree: FileTree, index: ImageIndex) -> list[RecordReader]:
         except DatasetError:
             continue  # YOLO's reader names what cannot be read
         lines = [line for line in lines if not line.lower().startswith(_HEADERS)]
-        if lines and _is_dota(lines[0]):
+        if match := _OUTLINES.fullmatch(PurePosixPath(name).stem):
+            outlines[name] = [Record([match["base"]], labels_of(lines, _outline))]
+        elif lines and _is_dota(lines[0]):
             dota[name] = [Record([], labels_of(lines, _dota), own=True)]
         elif any(_boxes_in(line)[1] for line in lines[:100]):
             lists[name] = _listed(lines, _names_beside(tree, name))
-    found = (("DOTA", dota), (msg("YOLO list (Keras, PyTorch)"), lists))
+    found = (("DOTA", dota), ("Cellpose", outlines), (msg("YOLO list (Keras, PyTorch)"), lists))
     return [reader_of(label, files, [], index) for label, files in found if files]
 
 
@@ -60,6 +65,14 @@ def _dota(line: str) -> LabelledObject:
     words = values[8:-1] if len(values) > 9 and no_number(values[-1:]) is None else values[8:]
     corners = [(values[i], values[i + 1]) for i in range(0, 8, 2)]
     return polygon(" ".join(words), corners, outline=False)
+
+
+# --- Cellpose: x1,y1,x2,y2,x3,y3,... a line and object ------------------------------
+
+
+def _outline(line: str) -> LabelledObject:
+    values = line.split(",")
+    return polygon(None, list(zip(values[::2], values[1::2], strict=True)))
 
 
 # --- lists: name.jpg x1,y1,x2,y2,class x1,y1,x2,y2,class ----------------------------

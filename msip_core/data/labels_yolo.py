@@ -169,8 +169,9 @@ def _name(number: str, names: list[str]) -> str:
             raise ValueError(msg("class number {index} has no name", index=index))
         raise ValueError(
             msg(
-                "class number {index} has no name; the names are numbered 0 to {last}",
+                "class number {index} has no name; the names are numbered {first} to {last}",
                 index=index,
+                first=next(number for number, name in enumerate(names) if name),
                 last=len(names) - 1,
             )
         )

@@ -38,7 +38,8 @@ class ImageRecord(Record):
         counts: boxes per class name.
         pixel_size_um: micrometres per pixel as the file states it, else None.
         labels_version: the version of the dataset's labels that its own are from (`label_files`).
-        labelled: whether somebody has labelled it, if only as empty; None: as its source was.
+        labelled: whether somebody has labelled it, if only as empty; None: as its source was, which
+            had labels or none; False: it came in beside labelled images.
     """
 
     id: str
@@ -188,9 +189,13 @@ class DatasetDocument(Record):
     def labelled(self) -> tuple[ImageRecord, ...]:
         """Images that a model may learn from or be judged by. What nobody has labelled would be
         learned as background, so it is left out as soon as other images are labelled."""
-        if self.report.format != NO_LABELS or not self.classes:
+        if not self.classes:
             return self.images
-        return tuple(record for record in self.images if record.labelled)
+        return tuple(record for record in self.images if self.is_labelled(record))
+
+    def is_labelled(self, record: ImageRecord) -> bool:
+        """Whether its source or somebody has labelled an image, if only as empty."""
+        return self.report.format != NO_LABELS if record.labelled is None else record.labelled
 
     def doubts(self) -> tuple[str, ...]:
         """What to look at before training, in a sentence; empty where nothing is unsure. An image

@@ -156,6 +156,15 @@ def shows_numbers(pixels: NDArray[Any]) -> bool:
     return len(values) > 2 and int(values[-1]) < _GAPS * len(values)
 
 
+def refuse_numbers(pixels: NDArray[Any]) -> None:
+    """Raises DatasetError for a picture that is a mask (`shows_numbers`)."""
+    if shows_numbers(pixels):
+        raise DatasetError(
+            "its pixels are numbers of objects in flat areas: it is a mask and no micrograph. "
+            "Call it as its micrograph with _mask behind it, or put it into a folder 'masks'"
+        )
+
+
 def mask_outline(mask: NDArray[np.bool_]) -> NDArray[np.float64] | None:
     """Outer contour (n, 2) of the largest part of a mask, through pixel centres + 0.5."""
     contours, _ = cv2.findContours(

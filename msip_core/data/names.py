@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from msip_core.data.plane_marks import without_marks
 from msip_core.data.well_words import find_well_words
 from msip_core.messages import mark
 
@@ -20,6 +21,9 @@ COLUMN = r"0?[1-9]|[1-3]\d|4[0-8]"
 _WELL = rf"(?P<row>{ROW})(?P<col>{COLUMN})(?!\d)"
 _START = r"(?<![A-Za-z0-9])"
 _GAP = r"[ _]*"
+
+
+_INCUCYTE = "phase|green|red|nir|orange"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class ImageName:
         lead: what stands before the well; may be a plate, a day, or a running number.
         rest: the name from the well on, without z plane, time point and channel.
         z, time, channel: as written, without leading zeros.
+        day: the folders that are days or hours; one of them tells no plates apart.
         scheme: whose way of naming this is; "" for words read from several names together.
     """
 
@@ -45,6 +50,7 @@ class ImageName:
     time: str | None = None
     channel: str | None = None
     scheme: str = ""
+    day: str = ""
 
     @property
     def field(self) -> str:
@@ -109,7 +115,7 @@ SCHEMES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "Incucyte",
         re.compile(
-            rf"{_START}{_WELL}_\d+_(?P<time>(?:\d{{4}}y\d\dm\d\dd_\d\dh\d\dm)|(?:\d+d\d+h\d+m))",
+            rf"{_START}(?:(?P<channel>{_INCUCYTE})_)?{_WELL}_\d+_(?P<time>(?:\d{{4}}y\d\dm\d\dd_\d\dh\d\dm)|(?:\d+d\d+h\d+m))",
             re.I,
         ),
     ),
@@ -191,6 +197,11 @@ SCHEMES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"(?:--T(?P<time>\d+))?(?:--Z(?P<z>\d+))?(?:--C(?P<channel>\d+))?$"
         ),
     ),
+    # exp-01-Scene-07-P3-B02_ORG.tif, exp-01-Scene-7-B02-3.tif: where the scene lies says the end
+    (
+        "ZEN",
+        re.compile(rf"{_START}Scene-\d+-(?:P\d+-)?{_WELL}(?:-P?\d+)?(?![A-Za-z0-9])", re.I),
+    ),
     # Row1_Col2_Field3.tif, R01C02_F03.tif; not A01_r1c2, where these are tiles of one well
     (
         mark("row and column"),
@@ -229,12 +240,19 @@ _PLANES = re.compile(rf"(?<![A-Za-z0-9])(?:{_HEIGHT}|(?:{_PART}|[cz]=?\d+)+)(?![
 _SCENES = re.compile(r"(?<![A-Za-z0-9])(?=[a-z][a-z\d]*z\d)[bvsmh]\d+(?:[bvsmhtzc]\d+)+")
 _OF_SCENE = re.compile(r"([tzc])(\d+)")
 _ONE = re.compile(rf"({_Z}|t|time|tp|timepoint|ch|channel|c)[-_ =]?(\d+)", re.I)
+# Behind a well: A01_24h, A01_d3, A01_day 3.
+_LATER = re.compile(
+    r"(?<![A-Za-z0-9])(?:(?P<hours>\d+)[-_ ]?(?:h|hrs?|hours?|min)|d(?:ay)?[-_ ]?(?P<days>\d+))"
+    r"(?![A-Za-z0-9])",
+    re.I,
+)
 _SURE_CHANNEL = re.compile(r"(?<![a-z0-9])(?:ch(?:annel)?[-_ =]?|c=)\d", re.I)
 _KIND = {"plane": "z", "slice": "z", "ch": "channel", "channel": "channel", "c": "channel"}
-# Channels by their names, as words of a name or as folders.
+# Channels by their names, as words of a name or as folders; what microscopes draw of all of them.
 _STAIN = (
     r"bf|bright[-_ ]?field|phase(?:[-_ ]?contrast)?|dic|tl|trans|gfp|egfp|rfp|yfp|cfp|dapi"
     r"|hoechst|fitc|tritc|mcherry|tdtomato|texas[-_ ]?red|cy[357]|calcein"
+    r"|overlay|merged?|composite|rgb"
 )
 _STAINS = re.compile(rf"(?<![A-Za-z0-9])(?:{_STAIN})(?![A-Za-z0-9])", re.I)
 # Micro-Manager: img_000000000_BF_003.tif in a folder of the position, such as 1-Pos_002_000.
@@ -251,6 +269,7 @@ _SORTING = re.compile(
     rf"|d(?:ay)?[-_ ]?\d+|week[-_ ]?\d+|h?\d+h|ch(?:annel)?[-_ ]?\d+|{_STAIN})",
     re.I,
 )
+_DAY = re.compile(r"d(?:ay)?[-_ ]?\d+|week[-_ ]?\d+|h?\d+h", re.I)
 # `plate3`, `plate-3`, `Plate_A`, `plateB`; never `plates`.
 _PLATE = re.compile(
     r"(?<![a-z0-9])(?:(?i:plate)(?:[-_ ]?([A-Za-z]?\d+[A-Za-z]?)|[-_ ]([A-Za-z]))"
@@ -270,12 +289,16 @@ def read_names(sources: Sequence[str]) -> list[ImageName]:
     A word such as A01 in a name or folder is a well if the microscope's scheme says so, if "well"
     stands before it, or if the words at this place of most names are several different wells.
     """
+    sources, planes = zip(*without_marks(sources)) if sources else ((), ())
     known = [_by_scheme(source) for source in sources]
     unknown = [s for s, name in zip(sources, known) if name is None]
-    words = find_well_words([s for s in unknown if not _in_numbered_well(s)])
+    words = find_well_words([s for s in dict.fromkeys(unknown) if not _in_numbered_well(s)])
     return [
-        _with_folders(source, name or _by_words(source, words.get(source)), words.get(source))
-        for source, name in zip(sources, known)
+        replace(
+            _with_folders(source, name or _by_words(source, words.get(source)), words.get(source)),
+            **told,
+        )
+        for source, name, told in zip(sources, known, planes)
     ]
 
 
@@ -293,15 +316,28 @@ def _by_scheme(source: str) -> ImageName | None:
         parts = match.groupdict()
         lead = match.start()
         cuts = [match.span(k) for k in _CUT if parts.get(k)]
+        told = {
+            "z": parts.get("z") or parts.get("z2"),
+            "time": parts.get("time") or parts.get("time2"),
+            "channel": parts.get("also") or parts.get("channel"),
+        }
+        for span, more in _planes(stem):  # behind what the scheme knows: A01_s1_w1_z3
+            sure = set(more) != {"channel"} or _SURE_CHANNEL.search(stem, *span)
+            if span[0] >= match.end() and sure and not any(told[kind] for kind in more):
+                told |= more
+                cuts.append(span)
+        if not told["channel"] and (stain := _STAINS.search(stem, match.end())):
+            told["channel"] = stain.group()
+            cuts.append(stain.span())
         return ImageName(
             well=well,
             plate=None,
             folders="",
             lead=_cut(stem[:lead], []),
             rest=_cut(stem[lead:], [(start - lead, end - lead) for start, end in cuts]),
-            z=_number(parts.get("z") or parts.get("z2")),
-            time=_number(parts.get("time") or parts.get("time2")),
-            channel=_number(parts.get("also") or parts.get("channel")),
+            z=_number(told["z"]),
+            time=_number(told["time"]),
+            channel=_number(told["channel"]),
             scheme=scheme,
         )
     return None
@@ -337,6 +373,10 @@ def _by_words(source: str, found: tuple[str, str] | None) -> ImageName:
         if not found or not span[0] <= at < span[1]:
             parts = told | parts
             cuts.append(span)
+    later = _LATER.search(stem, at + len(found[1])) if found and at >= 0 else None
+    if later and "time" not in parts:
+        parts["time"] = _number(later["hours"] or later["days"]) or "0"
+        cuts.append(later.span())
     stain = _STAINS.search(stem)
     if stain and "channel" not in parts and not (found and stain.start() <= at < stain.end()):
         parts["channel"] = stain.group()
@@ -383,7 +423,12 @@ def _kind(word: str) -> str:
 
 def _with_folders(source: str, name: ImageName, word: tuple[str, str] | None) -> ImageName:
     """What folders say: the plate, the plane, and what may tell plates apart."""
-    folders = [p for p in PurePosixPath(source).parts[:-1] if not _SORTING.fullmatch(p)]
+    lights = re.compile(_INCUCYTE if name.scheme == "Incucyte" else "(?!)", re.I)
+    folders = [
+        p
+        for p in PurePosixPath(source).parts[:-1]
+        if not _SORTING.fullmatch(p) and not lights.fullmatch(p)
+    ]
     for part in PurePosixPath(source).parts[:-1]:
         if match := _ONE.fullmatch(part):
             kind = _kind(match.group(1))
@@ -395,7 +440,7 @@ def _with_folders(source: str, name: ImageName, word: tuple[str, str] | None) ->
                     name = replace(name, channel=number)
                 else:
                     name = replace(name, time=number)
-        elif name.channel is None and _STAINS.fullmatch(part):
+        elif name.channel is None and (_STAINS.fullmatch(part) or lights.fullmatch(part)):
             name = replace(name, channel=part)
     texts = [*reversed(folders), name.lead] if name.well else [*reversed(folders), name.rest]
     plate = next((p for p in map(_plate, reversed(texts)) if p), None)
@@ -410,7 +455,8 @@ def _with_folders(source: str, name: ImageName, word: tuple[str, str] | None) ->
     if word is not None and name.well is not None and word[1] not in PurePosixPath(source).stem:
         folders, folder = _without_well(folders, word[1])
         rest = f"{folder}_{rest}" if folder else rest
-    return replace(name, plate=plate, folders="/".join(folders), rest=rest)
+    day = "/".join(filter(_DAY.fullmatch, PurePosixPath(source).parts[:-1]))
+    return replace(name, plate=plate, folders="/".join(folders), rest=rest, day=day)
 
 
 def _without_well(folders: Sequence[str], well: str) -> tuple[list[str], str]:

@@ -158,7 +158,7 @@ def read_plane(tiff: tifffile.TiffFile, max_pixels: int, asked: Asked) -> TiffPl
     ome = ome_pixels(tiff, series)
     own = own_planes(tiff, ome)
     picked = pick(series, channel_names(tiff, ome), own, asked)
-    if own is None and ome is not None and picked.samples is None and sizes.get("C", 1) == 1:
+    if own is None and ome is not None and picked.is_only and sizes.get("C", 1) == 1:
         check_only_channel((channel_names(tiff, ome) or [""])[0], channel, name)
     pixels = _plane(series, axes, picked, name, max_pixels)
     pixels = as_shown(series.keyframe, pixels, name)
@@ -179,6 +179,11 @@ def as_shown(page: Any, pixels: Raw, name: str) -> Raw:
             "{name} has colours of the kind {kind}, which are not read: export it as RGB or grey",
             name=name,
             kind=page.photometric.name,
+        )
+    if pixels.dtype.kind == "c":
+        raise DatasetError(
+            "{name} holds complex numbers, as a Fourier transform has: save the image itself",
+            name=name,
         )
     pixels = _without_inks(page, pixels)
     palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from tifffile import EXTRASAMPLE, PHOTOMETRIC
 
 from msip_core.data.ome import OwnPlanes
 from msip_core.data.tiff_channels import Choice, choose_channel, choose_colour, says_colour
@@ -26,6 +27,7 @@ class Picked(NamedTuple):
 
     Attributes:
         samples: the axis that holds the colours of the picture; None for grey.
+        sample: the one of them, or of several channels of a grey page, that is taken.
     """
 
     slices: list[slice]
@@ -33,6 +35,24 @@ class Picked(NamedTuple):
     sample: int | None
     notes: list[str]
     doubt: str | None
+
+    @property
+    def is_only(self) -> bool:
+        """Whether a page is one grey picture."""
+        return self.samples is None and self.sample is None
+
+
+def grey_channels(series: Any) -> int:
+    """How many channels a grey page holds as samples of its pixels, alpha not counted; 0 where the
+    samples are colours, or where there are none."""
+    page = series.keyframe
+    grey = page.photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
+    alpha = sum(
+        extra in (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA) for extra in page.extrasamples
+    )
+    count = int(page.samplesperpixel) - alpha
+    colours = count == 3 and series.dtype == np.uint8  # as of a composite, below
+    return max(1, count) if grey and "S" in series.axes and not colours else 0
 
 
 def pick(
@@ -47,10 +67,16 @@ def pick(
     sizes = dict(zip(axes, shape))
     composite = sizes.get("C") == 3 and series.dtype == np.uint8 and "S" not in axes
     composite = composite and channel is None and says_colour(names)
+    channels = grey_channels(series)
     notes: list[str] = []
-    doubt = None
+    doubt = sample = None
     slices = []
     for axis, length in zip(axes, shape):
+        if axis == "S" and channels > 1:
+            sample, note, doubt = choose_channel(names, channels, channel, file)
+            notes.append(note)
+            slices.append(slice(sample, sample + 1))
+            continue
         if axis in "YXS" or (axis == "C" and composite):
             slices.append(slice(None))
             continue
@@ -80,7 +106,7 @@ def pick(
     if own is not None and len(own.places) == 1:  # the only page has no axis of its own
         notes.append(own.choose(channel, z, file)[1].note)
     samples = axes.index("S") if "S" in axes else axes.index("C") if composite else None
-    sample = None
+    samples = None if channels > 1 else samples
     if channel is not None and samples is not None and sizes.get("C", 1) == 1:
         sample = choose_colour(channel) if sizes["S"] >= 3 else None
         if sample is not None:

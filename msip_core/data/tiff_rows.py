@@ -40,7 +40,7 @@ def picked_page(tiff: tifffile.TiffFile, series: Any, asked: Asked) -> PickedPag
     if (
         own is None
         and ome is not None
-        and picked.samples is None
+        and picked.is_only
         and dict(zip(axes, shape)).get("C", 1) == 1
     ):
         check_only_channel((names or [""])[0], asked.channel, asked.file)

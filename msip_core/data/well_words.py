@@ -84,15 +84,19 @@ def _are_wells(words: dict[str, _Word], of: int) -> bool:
     """Several different wells in most names; never only P3, P4, P10: those are passages."""
     wells = {word.well for word in words.values()}
     passages = all(_PASSAGE.fullmatch(word.text) for word in words.values())
-    # a1.png, a2.png, a3.png: images that were numbered.
-    numbered = len(wells) == len(words) and all(
-        word.text.islower() and word.text == PurePosixPath(source).stem
-        for source, word in words.items()
+    # a1.png, a2.png, a3.png: images that were numbered; a1 to h12 in full rows are a plate.
+    rows, columns = {well[:-2] for well in wells}, {well[-2:] for well in wells}
+    plate = len(rows) > 1 and len(wells) == len(rows) * len(columns) > len(rows)
+    numbered = (
+        not plate
+        and len(wells) == len(words)
+        and all(
+            word.text.islower() and word.text == PurePosixPath(source).stem
+            for source, word in words.items()
+        )
     )
-    if any(word.apart for word in words.values()):
-        rows, columns = {well[:-2] for well in wells}, {well[-2:] for well in wells}
-        if len(rows) < 2 or len(columns) < 2:
-            return False
+    if any(word.apart for word in words.values()) and (len(rows) < 2 or len(columns) < 2):
+        return False
     return len(words) >= COVERAGE * of and len(wells) > 1 and not passages and not numbered
 
 

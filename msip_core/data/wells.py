@@ -33,7 +33,8 @@ def place_wells(names: Sequence[ImageName], *, sure: bool) -> list[Well | None]:
 
     A plate is told by its name, its barcode, or its folder. Folders and the text before a well
     tell plates apart only where one of their fields would else be there twice: crypt/A01_f1 and
-    no_crypt/A01_f2 are of one well, but exp3/A01_f1 and exp4/A01_f1 cannot be.
+    no_crypt/A01_f2 are of one well, but exp3/A01_f1 and exp4/A01_f1 cannot be; day 3/A01_f1 and
+    day 5/A01_f1 are counted apart.
 
     Args:
         sure: for the parts of a split, where one well must not lie in two groups: text before the
@@ -42,6 +43,7 @@ def place_wells(names: Sequence[ImageName], *, sure: bool) -> list[Well | None]:
     if sure:
         names = [replace(name, folders=_undated(name.folders)) for name in names]
     use_folders = _tell_apart(names, lambda name: name.folders)
+    use_days = not sure and _tell_apart(names, lambda name: name.day, within_folders=use_folders)
     use_leads = not sure and _tell_apart(names, lambda name: name.lead, within_folders=use_folders)
     wells: list[Well | None] = []
     for name in names:
@@ -49,6 +51,7 @@ def place_wells(names: Sequence[ImageName], *, sure: bool) -> list[Well | None]:
             wells.append(None)
             continue
         parts = [name.folders] if use_folders and name.folders else []
+        parts += [name.day] if use_days and name.day else []
         if use_leads and name.lead:
             parts.append(name.lead)
         told = any(name.plate.lower() in part.lower() for part in parts) if name.plate else True

@@ -51,6 +51,7 @@ def write_dataset(
             source=image.source,
             counts=image.counts,
             pixel_size_um=image.pixel_size_um,
+            labelled=image.labelled,
         )
         for image, split, group in zip(taken, plan.splits, plan.groups, strict=True)
     )
@@ -65,7 +66,7 @@ def write_dataset(
         created=time.strftime("%Y-%m-%dT%H:%M:%S"),
         drawn=drawn,
     )
-    write_lists(folder, images)
+    write_lists(folder, document.labelled)
     write_text(folder / "data.yaml", data_yaml(classes, drawn))
     write_json(folder / "summary.json", summarise(document).model_dump(mode="json"))
     write_text(folder / "dataset.json", document.model_dump_json(indent=1) + "\n")

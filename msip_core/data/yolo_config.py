@@ -179,9 +179,12 @@ def _without_numbers(lines: list[str]) -> list[str]:
 
 
 def _names_in_config(names: Any, notes: list[str]) -> list[str]:
-    """`[a, b]`, `{0: a, 1: b}` or `{a: 0, b: 1}`; [] for anything else. "" is no name."""
+    """`[a, b]`, `{0: a, 1: b}`, `{a: 0, b: 1}`, a line each, or `[{id: 0, name: a}]`; [] for
+    anything else. "" is no name."""
     if isinstance(names, str):
-        names = names.split(",") if names.strip() else []
+        names = re.split(r"[,\n]", names.strip()) if names.strip() else []
+    if isinstance(names, list) and all(isinstance(name, dict) for name in names):
+        names = {str(one.get("id", at)): one.get("name") for at, one in enumerate(names)}
     if isinstance(names, list):
         return [n.strip() for n in names] if all(isinstance(name, str) for name in names) else []
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):

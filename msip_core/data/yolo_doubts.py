@@ -43,12 +43,8 @@ def doubt(lines: Iterable[Sequence[str]], names: Sequence[str]) -> str | None:
     if not found:
         return None
     numbers = {row[0] for rows in found.values() for row in rows}
-    if names and 0 not in numbers and len(names) in numbers and min(numbers) > 0:
-        return msg(
-            "its class numbers may be counted from 1: none of the labels has a 0, some have {n}, "
-            "and the {n} names are numbered from 0; count them from 0",
-            n=len(names),
-        )
+    if why := _numbered(numbers, names):
+        return why
     if set(found) == {5}:
         return _corners(np.array(found[5])[:, 1:])
     if set(found) == {6}:
@@ -57,6 +53,23 @@ def doubt(lines: Iterable[Sequence[str]], names: Sequence[str]) -> str | None:
         return None
     ((length, rows),) = found.items()
     return _kitti(np.array(rows)) if length in _KITTI else _keypoints(np.array(rows)[:, 1:])
+
+
+def _numbered(numbers: set[float], names: Sequence[str]) -> str | None:
+    """Whether labels and names seem to begin at other numbers."""
+    if names and 0 not in numbers and len(names) in numbers and min(numbers) > 0:
+        return msg(
+            "its class numbers may be counted from 1: none of the labels has a 0, some have {n}, "
+            "and the {n} names are numbered from 0; count them from 0",
+            n=len(names),
+        )
+    if names and not names[0] and 0 in numbers and len(names) - 1 not in numbers:
+        return msg(
+            "its class numbers are counted from 0 and the names may be from 1: some labels have a "
+            "0, which has no name, and none has {n}; number the names from 0",
+            n=len(names) - 1,
+        )
+    return None
 
 
 def _outside(centre: Rows, size: Rows) -> NDArray[np.bool_]:

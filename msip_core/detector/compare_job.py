@@ -11,7 +11,7 @@ from msip_core.detector.cost import count_cost
 from msip_core.detector.devices import resolve_device
 from msip_core.detector.evaluation import Evaluator
 from msip_core.detector.library import DetectionModel
-from msip_core.detector.prediction import Predictor
+from msip_core.detector.prediction import Predictor, one_class_each
 from msip_core.detector.sources import ModelFacts, load_source_model
 from msip_core.detector.speed_job import asked_ways, measured
 from msip_core.detector.tiles import TileChoice, look_at_several
@@ -110,7 +110,7 @@ def _compared(question: Compare, sides: Sides, dataset: Dataset, at: Job) -> lis
 def _found_by_both(
     sides: Sides, dataset: Dataset, records: Sequence[ImageRecord], question: Compare
 ) -> Iterator[tuple[ImageRecord, dict[Side, list[Detection]]]]:
-    """What each model finds on each image, in order."""
+    """What each model finds on each image, in order, each object in one class as in a count."""
     device = resolve_device(question.device)
     predictors = {
         side: Predictor(model, imgsz=_imgsz(question, facts), device=device)
@@ -129,7 +129,8 @@ def _found_by_both(
             for side in SIDES
         ]
         for record, *both in zip(some, *found, strict=True):
-            yield record, dict(zip(SIDES, both, strict=True))
+            single = [one_class_each(boxes, question.iou) for boxes in both]
+            yield record, dict(zip(SIDES, single, strict=True))
 
 
 def _evaluator(

@@ -6,6 +6,7 @@ Opens files of strangers: done in a confined process (`reading`).
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +21,10 @@ from msip_core.config import CountConfig, ImageRecipe
 from msip_core.data.archive import ZARR, FileTree, TreeOnDisk, open_tree
 from msip_core.data.enhance import apply_recipe
 from msip_core.data.manifest import Told
-from msip_core.data.micrographs import Micrograph, decode, image_size
+from msip_core.data.mask_objects import refuse_numbers
+from msip_core.data.micrographs import Micrograph, decode, image_size, read_raw
 from msip_core.data.pictures import Wish
-from msip_core.data.regions import LARGE, Field, field_of, open_field, open_large
+from msip_core.data.regions import LARGE, Field, field_of, open_large
 from msip_core.data.taking import Planes, Taken, TreeFiles, take
 from msip_core.errors import DatasetError
 from msip_core.events import Record
@@ -129,6 +131,7 @@ class Pictures:
         for wanted in self._source.recipes:
             recipe = self._of_channel(wanted or ImageRecipe())
             if taken is not None and taken.pixels is not None:
+                refuse_numbers(taken.pixels)
                 pixels = apply_recipe(taken.pixels, recipe)
                 yield field_of(Micrograph(pixels, None, 8, None)), told
                 continue
@@ -141,17 +144,17 @@ class Pictures:
 
     def _open(self, name: str, recipe: ImageRecipe) -> Field:
         """An image file of any size, of a folder or a zip."""
+        path = self._tree.on_disk(name)
         if self._source.is_dataset:
-            path = self._tree.on_disk(name)
             large = open_large(path, ImageRecipe()) if path else None
             return large or _as_trained(self._tree.read(name), name)
-        if isinstance(self._tree, TreeOnDisk):
-            return open_field(self._tree.path(name), recipe)
-        data = self._tree.read(name)
-        width, height = image_size(data, name)
-        if width * height > LARGE:  # of a path, parts can be read
-            return open_field(self._files.path(name), recipe)
-        raw = decode(data, name, recipe.channel)
+        data = b"" if path else self._tree.read(name)
+        if data and math.prod(image_size(data, name)) > LARGE:
+            path = self._files.path(name)
+        if path and (large := open_large(path, recipe)):  # of a path, parts can be read
+            return large
+        raw = read_raw(path, recipe.channel) if path else decode(data, name, recipe.channel)
+        refuse_numbers(raw.pixels)
         pixels = apply_recipe(raw.pixels, recipe)
         return field_of(Micrograph(pixels, raw.pixel_size_um, 8, raw.note, raw.doubt))
 

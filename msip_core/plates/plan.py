@@ -274,9 +274,13 @@ def _first_times(
         first = min(readable, key=lambda i: numeric(placed[i].name.time or ""))
         others = [i for i in readable if i != first]
         time = placed[first].name.time
-        kept[first] = (
-            msg("time {time}, the first of {n}", time=time, n=len(readable)) if others else ""
-        )
+        kept[first] = ""
+        if others:
+            kept[first] = (
+                msg("time {time}, the first of {n}", time=time, n=len(readable))
+                if time
+                else msg("one of {n} files of this name", n=len(readable))
+            )
         kept |= {i: "" for i in members if i not in readable}
         why = msg("is of the same field as {name}, which is counted", name=placed[first].item.name)
         left_out += [Problem(file=placed[i].item.name, what=why) for i in others]

@@ -5,12 +5,14 @@
     P1;B01;CHIR;0,5;µM;1
 
 Columns may stand in any order and be named in English or Chinese; only the well and the condition
-are needed. A row that cannot be right is left out and named with its number, never guessed.
+are needed. Lines above these names are passed over, and the unit of doses may stand in the name. A
+row that cannot be right is left out and named with its number, never guessed.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +25,8 @@ from msip_core.errors import InputError
 from msip_core.messages import msg
 from msip_core.plates.workbook_rows import read_workbook
 
+Table = tuple[Sequence[tuple[int, list[Any]]], str]  # rows with their numbers, the delimiter
+_ABOVE = 20  # rows, in which the names of the columns are looked for
 MOST_BYTES = 8 * 1024**2
 COLUMNS = ("plate", "well", "condition", "dose", "unit", "replicate")
 _NAMES = {
@@ -37,7 +41,13 @@ _NAMES = {
 }  # fmt: skip
 _WELL = re.compile(rf"(?:well[-_ ]?)?(?P<row>{ROW})[-_ ]?(?P<col>{COLUMN})", re.I)
 _DOSE = re.compile(
-    r"(?P<number>[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:e[-+]?\d+)?)\s*(?P<unit>\D.*)?", re.I
+    r"(?P<number>[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:e[-+]?\d+)?)\s*(?P<unit>[^\d.,].*)?", re.I
+)
+_COUNTED = re.compile(r"(?P<kind>position|well)[-_ ]?(?P<number>\d{1,4})", re.I)
+# Dose (µM), Conc. [nM], dose_uM
+_UNIT = re.compile(
+    r"(?P<name>.+?)[\s_]*(?:[(（\[](?P<unit>[^()（）\[\]]+)[)）\]]|[\s_](?P<bare>[pnuµμm]?M|[pnuµμm]g/ml))",
+    re.I,
 )
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
 _PLATE = re.compile(r"^(?:plate[-_ #]*|p[-_ #]*(?=\d)|板)?0*(?=.)", re.I)
@@ -114,11 +124,11 @@ def parse_sheet(content: bytes, name: str) -> SampleSheet:
         )
     try:
         if content[:4] == b"PK\x03\x04":
-            rows, delimiter = read_workbook(content), ""
+            tables: list[Table] = [(rows, "") for rows in read_workbook(content)]
         elif content[:4] == b"\xd0\xcf\x11\xe0":
             raise UnreadableError("it is an Excel file of before 2007")
         else:
-            rows, delimiter = _read_text(decode_text(content))
+            tables = _read_text(decode_text(content))
     except UnreadableError as error:
         raise InputError(
             "The sample sheet '{name}' cannot be read: {error}. Save it as CSV or as an Excel "
@@ -126,16 +136,27 @@ def parse_sheet(content: bytes, name: str) -> SampleSheet:
             name=name,
             error=error,
         ) from error
-    return _parse(rows, delimiter, name)
+    return _parse(tables, name)
 
 
-def _read_text(text: str) -> tuple[list[tuple[int, list[Any]]], str]:
+def _read_text(text: str) -> list[Table]:
+    """The text by each delimiter, the likeliest first."""
     first = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max((";", "\t", ","), key=first.count)
-    return list(read_csv(text, delimiter)), delimiter
+    delimiters = sorted((";", "\t", ","), key=first.count, reverse=True)
+    return [(list(read_csv(text, delimiter)), delimiter) for delimiter in delimiters]
 
 
-def _parse(rows: Sequence[tuple[int, list[Any]]], delimiter: str, name: str) -> SampleSheet:
+def _with_names(tables: Sequence[Table]) -> Table:
+    """The table from the row on that names its columns; the first one where none does."""
+    for rows, delimiter in tables:
+        for at, (_, header) in enumerate(rows[:_ABOVE]):
+            if {"well", "condition"} <= _columns(header).keys():
+                return rows[at:], delimiter
+    return tables[0] if tables else ([], "")
+
+
+def _parse(tables: Sequence[Table], name: str) -> SampleSheet:
+    rows, delimiter = _with_names(tables)
     if not rows:
         raise InputError(
             "The sample sheet '{name}' is empty: give it a row for each well.", name=name
@@ -153,11 +174,12 @@ def _parse(rows: Sequence[tuple[int, list[Any]]], delimiter: str, name: str) -> 
             missing=missing[0],
             has=has,
         )
+    unit = _unit(_text(header[columns["dose"]])) if "dose" in columns else ""
     samples: list[Sample] = []
     problems: list[Problem] = []
     for number, cells in rows[1:]:
         try:
-            if (sample := _sample(number, cells, columns, delimiter)) is not None:
+            if (sample := _sample(number, cells, columns, delimiter, unit)) is not None:
                 samples.append(sample)
         except UnreadableError as error:
             problems.append(Problem(number, msg("{error}: the row is left out.", error=error)))
@@ -170,10 +192,18 @@ def _columns(header: Sequence[Any]) -> dict[str, int]:
     known = {name: meaning for meaning, names in _NAMES.items() for name in names}
     found: dict[str, int] = {}
     for place, cell in enumerate(header):
-        meaning = known.get(re.sub(r"[\s_\-.:()（）]+", "", _text(cell)).lower())
-        if meaning is not None:
-            found.setdefault(meaning, place)
+        text = _text(cell)
+        for name in (text, _UNIT.sub(r"\g<name>", text)):
+            meaning = known.get(re.sub(r"[\s_\-.:()（）]+", "", name).lower())
+            if meaning is not None and (name == text or meaning == "dose"):
+                found.setdefault(meaning, place)
     return found
+
+
+def _unit(name: str) -> str:
+    """The unit that the name of the dose's column tells; "" if none."""
+    found = _UNIT.fullmatch(name)
+    return (found["unit"] or found["bare"]).strip() if found else ""
 
 
 def _text(cell: Any) -> str:
@@ -185,9 +215,12 @@ def _text(cell: Any) -> str:
 
 
 def _sample(
-    number: int, cells: Sequence[Any], columns: dict[str, int], delimiter: str
+    number: int, cells: Sequence[Any], columns: dict[str, int], delimiter: str, head_unit: str
 ) -> Sample | None:
     """The sample of a row; None for one that says nothing about its well, as in a plate's list.
+
+    Args:
+        head_unit: of doses beside which the row names none.
 
     Raises:
         UnreadableError: with what is wrong.
@@ -215,14 +248,18 @@ def _sample(
             "the dose is in '{unit}', the unit is '{given}'", unit=unit, given=texts["unit"]
         )
     return Sample(
-        texts["plate"], well, texts["condition"], dose, texts["unit"] or unit,
+        texts["plate"], well, texts["condition"], dose, texts["unit"] or unit or head_unit,
         texts["replicate"], number,
     )  # fmt: skip
 
 
 def well_name(text: str) -> str | None:
-    """`A1`, `a01`, `A-1`, `Well A 01` as "A01"; None if it is no well of up to 1536."""
-    found = _WELL.fullmatch(text.strip())
+    """`A1`, `a01`, `A-1`, `Well A 01` as "A01", `Position 03` as "position 3" (which microscopes
+    count); None if it is no well of up to 1536."""
+    text = unicodedata.normalize("NFKC", text).strip()
+    if counted := _COUNTED.fullmatch(text):
+        return f"{counted['kind'].lower()} {int(counted['number'])}"
+    found = _WELL.fullmatch(text)
     return f"{found['row'].upper()}{int(found['col']):02d}" if found else None
 
 

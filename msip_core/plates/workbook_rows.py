@@ -14,8 +14,8 @@ _MOST_ROWS = 20_000
 _MOST_COLUMNS = 100
 
 
-def read_workbook(content: bytes) -> list[tuple[int, list[Any]]]:
-    """Rows with anything in them, with their number in the sheet; values, not formulas.
+def read_workbook(content: bytes) -> list[list[tuple[int, list[Any]]]]:
+    """Of each sheet the rows with anything in them, and their numbers; values, not formulas.
 
     Raises:
         UnreadableError: damaged, protected by a password, or larger than a sample sheet is.
@@ -31,14 +31,13 @@ def read_workbook(content: bytes) -> list[tuple[int, list[Any]]]:
 
     try:
         book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
-        sheets = [_rows(sheet) for sheet in book.worksheets]
+        return [rows for sheet in book.worksheets if (rows := _rows(sheet))]
     except UnreadableError:
         raise
     except Exception as error:  # the library raises whatever its parsers do
         raise UnreadableError(
             "it is no whole workbook ({error})", error=first_line(error)
         ) from error
-    return next((rows for rows in sheets if rows), [])
 
 
 def _rows(sheet: Any) -> list[tuple[int, list[Any]]]:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from msip_core.language import mark, t
 from pages.kit.choose import choose_view
 from pages.kit.guard import guard
+from pages.kit.lab import still_here
 from pages.kit.layout import header, next_step
 from pages.kit.pair import ModelPair, choose_pair
 from pages.kit.pair_questions import measured_pair
@@ -66,7 +67,6 @@ if pair is not None:
         "pages/new_run/page.py",
         t("try another goal"),
         t("A lighter or a gentler run on the same detector."),
-        **({"model": pair.config.model} if not pair.config.model.endswith(".pt") else {}),
-        dataset=pair.config.dataset,
+        **still_here(model=pair.config.model, dataset=pair.config.dataset),
     )
     later()

@@ -12,6 +12,7 @@ from pathlib import Path
 import streamlit as st
 
 from msip_core.data.dataset import Dataset, DatasetSummary, list_datasets, open_dataset
+from msip_core.models import list_models
 from msip_core.runs.compute import Compute, get_compute
 from msip_core.runs.service import RunService
 from msip_core.runs.supervisor import Supervisor
@@ -52,6 +53,14 @@ def example_runs() -> frozenset[str]:
 def datasets() -> list[DatasetSummary]:
     """All datasets of the workspace (small summary files only)."""
     return list_datasets(lab().workspace)
+
+
+def still_here(**ids: str) -> dict[str, str]:
+    """Of a model and a dataset that a run names, those that a new run can begin with: for a link.
+    Some were deleted since, and a model may have been a file."""
+    begins = {card.id for card in list_models(lab().workspace) if card.kind != "pruned"}
+    there = {"model": begins, "dataset": {item.name for item in datasets() if item.ready}}
+    return {what: name for what, name in ids.items() if name in there[what]}
 
 
 def dataset(name: str) -> Dataset:

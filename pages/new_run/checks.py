@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import streamlit as st
 
 from msip_core.config import PruneConfig
 from msip_core.data.dataset import DatasetSummary
+from msip_core.errors import DatasetError, InputError
 from msip_core.language import t, tn, told
 from msip_core.markdown import md
 from msip_core.models import ModelCard
@@ -26,6 +28,32 @@ from pages.kit.machine import Machine
 from pages.new_run.preview import largest_batch, memory_gb
 
 _ALIVE = (*(state for state in RunState if state.has_worker), RunState.QUEUED)
+
+
+def refuse_link(cards: Sequence[ModelCard], sets: Sequence[DatasetSummary]) -> None:
+    """Say why a model or dataset that the address names is here, but not in the menus.
+
+    Raises:
+        InputError: a model that was pruned; DatasetError: a dataset that is not ready.
+    """
+    model, name = st.query_params.get("model"), st.query_params.get("dataset")
+    card = next((card for card in cards if card.id == model and card.kind == "pruned"), None)
+    if card is not None:
+        st.query_params.pop("model")
+        raise InputError(
+            "'{name}' is lighter already: choose what it was made from ({baseline}), and a lower "
+            "goal.",
+            name=card.name,
+            baseline=card.pruned_from,
+        )
+    found = next((one for one in sets if one.name == name and not one.ready), None)
+    if found is not None:
+        st.query_params.pop("dataset")
+        raise DatasetError(
+            "Dataset '{name}' cannot be used yet. {missing}",
+            name=found.words,
+            missing=found.missing,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pages.kit.lab import datasets, lab
 from pages.kit.layout import empty, header
 from pages.kit.of_studies import models_switch, models_to_choose
 from pages.kit.readiness import what_is_missing
-from pages.new_run.checks import Refusal
+from pages.new_run.checks import Refusal, refuse_link
 from pages.new_run.form import Choice, prune_settings
 from pages.new_run.preview import layers
 from pages.new_run.starting import start_panel
@@ -24,8 +24,10 @@ header(
         "after each step."
     ),
 )
+cards = list_models(lab().workspace)
+refuse_link(cards, datasets())
 sets = {item.name: item for item in datasets() if item.ready}
-unpruned = [card for card in list_models(lab().workspace) if card.kind != "pruned"]
+unpruned = [card for card in cards if card.kind != "pruned"]
 models = models_to_choose(unpruned, asked=asked("model"))
 if not sets:
     empty(t("No dataset is ready."), ("pages/data/page.py", t("Bring in images")))

@@ -107,6 +107,7 @@ def imported(config: CountConfig, name: str, recipe: ImageRecipe) -> ImportConfi
         every=config.every,
         recipe=recipe,
         split=SplitConfig(group_pattern=config.group),
+        keep_unlabelled=True,
     )
 
 

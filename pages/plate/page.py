@@ -34,10 +34,10 @@ header(
     ),
 )
 rows = counts()
-view = choose_view(_VIEWS, "look" if rows else "start", "plate")
+view = choose_view(_VIEWS, "look" if rows or "count" in st.query_params else "start", "plate")
 if view == "start":
     start_form()
-elif not rows:
+elif not rows and "count" not in st.query_params:
     empty(t("Nothing was counted yet."), ("pages/models/page.py", t("Look at the models")))
     st.caption(t("Choose “Count images” above: a folder, a zip or single files, as they are."))
 else:

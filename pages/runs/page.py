@@ -9,7 +9,7 @@ from msip_core.language import t
 from msip_core.markdown import md
 from msip_core.runs.state import RunState
 from pages.kit.choose import asked
-from pages.kit.lab import lab
+from pages.kit.lab import lab, still_here
 from pages.kit.layout import empty, header, next_step
 from pages.runs.attention import attention
 from pages.runs.charts import curves, epoch_curves, network, step_facts, train_facts
@@ -82,5 +82,5 @@ elif run.state is RunState.COMPLETED and run.model_id:
         "pages/new_run/page.py",
         t("make it lighter"),
         t("Remove the channels that this detector can spare."),
-        model=run.model_id,
+        **still_here(model=run.model_id),
     )

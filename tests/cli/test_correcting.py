@@ -104,6 +104,17 @@ def test_an_image_that_a_program_wrote_anew_is_found_by_name_and_size(
     assert "it is 256 × 256 pixels, and in the dataset 128 × 128" in passed["what"]
 
 
+def test_labels_without_their_images_are_refused_with_what_to_give(
+    msip: Verb, plate: str, tmp_path: Path
+) -> None:
+    msip("data", "export", plate, "--labels-only", "--out", tmp_path / "labels.zip")
+
+    said = msip("data", "correct", plate, "--from", tmp_path / "labels.zip", "--by", "Ada")
+
+    assert said.code == 2
+    assert "labels.zip holds no images, which tell whose labels these are: give them" in said.err
+
+
 def test_labels_of_another_picture_of_the_same_name_and_size_are_not_taken(
     msip: Verb, plate: str, workspace: Workspace, tmp_path: Path
 ) -> None:

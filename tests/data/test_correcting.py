@@ -25,6 +25,7 @@ from msip_core.runs.provenance import record_provenance
 from msip_core.runs.service import RunService
 from msip_core.workspace import Workspace
 from tests.data.conftest import Importer, write_image, yolo_folder
+from tests.data.labelling import left_out
 
 # 60 x 40 pixels: a crypt of 12 x 8 at (24, 16), and a cyst of 6 x 8 at (6, 4).
 TWO = "0 0.5 0.5 0.2 0.2\n1 0.15 0.2 0.1 0.2\n"
@@ -46,6 +47,32 @@ def saved(workspace: Workspace, boxes: dict[str, list[Box]], seen: int = 1, who:
 
 def rounded(data: Dataset, image: str) -> list[tuple[int, ...]]:
     return [(b.cls, *(round(v) for v in b.xyxy)) for b in data.boxes(data.image(image))]
+
+
+def test_images_without_a_label_come_in_beside_labelled_ones_to_be_labelled(
+    workspace: Workspace, bring_in: Importer, tmp_path: Path
+) -> None:
+    labels = {f"well{n}": TWO for n in range(8)} | {"empty": ""}
+    folder = yolo_folder(tmp_path / "s", labels, ["crypt", "cyst"])
+    for n in range(3):
+        write_image(folder / "images" / f"new{n}.png", 50 + n)
+    write_image(folder / "images" / "copy.png", 0)  # the pixels of well0, which has a label
+
+    data = bring_in(folder, "wells", keep_unlabelled=True)
+
+    new = {record.id for record in data.images if not data.document.is_labelled(record)}
+    assert (len(data.images), new, data.report.background) == (12, {"new0", "new1", "new2"}, 1)
+    assert left_out(data) == {
+        "images/copy.png": "the same image as images/well0.png, which was kept"
+    }
+    assert sum(note.startswith("Images without a label: 3.") for note in data.report.notes) == 1
+    lists = "".join(path.read_text() for path in (data.root / "splits").iterdir())
+    assert "new" not in lists
+    saved(workspace, {"new0": [], "new1": [NEW]})
+    data = open_dataset(workspace, "wells")
+    assert data.report.background == 2
+    learned = {r.id for part in ("train", "val", "test") for r in data.split(part)}
+    assert learned == {record.id for record in data.images} - {"new2"}
 
 
 # --- what a version is ----------------------------------------------------------

@@ -52,6 +52,13 @@ def test_what_yolo_writes_leaves_no_doubt() -> None:
     assert doubt(_lines(centred, (1, 2)), ()) is None
 
 
+def test_names_numbered_from_1_beside_labels_from_0_are_doubted() -> None:
+    lines = _lines(_drawn())
+
+    assert "the names may be from 1" in (doubt(lines, ("", "crypt", "cyst")) or "")
+    assert doubt(lines, ("", "crypt")) is None  # 0 is named line by line
+
+
 def test_numbers_corners_scores_and_keypoints_in_the_wrong_place_are_doubted() -> None:
     centred = _drawn()
     centre, size = centred[:, :2], centred[:, 2:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 import cv2
@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 import yaml
 
-from msip_core.boxes import Detection
+from msip_core.boxes import Box, Detection
 from msip_core.config import SplitConfig
-from msip_core.data.dataset import Dataset
+from msip_core.data.correcting import save_labels
+from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.data.export import Predictions, export_dataset, exported_names
 from msip_core.data.export_formats import FORMATS
 from msip_core.data.manifest import ImageRecord
 from msip_core.errors import ConfigError, DatasetError
-from tests.data.conftest import Importer, write_image
+from msip_core.workspace import Workspace
+from tests.data.conftest import Importer, write_image, yolo_folder
 from tests.data.labelling import left_out
 
 CLASSES = ["crypt", "no", "-crypt, late", '<b>"7" & x</b>', "隐窝"]
@@ -273,6 +275,27 @@ def test_images_without_labels_do_not_go_out_as_background(
     with pytest.raises(DatasetError, match="no labels to take out"):
         export_dataset(bring_in(tmp_path / "s"), "yolo", tmp_path / "x.zip")
     assert not (tmp_path / "x.zip").exists()
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_what_nobody_has_labelled_stays_out(
+    labelled: bool, workspace: Workspace, bring_in: Importer, tmp_path: Path
+) -> None:
+    folder = yolo_folder(tmp_path / "s", {"a": "0 0.5 0.5 0.2 0.2\n"}, ["crypt"])
+    write_image(folder / "images" / "b.png", 7)
+    if not labelled:
+        (folder / "labels" / "a.txt").unlink()
+    dataset = bring_in(folder, "d", keep_unlabelled=True)
+    if not labelled:
+        box = Box(cls=0, x1=24, y1=16, x2=36, y2=24)
+        save_labels(workspace, "d", {"a": [box]}, seen=1, who="Ada", classes=["crypt"])
+        dataset = open_dataset(workspace, "d")
+
+    written = export_dataset(dataset, "yolo", tmp_path / "x.zip")
+
+    assert (len(dataset.images), written.images) == (2, 1)
+    again = bring_in(tmp_path / "x.zip", "again")
+    assert [PurePosixPath(image.source).name for image in again.images] == ["a.png"]
 
 
 @pytest.mark.parametrize("form", FORMATS)

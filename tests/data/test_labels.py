@@ -78,6 +78,9 @@ def test_voc_boxes_are_1_based_and_inclusive(tmp_path: Path, bring_in: Importer)
         "\ufeffFile Name\tLabel\tX Min\tY Min\tX Max\tY Max\na.png\tcrypt\t18\t24\t6\t4\n",
         "image,x0,y0,x1,y1,width,height,label\na.png,6,4,18,24,60,40,crypt\n",
         "image,xmin,ymin,xmax,ymax,class,name\na.png,6,4,18,24,0,crypt\n",  # YOLOv5's pandas
+        'image, "xmin", "ymin", "xmax", "ymax", "class"\n"a.png" , "6", "4", "18", "24", "crypt"\n',
+        "image,xmin (px),ymin (px),xmax (px),ymax (px),class\na.png,6,4,18,24,crypt\n",
+        "文件名,左,上,右,下,类别\na.png,6,4,18,24,crypt\n",
         "# made by a program\n# in May\nimage,xmin,ymin,xmax,ymax,label\na.png,6,4,18,24,crypt\n",
     ],
 )
@@ -92,6 +95,48 @@ def test_csv_boxes_are_read_in_the_ways_people_write_them(
     assert dataset.report.format == "CSV"
     assert dataset.classes == ("crypt",)
     assert only_box(dataset) == pytest.approx(CORNERS, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " ,Label,Area,BX,BY,Width,Height\n1,a.png:0001-0042,240,6,4,12,20\n",  # ImageJ
+        "ImageNumber,FileName_BF,"
+        + ",".join(f"AreaShape_BoundingBox{m}_{a}" for m in ("Minimum", "Maximum") for a in "XY")
+        + "\n1,a.png,6,4,18,24\n",  # CellProfiler
+    ],
+)
+def test_tables_of_measured_objects_are_boxes(
+    tmp_path: Path, bring_in: Importer, text: str
+) -> None:
+    write_image(tmp_path / "s" / "a.png", 0)
+    (tmp_path / "s" / "Results.csv").write_text(text)
+
+    assert only_box(bring_in(tmp_path / "s")) == pytest.approx(CORNERS, abs=1e-3)
+
+
+def test_lengths_of_imagej_that_are_no_whole_pixels_are_not_taken_for_pixels(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    write_image(tmp_path / "s" / "a.png", 0)
+    rows = "1,a.png,240,6,4,12,20\n2,a.png,240,19.5,4,12,20\n"
+    (tmp_path / "s" / "Results.csv").write_text(f" ,Label,Area,BX,BY,Width,Height\n{rows}")
+
+    with pytest.raises(DatasetError, match=r"row 2 left out: its lengths .* remove the scale"):
+        bring_in(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["names: |\n  crypt\n  cyst\n", "names:\n  - {id: 1, name: cyst}\n  - {id: 0, name: crypt}\n"],
+)
+def test_names_of_classes_may_be_lines_or_records(
+    tmp_path: Path, bring_in: Importer, names: str
+) -> None:
+    root = yolo_folder(tmp_path / "s", {"a": "0 0.5 0.5 0.2 0.2\n1 0.2 0.2 0.2 0.2\n"})
+    (root / "data.yaml").write_text(names)
+
+    assert bring_in(root).report.boxes == {"crypt": 1, "cyst": 1}
 
 
 def test_a_table_of_corners_that_names_no_image_is_of_the_image_of_its_name(

@@ -110,6 +110,7 @@ CVAT = (
                            "labels": ["crypt"]}}]}]}])),
         ("Label Studio", "min.csv", STUDIO_CSV),
         ("DOTA", "labelTxt/a.txt", "imagesource:x\ngsd:1\n60 30 80 50 60 70 40 50 crypt 0\n"),
+        ("CSV", "labels.csv", "crypt,40,30,40,40,a.png,200,120\n"),  # Make Sense
         ("DOTA", "a.txt", "40 30 80 30 80 70 40 70 crypt"),
         ("Supervisely", "a.png.json", json.dumps({
             "size": {"width": 200, "height": 120}, "objects": [{
@@ -392,3 +393,16 @@ def test_polygons_of_programs_are_kept_as_outlines(tmp_path: Path, bring_in: Imp
     (tmp_path / "s" / "a.json").write_text(labelme(shapes))
 
     assert outlines(bring_in(tmp_path / "s")) == [4, 0]
+
+
+def test_outlines_of_cellpose_are_objects(tmp_path: Path, bring_in: Importer) -> None:
+    field(tmp_path / "s" / "a.png")
+    text = "40,30,80,30,80,70,40,60\n100,30,120,30\n"
+    (tmp_path / "s" / "a_cp_outlines.txt").write_text(text)
+
+    dataset = bring_in(tmp_path / "s")
+
+    assert (dataset.report.format, dataset.classes) == ("Cellpose", ("object",))
+    assert boxes(dataset) == {"a.png": [(40.0, 30.0, 80.0, 70.0)]}
+    assert dataset.contours(dataset.images[0]) is not None
+    assert "shape 2 left out" in mended(dataset)[0]

@@ -22,7 +22,7 @@ KNOWN = [
     ("C_-_05_fld_2_wv_Green.tif", "IN Cell", "C05", None, None, "Green"),
     ("exp_C05_T0002F002L01A01Z04C01.tif", "CellVoyager", "C05", "4", "2", "1"),
     ("VID123_C5_2_2020y05m01d_10h00m.tif", "Incucyte", "C05", None, "2020y05m01d_10h00m", None),
-    ("Organoids_Phase_C5_2_00d04h00m.tif", "Incucyte", "C05", None, "00d04h00m", None),
+    ("Organoids_Phase_C5_2_00d04h00m.tif", "Incucyte", "C05", None, "00d04h00m", "Phase"),
     ("D6_auto_Plate_M_p00_z04_2_C05f00d0.TIF", "EVOS or Cellomics", "C05", "4", "2", "0"),
     ("MFGTMP_130111050001_C05f02d1.TIF", "EVOS or Cellomics", "C05", None, None, "1"),
     ("exp_C05_s2_w1.tif", "ImageXpress", "C05", None, None, "1"),
@@ -46,6 +46,12 @@ KNOWN = [
     ("plate_Row3_Col5_Field2.tif", "row and column", "C05", None, None, None),
     ("R3C5_F2.tif", "row and column", "C05", None, None, None),
     ("WellC05_PointC05_0002_ChannelBF_Seq0012.tif", "NIS-Elements", "C05", None, None, "BF"),
+    ("exp-01-Scene-07-P3-C05_ORG.tif", "ZEN", "C05", None, None, None),
+    ("exp-01-Scene-7-C05-3_z4_t2.tif", "ZEN", "C05", "4", "2", None),
+    ("C05_s1_w1_z4_t2.tif", "ImageXpress", "C05", "4", "2", "1"),
+    ("Image_W005_P00002_00001_Z004_CH1.tif", "Keyence", "position 5", "4", None, "1"),
+    ("plate_Row3_Col5_Field2_z4_c1.tif", "row and column", "C05", "4", None, None),
+    ("well5_field3_z4.tif", "", "well 5", "4", None, None),
     ("x--W00005--P00002--Z00004--T00002--DAPI.tif", "ScanR", "well 5", "4", "2", "DAPI"),
 ]  # fmt: skip
 
@@ -81,6 +87,7 @@ def test_a_microscopes_name_is_taken_apart(
         ("Exp_{letter}{col}_{field}.png", 12),
         ("{letter}-{col}_f{field}.png", 12),
         ("day3_{letter}_{col:02d}_{field}.png", 12),
+        ("exp-01-Scene-{field}{col}{row}-P{field}-{letter}{col:02d}_ORG.png", 12),
         ("{letter}{col}-Site_{field}/img_000000000_BF_000.tif", 12),
         ("{letter}{col:02d}_r{field}c1.png", 12),
         ("Row{row}_Col{col}_Field{field}.png", 12),
@@ -121,6 +128,43 @@ def test_passages_plurals_and_numbers_are_no_wells(pattern: str) -> None:
 
     assert {name.well for name in read_names(sources)} == {None}
     assert {name.plate for name in read_names(sources)} == {None}
+
+
+@pytest.mark.parametrize(
+    ("rests", "wells"),
+    [
+        (["MAX_day 3", "MAX_day 5"], {None}),
+        (["exp_A01_s1", "exp_A02_s1", "exp_B01_s1"], {"A01", "A02", "B01"}),
+    ],
+)
+def test_channels_that_imagej_split_are_no_wells(rests: list[str], wells: set[str | None]) -> None:
+    names = read_names([f"C{n}-{rest}.tif" for n in (1, 2, 3) for rest in rests])
+
+    assert {name.well for name in names} == wells
+    assert [name.channel for name in names] == [str(n) for n in (1, 2, 3) for _ in rests]
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        [f"{row}{n}-exp.tif" for row in "BC" for n in (1, 2)],
+        [f"C{n}-exp.tif" for n in range(1, 13)],
+        [f"C{n}-s{site}.tif" for n in (1, 2) for site in (1, 2)],
+    ],
+)
+def test_a_row_c_of_wells_is_no_image_that_was_split(sources: list[str]) -> None:
+    names = read_names(sources)
+
+    assert {name.channel for name in names} == {None}
+    assert all(name.well for name in names)
+
+
+def test_small_letters_are_wells_where_they_fill_the_rows_of_a_plate() -> None:
+    plate = [f"{row}{column}.png" for row in "abcd" for column in range(1, 7)]
+
+    wells = [name.well for name in read_names(plate)]
+    assert wells == [f"{row}0{column}" for row in "ABCD" for column in range(1, 7)]
+    assert {name.well for name in read_names(plate[:-1])} == {None}
 
 
 def test_one_word_alone_is_no_well() -> None:
@@ -229,6 +273,34 @@ def test_a_day_before_the_well_counts_apart_but_is_never_split_apart() -> None:
     assert len({w.label for w in place_wells(names, sure=False) if w}) == 4
 
 
+def test_days_as_folders_are_counted_apart_where_they_hold_the_same_fields() -> None:
+    same = read_names([f"d{day}/A{c:02d}_f1.png" for day in (3, 5) for c in (1, 2)])
+    other = read_names([f"d{day}/A{c:02d}_f{day}.png" for day in (3, 5) for c in (1, 2)])
+
+    labels = {w.label for w in place_wells(same, sure=False) if w}
+    assert labels == {f"d{day} well A{c:02d}" for day in (3, 5) for c in (1, 2)}
+    for names, sure in ((same, True), (other, False)):
+        assert {w.label for w in place_wells(names, sure=sure) if w} == {"well A01", "well A02"}
+
+
+@pytest.mark.parametrize("later", ["{n}h", "d{n}", "{n} hours", "day {n}"])
+def test_hours_and_days_behind_a_well_are_time_points_of_its_field(later: str) -> None:
+    sources = [f"A{c:02d}_{later.format(n=n)}.tif" for c in (1, 2) for n in (0, 24)]
+
+    names = read_names(sources)
+
+    assert [name.time for name in names] == ["0", "24", "0", "24"]
+    assert len({(name.well, name.field) for name in names}) == 2
+
+
+def test_zen_s_channels_beside_their_merged_picture_are_no_wells() -> None:
+    names = read_names([f"x-{n:02d}_{c}.tif" for n in (1, 2) for c in ("c1", "c2", "c1-2")])
+
+    assert {name.well for name in names} == {None}
+    assert [name.channel for name in names] == ["1", "2", "1-2"] * 2
+    assert len({name.field for name in names}) == 2
+
+
 def test_running_numbers_before_the_well_are_no_plates() -> None:
     names = read_names([f"{n:04d}_A0{1 + n % 2}_f{n}.png" for n in range(8)])
 
@@ -246,6 +318,11 @@ def test_planes_of_one_field_share_its_name() -> None:
         ),
         ("x_BF.tif", "x_GFP.tif"),
         ("BF/x_1.tif", "GFP/x_1.tif"),
+        ("Image_XY01_00001_CH1.tif", "Image_XY01_00001_Overlay.tif"),
+        ("Series001_ch00.tif", "Series001_Merged.tif"),
+        ("x_0001_TRANS.tif", "x_0001_RGB.tif"),
+        ("Phase/VID1_A1_1_00d00h00m.tif", "Green/VID1_A1_1_00d04h00m.tif"),
+        ("x-01_c1_ORG.tif", "x-01_c2_ORG.tif"),
         ("TimePoint_1/e_A01_s1_w1.tif", "TimePoint_2/e_A01_s1_w2.tif"),
         ("r01c01f01p01-ch1sk1fk1fl1.tiff", "r01c01f01p09-ch2sk3fk1fl1.tiff"),
         ("x_Z=001.tif", "x_Z=012.tif"),
@@ -256,6 +333,8 @@ def test_planes_of_one_field_share_its_name() -> None:
         ("x.lif - Image 3 - C=0.tif", "x.lif - Image 3 - C=1.tif"),  # Fiji
         ("x_zplane3.tif", "x_z-slice_4.tif"),
         ("im_jpg.rf.0123456789abcdef.jpg", "im_png.rf.fedcba98.jpg"),
+        ("C1-x.tif", "C2-x.tif"),  # ImageJ: split into channels, and a stack into planes
+        ("c_1-2 z_3-9 - x.tif", "c:2-2 z:4-9 - x.tif"),
     ):
         first, second = read_names([one, other])
         assert first.field == second.field, (one, other)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from msip_core.config import ImageRecipe
 from msip_core.data.micrographs import RawImage, image_size, read_micrograph, read_raw
+from msip_core.data.readers.tiff_stack import TiffStack
 from msip_core.errors import DatasetError
 
 
@@ -130,6 +131,41 @@ def test_a_file_of_another_single_channel_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no channel 2"):
         read_raw(path, "2")
     assert (read_raw(path, "gfp").pixels == 1).all()
+
+
+@pytest.mark.parametrize("layout", ["contig", "separate"])
+def test_channels_that_are_samples_of_a_grey_page_are_channels(tmp_path: Path, layout: str) -> None:
+    channels = np.stack([flat(value) for value in (10, 20, 30, 40)], -1)
+    stored = channels if layout == "contig" else np.moveaxis(channels, -1, 0)
+    path = write(tmp_path / "c.tif", stored, photometric="minisblack", planarconfig=layout)
+
+    assert (read_raw(path).pixels == 10).all()
+    assert "has 4 channels and nobody said which" in (read_raw(path).doubt or "")
+    assert (read_raw(path, "3").pixels == 30).all()
+    with pytest.raises(DatasetError, match="none of its channels"):
+        read_raw(path, "5")
+    stack = np.stack([channels, channels + 1])
+    as_stack: dict[str, Any] = {"planarconfig": "contig", "metadata": {"axes": "ZYXS"}}
+    write(path, stack, photometric="minisblack", **as_stack)
+    assert (TiffStack(path).plane(0, 2, 1, 0) == 31).all()
+
+
+def test_grey_with_alpha_is_one_channel_and_three_of_8_bit_are_colours(tmp_path: Path) -> None:
+    two = np.stack([flat(10), flat(500)], -1)
+    grey = write(tmp_path / "a.tif", two, photometric="minisblack", extrasamples=["unassalpha"])
+    three = np.stack([flat(value).astype(np.uint8) for value in (1, 2, 3)], -1)
+    colour = write(tmp_path / "c.tif", three, photometric="minisblack", planarconfig="contig")
+
+    assert (read_raw(grey).pixels == 10).all()
+    assert read_raw(grey).doubt is None
+    assert (read_raw(colour).pixels == (1, 2, 3)).all()
+
+
+def test_complex_numbers_are_no_micrograph(tmp_path: Path) -> None:
+    path = write(tmp_path / "fft.tif", flat(1).astype(np.complex64))
+
+    with pytest.raises(DatasetError, match="holds complex numbers"):
+        read_raw(path)
 
 
 def test_pages_without_a_meaning_are_chosen_by_number(tmp_path: Path) -> None:

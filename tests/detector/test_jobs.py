@@ -107,6 +107,20 @@ def test_predict_finds_an_organoid_in_one_class(ask, models, dataset, monkeypatc
     assert [(d.cls, d.number) for d in said.images[0].detections] == [(0, 1)]
 
 
+def test_compare_counts_an_organoid_in_one_class(ask, models, dataset, monkeypatch):
+    def both(self, images, *, conf, iou):
+        at = {"x1": 2.0, "y1": 2.0, "x2": 30.0, "y2": 30.0}
+        two = [Detection(cls=c, score=0.9 - c / 10, number=c + 1, **at) for c in (0, 1)]
+        return [two for _ in images]
+
+    monkeypatch.setattr(Predictor, "several", both)
+
+    said = ask(Compare(**models, dataset=dataset.name, split="val", metrics=False, tiles="never"))
+
+    assert [(d.cls, d.number) for d in said.images[0].baseline] == [(0, 1)]
+    assert said.agreement == {"both": len(said.images), "class changed": 0, "lost": 0, "new": 0}
+
+
 def test_compare_matches_boxes_and_measures_both_models(ask, models, dataset):
     said = ask(Compare(**models, dataset=dataset.name, split="val", imgsz=96))
 

@@ -77,6 +77,23 @@ def test_what_failed_what_is_blank_and_what_has_nothing_are_three_things(
     assert wells == [("A01", 0, 0, 1), ("A02", 1, 1, 0), ("A03", 1, 0, 0), ("A04", 1, 0, 0)]
 
 
+@pytest.mark.parametrize("planes", [1, 3])
+def test_a_mask_whose_name_tells_nothing_is_not_counted(
+    count: Count, tmp_path: Path, planes: int
+) -> None:
+    source = write_plate(tmp_path / "in", ("A01",), 1)
+    numbers = np.zeros((SIDE, SIDE), np.uint16)
+    for n in range(4):
+        numbers[5:40, 5 + 20 * n : 20 + 20 * n] = n + 1
+    stack = np.stack([numbers] * planes)
+    tifffile.imwrite(source / "A02_f1.tif", stack, photometric="minisblack", imagej=True)
+
+    counted = read(count(source))
+
+    assert [image.state for image in counted.images] == ["counted", "failed"]
+    assert "it is a mask and no micrograph" in counted.images[1].reason
+
+
 def test_a_source_of_which_nothing_can_be_read_fails_with_the_reason(
     count: Count, tmp_path: Path
 ) -> None:

@@ -100,14 +100,14 @@ def test_a_file_that_kills_its_reader_is_named_and_the_others_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, todo = items(tmp_path / "in", 20)
-    real = pictures.open_field
+    real = pictures.open_large
 
     def deadly(path: Path, *rest: object, **more: object) -> object:
         if path.name == "07.png":
             os.kill(os.getpid(), signal.SIGSEGV)
         return real(path, *rest, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pictures, "open_field", deadly)
+    monkeypatch.setattr(pictures, "open_large", deadly)
     problems = {}
     with reading_ahead(source, todo, tmp_path / "ahead", nothing) as ahead:
         for number, _ in todo:

@@ -37,7 +37,7 @@ def workbook(rows: list[list[Any]]) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("text", ["A1", "a1", "A01", "A-1", "A 01", "well A1", "Well_A01"])
+@pytest.mark.parametrize("text", ["A1", "a1", "A01", "A-1", "A 01", "well A1", "Well_A01", "Ａ１"])
 def test_one_well_is_spelled_in_many_ways(text: str) -> None:
     assert well_name(text) == "A01"
 
@@ -68,6 +68,57 @@ def test_a_chinese_sheet_in_gbk() -> None:
     (sample,) = parsed("板号,孔位,处理,剂量,单位,重复\n1,C3,对照,0,µM,2\n", "gb18030")
 
     assert sample == Sample("1", "C03", "对照", 0.0, "µM", "2", 2)
+
+
+@pytest.mark.parametrize(
+    ("head", "unit"),
+    [("Dose (µM)", "µM"), ("Conc. [nM]", "nM"), ("浓度（µg/mL）", "µg/mL"), ("dose_uM", "uM")],
+)
+def test_the_name_of_the_column_may_carry_the_unit_of_its_doses(head: str, unit: str) -> None:
+    none, some = parsed(f"well,condition,{head}\nA1,CHIR,0.5\nA2,CHIR,10 mM\n")
+
+    assert (none.dose, none.unit) == (0.5, unit)
+    assert (some.dose, some.unit) == (10.0, "mM")
+
+
+@pytest.mark.parametrize(
+    "above", ["sep=;\n", "Plate map, May;;\n;;\n", "# drawn by Ada, in May\n", "notes\nA, B, C\n"]
+)
+def test_lines_above_the_names_of_the_columns_are_passed_over(above: str) -> None:
+    (sample,) = parsed(f"{above}well;condition;dose\nA1;CHIR;0,5\n")
+
+    assert (sample.well, sample.condition, sample.dose) == ("A01", "CHIR", 0.5)
+    assert sample.row == above.count("\n") + 2
+
+
+def test_the_sheet_of_a_workbook_that_names_wells_is_taken() -> None:
+    book = openpyxl.Workbook()
+    book.active.append(["what we did"])
+    for row in ([], ["Plate 1"], ["well", "condition"], ["A1", "CHIR"]):
+        (book["map"] if "map" in book.sheetnames else book.create_sheet("map")).append(row)
+    stream = io.BytesIO()
+    book.save(stream)
+
+    (sample,) = parse_sheet(stream.getvalue(), "s.xlsx").samples
+
+    assert (sample.well, sample.row) == ("A01", 4)
+
+
+def test_a_number_with_two_kinds_of_signs_is_no_dose() -> None:
+    found = parse_sheet(b"well;condition;dose\nA1;CHIR;1.000,5\n", "sheet.csv")
+
+    assert found.samples == ()
+    assert "the dose '1.000,5' is no number" in found.problems[0].what
+
+
+def test_positions_that_a_microscope_counts_have_samples_too() -> None:
+    sheet = parse_sheet(b"well,condition\nposition 3,CHIR\nWell 12,none\n", "sheet.csv")
+
+    placed = place_samples(sheet, [("", "position 3"), ("", "well 12")])
+
+    assert {well: sample.condition for (_, well), sample in placed.by_well.items()} == {
+        "position 3": "CHIR", "well 12": "none",
+    }  # fmt: skip
 
 
 def test_a_dose_may_carry_its_unit() -> None:

@@ -12,7 +12,7 @@ from msip_core.data.ome import OwnPlanes, ome_pixels, ome_root, own_planes
 from msip_core.data.readers.base import MAX_PIXELS, Scene, image_of
 from msip_core.data.tiff import largest, open_tiff, page_pixels, pixel_size, read_plane
 from msip_core.data.tiff_channels import channel_names, says_colour
-from msip_core.data.tiff_planes import Asked
+from msip_core.data.tiff_planes import Asked, grey_channels
 from msip_core.errors import DatasetError
 
 
@@ -37,7 +37,7 @@ class TiffStack:
         pixels = ome_pixels(self._tiff, series)
         self.own: OwnPlanes | None = own_planes(self._tiff, pixels)
         names = channel_names(self._tiff, pixels)
-        count = sizes.get("C", 1)
+        count = sizes["C"] if sizes.get("C", 1) > 1 else max(1, grey_channels(series))
         composite = count == 3 and series.dtype == "uint8" and "S" not in sizes
         if composite and says_colour(names):
             count = 1  # the colours of one picture

@@ -253,6 +253,10 @@ def test_what_is_left_of_a_run_is_taken_home_when_its_images_or_its_baseline_wer
     assert _downloads(test)[:2] == ["Download model.pt", "Download the model card"]
     assert "Make the ONNX file" in [b.label for b in test.button]
 
+    (following,) = [one for one in test.get("page_link") if one.proto.label.startswith("Next:")]
+    kept = "model=baseline-1" if gone == "dataset" else "dataset=example"
+    assert following.proto.query_string == kept
+
     test = open_page("share", run=full, view="methods")
     no_crash(test)
     assert "Methods as text" in _downloads(test)

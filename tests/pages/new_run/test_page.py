@@ -6,16 +6,18 @@ import json
 
 import pytest
 
-from msip_core.config import PRUNE_PRESETS, PruneConfig
+from msip_core.config import PRUNE_PRESETS, ImportConfig, PruneConfig
+from msip_core.data.importing import import_dataset
 from msip_core.processors import Processors
 from msip_core.questions.planning import Estimate, Preview
 from msip_core.runs.service import RunService
 from msip_core.workspace import Workspace
 from pages.kit import expected as expected_module
 from pages.kit.machine import Machine
+from tests.data.conftest import write_image
 from tests.pages.conftest import Open, no_crash, words
 from tests.pages.fake_compute import FakeCompute
-from tests.pages.lab_samples import changed
+from tests.pages.lab_samples import LIGHTER, changed
 
 
 def _started(workspace: Workspace) -> PruneConfig:
@@ -41,6 +43,30 @@ def test_start_makes_the_run_that_was_set(workspace: Workspace, full: str, open_
     assert (config.limits.round_to, config.limits.multiple) == ("auto", 8)
     # ... and the page is now that of the run
     assert test.title[0].value == "Runs"
+
+
+def test_a_link_with_a_lighter_model_says_what_to_choose(full: str, open_page: Open) -> None:
+    test = open_page("new", model=LIGHTER)
+
+    no_crash(test)
+    said = [item.value.replace("\\", "") for item in test.error]
+    assert said == [
+        "'Example, a third' is lighter already: choose what it was made from (baseline-1), and a "
+        "lower goal."
+    ]
+    assert not test.run().error
+
+
+def test_a_link_with_a_dataset_that_is_not_ready_says_what_is_missing(
+    workspace: Workspace, full: str, open_page: Open
+) -> None:
+    write_image(workspace.root / "new" / "a.png", 0)
+    import_dataset(workspace, ImportConfig(source=workspace.root / "new", name="new"))
+
+    test = open_page("new", dataset="new")
+
+    no_crash(test)
+    assert "Dataset 'new' cannot be used yet. These are new images" in test.error[0].value
 
 
 def test_a_slider_moves_the_other_three(full: str, open_page: Open) -> None:

@@ -234,6 +234,16 @@ def test_a_link_to_a_count_that_is_gone_says_so(counted: str, open_page: Open) -
     assert said == ["The count 'count-gone' of this link is not in this lab."]
 
 
+def test_a_link_to_a_count_says_that_it_is_gone_where_there_is_no_other(
+    full: str, open_page: Open
+) -> None:
+    test = open_page("plate", count="count-gone")
+
+    said = [item.value.replace("\\", "") for item in test.error]
+    assert said == ["The count 'count-gone' of this link is not in this lab."]
+    assert not test.run().error
+
+
 def test_a_link_to_a_run_that_counts_nothing_says_so(
     workspace: Workspace, full: str, open_page: Open
 ) -> None:
@@ -323,6 +333,7 @@ def test_the_settings_of_a_count_are_those_of_its_dataset(tmp_path: Path) -> Non
     assert made == ImportConfig(
         source=tmp_path, name="name", stack="max", every=3, pixel_size_um=0.5,
         recipe=ImageRecipe(clahe=True, channel="GFP"), split=SplitConfig(group_pattern="(A)"),
+        keep_unlabelled=True,
     )  # fmt: skip
 
 

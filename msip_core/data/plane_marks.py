@@ -1,0 +1,59 @@
+"""What programs write around the name of an image to name one of its planes.
+
+These marks say something only beside those of the other planes: C1-x.tif alone may be of well C1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+# ImageJ: C1-x.tif, C2-x.tif of one image that was split into its channels (C1-s1 is a site of a
+# well), and c:1/3 z:2/9 - x, where a file cannot be called so with other signs for : and /.
+_SPLIT = re.compile(
+    r"(?P<row>[A-P])(?P<number>\d{1,2})-"
+    r"(?P<rest>(?!(?:[sfptz]|site|field|fov|pos(?:ition)?)?[-_ ]?\d+$).+)",
+    re.I,
+)
+_SLICE = re.compile(r"(?P<planes>(?:[czt][:_-]?\d+[-_]\d+[ _]+)+)-[ _]*(?P<rest>.+)")
+_OF_SLICE = re.compile(r"([czt])[:_-]?(\d+)[-_]\d+")
+# ZEN: x_c1_ORG.tif, or x_c1.tif, x_c2.tif beside the picture of both, x_c1-2.tif.
+_ZEN = re.compile(r"(?P<rest>.+_)c(?P<number>\d(?:[-+]\d)*)(?P<end>_ORG)?")
+_CHANNELS = {f"C{number}" for number in range(1, 10)}
+_KINDS = {"c": "channel", "z": "z", "t": "time"}
+
+
+def without_marks(sources: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """Each path without what ImageJ writes before the name of a plane, or ZEN behind it, and what
+    that tells."""
+    paths = [PurePosixPath(source) for source in sources]
+    split = [_SPLIT.fullmatch(path.stem) for path in paths]
+    numbers: defaultdict[tuple[PurePosixPath, str], set[str]] = defaultdict(set)
+    for path, match in zip(paths, split):
+        if match:
+            numbers[path.parent, match["rest"]].add(f"{match['row']}{match['number']}")
+    channels = {key for key, found in numbers.items() if {"C1", "C2"} <= found <= _CHANNELS}
+    zen = [_ZEN.fullmatch(path.stem) for path in paths]
+    sure = {
+        (p.parent, m["rest"])
+        for p, m in zip(paths, zen)
+        if m and (m["end"] or not m["number"].isdigit())
+    }
+    bare: list[tuple[str, dict[str, str]]] = []
+    for source, path, match, scene in zip(sources, paths, split, zen):
+        if scene and (path.parent, scene["rest"]) in sure:
+            name = f"{scene['rest'].rstrip('_')}{scene['end'] or ''}{path.suffix}"
+            bare.append((str(path.with_name(name)), {"channel": scene["number"]}))
+            continue
+        if match and (path.parent, match["rest"]) in channels:
+            told = {"channel": match["number"]}
+        elif match := _SLICE.fullmatch(path.stem):
+            found = _OF_SLICE.findall(match["planes"])
+            told = {_KINDS[word]: str(int(number)) for word, number in found}
+        else:
+            bare.append((source, {}))
+            continue
+        bare.append((str(path.with_name(match["rest"] + path.suffix)), told))
+    return bare
