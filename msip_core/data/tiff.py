@@ -201,9 +201,9 @@ def _without_inks(page: Any, pixels: Raw) -> Raw:
     return np.asarray(np.rint(light[..., :3] * light[..., 3:] / most), pixels.dtype)
 
 
-def page_pixels(page: Any, name: str = "it") -> Raw:
+def page_pixels(page: Any) -> Raw:
     """One page of an open file, as `as_shown`."""
-    return as_shown(page, np.asarray(page.asarray()), name)
+    return as_shown(page, np.asarray(page.asarray()), "it")
 
 
 def _turned(pixels: Raw) -> Raw:

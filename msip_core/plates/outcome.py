@@ -13,16 +13,8 @@ from msip_core.plates.sheet import SampleSheet, parse_sheet, read_sheet
 from msip_core.workspace import Workspace, atomic_path
 
 
-def analysis_of(
-    workspace: Workspace,
-    run_dir: Path,
-    asked: Asked | None = None,
-    sheet: SampleSheet | None = None,
-) -> PlateAnalysis:
+def analysis_of(workspace: Workspace, run_dir: Path, asked: Asked | None = None) -> PlateAnalysis:
     """Everything that is said about the count so far.
-
-    Args:
-        sheet: in place of the one that lies with the run.
 
     Raises:
         InputError: the sheet or what is asked cannot be used.
@@ -33,7 +25,7 @@ def analysis_of(
     return analyse(
         folder.read(run_dir, "model"),
         baseline=folder.read(run_dir, "baseline") if "baseline" in roles else None,
-        sheet=sheet or kept_sheet(run_dir),
+        sheet=kept_sheet(run_dir),
         truth=labels_of(workspace, config),
         asked=asked,
     )

@@ -127,9 +127,9 @@ def letter(axes: Axes, text: str) -> None:
     axes.set_title(text, loc="left", fontweight="bold", fontsize=8)
 
 
-def nice_length(extent_um: float, share: float = 0.25) -> float:
-    """The largest of 1, 2, 5, 10, 20, 50, … µm that is at most `share` of `extent_um`."""
-    goal = extent_um * share
+def nice_length(extent_um: float) -> float:
+    """The largest of 1, 2, 5, 10, 20, 50, … µm that is at most a quarter of `extent_um`."""
+    goal = extent_um / 4
     power = 10.0 ** floor(log10(goal))
     return next(power * step for step in (5, 2, 1) if power * step <= goal * (1 + 1e-9))
 

@@ -382,7 +382,7 @@ def _channels_words(letters: Sequence[str], info: ChannelsInfo) -> str:
     return lettered(letters, 0, text)
 
 
-def latency_panel(info: LatencyInfo, device: str = "") -> Panel:
+def latency_panel(info: LatencyInfo) -> Panel:
     """Measured latency with the 95 % interval of the median; the pruned model is hatched."""
     settings = list(dict.fromkeys(bar.setting for bar in info.bars))
     return Panel(
@@ -391,7 +391,7 @@ def latency_panel(info: LatencyInfo, device: str = "") -> Panel:
         75,
         lambda width: 24.0 + 13 * max(1, len(settings)),
         lambda parent, room: _draw_latency(parent, room, info, settings),
-        lambda letters: _latency_words(letters, device),
+        _latency_words,
     )
 
 
@@ -437,7 +437,6 @@ def _draw_latency(
     corner_letter(parent, room)
 
 
-def _latency_words(letters: Sequence[str], device: str) -> str:
-    where = f" on {device}" if device else ""
-    text = f"latency per image{where}: median with its 95 % interval, runs of both interleaved."
+def _latency_words(letters: Sequence[str]) -> str:
+    text = "latency per image: median with its 95 % interval, runs of both interleaved."
     return lettered(letters, 0, text)

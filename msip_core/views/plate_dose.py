@@ -51,9 +51,9 @@ def shown_doses(info: DoseInfo) -> list[float]:
     return [dose if dose > 0 else info.zero for dose, _ in info.wells]
 
 
-def dose_figure(info: DoseInfo, *, revision: str = "dose", height: int = 380) -> go.Figure:
+def dose_figure(info: DoseInfo, *, revision: str = "dose") -> go.Figure:
     """The chart on screen."""
-    figure = new_figure(as_label(info.axis), info.what, revision=revision, height=height)
+    figure = new_figure(as_label(info.axis), info.what, revision=revision, height=380)
     figure.update_layout(hovermode="closest")
     form = ".1%" if info.is_share else ".1f"
     figure.add_scatter(

@@ -58,9 +58,9 @@ def beside(count: int) -> list[float]:
     return [-_SPREAD + step * place for place in order]
 
 
-def strip_figure(info: StripInfo, *, revision: str = "strips", height: int = 380) -> go.Figure:
+def strip_figure(info: StripInfo, *, revision: str = "strips") -> go.Figure:
     """The chart on screen; hovering names the well."""
-    figure = new_figure("", info.what, revision=revision, height=height)
+    figure = new_figure("", info.what, revision=revision, height=380)
     figure.update_layout(hovermode="closest")
     if not info.strips:
         say_empty(figure, t("No condition has a well that was counted"))
