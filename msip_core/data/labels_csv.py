@@ -12,7 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import PurePosixPath
@@ -23,8 +23,15 @@ from numpy.typing import NDArray
 
 from msip_core.bounded import UnreadableError, read_csv
 from msip_core.data.archive import FileTree
-from msip_core.data.labels import ImageLabels, LabelledObject, no_number, read_text, split_of_path
-from msip_core.data.manifest import Problem, SplitName
+from msip_core.data.labels import (
+    ImageLabels,
+    LabelledObject,
+    LabelReader,
+    no_number,
+    read_text,
+    split_of_path,
+)
+from msip_core.data.manifest import Problem
 from msip_core.data.micrographs import image_size
 from msip_core.data.references import ImageIndex
 from msip_core.errors import DatasetError, InputError
@@ -104,19 +111,13 @@ class Row(NamedTuple):
     named: str = ""
 
 
-@dataclass
-class CsvReader:
-    """See `labels.LabelReader`."""
+@dataclass(kw_only=True)
+class CsvReader(LabelReader):
+    """Rows of all tables, by their image."""
 
     tree: FileTree
     rows: dict[str, list[Row]]
-    classes: list[str] = field(default_factory=list)
     format: str = "CSV"
-    orphans: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    used: set[str] = field(default_factory=set)
-    splits: dict[str, SplitName] = field(default_factory=dict)
-    drawn: bool = False
 
     @property
     def labelled(self) -> set[str]:
@@ -211,7 +212,7 @@ def _picture(row: Row, box: tuple[float, float, float, float]) -> tuple[float, f
 
 def find_csv(tree: FileTree, index: ImageIndex) -> CsvReader | None:
     """CSV boxes of a tree, or None."""
-    reader = CsvReader(tree, defaultdict(list))
+    reader = CsvReader(tree=tree, rows=defaultdict(list))
     for name in tree.names:
         if name.lower().endswith((".csv", ".tsv")):
             try:
