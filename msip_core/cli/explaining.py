@@ -121,6 +121,11 @@ def explain(
         explained.append(found)
     if not explained:
         raise NotFoundError("The baseline finds no object on these micrographs.")
+    return _written(explained, out)
+
+
+def _written(explained: Sequence[Explained], out: Path) -> Answer:
+    """All objects in one table and one document."""
     rows = score_rows(explained)
     write_text(out / "scores.csv", tables.to_csv(rows))
     document = {

@@ -35,12 +35,7 @@ class Picked(NamedTuple):
     doubt: str | None
 
 
-def pick(
-    series: Any,
-    names: list[str],
-    own: OwnPlanes | None,
-    asked: Asked,
-) -> Picked:
+def pick(series: Any, names: list[str], own: OwnPlanes | None, asked: Asked) -> Picked:
     """Which plane to take: one index on every axis that is not an image axis."""
     axes, shape = series.axes, series.shape
     file, channel, z, time = asked

@@ -194,21 +194,7 @@ def _goal(model: ModelCard, details: DeltaGenerator) -> tuple[str, Mapping[str, 
         persist_state="session",
     )
     st.caption(md(_goal_words(model, kind, keep / 100, more)))
-    off = _trains_once()
-    guard = left.slider(
-        md(labelled(t("Stop if accuracy falls by more than"), t("mAP50, guard rail"))),
-        0.0,
-        0.2,
-        0.03,
-        0.005,
-        format="%.3f",
-        key="new:guard",
-        help=t("The last good model is kept. 0 turns the guard off.")
-        if not off
-        else t("Off: it trains once, after the last step, and before that nothing can be judged."),
-        disabled=off,
-        persist_state="session",
-    )
+    guard = _guard(left)
     # Five buttons are wider than half a card.
     widths: Any = right.selectbox(
         md(labelled(t("Channels in multiples of"), t("per layer"))),
@@ -223,9 +209,29 @@ def _goal(model: ModelCard, details: DeltaGenerator) -> tuple[str, Mapping[str, 
     return _usual_name(model, kind, keep / 100), {
         f"keep_{kind}": keep / 100,
         **more,
-        "max_map50_drop": None if off else guard or None,
+        "max_map50_drop": guard,
         "limits": AllocationOptions(round_to=widths),
     }
+
+
+def _guard(place: DeltaGenerator) -> float | None:
+    """The mAP50 that may be lost; None where nothing stops the run."""
+    off = _trains_once()
+    drop = place.slider(
+        md(labelled(t("Stop if accuracy falls by more than"), t("mAP50, guard rail"))),
+        0.0,
+        0.2,
+        0.03,
+        0.005,
+        format="%.3f",
+        key="new:guard",
+        help=t("The last good model is kept. 0 turns the guard off.")
+        if not off
+        else t("Off: it trains once, after the last step, and before that nothing can be judged."),
+        disabled=off,
+        persist_state="session",
+    )
+    return None if off else drop or None
 
 
 def _goal_words(model: ModelCard, kind: GoalKind, keep: float, more: Mapping[str, object]) -> str:
