@@ -52,9 +52,11 @@ def check_combination(config: PruneConfig) -> None:
 def idle_settings(config: PruneConfig) -> list[str]:
     """Settings that are not as they come, and that nothing chosen in this run reads."""
     chosen = [
-        find("criterion", config.method), find("allocation", allocation_name(config)),
-        find("granularity", config.granularity), find("recovery", config.recovery),
-    ]  # fmt: skip
+        find("criterion", config.method),
+        find("allocation", allocation_name(config)),
+        find("granularity", config.granularity),
+        find("recovery", config.recovery),
+    ]
     criterion, allocation, _, recovery = chosen
     every = {name for some in FAMILIES.values() for one in some.values() for name in one.settings}
     idle = every - {name for one in chosen for name in one.settings}

@@ -62,9 +62,11 @@ Values = NDArray[np.float64]
 _BARE = {"image": 0, "x1": 1, "y1": 2, "x2": 3, "y2": 4, "class": 5}
 NAMELESS = "object"
 
-_CORNERS, _SIZED, _CENTRED = ("x1", "y1", "x2", "y2"), ("x", "y", "width", "height"), (
-    "cx", "cy", "width", "height",
-)  # fmt: skip
+_CORNERS, _SIZED, _CENTRED = (
+    ("x1", "y1", "x2", "y2"),
+    ("x", "y", "width", "height"),
+    ("cx", "cy", "width", "height"),
+)
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3},\d{3}")
 _COMMENT = re.compile(r"(?:[ \t]*#[^\n]*\n)+")  # above the header: who made the table, and when

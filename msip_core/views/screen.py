@@ -69,9 +69,8 @@ def mark_step(figure: go.Figure, step: int | None) -> None:
 def say_empty(figure: go.Figure, text: str) -> None:
     """What an empty chart waits for, in its middle; the chart keeps its place on the page."""
     figure.add_annotation(
-        text=text, xref="paper", yref="paper", x=0.5, y=0.5, showarrow=False,
-        font={"size": 14},
-    )  # fmt: skip
+        text=text, xref="paper", yref="paper", x=0.5, y=0.5, showarrow=False, font={"size": 14}
+    )
 
 
 def whole_steps(figure: go.Figure, last: int, first: int = 1, **where: Any) -> None:

@@ -107,8 +107,9 @@ def _facts(found: PlateAnalysis) -> None:
 def _help(found: Estimate, shown: str) -> str:
     if not found.has_interval:
         return told(found.reason)
-    return t("95 % interval over {n} wells: {interval}.", n=found.units,
-             interval=interval(found, shown))  # fmt: skip
+    return t(
+        "95 % interval over {n} wells: {interval}.", n=found.units, interval=interval(found, shown)
+    )
 
 
 def _map(found: PlateAnalysis) -> None:
