@@ -182,6 +182,7 @@ def draw(workspace: Workspace, asked: GradCam, found: Explained, path: Path) -> 
     """The figure of one object: micrograph, then heat map and SHAP of both models."""
     from msip_core.detector.sources import load_source_image, load_source_model
     from msip_core.views import paper, paper_pictures
+    from msip_core.views.paper_page import alone
 
     _, facts = load_source_model(workspace, asked.model)
     method = catalog.HEAT_MAPS[asked.method].label
@@ -202,7 +203,7 @@ def draw(workspace: Workspace, asked: GradCam, found: Explained, path: Path) -> 
         panels=panels,
         **_known_of(workspace, asked.image, found.box),
     )
-    return paper.save(paper_pictures.explanation_figure(info), path)
+    return paper.save(alone(paper_pictures.explanation_panel(info), 178.0), path)
 
 
 class _Known(TypedDict, total=False):

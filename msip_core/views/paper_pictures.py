@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon, Rectangle
 from matplotlib.patheffects import withStroke
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from msip_core.boxes import Box, Detection, Pair, PairKind
 from msip_core.views import pictures, style
 from msip_core.views.paper import length_label, nice_length, scale_bar
-from msip_core.views.paper_page import Panel, Room, alone
+from msip_core.views.paper_page import Panel, Room
 from msip_core.views.wording import plural
 
 Pixels = NDArray[np.uint8]
@@ -152,11 +152,6 @@ def explanation_panel(info: ExplanationInfo) -> Panel:
         lambda letters: _explanation_words(letters, info),
         ending=style.HONESTY,
     )
-
-
-def explanation_figure(info: ExplanationInfo, width_mm: float = 178.0) -> Figure:
-    """The micrograph with its detection, then one picture per model and method."""
-    return alone(explanation_panel(info), width_mm)
 
 
 def _models(info: ExplanationInfo) -> list[str]:
