@@ -70,14 +70,13 @@ def plate(
             "A count that is handed over writes no tables yet: leave --out and --labels out, and "
             "give its id to 'plate' when it is done."
         )
-    settings = {
+    asked = {
         "model": named_model(workspace, model),
         "baseline": None if baseline is None else named_model(workspace, baseline),
         "name": name or "",
         "sample_sheet": None if sheet is None else str(sheet),
     }
-    config = count_config(workspace, source, settings, (looking, files))
-    run_id = RunService(workspace).submit(config)
+    run_id = RunService(workspace).submit(count_config(workspace, source, asked, (looking, files)))
     if detach:
         return hand_over(workspace, run_id)
     with worker_ready(workspace, begin_now=False) as executor:
