@@ -8,13 +8,7 @@ from __future__ import annotations
 from functools import reduce
 
 from msip_core.catalog import FAMILIES, Entry, find
-from msip_core.config import (
-    TERMS,
-    DistillOptions,
-    MsipOptions,
-    PruneConfig,
-    SearchOptions,
-)
+from msip_core.config import TERMS, DistillOptions, MsipOptions, PruneConfig, SearchOptions
 from msip_core.errors import ConfigError
 
 

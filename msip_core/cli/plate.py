@@ -39,7 +39,7 @@ def plate(
         str,
         typer.Argument(
             help="A folder, zip or file of micrographs, a dataset of the workspace, or the id of a "
-            "count that was made before.",
+            "count that was made before."
         ),
     ],
     model: Annotated[

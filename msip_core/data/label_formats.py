@@ -74,9 +74,7 @@ def find_labels(tree: FileTree, masks: MaskIndex) -> FoundLabels:
     ]
     notes = [
         msg(
-            "Labels were read as {format}; also found: {others}.",
-            format=best.format,
-            others=others,
+            "Labels were read as {format}; also found: {others}.", format=best.format, others=others
         )
     ]
     return FoundLabels(best, notes if others else [], used)

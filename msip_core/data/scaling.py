@@ -25,10 +25,7 @@ _FEWEST_PER_IMAGE = 256
 
 
 def measure_recipe(
-    tree: FileTree,
-    images: list[str],
-    recipe: ImageRecipe,
-    progress: Callable[[float, str], None],
+    tree: FileTree, images: list[str], recipe: ImageRecipe, progress: Callable[[float, str], None]
 ) -> tuple[ImageRecipe, list[str]]:
     """Fill `low_value` and `high_value` from the images that the recipe scales.
 

@@ -12,12 +12,7 @@ from pathlib import Path
 from msip_core.config import ImageRecipe, ImportConfig
 from msip_core.data.dataset import open_dataset
 from msip_core.data.dataset_writer import TakenImage
-from msip_core.data.manifest import (
-    DatasetDocument,
-    ImageRecord,
-    ImportReport,
-    summarise,
-)
+from msip_core.data.manifest import DatasetDocument, ImageRecord, ImportReport, summarise
 from msip_core.data.splitting import SplitPlan
 from msip_core.data.training_lists import data_yaml, write_lists
 from msip_core.errors import DatasetError, NotFoundError

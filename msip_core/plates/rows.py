@@ -169,10 +169,7 @@ def wells_of(images: Iterable[ImageRow], classes: Sequence[str]) -> list[WellRow
 
 
 def _well(
-    key: tuple[str, str, str, str],
-    rows: list[ImageRow],
-    classes: Sequence[str],
-    crypts: str | None,
+    key: tuple[str, str, str, str], rows: list[ImageRow], classes: Sequence[str], crypts: str | None
 ) -> WellRow:
     plate, well, series, time = key
     counts = {name: sum(row.counts.get(name, 0) for row in rows) for name in classes}

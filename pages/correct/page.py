@@ -15,13 +15,7 @@ from pages.correct import history
 from pages.correct.editor import Shown, box_editor
 from pages.correct.queue import choose_order, choose_part, reasons, settled_queue, sort_again
 from pages.correct.saving import ACK, Desk, take_in, tell_saved, who_field
-from pages.correct.suggestions import (
-    Found,
-    choose_advisers,
-    is_waited_for,
-    suggested,
-    tell_unknown,
-)
+from pages.correct.suggestions import Found, choose_advisers, is_waited_for, suggested, tell_unknown
 from pages.correct.training import train_again
 from pages.kit.choose import choose_dataset
 from pages.kit.detections import above, micrograph_url

@@ -84,9 +84,7 @@ def _facts(found: PlateAnalysis) -> None:
     row = [
         Fact(word, f"{len(found.counting.objects):,}"),
         Fact(
-            t("Objects per field"),
-            number(per_field.value, "count"),
-            help=_help(per_field, "count"),
+            t("Objects per field"), number(per_field.value, "count"), help=_help(per_field, "count")
         ),
         Fact(t("Images"), f"{len(states):,}"),
         Fact(t("Could not be read"), str(states.count("failed"))),
