@@ -78,10 +78,8 @@ def render_report(
     """The report as one self-contained HTML text.
 
     Args:
-        history: the run, from `history.read_history`.
         compare: answer to `Compare`: latency, agreement, counts.
-        micrographs: pictures to show, from `evidence.micrograph_of` for the images that
-            `evidence.choose_images` names.
+        micrographs: pictures of the images that `evidence.choose_images` names.
         explained: Grad-CAM and SHAP of chosen detections.
         classes: names by class index, for the count tables.
         latency: measured speed, where the comparison holds none.
