@@ -100,6 +100,11 @@ class LabelReader(ABC):
     def read(self, image: str) -> ImageLabels:
         """Labels of one image, in the units that the label file states."""
 
+    def place(self, image: str, file: str) -> None:
+        """Into the part that folders of the image, else its label file, are called by."""
+        if part := split_of_path(image.rpartition("/")[0]) or split_of_path(file):
+            self.splits.setdefault(image, part)
+
 
 def read_text(tree: FileTree, name: str, most: int = MAX_CHARACTERS) -> str:
     """A text file in UTF-8, UTF-16, or what else it is most likely in (see `encodings`).

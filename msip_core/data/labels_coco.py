@@ -13,7 +13,7 @@ import numpy as np
 from msip_core.bounded import load_json
 from msip_core.data.archive import FileTree
 from msip_core.data.coco_objects import crowd_regions, read_object
-from msip_core.data.labels import ImageLabels, LabelReader, read_text, split_of_path
+from msip_core.data.labels import ImageLabels, LabelReader, read_text
 from msip_core.data.manifest import Problem
 from msip_core.data.outlines import is_outline_file
 from msip_core.data.references import ImageIndex
@@ -188,7 +188,6 @@ def _images(
         else:
             entries.append((key, reference, entry))
     found = index.match((reference for _, reference, _ in entries), name)
-    split = split_of_path(name)
     images: dict[str, str | None] = {}
     for key, reference, entry in entries:
         image = found.get(reference)
@@ -205,9 +204,7 @@ def _images(
         _ = reader.annotations[image]  # listed, even if empty
         if picture := _picture(entry):
             reader.pictures[image] = picture
-        part = split_of_path(image.rpartition("/")[0]) or split
-        if part:
-            reader.splits.setdefault(image, part)
+        reader.place(image, name)
     return images
 
 

@@ -23,14 +23,7 @@ from numpy.typing import NDArray
 
 from msip_core.bounded import UnreadableError, read_csv
 from msip_core.data.archive import FileTree
-from msip_core.data.labels import (
-    ImageLabels,
-    LabelledObject,
-    LabelReader,
-    no_number,
-    read_text,
-    split_of_path,
-)
+from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader, no_number, read_text
 from msip_core.data.manifest import Problem
 from msip_core.data.micrographs import image_size
 from msip_core.data.references import ImageIndex
@@ -268,9 +261,7 @@ def _add(reader: CsvReader, text: str, name: str, index: ImageIndex) -> bool:
     images = index.match(found, name)
     for reference, image in images.items():
         reader.rows[image] += [row._replace(file=name) for row in found[reference]]
-        part = split_of_path(image.rpartition("/")[0]) or split_of_path(name)
-        if part:
-            reader.splits.setdefault(image, part)
+        reader.place(image, name)
     reader.orphans += [
         Problem(file=name, what=index.why_not(reference, name))
         for reference in sorted(set(found) - set(images))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from msip_core.bounded import read_csv
 from msip_core.data.archive import FileTree
-from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader, read_text, split_of_path
+from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader, read_text
 from msip_core.data.labels_csv import NAMELESS
 from msip_core.data.manifest import Problem
 from msip_core.data.outline_boxes import box_beside, ring_area
@@ -181,9 +181,7 @@ def _take(reader: RecordReader, name: str, image: str, labels: ImageLabels) -> N
         reader.orphans.append(Problem(file=name, what=what))
         return
     reader.records[image] = labels
-    part = split_of_path(image.rpartition("/")[0]) or split_of_path(name)
-    if part:
-        reader.splits.setdefault(image, part)
+    reader.place(image, name)
 
 
 def table_of(text: str) -> list[list[str]]:

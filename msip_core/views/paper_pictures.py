@@ -75,7 +75,7 @@ def _draw_before_after(parent: FigureBase, room: Room, info: BeforeAfterInfo) ->
             index = pair.pruned if number else pair.baseline
             if index is not None:
                 found = (info.pruned if number else info.baseline)[index]
-                text = f"{found.number} {_class(info.classes, found.cls)}"
+                text = f"{found.number} {pictures.class_name(info.classes, found.cls)}"
                 _box(panel, found, style.PAIR_COLOURS[pair.kind], _dash(pair.kind), text)
     if info.pixel_size_um is not None:
         scale_bar(axes[1], width, height, info.pixel_size_um)
@@ -324,10 +324,6 @@ def _pair_legend(parent: FigureBase, counts: Mapping[PairKind, int], columns: in
         handlelength=3.2,
         columnspacing=1.4,
     )
-
-
-def _class(classes: Sequence[str], index: int) -> str:
-    return classes[index] if 0 <= index < len(classes) else f"class {index}"
 
 
 def _window(info: ExplanationInfo) -> tuple[float, float, float, float]:

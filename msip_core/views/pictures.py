@@ -272,7 +272,8 @@ def _font_file(east_asian: bool) -> str:
     return f"{get_data_path()}/fonts/ttf/DejaVuSans-Bold.ttf"
 
 
-def _name(classes: Sequence[str], index: int) -> str:
+def class_name(classes: Sequence[str], index: int) -> str:
+    """Also of a class that a model has beyond those of the dataset."""
     return classes[index] if 0 <= index < len(classes) else f"class {index}"
 
 
@@ -281,7 +282,7 @@ def _text(box: Box, classes: Sequence[str], brief: bool) -> str:
     if brief:
         return number
     score = f"{box.score:.2f}" if isinstance(box, Detection) else ""
-    return " ".join(part for part in (number, _name(classes, box.cls), score) if part)
+    return " ".join(part for part in (number, class_name(classes, box.cls), score) if part)
 
 
 def _shown_box(
@@ -303,8 +304,8 @@ def _pair_words(
 ) -> str:
     if pair.kind == "class changed" and pair.baseline is not None and pair.pruned is not None:
         was, now = baseline[pair.baseline], pruned[pair.pruned]
-        return f"{_name(classes, was.cls)} → {_name(classes, now.cls)}"
-    return f"{_MARK[pair.kind]} {_name(classes, box.cls)} {box.score:.2f}".strip()
+        return f"{class_name(classes, was.cls)} → {class_name(classes, now.cls)}"
+    return f"{_MARK[pair.kind]} {class_name(classes, box.cls)} {box.score:.2f}".strip()
 
 
 class _Canvas:

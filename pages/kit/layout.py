@@ -158,7 +158,7 @@ def state_badge(state: RunState) -> None:
     st.badge(md(t(word)), icon=icon, color=colour)  # type: ignore[arg-type]
 
 
-def picture(pixels: NDArray[np.uint8], *, alt: str, caption: str | None = None) -> None:
+def picture(pixels: NDArray[np.uint8] | bytes, *, alt: str, caption: str | None = None) -> None:
     """An 8-bit picture without loss: Streamlit would write RGB arrays as JPEG."""
     st.image(pixels, caption=md(caption), alt=alt, output_format="PNG", width="stretch")
 
