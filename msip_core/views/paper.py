@@ -8,7 +8,7 @@ themselves are in paper_runs (curves, channels) and paper_pictures (micrographs,
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from math import floor, log10
@@ -120,6 +120,11 @@ def save(figure: Figure, path: Path, dpi: int = 300) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
     return path
+
+
+def open_circles(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
+    """A circle a well, through which those behind it are seen."""
+    axes.plot(x, y, "o", color=style.BLUE, markerfacecolor="none", markersize=3)
 
 
 def letter(axes: Axes, text: str) -> None:

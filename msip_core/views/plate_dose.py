@@ -10,8 +10,9 @@ from matplotlib.figure import FigureBase
 
 from msip_core.language import t
 from msip_core.views import style
+from msip_core.views.paper import open_circles
 from msip_core.views.paper_page import Panel, Room, corner_letter, lettered
-from msip_core.views.screen import as_label, new_figure
+from msip_core.views.screen import OPEN_CIRCLE, as_label, new_figure
 
 
 class DoseInfo(NamedTuple):
@@ -61,7 +62,7 @@ def dose_figure(info: DoseInfo, *, revision: str = "dose") -> go.Figure:
         y=[value for _, value in info.wells],
         mode="markers",
         name=t("a well"),
-        marker={"symbol": "circle-open", "size": 8, "color": style.BLUE, "line": {"width": 1.5}},
+        marker=OPEN_CIRCLE,
         text=[f"{dose:g}" for dose, _ in info.wells],
         hovertemplate="%{text}: %{y:" + form + "}<extra></extra>",
     )
@@ -117,14 +118,7 @@ def dose_panel(info: DoseInfo) -> Panel:
 def _draw(parent: FigureBase, room: Room, info: DoseInfo) -> None:
     axes = parent.subplots()
     axes.set_xscale("log")
-    axes.plot(
-        shown_doses(info),
-        [value for _, value in info.wells],
-        "o",
-        color=style.BLUE,
-        markerfacecolor="none",
-        markersize=3,
-    )
+    open_circles(axes, shown_doses(info), [value for _, value in info.wells])
     if info.curve:
         axes.plot(*zip(*info.curve), "-", color=style.AFTER)
     if info.ec50 is not None:

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 
 from msip_core.views import style
 
+OPEN_CIRCLE = {"symbol": "circle-open", "size": 8, "color": style.BLUE, "line": {"width": 1.5}}
 CHOSEN = "rgba(86,180,233,0.28)"  # the band behind the step that is looked at
 # For st.plotly_chart(config=…): the camera button saves SVG in the person's own browser.
 CONFIG: dict[str, object] = {
