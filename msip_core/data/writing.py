@@ -32,7 +32,7 @@ def write_dataset(
     plan: SplitPlan,
     report: ImportReport,
     drawn: bool,
-) -> DatasetDocument:
+) -> None:
     """Write split lists, data.yaml, dataset.json and summary.json into `folder`."""
     images = tuple(
         ImageRecord(
@@ -64,7 +64,6 @@ def write_dataset(
     write_text(folder / "data.yaml", data_yaml(classes, drawn))
     write_json(folder / "summary.json", summarise(document).model_dump(mode="json"))
     write_text(folder / "dataset.json", document.model_dump_json(indent=1) + "\n")
-    return document
 
 
 def content_hash(

@@ -47,20 +47,19 @@ def kept_sheet(run_dir: Path) -> SampleSheet | None:
     return read_sheet(path) if path is not None else None
 
 
-def keep_sheet(run_dir: Path, content: bytes, name: str) -> SampleSheet:
+def keep_sheet(run_dir: Path, content: bytes, name: str) -> None:
     """Let this sheet be the one of the count, in place of the one before.
 
     Raises:
         InputError: it cannot be read as a sample sheet; the one before stays.
     """
-    sheet = parse_sheet(content, name)
+    parse_sheet(content, name)
     before = sheet_path(run_dir)
     path = run_dir / f"{folder.SHEET}{Path(name).suffix.lower() or '.csv'}"
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
     if before is not None and before != path:
         before.unlink(missing_ok=True)
-    return sheet
 
 
 def labels_of(workspace: Workspace, config: CountConfig) -> dict[str, dict[str, int]] | None:

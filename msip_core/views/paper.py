@@ -146,16 +146,13 @@ def length_label(length_um: float) -> str:
     return f"{length_um:g} µm"
 
 
-def scale_bar(axes: Axes, width_px: float, height_px: float, pixel_size_um: float) -> float:
+def scale_bar(axes: Axes, width_px: float, height_px: float, pixel_size_um: float) -> None:
     """Draw a bar of a round length in the lower right corner of a micrograph.
 
     Args:
         axes: shows the micrograph in pixels, origin top left.
         width_px, height_px: of the part that is shown.
         pixel_size_um: edge of a pixel in micrometres.
-
-    Returns:
-        The bar's length in micrometres (for the caption).
     """
     length = nice_length(width_px * pixel_size_um)
     high_x, high_y = max(axes.get_xlim()), max(axes.get_ylim())
@@ -172,4 +169,3 @@ def scale_bar(axes: Axes, width_px: float, height_px: float, pixel_size_um: floa
         ha="right", va="bottom", fontsize=6, color="white", zorder=5,
     )  # fmt: skip
     text.set_path_effects([withStroke(linewidth=1.2, foreground="black")])
-    return length
