@@ -36,16 +36,6 @@ from msip_core.messages import msg
 from msip_core.titles import title_in
 from msip_core.workspace import Workspace
 
-__all__ = [
-    "Dataset",
-    "DatasetSummary",
-    "ImageRecord",
-    "ImportReport",
-    "Readiness",
-    "list_datasets",
-    "open_dataset",
-]
-
 
 @dataclass(frozen=True)
 class Dataset:
