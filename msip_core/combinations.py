@@ -8,13 +8,7 @@ from __future__ import annotations
 from functools import reduce
 
 from msip_core.catalog import FAMILIES, Entry, find
-from msip_core.config import (
-    TERMS,
-    DistillOptions,
-    MsipOptions,
-    PruneConfig,
-    SearchOptions,
-)
+from msip_core.config import TERMS, DistillOptions, MsipOptions, PruneConfig, SearchOptions
 from msip_core.errors import ConfigError
 
 
@@ -52,9 +46,11 @@ def check_combination(config: PruneConfig) -> None:
 def idle_settings(config: PruneConfig) -> list[str]:
     """Settings that are not as they come, and that nothing chosen in this run reads."""
     chosen = [
-        find("criterion", config.method), find("allocation", allocation_name(config)),
-        find("granularity", config.granularity), find("recovery", config.recovery),
-    ]  # fmt: skip
+        find("criterion", config.method),
+        find("allocation", allocation_name(config)),
+        find("granularity", config.granularity),
+        find("recovery", config.recovery),
+    ]
     criterion, allocation, _, recovery = chosen
     every = {name for some in FAMILIES.values() for one in some.values() for name in one.settings}
     idle = every - {name for one in chosen for name in one.settings}

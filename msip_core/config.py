@@ -381,7 +381,6 @@ def _same_gpu(latency: str, device: str) -> bool:
 
 
 AnyRun = TrainConfig | PruneConfig | CountConfig
-KINDS = ("train", "prune", "count")
 RunConfig = Annotated[AnyRun, Field(discriminator="kind")]
 _RUN_CONFIG: TypeAdapter[AnyRun] = TypeAdapter(RunConfig)
 

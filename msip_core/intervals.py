@@ -3,7 +3,8 @@
 A bootstrap over k units scatters by too little, the less the fewer they are: its deviations are
 stretched by sqrt(k / (k - 1)) against that bias, and by sqrt((k - 1) / chi2(k - 1)) for the tails,
 which is what Student's t does to a normal mean. From two units that is not enough: half of their
-draws are the units themselves (95 % intervals held the truth in 91 to 93 %), so three are the least.
+draws are the units themselves (95 % intervals held the truth 91 to 93 times of 100). Three are the
+least.
 """
 
 from __future__ import annotations

@@ -58,6 +58,12 @@ class Step(NamedTuple):
     resource: float
     map50: float
 
+    def with_(self, candidate: Candidate) -> Widths:
+        """The widths after this one too."""
+        widths = self.widths.copy()
+        widths[candidate.group] = candidate.width
+        return widths
+
 
 class NetAdaptAllocation(SearchedAllocation):
     """Widths by the cheapest steps."""
@@ -144,18 +150,15 @@ class _Walk:
             os.replace(self._draft(step), self._network(step.number + 1))
         if step.number:
             self._network(step.number).unlink(missing_ok=True)
-        widths = step.widths.copy()
-        widths[best.group] = best.width
-        return Step(step.number + 1, widths, best.resource, best.map50)
+        return Step(step.number + 1, step.with_(best), best.resource, best.map50)
 
     def _measured(self, step: Step, candidate: Candidate, best: Candidate | None) -> Candidate:
         """With the mAP50 after a short tuning; its network is kept if it is the best so far."""
         key = (step.number, candidate.group)
         if key in self.tried:
             return candidate._replace(map50=self.tried[key])
-        widths = step.widths.copy()
-        widths[candidate.group] = candidate.width
-        tuned = self.problem.short_tune(widths, self._network(step.number) if step.number else None)
+        before = self._network(step.number) if step.number else None
+        tuned = self.problem.short_tune(step.with_(candidate), before)
         candidate = candidate._replace(map50=tuned.map50)
         rule = self.problem.options.accept
         if best is None or pays(candidate, step, rule) < pays(best, step, rule):
@@ -182,9 +185,7 @@ class _Walk:
         """One untuned trial of each candidate alone."""
         for candidate in found:
             self.problem.tick(0.0)
-            widths = step.widths.copy()
-            widths[candidate.group] = candidate.width
-            tried = candidate._replace(map50=self.problem.trial(widths))
+            tried = candidate._replace(map50=self.problem.trial(step.with_(candidate)))
             self.loss[candidate.group] = pays(tried, step, self.problem.options.accept)
 
     def _done(self, step: Step, candidates: Sequence[Candidate], n: int) -> float:

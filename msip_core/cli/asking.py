@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from msip_core.cli.console import ProgressLines
 from msip_core.data.micrographs import SUFFIXES
+from msip_core.data.references import plain
 from msip_core.errors import ConfigError, NotFoundError
 from msip_core.models import open_card
 from msip_core.questions.base import Answer, Job, Question
@@ -92,13 +92,9 @@ def short_names(files: Sequence[Path]) -> list[str]:
     for file in files:
         stem = file.stem.encode("utf-8", "replace")[:_NAME_BYTES].decode("utf-8", "ignore")
         name, number = stem, 1
-        while _folded(name) in taken:
+        while plain(name) in taken:
             number += 1
             name = f"{stem}-{number}"
-        taken.add(_folded(name))
+        taken.add(plain(name))
         names.append(name)
     return names
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()

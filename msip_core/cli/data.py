@@ -212,10 +212,7 @@ def export(
     *,
     name: str,
     out: Annotated[Path, typer.Option(metavar="FILE.zip", help="The zip to write.")],
-    format_: Annotated[
-        LabelForm,
-        typer.Option("--format", help="Format of the labels."),
-    ] = "yolo",
+    format_: Annotated[LabelForm, typer.Option("--format", help="Format of the labels.")] = "yolo",
     model: Annotated[
         str | None,
         typer.Option(

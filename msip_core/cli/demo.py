@@ -28,7 +28,7 @@ from msip_core.questions.speed import Side
 from msip_core.runs.service import RunService
 from msip_core.views import evidence, report, sentences
 from msip_core.views.history import read_history
-from msip_core.workspace import Workspace
+from msip_core.workspace import Workspace, write_text
 
 DATASET = "demo"
 IMAGES, SIZE, SEED = 24, 256, 7  # not the seed of the shipped example: images it has never seen
@@ -99,16 +99,16 @@ def run_demo(workspace: Workspace, out: Path, work: Work, say: Say) -> DemoResul
     ]
 
     say("6/6  Report")
-    path = report.write_report(
+    text = report.render_report(
         read_history(workspace, service, run_id),
-        out / "report.html",
         compare=compared,
         micrographs=_shown(dataset, compared),
         explained=[_told(item) for item in explained],
         classes=dataset.classes,
     )
+    write_text(out / "report.html", text)
     return DemoResult(
-        report=str(path),
+        report=str(out / "report.html"),
         dataset=DATASET,
         baseline_id=baseline,
         pruned_id=pruned,

@@ -121,6 +121,11 @@ def explain(
         explained.append(found)
     if not explained:
         raise NotFoundError("The baseline finds no object on these micrographs.")
+    return _written(explained, out)
+
+
+def _written(explained: Sequence[Explained], out: Path) -> Answer:
+    """All objects in one table and one document."""
     rows = score_rows(explained)
     write_text(out / "scores.csv", tables.to_csv(rows))
     document = {
@@ -177,6 +182,7 @@ def draw(workspace: Workspace, asked: GradCam, found: Explained, path: Path) -> 
     """The figure of one object: micrograph, then heat map and SHAP of both models."""
     from msip_core.detector.sources import load_source_image, load_source_model
     from msip_core.views import paper, paper_pictures
+    from msip_core.views.paper_page import alone
 
     _, facts = load_source_model(workspace, asked.model)
     method = catalog.HEAT_MAPS[asked.method].label
@@ -197,7 +203,7 @@ def draw(workspace: Workspace, asked: GradCam, found: Explained, path: Path) -> 
         panels=panels,
         **_known_of(workspace, asked.image, found.box),
     )
-    return paper.save(paper_pictures.explanation_figure(info), path)
+    return paper.save(alone(paper_pictures.explanation_panel(info), 178.0), path)
 
 
 class _Known(TypedDict, total=False):

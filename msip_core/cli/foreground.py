@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Annotated
+
+import typer
 
 from msip_core.cli.console import say, table
 from msip_core.cli.following import Teller
@@ -21,6 +24,7 @@ from msip_core.runs.supervisor import Supervisor
 from msip_core.views.wording import accuracy, macs, params, percent
 from msip_core.workspace import Workspace
 
+Detach = Annotated[bool, typer.Option("--detach", help="Leave it to the app and return at once.")]
 PROGRAM = "python -m msip_core"
 UNSUPERVISED = (
     "waits: no server or command is working on this workspace. Start one with "

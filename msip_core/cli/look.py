@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -19,13 +19,15 @@ from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.errors import ConfigError
 from msip_core.questions.detecting import Compare, Comparison, Export
-from msip_core.questions.speed import MissingWay, TimeModels
+from msip_core.questions.speed import MissingWay, Timed, TimeModels
 from msip_core.views import sentences, tables
 from msip_core.workspace import write_json, write_text
 
 _MOST_RUNS, _TIMING_S = 100, 3  # measurements, and seconds for all of them
 
-Model = Annotated[str, typer.Option(help="A model of the workspace, a .pt file, or RUN/STEP.")]
+_WHICH = "A model of the workspace, a .pt file, or RUN/STEP."
+Model = Annotated[str, typer.Option(help=_WHICH)]
+TheModel = Annotated[str, typer.Argument(help=_WHICH)]
 ImageSize = Annotated[
     int | None, typer.Option("--imgsz", min=32, max=4096, show_default="the model's")
 ]
@@ -161,9 +163,7 @@ def _write_comparison(result: Comparison, dataset: Dataset, out: Path) -> dict[s
 def latency(
     session: Session,
     *,
-    model: Annotated[
-        str, typer.Argument(help="A model of the workspace, a .pt file, or RUN/STEP.")
-    ],
+    model: TheModel,
     beside: Annotated[
         str | None, typer.Option(help="Another one, timed in turn with it: the baseline.")
     ] = None,
@@ -201,13 +201,16 @@ def latency(
     )
     with tempfile.TemporaryDirectory() as scratch:
         result = ask(workspace, question, Path(scratch))
-    names = {"pruned": model} | ({"baseline": beside} if beside else {})
+    return _told_times(result, {"pruned": model} | ({"baseline": beside} if beside else {}))
+
+
+def _told_times(result: Timed, names: Mapping[str, str]) -> Answer:
     document = result.model_dump(mode="json")
     for entry in document["latency"]:
         entry["model"] = names[entry["name"]]
     rows = tables.latency_rows(result.latency, names)
     lines = [table(tuple(rows[0]), [tuple(row.values()) for row in rows])]
-    if beside:
+    if "baseline" in names:
         lines.append(sentences.latency_sentence(result.latency))
     return Answer(document, "\n".join([*lines, *_not_measured(result.missing)]))
 
@@ -238,9 +241,7 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
 def export(
     session: Session,
     *,
-    model: Annotated[
-        str, typer.Argument(help="A model of the workspace, a .pt file, or RUN/STEP.")
-    ],
+    model: TheModel,
     format: Annotated[
         str, typer.Option(help="ultralytics, onnx, openvino, torchscript or tensorrt.")
     ] = "onnx",

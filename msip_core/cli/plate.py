@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,7 +39,7 @@ def plate(
         str,
         typer.Argument(
             help="A folder, zip or file of micrographs, a dataset of the workspace, or the id of a "
-            "count that was made before.",
+            "count that was made before."
         ),
     ],
     model: Annotated[
@@ -60,32 +61,36 @@ def plate(
     if results.out is not None:
         folder_target(results.out)
     workspace = session.isolated_workspace()
-    sheet = results.sample_sheet.expanduser().resolve() if results.sample_sheet else None
-    if sheet is not None:
-        read_sheet(sheet)  # what is wrong with it is said before the work
+    sheet = _readable(results.sample_sheet)
     if model is None:
-        run_id = _known(workspace, source)
-        if sheet is not None:
-            keep_sheet(workspace.run_dir(run_id), sheet.read_bytes(), sheet.name)
+        run_id = _known(workspace, source, sheet)
         return _tell(workspace, run_id, results, label_files)
     if detach and (results.out is not None or label_files.labels):
         raise ConfigError(
             "A count that is handed over writes no tables yet: leave --out and --labels out, and "
             "give its id to 'plate' when it is done."
         )
-    settings = {
+    asked = {
         "model": named_model(workspace, model),
         "baseline": None if baseline is None else named_model(workspace, baseline),
         "name": name or "",
         "sample_sheet": None if sheet is None else str(sheet),
     }
-    config = count_config(workspace, source, settings, (looking, files))
-    run_id = RunService(workspace).submit(config)
+    run_id = RunService(workspace).submit(count_config(workspace, source, asked, (looking, files)))
     if detach:
         return hand_over(workspace, run_id)
     with worker_ready(workspace, begin_now=False) as executor:
         answer = in_foreground(workspace, run_id, executor=executor)
     return answer if answer.exit_code else _tell(workspace, run_id, results, label_files)
+
+
+def _readable(sheet: Path | None) -> Path | None:
+    """A sample sheet that was read once: what is wrong with it is said before the work."""
+    if sheet is None:
+        return None
+    sheet = sheet.expanduser().resolve()
+    read_sheet(sheet)
+    return sheet
 
 
 def _tell(workspace: Workspace, run_id: str, results: Results, labels: LabelFiles) -> Answer:
@@ -94,9 +99,11 @@ def _tell(workspace: Workspace, run_id: str, results: Results, labels: LabelFile
     return tell(workspace, run_id, results, labels)
 
 
-def _known(workspace: Workspace, run_id: str) -> str:
-    """A count that was made before."""
+def _known(workspace: Workspace, run_id: str, sheet: Path | None) -> str:
+    """A count that was made before, from now on with this sample sheet."""
     if run_id not in {place.name for place in workspace.runs.iterdir()}:
         raise ConfigError("Say with --model what counts on {run_id}.", run_id=run_id)
     folder.read_config(workspace.run_dir(run_id))
+    if sheet is not None:
+        keep_sheet(workspace.run_dir(run_id), sheet.read_bytes(), sheet.name)
     return run_id

@@ -11,6 +11,7 @@ from msip_core.cli.console import table
 from msip_core.cli.deleting import Yes, delete_for_good
 from msip_core.cli.foreground import (
     UNSUPERVISED,
+    Detach,
     describe,
     follow,
     hand_over,
@@ -82,13 +83,7 @@ def pause(session: Session, run: Run) -> Answer:
 
 
 @verb(app, "resume")
-def resume(
-    session: Session,
-    run: Run,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Leave it to the app and return at once.")
-    ] = False,
-) -> Answer:
+def resume(session: Session, run: Run, detach: Detach = False) -> Answer:
     """Go on where a paused, interrupted or failed run stopped."""
     workspace = session.isolated_workspace()
     service = RunService(workspace)

@@ -11,6 +11,7 @@ import typer
 
 from msip_core.changes import read_settings
 from msip_core.cli.console import say, table
+from msip_core.cli.foreground import Detach
 from msip_core.cli.targets import file_target
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.cli.ways import (
@@ -39,7 +40,6 @@ PROGRAM = "python -m msip_core"
 _LOOK = 1.0
 
 Id = Annotated[str, typer.Argument(metavar="ID")]
-Detach = Annotated[bool, typer.Option("--detach", help="Leave it to the app and return at once.")]
 
 
 @dataclass(frozen=True, slots=True)

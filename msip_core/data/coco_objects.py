@@ -179,9 +179,7 @@ def _run_lengths(segmentation: dict[str, Any]) -> NDArray[np.bool_]:
     return np.asarray(rle_to_mask(counts, (width, height)), dtype=bool)
 
 
-def _of_mask(
-    mask: NDArray[np.bool_],
-) -> tuple[int, Corners | None, NDArray[np.float64] | None]:
+def _of_mask(mask: NDArray[np.bool_]) -> tuple[int, Corners | None, NDArray[np.float64] | None]:
     """Number of parts, extent and outline of a mask."""
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count < 2:

@@ -69,18 +69,7 @@ def read_corrected(
         # In a workspace of its own: nothing of it is kept, and no name of this one is taken.
         given = _given(Workspace.open(folder), source, class_map, progress)
         classes = _classes(dataset, given, new_classes)
-        find = _Finder(dataset, given)
-        boxes, passed_over = {}, list(given.report.skipped)
-        for record in given.images:
-            ours, why = find(record)
-            if ours is None:
-                passed_over.append(Problem(file=record.source, what=why))
-                continue
-            found = given.boxes(record)
-            boxes[ours.id] = tuple(
-                box.model_copy(update={"cls": classes.index(given.classes[box.cls])})
-                for box in found
-            )
+        boxes, passed_over = _taken(dataset, given, classes)
     if not boxes:
         first = f" (the first: {passed_over[0].file}, {passed_over[0].what})" if passed_over else ""
         raise DatasetError(
@@ -116,6 +105,24 @@ def _given(
             source=source,
         )
     return given
+
+
+def _taken(
+    dataset: Dataset, given: Dataset, classes: tuple[str, ...]
+) -> tuple[dict[str, tuple[Box, ...]], list[Problem]]:
+    """Boxes of each image of the dataset that was given, and what was passed over."""
+    find = _Finder(dataset, given)
+    boxes, passed_over = {}, list(given.report.skipped)
+    for record in given.images:
+        ours, why = find(record)
+        if ours is None:
+            passed_over.append(Problem(file=record.source, what=why))
+            continue
+        boxes[ours.id] = tuple(
+            box.model_copy(update={"cls": classes.index(given.classes[box.cls])})
+            for box in given.boxes(record)
+        )
+    return boxes, passed_over
 
 
 def _classes(dataset: Dataset, given: Dataset, new: Sequence[str]) -> tuple[str, ...]:

@@ -30,29 +30,13 @@ from pydantic import ValidationError
 from msip_core.boxes import Box
 from msip_core.config import ImageRecipe
 from msip_core.data.label_files import label_path, parse_label, read_label, read_masks
-from msip_core.data.manifest import (
-    DatasetDocument,
-    DatasetSummary,
-    ImageRecord,
-    ImportReport,
-)
+from msip_core.data.manifest import DatasetDocument, DatasetSummary, ImageRecord, ImportReport
 from msip_core.data.readiness import Readiness, objects_of, readiness_of
 from msip_core.data.versions import at_version, newest_document
 from msip_core.errors import DatasetError, NotFoundError
 from msip_core.messages import msg
 from msip_core.titles import title_in
 from msip_core.workspace import Workspace
-
-__all__ = [
-    "Dataset",
-    "DatasetSummary",
-    "ImageRecord",
-    "ImportReport",
-    "Readiness",
-    "list_datasets",
-    "open_dataset",
-    "over_groups",
-]
 
 
 @dataclass(frozen=True)

@@ -150,6 +150,13 @@ def _from_pixels(
     stated = labels.picture
     if stated is None:
         return labels, *_without_size(labels, width, height, orientation)
+    return labels, *_with_size(stated, width, height, orientation)
+
+
+def _with_size(
+    stated: tuple[float, float], width: int, height: int, orientation: int
+) -> tuple[Move, str | None]:
+    """Labels that say how large their picture is: turned or scaled from there."""
     if orientation != 1:
         turned = orientation >= 5 and same_shape(stated, height, width)
         upright = orientation >= 5 and same_shape(stated, width, height)
@@ -162,18 +169,18 @@ def _from_pixels(
                 size=_size(stated),
                 own=_size((width, height)),
             )
-            return labels, lambda points: turn(scale(points)), note
+            return lambda points: turn(scale(points)), note
         if orientation < 5 or turned:
             raise _unsure_turn()
     if max(abs(stated[0] - width), abs(stated[1] - height)) < 0.5:
-        return labels, _same, None
+        return _same, None
     if same_shape(stated, width, height):
         note = msg(
             "boxes scaled from {size} to {own} pixels",
             size=_size(stated),
             own=_size((width, height)),
         )
-        return labels, _scale(width / stated[0], height / stated[1]), note
+        return _scale(width / stated[0], height / stated[1]), note
     raise DatasetError(
         "its labels are for an image of {size} pixels, and it has "
         "{own}: left out; export the labels of this very image",

@@ -431,7 +431,4 @@ PARSERS: tuple[tuple[str, Parser], ...] = (
     ("QuPath GeoJSON", geojson),
     ("Supervisely", supervisely),
 )
-TABLES: tuple[tuple[str, Parser], ...] = (
-    ("VIA", via_table),
-    ("Label Studio", label_studio_table),
-)
+TABLES: tuple[tuple[str, Parser], ...] = (("VIA", via_table), ("Label Studio", label_studio_table))

@@ -215,28 +215,7 @@ def _choose(candidates: list[tuple[str, tuple[str, ...]]], originals: tuple[str,
     enough = [c for c in candidates if len(set(c[1])) >= ENOUGH]
     few = [c for c in candidates if 3 <= len(set(c[1])) < ENOUGH]
     if enough or few:
-        level, groups = enough[0] if enough else few[-1]
-        notes = tuple(
-            msg(
-                "Names show {n} {name} groups, too few to split by: {level}s were used, so "
-                "one {name} can lie on both sides.",
-                n=len(set(g)),
-                name=Message(name),
-                level=Message(level),
-            )
-            for name, g in candidates
-            if name != level and candidates.index((name, g)) < candidates.index((level, groups))
-        )
-        return Grouping(
-            groups,
-            msg(
-                "Images of one {level} were kept together: {count}.",
-                level=Message(level),
-                count=_count(groups),
-            ),
-            notes,
-        )
-    copies = len(originals) - len(set(originals))
+        return _by_level(candidates, candidates.index(enough[0] if enough else few[-1]))
     torn = tuple(
         msg(
             "Names show {n} {name} groups, too few to split by, so one {name} can lie on "
@@ -246,7 +225,7 @@ def _choose(candidates: list[tuple[str, tuple[str, ...]]], originals: tuple[str,
         )
         for name, g in candidates
     )
-    if copies:
+    if len(set(originals)) < len(originals):
         return Grouping(
             originals,
             msg(
@@ -265,6 +244,28 @@ def _choose(candidates: list[tuple[str, tuple[str, ...]]], originals: tuple[str,
             "overlap or share a well, give a group pattern."
         ),
     )
+
+
+def _by_level(candidates: list[tuple[str, tuple[str, ...]]], chosen: int) -> Grouping:
+    """Kept together by one level of the names; larger groups than that are torn."""
+    level, groups = candidates[chosen]
+    notes = tuple(
+        msg(
+            "Names show {n} {name} groups, too few to split by: {level}s were used, so "
+            "one {name} can lie on both sides.",
+            n=len(set(g)),
+            name=Message(name),
+            level=Message(level),
+        )
+        for name, g in candidates[:chosen]
+        if name != level
+    )
+    sentence = msg(
+        "Images of one {level} were kept together: {count}.",
+        level=Message(level),
+        count=_count(groups),
+    )
+    return Grouping(groups, sentence, notes)
 
 
 def _count(groups: Sequence[str]) -> str:

@@ -62,7 +62,9 @@ def find_labels(tree: FileTree, masks: MaskIndex) -> FoundLabels:
     with_boxes = _images_with_boxes(best)[0] if best and (masks.masks or masks.parts) else 0
     if len(masks.masks) + len(masks.parts) > 2 * with_boxes:
         lost = [problem for reader in readers for problem in reader.orphans]
-        best = MaskReader(tree, masks.masks, masks.ambiguous, masks.parts, orphans=lost)
+        best = MaskReader(
+            tree=tree, files=masks.masks, unsure=masks.ambiguous, parts=masks.parts, orphans=lost
+        )
     if best is None:
         return FoundLabels(None, [], used)
     others = [
@@ -72,9 +74,7 @@ def find_labels(tree: FileTree, masks: MaskIndex) -> FoundLabels:
     ]
     notes = [
         msg(
-            "Labels were read as {format}; also found: {others}.",
-            format=best.format,
-            others=others,
+            "Labels were read as {format}; also found: {others}.", format=best.format, others=others
         )
     ]
     return FoundLabels(best, notes if others else [], used)

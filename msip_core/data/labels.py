@@ -7,12 +7,13 @@ supervision's, called one object at a time, so that one bad line costs one box a
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +69,8 @@ class ImageLabels:
     scored: int = 0
 
 
-class LabelReader(Protocol):
+@dataclass(kw_only=True)
+class LabelReader(ABC):
     """One label format over one tree of files.
 
     Attributes:
@@ -82,19 +84,26 @@ class LabelReader(Protocol):
     """
 
     format: str
-    classes: list[str]
-    orphans: list[Problem]
-    notes: list[str]
-    used: set[str]
-    splits: dict[str, SplitName]
-    drawn: bool
+    classes: list[str] = field(default_factory=list)
+    orphans: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+    splits: dict[str, SplitName] = field(default_factory=dict)
+    drawn: bool = False
 
     @property
+    @abstractmethod
     def labelled(self) -> set[str]:
         """Images that have a label, an empty one included."""
 
+    @abstractmethod
     def read(self, image: str) -> ImageLabels:
         """Labels of one image, in the units that the label file states."""
+
+    def place(self, image: str, file: str) -> None:
+        """Into the part that folders of the image, else its label file, are called by."""
+        if part := split_of_path(image.rpartition("/")[0]) or split_of_path(file):
+            self.splits.setdefault(image, part)
 
 
 def read_text(tree: FileTree, name: str, most: int = MAX_CHARACTERS) -> str:

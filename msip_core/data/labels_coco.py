@@ -13,8 +13,8 @@ import numpy as np
 from msip_core.bounded import load_json
 from msip_core.data.archive import FileTree
 from msip_core.data.coco_objects import crowd_regions, read_object
-from msip_core.data.labels import ImageLabels, read_text, split_of_path
-from msip_core.data.manifest import Problem, SplitName
+from msip_core.data.labels import ImageLabels, LabelReader, read_text
+from msip_core.data.manifest import Problem
 from msip_core.data.outlines import is_outline_file
 from msip_core.data.references import ImageIndex
 from msip_core.errors import DatasetError, InputError
@@ -28,9 +28,9 @@ _ODD = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
 _WHOLE = re.compile(r"[0-9]{1,15}\.0+")
 
 
-@dataclass
-class CocoReader:
-    """See `labels.LabelReader`. An image that is listed without annotations is background.
+@dataclass(kw_only=True)
+class CocoReader(LabelReader):
+    """An image that is listed without annotations is background.
 
     Attributes:
         annotations: image -> (class name or None if its number has none, annotation, the file or
@@ -40,15 +40,9 @@ class CocoReader:
     """
 
     annotations: dict[str, list[tuple[str | None, dict[str, Any], str]]]
-    classes: list[str]
     pictures: dict[str, tuple[float, float]] = field(default_factory=dict)
     unsure: dict[str, str] = field(default_factory=dict)
     format: str = "COCO"
-    orphans: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    used: set[str] = field(default_factory=set)
-    splits: dict[str, SplitName] = field(default_factory=dict)
-    drawn: bool = False
 
     @property
     def labelled(self) -> set[str]:
@@ -111,7 +105,7 @@ def _reason(error: Exception) -> str:
 
 def find_coco(tree: FileTree, index: ImageIndex) -> CocoReader | None:
     """All COCO files of a tree together, or None."""
-    reader = CocoReader(defaultdict(list), [])
+    reader = CocoReader(annotations=defaultdict(list))
     for name in tree.names:
         is_candidate = name.lower().endswith(".json") and not is_outline_file(tree, name)
         if is_candidate and _add(reader, tree, name, index):
@@ -194,7 +188,6 @@ def _images(
         else:
             entries.append((key, reference, entry))
     found = index.match((reference for _, reference, _ in entries), name)
-    split = split_of_path(name)
     images: dict[str, str | None] = {}
     for key, reference, entry in entries:
         image = found.get(reference)
@@ -211,9 +204,7 @@ def _images(
         _ = reader.annotations[image]  # listed, even if empty
         if picture := _picture(entry):
             reader.pictures[image] = picture
-        part = split_of_path(image.rpartition("/")[0]) or split
-        if part:
-            reader.splits.setdefault(image, part)
+        reader.place(image, name)
     return images
 
 

@@ -13,7 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import PurePosixPath
@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from msip_core.bounded import UnreadableError, read_csv
 from msip_core.data.archive import FileTree
-from msip_core.data.labels import ImageLabels, LabelledObject, no_number, read_text, split_of_path
-from msip_core.data.manifest import Problem, SplitName
+from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader, no_number, read_text
+from msip_core.data.manifest import Problem
 from msip_core.data.micrographs import image_size
 from msip_core.data.references import ImageIndex
 from msip_core.errors import DatasetError, InputError
@@ -67,9 +67,11 @@ _MAKE_SENSE = dict(
 )
 NAMELESS = "object"
 
-_CORNERS, _SIZED, _CENTRED = ("x1", "y1", "x2", "y2"), ("x", "y", "width", "height"), (
-    "cx", "cy", "width", "height",
-)  # fmt: skip
+_CORNERS, _SIZED, _CENTRED = (
+    ("x1", "y1", "x2", "y2"),
+    ("x", "y", "width", "height"),
+    ("cx", "cy", "width", "height"),
+)
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3},\d{3}")
 _COMMENT = re.compile(r"(?:[ \t]*#[^\n]*\n)+")  # above the header: who made the table, and when
@@ -117,19 +119,13 @@ class Row(NamedTuple):
     named: str = ""
 
 
-@dataclass
-class CsvReader:
-    """See `labels.LabelReader`."""
+@dataclass(kw_only=True)
+class CsvReader(LabelReader):
+    """Rows of all tables, by their image."""
 
     tree: FileTree
     rows: dict[str, list[Row]]
-    classes: list[str] = field(default_factory=list)
     format: str = "CSV"
-    orphans: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    used: set[str] = field(default_factory=set)
-    splits: dict[str, SplitName] = field(default_factory=dict)
-    drawn: bool = False
 
     @property
     def labelled(self) -> set[str]:
@@ -224,7 +220,7 @@ def _picture(row: Row, box: tuple[float, float, float, float]) -> tuple[float, f
 
 def find_csv(tree: FileTree, index: ImageIndex) -> CsvReader | None:
     """CSV boxes of a tree, or None."""
-    reader = CsvReader(tree, defaultdict(list))
+    reader = CsvReader(tree=tree, rows=defaultdict(list))
     for name in tree.names:
         if name.lower().endswith((".csv", ".tsv")):
             try:
@@ -280,9 +276,7 @@ def _add(reader: CsvReader, text: str, name: str, index: ImageIndex) -> bool:
     images = index.match(found, name)
     for reference, image in images.items():
         reader.rows[image] += [row._replace(file=name) for row in found[reference]]
-        part = split_of_path(image.rpartition("/")[0]) or split_of_path(name)
-        if part:
-            reader.splits.setdefault(image, part)
+        reader.place(image, name)
     reader.orphans += [
         Problem(file=name, what=index.why_not(reference, name))
         for reference in sorted(set(found) - set(images))

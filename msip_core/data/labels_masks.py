@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from msip_core.data.archive import FileTree
-from msip_core.data.labels import ImageLabels, LabelledObject
-from msip_core.data.manifest import Problem, SplitName
+from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader
 from msip_core.data.mask_objects import SPECK_PIXELS, objects_in, read_mask
 from msip_core.errors import DatasetError
 from msip_core.messages import msg
@@ -20,9 +19,9 @@ from msip_core.messages import msg
 CLASS = "object"
 
 
-@dataclass
-class MaskReader:
-    """See `labels.LabelReader`. An empty mask is background."""
+@dataclass(kw_only=True)
+class MaskReader(LabelReader):
+    """An empty mask is background."""
 
     tree: FileTree
     files: dict[str, str]
@@ -30,7 +29,6 @@ class MaskReader:
     parts: dict[str, list[str]] = field(default_factory=dict)
     classes: list[str] = field(default_factory=lambda: [CLASS])
     format: str = "masks"
-    orphans: list[Problem] = field(default_factory=list)
     notes: list[str] = field(
         default_factory=lambda: [
             msg(
@@ -40,9 +38,6 @@ class MaskReader:
             )
         ]
     )
-    used: set[str] = field(default_factory=set)
-    splits: dict[str, SplitName] = field(default_factory=dict)
-    drawn: bool = False
 
     @property
     def labelled(self) -> set[str]:

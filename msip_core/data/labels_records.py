@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from msip_core.bounded import read_csv
 from msip_core.data.archive import FileTree
-from msip_core.data.labels import ImageLabels, LabelledObject, read_text, split_of_path
+from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader, read_text
 from msip_core.data.labels_csv import NAMELESS
-from msip_core.data.manifest import Problem, SplitName
+from msip_core.data.manifest import Problem
 from msip_core.data.outline_boxes import box_beside, ring_area
 from msip_core.data.outlines import is_outline_file
 from msip_core.data.references import ImageIndex
@@ -57,18 +57,11 @@ Parser = Callable[[Any], list[Record] | None]
 FileKind = tuple[tuple[str, ...], Callable[[str], Any], Sequence[tuple[str, Parser]]]
 
 
-@dataclass
-class RecordReader:
-    """See `labels.LabelReader`."""
+@dataclass(kw_only=True)
+class RecordReader(LabelReader):
+    """What an annotation program has of each image."""
 
-    format: str
     records: dict[str, ImageLabels] = field(default_factory=dict)
-    classes: list[str] = field(default_factory=list)
-    orphans: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    used: set[str] = field(default_factory=set)
-    splits: dict[str, SplitName] = field(default_factory=dict)
-    drawn: bool = False
 
     @property
     def labelled(self) -> set[str]:
@@ -125,7 +118,9 @@ def reader_of(
     label: str, files: dict[str, list[Record]], broken: list[Problem], index: ImageIndex
 ) -> RecordReader:
     """The reader of a format: the records of each of its files, and those that cannot be read."""
-    reader = RecordReader(label, orphans=list(broken), used={*files, *(p.file for p in broken)})
+    reader = RecordReader(
+        format=label, orphans=list(broken), used={*files, *(p.file for p in broken)}
+    )
     single = {n: records[0] for n, records in files.items() if len(records) == 1 and records[0].own}
     pairing = index.pair({n: [*_own_names(n), *r.references] for n, r in single.items()})
     reader.orphans += [Problem(file=name, what=what) for name, what in pairing.problems()]
@@ -186,9 +181,7 @@ def _take(reader: RecordReader, name: str, image: str, labels: ImageLabels) -> N
         reader.orphans.append(Problem(file=name, what=what))
         return
     reader.records[image] = labels
-    part = split_of_path(image.rpartition("/")[0]) or split_of_path(name)
-    if part:
-        reader.splits.setdefault(image, part)
+    reader.place(image, name)
 
 
 def table_of(text: str) -> list[list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
@@ -11,7 +11,14 @@ import numpy as np
 
 from msip_core.bounded import UnreadableError, load_xml
 from msip_core.data.archive import FileTree
-from msip_core.data.labels import ImageLabels, LabelledObject, no_number, read_text, split_of_path
+from msip_core.data.labels import (
+    ImageLabels,
+    LabelledObject,
+    LabelReader,
+    no_number,
+    read_text,
+    split_of_path,
+)
 from msip_core.data.labels_records import polygon, turned
 from msip_core.data.manifest import Problem, SplitName
 from msip_core.data.references import ImageIndex
@@ -19,19 +26,13 @@ from msip_core.errors import DatasetError
 from msip_core.messages import msg
 
 
-@dataclass
-class VocReader:
-    """See `labels.LabelReader`. An xml without objects is background."""
+@dataclass(kw_only=True)
+class VocReader(LabelReader):
+    """An xml without objects is background."""
 
     tree: FileTree
     files: dict[str, str]
-    classes: list[str] = field(default_factory=list)
     format: str = "Pascal VOC"
-    orphans: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    used: set[str] = field(default_factory=set)
-    splits: dict[str, SplitName] = field(default_factory=dict)
-    drawn: bool = False
 
     @property
     def labelled(self) -> set[str]:
@@ -89,7 +90,7 @@ def _picture(root: ElementTree.Element) -> tuple[float, float] | None:
 
 def find_voc(tree: FileTree, index: ImageIndex) -> VocReader | None:
     """VOC labels of a tree, or None."""
-    reader = VocReader(tree, {})
+    reader = VocReader(tree=tree, files={})
     labels: dict[str, list[str]] = {}
     for name in tree.names:
         if not name.lower().endswith(".xml"):

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msip_core.data.archive import FileTree
-from msip_core.data.labels import ImageLabels, LabelledObject, no_number, read_text
-from msip_core.data.manifest import Problem, SplitName
+from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader, no_number, read_text
+from msip_core.data.manifest import Problem
 from msip_core.data.references import ImageIndex, plain
 from msip_core.data.yolo_config import (
     class_names,
@@ -44,8 +44,8 @@ _DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+")
 _LINE = re.compile(r"\s*\d+(?:\.0*)?(?:e[+-]?0+)?(?:\s+[-+]?[\d.]+(?:e[-+]?\d+)?){4,}\s*", re.I)
 
 
-@dataclass
-class YoloReader:
+@dataclass(kw_only=True)
+class YoloReader(LabelReader):
     """See `labels.LabelReader`.
 
     Attributes:
@@ -56,16 +56,10 @@ class YoloReader:
 
     tree: FileTree
     files: dict[str, str]
-    classes: list[str]
     names: dict[str, list[str]] = field(default_factory=dict)
     unsure: dict[str, str] = field(default_factory=dict)
     pose_values: int = 0
     format: str = "YOLO"
-    orphans: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    used: set[str] = field(default_factory=set)
-    splits: dict[str, SplitName] = field(default_factory=dict)
-    drawn: bool = False
 
     @property
     def labelled(self) -> set[str]:
@@ -240,7 +234,7 @@ def find_yolo(tree: FileTree, index: ImageIndex) -> YoloReader | None:
     files = {image: name for image, name in files.items() if _may_be_labels(tree, name)}
     if not files and not orphans:
         return None
-    reader = YoloReader(tree, files, [], pose_values=pose_values(config))
+    reader = YoloReader(tree=tree, files=files, pose_values=pose_values(config))
     reader.unsure = _shared(files)
     reader.names = class_names(tree, configs, files.values(), notes)
     reader.unsure |= _doubly_numbered(reader, other_numbers(tree, configs, reader.names))

@@ -202,8 +202,7 @@ def _path(reference: str) -> PurePosixPath:
 
 def _closest(candidates: list[str], kind: int, path: PurePosixPath, label: str) -> Found | None:
     scored = sorted(
-        ((_closeness(kind, c, path, label), c) for c in dict.fromkeys(candidates)),
-        reverse=True,
+        ((_closeness(kind, c, path, label), c) for c in dict.fromkeys(candidates)), reverse=True
     )
     if len(scored) > 1 and scored[0][0] == scored[1][0]:
         return None

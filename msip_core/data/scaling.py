@@ -25,10 +25,7 @@ _FEWEST_PER_IMAGE = 256
 
 
 def measure_recipe(
-    tree: FileTree,
-    images: list[str],
-    recipe: ImageRecipe,
-    progress: Callable[[float, str], None],
+    tree: FileTree, images: list[str], recipe: ImageRecipe, progress: Callable[[float, str], None]
 ) -> tuple[ImageRecipe, list[str]]:
     """Fill `low_value` and `high_value` from the images that the recipe scales.
 
@@ -43,21 +40,7 @@ def measure_recipe(
     suspects = [name for name in images if recipe.normalise or _may_be_deep(tree, name)]
     if not suspects:
         return recipe, []
-    share = max(_FEWEST_PER_IMAGE, min(_MOST_PER_IMAGE, BUDGET // len(suspects)))
-    samples: list[NDArray[np.float32]] = []
-    depths: set[str] = set()
-    for number, name in enumerate(confined.one_by_one(suspects)):
-        progress(
-            number / len(suspects),
-            msg("Measuring grey values: {number}/{n}", number=number + 1, n=len(suspects)),
-        )
-        try:
-            kind, sample = _sample(tree, name, recipe, share)
-        except DatasetError:
-            continue  # named with its reason when the images come in
-        if sample is not None:
-            depths.add(kind)
-            samples.append(sample)
+    samples, depths = _samples(tree, suspects, recipe, progress)
     if not samples:
         return recipe, []
     if len(depths) > 1:
@@ -79,6 +62,28 @@ def measure_recipe(
         high_percentile=recipe.high_percentile,
     )
     return recipe.model_copy(update={"low_value": low, "high_value": high}), [note]
+
+
+def _samples(
+    tree: FileTree, images: list[str], recipe: ImageRecipe, progress: Callable[[float, str], None]
+) -> tuple[list[NDArray[np.float32]], set[str]]:
+    """Values of each image that is scaled, and the depths that occur."""
+    share = max(_FEWEST_PER_IMAGE, min(_MOST_PER_IMAGE, BUDGET // len(images)))
+    samples: list[NDArray[np.float32]] = []
+    depths: set[str] = set()
+    for number, name in enumerate(confined.one_by_one(images)):
+        progress(
+            number / len(images),
+            msg("Measuring grey values: {number}/{n}", number=number + 1, n=len(images)),
+        )
+        try:
+            kind, sample = _sample(tree, name, recipe, share)
+        except DatasetError:
+            continue  # named with its reason when the images come in
+        if sample is not None:
+            depths.add(kind)
+            samples.append(sample)
+    return samples, depths
 
 
 def _sample(

@@ -13,8 +13,7 @@ import numpy as np
 import tifffile
 
 from msip_core.data.enhance import Raw
-from msip_core.data.ome import ome_pixels, own_planes
-from msip_core.data.tiff_channels import channel_names, check_only_channel
+from msip_core.data.ome import ome_pixels
 from msip_core.data.tiff_planes import Asked, Picked, pick
 from msip_core.errors import DatasetError, first_line
 from msip_core.messages import joined, msg
@@ -127,7 +126,7 @@ def largest(tiff: tifffile.TiffFile) -> Any:
 
 def read_plane(tiff: tifffile.TiffFile, max_pixels: int, asked: Asked) -> TiffPlane:
     """As `read_tiff`, of an open file; raises what tifffile raises."""
-    name, channel = asked.file, asked.channel
+    name = asked.file
     if not tiff.series:
         raise DatasetError("{name} is a TIFF without an image: export it again.", name=name)
     series = largest(tiff)
@@ -156,10 +155,7 @@ def read_plane(tiff: tifffile.TiffFile, max_pixels: int, asked: Asked) -> TiffPl
             )
         )
     ome = ome_pixels(tiff, series)
-    own = own_planes(tiff, ome)
-    picked = pick(series, channel_names(tiff, ome), own, asked)
-    if own is None and ome is not None and picked.is_only and sizes.get("C", 1) == 1:
-        check_only_channel((channel_names(tiff, ome) or [""])[0], channel, name)
+    picked = pick(tiff, series, ome, asked)
     pixels = _plane(series, axes, picked, name, max_pixels)
     pixels = as_shown(series.keyframe, pixels, name)
     notes = [*picked.notes, *_siblings(tiff, series)]
@@ -206,9 +202,9 @@ def _without_inks(page: Any, pixels: Raw) -> Raw:
     return np.asarray(np.rint(light[..., :3] * light[..., 3:] / most), pixels.dtype)
 
 
-def page_pixels(page: Any, name: str = "it") -> Raw:
+def page_pixels(page: Any) -> Raw:
     """One page of an open file, as `as_shown`."""
-    return as_shown(page, np.asarray(page.asarray()), name)
+    return as_shown(page, np.asarray(page.asarray()), "it")
 
 
 def _turned(pixels: Raw) -> Raw:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+from xml.etree import ElementTree
 
 import numpy as np
-from tifffile import EXTRASAMPLE, PHOTOMETRIC
+from tifffile import EXTRASAMPLE, PHOTOMETRIC, TiffFile
 
-from msip_core.data.ome import OwnPlanes
-from msip_core.data.tiff_channels import Choice, choose_channel, choose_colour, says_colour
+from msip_core.data.ome import OwnPlanes, own_planes
+from msip_core.data.tiff_channels import (
+    Choice,
+    channel_names,
+    check_only_channel,
+    choose_channel,
+    choose_colour,
+    says_colour,
+)
 from msip_core.errors import DatasetError
 from msip_core.messages import msg
 
@@ -55,13 +63,24 @@ def grey_channels(series: Any) -> int:
     return max(1, count) if grey and "S" in series.axes and not colours else 0
 
 
-def pick(
-    series: Any,
-    names: list[str],
-    own: OwnPlanes | None,
-    asked: Asked,
-) -> Picked:
-    """Which plane to take: one index on every axis that is not an image axis."""
+def pick(tiff: TiffFile, series: Any, ome: ElementTree.Element | None, asked: Asked) -> Picked:
+    """Which plane to take: one index on every axis that is not an image axis.
+
+    Args:
+        ome: the <Pixels> of OME-XML that the series stands in.
+
+    Raises:
+        DatasetError: there is no such plane or channel.
+    """
+    own, names = own_planes(tiff, ome), channel_names(tiff, ome)
+    picked = _picked(series, names, own, asked)
+    channels = dict(zip(series.axes, series.shape)).get("C", 1)
+    if own is None and ome is not None and picked.is_only and channels == 1:
+        check_only_channel((names or [""])[0], asked.channel, asked.file)
+    return picked
+
+
+def _picked(series: Any, names: list[str], own: OwnPlanes | None, asked: Asked) -> Picked:
     axes, shape = series.axes, series.shape
     file, channel, z, time = asked
     sizes = dict(zip(axes, shape))

@@ -10,9 +10,8 @@ import numpy as np
 import tifffile
 
 from msip_core.data.enhance import Raw
-from msip_core.data.ome import ome_pixels, own_planes
+from msip_core.data.ome import ome_pixels
 from msip_core.data.tiff import pixel_size
-from msip_core.data.tiff_channels import channel_names, check_only_channel
 from msip_core.data.tiff_planes import Asked, pick
 from msip_core.errors import DatasetError
 from msip_core.messages import joined
@@ -34,16 +33,7 @@ def picked_page(tiff: tifffile.TiffFile, series: Any, asked: Asked) -> PickedPag
     """The plane that `read_tiff` would take."""
     axes, shape = series.axes, series.shape
     ome = ome_pixels(tiff, series)
-    own = own_planes(tiff, ome)
-    names = channel_names(tiff, ome)
-    picked = pick(series, names, own, asked)
-    if (
-        own is None
-        and ome is not None
-        and picked.is_only
-        and dict(zip(axes, shape)).get("C", 1) == 1
-    ):
-        check_only_channel((names or [""])[0], asked.channel, asked.file)
+    picked = pick(tiff, series, ome, asked)
     size, warning = pixel_size(tiff, ome)
     lead = min(axes.index(axis) for axis in "YXS" if axis in axes)
     leading, index = shape[:lead], picked.slices[:lead]

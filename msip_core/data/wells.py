@@ -73,10 +73,7 @@ def _is_only_plate(text: str, plate: str) -> bool:
 
 
 def _tell_apart(
-    names: Sequence[ImageName],
-    text: Callable[[ImageName], str],
-    *,
-    within_folders: bool = False,
+    names: Sequence[ImageName], text: Callable[[ImageName], str], *, within_folders: bool = False
 ) -> bool:
     """Whether one and the same plane of one field of one well stands at two of these texts."""
     seen: defaultdict[tuple[str | None, ...], set[str]] = defaultdict(set)

@@ -12,12 +12,7 @@ from pathlib import Path
 from msip_core.config import ImageRecipe, ImportConfig
 from msip_core.data.dataset import open_dataset
 from msip_core.data.dataset_writer import TakenImage
-from msip_core.data.manifest import (
-    DatasetDocument,
-    ImageRecord,
-    ImportReport,
-    summarise,
-)
+from msip_core.data.manifest import DatasetDocument, ImageRecord, ImportReport, summarise
 from msip_core.data.splitting import SplitPlan
 from msip_core.data.training_lists import data_yaml, write_lists
 from msip_core.errors import DatasetError, NotFoundError
@@ -37,7 +32,7 @@ def write_dataset(
     plan: SplitPlan,
     report: ImportReport,
     drawn: bool,
-) -> DatasetDocument:
+) -> None:
     """Write split lists, data.yaml, dataset.json and summary.json into `folder`."""
     images = tuple(
         ImageRecord(
@@ -70,7 +65,6 @@ def write_dataset(
     write_text(folder / "data.yaml", data_yaml(classes, drawn))
     write_json(folder / "summary.json", summarise(document).model_dump(mode="json"))
     write_text(folder / "dataset.json", document.model_dump_json(indent=1) + "\n")
-    return document
 
 
 def content_hash(

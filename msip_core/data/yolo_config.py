@@ -74,9 +74,7 @@ def class_names(
         except DatasetError as error:
             notes.append(
                 msg(
-                    "The class names in {name} could not be read ({error}).",
-                    name=name,
-                    error=error,
+                    "The class names in {name} could not be read ({error}).", name=name, error=error
                 )
             )
             continue

@@ -10,7 +10,6 @@ is described (blueprint, assembly), and a new one is built from that description
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -163,12 +162,6 @@ def size_mb(model: DetectionModel) -> float:
     which is what the paper's 21.5 MB for YOLOv8s means."""
     return sum(v.numel() * 2 if v.is_floating_point() else v.numel() * v.element_size()
                for v in model.state_dict().values()) / 2**20  # fmt: skip
-
-
-def sha256_of(path: Path | str) -> str:
-    """SHA-256 of a file, as hexadecimal text."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def architecture_of(model: DetectionModel) -> str:

@@ -21,8 +21,6 @@ from msip_core.errors import ConfigError, WorkError
 
 ExportFormat = Literal["ultralytics", "onnx", "openvino", "torchscript", "tensorrt"]
 FORMATS: tuple[str, ...] = get_args(ExportFormat)
-_SUFFIX = {"ultralytics": ".pt", "onnx": ".onnx", "torchscript": ".torchscript",
-           "tensorrt": ".engine", "openvino": "_openvino_model"}  # fmt: skip
 _NEEDS = {"onnx": "onnx", "openvino": "openvino", "tensorrt": "tensorrt"}
 
 

@@ -40,15 +40,6 @@ LOGGER.setLevel(logging.ERROR)
 if SETTINGS.get("sync", False):
     SETTINGS.update({"sync": False})
 
-__all__ = [
-    "DetectionModel",
-    "copy_model",
-    "hyperparameters",
-    "is_yolov8_yaml",
-    "new_network",
-    "reset",
-    "threads_kept",
-]
 
 # Not -p6, which is built of C2: neither can its weights be read nor its halves be pruned.
 _YAML = re.compile(r"yolov8[nsmlx](-p2)?\.yaml")

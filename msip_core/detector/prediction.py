@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
@@ -117,20 +117,10 @@ def predict(
     conf: float = 0.25,
     iou: float = 0.7,
     device: str = "cpu",
-    tick: Callable[[int], None] | None = None,
 ) -> list[list[Detection]]:
-    """Find objects on several images, one by one (see Predictor). `model` is left as it is.
-
-    Args:
-        tick: called with the number of finished images; may raise to stop.
-    """
+    """Find objects on several images, one by one (see Predictor). `model` is left as it is."""
     predictor = Predictor(model, imgsz=imgsz, device=device)
-    results = []
-    for image in images:
-        results.append(predictor(image, conf=conf, iou=iou))
-        if tick:
-            tick(len(results))
-    return results
+    return [predictor(image, conf=conf, iou=iou) for image in images]
 
 
 def one_class_each(found: Sequence[Detection], iou: float) -> list[Detection]:

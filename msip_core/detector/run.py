@@ -16,7 +16,7 @@ from msip_core.data.cut import CutDataset, open_for_run, sizes_learned, uncut
 from msip_core.data.dataset import Dataset, ensure_ready
 from msip_core.detector.build import adapt_classes, build_model, register_model
 from msip_core.detector.c2f import to_c2f_v2, to_stock
-from msip_core.detector.checkpoints import architecture_of, load_model, round_to_half, sha256_of
+from msip_core.detector.checkpoints import architecture_of, load_model, round_to_half
 from msip_core.detector.cost import count_cost
 from msip_core.detector.devices import resolve_device
 from msip_core.detector.library import DetectionModel
@@ -34,6 +34,7 @@ from msip_core.events import (
 )
 from msip_core.messages import mark, msg
 from msip_core.models import ModelCard, weights_path
+from msip_core.questions.contents import sha256_of
 from msip_core.workspace import Workspace, new_id, write_json
 
 _PHASES = {"train": mark("Train"), "pretrain": mark("Pretrain")}

@@ -20,13 +20,7 @@ from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.errors import NotFoundError
 from msip_core.messages import msg
 from msip_core.models import TrainedSizes, lacks_weights, open_card, step_path, weights_path
-from msip_core.questions.sources import (
-    DatasetImage,
-    ImageOf,
-    ModelOf,
-    RunStep,
-    SavedModel,
-)
+from msip_core.questions.sources import DatasetImage, ImageOf, ModelOf, RunStep, SavedModel
 from msip_core.workspace import Workspace
 
 _WARM_MODELS = 6  # kept in memory by a process that answers one question after another

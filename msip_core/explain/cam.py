@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -139,15 +139,13 @@ def _outputs_kept(model: DetectionModel, layers: Sequence[int]) -> Iterator[dict
         kept[index] = output
         return output
 
-    handles = [
-        model.model[index].register_forward_hook(lambda _, __, output, i=index: keep(i, output))
-        for index in layers
-    ]
-    try:
+    with ExitStack() as hooks:
+        for index in layers:
+            layer = model.model[index]
+            hooks.enter_context(
+                layer.register_forward_hook(lambda _, __, output, i=index: keep(i, output))
+            )
         yield kept
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def raw_maps(

@@ -64,7 +64,6 @@ class _About(TypedDict):
 
 def gradcam(question: GradCam, at: Job) -> HeatMap:
     """Heat map of one detection, with its scores and the check with shuffled weights."""
-    at.progress(0.0, msg("Opening model and micrograph"))
     opened = _open(question, at)
     subject = opened.subject
     at.progress(0.2, msg("Following the score back through the network"))
@@ -106,7 +105,6 @@ def _checked(question: GradCam, opened: _Opened, found: cam.CamResult, at: Job) 
 
 def shap(question: Shap, at: Job) -> ShapValues:
     """SHAP values of one detection on patches of the micrograph."""
-    at.progress(0.0, msg("Opening model and micrograph"))
     opened = _open(question, at)
     subject = opened.subject
     with memory_errors_named(batch=1, imgsz=opened.imgsz):
@@ -144,7 +142,6 @@ def shap(question: Shap, at: Job) -> ShapValues:
 
 def shap_time(question: TimeShap, at: Job) -> ShapTime:
     """How long `shap` would take: a few forward passes are timed."""
-    at.progress(0.0, msg("Opening model and micrograph"))
     opened = _open(question, at)
     with memory_errors_named(batch=1, imgsz=opened.imgsz):
         guess = shapley.estimate_time(
@@ -159,6 +156,7 @@ def shap_time(question: TimeShap, at: Job) -> ShapTime:
 
 
 def _open(question: OfOneObject[Any], at: Job) -> _Opened:
+    at.progress(0.0, msg("Opening model and micrograph"))
     device = resolve_device(question.device)
     model, facts = lend_source_model(at.workspace, question.model, device=device)
     imgsz = question.imgsz or facts.imgsz

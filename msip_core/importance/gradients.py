@@ -23,7 +23,6 @@ from msip_core.importance.statistic import Found, Scene, Statistic
 
 OF_BATCH = frozenset({"taylor", "taylor-abs", "grad2"})
 OF_IMAGE = frozenset({"taylor-2"})
-GRADIENT = OF_BATCH | OF_IMAGE
 
 
 class _Scores(Statistic):

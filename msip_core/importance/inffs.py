@@ -14,8 +14,8 @@ Source: Roffo et al. 2015 (ICCV); 2020, arXiv:2006.08184.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -38,19 +38,14 @@ class Pooled:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Pool what passes while inside."""
-        handles = [
-            conv.register_forward_pre_hook(
-                lambda _m, inputs, name=name: self._rows[name].append(
-                    inputs[0].detach().mean((2, 3)).double()
-                )
-            )
-            for name, conv in self.last.items()
-        ]
-        try:
+
+        def hook(rows: list[Tensor]) -> Callable[..., None]:
+            return lambda _m, inputs: rows.append(inputs[0].detach().mean((2, 3)).double())
+
+        with ExitStack() as hooks:
+            for name, conv in self.last.items():
+                hooks.enter_context(conv.register_forward_pre_hook(hook(self._rows[name])))
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def seeds(self) -> dict[str, Tensor]:
         """Seeds of `nisp-inffs`, by name of the last convolution."""

@@ -72,8 +72,7 @@ class Information(Statistic):
 
     def batch(self, part: range) -> AbstractContextManager[Any]:
         return watched(
-            self.scene.model,
-            lambda name, a: self._layer(name).count(a, self._of(a, part, NULLS)),
+            self.scene.model, lambda name, a: self._layer(name).count(a, self._of(a, part, NULLS))
         )
 
     def end_part(self) -> None:

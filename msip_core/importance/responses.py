@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +23,10 @@ def watched(model: nn.Module, see: Callable[[str, Tensor], None]) -> Iterator[No
     def hook(name: str) -> Callable[..., None]:
         return lambda _module, _inputs, output: see(name, output.detach())
 
-    handles = [block.register_forward_hook(hook(name)) for name, block in conv_blocks(model)]
-    try:
+    with ExitStack() as hooks:
+        for name, block in conv_blocks(model):
+            hooks.enter_context(block.register_forward_hook(hook(name)))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def mutual_information(joint: Tensor) -> Tensor:

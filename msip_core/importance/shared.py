@@ -31,11 +31,7 @@ _TENSORS: Form[dict[str, torch.Tensor]] = Form(
 
 
 def gather_once(
-    model: DetectionModel,
-    calibration: CalibrationSet,
-    needs: frozenset[str],
-    ctx: Any,
-    cache: Path,
+    model: DetectionModel, calibration: CalibrationSet, needs: frozenset[str], ctx: Any, cache: Path
 ) -> Statistics:
     """`gather`, except for the kinds that some run has gathered before on the same.
 

@@ -127,9 +127,7 @@ def _unfit(x: Floats, y: Floats) -> str:
         )
     if x.size < _PARAMETERS + 2:
         return msg(
-            "A curve needs at least {least} wells: here are {n}.",
-            least=_PARAMETERS + 2,
-            n=x.size,
+            "A curve needs at least {least} wells: here are {n}.", least=_PARAMETERS + 2, n=x.size
         )
     if np.ptp(y) == 0:
         return msg("All wells have the same response.")

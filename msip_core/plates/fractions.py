@@ -145,15 +145,13 @@ class Sizes:
         return Estimate(value, low, high, units=len(middles), unit=unit)
 
 
-def sizes_of(counting: Counting, name: str | None = None) -> Sizes:
-    """Diameters of the objects of one class, or of all, that lie wholly inside their image."""
+def sizes_of(counting: Counting) -> Sizes:
+    """Diameters of the objects that lie wholly inside their image."""
     in_um = counting.um_per_px_known and bool(counting.objects)
     wells = well_of_image(counting)
     found: dict[WellKey, list[float]] = {}
     cut = 0
     for item in counting.objects:
-        if name is not None and item.class_name != name:
-            continue
         if item.at_edge:
             cut += 1
             continue

@@ -13,16 +13,8 @@ from msip_core.plates.sheet import SampleSheet, parse_sheet, read_sheet
 from msip_core.workspace import Workspace, atomic_path
 
 
-def analysis_of(
-    workspace: Workspace,
-    run_dir: Path,
-    asked: Asked | None = None,
-    sheet: SampleSheet | None = None,
-) -> PlateAnalysis:
+def analysis_of(workspace: Workspace, run_dir: Path, asked: Asked | None = None) -> PlateAnalysis:
     """Everything that is said about the count so far.
-
-    Args:
-        sheet: in place of the one that lies with the run.
 
     Raises:
         InputError: the sheet or what is asked cannot be used.
@@ -33,7 +25,7 @@ def analysis_of(
     return analyse(
         folder.read(run_dir, "model"),
         baseline=folder.read(run_dir, "baseline") if "baseline" in roles else None,
-        sheet=sheet or kept_sheet(run_dir),
+        sheet=kept_sheet(run_dir),
         truth=labels_of(workspace, config),
         asked=asked,
     )
@@ -55,20 +47,19 @@ def kept_sheet(run_dir: Path) -> SampleSheet | None:
     return read_sheet(path) if path is not None else None
 
 
-def keep_sheet(run_dir: Path, content: bytes, name: str) -> SampleSheet:
+def keep_sheet(run_dir: Path, content: bytes, name: str) -> None:
     """Let this sheet be the one of the count, in place of the one before.
 
     Raises:
         InputError: it cannot be read as a sample sheet; the one before stays.
     """
-    sheet = parse_sheet(content, name)
+    parse_sheet(content, name)
     before = sheet_path(run_dir)
     path = run_dir / f"{folder.SHEET}{Path(name).suffix.lower() or '.csv'}"
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
     if before is not None and before != path:
         before.unlink(missing_ok=True)
-    return sheet
 
 
 def labels_of(workspace: Workspace, config: CountConfig) -> dict[str, dict[str, int]] | None:

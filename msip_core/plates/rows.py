@@ -169,10 +169,7 @@ def wells_of(images: Iterable[ImageRow], classes: Sequence[str]) -> list[WellRow
 
 
 def _well(
-    key: tuple[str, str, str, str],
-    rows: list[ImageRow],
-    classes: Sequence[str],
-    crypts: str | None,
+    key: tuple[str, str, str, str], rows: list[ImageRow], classes: Sequence[str], crypts: str | None
 ) -> WellRow:
     plate, well, series, time = key
     counts = {name: sum(row.counts.get(name, 0) for row in rows) for name in classes}
@@ -207,11 +204,3 @@ def ellipse(width: float, height: float) -> tuple[float, float]:
     """Area and diameter of the ellipse inscribed in a box: pi/4 · w · h, and sqrt(w · h), which is
     the diameter of the disc of that area; in the unit of the sides (and squared)."""
     return math.pi / 4 * width * height, math.sqrt(width * height)
-
-
-def polygon(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Area of an outline by the shoelace formula, and the diameter of the disc of that area."""
-    turned = [*points[1:], *points[:1]]
-    twice = sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(points, turned, strict=True))
-    area = abs(twice) / 2
-    return area, math.sqrt(4 * area / math.pi)

@@ -11,7 +11,7 @@ is that of both. The cosine is for shortcuts alone, where m(x) = x + F(x).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -136,12 +136,10 @@ def _seen(modules: Mapping[str, nn.Module], sums: dict[str, Tensor]) -> Iterator
 
         return look
 
-    handles = [m.register_forward_hook(hook(name)) for name, m in modules.items()]
-    try:
+    with ExitStack() as hooks:
+        for name, module in modules.items():
+            hooks.enter_context(module.register_forward_hook(hook(name)))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _parts(model: nn.Module, site: Site) -> Any:

@@ -21,7 +21,7 @@ Sources: Shu et al. 2021, arXiv:2011.13256 (channel-wise); Romero et al. 2015, a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -208,12 +208,10 @@ def heard(modules: Mapping[Any, nn.Module], seen: dict[Any, Any]) -> Iterator[No
 
         return keep
 
-    hooks = [module.register_forward_hook(keeper(key)) for key, module in modules.items()]
-    try:
+    with ExitStack() as hooks:
+        for key, module in modules.items():
+            hooks.enter_context(module.register_forward_hook(keeper(key)))
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _captured(

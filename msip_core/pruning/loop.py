@@ -65,9 +65,8 @@ from msip_core.steps import BASELINE, ITERATION, LAYERS, MULTIPLE, PRETRAINING, 
 from msip_core.ways import Way
 from msip_core.workspace import Workspace
 
-_OPENED = (
-    "opened.json"  # metrics of the opened network, where it is not the baseline to the last bit
-)
+# Metrics of the opened network, where it is not the baseline to the last bit.
+_OPENED = "opened.json"
 
 
 def run(config: PruneConfig, ctx: RunContext) -> None:

@@ -21,7 +21,7 @@ Source: ThiNet (1707.06342); He, Zhang, Sun (1707.06168); OBSPA (2403.18955); me
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -183,15 +183,13 @@ class _Walk:
             found[name].append(y.transpose(1, 2).flatten(0, 1))
 
         convs = [c for c in _convolutions(self.layers[layer]) if self.names[c] in kept]
-        hooks = [conv.register_forward_hook(look) for conv in convs]
         given, maps = self.inputs(layer), []
-        try:
+        with ExitStack() as hooks:
+            for conv in convs:
+                hooks.enter_context(conv.register_forward_hook(look))
             for x in given:
                 maps.append(self.layers[layer](x))
                 number += 1
-        finally:
-            for hook in hooks:
-                hook.remove()
         later = {source for s in self.sources[layer + 1 :] for source in s}
         self._maps = {i: m for i, m in {**self._maps, layer: maps}.items() if i in later}
         return {name: _Wanted(torch.cat(parts), size[name]) for name, parts in found.items()}
@@ -225,12 +223,10 @@ class _Reached(Exception):
 
 @contextmanager
 def _told(convs: Sequence[nn.Conv2d], listener: Any) -> Iterator[None]:
-    hooks = [conv.register_forward_pre_hook(listener) for conv in convs]
-    try:
+    with ExitStack() as hooks:
+        for conv in convs:
+            hooks.enter_context(conv.register_forward_pre_hook(listener))
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _in_order(module: nn.Module, given: Any) -> list[nn.Conv2d]:

@@ -27,13 +27,18 @@ def state(path: Path, workspace: Workspace) -> list[Any]:
         return []
     stat = path.stat()
     if any(path.is_relative_to(f) for f in (workspace.datasets, workspace.models, workspace.runs)):
-        return [stat.st_size, _digest(path, stat.st_size, stat.st_mtime_ns)]
+        return [stat.st_size, sha256_of(path)]
     return [stat.st_size, stat.st_mtime_ns]
 
 
-@lru_cache(maxsize=512)
-def _digest(path: Path, size: int, changed: int) -> str:
-    """sha256 of a file, read once per change of it: `size` and `changed` are its name here."""
+def sha256_of(path: Path) -> str:
+    """Of a file that is read once per change of it."""
+    found = path.stat()
+    return _sha256(path, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=1 << 17)
+def _sha256(path: Path, _size: int, _changed: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

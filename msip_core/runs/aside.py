@@ -7,7 +7,6 @@ itself within minutes, and what it did not get to stays wanted.
 
 from __future__ import annotations
 
-import logging
 import math
 import subprocess
 import sys
@@ -19,8 +18,6 @@ from msip_core.runs.state import RunState
 from msip_core.runs.store import RunStore
 from msip_core.speeds import wanted
 from msip_core.workspace import Workspace
-
-logger = logging.getLogger(__name__)
 
 TIMING_MODULE = "msip_core.runs.timing"
 LOG_NAME = "timing.log"

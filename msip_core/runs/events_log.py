@@ -94,9 +94,9 @@ class EventLog:
             if taken:
                 self._append(*taken)
 
-    def read(self, after_seq: int = 0) -> list[Event]:
-        """All whole events with a seq above `after_seq`, oldest first."""
-        return [event for event in self.read_from(0)[0] if event["seq"] > after_seq]
+    def read(self) -> list[Event]:
+        """All whole events, oldest first."""
+        return self.read_from(0)[0]
 
     def read_from(self, offset: int) -> tuple[list[Event], int]:
         """Whole events behind a byte offset, and the offset to go on from.

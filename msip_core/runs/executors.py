@@ -206,9 +206,7 @@ def announce(run_dir: Path, node: str | None = None) -> int:
 
 def worker_command(run_dir: Path, root: Path, arguments: Sequence[str]) -> list[str]:
     """The command line of a worker."""
-    return [
-        sys.executable, "-m", WORKER_MODULE, str(run_dir), "--workspace", str(root), *arguments,
-    ]  # fmt: skip
+    return [sys.executable, "-m", WORKER_MODULE, str(run_dir), "--workspace", str(root), *arguments]
 
 
 def end_leftovers(session: int) -> None:

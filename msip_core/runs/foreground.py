@@ -59,7 +59,6 @@ def follow(
     service: RunService,
     run_id: str,
     on_event: Callable[[Record], None],
-    after_seq: int = 0,
     *,
     on_waiting: Callable[[], None] | None = None,
     on_look: Callable[[], None] | None = None,
@@ -77,7 +76,7 @@ def follow(
         row = service.get(run_id)
         events, offset = service.events_from(run_id, offset)
         for event in events:
-            if event["seq"] > after_seq and (record := parse_record(event)):
+            if record := parse_record(event):
                 on_event(record)
         if row.state in _RESTING:
             return row

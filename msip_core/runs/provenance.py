@@ -6,7 +6,6 @@ computer or a version is no longer the same.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -26,6 +25,7 @@ import msip_core
 from msip_core.config import RunBase
 from msip_core.label_versions import content_hash_of, newest_version
 from msip_core.messages import msg
+from msip_core.questions.contents import sha256_of
 from msip_core.workspace import Workspace, write_json
 
 FILE_NAME = "provenance.json"
@@ -152,7 +152,7 @@ def _dataset(config: RunBase, workspace: Workspace) -> dict[str, object]:
     manifest = workspace.dataset_dir(config.dataset) / "dataset.json"
     if not manifest.is_file():
         return {"name": config.dataset, "manifest_sha256": None}
-    found: dict[str, object] = {"name": config.dataset, "manifest_sha256": _sha256(manifest)}
+    found: dict[str, object] = {"name": config.dataset, "manifest_sha256": sha256_of(manifest)}
     version = config.dataset_version or newest_version(manifest.parent)
     found["version"] = version
     found["content_sha256"] = content_hash_of(manifest.parent, version)
@@ -162,17 +162,12 @@ def _dataset(config: RunBase, workspace: Workspace) -> dict[str, object]:
 def _model_source(config: RunBase, workspace: Workspace) -> dict[str, object]:
     source = model_source(config)
     file = Path(source) if source.endswith(".pt") else workspace.models / source / "model.pt"
-    return {"source": source, "sha256": _sha256(file) if file.is_file() else None}
+    return {"source": source, "sha256": sha256_of(file) if file.is_file() else None}
 
 
 def model_source(config: RunBase) -> str:
     """The model a run starts from, as the config names it."""
     return str(getattr(config, "model", None) or getattr(config, "weights", ""))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _differences(first: Provenance, now: Provenance) -> list[str]:

@@ -233,9 +233,9 @@ class RunService:
         """The end of log.txt."""
         return last_lines(self.run_dir(run_id) / LOG_FILE, lines)
 
-    def events(self, run_id: str, after_seq: int = 0) -> builtins.list[Event]:
-        """The raw history behind `after_seq`, for following a run."""
-        return self._log(run_id).read(after_seq)
+    def events(self, run_id: str) -> builtins.list[Event]:
+        """The raw history."""
+        return self._log(run_id).read()
 
     def events_from(self, run_id: str, offset: int) -> tuple[builtins.list[Event], int]:
         """The history behind a byte offset, and the offset to go on from."""

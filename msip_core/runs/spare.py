@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -25,8 +24,6 @@ import psutil
 
 from msip_core.settings import get_settings
 from msip_core.workspace import Workspace
-
-logger = logging.getLogger(__name__)
 
 SPARE_MODULE = "msip_core.runs.spare_process"
 LOG_NAME = "spare.log"

@@ -84,24 +84,7 @@ def start_again(context: WorkerContext, asked: AnyRun, parts: int, device: str) 
         if more == parts or more > _MOST_PARTS * asked.parts:
             return False
         parts = more
-        sentence = (
-            msg(
-                "The memory of {device} was too small: the count goes on with {batch} "
-                "images at once.",
-                device=device,
-                batch=asked.batch // parts,
-            )
-            if isinstance(asked, CountConfig)
-            else msg(
-                "The memory of {device} was too small: the run starts again with each batch of "
-                "{batch} images in {parts} parts of {batch2}, whose gradients "
-                "are added, so that the steps of the optimizer stay the same.",
-                device=device,
-                batch=asked.batch,
-                parts=parts,
-                batch2=asked.batch // parts,
-            )
-        )
+        sentence = _in_parts(asked, parts, device)
     record = MemoryRecord(device=device, peak_gb=peak_gb(), fits=False, parts=parts, alone=True)
     context.log.emit(record)
     context.emit(MilestoneRecord(message=sentence, level="warning"))
@@ -113,6 +96,24 @@ def start_again(context: WorkerContext, asked: AnyRun, parts: int, device: str) 
         rests = RunState.PAUSED if asked_for is RunState.PAUSING else RunState.CANCELLED
         context.log.transition(rests, expected=[asked_for])
     return True
+
+
+def _in_parts(asked: AnyRun, parts: int, device: str) -> str:
+    if isinstance(asked, CountConfig):
+        return msg(
+            "The memory of {device} was too small: the count goes on with {batch} images at once.",
+            device=device,
+            batch=asked.batch // parts,
+        )
+    return msg(
+        "The memory of {device} was too small: the run starts again with each batch of "
+        "{batch} images in {parts} parts of {batch2}, whose gradients "
+        "are added, so that the steps of the optimizer stay the same.",
+        device=device,
+        batch=asked.batch,
+        parts=parts,
+        batch2=asked.batch // parts,
+    )
 
 
 def tell_memory(context: WorkerContext, asked: AnyRun, parts: int, device: str) -> None:

@@ -178,13 +178,11 @@ def list_studies(workspace: Workspace) -> list[Study]:
     return sorted(found, key=lambda study: (study.created, study.id), reverse=True)
 
 
-def set_paused(workspace: Workspace, study_id: str, paused: bool) -> Study:
+def set_paused(workspace: Workspace, study_id: str, paused: bool) -> None:
     """Write down what a person asked."""
     with lock(workspace, study_id):
         study = open_study(workspace, study_id).model_copy(update={"paused": paused})
-        path = workspace.study_dir(study_id) / STUDY_FILE
-        write_json(path, study.model_dump(mode="json"))
-    return study
+        write_json(workspace.study_dir(study_id) / STUDY_FILE, study.model_dump(mode="json"))
 
 
 def add_row(workspace: Workspace, study_id: str, row: Mapping[str, object] | Row) -> StudyPlan:

@@ -70,10 +70,7 @@ class Interval:
 
 
 def resampled_counts(
-    images: int,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    groups: Sequence[str] | None = None,
+    images: int, resamples: int = RESAMPLES, seed: int = 0, groups: Sequence[str] | None = None
 ) -> NDArray[np.int64]:
     """How often each resample draws each image: (resamples, images).
 
@@ -122,10 +119,7 @@ class Precision:
         return float(mean[0]), float(mean.mean())
 
     def draws(
-        self,
-        resamples: int = RESAMPLES,
-        seed: int = 0,
-        groups: Mapping[str, str] | None = None,
+        self, resamples: int = RESAMPLES, seed: int = 0, groups: Mapping[str, str] | None = None
     ) -> Floats:
         """mAP50 and mAP50-95 of every resample: (resamples, 2).
 

@@ -17,6 +17,7 @@ import numpy as np
 from msip_core.arrays import read_arrays
 from msip_core.measures import DRAWS_FILE, MEASURE_FILE, MEASURE_FOLDER
 from msip_core.messages import msg, restored
+from msip_core.pairs import mean_defined
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.studies.engine import Standing, TaskState, standing
@@ -266,8 +267,8 @@ def _line(
         map50=here.interval,
         map50_95=sample(runs, column=1).interval,
         spread=(min(single), max(single)),
-        ms=_mean([_ms(n, "model") for n in numbers]),
-        speedup=_mean([_speedup(n) for n in numbers]),
+        ms=mean_defined([_ms(n, "model") for n in numbers]),
+        speedup=mean_defined([_speedup(n) for n in numbers]),
         speedup_interval=_timed(runs),
         change=difference(sample(whole), here) if whole and key != BASELINE else None,
         against_main=_against(done, main, key, 0),
@@ -340,8 +341,3 @@ def _timed(runs: Sequence[Measured]) -> Interval | None:
         values.append(float(np.median(other) / np.median(own)))
         draws.append(ratio_of_medians(other, own, seed=place))
     return mean_over_seeds(values, draws).interval
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None

@@ -9,8 +9,9 @@ from matplotlib.figure import FigureBase
 
 from msip_core.language import mark, t
 from msip_core.views import style
+from msip_core.views.paper import open_circles
 from msip_core.views.paper_page import Panel, Room, corner_letter, lettered
-from msip_core.views.screen import as_label, new_figure, reference_line, say_empty
+from msip_core.views.screen import OPEN_CIRCLE, as_label, new_figure, reference_line, say_empty
 
 LEVELS = (mark("bias"), mark("lower limit"), mark("upper limit"))
 _BAND = "rgba(122,130,144,0.16)"
@@ -56,7 +57,7 @@ def altman_figure(info: AltmanInfo, *, revision: str = "altman") -> go.Figure:
         mode="markers",
         name=t("a well or image"),
         text=[as_label(name) for name, *_ in info.points],
-        marker={"symbol": "circle-open", "size": 8, "color": style.BLUE, "line": {"width": 1.5}},
+        marker=OPEN_CIRCLE,
         hovertemplate="%{text}<br>%{x:" + form + "}, %{y:+" + form + "}<extra></extra>",
         showlegend=False,
     )
@@ -96,14 +97,7 @@ def altman_panel(info: AltmanInfo, title: str) -> Panel:
 
 def _draw(parent: FigureBase, room: Room, info: AltmanInfo) -> None:
     axes = parent.subplots()
-    axes.plot(
-        [x for _, x, _ in info.points],
-        [y for *_, y in info.points],
-        "o",
-        color=style.BLUE,
-        markerfacecolor="none",
-        markersize=3,
-    )
+    open_circles(axes, [x for _, x, _ in info.points], [y for *_, y in info.points])
     for word, level, dash in zip(LEVELS, info.levels, ("-", "--", "--")):
         axes.axhline(level.value, color=style.AFTER, linestyle=dash, linewidth=0.9)
         if level.low is not None and level.high is not None:

@@ -51,12 +51,12 @@ def latency_info(latency: Sequence[Latency]) -> LatencyInfo:
     return LatencyInfo(tuple(bars))
 
 
-def latency_figure(info: LatencyInfo, *, revision: str = "latency") -> go.Figure:
+def latency_figure(info: LatencyInfo) -> go.Figure:
     """Bars with the interval of the median; the hatched bars are the pruned model."""
     settings = list(dict.fromkeys(bar.setting for bar in info.bars))
     height = 110 + 62 * max(1, len(settings))
     title = t("milliseconds per image (median, 95 % interval)")
-    figure = new_figure(title, "", revision=revision, height=height)
+    figure = new_figure(title, "", revision="latency", height=height)
     figure.update_layout(barmode="group", bargap=0.35, hovermode="closest")
     looks = {
         "baseline": (t("Baseline"), style.BASELINE, ""),

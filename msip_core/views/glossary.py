@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from msip_core.errors import NotFoundError
 from msip_core.language import mark
 
 
@@ -188,15 +187,3 @@ _TERMS = (
 )
 
 GLOSSARY: Mapping[str, Term] = MappingProxyType({term.word.lower(): term for term in _TERMS})
-
-
-def explain(word: str) -> Term:
-    """The term of that name; capitals do not matter."""
-    try:
-        return GLOSSARY[word.lower()]
-    except KeyError:
-        raise NotFoundError(
-            "'{word}' is not in the glossary; it has {terms}.",
-            word=word,
-            terms=", ".join(t.word for t in _TERMS),
-        ) from None

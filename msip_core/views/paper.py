@@ -8,7 +8,7 @@ themselves are in paper_runs (curves, channels) and paper_pictures (micrographs,
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from math import floor, log10
@@ -122,14 +122,19 @@ def save(figure: Figure, path: Path, dpi: int = 300) -> Path:
     return path
 
 
+def open_circles(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
+    """A circle a well, through which those behind it are seen."""
+    axes.plot(x, y, "o", color=style.BLUE, markerfacecolor="none", markersize=3)
+
+
 def letter(axes: Axes, text: str) -> None:
     """The bold panel letter at the top left."""
     axes.set_title(text, loc="left", fontweight="bold", fontsize=8)
 
 
-def nice_length(extent_um: float, share: float = 0.25) -> float:
-    """The largest of 1, 2, 5, 10, 20, 50, … µm that is at most `share` of `extent_um`."""
-    goal = extent_um * share
+def nice_length(extent_um: float) -> float:
+    """The largest of 1, 2, 5, 10, 20, 50, … µm that is at most a quarter of `extent_um`."""
+    goal = extent_um / 4
     power = 10.0 ** floor(log10(goal))
     return next(power * step for step in (5, 2, 1) if power * step <= goal * (1 + 1e-9))
 
@@ -141,16 +146,13 @@ def length_label(length_um: float) -> str:
     return f"{length_um:g} µm"
 
 
-def scale_bar(axes: Axes, width_px: float, height_px: float, pixel_size_um: float) -> float:
+def scale_bar(axes: Axes, width_px: float, height_px: float, pixel_size_um: float) -> None:
     """Draw a bar of a round length in the lower right corner of a micrograph.
 
     Args:
         axes: shows the micrograph in pixels, origin top left.
         width_px, height_px: of the part that is shown.
         pixel_size_um: edge of a pixel in micrometres.
-
-    Returns:
-        The bar's length in micrometres (for the caption).
     """
     length = nice_length(width_px * pixel_size_um)
     high_x, high_y = max(axes.get_xlim()), max(axes.get_ylim())
@@ -167,4 +169,3 @@ def scale_bar(axes: Axes, width_px: float, height_px: float, pixel_size_um: floa
         ha="right", va="bottom", fontsize=6, color="white", zorder=5,
     )  # fmt: skip
     text.set_path_effects([withStroke(linewidth=1.2, foreground="black")])
-    return length

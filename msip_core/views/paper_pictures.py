@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon, Rectangle
 from matplotlib.patheffects import withStroke
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from msip_core.boxes import Box, Detection, Pair, PairKind
 from msip_core.views import pictures, style
 from msip_core.views.paper import length_label, nice_length, scale_bar
-from msip_core.views.paper_page import Panel, Room, alone
+from msip_core.views.paper_page import Panel, Room
 from msip_core.views.wording import plural
 
 Pixels = NDArray[np.uint8]
@@ -75,7 +75,7 @@ def _draw_before_after(parent: FigureBase, room: Room, info: BeforeAfterInfo) ->
             index = pair.pruned if number else pair.baseline
             if index is not None:
                 found = (info.pruned if number else info.baseline)[index]
-                text = f"{found.number} {_class(info.classes, found.cls)}"
+                text = f"{found.number} {pictures.class_name(info.classes, found.cls)}"
                 _box(panel, found, style.PAIR_COLOURS[pair.kind], _dash(pair.kind), text)
     if info.pixel_size_um is not None:
         scale_bar(axes[1], width, height, info.pixel_size_um)
@@ -152,11 +152,6 @@ def explanation_panel(info: ExplanationInfo) -> Panel:
         lambda letters: _explanation_words(letters, info),
         ending=style.HONESTY,
     )
-
-
-def explanation_figure(info: ExplanationInfo, width_mm: float = 178.0) -> Figure:
-    """The micrograph with its detection, then one picture per model and method."""
-    return alone(explanation_panel(info), width_mm)
 
 
 def _models(info: ExplanationInfo) -> list[str]:
@@ -329,10 +324,6 @@ def _pair_legend(parent: FigureBase, counts: Mapping[PairKind, int], columns: in
         handlelength=3.2,
         columnspacing=1.4,
     )
-
-
-def _class(classes: Sequence[str], index: int) -> str:
-    return classes[index] if 0 <= index < len(classes) else f"class {index}"
 
 
 def _window(info: ExplanationInfo) -> tuple[float, float, float, float]:

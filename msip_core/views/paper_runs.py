@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
 from msip_core.views import style, wording
 from msip_core.views.channels import ChannelsInfo, LayerBar, part_label
 from msip_core.views.comparison import LatencyInfo
 from msip_core.views.paper import MAX_HEIGHT_MM, letter
-from msip_core.views.paper_page import Panel, Room, alone, alone_caption, corner_letter, lettered
+from msip_core.views.paper_page import Panel, Room, corner_letter, lettered
 from msip_core.views.progress import EpochsInfo, MacsInfo, MapInfo, TradeoffInfo, WeightsInfo
 from msip_core.views.screen import share_range
 
@@ -77,16 +77,6 @@ def iterations_panel(maps: MapInfo, macs: MacsInfo) -> Panel:
         lambda parent, room: _draw_iterations(parent, room, maps, macs),
         lambda letters: _iterations_words(letters, maps, macs),
     )
-
-
-def iterations_figure(maps: MapInfo, macs: MacsInfo, width_mm: float = 178.0) -> Figure:
-    """a: mAP50 before and after fine-tuning; b: MACs; over the pruning iterations."""
-    return alone(iterations_panel(maps, macs), width_mm)
-
-
-def iterations_caption(maps: MapInfo, macs: MacsInfo) -> str:
-    """Caption of `iterations_figure`, from measured values only."""
-    return alone_caption(iterations_panel(maps, macs))
 
 
 def _draw_iterations(parent: FigureBase, room: Room, maps: MapInfo, macs: MacsInfo) -> None:
@@ -151,16 +141,6 @@ def epochs_panel(info: EpochsInfo) -> Panel:
     )
 
 
-def epochs_figure(info: EpochsInfo, width_mm: float = 85.0) -> Figure:
-    """a: mAP50; b: training losses; epoch by epoch through all phases."""
-    return alone(epochs_panel(info), width_mm)
-
-
-def epochs_caption(info: EpochsInfo) -> str:
-    """Caption of `epochs_figure`."""
-    return alone_caption(epochs_panel(info))
-
-
 def _draw_epochs(parent: FigureBase, room: Room, info: EpochsInfo) -> None:
     top, bottom = _axes(parent, room, 2, share_x=True)
     measured = [(x, y) for x, y in zip(info.position, info.map50) if y is not None]
@@ -216,16 +196,6 @@ def weights_panel(info: WeightsInfo) -> Panel:
         lambda parent, room: _draw_weights(parent, room, info, parts),
         lambda letters: _weights_words(letters, info, parts),
     )
-
-
-def weights_figure(info: WeightsInfo, width_mm: float = 85.0) -> Figure:
-    """Weights of the four terms and, where the method has one, alpha."""
-    return alone(weights_panel(info), width_mm)
-
-
-def weights_caption(info: WeightsInfo) -> str:
-    """Caption of `weights_figure`."""
-    return alone_caption(weights_panel(info))
 
 
 def _draw_weights(parent: FigureBase, room: Room, info: WeightsInfo, parts: int) -> None:
@@ -382,7 +352,7 @@ def _channels_words(letters: Sequence[str], info: ChannelsInfo) -> str:
     return lettered(letters, 0, text)
 
 
-def latency_panel(info: LatencyInfo, device: str = "") -> Panel:
+def latency_panel(info: LatencyInfo) -> Panel:
     """Measured latency with the 95 % interval of the median; the pruned model is hatched."""
     settings = list(dict.fromkeys(bar.setting for bar in info.bars))
     return Panel(
@@ -391,18 +361,8 @@ def latency_panel(info: LatencyInfo, device: str = "") -> Panel:
         75,
         lambda width: 24.0 + 13 * max(1, len(settings)),
         lambda parent, room: _draw_latency(parent, room, info, settings),
-        lambda letters: _latency_words(letters, device),
+        _latency_words,
     )
-
-
-def latency_figure(info: LatencyInfo, width_mm: float = 85.0) -> Figure:
-    """Measured latency with the 95 % interval of the median; the pruned model is hatched."""
-    return alone(latency_panel(info), width_mm)
-
-
-def latency_caption(info: LatencyInfo) -> str:
-    """Caption of `latency_figure`."""
-    return alone_caption(latency_panel(info))
 
 
 def _draw_latency(
@@ -437,7 +397,6 @@ def _draw_latency(
     corner_letter(parent, room)
 
 
-def _latency_words(letters: Sequence[str], device: str) -> str:
-    where = f" on {device}" if device else ""
-    text = f"latency per image{where}: median with its 95 % interval, runs of both interleaved."
+def _latency_words(letters: Sequence[str]) -> str:
+    text = "latency per image: median with its 95 % interval, runs of both interleaved."
     return lettered(letters, 0, text)

@@ -56,7 +56,6 @@ def draw_boxes(
     *,
     labels: Labels = "auto",
     min_side: int = 768,
-    chosen: int | None = None,
     dashed: bool = False,
 ) -> Pixels:
     """Draw labelled or detected objects, each with number, class and score as far as it has them.
@@ -67,15 +66,13 @@ def draw_boxes(
         classes: names by class index.
         labels: "auto" writes numbers only when more than 12 boxes are drawn.
         min_side: the picture's longer side is at least this.
-        chosen: index of a box to draw twice as bold.
         dashed: tell classes apart by their line too, for pictures without names.
     """
     canvas = _Canvas(pixels, min_side)
     brief = labels == "number" or (labels == "auto" and len(boxes) > _CROWDED)
-    for index, box in enumerate(boxes):
-        colour = style.class_colour(box.cls)
+    for box in boxes:
         dash = style.class_dash(box.cls) if dashed else ()
-        canvas.rectangle(box, colour, dash, bold=index == chosen)
+        canvas.rectangle(box, style.class_colour(box.cls), dash)
     for box in boxes:
         if labels != "none":
             canvas.tag(box, _text(box, classes, brief), style.class_colour(box.cls))
@@ -275,7 +272,8 @@ def _font_file(east_asian: bool) -> str:
     return f"{get_data_path()}/fonts/ttf/DejaVuSans-Bold.ttf"
 
 
-def _name(classes: Sequence[str], index: int) -> str:
+def class_name(classes: Sequence[str], index: int) -> str:
+    """Also of a class that a model has beyond those of the dataset."""
     return classes[index] if 0 <= index < len(classes) else f"class {index}"
 
 
@@ -284,7 +282,7 @@ def _text(box: Box, classes: Sequence[str], brief: bool) -> str:
     if brief:
         return number
     score = f"{box.score:.2f}" if isinstance(box, Detection) else ""
-    return " ".join(part for part in (number, _name(classes, box.cls), score) if part)
+    return " ".join(part for part in (number, class_name(classes, box.cls), score) if part)
 
 
 def _shown_box(
@@ -306,8 +304,8 @@ def _pair_words(
 ) -> str:
     if pair.kind == "class changed" and pair.baseline is not None and pair.pruned is not None:
         was, now = baseline[pair.baseline], pruned[pair.pruned]
-        return f"{_name(classes, was.cls)} → {_name(classes, now.cls)}"
-    return f"{_MARK[pair.kind]} {_name(classes, box.cls)} {box.score:.2f}".strip()
+        return f"{class_name(classes, was.cls)} → {class_name(classes, now.cls)}"
+    return f"{_MARK[pair.kind]} {class_name(classes, box.cls)} {box.score:.2f}".strip()
 
 
 class _Canvas:
@@ -331,16 +329,13 @@ class _Canvas:
         x1, y1 = min(max(x1, 0), width - 1), min(max(y1, 0), height - 1)
         return (x1, y1, min(max(x2, x1 + 1), width - 1), min(max(y2, y1 + 1), height - 1))
 
-    def rectangle(
-        self, box: Box, colour: str, dashes: tuple[int, ...], *, bold: bool = False
-    ) -> None:
+    def rectangle(self, box: Box, colour: str, dashes: tuple[int, ...]) -> None:
         """A box edge with a dark rim, so that it shows on bright and on dark ground."""
         x1, y1, x2, y2 = self._corners(box)
-        stroke = self.stroke * (2 if bold else 1)
         edges = [(x1, y1, x2, y1), (x2, y1, x2, y2), (x2, y2, x1, y2), (x1, y2, x1, y1)]
-        pieces = [piece for edge in edges for piece in _dashed(edge, dashes, stroke)]
+        pieces = [piece for edge in edges for piece in _dashed(edge, dashes, self.stroke)]
         for extra, ink in ((2, _RIM), (0, style.rgb(colour))):
-            grow = stroke / 2 + extra / 2
+            grow = self.stroke / 2 + extra / 2
             for ax, ay, bx, by in pieces:
                 low, high = (min(ax, bx), min(ay, by)), (max(ax, bx), max(ay, by))
                 self.draw.rectangle(

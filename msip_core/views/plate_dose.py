@@ -10,8 +10,9 @@ from matplotlib.figure import FigureBase
 
 from msip_core.language import t
 from msip_core.views import style
+from msip_core.views.paper import open_circles
 from msip_core.views.paper_page import Panel, Room, corner_letter, lettered
-from msip_core.views.screen import as_label, new_figure
+from msip_core.views.screen import OPEN_CIRCLE, as_label, new_figure
 
 
 class DoseInfo(NamedTuple):
@@ -51,9 +52,9 @@ def shown_doses(info: DoseInfo) -> list[float]:
     return [dose if dose > 0 else info.zero for dose, _ in info.wells]
 
 
-def dose_figure(info: DoseInfo, *, revision: str = "dose", height: int = 380) -> go.Figure:
+def dose_figure(info: DoseInfo, *, revision: str = "dose") -> go.Figure:
     """The chart on screen."""
-    figure = new_figure(as_label(info.axis), info.what, revision=revision, height=height)
+    figure = new_figure(as_label(info.axis), info.what, revision=revision, height=380)
     figure.update_layout(hovermode="closest")
     form = ".1%" if info.is_share else ".1f"
     figure.add_scatter(
@@ -61,7 +62,7 @@ def dose_figure(info: DoseInfo, *, revision: str = "dose", height: int = 380) ->
         y=[value for _, value in info.wells],
         mode="markers",
         name=t("a well"),
-        marker={"symbol": "circle-open", "size": 8, "color": style.BLUE, "line": {"width": 1.5}},
+        marker=OPEN_CIRCLE,
         text=[f"{dose:g}" for dose, _ in info.wells],
         hovertemplate="%{text}: %{y:" + form + "}<extra></extra>",
     )
@@ -117,14 +118,7 @@ def dose_panel(info: DoseInfo) -> Panel:
 def _draw(parent: FigureBase, room: Room, info: DoseInfo) -> None:
     axes = parent.subplots()
     axes.set_xscale("log")
-    axes.plot(
-        shown_doses(info),
-        [value for _, value in info.wells],
-        "o",
-        color=style.BLUE,
-        markerfacecolor="none",
-        markersize=3,
-    )
+    open_circles(axes, shown_doses(info), [value for _, value in info.wells])
     if info.curve:
         axes.plot(*zip(*info.curve), "-", color=style.AFTER)
     if info.ec50 is not None:

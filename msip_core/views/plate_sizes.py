@@ -55,11 +55,10 @@ def size_info(sizes: Mapping[str, Sequence[float]], unit: str, cut: int = 0) -> 
     )
 
 
-def size_figure(info: SizeInfo, *, revision: str = "sizes", height: int = 320) -> go.Figure:
+def size_figure(info: SizeInfo) -> go.Figure:
     """The chart on screen: an outline a class, so that none hides another."""
-    figure = new_figure(
-        t("Diameter ({unit})", unit=info.unit), t("objects"), revision=revision, height=height
-    )
+    title = t("Diameter ({unit})", unit=info.unit)
+    figure = new_figure(title, t("objects"), revision="sizes")
     if not info.edges:
         say_empty(figure, t("No object lies wholly inside an image"))
     for number, (name, counts) in enumerate(info.counts.items()):

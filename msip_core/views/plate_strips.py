@@ -10,8 +10,9 @@ from matplotlib.figure import FigureBase
 
 from msip_core.language import t
 from msip_core.views import style
+from msip_core.views.paper import open_circles
 from msip_core.views.paper_page import Panel, Room, corner_letter, lettered
-from msip_core.views.screen import as_label, new_figure, say_empty
+from msip_core.views.screen import OPEN_CIRCLE, as_label, new_figure, say_empty
 
 _SPREAD = 0.22  # of the dots, to either side
 _TILT = 6  # more conditions than this: their names are slanted
@@ -58,9 +59,9 @@ def beside(count: int) -> list[float]:
     return [-_SPREAD + step * place for place in order]
 
 
-def strip_figure(info: StripInfo, *, revision: str = "strips", height: int = 380) -> go.Figure:
+def strip_figure(info: StripInfo, *, revision: str = "strips") -> go.Figure:
     """The chart on screen; hovering names the well."""
-    figure = new_figure("", info.what, revision=revision, height=height)
+    figure = new_figure("", info.what, revision=revision, height=380)
     figure.update_layout(hovermode="closest")
     if not info.strips:
         say_empty(figure, t("No condition has a well that was counted"))
@@ -78,7 +79,7 @@ def strip_figure(info: StripInfo, *, revision: str = "strips", height: int = 380
         name=t("a well"),
         text=[as_label(well) for *_, well in dots],
         hovertemplate="%{text}<br>%{y:" + form + "}<extra></extra>",
-        marker={"symbol": "circle-open", "size": 8, "color": style.BLUE, "line": {"width": 1.5}},
+        marker=OPEN_CIRCLE,
     )
     known = [(n, strip) for n, strip in enumerate(info.strips) if strip.value is not None]
     figure.add_scatter(
@@ -129,7 +130,7 @@ def _draw(parent: FigureBase, room: Room, info: StripInfo) -> None:
     for number, strip in enumerate(info.strips):
         places = [number + shift for shift in beside(len(strip.wells))]
         values = [value for _, value in strip.wells]
-        axes.plot(places, values, "o", color=style.BLUE, markerfacecolor="none", markersize=3)
+        open_circles(axes, places, values)
         if strip.value is not None:
             axes.errorbar(
                 [number + 0.33], [strip.value], yerr=[[_below(strip)], [_above(strip)]], fmt="D",

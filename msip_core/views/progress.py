@@ -58,17 +58,13 @@ def map_info(
     )
 
 
-def map_figure(
-    info: MapInfo, *, chosen: int | None = None, revision: str = "map", height: int = 320
-) -> go.Figure:
+def map_figure(info: MapInfo, *, chosen: int | None = None, revision: str = "map") -> go.Figure:
     """Two lines and, between them, what fine-tuning gave back in each iteration.
 
     Args:
         chosen: the step that the page shows, 0 for the baseline.
     """
-    figure = new_figure(
-        t("Pruning step (0: baseline)"), t("mAP50 (validation)"), revision=revision, height=height
-    )
+    figure = new_figure(t("Pruning step (0: baseline)"), t("mAP50 (validation)"), revision=revision)
     mark_step(figure, chosen)
     _stems(figure, info)
     figure.add_scatter(

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msip_core
 from msip_core.catalog import PLAIN_EXPLAINERS
@@ -43,8 +43,8 @@ from msip_core.views.evidence import (
 )
 from msip_core.views.glossary import GLOSSARY
 from msip_core.views.history import RunHistory
+from msip_core.views.paper_page import Panel, alone, alone_caption
 from msip_core.ways import Latency
-from msip_core.workspace import write_text
 
 _SIDE = 512  # two pictures stand side by side: larger ones would only shrink their letters
 
@@ -66,39 +66,6 @@ class Tile(NamedTuple):
     note: str
 
 
-def write_report(
-    history: RunHistory,
-    out: Path,
-    *,
-    compare: Comparison | None = None,
-    micrographs: Sequence[Micrograph] = (),
-    explained: Sequence[ExplainedObject] = (),
-    classes: Sequence[str] = (),
-    latency: Sequence[Latency] = (),
-) -> Path:
-    """Write the report as one self-contained HTML file.
-
-    Args:
-        history: the run, from `history.read_history`.
-        compare: answer to `Compare`: latency, agreement, counts.
-        micrographs: pictures to show, from `evidence.micrograph_of` for the images that
-            `evidence.choose_images` names.
-        explained: Grad-CAM and SHAP of chosen detections.
-        classes: names by class index, for the count tables.
-        latency: measured speed, where the comparison holds none.
-    """
-    content = render_report(
-        history,
-        compare=compare,
-        micrographs=micrographs,
-        explained=explained,
-        classes=classes,
-        latency=latency,
-    )
-    write_text(out, content)
-    return out
-
-
 def render_report(
     history: RunHistory,
     *,
@@ -108,7 +75,15 @@ def render_report(
     classes: Sequence[str] = (),
     latency: Sequence[Latency] = (),
 ) -> str:
-    """The report's HTML; see `write_report`."""
+    """The report as one self-contained HTML text.
+
+    Args:
+        compare: answer to `Compare`: latency, agreement, counts.
+        micrographs: pictures of the images that `evidence.choose_images` names.
+        explained: Grad-CAM and SHAP of chosen detections.
+        classes: names by class index, for the count tables.
+        latency: measured speed, where the comparison holds none.
+    """
     latency = (compare.latency if compare else ()) or latency
     classes = classes or tuple(history.dataset.get("classes", ()))
     asked = _explainers(explained)
@@ -206,9 +181,9 @@ def _speed_tile(latency: Sequence[Latency]) -> Tile | None:
 def _figures(history: RunHistory) -> list[Figure]:
     found: list[Figure] = []
 
-    def add(title: str, figure: Any, caption: str) -> None:
+    def add(title: str, panel: Panel) -> None:
         name = "".join(letter for letter in title.lower() if letter.isalpha())
-        found.append(Figure(title, inline.svg(figure, name, caption), caption))
+        found.append(_figure(title, name, panel))
 
     if history.iterations:
         config = history.config
@@ -216,35 +191,26 @@ def _figures(history: RunHistory) -> list[Figure]:
         keep = config.macs_goal if isinstance(config, PruneConfig) else None
         maps = progress.map_info(history.baseline, history.iterations, drop)
         macs = progress.macs_info(history.baseline, history.iterations, keep)
-        add(
-            "Accuracy and work",
-            paper_runs.iterations_figure(maps, macs),
-            paper_runs.iterations_caption(maps, macs),
-        )
+        add("Accuracy and work", paper_runs.iterations_panel(maps, macs))
         weights = progress.weights_info(history.iterations)
         if weights.iterations:
-            add(
-                "Weights of the four signals",
-                paper_runs.weights_figure(weights, 178),
-                paper_runs.weights_caption(weights),
-            )
+            add("Weights of the four signals", paper_runs.weights_panel(weights))
     if history.epochs:
-        epochs = progress.epochs_info(history.epochs)
-        add(
-            "Training, epoch by epoch",
-            paper_runs.epochs_figure(epochs, 178),
-            paper_runs.epochs_caption(epochs),
-        )
+        panel = paper_runs.epochs_panel(progress.epochs_info(history.epochs))
+        add("Training, epoch by epoch", panel)
     return found
+
+
+def _figure(title: str, name: str, panel: Panel) -> Figure:
+    caption = alone_caption(panel)
+    return Figure(title, inline.svg(alone(panel, 178.0), name, caption), caption)
 
 
 def _speed(latency: Sequence[Latency]) -> Figure | None:
     info = comparison.latency_info(latency)
     if not info.bars:
         return None
-    caption = paper_runs.latency_caption(info)
-    drawn = inline.svg(paper_runs.latency_figure(info, 178), "latency", caption)
-    return Figure("Speed on this computer", drawn, caption)
+    return _figure("Speed on this computer", "latency", paper_runs.latency_panel(info))
 
 
 def _metrics(history: RunHistory, latency: Sequence[Latency]) -> list[tables.Row]:

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 
 from msip_core.views import style
 
+OPEN_CIRCLE = {"symbol": "circle-open", "size": 8, "color": style.BLUE, "line": {"width": 1.5}}
 CHOSEN = "rgba(86,180,233,0.28)"  # the band behind the step that is looked at
 # For st.plotly_chart(config=…): the camera button saves SVG in the person's own browser.
 CONFIG: dict[str, object] = {
@@ -69,9 +70,8 @@ def mark_step(figure: go.Figure, step: int | None) -> None:
 def say_empty(figure: go.Figure, text: str) -> None:
     """What an empty chart waits for, in its middle; the chart keeps its place on the page."""
     figure.add_annotation(
-        text=text, xref="paper", yref="paper", x=0.5, y=0.5, showarrow=False,
-        font={"size": 14},
-    )  # fmt: skip
+        text=text, xref="paper", yref="paper", x=0.5, y=0.5, showarrow=False, font={"size": 14}
+    )
 
 
 def whole_steps(figure: go.Figure, last: int, first: int = 1, **where: Any) -> None:

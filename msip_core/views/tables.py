@@ -12,14 +12,13 @@ from statistics import median
 from typing import Any, Literal
 
 from msip_core.boxes import Box, Detection
-from msip_core.events import BaselineRecord, Cost, IterationRecord, LayerChannels, Metrics
+from msip_core.events import BaselineRecord, Cost, IterationRecord, Metrics
 from msip_core.messages import msg
 from msip_core.questions.detecting import ComparedImage
 from msip_core.questions.speed import SIDES
 from msip_core.spreadsheet import write_rows
 from msip_core.steps import SECONDS
 from msip_core.views import wording
-from msip_core.views.channels import part_of
 from msip_core.ways import Latency, Way
 
 Row = dict[str, Any]
@@ -266,20 +265,6 @@ def _weights(iterations: Sequence[IterationRecord]) -> list[str]:
 
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
-
-
-def layer_rows(layers: Sequence[LayerChannels]) -> list[Row]:
-    """Output channels of every convolution before the first cut and now."""
-    return [
-        {
-            "layer": layer.name,
-            "part": part_of(layer.name),
-            "before_pruning": layer.original,
-            "now": layer.after,
-            "removed_share": round(1 - layer.after / layer.original, 4) if layer.original else 0.0,
-        }
-        for layer in layers
-    ]
 
 
 # --- spelling -----------------------------------------------------------------

@@ -26,10 +26,7 @@ def _part(name: str) -> str:
 
 SCRIPT = "\n".join((ZOOM, _part("editing.js"), _part("drawing.js"), _part("hands.js")))  # a module
 _mount = st.components.v2.component(
-    "msip_box_editor",
-    html=_part("editor.html"),
-    css=_part("editor.css"),
-    js=SCRIPT,
+    "msip_box_editor", html=_part("editor.html"), css=_part("editor.css"), js=SCRIPT
 )
 
 

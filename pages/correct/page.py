@@ -9,21 +9,15 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from msip_core.data.dataset import Dataset
-from msip_core.language import t, tn
+from msip_core.language import t
 from msip_core.models import ModelCard
 from pages.correct import history
 from pages.correct.editor import Shown, box_editor
 from pages.correct.queue import choose_order, choose_part, reasons, settled_queue, sort_again
 from pages.correct.saving import ACK, Desk, take_in, tell_saved, who_field
-from pages.correct.suggestions import (
-    Found,
-    choose_advisers,
-    is_waited_for,
-    suggested,
-    tell_unknown,
-)
+from pages.correct.suggestions import Found, choose_advisers, is_waited_for, suggested, tell_unknown
 from pages.correct.training import train_again
-from pages.kit.choose import choose
+from pages.kit.choose import choose_dataset
 from pages.kit.detections import above, micrograph_url
 from pages.kit.guard import guard
 from pages.kit.lab import dataset, datasets
@@ -129,12 +123,5 @@ if not sets:
 else:
     first, *others = st.columns([3, 2, 3, 2])
     with first:
-        name = choose(
-            t("Dataset"),
-            list(sets),
-            "dataset",
-            words=lambda n: tn(
-                "{name} ({n} image)", "{name} ({n} images)", sets[n].images, name=sets[n].words
-            ),
-        )
+        name = choose_dataset(sets)
     _desk(dataset(name), others)

@@ -151,10 +151,7 @@ def _question(data: Dataset, records: Sequence[ImageRecord], card: ModelCard) ->
 def _ask(question: Predict, place: str, card: ModelCard) -> Predictions | None:
     count = len(question.images)
     label = tn(
-        "Let {model} look at {n} image",
-        "Let {model} look at {n} images",
-        count,
-        model=card.name,
+        "Let {model} look at {n} image", "Let {model} look at {n} images", count, model=card.name
     )
     return ask(
         question,

@@ -63,11 +63,7 @@ def recipe_fields() -> ImageRecipe:
             )
         )
     return ImageRecipe(
-        scope=scope,
-        low_percentile=low,
-        high_percentile=high,
-        normalise=normalise,
-        clahe=clahe,
+        scope=scope, low_percentile=low, high_percentile=high, normalise=normalise, clahe=clahe
     )
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import streamlit as st
 
-from msip_core.language import mark, t, tn
+from msip_core.language import mark, t
 from pages.data.counting import counting
 from pages.data.deletion import rename_or_delete
 from pages.data.exporting import take_out
 from pages.data.importing import add_images
 from pages.data.preview import preview
 from pages.data.report import class_map, objects_by_part, pixel_size, readiness, report, summary
-from pages.kit.choose import choose, choose_view
+from pages.kit.choose import choose_dataset, choose_view
 from pages.kit.guard import guard
 from pages.kit.lab import dataset, datasets
 from pages.kit.layout import empty, header, next_step
@@ -31,14 +31,7 @@ elif not sets:
         t("Choose “Add images” above: upload a zip or a folder, or let the lab draw examples.")
     )
 else:
-    name = choose(
-        t("Dataset"),
-        list(sets),
-        "dataset",
-        words=lambda n: tn(
-            "{name} ({n} image)", "{name} ({n} images)", sets[n].images, name=sets[n].words
-        ),
-    )
+    name = choose_dataset(sets)
     with guard():  # a damaged dataset can still be deleted
         chosen = dataset(name)
         ready = readiness(chosen)

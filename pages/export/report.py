@@ -19,7 +19,8 @@ from msip_core.views.evidence import (
     micrograph_of,
 )
 from msip_core.views.history import read_history
-from msip_core.views.report import write_report
+from msip_core.views.report import render_report
+from msip_core.workspace import write_text
 from pages.export.panels import FEATURES, SAMPLES, measured_latency
 from pages.kit.choose_object import choose_object
 from pages.kit.detections import pixels_of
@@ -51,10 +52,11 @@ def report_file(pair: ModelPair) -> None:
 
     def write() -> BinaryIO:
         history = read_history(lab().workspace, lab().runs, pair.run.id)
-        write_report(
-            history, out, compare=compared, micrographs=_micrographs(compared, data),
+        text = render_report(
+            history, compare=compared, micrographs=_micrographs(compared, data),
             explained=explained, classes=data.classes, latency=latency,
         )  # fmt: skip
+        write_text(out, text)
         return out.open("rb")
 
     st.download_button(

@@ -12,8 +12,9 @@ from typing import TypeVar
 
 import streamlit as st
 
+from msip_core.data.dataset import DatasetSummary
 from msip_core.errors import NotFoundError
-from msip_core.language import mark, t
+from msip_core.language import mark, t, tn
 from msip_core.markdown import md
 
 View = TypeVar("View", bound=str)
@@ -92,6 +93,16 @@ def distinct(options: Sequence[str], words: Callable[[str], str]) -> dict[str, s
     return {
         option: text if often[text] == 1 else f"{text} · {option}" for option, text in said.items()
     }
+
+
+def choose_dataset(sets: Mapping[str, DatasetSummary]) -> str:
+    """One of these, by its title and how many images it has."""
+
+    def words(name: str) -> str:
+        one = sets[name]
+        return tn("{name} ({n} image)", "{name} ({n} images)", one.images, name=one.words)
+
+    return choose(t("Dataset"), list(sets), "dataset", words=words)
 
 
 def choose_view(

@@ -162,20 +162,9 @@ def state_badge(state: RunState) -> None:
     st.badge(md(t(word)), icon=icon, color=colour)  # type: ignore[arg-type]
 
 
-def picture(
-    pixels: NDArray[np.uint8], *, alt: str, caption: str | None = None, width: int | None = None
-) -> None:
-    """An 8-bit picture without loss: Streamlit would write RGB arrays as JPEG.
-
-    An integer width keeps its full resolution; without one it fills its column.
-    """
-    st.image(
-        pixels,
-        caption=md(caption),
-        alt=alt,
-        output_format="PNG",
-        width=width if width is not None else "stretch",
-    )
+def picture(pixels: NDArray[np.uint8] | bytes, *, alt: str, caption: str | None = None) -> None:
+    """An 8-bit picture without loss: Streamlit would write RGB arrays as JPEG."""
+    st.image(pixels, caption=md(caption), alt=alt, output_format="PNG", width="stretch")
 
 
 def chart(figure: go.Figure, key: str, alt: str) -> None:

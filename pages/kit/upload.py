@@ -46,18 +46,7 @@ def keep_upload(workspace: Workspace, files: Sequence[Upload]) -> Path:
     """
     if not files:
         raise InputError(t("Nothing was uploaded: choose a file first."))
-    total = sum(file.size for file in files)
-    free = shutil.disk_usage(workspace.uploads).free
-    if total > free:
-        raise DiskFullError(
-            t(
-                "The upload needs {needed} GB, but only {free} GB are free in {folder}: free some "
-                "room, then upload again.",
-                needed=f"{total / 1e9:.1f}",
-                free=f"{free / 1e9:.1f}",
-                folder=workspace.uploads,
-            )
-        )
+    _check_room(workspace.uploads, sum(file.size for file in files))
     ids = "|".join(sorted(file.file_id for file in files))
     folder = workspace.uploads / ("upload-" + hashlib.sha256(ids.encode()).hexdigest()[:16])
     if len(files) == 1:
@@ -81,6 +70,20 @@ def keep_upload(workspace: Workspace, files: Sequence[Upload]) -> Path:
         if not target.is_file():
             _write(file, target)
     return folder
+
+
+def _check_room(uploads: Path, needed: int) -> None:
+    free = shutil.disk_usage(uploads).free
+    if needed > free:
+        raise DiskFullError(
+            t(
+                "The upload needs {needed} GB, but only {free} GB are free in {folder}: free some "
+                "room, then upload again.",
+                needed=f"{needed / 1e9:.1f}",
+                free=f"{free / 1e9:.1f}",
+                folder=uploads,
+            )
+        )
 
 
 def safe_relative(name: str) -> PurePosixPath:

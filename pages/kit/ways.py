@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from msip_core.config import PruneConfig
 from msip_core.gpus import gpu_count
@@ -101,7 +102,12 @@ def way_fields() -> dict[str, object]:
     )
     if device == "cpu":
         return {"latency_format": form}
-    precision = columns[1].selectbox(
+    return {"latency_device": "auto", "latency_format": form, **_on_gpu(*columns[1:])}
+
+
+def _on_gpu(left: DeltaGenerator, right: DeltaGenerator) -> dict[str, object]:
+    """What only a GPU leaves to choose."""
+    precision = left.selectbox(
         md(labelled(t("Numbers"), t("floating point"))),
         list(PRECISIONS),
         index=PRECISIONS.index("fp16"),
@@ -109,7 +115,7 @@ def way_fields() -> dict[str, object]:
         help=t("Half precision (fp16) is what GPUs are deployed in."),
         persist_state="session",
     )
-    batch = columns[2].selectbox(
+    batch = right.selectbox(
         md(labelled(t("Images at a time"), t("when it is timed"))),
         _BATCHES,
         index=_BATCHES.index(32),
@@ -120,9 +126,4 @@ def way_fields() -> dict[str, object]:
         ),
         persist_state="session",
     )
-    return {
-        "latency_device": "auto",
-        "latency_format": form,
-        "latency_precision": precision,
-        "latency_batch": batch,
-    }
+    return {"latency_precision": precision, "latency_batch": batch}

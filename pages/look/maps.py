@@ -35,6 +35,7 @@ from pages.kit.explain import (
 )
 from pages.kit.jobs import ask, finished, job_folder, job_state
 from pages.kit.lab import lab
+from pages.kit.layout import picture
 from pages.kit.pair import ModelPair
 from pages.kit.words import known, labelled, small
 
@@ -164,10 +165,10 @@ def _draw_heat(subject: Subject, question: GradCam, found: HeatMap, title: str) 
     folder = job_folder(question)
     drawn = _heat_png(lab().compute.key(question), subject, folder / found.heat)
     layers = ", ".join(found.layers) or t("none")
-    _show(
+    picture(
         drawn,
-        t("{title}, layers {layers}", title=title, layers=layers),
-        t("{title} on {image}", title=title, image=subject.record.id),
+        caption=t("{title}, layers {layers}", title=title, layers=layers),
+        alt=t("{title} on {image}", title=title, image=subject.record.id),
     )
     if not found.layers:
         st.warning(
@@ -196,10 +197,6 @@ def _note(found: HeatMap) -> str:
         "the map explains its nearest candidate.",
         overlap=overlap,
     )
-
-
-def _show(drawn: bytes, caption: str, alt: str) -> None:
-    st.image(drawn, caption=md(caption), alt=alt, output_format="PNG", width="stretch")
 
 
 def _verdict(check: RandomisedCheck | None, scores: BoundaryScores) -> None:
@@ -290,10 +287,11 @@ def _meaning(subject: Subject, scores: BoundaryScores) -> str:
 def _draw_shap(subject: Subject, question: Shap, found: ShapValues, word: str) -> None:
     key, folder = lab().compute.key(question), job_folder(question)
     patches = len(found.values)
-    _show(
+    words = tn("{model}: SHAP on {n} patch", "{model}: SHAP on {n} patches", patches, model=word)
+    picture(
         _shap_png(key, subject, folder, found),
-        tn("{model}: SHAP on {n} patch", "{model}: SHAP on {n} patches", patches, model=word),
-        t("SHAP contributions of {model} on {image}", model=word, image=subject.record.id),
+        caption=words,
+        alt=t("SHAP contributions of {model} on {image}", model=word, image=subject.record.id),
     )
     st.caption(
         md(

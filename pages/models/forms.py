@@ -12,6 +12,7 @@ from msip_core.language import mark, t
 from msip_core.markdown import md
 from msip_core.models import ModelCard
 from msip_core.questions.detecting import Upload
+from msip_core.recipes import TrainingRecipe
 from msip_core.runs.inputs import check_disk
 from msip_core.runs.slots import slot_of
 from msip_core.settings import get_settings
@@ -52,20 +53,7 @@ def train_form(cards: Sequence[ModelCard]) -> None:
         dataset = choose(t("Dataset"), list(ready), "dataset", words=lambda name: ready[name].words)
         careful(ready[dataset].concerns)
         weights = _weights(cards)
-        presets = list(reversed(TRAIN_PRESETS))
-        fallback = "quick" if slot_of(get_settings().device) == "cpu" else "paper"
-        preset = st.radio(
-            t("Schedule"),
-            presets,
-            index=presets.index(fallback),
-            format_func=lambda name: md(t(_PRESETS[name][0]) if name in _PRESETS else name),
-            captions=[md(t(_PRESETS[name][1])) if name in _PRESETS else "" for name in presets],
-            key="train:preset",
-            persist_state="session",
-        )
-        recipe = TRAIN_PRESETS[preset]["recipe"]
-        label = labelled(t("Passes over the images"), t("epochs"))
-        epochs = number_field(f"train:epochs:{preset}", label, recipe.epochs, (1, 1000))
+        recipe = _schedule()
         pretrain = st.checkbox(
             md(labelled(t("Pre-train first"), t("50 epochs, the paper’s start"))),
             key="train:pretrain",
@@ -84,7 +72,7 @@ def train_form(cards: Sequence[ModelCard]) -> None:
             "name": name.strip() or usual,
             "dataset": dataset,
             "weights": weights,
-            "recipe": recipe.model_copy(update={"epochs": epochs}),
+            "recipe": recipe,
             "pretrain": RECIPES["paper-pretrain"] if pretrain else None,
             "imgsz": imgsz,
             "batch": batch,
@@ -96,6 +84,24 @@ def train_form(cards: Sequence[ModelCard]) -> None:
     if st.button(t("Start training"), type="primary", icon=":material/play_arrow:"):
         st.switch_page("pages/runs/page.py", query_params={"run": ask_for(config)})
     show_command(config)
+
+
+def _schedule() -> TrainingRecipe:
+    presets = list(reversed(TRAIN_PRESETS))
+    fallback = "quick" if slot_of(get_settings().device) == "cpu" else "paper"
+    preset = st.radio(
+        t("Schedule"),
+        presets,
+        index=presets.index(fallback),
+        format_func=lambda name: md(t(_PRESETS[name][0]) if name in _PRESETS else name),
+        captions=[md(t(_PRESETS[name][1])) if name in _PRESETS else "" for name in presets],
+        key="train:preset",
+        persist_state="session",
+    )
+    recipe: TrainingRecipe = TRAIN_PRESETS[preset]["recipe"]
+    label = labelled(t("Passes over the images"), t("epochs"))
+    epochs = number_field(f"train:epochs:{preset}", label, recipe.epochs, (1, 1000))
+    return recipe.model_copy(update={"epochs": epochs})
 
 
 def _weights(cards: Sequence[ModelCard]) -> str:

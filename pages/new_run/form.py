@@ -12,40 +12,20 @@ from streamlit.delta_generator import DeltaGenerator
 from msip_core.catalog import CRITERIA
 from msip_core.combinations import check_combination
 from msip_core.compositions import Composition
-from msip_core.config import (
-    PRUNE_PRESETS,
-    After,
-    AllocationOptions,
-    Average,
-    GoalKind,
-    MsipOptions,
-    PruneConfig,
-    PrunePreset,
-    parse_run_config,
-)
+from msip_core.config import AllocationOptions, GoalKind, MsipOptions, PruneConfig, parse_run_config
 from msip_core.data.dataset import DatasetSummary
 from msip_core.errors import ConfigError
 from msip_core.language import mark, t, told
-from msip_core.markdown import md, rich
+from msip_core.markdown import md
 from msip_core.models import ModelCard
-from msip_core.runs.slots import slot_of
-from msip_core.settings import get_settings
 from msip_core.views import wording
-from pages.kit.choose import asked, remember
-from pages.kit.run_fields import batch_size, device_field, image_size, number_field, seed_field
+from pages.kit.run_fields import batch_size, device_field, image_size, seed_field
 from pages.kit.ways import misplaced, way_fields
 from pages.kit.words import labelled
 from pages.new_run.checks import Refusal, size_refusal
+from pages.new_run.schedule import schedule, trains_once
 from pages.new_run.strategies import composition, strategies
 from pages.new_run.weights import weight_sliders
-
-# schedule: name, and what it is for
-_PRESETS = {
-    "quick": (mark("Quick"), mark("A first look, also without a GPU.")),
-    "standard": (mark("Standard"), mark("Overnight without a GPU, an hour or so with one.")),
-    "paper": (mark("Paper"), mark("For a GPU; 50 epochs of pre-training come first.")),
-}
-
 
 # what the goal counts: on the button; the slider's words, plain and precise
 _COUNTS: dict[GoalKind, tuple[str, str, str]] = {
@@ -60,12 +40,6 @@ _COUNTS: dict[GoalKind, tuple[str, str, str]] = {
         mark("Keep this much of the time per image"),
         mark("share of milliseconds"),
     ),
-}
-_MOST_STEPS = 200
-# when it trains
-_MOMENTS: dict[str, str] = {
-    "every-cut": mark("after every step"),
-    "last-cut": mark("once, after the last step"),
 }
 
 
@@ -93,7 +67,7 @@ def prune_settings(choice: Choice) -> PruneConfig | Refusal:
         details, channels, moments, places = (st.container() for _ in range(4))
     with main:
         usual, goal = _goal(choice.model, details)
-        schedule = _schedule(moments)
+        how_patiently = schedule(moments)
     with channels:
         st.subheader(t("Which channels go first"), anchor=False)
         method, msip = _method()
@@ -123,7 +97,7 @@ def prune_settings(choice: Choice) -> PruneConfig | Refusal:
         "msip": msip,
         **rules,
         **goal,
-        **schedule,
+        **how_patiently,
         **place,
     }
     try:
@@ -194,21 +168,7 @@ def _goal(model: ModelCard, details: DeltaGenerator) -> tuple[str, Mapping[str, 
         persist_state="session",
     )
     st.caption(md(_goal_words(model, kind, keep / 100, more)))
-    off = _trains_once()
-    guard = left.slider(
-        md(labelled(t("Stop if accuracy falls by more than"), t("mAP50, guard rail"))),
-        0.0,
-        0.2,
-        0.03,
-        0.005,
-        format="%.3f",
-        key="new:guard",
-        help=t("The last good model is kept. 0 turns the guard off.")
-        if not off
-        else t("Off: it trains once, after the last step, and before that nothing can be judged."),
-        disabled=off,
-        persist_state="session",
-    )
+    guard = _guard(left)
     # Five buttons are wider than half a card.
     widths: Any = right.selectbox(
         md(labelled(t("Channels in multiples of"), t("per layer"))),
@@ -223,9 +183,29 @@ def _goal(model: ModelCard, details: DeltaGenerator) -> tuple[str, Mapping[str, 
     return _usual_name(model, kind, keep / 100), {
         f"keep_{kind}": keep / 100,
         **more,
-        "max_map50_drop": None if off else guard or None,
+        "max_map50_drop": guard,
         "limits": AllocationOptions(round_to=widths),
     }
+
+
+def _guard(place: DeltaGenerator) -> float | None:
+    """The mAP50 that may be lost; None where nothing stops the run."""
+    off = trains_once()
+    drop = place.slider(
+        md(labelled(t("Stop if accuracy falls by more than"), t("mAP50, guard rail"))),
+        0.0,
+        0.2,
+        0.03,
+        0.005,
+        format="%.3f",
+        key="new:guard",
+        help=t("The last good model is kept. 0 turns the guard off.")
+        if not off
+        else t("Off: it trains once, after the last step, and before that nothing can be judged."),
+        disabled=off,
+        persist_state="session",
+    )
+    return None if off else drop or None
 
 
 def _goal_words(model: ModelCard, kind: GoalKind, keep: float, more: Mapping[str, object]) -> str:
@@ -282,130 +262,6 @@ def _method() -> tuple[str, MsipOptions]:
         persist_state="session",
     )
     return method, MsipOptions(weights=weights, dynamic_weights=dynamic)
-
-
-def _schedule(details: DeltaGenerator) -> PrunePreset:
-    """How patiently: a schedule and its two numbers; when it trains, in `details`."""
-    st.subheader(t("How patiently"), anchor=False)
-    choice, preset = st.container(), _wanted_preset()  # drawn when the numbers are known
-    settings = PRUNE_PRESETS[preset].copy()
-    key = f"new:iterations:{preset}"
-    linked = st.query_params.pop("steps", "")  # once: afterwards the field says how many
-    if linked.isdecimal() and 1 <= int(linked) <= _MOST_STEPS:
-        st.session_state[key] = int(linked)
-    st.session_state.setdefault(key, settings["iterations"])
-    left, right = st.columns(2, gap="large")
-    iterations = left.number_input(
-        md(labelled(t("Steps"), t("iterations"))),
-        min_value=1,
-        max_value=_MOST_STEPS,
-        key=key,
-        help=t("More and smaller steps keep more accuracy."),
-        persist_state="session",
-    )
-    with right:
-        label, usual = labelled(t("Training each time"), t("epochs")), settings["finetune"].epochs
-        epochs = number_field(f"new:epochs:{preset}", label, usual, (0, 1000))
-    with details:
-        st.subheader(t("When it trains"), anchor=False)
-        settings["finetune_after"] = after = _training_moment(preset)
-        if after == "every-cut" and iterations > 1:
-            settings["average"] = _average()
-    with choice:
-        _preset(_numbers(iterations, epochs, after))
-    settings["iterations"] = iterations
-    settings["finetune"] = settings["finetune"].model_copy(update={"epochs": epochs})
-    return settings
-
-
-def _training_moment(preset: str) -> After:
-    """When it trains, as the schedule has it or otherwise."""
-    key = _moment_key(preset)
-    st.session_state.setdefault(key, _usual_moment(preset))
-    st.segmented_control(
-        md(labelled(t("Trains"), t("fine-tuning"))),
-        list(_MOMENTS),
-        format_func=lambda name: md(t(_MOMENTS[name])),
-        key=key,
-        required=True,
-        help=t(
-            "After the last step alone, all training goes to the network that is kept. Between "
-            "steps weights are then only repaired, and the guard is off."
-        ),
-        persist_state="session",
-    )
-    moment: After = st.session_state[key]
-    return moment
-
-
-def _moment_key(preset: str) -> str:
-    return f"new:after:{preset}"
-
-
-def _usual_moment(preset: str) -> After:
-    return PRUNE_PRESETS[preset].get("finetune_after", "every-cut")
-
-
-def _trains_once() -> bool:
-    """As it stands in the session: the guard is drawn before the schedule."""
-    preset = _wanted_preset()
-    return st.session_state.get(_moment_key(preset), _usual_moment(preset)) == "last-cut"
-
-
-def _average() -> Average:
-    carries = st.toggle(
-        md(labelled(t("The average of the weights goes on over the steps"), t("EMA"))),
-        key="new:average",
-        help=t("It counts the training steps of all steps, and so follows more slowly."),
-        persist_state="session",
-    )
-    return "carry" if carries else "restart"
-
-
-def _wanted_preset() -> str:
-    """From the address, so that the first run can be linked ready to start."""
-    on_cpu = slot_of(get_settings().device) == "cpu"
-    wanted = asked("preset")
-    return wanted if wanted in PRUNE_PRESETS else "quick" if on_cpu else "standard"
-
-
-def _numbers(iterations: int, epochs: int, after: str) -> str:
-    """A schedule in numbers."""
-    if after == "last-cut":
-        return t("Steps: {n}; epochs after the last: {epochs}.", n=iterations, epochs=epochs)
-    return t("Steps: {n}; epochs after each: {epochs}.", n=iterations, epochs=epochs)
-
-
-def _usual_numbers(preset: str) -> str:
-    settings = PRUNE_PRESETS[preset]
-    return _numbers(settings["iterations"], settings["finetune"].epochs, _usual_moment(preset))
-
-
-def _preset(now: str) -> None:
-    """The schedules; that of the choice says in numbers what the fields hold `now`."""
-    presets, key = list(reversed(PRUNE_PRESETS)), "new:preset"
-    st.session_state[key] = chosen = _wanted_preset()
-
-    def changed() -> None:
-        remember("preset", st.session_state[key])
-
-    st.radio(
-        t("Schedule"),
-        presets,
-        format_func=lambda name: md(t(_PRESETS[name][0]) if name in _PRESETS else name),
-        captions=[
-            md(
-                rich(
-                    "{numbers} {use}",
-                    numbers=now if name == chosen else _usual_numbers(name),
-                    use=t(_PRESETS[name][1]) if name in _PRESETS else "",
-                )
-            )
-            for name in presets
-        ],
-        key=key,
-        on_change=changed,
-    )
 
 
 def _place(model: ModelCard) -> _Place:

@@ -24,9 +24,7 @@ from pages.kit.lab import lab
 
 _LATEST = 200  # counts offered in the menu, newest first
 POINTS = 100  # a share of one is so many points
-_OF_ONE_COUNT = (
-    "control", "time", "crypts", "plate", "well", "image", "series", "figure", "class",
-)  # fmt: skip
+_OF_ONE_COUNT = ("control", "time", "crypts", "plate", "well", "image", "series", "figure", "class")
 MARGIN_KEY, COUNT_MARGIN_KEY = "plate:margin", "plate:count-margin"
 
 

@@ -22,12 +22,7 @@ from pages.kit.words import strong
 from pages.plate.choosing import Count, quantity
 
 _FORMATS = {"pdf": "PDF", "svg": "SVG", "png": "PNG", "tiff": "TIFF"}
-_MIME = {
-    "pdf": "application/pdf",
-    "svg": "image/svg+xml",
-    "png": "image/png",
-    "tiff": "image/tiff",
-}
+_MIME = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png", "tiff": "image/tiff"}
 _WIDTHS = {"178": "178 mm", "120": "120 mm", "85": "85 mm"}
 _MANY = 100_000  # objects
 _EXCEL = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"

@@ -84,9 +84,7 @@ def _facts(found: PlateAnalysis) -> None:
     row = [
         Fact(word, f"{len(found.counting.objects):,}"),
         Fact(
-            t("Objects per field"),
-            number(per_field.value, "count"),
-            help=_help(per_field, "count"),
+            t("Objects per field"), number(per_field.value, "count"), help=_help(per_field, "count")
         ),
         Fact(t("Images"), f"{len(states):,}"),
         Fact(t("Could not be read"), str(states.count("failed"))),
@@ -107,8 +105,9 @@ def _facts(found: PlateAnalysis) -> None:
 def _help(found: Estimate, shown: str) -> str:
     if not found.has_interval:
         return told(found.reason)
-    return t("95 % interval over {n} wells: {interval}.", n=found.units,
-             interval=interval(found, shown))  # fmt: skip
+    return t(
+        "95 % interval over {n} wells: {interval}.", n=found.units, interval=interval(found, shown)
+    )
 
 
 def _map(found: PlateAnalysis) -> None:

@@ -84,12 +84,7 @@ def start_form() -> None:
 def _source() -> dict[str, Any]:
     """`source`, or `dataset` with `part`; empty before anything is chosen."""
     way = choose_view(
-        _WAYS,
-        "browser",
-        "plate",
-        param="way",
-        label=mark("Where are the images?"),
-        show_label=True,
+        _WAYS, "browser", "plate", param="way", label=mark("Where are the images?"), show_label=True
     )
     if way == "dataset":
         return _of_dataset()
@@ -171,11 +166,7 @@ def _from_server() -> Path | None:
 def _models(cards: Sequence[ModelCard]) -> dict[str, Any]:
     offered = models_to_choose(cards, asked=asked("model"))
     model = choose(
-        t("Counted by"),
-        list(offered),
-        "model",
-        words=lambda i: offered[i].name,
-        what=t("Model"),
+        t("Counted by"), list(offered), "model", words=lambda i: offered[i].name, what=t("Model")
     )
     models_switch(cards, "plate")
     others = [card_id for card_id in offered if card_id != model]

@@ -10,7 +10,6 @@ import pytest
 
 from msip_core.data.dataset import Dataset, list_datasets, open_dataset, over_groups
 from msip_core.data.manifest import ImageRecord
-from msip_core.data.preview import class_colour, draw_boxes, preview
 from msip_core.data.readiness import readiness_of
 from msip_core.errors import DatasetError, NotFoundError
 from msip_core.workspace import Workspace
@@ -111,34 +110,10 @@ def test_files_that_went_away_are_named(tmp_path: Path, bring_in: Importer) -> N
 
 def test_reading_and_importing_data_load_no_torch_and_no_streamlit() -> None:
     code = (
-        "import sys, msip_core.data.jobs, msip_core.data.synthetic, msip_core.data.preview\n"
+        "import sys, msip_core.data.jobs, msip_core.data.synthetic\n"
         "bad = {'torch', 'streamlit', 'matplotlib', 'supervision'} & set(sys.modules)\n"
         "sys.exit(', '.join(bad) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
-
-
-def test_drawn_boxes_have_the_colour_of_their_class_and_stay_inside(drawn: Dataset) -> None:
-    image = next(record for record in drawn.images if record.counts.get("crypt"))
-    boxes, pixels = drawn.boxes(image), drawn.pixels(image)
-    box = next(box for box in boxes if drawn.classes[box.cls] == "crypt")
-
-    picture = draw_boxes(pixels, [box], drawn.classes, names=False)
-
-    changed = (picture != pixels).any(axis=2).nonzero()
-    assert tuple(picture[round(box.y1), round(box.x1)]) == class_colour(box.cls)
-    assert (changed[0].min(), changed[0].max()) == (round(box.y1), round(box.y2) - 1)
-    assert (changed[1].min(), changed[1].max()) == (round(box.x1), round(box.x2) - 1)
-
-
-def test_one_class_can_be_shown_alone(drawn: Dataset) -> None:
-    image = next(record for record in drawn.images if len(record.counts) == 2)
-
-    none = preview(drawn, image, only=[])
-    one = preview(drawn, image, only=["crypt"], names=False)
-    both = preview(drawn, image, names=False)
-
-    assert (none == drawn.pixels(image)).all()
-    assert 0 < (one != none).sum() < (both != none).sum()

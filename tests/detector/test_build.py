@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from msip_core.detector.build import adapt_classes, add_upload, build_model, register_model
-from msip_core.detector.checkpoints import architecture_of, load_model, save_stock, sha256_of
+from msip_core.detector.checkpoints import architecture_of, load_model, save_stock
 from msip_core.detector.cost import count_cost
 from msip_core.errors import ConfigError, UnsafeCheckpointError
 from msip_core.models import list_models, open_card, weights_path
+from msip_core.questions.contents import sha256_of
 from tests.detector.conftest import CLASSES, IMGSZ, outputs, pruned_model, thin_model
 
 

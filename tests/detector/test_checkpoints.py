@@ -22,11 +22,11 @@ from msip_core.detector.checkpoints import (
     round_to_half,
     save_stock,
     save_work,
-    sha256_of,
     size_mb,
 )
 from msip_core.detector.library import copy_model
 from msip_core.errors import CheckpointError, NotFoundError, UnsafeCheckpointError, WrongModelError
+from msip_core.questions.contents import sha256_of
 from tests.detector.conftest import CLASSES, IMGSZ, outputs, pruned_model, thin_model
 
 

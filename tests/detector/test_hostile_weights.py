@@ -17,13 +17,14 @@ from msip_core.cache import ContentStore
 from msip_core.detector.archives import opened, read_plain
 from msip_core.detector.build import add_upload
 from msip_core.detector.c2f import to_c2f_v2
-from msip_core.detector.checkpoints import load_model, read_weights, save_work, sha256_of
+from msip_core.detector.checkpoints import load_model, read_weights, save_work
 from msip_core.detector.export import export_module
 from msip_core.detector.fit_state import FITS, FitState, read_state, write_state
 from msip_core.detector.library import copy_model
 from msip_core.detector.pickles import PLAIN
 from msip_core.errors import CheckpointError, ConfigError, UnsafeCheckpointError
 from msip_core.example import unpack
+from msip_core.questions.contents import sha256_of
 from tests.detector.conftest import outputs, pruned_model, thin_model
 from tests.detector.hostile import Runs, archive, call, text
 

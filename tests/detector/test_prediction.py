@@ -11,7 +11,7 @@ from msip_core.boxes import Detection
 from msip_core.detector.checkpoints import save_stock
 from msip_core.detector.library import threads_kept
 from msip_core.detector.prediction import Predictor, one_class_each, predict
-from msip_core.errors import InputError, Stopped
+from msip_core.errors import InputError
 from tests.detector.conftest import assert_same_boxes, finding_model
 
 
@@ -91,15 +91,6 @@ def test_the_model_is_left_as_it_is(model, image):
 def test_another_kind_of_array_is_refused_with_what_was_expected(model, bad):
     with pytest.raises(InputError, match=r"needs an 8-bit colour picture \(height, width, 3\)"):
         predict(model, [bad], imgsz=64)
-
-
-def test_a_stop_is_possible_after_every_image(model, image):
-    def tick(done: int) -> None:
-        if done == 1:
-            raise Stopped("cancel")
-
-    with pytest.raises(Stopped):
-        predict(model, [image, image], imgsz=64, tick=tick)
 
 
 def test_one_organoid_is_not_counted_in_both_classes() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from msip_core.plates.rows import ImageRow, crypt_class, ellipse, polygon, wells_of
+from msip_core.plates.rows import ImageRow, crypt_class, ellipse, wells_of
 
 CLASSES = ("crypt", "no_crypt")
 
@@ -21,13 +21,6 @@ def test_a_box_of_40_by_10_holds_an_ellipse_of_100_pi_and_the_diameter_of_its_di
 
     assert (area, diameter) == (pytest.approx(100 * math.pi), 20)
     assert area == pytest.approx(math.pi / 4 * diameter**2)
-
-
-def test_the_area_of_an_outline_is_that_of_its_polygon_whichever_way_it_turns() -> None:
-    right = [(0.0, 0.0), (4.0, 0.0), (4.0, 3.0)]
-
-    assert polygon(right)[0] == polygon(right[::-1])[0] == 6
-    assert polygon(right)[1] == pytest.approx(math.sqrt(24 / math.pi))
 
 
 def test_a_well_is_the_sum_of_its_fields_and_of_its_plate_alone() -> None:

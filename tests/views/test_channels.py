@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from msip_core.events import LayerChannels
-from msip_core.views import channels, paper_runs, report, tables
+from msip_core.views import channels, paper_runs, report
 from msip_core.views.paper_page import alone
 from tests.views import samples
 
@@ -144,7 +144,6 @@ def test_a_block_that_went_whole_keeps_its_place_as_an_outline_everywhere(histor
     assert tuple(outline.y) == (32, 32, 32)
     assert tuple(left.y) == (32, 0, 0)
     assert left.customdata[1].startswith("2 · m.0.cv1: 32 → 0 channels (100 % removed")
-    assert [row["removed_share"] for row in tables.layer_rows(rows)] == [0, 1, 1]
     assert channels.layer_rows(info)[2]["Channels left"] == 0
     figure = alone(paper_runs.channels_panel(info), 180)
     assert figure.axes

@@ -24,7 +24,9 @@ from tests.views import samples
 def _iterations(width: float) -> Figure:
     baseline, records = samples.baseline_record(), samples.iteration_records()
     maps = progress.map_info(baseline, records, 0.03)
-    return paper_runs.iterations_figure(maps, progress.macs_info(baseline, records, 0.335), width)
+    return alone(
+        paper_runs.iterations_panel(maps, progress.macs_info(baseline, records, 0.335)), width
+    )
 
 
 def _tradeoff(width: float) -> Figure:
@@ -33,11 +35,13 @@ def _tradeoff(width: float) -> Figure:
 
 
 def _epochs(width: float) -> Figure:
-    return paper_runs.epochs_figure(progress.epochs_info(samples.epoch_records()), width)
+    return alone(paper_runs.epochs_panel(progress.epochs_info(samples.epoch_records())), width)
 
 
 def _weights(width: float) -> Figure:
-    return paper_runs.weights_figure(progress.weights_info(samples.iteration_records()), width)
+    return alone(
+        paper_runs.weights_panel(progress.weights_info(samples.iteration_records())), width
+    )
 
 
 def _channels(width: float) -> Figure:
@@ -46,7 +50,7 @@ def _channels(width: float) -> Figure:
 
 def _latency(width: float) -> Figure:
     info = comparison.latency_info(samples.compare_result().latency)
-    return paper_runs.latency_figure(info, width)
+    return alone(paper_runs.latency_panel(info), width)
 
 
 def _before_after(width: float) -> Figure:
@@ -54,7 +58,7 @@ def _before_after(width: float) -> Figure:
 
 
 def _explanation(width: float) -> Figure:
-    return paper_pictures.explanation_figure(explanation(), width)
+    return alone(paper_pictures.explanation_panel(explanation()), width)
 
 
 FIGURES = {
@@ -227,7 +231,9 @@ def test_boxes_lie_on_pixel_edges():
 def test_curves_draw_the_infos_numbers():
     baseline, records = samples.baseline_record(), samples.iteration_records()
     maps = progress.map_info(baseline, records, 0.03)
-    figure = paper_runs.iterations_figure(maps, progress.macs_info(baseline, records, 0.335))
+    figure = alone(
+        paper_runs.iterations_panel(maps, progress.macs_info(baseline, records, 0.335)), 178
+    )
 
     lines = {line.get_label(): line for line in figure.axes[0].lines}
 
@@ -237,9 +243,8 @@ def test_curves_draw_the_infos_numbers():
 
 def test_captions_are_filled_from_the_numbers():
     baseline, records = samples.baseline_record(), samples.iteration_records()
-    caption = paper_runs.iterations_caption(
-        progress.map_info(baseline, records), progress.macs_info(baseline, records, 0.335)
-    )
+    macs = progress.macs_info(baseline, records, 0.335)
+    caption = alone_caption(paper_runs.iterations_panel(progress.map_info(baseline, records), macs))
 
     assert "5 pruning iterations" in caption
     assert "the baseline, 0.904" in caption
@@ -250,7 +255,7 @@ def test_captions_are_filled_from_the_numbers():
 def test_the_honesty_line_is_on_every_explanation_figure_and_in_its_caption():
     info = explanation()
     for shown in (info, info._replace(panels=info.panels[:1]), info._replace(margin=0.3)):
-        svg = paper.to_bytes(paper_pictures.explanation_figure(shown, 85), "svg").decode()
+        svg = paper.to_bytes(alone(paper_pictures.explanation_panel(shown), 85), "svg").decode()
         assert style.HONESTY in svg
         assert alone_caption(paper_pictures.explanation_panel(shown)).endswith(style.HONESTY)
 
@@ -267,7 +272,7 @@ def test_further_contours_are_drawn_thinner_and_named_in_the_caption():
     triangle = np.array([[50.0, 60.0], [80.0, 60.0], [70.0, 90.0]])
     info = explanation()._replace(outline=triangle, inner=[triangle + 2, triangle - 2])
 
-    figure = paper_pictures.explanation_figure(info, 178)
+    figure = alone(paper_pictures.explanation_panel(info), 178)
 
     for axes in [axes for axes in figure.axes if axes.images and axes.get_title()][:5]:
         drawn = {p.get_gid(): p.get_linewidth() for p in axes.patches if p.get_gid()}
@@ -280,7 +285,7 @@ def test_a_crop_shows_the_object_with_its_margin():
     info = explanation()._replace(margin=0.25)
     box = info.box
 
-    figure = paper_pictures.explanation_figure(info, 85)
+    figure = alone(paper_pictures.explanation_panel(info), 85)
 
     room = 0.25 * (box.x2 - box.x1)
     assert figure.axes[0].get_xlim() == (box.x1 - room - 0.5, box.x2 + room - 0.5)
@@ -289,12 +294,12 @@ def test_a_crop_shows_the_object_with_its_margin():
 def test_a_run_that_has_just_begun_can_be_drawn():
     maps, macs = progress.map_info(None, []), progress.macs_info(None, [])
 
-    assert paper.to_bytes(paper_runs.iterations_figure(maps, macs, 85), "svg")
-    assert paper_runs.iterations_caption(maps, macs).endswith("per image.")
+    assert paper.to_bytes(alone(paper_runs.iterations_panel(maps, macs), 85), "svg")
+    assert alone_caption(paper_runs.iterations_panel(maps, macs)).endswith("per image.")
 
 
 def test_the_curves_of_one_epoch_are_points_between_whole_numbers():
-    figure = paper_runs.epochs_figure(progress.epochs_info(samples.epoch_records(1, 1)))
+    figure = alone(paper_runs.epochs_panel(progress.epochs_info(samples.epoch_records(1, 1))), 85)
     top, bottom = figure.axes
 
     assert bottom.get_xlim() == (0.5, 1.5)

@@ -212,13 +212,6 @@ def test_a_drawn_dataset_is_called_drawn(history):
     assert "drawn by computer" in read(report.render_report(drawn)).text
 
 
-def test_the_file_is_written_whole(history, tmp_path):
-    path = report.write_report(history, tmp_path / "report" / "report.html")
-
-    assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
-    assert [p.name for p in path.parent.iterdir()] == ["report.html"]
-
-
 def test_the_first_image_shown_is_the_one_where_models_differ_most():
     images = [
         samples.compared_image("calm", ["both"] * 9),

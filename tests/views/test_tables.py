@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 
-import pytest
-
 from msip_core.boxes import Detection
 from msip_core.views import tables
 from msip_core.ways import Latency
@@ -107,13 +105,6 @@ def test_iterations_begin_with_the_baseline_and_keep_seconds_weights_and_alpha()
     assert rows[1]["weight_gradient"] == 0.475
     assert rows[1]["alpha"] == 0.56
     assert {tuple(row) for row in rows} == {tuple(rows[0])}  # same columns in the same order
-
-
-def test_layers_tell_the_share_that_is_gone():
-    rows = tables.layer_rows(samples.layers(5, 5))
-
-    assert rows[1]["layer"] == "model.1.conv"
-    assert rows[1]["removed_share"] == pytest.approx(1 - rows[1]["now"] / 32, abs=1e-4)
 
 
 def test_csv_is_read_back_as_it_was_with_commas_quotes_and_empty_cells():

@@ -10,13 +10,13 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from msip_core.config import AnyRun, TrainConfig
 from msip_core.errors import MsipError
 from msip_core.models import open_card
+from msip_core.questions.contents import sha256_of
 from msip_core.workspace import Workspace
 
 INPUTS = "inputs"  # below the workspace there: weights that lie outside the workspace here
@@ -99,7 +99,7 @@ def parcels_of(
     if not source.endswith(".pt"):
         return list(found.values()), config
     file = Path(source)
-    parcel = Parcel("", file.parent, {file.name: _digest(file)})
+    parcel = Parcel("", file.parent, {file.name: sha256_of(file)})
     place = f"{INPUTS}/{parcel.key[:16]}"
     found[place] = Parcel(place, file.parent, parcel.files)
     # Relative, so that it is called the same wherever the run goes on.
@@ -167,15 +167,4 @@ def _digests(folder: Path, tick: Callable[[], None]) -> Iterator[tuple[str, str]
         relative = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in relative.parts)
         if path.is_file() and not hidden and path.suffix not in _DERIVED:
-            yield relative.as_posix(), _digest(path)
-
-
-def _digest(path: Path) -> str:
-    found = path.stat()
-    return _digest_once(path, found.st_size, found.st_mtime_ns)
-
-
-@lru_cache(maxsize=1 << 17)
-def _digest_once(path: Path, _size: int, _changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+            yield relative.as_posix(), sha256_of(path)
