@@ -27,7 +27,13 @@ from pydantic import ValidationError
 
 from msip_core.boxes import Box
 from msip_core.config import ImageRecipe
-from msip_core.data.label_files import label_path, parse_label, read_label, read_masks
+from msip_core.data.label_files import (
+    damaged_label,
+    label_path,
+    parse_label,
+    read_label,
+    read_masks,
+)
 from msip_core.data.manifest import (
     DatasetDocument,
     DatasetSummary,
@@ -147,9 +153,14 @@ class Dataset:
         """Labelled boxes in pixels, in the order of the label file."""
         try:
             text = read_label(self._labelled_in(record), record).decode("utf-8")
+            boxes = parse_label(text, record.width, record.height)
         except FileNotFoundError as error:
             raise _gone(self.label_path(record)) from error
-        return parse_label(text, record.width, record.height)
+        except ValueError as error:
+            raise damaged_label(self.label_path(record)) from error
+        if any(box.cls >= len(self.classes) for box in boxes):
+            raise damaged_label(self.label_path(record))
+        return boxes
 
     def contours(self, record: ImageRecord) -> tuple[NDArray[np.float64], ...] | None:
         """Outline polygons (n, 2) in pixels, x before y, one for each of `boxes(record)`.
@@ -231,7 +242,7 @@ def open_dataset(workspace: Workspace, name: str, version: int | None = None) ->
             root=workspace.root,
             there=there,
         )
-    document = newest_document(root)
+    document = newest_document(root).model_copy(update={"name": name})
     if version is not None:
         document = at_version(root, document, version)
     return Dataset(root=root, document=document)
@@ -259,9 +270,13 @@ def list_datasets(workspace: Workspace) -> list[DatasetSummary]:
     for path in workspace.datasets.glob("[!.]*/summary.json"):
         try:
             summary = DatasetSummary.model_validate_json(path.read_bytes())
-        except ValidationError:
+        except FileNotFoundError:  # just deleted
+            continue
+        except (OSError, ValidationError):
             summary = _damaged(path.parent.name)
-        summaries.append(summary.model_copy(update={"title": title_in(path.parent)}))
+        # A folder that was copied or renamed has the name that it lies under.
+        own = {"name": path.parent.name, "title": title_in(path.parent)}
+        summaries.append(summary.model_copy(update=own))
     return sorted(summaries, key=lambda summary: (summary.created, summary.name), reverse=True)
 
 

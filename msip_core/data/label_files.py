@@ -19,6 +19,7 @@ from typing import Any
 
 from msip_core.boxes import Box
 from msip_core.data.manifest import ImageRecord
+from msip_core.errors import DatasetError
 from msip_core.label_versions import VERSIONS
 
 
@@ -60,8 +61,14 @@ def read_masks(root: Path, record: ImageRecord) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8") if path.is_file() else "{}"
         if mask_path(root, record) == path:
             break
-    value: dict[str, Any] = json.loads(text)
-    return value
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged_label(path) from error
+
+
+def damaged_label(path: Path) -> DatasetError:
+    return DatasetError("{path} is damaged ({n} errors): import the dataset again.", path=path, n=1)
 
 
 def box_line(box: Box, width: int, height: int) -> str:

@@ -5,7 +5,6 @@ Differences are corrected over the rows of the table (Holm), for each measure by
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -15,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from msip_core.arrays import read_arrays
+from msip_core.documents import read_object
 from msip_core.measures import DRAWS_FILE, MEASURE_FILE, MEASURE_FOLDER
-from msip_core.messages import msg, restored
+from msip_core.messages import msg
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.studies.engine import Standing, TaskState, standing
@@ -182,7 +182,7 @@ def read_measured(workspace: Workspace, run_id: str) -> Measured | None:
 def _read(path: Path, changed: int) -> Measured:
     # `changed` makes a file that was written again a new entry.
     draws = read_arrays(path.with_name(DRAWS_FILE))
-    return Measured(restored(json.loads(path.read_text(encoding="utf-8"))), draws)
+    return Measured(read_object(path), draws)
 
 
 def measured_rows(workspace: Workspace, now: Standing) -> dict[str, list[Measured]]:

@@ -83,6 +83,7 @@ def test_work_goes_on_where_nobody_reads_its_progress(monkeypatch: pytest.Monkey
     reader, writer = os.pipe()
     os.close(reader)
     with monkeypatch.context() as patch, open(writer, "wb", buffering=0) as unread:
-        patch.setattr(sys, "stderr", io.TextIOWrapper(unread, write_through=True))
+        stream = io.TextIOWrapper(unread, write_through=True)
+        patch.setattr(sys, "stderr", stream)
         say("half way")
-        sys.stderr.detach()
+        stream.detach()

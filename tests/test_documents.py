@@ -1,0 +1,138 @@
+"""Documents of a workspace that others damaged: named in a sentence, or left out where they only
+accompany others; what stands beside them is shown."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from msip_core.cli.main import main
+from msip_core.data.dataset import list_datasets, open_dataset
+from msip_core.data.drafts import drafts_of
+from msip_core.data.label_files import mask_path, read_masks
+from msip_core.documents import facts_in, read_json
+from msip_core.errors import DatasetError, InputError, WorkError
+from msip_core.models import damaged_models, list_models, step_path
+from msip_core.plates import folder
+from msip_core.runs.service import RunService
+from msip_core.studies import engine, library
+from msip_core.workspace import Workspace
+from tests.pages import lab_samples, plate_samples
+from tests.studies.conftest import make_plan
+
+DAMAGE = {"cut": b'{"a": ', "zeros": bytes(40), "other": b"[1, 2]", "deep": b"[" * 100_000}
+
+
+@pytest.fixture
+def full(workspace: Workspace) -> str:
+    return lab_samples.fill(workspace)
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_what_only_accompanies_a_run_hides_nothing_of_it(
+    workspace: Workspace, full: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = workspace.run_dir(full)
+    (run_dir / "model").mkdir()
+    (run_dir / "model" / "check.json").write_bytes(DAMAGE[kind])
+    (run_dir / "provenance.json").write_bytes(DAMAGE[kind])
+
+    assert main(["runs", "show", full, "--workspace", str(workspace.root)]) == 0
+    assert "time per image on this processor: not measured" in capsys.readouterr().out
+    assert facts_in(run_dir / "provenance.json") == {}
+
+
+def test_the_damaged_document_that_names_the_weights_of_a_step_is_named(
+    workspace: Workspace, full: str
+) -> None:
+    (workspace.run_dir(full) / "final.json").write_bytes(DAMAGE["cut"])
+    with pytest.raises(InputError, match=r"final\.json is damaged"):
+        step_path(workspace, full, 5)
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_file_of_a_count_is_named(workspace: Workspace, full: str, kind: str) -> None:
+    run_dir = workspace.run_dir(plate_samples.count_run(workspace))
+    (run_dir / folder.PLAN_FILE).write_bytes(DAMAGE[kind])
+    with pytest.raises(InputError, match=r"plan\.json is damaged"):
+        folder.read_plan(run_dir)
+    (run_dir / "counts" / "model" / "images.jsonl").write_bytes(DAMAGE[kind] + b"\n")
+    with pytest.raises(WorkError, match="are damaged"):
+        folder.read(run_dir)
+
+
+@pytest.mark.parametrize("name", [library.STUDY_FILE, library.PLAN_FILE])
+def test_a_damaged_study_is_named_and_stops_no_other(
+    workspace: Workspace, full: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, good = (library.create(workspace, make_plan(seeds=[0])).id for _ in range(2))
+    (workspace.study_dir(bad) / name).write_bytes(DAMAGE["cut"])
+    (workspace.studies / "study-gone").symlink_to("nowhere")
+
+    assert main(["study", "list", "--workspace", str(workspace.root)]) == 0
+    said = capsys.readouterr().out
+    assert f"Left out: {bad}: " in said
+    assert good in said.partition("Left out")[0]
+    assert main(["study", "show", bad, "--workspace", str(workspace.root)]) == 2
+    assert name in capsys.readouterr().err
+    engine.Watch()(workspace)
+    states = engine.standing(RunService(workspace), good).states
+    assert states[0].row is not None, "its baseline waits in the queue"
+
+
+def test_a_folder_in_the_place_of_a_document_hides_no_other(
+    workspace: Workspace, full: str
+) -> None:
+    root = workspace.dataset_dir("example")
+    shutil.copytree(root, workspace.dataset_dir("other"))
+    odd = [root / "summary.json", root / ".title", workspace.model_dir("pruned-1") / "model.json"]
+    for path in odd:
+        path.unlink(missing_ok=True)
+        path.mkdir()
+    (root / "versions" / "drafts" / "x.json").mkdir(parents=True)
+
+    assert {one.name: one.ready for one in list_datasets(workspace)} == {
+        "example": False,
+        "other": True,
+    }
+    assert open_dataset(workspace, "other").name == "other"
+    assert [card.id for card in list_models(workspace)] == [lab_samples.BASELINE]
+    assert damaged_models(workspace) == ["pruned-1"]
+    assert drafts_of(root) == ([], [str(root / "versions" / "drafts" / "x.json")])
+
+
+@pytest.mark.parametrize("text", [bytes(40), b"0 0.5 0.5 0.1", b"\xff", b"7 0.5 0.5 0.1 0.1\n"])
+def test_a_damaged_label_is_named(workspace: Workspace, text: bytes) -> None:
+    data = lab_samples.draw_dataset(workspace)
+    path = data.label_path(data.images[0])
+    path.write_bytes(text)
+    with pytest.raises(DatasetError, match=f"{path.name} is damaged"):
+        data.boxes(data.images[0])
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_outline_is_named(workspace: Workspace, kind: str) -> None:
+    data = lab_samples.draw_dataset(workspace)
+    path = mask_path(data.root, data.images[0])
+    path.write_bytes(DAMAGE[kind])
+    with pytest.raises(DatasetError, match=f"{path.name} is damaged"):
+        read_masks(data.root, data.images[0])
+
+
+def test_a_missing_document_is_none(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert [read_json(tmp_path / name) for name in ("gone", "loop", ".")] == [None] * 3
+    (tmp_path / "nan").write_text(json.dumps([float("nan")]))
+    assert read_json(tmp_path / "nan") is not None
+
+
+def test_a_model_whose_folder_was_renamed_is_found_under_the_new_name(
+    workspace: Workspace, full: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.model_dir(lab_samples.LIGHTER).rename(workspace.model_dir("mine"))
+    assert {card.id for card in list_models(workspace)} == {lab_samples.BASELINE, "mine"}
+    assert main(["models", "show", "mine", "--json", "--workspace", str(workspace.root)]) == 0
+    assert json.loads(capsys.readouterr().out)["id"] == "mine"
