@@ -9,7 +9,6 @@ No torch: pages and the command line list models without loading one.
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import time
 from pathlib import Path
@@ -23,7 +22,7 @@ from msip_core.errors import CheckpointError, NotFoundError
 from msip_core.events import Cost, Metrics, Record
 from msip_core.messages import Telling, Words, msg
 from msip_core.titles import checked_title
-from msip_core.workspace import Workspace, study_of, write_json
+from msip_core.workspace import Workspace, study_of, taken_away, write_json
 
 
 class TrainedSizes(Record):
@@ -178,10 +177,7 @@ def delete_model(workspace: Workspace, model_id: str) -> None:
         raise NotFoundError(
             "There is no model '{model_id}' in {root}.", model_id=model_id, root=workspace.root
         )
-    # Renamed first, so that nobody meets half of it.
-    gone = folder.with_name(f".deleted-{model_id}-{secrets.token_hex(3)}")
-    folder.rename(gone)
-    shutil.rmtree(gone)
+    shutil.rmtree(taken_away(folder))
 
 
 def step_path(workspace: Workspace, run: str, iteration: int) -> Path:

@@ -12,17 +12,18 @@ import pytest
 from msip_core.cli.main import main
 from msip_core.data.dataset import list_datasets, open_dataset
 from msip_core.data.drafts import drafts_of
-from msip_core.data.label_files import mask_path, read_masks
+from msip_core.data.label_files import mask_path
 from msip_core.documents import facts_in, read_json
-from msip_core.errors import DatasetError, InputError, WorkError
+from msip_core.errors import DatasetError, InputError, NotFoundError, WorkError
 from msip_core.models import damaged_models, list_models, step_path
 from msip_core.plates import folder
 from msip_core.runs.service import RunService
 from msip_core.studies import engine, library
-from msip_core.workspace import Workspace
+from msip_core.workspace import Workspace, taken_away
 from tests.pages import lab_samples, plate_samples
 from tests.studies.conftest import make_plan
 
+OUTLINE = b'{"outlines": [[[1, 2], [3]]], "crypts": [["x"]]}'
 DAMAGE = {"cut": b'{"a": ', "zeros": bytes(40), "other": b"[1, 2]", "deep": b"[" * 100_000}
 
 
@@ -113,13 +114,13 @@ def test_a_damaged_label_is_named(workspace: Workspace, text: bytes) -> None:
         data.boxes(data.images[0])
 
 
-@pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_outline_is_named(workspace: Workspace, kind: str) -> None:
+@pytest.mark.parametrize("content", [*DAMAGE.values(), b"\xe7{}", OUTLINE])
+def test_a_damaged_outline_is_named(workspace: Workspace, content: bytes) -> None:
     data = lab_samples.draw_dataset(workspace)
     path = mask_path(data.root, data.images[0])
-    path.write_bytes(DAMAGE[kind])
+    path.write_bytes(content)
     with pytest.raises(DatasetError, match=f"{path.name} is damaged"):
-        read_masks(data.root, data.images[0])
+        data.contours(data.images[0])
 
 
 def test_a_missing_document_is_none(tmp_path: Path) -> None:
@@ -136,3 +137,35 @@ def test_a_model_whose_folder_was_renamed_is_found_under_the_new_name(
     assert {card.id for card in list_models(workspace)} == {lab_samples.BASELINE, "mine"}
     assert main(["models", "show", "mine", "--json", "--workspace", str(workspace.root)]) == 0
     assert json.loads(capsys.readouterr().out)["id"] == "mine"
+
+
+def test_an_image_that_is_gone_is_named_before_a_zip_is_made(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = lab_samples.draw_dataset(workspace)
+    data.path(data.images[3]).unlink()
+    words = ["data", "export", data.name, "--out", str(tmp_path / "d.zip")]
+    assert main([*words, "--workspace", str(workspace.root)]) == 2
+    assert f"{data.images[3].id}.png is gone from the workspace" in capsys.readouterr().err
+    assert list(tmp_path.glob("*.zip")) == []
+
+
+def test_who_deletes_what_somebody_else_has_just_deleted_is_told(workspace: Workspace) -> None:
+    folder = workspace.model_dir("mine")
+    folder.mkdir()
+    assert taken_away(folder).is_dir()
+    with pytest.raises(NotFoundError, match="'mine' was deleted meanwhile"):
+        taken_away(folder)
+
+
+def test_a_folder_in_the_way_of_a_run_of_a_study_is_named(
+    workspace: Workspace, full: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = library.create(workspace, make_plan(seeds=[0])).id
+    engine.Watch()(workspace)
+    (run_dir,) = workspace.runs.glob(f"{study}-*")
+    (run_dir / "config.json").unlink()
+    words = ["study", "resume", study, "--detach", "--workspace", str(workspace.root)]
+    assert main(words) == 1
+    assert f"{run_dir} is in the way of a run" in capsys.readouterr().err
+    assert list(workspace.runs.glob(".*")) == []

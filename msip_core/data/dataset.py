@@ -30,6 +30,7 @@ from msip_core.config import ImageRecipe
 from msip_core.data.label_files import (
     damaged_label,
     label_path,
+    mask_path,
     parse_label,
     read_label,
     read_masks,
@@ -155,7 +156,7 @@ class Dataset:
             text = read_label(self._labelled_in(record), record).decode("utf-8")
             boxes = parse_label(text, record.width, record.height)
         except FileNotFoundError as error:
-            raise _gone(self.label_path(record)) from error
+            raise gone(self.label_path(record)) from error
         except ValueError as error:
             raise damaged_label(self.label_path(record)) from error
         if any(box.cls >= len(self.classes) for box in boxes):
@@ -169,7 +170,10 @@ class Dataset:
         image is known.
         """
         outlines = self._masks(record).get("outlines")
-        return None if outlines is None else tuple(_polygon(points) for points in outlines)
+        try:
+            return None if outlines is None else tuple(map(_polygon, outlines))
+        except (ValueError, TypeError) as error:
+            raise damaged_label(mask_path(self._labelled_in(record), record)) from error
 
     def crypts(self, record: ImageRecord) -> tuple[tuple[NDArray[np.float64], ...], ...] | None:
         """Crypt (bud) contours, for each of `boxes(record)` a tuple of polygons (n, 2).
@@ -177,9 +181,10 @@ class Dataset:
         A box without crypts has an empty tuple; None if crypts of this image are not known.
         """
         crypts = self._masks(record).get("crypts")
-        if crypts is None:
-            return None
-        return tuple(tuple(_polygon(points) for points in buds) for buds in crypts)
+        try:
+            return None if crypts is None else tuple(tuple(map(_polygon, buds)) for buds in crypts)
+        except (ValueError, TypeError) as error:
+            raise damaged_label(mask_path(self._labelled_in(record), record)) from error
 
     def readiness(self) -> Readiness:
         """Whether this dataset can be trained on, or the one thing that is missing."""
@@ -213,11 +218,11 @@ def _polygon(points: list[list[float]]) -> NDArray[np.float64]:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except FileNotFoundError as error:
-        raise _gone(path) from error
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise gone(path) from error
 
 
-def _gone(path: Path) -> DatasetError:
+def gone(path: Path) -> DatasetError:
     return DatasetError("{path} is gone from the workspace: import the dataset again.", path=path)
 
 

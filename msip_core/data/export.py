@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from msip_core.boxes import Box, Detection
 from msip_core.data.card import CARD, Card
 from msip_core.data.companions import tells_companions
-from msip_core.data.dataset import Dataset
+from msip_core.data.dataset import Dataset, gone
 from msip_core.data.export_formats import (
     FORMATS,
     Counts,
@@ -104,7 +104,9 @@ def export_dataset(
     def put(archive: zipfile.ZipFile, tell: Progress) -> None:
         for n, record in enumerate(dataset.images):
             tell(n / len(dataset.images), image_of(n, len(dataset.images)))
-            archive.write(dataset.path(record), names[record.id], zipfile.ZIP_STORED)
+            if not (path := dataset.path(record)).is_file():
+                raise gone(path)
+            archive.write(path, names[record.id], zipfile.ZIP_STORED)
 
     whole = ExportedSet(
         dataset.name,

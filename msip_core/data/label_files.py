@@ -58,7 +58,7 @@ def read_masks(root: Path, record: ImageRecord) -> dict[str, Any]:
     """What lies at `mask_path`; {} where nothing is known."""
     for _ in range(2):  # as above
         path = mask_path(root, record)
-        text = path.read_text(encoding="utf-8") if path.is_file() else "{}"
+        text = path.read_bytes() if path.is_file() else b"{}"
         if mask_path(root, record) == path:
             break
     try:
