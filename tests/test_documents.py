@@ -4,11 +4,14 @@ accompany others; what stands beside them is shown."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from msip_core.arrays import write_arrays
 from msip_core.cli.main import main
 from msip_core.data.dataset import list_datasets, open_dataset
 from msip_core.data.drafts import drafts_of
@@ -19,7 +22,8 @@ from msip_core.models import damaged_models, list_models, step_path
 from msip_core.plates import folder
 from msip_core.runs.service import RunService
 from msip_core.studies import engine, library
-from msip_core.workspace import Workspace, taken_away
+from msip_core.studies.table import read_measured
+from msip_core.workspace import Workspace, taken_away, write_json
 from tests.pages import lab_samples, plate_samples
 from tests.studies.conftest import make_plan
 
@@ -169,3 +173,16 @@ def test_a_folder_in_the_way_of_a_run_of_a_study_is_named(
     assert main(words) == 1
     assert f"{run_dir} is in the way of a run" in capsys.readouterr().err
     assert list(workspace.runs.glob(".*")) == []
+
+
+@pytest.mark.parametrize("name", ["measure.json", "draws.npz"])
+def test_a_damaged_measurement_of_a_study_is_named(workspace: Workspace, name: str) -> None:
+    folder = workspace.run_dir("prune-1") / "measure"
+    write_json(folder / "measure.json", {"test": {}, "coco": {}})
+    write_arrays(folder / "draws.npz", {"test": np.zeros(3)})
+    assert read_measured(workspace, "prune-1") is not None
+    write_json(folder / "measure.json", {} if name == "measure.json" else {"test": {}, "coco": {}})
+    os.utime(folder / "measure.json", (1, 1))
+    (folder / "draws.npz").unlink()
+    with pytest.raises(InputError, match=f"{name} is damaged"):
+        read_measured(workspace, "prune-1")

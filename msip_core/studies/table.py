@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from msip_core.arrays import read_arrays
-from msip_core.documents import read_object
+from msip_core.documents import damaged, read_object
 from msip_core.measures import DRAWS_FILE, MEASURE_FILE, MEASURE_FOLDER
 from msip_core.messages import msg
 from msip_core.runs.service import RunService
@@ -181,8 +181,12 @@ def read_measured(workspace: Workspace, run_id: str) -> Measured | None:
 @lru_cache(maxsize=512)
 def _read(path: Path, changed: int) -> Measured:
     # `changed` makes a file that was written again a new entry.
-    draws = read_arrays(path.with_name(DRAWS_FILE))
-    return Measured(read_object(path), draws)
+    numbers, draws = read_object(path), path.with_name(DRAWS_FILE)
+    if not {"test", "coco"} <= numbers.keys():
+        raise damaged(path)
+    if not draws.is_file():
+        raise damaged(draws)
+    return Measured(numbers, read_arrays(draws))
 
 
 def measured_rows(workspace: Workspace, now: Standing) -> dict[str, list[Measured]]:
