@@ -226,7 +226,8 @@ class RunService:
             if event["kind"] == "state":
                 found.append(_state_milestone(event, counts=counts))
             else:
-                found.append(Milestone(event["time"], event["message"], event["level"]))
+                level = event.get("level", "info")
+                found.append(Milestone(event["time"], event["message"], level))
         if damaged := self._log(run_id).damaged_lines():
             found.append(_of_damage(damaged, found))
         return found
