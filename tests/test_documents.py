@@ -20,6 +20,7 @@ from msip_core.documents import facts_in, read_json
 from msip_core.errors import DatasetError, InputError, NotFoundError, WorkError
 from msip_core.models import damaged_models, list_models, step_path
 from msip_core.plates import folder
+from msip_core.runs.provenance import record_provenance
 from msip_core.runs.service import RunService
 from msip_core.studies import engine, library
 from msip_core.studies.table import read_measured
@@ -186,3 +187,14 @@ def test_a_damaged_measurement_of_a_study_is_named(workspace: Workspace, name: s
     (folder / "draws.npz").unlink()
     with pytest.raises(InputError, match=f"{name} is damaged"):
         read_measured(workspace, "prune-1")
+
+
+def test_a_resumed_run_whose_provenance_is_damaged_goes_on_and_says_so(
+    workspace: Workspace, full: str
+) -> None:
+    run_dir, config = workspace.run_dir(full), lab_samples.prune_config()
+    (run_dir / "provenance.json").write_bytes(DAMAGE["cut"])
+    said = record_provenance(run_dir, config, workspace)
+    assert said == ["provenance.json was damaged and is begun anew."]
+    assert len(facts_in(run_dir / "provenance.json")["attempts"]) == 1
+    assert record_provenance(run_dir, config, workspace) == []

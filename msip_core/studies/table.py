@@ -182,7 +182,7 @@ def read_measured(workspace: Workspace, run_id: str) -> Measured | None:
 def _read(path: Path, changed: int) -> Measured:
     # `changed` makes a file that was written again a new entry.
     numbers, draws = read_object(path), path.with_name(DRAWS_FILE)
-    if not {"test", "coco"} <= numbers.keys():
+    if not isinstance(numbers.get("test"), dict) or "coco" not in numbers:
         raise damaged(path)
     if not draws.is_file():
         raise damaged(draws)
