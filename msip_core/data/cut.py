@@ -185,7 +185,7 @@ def cut(workspace: Workspace, dataset: Dataset, tilings: Mapping[str, Tiling]) -
         listed = read_json(folder / _LIST)
     except InputError:  # it can be made again
         listed = None
-    if listed is None:
+    if not isinstance(listed, list):
         shutil.rmtree(folder, ignore_errors=True)  # of what others left of it
         _make(folder, dataset, tilings)
         listed = read_json(folder / _LIST) or []
