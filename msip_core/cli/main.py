@@ -80,14 +80,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _check_words(words)
         answer = command.main(args=words, prog_name=PROGRAM, standalone_mode=False)
+        if isinstance(answer, int) and answer:  # as Ctrl-C comes
+            raise typer.Abort
     except Exception as error:  # noqa: BLE001 - outermost level: nobody is shown a traceback
         sentence, code = _in_words(error, words)
         sentence = _plain(sentence)
         sys.stderr.write(sentence + "\n")
         failed = {"error": sentence, "kind": type(error).__name__, "exit_code": code}
         return _deliver(failed, code) if as_json else code
-    if not isinstance(answer, Answer):  # --help has printed itself; Ctrl-C comes as a number
-        return 1 if answer else 0
+    if not isinstance(answer, Answer):  # --help has printed itself
+        return 0
     return _deliver(answer.document if as_json else answer.text, answer.exit_code)
 
 
