@@ -6,9 +6,9 @@ data. How versions are made and read, `data.versions` says.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+
+from msip_core.documents import facts_in
 
 VERSIONS = "versions"
 VERSION_FILE = "version.json"
@@ -22,7 +22,7 @@ def newest_version(dataset: Path) -> int:
 
 def content_hash_of(dataset: Path, number: int) -> str | None:
     """`Dataset.content_hash` of one version; None where it cannot be read."""
-    found = _state(dataset, number) or _read(dataset / "dataset.json")
+    found = _state(dataset, number) or facts_in(dataset / "dataset.json")
     return str(found["content_hash"]) if "content_hash" in found else None
 
 
@@ -37,7 +37,7 @@ def version_of_content(dataset: Path, content_hash: str) -> int | None:
 def summary_at(dataset: Path, number: int | None) -> dict[str, object]:
     """The content of summary.json, as far as it depends on labels that of one version; {} where
     there is none. None is the newest version."""
-    summary = _read(dataset / "summary.json")
+    summary = facts_in(dataset / "summary.json")
     if not summary or number in (None, summary.get("labels_version", 1)):
         return summary
     state = _state(dataset, number)
@@ -49,7 +49,7 @@ def summary_at(dataset: Path, number: int | None) -> dict[str, object]:
 
 def report_at(dataset: Path, number: int | None) -> dict[str, object]:
     """What the import said of the images, and the boxes of one version; {} where it is gone."""
-    document = _read(dataset / "dataset.json")
+    document = facts_in(dataset / "dataset.json")
     report = dict(document.get("report") or {})
     if number not in (None, document.get("labels_version", 1)):
         state = _state(dataset, number)
@@ -62,13 +62,4 @@ _COUNTED: tuple[str, ...] = ("boxes", "background", "box_size")
 
 
 def _state(dataset: Path, number: int | None) -> dict[str, object]:
-    return dict(_read(dataset / VERSIONS / str(number) / VERSION_FILE).get("state") or {})
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A document that others have written; {} where it is missing or damaged."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+    return dict(facts_in(dataset / VERSIONS / str(number) / VERSION_FILE).get("state") or {})

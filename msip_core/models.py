@@ -9,8 +9,6 @@ No torch: pages and the command line list models without loading one.
 
 from __future__ import annotations
 
-import json
-import secrets
 import shutil
 import time
 from pathlib import Path
@@ -19,11 +17,12 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from msip_core.config import ImageRecipe
+from msip_core.documents import read_object
 from msip_core.errors import CheckpointError, NotFoundError
 from msip_core.events import Cost, Metrics, Record
 from msip_core.messages import Telling, Words, msg
 from msip_core.titles import checked_title
-from msip_core.workspace import Workspace, study_of, write_json
+from msip_core.workspace import Workspace, study_of, taken_away, write_json
 
 
 class TrainedSizes(Record):
@@ -103,7 +102,11 @@ def list_models(workspace: Workspace) -> list[ModelCard]:
 
 def damaged_models(workspace: Workspace) -> list[str]:
     """Folders of models whose model.json cannot be read, by name."""
-    return [path.parent.name for path in _cards(workspace) if _readable(path) is None]
+    return [
+        path.parent.name
+        for path in _cards(workspace)
+        if _readable(path) is None and path.parent.exists()  # not just deleted
+    ]
 
 
 def _cards(workspace: Workspace) -> list[Path]:
@@ -113,7 +116,7 @@ def _cards(workspace: Workspace) -> list[Path]:
 def _readable(path: Path) -> ModelCard | None:
     try:
         return read_card(path)
-    except CheckpointError:
+    except (CheckpointError, OSError):
         return None
 
 
@@ -124,7 +127,7 @@ def read_card(path: Path) -> ModelCard:
         CheckpointError: it is no model card.
     """
     try:
-        return ModelCard.model_validate_json(path.read_bytes())
+        card = ModelCard.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise CheckpointError(
             "{path} is damaged ({n} errors): train or upload this model again, "
@@ -132,6 +135,8 @@ def read_card(path: Path) -> ModelCard:
             path=path,
             n=error.error_count(),
         ) from error
+    # A folder that was copied or renamed has the id that it lies under.
+    return card.model_copy(update={"id": path.parent.name})
 
 
 def open_card(workspace: Workspace, model_id: str) -> ModelCard:
@@ -172,10 +177,7 @@ def delete_model(workspace: Workspace, model_id: str) -> None:
         raise NotFoundError(
             "There is no model '{model_id}' in {root}.", model_id=model_id, root=workspace.root
         )
-    # Renamed first, so that nobody meets half of it.
-    gone = folder.with_name(f".deleted-{model_id}-{secrets.token_hex(3)}")
-    folder.rename(gone)
-    shutil.rmtree(gone)
+    shutil.rmtree(taken_away(folder))
 
 
 def step_path(workspace: Workspace, run: str, iteration: int) -> Path:
@@ -201,7 +203,7 @@ def lacks_weights(workspace: Workspace, run: str, iteration: int) -> bool:
 
 
 def _named(document: Path, name: str) -> Any:
-    return json.loads(document.read_text("utf-8")).get(name) if document.is_file() else None
+    return read_object(document).get(name)
 
 
 def weights_path(workspace: Workspace, model_id: str) -> Path:

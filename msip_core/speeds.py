@@ -97,7 +97,7 @@ def read_speed(workspace: Workspace, model_id: str) -> Speed | None:
     try:
         text = (workspace.model_dir(model_id) / SPEED_FILE).read_bytes()
         return Speed.model_validate_json(text)
-    except (FileNotFoundError, ValidationError):
+    except (OSError, ValidationError):
         return None
 
 

@@ -36,7 +36,8 @@ def checked_title(text: str) -> str:
 
 def title_in(folder: Path) -> str:
     """The title of the dataset in this folder, "" where nobody gave one."""
-    file = folder / TITLE_FILE
-    if not file.is_file():
+    try:
+        text = (folder / TITLE_FILE).read_text(encoding="utf-8", errors="replace")
+    except OSError:
         return ""
-    return " ".join(file.read_text(encoding="utf-8", errors="replace").split())[:LONGEST]
+    return " ".join(text.split())[:LONGEST]

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from msip_core.errors import DiskFullError, InputError, MsipError
+from msip_core.errors import DiskFullError, InputError, MsipError, NotFoundError
 from msip_core.messages import mark, message_of, msg, stored
 from msip_core.processors import PASSIVE, usable_cores
 
@@ -223,6 +223,20 @@ def check_name(name: str, what: str) -> str:
             what=what,
         )
     return name
+
+
+def taken_away(folder: Path) -> Path:
+    """A folder under a hidden name, for who deletes it: others meet the whole of it or nothing.
+
+    Raises:
+        NotFoundError: somebody else has just deleted it.
+    """
+    gone = folder.with_name(f".deleted-{folder.name}-{secrets.token_hex(3)}")
+    try:
+        folder.rename(gone)
+    except FileNotFoundError:
+        raise NotFoundError("'{name}' was deleted meanwhile.", name=folder.name) from None
+    return gone
 
 
 def tiles_folder(workspace: Workspace, dataset: str) -> Path:

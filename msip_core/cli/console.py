@@ -6,16 +6,17 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 
 SHOWN = 20  # names in the text of an answer; its document has all
 
 
 def say(text: str) -> None:
-    """Write one line of progress to stderr."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    """Write one line of progress to stderr; the work goes on where nobody reads it any more."""
+    with suppress(BrokenPipeError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from msip_core.cli.predicting import predict
 from msip_core.cli.targets import file_target, folder_target
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.data.dataset import Dataset, open_dataset
+from msip_core.data.manifest import SplitName
 from msip_core.errors import ConfigError
 from msip_core.questions.detecting import Compare, Comparison, Export
 from msip_core.questions.speed import MissingWay, Timed, TimeModels
@@ -88,7 +89,7 @@ def compare(
     baseline: Model,
     pruned: Model,
     data: Annotated[str, typer.Option(help="Dataset of the workspace.")],
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: Annotated[SplitName, typer.Option(help="Which images.")] = "test",
     timing: Timing,
     conf: Conf = 0.25,
     iou: Iou = 0.7,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import sys
 import tempfile
 import time
@@ -79,17 +80,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _check_words(words)
         answer = command.main(args=words, prog_name=PROGRAM, standalone_mode=False)
+        if isinstance(answer, int) and answer:  # as Ctrl-C comes
+            raise typer.Abort
     except Exception as error:  # noqa: BLE001 - outermost level: nobody is shown a traceback
         sentence, code = _in_words(error, words)
         sentence = _plain(sentence)
         sys.stderr.write(sentence + "\n")
-        if as_json:
-            _print({"error": sentence, "kind": type(error).__name__, "exit_code": code})
-        return code
-    if not isinstance(answer, Answer):  # --help has printed itself; Ctrl-C comes as a number
-        return 1 if answer else 0
-    _print(answer.document if as_json else answer.text)
-    return answer.exit_code
+        failed = {"error": sentence, "kind": type(error).__name__, "exit_code": code}
+        return _deliver(failed, code) if as_json else code
+    if not isinstance(answer, Answer):  # --help has printed itself
+        return 0
+    return _deliver(answer.document if as_json else answer.text, answer.exit_code)
 
 
 def _check_words(words: list[str]) -> None:
@@ -140,10 +141,19 @@ def _of_the_computer(error: OSError | MemoryError) -> tuple[str, int] | None:
     return None
 
 
-def _print(value: Mapping[str, object] | str) -> None:
+def _deliver(value: Mapping[str, object] | str, code: int) -> int:
+    """Print the answer and return the exit code: 1 where it could not be written whole."""
     text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        # Python would try once more when it ends, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # then nobody reads any more: `… | head`
+            sys.stderr.write(f"The answer could not be written: {error.strerror}.\n")
+        return 1
+    return code
 
 
 def _unexpected(error: Exception, words: list[str]) -> str:

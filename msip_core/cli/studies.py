@@ -130,7 +130,10 @@ def list_(session: Session) -> Answer:
         now = engine.standing(service, study.id)
         found.append((study.id, study.name, _state(now), percent(now.done)))
     columns = ("id", "name", "state", "done")
-    return Answer({"studies": [dict(zip(columns, row)) for row in found]}, table(columns, found))
+    notes = [f"Left out: {why}" for why in library.left_out(workspace)]
+    document = {"studies": [dict(zip(columns, row)) for row in found]}
+    text = "\n".join([table(columns, found), *notes])
+    return Answer(document | ({"notes": notes} if notes else {}), text)
 
 
 @verb(app, "show")

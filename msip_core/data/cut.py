@@ -34,6 +34,7 @@ from msip_core.data.manifest import ImageRecord
 from msip_core.data.object_sizes import SeenImage, trained_sizes
 from msip_core.data.png import encode_png
 from msip_core.data.tiling import Tile, Tiling, Wanted, choose_tiling, tiling_for_small
+from msip_core.documents import read_json
 from msip_core.errors import DiskFullError, InputError
 from msip_core.messages import msg
 from msip_core.models import ModelCard, TrainedSizes, open_card
@@ -180,9 +181,14 @@ def cut(workspace: Workspace, dataset: Dataset, tilings: Mapping[str, Tiling]) -
     text = json.dumps([_VERSION, dataset.content_hash, ways])
     key = hashlib.sha256(text.encode()).hexdigest()
     folder = tiles_folder(workspace, dataset.name) / key[:40]
-    if not (folder / _LIST).is_file():
+    try:
+        listed = read_json(folder / _LIST)
+    except InputError:  # it can be made again
+        listed = None
+    if not isinstance(listed, list):
+        shutil.rmtree(folder, ignore_errors=True)  # of what others left of it
         _make(folder, dataset, tilings)
-    listed = json.loads((folder / _LIST).read_text(encoding="utf-8"))
+        listed = read_json(folder / _LIST) or []
     cut_images = {
         row["image"]: [ImageRecord.model_validate(one) for one in row["tiles"]] for row in listed
     }

@@ -29,7 +29,14 @@ from pydantic import ValidationError
 
 from msip_core.boxes import Box
 from msip_core.config import ImageRecipe
-from msip_core.data.label_files import label_path, parse_label, read_label, read_masks
+from msip_core.data.label_files import (
+    damaged_label,
+    label_path,
+    mask_path,
+    parse_label,
+    read_label,
+    read_masks,
+)
 from msip_core.data.manifest import DatasetDocument, DatasetSummary, ImageRecord, ImportReport
 from msip_core.data.readiness import Readiness, objects_of, readiness_of
 from msip_core.data.versions import at_version, newest_document
@@ -134,9 +141,14 @@ class Dataset:
         """Labelled boxes in pixels, in the order of the label file."""
         try:
             text = read_label(self._labelled_in(record), record).decode("utf-8")
+            boxes = parse_label(text, record.width, record.height)
         except FileNotFoundError as error:
-            raise _gone(self.label_path(record)) from error
-        return parse_label(text, record.width, record.height)
+            raise gone(self.label_path(record)) from error
+        except ValueError as error:
+            raise damaged_label(self.label_path(record)) from error
+        if any(box.cls >= len(self.classes) for box in boxes):
+            raise damaged_label(self.label_path(record))
+        return boxes
 
     def contours(self, record: ImageRecord) -> tuple[NDArray[np.float64], ...] | None:
         """Outline polygons (n, 2) in pixels, x before y, one for each of `boxes(record)`.
@@ -145,7 +157,10 @@ class Dataset:
         image is known.
         """
         outlines = self._masks(record).get("outlines")
-        return None if outlines is None else tuple(_polygon(points) for points in outlines)
+        try:
+            return None if outlines is None else tuple(map(_polygon, outlines))
+        except (ValueError, TypeError) as error:
+            raise damaged_label(mask_path(self._labelled_in(record), record)) from error
 
     def crypts(self, record: ImageRecord) -> tuple[tuple[NDArray[np.float64], ...], ...] | None:
         """Crypt (bud) contours, for each of `boxes(record)` a tuple of polygons (n, 2).
@@ -153,9 +168,10 @@ class Dataset:
         A box without crypts has an empty tuple; None if crypts of this image are not known.
         """
         crypts = self._masks(record).get("crypts")
-        if crypts is None:
-            return None
-        return tuple(tuple(_polygon(points) for points in buds) for buds in crypts)
+        try:
+            return None if crypts is None else tuple(tuple(map(_polygon, buds)) for buds in crypts)
+        except (ValueError, TypeError) as error:
+            raise damaged_label(mask_path(self._labelled_in(record), record)) from error
 
     def readiness(self) -> Readiness:
         """Whether this dataset can be trained on, or the one thing that is missing."""
@@ -189,11 +205,11 @@ def _polygon(points: list[list[float]]) -> NDArray[np.float64]:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except FileNotFoundError as error:
-        raise _gone(path) from error
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise gone(path) from error
 
 
-def _gone(path: Path) -> DatasetError:
+def gone(path: Path) -> DatasetError:
     return DatasetError("{path} is gone from the workspace: import the dataset again.", path=path)
 
 
@@ -218,7 +234,7 @@ def open_dataset(workspace: Workspace, name: str, version: int | None = None) ->
             root=workspace.root,
             there=there,
         )
-    document = newest_document(root)
+    document = newest_document(root).model_copy(update={"name": name})
     if version is not None:
         document = at_version(root, document, version)
     return Dataset(root=root, document=document)
@@ -263,9 +279,13 @@ def list_datasets(workspace: Workspace) -> list[DatasetSummary]:
     for path in workspace.datasets.glob("[!.]*/summary.json"):
         try:
             summary = DatasetSummary.model_validate_json(path.read_bytes())
-        except ValidationError:
+        except FileNotFoundError:  # just deleted
+            continue
+        except (OSError, ValidationError):
             summary = _damaged(path.parent.name)
-        summaries.append(summary.model_copy(update={"title": title_in(path.parent)}))
+        # A folder that was copied or renamed has the name that it lies under.
+        own = {"name": path.parent.name, "title": title_in(path.parent)}
+        summaries.append(summary.model_copy(update=own))
     return sorted(summaries, key=lambda summary: (summary.created, summary.name), reverse=True)
 
 

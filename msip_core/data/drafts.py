@@ -74,10 +74,10 @@ def drafts_of(root: Path) -> tuple[list[Draft], list[str]]:
     for path in sorted((root / VERSIONS / "drafts").glob("[!.]*.json")):
         try:
             found.append(Draft.model_validate_json(path.read_bytes()))
-        except ValidationError:
-            damaged.append(str(path))
         except FileNotFoundError:  # just dropped
             continue
+        except (OSError, ValidationError):
+            damaged.append(str(path))
     return sorted(found, key=lambda draft: (draft.when, draft.id)), damaged
 
 

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from msip_core.boxes import Box, Detection
 from msip_core.data.card import CARD, Card
 from msip_core.data.companions import tells_companions
-from msip_core.data.dataset import Dataset
+from msip_core.data.dataset import Dataset, gone
 from msip_core.data.export_formats import (
     FORMATS,
     Counts,
@@ -106,7 +106,9 @@ def export_dataset(
     def put(archive: zipfile.ZipFile, tell: Progress) -> None:
         for n, record in enumerate(records):
             tell(n / len(records), image_of(n, len(records)))
-            archive.write(dataset.path(record), names[record.id], zipfile.ZIP_STORED)
+            if not (path := dataset.path(record)).is_file():
+                raise gone(path)
+            archive.write(path, names[record.id], zipfile.ZIP_STORED)
 
     whole = ExportedSet(
         dataset.name,

@@ -19,6 +19,7 @@ from typing import Any
 
 from msip_core.boxes import Box
 from msip_core.data.manifest import ImageRecord
+from msip_core.errors import DatasetError
 from msip_core.label_versions import VERSIONS
 
 
@@ -57,11 +58,17 @@ def read_masks(root: Path, record: ImageRecord) -> dict[str, Any]:
     """What lies at `mask_path`; {} where nothing is known."""
     for _ in range(2):  # as above
         path = mask_path(root, record)
-        text = path.read_text(encoding="utf-8") if path.is_file() else "{}"
+        text = path.read_bytes() if path.is_file() else b"{}"
         if mask_path(root, record) == path:
             break
-    value: dict[str, Any] = json.loads(text)
-    return value
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged_label(path) from error
+
+
+def damaged_label(path: Path) -> DatasetError:
+    return DatasetError("{path} is damaged ({n} errors): import the dataset again.", path=path, n=1)
 
 
 def box_line(box: Box, width: int, height: int) -> str:

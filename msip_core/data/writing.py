@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 import shutil
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from msip_core.data.splitting import SplitPlan
 from msip_core.data.training_lists import data_yaml, write_lists
 from msip_core.errors import DatasetError, NotFoundError
 from msip_core.titles import TITLE_FILE, checked_title
-from msip_core.workspace import Workspace, tiles_folder, write_json, write_text
+from msip_core.workspace import Workspace, taken_away, tiles_folder, write_json, write_text
 
 WIDEST_PIXEL = 1000.0  # micrometres
 
@@ -143,8 +142,5 @@ def delete_dataset(workspace: Workspace, name: str) -> None:
         NotFoundError: there is none of that name.
     """
     folder = folder_of(workspace, name)
-    # Renamed first, so that nobody meets half of it.
-    hidden = folder.with_name(f".deleted-{name}-{secrets.token_hex(3)}")
-    folder.rename(hidden)
-    shutil.rmtree(hidden)
+    shutil.rmtree(taken_away(folder))
     shutil.rmtree(tiles_folder(workspace, name), ignore_errors=True)  # mostly there are none

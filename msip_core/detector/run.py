@@ -6,7 +6,6 @@ models/<id>/                   the result
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from msip_core.detector.devices import resolve_device
 from msip_core.detector.library import DetectionModel
 from msip_core.detector.pool import DataPool
 from msip_core.detector.training import Phase, fit, stop_or_beat
+from msip_core.documents import read_object
 from msip_core.events import (
     EpochRecord,
     FinalRecord,
@@ -209,7 +209,7 @@ def _model_id(run_dir: Path) -> str:
     path = run_dir / "model.json"
     if not path.is_file():
         write_json(path, {"model_id": new_id("model")})
-    return str(json.loads(path.read_text(encoding="utf-8"))["model_id"])
+    return str(read_object(path)["model_id"])
 
 
 def _origin(config: TrainConfig, ctx: RunContext) -> dict[str, str]:

@@ -55,7 +55,7 @@ def load_source_model(workspace: Workspace, source: ModelOf) -> tuple[DetectionM
         CheckpointError: the file cannot be used.
     """
     facts = _facts(workspace, source)
-    found = copy_model(_warm(facts.path, facts.path.stat().st_mtime_ns))
+    found = copy_model(_warm(facts.path, _changed(facts.path)))
     return found, facts._replace(classes=tuple(found.names.values()))
 
 
@@ -64,7 +64,7 @@ def lend_source_model(
 ) -> tuple[DetectionModel, ModelFacts]:
     """The same, already on a device and not copied: for whoever leaves it exactly as it is."""
     facts = _facts(workspace, source)
-    found = _warm_on(facts.path, facts.path.stat().st_mtime_ns, device)
+    found = _warm_on(facts.path, _changed(facts.path), device)
     return found, facts._replace(classes=tuple(found.names.values()))
 
 
@@ -101,11 +101,15 @@ def open_source_field(
 
 def _imported(workspace: Workspace, source: DatasetImage) -> Micrograph:
     path = workspace.dataset_dir(source.dataset) / "dataset.json"
-    changed = path.stat().st_mtime_ns if path.is_file() else 0
-    dataset = _opened(workspace, source.dataset, changed)
+    dataset = _opened(workspace, source.dataset, _changed(path))
     record = dataset.image(source.image)
     size = record.pixel_size_um or dataset.pixel_size_um
     return Micrograph(dataset.pixels(record), size, 8, None)
+
+
+def _changed(path: Path) -> int:
+    """0 where it is gone: whoever opens it says so."""
+    return path.stat().st_mtime_ns if path.is_file() else 0
 
 
 @lru_cache(maxsize=2)

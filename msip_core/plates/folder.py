@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from msip_core.config import AnyRun, CountConfig, parse_run_config
+from msip_core.documents import read_object, read_record
 from msip_core.errors import NotFoundError, WorkError
 from msip_core.events import Record
 from msip_core.messages import Telling, Words
@@ -54,22 +52,17 @@ def write_facts(run_dir: Path, facts: Facts) -> None:
 
 
 def read_facts(run_dir: Path) -> Facts:
-    """Raises NotFoundError where the count has not begun, WorkError where its file is damaged."""
-    path = run_dir / FACTS_FILE
-    if not path.is_file():
+    """Raises NotFoundError where the count has not begun, InputError where its file is damaged."""
+    if (facts := read_record(run_dir / FACTS_FILE, Facts)) is None:
         raise NotFoundError(
             "The count {name} has counted nothing yet: wait for it.", name=run_dir.name
         )
-    try:
-        return Facts.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise WorkError("{path} is damaged: count this source again.", path=path) from error
+    return facts
 
 
 def read_plan(run_dir: Path) -> CountPlan | None:
     """The pictures of the count, with what was left out of it; None before they are known."""
-    path = run_dir / PLAN_FILE
-    return CountPlan.model_validate_json(path.read_bytes()) if path.is_file() else None
+    return read_record(run_dir / PLAN_FILE, CountPlan)
 
 
 def read_config(run_dir: Path) -> CountConfig:
@@ -89,7 +82,7 @@ def read_any_config(run_dir: Path) -> AnyRun:
         raise NotFoundError(
             "There is no run '{name}': see 'runs list' for what is there.", name=run_dir.name
         )
-    return parse_run_config(json.loads(path.read_text(encoding="utf-8")))
+    return parse_run_config(read_object(path))
 
 
 def roles(run_dir: Path) -> tuple[Role, ...]:
@@ -115,7 +108,7 @@ def read(run_dir: Path, role: Role = "model") -> Counting:
     try:
         images = journal.image_rows(run_dir, role)
         objects = list(journal.object_rows(run_dir, role, images))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise WorkError(
             "Rows of the count {name} are damaged: count again.", name=run_dir.name
         ) from error

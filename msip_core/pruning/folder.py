@@ -17,12 +17,11 @@ Every file appears whole or not at all; once an iteration is finished, its inter
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +30,10 @@ from pydantic import ValidationError
 from msip_core.arrays import read_arrays, write_arrays
 from msip_core.detector.checkpoints import load_model, save_work
 from msip_core.detector.library import DetectionModel
-from msip_core.errors import InputError
-from msip_core.events import BaselineRecord, IterationRecord, Record
-from msip_core.messages import restored
+from msip_core.documents import damaged, read_json, read_record
+from msip_core.events import BaselineRecord, IterationRecord
 from msip_core.steps import BASELINE, ITERATION, MEASURING, Step
 from msip_core.workspace import write_json
-
-R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class RunFolder:
         write_json(self.root / BASELINE.mark, record.model_dump(mode="json"))
 
     def read_json(self, name: str) -> Any | None:
-        return _read_json(self.root / name)
+        return read_json(self.root / name)
 
     def write_json(self, name: str, value: Any) -> None:
         write_json(self.root / name, value)
@@ -91,13 +87,13 @@ class IterationFolder:
         return (self.root / name).is_file()
 
     def read_json(self, name: str) -> Any | None:
-        return _read_json(self.root / name)
+        return read_json(self.root / name)
 
     def read_stage(self, name: str) -> dict[str, Any]:
         """What a stage that is done left behind."""
-        value = _read_json(self.root / name)
+        value = read_json(self.root / name)
         if not isinstance(value, dict):
-            raise _damaged(self.root / name)
+            raise damaged(self.root / name)
         return value
 
     def write_json(self, name: str, value: Any) -> None:
@@ -117,11 +113,16 @@ class IterationFolder:
         write_arrays(self.root / name, arrays)
 
     def read_record(self) -> IterationRecord | None:
-        value, widths = _read_json(self.root / MEASURING.mark), self.root / "layers.json"
+        value, widths = read_json(self.root / MEASURING.mark), self.root / "layers.json"
         # An older version wrote the widths a second time, into metrics.json.
         if isinstance(value, dict) and "layers" not in value:
-            value["layers"] = _read_json(widths)
-        return _record(self.root / MEASURING.mark, value, IterationRecord, layers=widths)
+            value["layers"] = read_json(widths)
+        try:
+            return None if value is None else IterationRecord.model_validate(value)
+        except ValidationError as error:
+            fields = {str(one["loc"][0]) if one["loc"] else "" for one in error.errors()}
+            wrong = widths if fields == {"layers"} else self.root / MEASURING.mark
+            raise damaged(wrong) from error
 
     def finish(self, record: IterationRecord) -> None:
         """Write what makes the iteration finished, then drop what only a resume needed."""
@@ -136,33 +137,3 @@ class IterationFolder:
         for name in (leaf for step in ITERATION for leaf in step.leaves):
             (self.root / name).unlink(missing_ok=True)
         shutil.rmtree(self.fit_dir, ignore_errors=True)
-
-
-def read_record(path: Path, kind: type[R]) -> R | None:
-    """One record from a JSON file, or None where there is none yet."""
-    return _record(path, _read_json(path), kind)
-
-
-def _record(path: Path, value: Any, kind: type[R], **beside: Path) -> R | None:
-    """`beside`: fields that come from files of their own, which are the damaged ones then."""
-    try:
-        return None if value is None else kind.model_validate(value)
-    except ValidationError as error:
-        fields = {str(one["loc"][0]) if one["loc"] else "" for one in error.errors()}
-        raise _damaged(beside.get(fields.pop(), path) if len(fields) == 1 else path) from error
-
-
-def _read_json(path: Path) -> Any | None:
-    if not path.is_file():
-        return None
-    try:
-        return restored(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path) from error
-
-
-def _damaged(path: Path) -> InputError:
-    return InputError(
-        "{path} is damaged and cannot be read. Restore it from a backup, or start a new run.",
-        path=path,
-    )

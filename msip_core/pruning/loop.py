@@ -28,6 +28,7 @@ from msip_core.detector.library import DetectionModel
 from msip_core.detector.pool import DataPool
 from msip_core.detector.sources import load_source_model
 from msip_core.detector.training import stop_or_beat
+from msip_core.documents import read_record
 from msip_core.events import (
     BaselineRecord,
     Cost,
@@ -45,7 +46,7 @@ from msip_core.importance.calibration import CalibrationSet, choose_images, load
 from msip_core.messages import msg
 from msip_core.models import open_card
 from msip_core.pruning.bottlenecks import bottlenecks, count_bottlenecks
-from msip_core.pruning.folder import RunFolder, read_record
+from msip_core.pruning.folder import RunFolder
 from msip_core.pruning.granularity import granularity_of
 from msip_core.pruning.iteration import Feedback, Iteration, RunParts, widths_of
 from msip_core.pruning.latency_goal import (

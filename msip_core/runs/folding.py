@@ -92,10 +92,13 @@ def _apply(event: Event, row: Row) -> None:
             _apply_state(event, row)
         case "stage":
             # Work around the iterations (checking, saving) names none: it takes none back.
-            row.update(stage=event["stage"], iteration=max(row["iteration"], event["iteration"]))
+            iteration = max(row["iteration"], event.get("iteration", 0))
+            row.update(stage=event["stage"], iteration=iteration)
         case "progress":
             row.update(
-                done=event["done"], seconds_left=event["seconds_left"], message=event["message"]
+                done=event["done"],
+                seconds_left=event.get("seconds_left"),
+                message=event.get("message", ""),
             )
         case "iteration":
             row.update(

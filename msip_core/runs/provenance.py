@@ -6,7 +6,6 @@ computer or a version is no longer the same.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -17,12 +16,13 @@ import time
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import psutil
 
 import msip_core
 from msip_core.config import RunBase
+from msip_core.documents import facts_in
 from msip_core.label_versions import content_hash_of, newest_version
 from msip_core.messages import msg
 from msip_core.questions.contents import sha256_of
@@ -66,10 +66,11 @@ def record_provenance(run_dir: Path, config: RunBase, workspace: Workspace) -> l
         "hardware": now["hardware"],
         "git": now["git"],
     }
-    if not file.exists():
+    first: Any = facts_in(file)
+    if "attempts" not in first:
+        damaged = file.is_file()
         write_json(file, {**now, "attempts": [attempt]})
-        return []
-    first = json.loads(file.read_text(encoding="utf-8"))
+        return [msg("{file} was damaged and is begun anew.", file=FILE_NAME)] if damaged else []
     write_json(file, {**first, "attempts": [*first["attempts"], attempt]})
     return _differences(first, now)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import builtins  # `list` is also the name of a method below
-import secrets
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from msip_core.config import AnyRun
-from msip_core.errors import IllegalTransitionError, NotFoundError
+from msip_core.errors import IllegalTransitionError, NotFoundError, WorkError
 from msip_core.events import (
     BaselineRecord,
     CountedRecord,
@@ -32,7 +31,7 @@ from msip_core.runs.summary import Summary, summary_document
 from msip_core.runs.supervisor import request_stop
 from msip_core.runs.tail import last_lines
 from msip_core.titles import checked_title
-from msip_core.workspace import Workspace, new_id, uploads_named, write_json
+from msip_core.workspace import Workspace, new_id, taken_away, uploads_named, write_json
 
 _WITH_WORKER = tuple(state for state in RunState if state.has_worker)
 _REQUESTS = {RunState.PAUSING: "pause", RunState.CANCELLING: "cancel"}
@@ -87,6 +86,13 @@ class RunService:
             run_id = self._unused_id(config.kind)
         elif (self.workspace.run_dir(run_id) / CONFIG_FILE).is_file():
             return run_id
+        elif (folder := self.workspace.run_dir(run_id)).exists():
+            raise WorkError(
+                "{folder} is in the way of a run: it holds no {config} any more. Restore that from "
+                "a backup or move the folder away, then try again.",
+                folder=folder,
+                config=CONFIG_FILE,
+            )
         # Made beside, then renamed: a reader sees a whole run folder or none.
         draft = self.workspace.runs / f".{run_id}"
         draft.mkdir(parents=True, exist_ok=True)
@@ -220,7 +226,8 @@ class RunService:
             if event["kind"] == "state":
                 found.append(_state_milestone(event, counts=counts))
             else:
-                found.append(Milestone(event["time"], event["message"], event["level"]))
+                level = event.get("level", "info")
+                found.append(Milestone(event["time"], event["message"], level))
         if damaged := self._log(run_id).damaged_lines():
             found.append(_of_damage(damaged, found))
         return found
@@ -301,9 +308,7 @@ class RunService:
             raise IllegalTransitionError(
                 "This run is {state}: cancel it before you delete it.", state=state
             )
-        # Renamed first: whoever looks meanwhile finds a whole run or none.
-        gone = folder.with_name(f".deleted-{run_id}-{secrets.token_hex(3)}")
-        folder.rename(gone)
+        gone = taken_away(folder)
         self.store.forget(run_id)
         uploads = uploads_named(gone / CONFIG_FILE)
         shutil.rmtree(gone)

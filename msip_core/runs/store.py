@@ -121,7 +121,7 @@ class Found:
 
 
 # What a folder may do to who reads it: its files are missing, unreadable or not ours.
-_UNREADABLE = (MsipError, OSError, ValueError, KeyError, TypeError)
+_UNREADABLE = (MsipError, OSError, ValueError, KeyError, TypeError, RecursionError)
 
 
 class RunStore:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
 from msip_core.config import PruneConfig
+from msip_core.documents import facts_in
 from msip_core.events import (
     BaselineRecord,
     Cost,
@@ -159,9 +159,13 @@ def _latencies(
     if final is None:
         return {}, None, None
     if final.latency_way is not None and final.goal_ratio is not None:
-        whole = json.loads((run_dir / RUN_FILE).read_text(encoding="utf-8"))["baseline_ms"]
-        found = {"baseline": round(whole, 3), "final": round(final.goal_ratio * whole, 3)}
-        return found, final.latency_way.as_dict(), _told("measured")
+        whole = facts_in(run_dir / RUN_FILE).get("baseline_ms")
+        if isinstance(whole, int | float):
+            found: dict[str, float | None] = {
+                "baseline": round(whole, 3),
+                "final": round(final.goal_ratio * whole, 3),
+            }
+            return found, final.latency_way.as_dict(), _told("measured")
     speed = read_speed(workspace, final.model_id)
     state = state_of(workspace, final.model_id)
     if speed is not None and state != "being measured":
@@ -180,10 +184,7 @@ def _told(state: str, problem: str = "", processor: str = "") -> dict[str, str]:
 def _of_the_check(run_dir: Path) -> dict[str, float]:
     """As runs before 2026-12 kept them: beside the result of the closing check, measured in PyTorch
     on the processor."""
-    file = run_dir / CHECK_FILE
-    if not file.is_file():
-        return {}
-    found: dict[str, float] = json.loads(file.read_text(encoding="utf-8")).get("latency_ms", {})
+    found: dict[str, float] = facts_in(run_dir / CHECK_FILE).get("latency_ms", {})
     return found
 
 

@@ -10,7 +10,6 @@ imports cost no time of the run's; each of both computes while the other does.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import shutil
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from msip_core.arrays import read_arrays, write_arrays
+from msip_core.documents import facts_in
 from msip_core.errors import WorkError
 from msip_core.events import FinalRecord
 from msip_core.leaving import leave
@@ -91,9 +91,8 @@ def _differ(difference: float) -> str:
 
 def _as_message(run_dir: Path, said: str) -> str:
     """The last words of the fresh process, which came as plain text."""
-    try:
-        found = json.loads((run_dir / CHECK_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:  # it did not come so far
+    found = facts_in(run_dir / CHECK_FILE)
+    if "largest_difference" not in found:  # it did not come so far
         return said
     differ = _differ(found["largest_difference"])
     return differ if differ == said else said

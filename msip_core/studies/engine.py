@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from filelock import Timeout
 
-from msip_core.errors import IllegalTransitionError, MsipError, NotFoundError
+from msip_core.errors import IllegalTransitionError, MsipError, NotFoundError, first_line
 from msip_core.messages import msg
 from msip_core.runs.service import RunService
 from msip_core.runs.state import Action, RunState
@@ -111,15 +111,15 @@ class Watch:
     def __call__(self, workspace: Workspace) -> None:
         service = self._service = self._service or RunService(workspace)
         for study in list_studies(workspace):
-            stamp = changed(workspace, study.id)
-            if study.paused or self._over.get(study.id) == stamp:
-                continue
             try:
+                stamp = changed(workspace, study.id)
+                if study.paused or self._over.get(study.id) == stamp:
+                    continue
                 if advance(service, study.id).is_over:
                     self._over[study.id] = stamp
-            except MsipError as error:
+            except (MsipError, OSError) as error:
                 # One study whose dataset was removed must not stop the others.
-                logger.warning("Study %s does not go on: %s", study.id, error.message)
+                logger.warning("Study %s does not go on: %s", study.id, first_line(error))
 
 
 def pause(service: RunService, study_id: str) -> Standing:

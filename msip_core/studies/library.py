@@ -7,9 +7,8 @@ studies/<id>/plan.yaml     the protocol (rows may be added, nothing else changes
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,11 @@ from typing import Any
 from filelock import FileLock
 
 from msip_core.data.dataset import ensure_ready, open_dataset
-from msip_core.errors import ConfigError, DatasetError, NotFoundError
+from msip_core.documents import facts_in, read_record
+from msip_core.errors import ConfigError, DatasetError, MsipError, NotFoundError
 from msip_core.events import Record
 from msip_core.label_versions import newest_version
+from msip_core.messages import msg
 from msip_core.models import ModelCard, open_card
 from msip_core.studies.plan import (
     HONEST,
@@ -102,10 +103,8 @@ def _check_architecture(name: str, card: ModelCard) -> None:
 
 def _weights_of(workspace: Workspace, card: ModelCard) -> str | None:
     """What a model of the workspace was trained from; None where no run tells."""
-    path = workspace.run_dir(str(card.origin.get("run_id") or "none")) / "config.json"
-    if not path.is_file():
-        return None
-    weights = json.loads(path.read_text(encoding="utf-8")).get("weights")
+    run_dir = workspace.run_dir(str(card.origin.get("run_id") or "none"))
+    weights = facts_in(run_dir / "config.json").get("weights")
     return None if weights is None else str(weights)
 
 
@@ -148,19 +147,19 @@ def check_plan(workspace: Workspace, plan: StudyPlan) -> None:
 
 def open_study(workspace: Workspace, study_id: str) -> Study:
     """One study, or a sentence with what to do."""
-    path = workspace.study_dir(study_id) / STUDY_FILE
-    if not path.is_file():
+    study = read_record(workspace.study_dir(study_id) / STUDY_FILE, Study)
+    if study is None:
         raise NotFoundError(
             "There is no study '{study_id}': see 'study list' for what is there.", study_id=study_id
         )
-    return Study.model_validate_json(path.read_text(encoding="utf-8"))
+    return study
 
 
 def plan_of(workspace: Workspace, study_id: str) -> StudyPlan:
     """The plan of a study as it is now; read and checked once per change of the file."""
     open_study(workspace, study_id)
     path = workspace.study_dir(study_id) / PLAN_FILE
-    return _read_plan(path, path.stat().st_mtime_ns)
+    return _read_plan(path, path.stat().st_mtime_ns if path.is_file() else 0)
 
 
 @lru_cache(maxsize=64)
@@ -172,10 +171,23 @@ def _read_plan(path: Path, changed: int) -> StudyPlan:
 
 
 def list_studies(workspace: Workspace) -> list[Study]:
-    """All studies, newest first."""
-    files = workspace.studies.glob(f"*/{STUDY_FILE}")
-    found = [Study.model_validate_json(path.read_text(encoding="utf-8")) for path in files]
+    """All studies that can be read, newest first; the others: `left_out`."""
+    found = [study for study, _ in _each(workspace) if study is not None]
     return sorted(found, key=lambda study: (study.created, study.id), reverse=True)
+
+
+def left_out(workspace: Workspace) -> list[str]:
+    """Why studies cannot be read, a sentence each."""
+    return sorted(why for study, why in _each(workspace) if study is None)
+
+
+def _each(workspace: Workspace) -> Iterator[tuple[Study | None, str]]:
+    for path in workspace.studies.glob(f"[!.]*/{STUDY_FILE}"):
+        try:
+            plan_of(workspace, path.parent.name)
+            yield open_study(workspace, path.parent.name), ""
+        except MsipError as error:
+            yield None, msg("{name}: {why}", name=path.parent.name, why=error)
 
 
 def set_paused(workspace: Workspace, study_id: str, paused: bool) -> None:

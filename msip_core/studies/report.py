@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msip_core
+from msip_core.documents import facts_in
 from msip_core.events import LayerChannels
 from msip_core.measures import MEASURE_FOLDER
 from msip_core.runs.service import RunService
@@ -167,9 +168,7 @@ def _plain(budget: Mapping[str, object]) -> dict[str, object]:
 def _versions(workspace: Workspace, states: Sequence[TaskState]) -> list[tuple[str, str]]:
     """Of the first run: versions, hardware, driver."""
     for state in states:
-        path = workspace.run_dir(state.run_id) / "provenance.json"
-        if path.is_file():
-            value = json.loads(path.read_text(encoding="utf-8"))
+        if value := facts_in(workspace.run_dir(state.run_id) / "provenance.json"):
             versions = {"MSIP Lab": value.get("msip_lab"), **(value.get("versions") or {})}
             hardware = value.get("hardware") or {}
             machine = [hardware.get("processor"), *(hardware.get("gpus") or [])]

@@ -5,7 +5,6 @@ Differences are corrected over the rows of the table (Holm), for each measure by
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -15,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from msip_core.arrays import read_arrays
+from msip_core.documents import damaged, read_object
 from msip_core.measures import DRAWS_FILE, MEASURE_FILE, MEASURE_FOLDER
-from msip_core.messages import msg, restored
+from msip_core.messages import msg
 from msip_core.pairs import mean_defined
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
@@ -182,8 +182,12 @@ def read_measured(workspace: Workspace, run_id: str) -> Measured | None:
 @lru_cache(maxsize=512)
 def _read(path: Path, changed: int) -> Measured:
     # `changed` makes a file that was written again a new entry.
-    draws = read_arrays(path.with_name(DRAWS_FILE))
-    return Measured(restored(json.loads(path.read_text(encoding="utf-8"))), draws)
+    numbers, draws = read_object(path), path.with_name(DRAWS_FILE)
+    if not isinstance(numbers.get("test"), dict) or "coco" not in numbers:
+        raise damaged(path)
+    if not draws.is_file():
+        raise damaged(draws)
+    return Measured(numbers, read_arrays(draws))
 
 
 def measured_rows(workspace: Workspace, now: Standing) -> dict[str, list[Measured]]:

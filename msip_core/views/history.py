@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from msip_core.config import AnyRun, CountConfig, PruneConfig, TrainConfig
+from msip_core.documents import facts_in
 from msip_core.errors import ConfigError
 from msip_core.events import BaselineRecord, EpochRecord, FinalRecord, IterationRecord, Metrics
 from msip_core.label_versions import summary_at
@@ -153,7 +152,7 @@ def read_history(
         iterations=settled(reader.iterations(run_id), final),
         epochs=tuple(reader.epochs(run_id)),
         final=final,
-        provenance=_document(workspace.run_dir(run_id) / "provenance.json"),
+        provenance=facts_in(workspace.run_dir(run_id) / "provenance.json"),
         dataset=summary_at(workspace.dataset_dir(config.dataset), config.dataset_version),
         source=_source(workspace, config),
         seconds=(facts.finished or 0) - (facts.started or 0) if ended else None,
@@ -185,11 +184,4 @@ def _source(workspace: Workspace, config: TrainConfig | PruneConfig) -> dict[str
     name = config.model if isinstance(config, PruneConfig) else config.weights
     if "/" in name or name.endswith((".pt", ".yaml", ".yml")):
         return {}  # a file of its own, not a model of the workspace
-    return _document(workspace.model_dir(name) / "model.json")
-
-
-def _document(path: Path) -> dict[str, object]:
-    if not path.is_file():
-        return {}
-    value: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
-    return value
+    return facts_in(workspace.model_dir(name) / "model.json")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import streamlit as st
 
+from msip_core.documents import read_json
 from msip_core.language import t
 from msip_core.markdown import md
 from msip_core.views import sensitivity, wording
@@ -22,10 +21,10 @@ def sensitivity_chart(history: PruneHistory) -> None:
     what = t("mAP50 lost when half of one layer is gone")
     st.markdown(md(strong(t("Which layers hurt"), what)))
     path = lab().runs.run_dir(history.id).joinpath(*_CURVES)
-    if not path.is_file():
+    if (found := read_json(path)) is None:
         st.caption(t("The search has not finished yet."))
         return
-    info = sensitivity.sensitivity_info(json.loads(path.read_text(encoding="utf-8")))
+    info = sensitivity.sensitivity_info(found)
     chart(
         sensitivity.sensitivity_figure(info, revision=history.id),
         "sensitivity",

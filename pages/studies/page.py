@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from msip_core.language import t
-from msip_core.studies.library import list_studies
+from msip_core.language import t, told
+from msip_core.markdown import md
+from msip_core.studies.library import left_out, list_studies
 from pages.kit.choose import choose
 from pages.kit.lab import datasets, lab
 from pages.kit.layout import empty, header
@@ -20,6 +21,8 @@ header(
         "that says what is clear and what is not."
     ),
 )
+for why in left_out(lab().workspace):
+    st.warning(md(told(why)))
 studies = {study.id: study for study in list_studies(lab().workspace)}
 if studies:
     chosen = choose(t("Study"), list(studies), "study", words=lambda i: studies[i].name)

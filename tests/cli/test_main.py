@@ -330,3 +330,13 @@ def test_the_demo_begins_with_the_shipped_baseline(tmp_path: Path) -> None:
 
     assert card.kind == "baseline"
     assert (tmp_path / "models" / card.id / "model.pt").stat().st_size > 1_000_000
+
+
+def test_ctrl_c_in_a_verb_says_that_it_stopped(msip: Verb, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data_verbs, "list_datasets", interrupted)
+    said = msip("data", "list", "--json")
+    assert (said.code, said.err) == (1, "Stopped.\n")
+    assert said.document["error"] == "Stopped."

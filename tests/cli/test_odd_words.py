@@ -75,6 +75,12 @@ def test_numbers_out_of_range_are_refused_before_anything_is_loaded(
     assert not (tmp_path / "o").exists()
 
 
+def test_an_unknown_part_of_a_dataset_lists_those_there_are(msip: Verb) -> None:
+    said = msip("compare", "--baseline", "a", "--pruned", "b", "--data", "d", "--split", "nope")
+    _is_one_sentence(said.code, said.err)
+    assert "'nope' is not one of 'train', 'val', 'test'" in said.err
+
+
 # --- settings -------------------------------------------------------------------
 
 

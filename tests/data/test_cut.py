@@ -183,3 +183,18 @@ def test_what_was_learned_decides_by_its_sizes(wide: Dataset) -> None:
     large = small.model_copy(update={"image": 700.0, "image_high": 700.0})
     assert tilings_of(wide, 320, (large, 320)) == {}
     assert tilings_of(wide, 320, (small, 320), "never") == {}
+
+
+@pytest.mark.parametrize("left", [None, "[{", '{"a": 1}'])
+def test_tiles_whose_list_others_damaged_are_made_again(
+    wide: Dataset, workspace: Workspace, left: str | None
+) -> None:
+    first = open_for_run(workspace, train(wide))
+    assert isinstance(first, CutDataset)
+    path = first.root / "tiles.json"
+    path.unlink()
+    if left is not None:
+        path.write_text(left)
+    again = open_for_run(workspace, train(wide))
+    assert again.document == first.document
+    assert again.pixels(again.images[0]).size

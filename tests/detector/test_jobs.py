@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from functools import partial
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from msip_core.detector.checkpoints import save_stock, save_work
 from msip_core.detector.engines import engine_for
 from msip_core.detector.evaluation import Evaluator
 from msip_core.detector.prediction import Predictor, one_class_each, predict
-from msip_core.detector.sources import load_source_model
+from msip_core.detector.sources import lend_source_model, load_source_model
 from msip_core.errors import ConfigError, NotFoundError, Stopped
 from msip_core.models import open_card
 from msip_core.questions.base import Job
@@ -35,6 +36,7 @@ from tests.detector.conftest import (
     thin_model,
 )
 from tests.made_up_gpu import MadeUpGpu
+from tests.pages.lab_samples import add_model
 
 ANY = SavedModel(model="any")
 
@@ -300,6 +302,14 @@ def test_a_step_of_a_run_is_a_model_too(shared_workspace, dataset):
         load_source_model(shared_workspace, RunStep(run="run-7", iteration=3))
     with pytest.raises(NotFoundError, match="no run 'run-8'"):
         load_source_model(shared_workspace, RunStep(run="run-8"))
+
+
+@pytest.mark.parametrize("load", [load_source_model, partial(lend_source_model, device="cpu")])
+def test_a_model_whose_weights_are_gone_is_named(workspace, load):
+    add_model(workspace, "bare")
+    (workspace.model_dir("bare") / "model.pt").unlink()
+    with pytest.raises(NotFoundError, match=r"There is no weights file .*bare/model\.pt"):
+        load(workspace, SavedModel(model="bare"))
 
 
 def test_a_warm_model_is_given_as_a_copy(shared_workspace, models):

@@ -155,6 +155,21 @@ def test_a_damaged_line_is_left_out_and_counted(
     assert service.milestones(runs[0])[-1].message.endswith(f"left out: {damaged}.")
 
 
+def test_a_line_that_leaves_out_what_has_a_default_is_read_with_it(
+    service: RunService, runs: list[str]
+) -> None:
+    log = EventLog(service.run_dir(runs[0]))
+    with log.path.open("ab") as file:
+        file.write(
+            b'{"seq":2,"time":1,"kind":"stage","stage":"pruning"}\n'
+            b'{"seq":3,"time":1,"kind":"progress","done":0.5}\n'
+            b'{"seq":4,"time":1,"kind":"milestone","message":"half"}\n'
+        )
+    row = service.get(runs[0])
+    assert (row.stage, row.iteration, row.done, row.message) == ("pruning", 0, 0.5, "")
+    assert service.milestones(runs[0])[-1].level == "info"
+
+
 @pytest.mark.parametrize("kind", ["missing", "empty", "garbage"])
 def test_a_run_that_lost_its_story_can_be_resumed(
     service: RunService, runs: list[str], kind: str

@@ -1,0 +1,200 @@
+"""Documents of a workspace that others damaged: named in a sentence, or left out where they only
+accompany others; what stands beside them is shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from msip_core.arrays import write_arrays
+from msip_core.cli.main import main
+from msip_core.data.dataset import list_datasets, open_dataset
+from msip_core.data.drafts import drafts_of
+from msip_core.data.label_files import mask_path
+from msip_core.documents import facts_in, read_json
+from msip_core.errors import DatasetError, InputError, NotFoundError, WorkError
+from msip_core.models import damaged_models, list_models, step_path
+from msip_core.plates import folder
+from msip_core.runs.provenance import record_provenance
+from msip_core.runs.service import RunService
+from msip_core.studies import engine, library
+from msip_core.studies.table import read_measured
+from msip_core.workspace import Workspace, taken_away, write_json
+from tests.pages import lab_samples, plate_samples
+from tests.studies.conftest import make_plan
+
+OUTLINE = b'{"outlines": [[[1, 2], [3]]], "crypts": [["x"]]}'
+DAMAGE = {"cut": b'{"a": ', "zeros": bytes(40), "other": b"[1, 2]", "deep": b"[" * 100_000}
+
+
+@pytest.fixture
+def full(workspace: Workspace) -> str:
+    return lab_samples.fill(workspace)
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_what_only_accompanies_a_run_hides_nothing_of_it(
+    workspace: Workspace, full: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = workspace.run_dir(full)
+    (run_dir / "model").mkdir()
+    (run_dir / "model" / "check.json").write_bytes(DAMAGE[kind])
+    (run_dir / "provenance.json").write_bytes(DAMAGE[kind])
+
+    assert main(["runs", "show", full, "--workspace", str(workspace.root)]) == 0
+    assert "time per image on this processor: not measured" in capsys.readouterr().out
+    assert facts_in(run_dir / "provenance.json") == {}
+
+
+def test_the_damaged_document_that_names_the_weights_of_a_step_is_named(
+    workspace: Workspace, full: str
+) -> None:
+    (workspace.run_dir(full) / "final.json").write_bytes(DAMAGE["cut"])
+    with pytest.raises(InputError, match=r"final\.json is damaged"):
+        step_path(workspace, full, 5)
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_file_of_a_count_is_named(workspace: Workspace, full: str, kind: str) -> None:
+    run_dir = workspace.run_dir(plate_samples.count_run(workspace))
+    (run_dir / folder.PLAN_FILE).write_bytes(DAMAGE[kind])
+    with pytest.raises(InputError, match=r"plan\.json is damaged"):
+        folder.read_plan(run_dir)
+    (run_dir / "counts" / "model" / "images.jsonl").write_bytes(DAMAGE[kind] + b"\n")
+    with pytest.raises(WorkError, match="are damaged"):
+        folder.read(run_dir)
+
+
+@pytest.mark.parametrize("name", [library.STUDY_FILE, library.PLAN_FILE])
+def test_a_damaged_study_is_named_and_stops_no_other(
+    workspace: Workspace, full: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, good = (library.create(workspace, make_plan(seeds=[0])).id for _ in range(2))
+    (workspace.study_dir(bad) / name).write_bytes(DAMAGE["cut"])
+    (workspace.studies / "study-gone").symlink_to("nowhere")
+
+    assert main(["study", "list", "--workspace", str(workspace.root)]) == 0
+    said = capsys.readouterr().out
+    assert f"Left out: {bad}: " in said
+    assert good in said.partition("Left out")[0]
+    assert main(["study", "show", bad, "--workspace", str(workspace.root)]) == 2
+    assert name in capsys.readouterr().err
+    engine.Watch()(workspace)
+    states = engine.standing(RunService(workspace), good).states
+    assert states[0].row is not None, "its baseline waits in the queue"
+
+
+def test_a_folder_in_the_place_of_a_document_hides_no_other(
+    workspace: Workspace, full: str
+) -> None:
+    root = workspace.dataset_dir("example")
+    shutil.copytree(root, workspace.dataset_dir("other"))
+    odd = [root / "summary.json", root / ".title", workspace.model_dir("pruned-1") / "model.json"]
+    for path in odd:
+        path.unlink(missing_ok=True)
+        path.mkdir()
+    (root / "versions" / "drafts" / "x.json").mkdir(parents=True)
+
+    assert {one.name: one.ready for one in list_datasets(workspace)} == {
+        "example": False,
+        "other": True,
+    }
+    assert open_dataset(workspace, "other").name == "other"
+    assert [card.id for card in list_models(workspace)] == [lab_samples.BASELINE]
+    assert damaged_models(workspace) == ["pruned-1"]
+    assert drafts_of(root) == ([], [str(root / "versions" / "drafts" / "x.json")])
+
+
+@pytest.mark.parametrize("text", [bytes(40), b"0 0.5 0.5 0.1", b"\xff", b"7 0.5 0.5 0.1 0.1\n"])
+def test_a_damaged_label_is_named(workspace: Workspace, text: bytes) -> None:
+    data = lab_samples.draw_dataset(workspace)
+    path = data.label_path(data.images[0])
+    path.write_bytes(text)
+    with pytest.raises(DatasetError, match=f"{path.name} is damaged"):
+        data.boxes(data.images[0])
+
+
+@pytest.mark.parametrize("content", [*DAMAGE.values(), b"\xe7{}", OUTLINE])
+def test_a_damaged_outline_is_named(workspace: Workspace, content: bytes) -> None:
+    data = lab_samples.draw_dataset(workspace)
+    path = mask_path(data.root, data.images[0])
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=f"{path.name} is damaged"):
+        data.contours(data.images[0])
+
+
+def test_a_missing_document_is_none(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert [read_json(tmp_path / name) for name in ("gone", "loop", ".")] == [None] * 3
+    (tmp_path / "nan").write_text(json.dumps([float("nan")]))
+    assert read_json(tmp_path / "nan") is not None
+
+
+def test_a_model_whose_folder_was_renamed_is_found_under_the_new_name(
+    workspace: Workspace, full: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.model_dir(lab_samples.LIGHTER).rename(workspace.model_dir("mine"))
+    assert {card.id for card in list_models(workspace)} == {lab_samples.BASELINE, "mine"}
+    assert main(["models", "show", "mine", "--json", "--workspace", str(workspace.root)]) == 0
+    assert json.loads(capsys.readouterr().out)["id"] == "mine"
+
+
+def test_an_image_that_is_gone_is_named_before_a_zip_is_made(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = lab_samples.draw_dataset(workspace)
+    data.path(data.images[3]).unlink()
+    words = ["data", "export", data.name, "--out", str(tmp_path / "d.zip")]
+    assert main([*words, "--workspace", str(workspace.root)]) == 2
+    assert f"{data.images[3].id}.png is gone from the workspace" in capsys.readouterr().err
+    assert list(tmp_path.glob("*.zip")) == []
+
+
+def test_who_deletes_what_somebody_else_has_just_deleted_is_told(workspace: Workspace) -> None:
+    folder = workspace.model_dir("mine")
+    folder.mkdir()
+    assert taken_away(folder).is_dir()
+    with pytest.raises(NotFoundError, match="'mine' was deleted meanwhile"):
+        taken_away(folder)
+
+
+def test_a_folder_in_the_way_of_a_run_of_a_study_is_named(
+    workspace: Workspace, full: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = library.create(workspace, make_plan(seeds=[0])).id
+    engine.Watch()(workspace)
+    (run_dir,) = workspace.runs.glob(f"{study}-*")
+    (run_dir / "config.json").unlink()
+    words = ["study", "resume", study, "--detach", "--workspace", str(workspace.root)]
+    assert main(words) == 1
+    assert f"{run_dir} is in the way of a run" in capsys.readouterr().err
+    assert list(workspace.runs.glob(".*")) == []
+
+
+@pytest.mark.parametrize("name", ["measure.json", "draws.npz"])
+def test_a_damaged_measurement_of_a_study_is_named(workspace: Workspace, name: str) -> None:
+    folder = workspace.run_dir("prune-1") / "measure"
+    write_json(folder / "measure.json", {"test": {}, "coco": {}})
+    write_arrays(folder / "draws.npz", {"test": np.zeros(3)})
+    assert read_measured(workspace, "prune-1") is not None
+    write_json(folder / "measure.json", {} if name == "measure.json" else {"test": {}, "coco": {}})
+    os.utime(folder / "measure.json", (1, 1))
+    (folder / "draws.npz").unlink()
+    with pytest.raises(InputError, match=f"{name} is damaged"):
+        read_measured(workspace, "prune-1")
+
+
+def test_a_resumed_run_whose_provenance_is_damaged_goes_on_and_says_so(
+    workspace: Workspace, full: str
+) -> None:
+    run_dir, config = workspace.run_dir(full), lab_samples.prune_config()
+    (run_dir / "provenance.json").write_bytes(DAMAGE["cut"])
+    said = record_provenance(run_dir, config, workspace)
+    assert said == ["provenance.json was damaged and is begun anew."]
+    assert len(facts_in(run_dir / "provenance.json")["attempts"]) == 1
+    assert record_provenance(run_dir, config, workspace) == []
