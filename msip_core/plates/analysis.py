@@ -226,7 +226,7 @@ def _at(counting: Counting, time: str) -> Counting:
 def _placed(sheet: SampleSheet | None, seen: Sequence[SeenWell]) -> SampleSheet | None:
     if sheet is None:
         return None
-    return place_samples(sheet, [(well.key.plate, well.key.well) for well in seen])
+    return place_samples(sheet, [(well.key.plate, well.key.name) for well in seen])
 
 
 def _well(
@@ -235,7 +235,7 @@ def _well(
     own = sizes.of.get(well.key)
     return WellResult(
         well,
-        sheet.of(well.key.plate, well.key.well) if sheet else None,
+        sheet.of(well.key.plate, well.key.name) if sheet else None,
         fraction_of(well, crypts) if crypts else Estimate(None, reason=NO_CLASS),
         per_field(well),
         median(own) if own else None,

@@ -67,7 +67,7 @@ def conditions_of(wells: Sequence[SeenWell], sheet: SampleSheet) -> list[Conditi
     held = [
         (well, sample)
         for well in wells
-        if well.key.well and (sample := sheet.of(well.key.plate, well.key.well)) is not None
+        if (sample := sheet.of(well.key.plate, well.key.name)) is not None
     ]
     doses = _doses_of([sample for _, sample in held])
     members: dict[tuple[str, float | None, str], list[tuple[SeenWell, Sample]]] = {}

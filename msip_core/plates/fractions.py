@@ -32,6 +32,11 @@ class WellKey(NamedTuple):
     group: str = ""
     time: str = ""
 
+    @property
+    def name(self) -> str:
+        """By which a sample sheet calls it: the well, else the series."""
+        return self.well or self.group
+
 
 @dataclass(frozen=True)
 class SeenWell:

@@ -5,8 +5,10 @@
     P1;B01;CHIR;0,5;µM;1
 
 Columns may stand in any order and be named in English or Chinese; only the well and the condition
-are needed. Lines above these names are passed over, and the unit of doses may stand in the name. A
-row that cannot be right is left out and named with its number, never guessed.
+are needed. Where names of images show no wells, the well is the series (folder, or what a group
+pattern found) as the table of wells shows it. Lines above these names are passed over, and the unit
+of doses may stand in the name. A row that cannot be right is left out and named with its number,
+never guessed.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ class Sample:
 
     Attributes:
         plate: as the sheet writes it; "" where it names none.
-        well: such as "A01".
+        well: such as "A01"; else the name as the sheet writes it, which may be that of a series.
         dose: in `unit`; None where the sheet tells none.
         row: of the sheet, counted as the spreadsheet does.
     """
@@ -235,11 +237,9 @@ def _sample(
     texts = {meaning: _text(given.get(meaning)) for meaning in COLUMNS}
     if not any(texts[meaning] for meaning in ("condition", "dose", "replicate")):
         return None
-    well = well_name(texts["well"])
-    if well is None:
-        if not texts["well"]:
-            raise UnreadableError("the well is missing")
-        raise UnreadableError("'{well}' is no well such as A1 or H12", well=texts["well"][:40])
+    if not texts["well"]:
+        raise UnreadableError("the well is missing")
+    well = well_name(texts["well"]) or texts["well"]
     if not texts["condition"]:
         raise UnreadableError("the condition is missing")
     dose, unit = _dose(texts["dose"], delimiter)
@@ -285,10 +285,11 @@ def _without_doubles(samples: Iterable[Sample]) -> tuple[list[Sample], list[Prob
     """Each well once. Of rows that say the same the first stays, of others none."""
     seen: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:
-        seen.setdefault((plate_word(sample.plate), sample.well), []).append(sample)
+        seen.setdefault((plate_word(sample.plate), _spelled(sample.well)), []).append(sample)
     kept: list[Sample] = []
     problems: list[Problem] = []
-    for (_, well), same in seen.items():
+    for same in seen.values():
+        well = same[0].well
         said = {(s.condition, s.dose, s.unit, s.replicate) for s in same}
         if len(said) == 1:
             kept.append(same[0])
@@ -310,13 +311,18 @@ def plate_word(plate: str) -> str:
     return _PLATE.sub("", plate.strip()).strip().lower() if plate else ""
 
 
+def _spelled(well: str) -> str:
+    """What two spellings of a series share."""
+    return unicodedata.normalize("NFKC", well).strip().casefold()
+
+
 def place_samples(sheet: SampleSheet, wells: Sequence[tuple[str, str]]) -> SampleSheet:
-    """The sheet laid over the wells that were counted, (plate, well) each.
+    """The sheet laid over the wells that were counted: (plate, well or series) each.
 
     A sheet that names no plate goes for the only one there is. What does not fit is named: rows of
     wells that have no image, and wells that the sheet does not mention.
     """
-    known = {(plate_word(plate), well): (plate, well) for plate, well in wells if well}
+    known = {(plate_word(plate), _spelled(well)): (plate, well) for plate, well in wells if well}
     plates = sorted({plate for plate, well in wells if well})
     problems = list(sheet.problems)
     by_well: dict[tuple[str, str], Sample] = {}
@@ -330,16 +336,9 @@ def place_samples(sheet: SampleSheet, wells: Sequence[tuple[str, str]]) -> Sampl
             continue
         if len(plates) == 1 and (not sample.plate or not plates[0]):
             spelled = plate_word(plates[0])
-        place = known.get((spelled, sample.well))
+        place = known.get((spelled, _spelled(sample.well)))
         if place is None:
-            gone = msg("there is no image of well {well}.", well=sample.well)
-            if sample.plate:
-                gone = msg(
-                    "there is no image of well {well} of plate '{plate}'.",
-                    well=sample.well,
-                    plate=sample.plate,
-                )
-            problems.append(Problem(sample.row, gone))
+            problems.append(Problem(sample.row, _not_counted(sample)))
         else:
             by_well[place] = sample
     problems += [Problem(0, what) for what in _alike({s.condition for s in by_well.values()})]
@@ -355,6 +354,21 @@ def place_samples(sheet: SampleSheet, wells: Sequence[tuple[str, str]]) -> Sampl
         )
         problems.append(Problem(0, said))
     return SampleSheet(sheet.samples, tuple(sorted(problems)), sheet.name, by_well)
+
+
+def _not_counted(sample: Sample) -> str:
+    if well_name(sample.well) is None:
+        return msg(
+            "'{well}' is no well such as A1 or H12, and no name in the table of wells.",
+            well=sample.well[:40],
+        )
+    if sample.plate:
+        return msg(
+            "there is no image of well {well} of plate '{plate}'.",
+            well=sample.well,
+            plate=sample.plate,
+        )
+    return msg("there is no image of well {well}.", well=sample.well)
 
 
 def _alike(conditions: Iterable[str]) -> list[str]:

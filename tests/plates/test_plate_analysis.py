@@ -58,6 +58,31 @@ def test_the_control_is_the_condition_that_is_named_so() -> None:
     assert analyse(count(rows), sheet=sheet(text), asked=Asked(control="EGF")).control == "EGF"
 
 
+def test_folders_without_wells_are_compared_where_the_sheet_names_them() -> None:
+    """Eight donors, a folder each, three fields in each."""
+    folders = [f"donor {n}" for n in range(1, 9)]
+    rows = [
+        replace(
+            image("", field, crypts, 12 - crypts),
+            plate="",
+            series=folder,
+            image=f"{folder}/{field}.png",
+        )
+        for n, folder in enumerate(folders)
+        for field, crypts in enumerate((2 + 6 * (n % 2), 3 + 6 * (n % 2), 2 + 5 * (n % 2)))
+    ]
+    text = "well,condition\n" + "".join(
+        f"{name},{'drug' if n % 2 else 'control'}\n" for n, name in enumerate(folders)
+    )
+
+    found = analyse(count(rows), sheet=sheet(text))
+
+    assert found.control == "control"
+    assert [one.per_field.units for one in found.conditions] == [4, 4]
+    fraction = next(one for one in found.comparisons if one.measure == "fraction")
+    assert fraction.is_clear
+
+
 def test_without_a_control_nothing_is_compared() -> None:
     rows = drawn_plate(3, 2, 2, lambda _: 0.4)
     text = "well,condition\n" + "".join(f"{w},c{w[1:]}\n" for w in wells_of_plate(3, 2))

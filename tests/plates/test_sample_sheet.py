@@ -121,6 +121,22 @@ def test_positions_that_a_microscope_counts_have_samples_too() -> None:
     }  # fmt: skip
 
 
+def test_a_series_without_wells_is_named_as_the_table_of_wells_shows_it() -> None:
+    sheet = parse_sheet(
+        b"well,condition\nDonor 1/drug,CHIR\nDONOR 2/drug,CHIR\ndonor 3,none\nQ99,x\n",
+        "s.csv",
+    )
+
+    placed = place_samples(sheet, [("", "donor 1/drug"), ("", "donor 2/drug"), ("", "donor 4")])
+
+    assert [sample.condition for sample in placed.by_well.values()] == ["CHIR", "CHIR"]
+    assert placed.of("", "donor 2/drug") is not None
+    said = [problem.what for problem in placed.problems]
+    assert "'donor 3' is no well such as A1 or H12, and no name in the table of wells." in said
+    assert "'Q99' is no well such as A1 or H12, and no name in the table of wells." in said
+    assert "The sheet says nothing of 1 counted wells, such as donor 4." in said
+
+
 def test_a_dose_may_carry_its_unit() -> None:
     (sample,) = parsed("well,condition,dose\nA1,CHIR,10 nM\n")
     assert (sample.dose, sample.unit) == (10.0, "nM")
@@ -140,7 +156,6 @@ def test_an_excel_sheet_with_numbers_as_numbers() -> None:
     ("row", "what"),
     [
         ("P1,,x,1,,", "the well is missing"),
-        ("P1,Q99,x,1,,", "'Q99' is no well such as A1 or H12"),
         ("P1,A1,,1,,", "the condition is missing"),
         ("P1,A1,x,much,,", "the dose 'much' is no number"),
         ("P1,A1,x,-1,,", "the dose -1 is below zero"),
