@@ -6,6 +6,9 @@ Streamlit imports this file once, as the server (`app`), and runs it for each lo
 
 from __future__ import annotations
 
+# Plotly looks whether pandas is loaded, and fails where another tab is just loading it: the server
+# has it before the first tab comes.
+import pandas  # noqa: F401
 import streamlit as st
 
 from msip_core.settings import get_settings

@@ -174,6 +174,12 @@ def test_the_app_starts_and_draws_its_first_page_without_torch(tmp_path: Path) -
     assert found.strip().splitlines()[-1] == "[]"
 
 
+def test_the_server_has_pandas_before_two_tabs_can_ask_for_it_at_once() -> None:
+    """One tab that loads it for a table makes Plotly fail in another: it takes what is half there."""
+    found = run_fresh("import app, sys\nprint('pandas' in sys.modules)")
+    assert found.strip().splitlines()[-1] == "True"
+
+
 def test_light_rooms_import_heavy_packages_only_inside_functions() -> None:
     light = set(_light_modules())
     for path in _files(CORE):

@@ -92,19 +92,20 @@ def add_light_detector(workspace: Workspace, dataset: str, imgsz: int = 128) -> 
     return "light"
 
 
-def chart_is_seen(page: Page, selector: str, patience: int = PATIENCE) -> None:
-    """Wait for a chart. Streamlit hides one until a drawn frame has told its width, and a headless
-    browser that is short of processor time may draw none for minutes: taking a picture makes one.
-    """
-    chart = page.locator(selector).first
-    until = time.monotonic() + patience / 1000
-    while True:
+def follow(page: Page, link: str, heading: str, patience: int = PATIENCE) -> None:
+    """Click a link until its page is there: a click is lost where the page still grows above it."""
+    found = page.get_by_role("link", name=link).first
+    there = page.get_by_role("heading", name=heading, exact=True)
+    found.wait_for(timeout=patience)
+    until = time.monotonic() + PATIENCE / 1000
+    while not there.is_visible():
+        if found.is_visible():
+            found.click()
         try:
-            return chart.wait_for(timeout=10_000)
+            there.wait_for(timeout=20_000)
         except TimeoutError:
             if time.monotonic() > until:
                 raise
-            page.screenshot()
 
 
 def _free_port() -> int:

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.workspace import Workspace
-from tests.browser.conftest import add_light_detector, serve
+from tests.browser.conftest import add_light_detector, follow, serve
 from tests.browser.hands import PATIENT, has_pictures
 from tests.drawn import copy_example
 
@@ -32,21 +32,18 @@ def test_a_newcomer_follows_the_screens_from_start_to_a_heat_map_of_a_run_of_one
         page.get_by_role("button", name="Make a small run of my own now").click()
 
         page.get_by_role("heading", name="Runs", exact=True).wait_for(timeout=PATIENT)
-        page.get_by_role("link", name="Next: compare before and after").click(timeout=RUN)
-        page.get_by_role("heading", name="Before and after").wait_for()
+        follow(page, "Next: compare before and after", "Before and after", RUN)
         expect(page.get_by_text(re.compile(r"^Baseline: \d+ organoid"))).to_be_visible()
         expect(page.locator(".stage .pane image")).to_have_count(2)
 
-        page.get_by_role("link", name="Next: see where it looks").click()
-        page.get_by_role("heading", name="Where it looks").wait_for()
+        follow(page, "Next: see where it looks", "Where it looks")
         expect(page.get_by_text(re.compile("Grad-CAM, layers"))).to_have_count(2, timeout=PATIENT)
         has_pictures(page, at_least=2)
 
         mine = RunService(lab.workspace).list(limit=1)[0]
         assert (mine.state, mine.iteration) == (RunState.COMPLETED, 2)
 
-        page.get_by_role("link", name="Start").first.click()
-        page.get_by_role("heading", name="Your first five minutes").wait_for()
+        follow(page, "Start", "Your first five minutes")
         # A badge is an icon (whose name is text too) and its word.
         done = page.locator(".st-key-steps").get_by_text(re.compile(r"done$"))
         expect(done).to_have_count(5)

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from msip_core.runs.service import RunService
-from tests.browser.conftest import Server, chart_is_seen
+from tests.browser.conftest import Server
 
 # [limits of the x axis, the mark we left on the chart's element, where the band stands]
 SEEN = "e => [e._fullLayout.xaxis.range, e.dataset.seen, e.layout.shapes[0].x0]"
@@ -26,8 +26,8 @@ def test_a_zoom_survives_another_step_and_a_click_on_a_point_picks_its_step(
     run_id = next(row.id for row in runs if row.name == "Example run")
     page.goto(f"{server.url}/runs?run={run_id}")  # others have left runs of their own
     page.get_by_role("heading", name="Example run").wait_for()
-    chart_is_seen(page, ".st-key-chart-map .js-plotly-plot")
     chart = page.locator(".st-key-chart-map .js-plotly-plot")
+    chart.wait_for()
     chart.evaluate("e => { e.dataset.seen = 'before' }")
 
     room = chart.locator(".nsewdrag").bounding_box()

@@ -27,7 +27,7 @@ from msip_core.data.synthetic import CLASSES, draw_field
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.workspace import Workspace
-from tests.browser.conftest import Server, add_light_detector, chart_is_seen, serve
+from tests.browser.conftest import Server, add_light_detector, serve
 
 _COUNT = 600_000  # milliseconds; half a minute where nothing runs beside it
 _WELLS = [f"{row}{column:02d}" for row in "ABCDEFGH" for column in range(1, 13)]
@@ -83,7 +83,7 @@ def test_a_plate_of_96_wells_goes_from_files_to_counts_that_equal_the_truth(
         _wait(page, lambda: service.get(count).state is RunState.COMPLETED)
         page.reload()  # numbers of a count that goes on are of the images so far
         expect(page.get_by_text(re.compile("^Taken for wells: A01"))).to_be_visible()
-        chart_is_seen(page, ".js-plotly-plot")
+        page.locator(".js-plotly-plot").first.wait_for()
         page.get_by_text("Take home", exact=True).last.click()
         wells = _wells(page)
 

@@ -18,7 +18,7 @@ from playwright.sync_api import Locator, Page, expect
 from msip_core.data.synthetic import write_folder
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
-from tests.browser.conftest import Server, add_light_detector, chart_is_seen
+from tests.browser.conftest import Server, add_light_detector, follow
 from tests.browser.hands import PATIENT, choose, fill, has_pictures
 
 IMAGES = 20
@@ -87,9 +87,8 @@ def start_small_run(page: Page, server: Server) -> None:
 
 def see_the_curve_grow(page: Page) -> None:
     """The accuracy chart gains points by itself while the run goes on; no reload."""
-    place = ".st-key-chart\\:map .js-plotly-plot, .st-key-chart-map .js-plotly-plot"
-    chart_is_seen(page, place, RUN)
-    chart = page.locator(place)
+    chart = page.locator(".st-key-chart\\:map .js-plotly-plot, .st-key-chart-map .js-plotly-plot")
+    chart.wait_for(timeout=RUN)
     seen = {points(chart)}
     over = page.get_by_role("link", name="Next: compare before and after")
     for _ in range(RUN // 500):
@@ -102,8 +101,7 @@ def see_the_curve_grow(page: Page) -> None:
 
 
 def see_before_and_after(page: Page) -> None:
-    page.get_by_role("link", name="Next: compare before and after").click()
-    page.get_by_role("heading", name="Before and after").wait_for()
+    follow(page, "Next: compare before and after", "Before and after")
     expect(page.get_by_text(re.compile(r"^Baseline: \d+ organoid"))).to_be_visible(timeout=PATIENT)
     expect(page.get_by_text(re.compile(r"^Lighter model: \d+ organoid"))).to_be_visible(
         timeout=PATIENT
@@ -112,8 +110,7 @@ def see_before_and_after(page: Page) -> None:
 
 
 def see_where_it_looks(page: Page) -> None:
-    page.get_by_role("link", name="Next: see where it looks").click()
-    page.get_by_role("heading", name="Where it looks").wait_for()
+    follow(page, "Next: see where it looks", "Where it looks")
     choose(page, "Objects", "Labelled on the micrograph")
     captions = page.get_by_text(re.compile("Grad-CAM, layers"))
     expect(captions).to_have_count(2, timeout=PATIENT)
@@ -121,8 +118,7 @@ def see_where_it_looks(page: Page) -> None:
 
 
 def take_a_figure_home(page: Page) -> None:
-    page.get_by_role("link", name="Next: take figures and the model home").click()
-    page.get_by_role("heading", name="Export").wait_for()
+    follow(page, "Next: take figures and the model home", "Export")
     choose(page, "Resolution", "600 dpi")
     button = page.get_by_role("button", name="Download PNG")
     button.wait_for(timeout=PATIENT)
