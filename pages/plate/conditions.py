@@ -74,9 +74,9 @@ def _sheet(count: Count) -> None:
         st.caption(
             t(
                 "A table with a row a well, as CSV or Excel. Only the well and the condition are "
-                "needed; wells may be written A1 or A01, and where names show no wells, as the table "
-                "of wells shows them. Wells with the same condition and replicate on one plate "
-                "count as one unit."
+                "needed; wells may be written A1 or A01, and where names show no wells, as the "
+                "table of wells shows them. Wells with the same condition and replicate on one "
+                "plate count as one unit."
             )
         )
         st.download_button(
