@@ -175,7 +175,7 @@ def test_the_app_starts_and_draws_its_first_page_without_torch(tmp_path: Path) -
 
 
 def test_the_server_has_pandas_before_two_tabs_can_ask_for_it_at_once() -> None:
-    """Where one is loading it for a table, Plotly fails in the other: it takes what is half there."""
+    """One that loads it for a table makes Plotly fail in the other, for it takes it half loaded."""
     found = run_fresh("import app, sys\nprint('pandas' in sys.modules)")
     assert found.strip().splitlines()[-1] == "True"
 
