@@ -107,12 +107,15 @@ def rename(session: Session, run: Run, title: str) -> Answer:
 
 @verb(app, "delete")
 def delete(session: Session, run: Run, yes: Yes = False) -> Answer:
-    """Remove a run that is over, with all its steps; models that it made stay."""
-    from msip_core.studies.dependants import dependants_of_run
+    """Remove a run that is over, with all its steps; models that it made stay.
 
-    service = RunService(session.workspace)
+    A study that asked for it is paused: resuming it makes the run again.
+    """
+    from msip_core.studies.dependants import delete_run, dependants_of_run
+
+    workspace = session.workspace
     return delete_for_good(
-        "run", run, dependants_of_run(session.workspace, run), lambda: service.delete(run), yes=yes
+        "run", run, dependants_of_run(workspace, run), lambda: delete_run(workspace, run), yes=yes
     )
 
 

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from msip_core.config import TrainConfig
 from msip_core.data.writing import delete_dataset, folder_of
-from msip_core.errors import InputError
+from msip_core.errors import InputError, MsipError
 from msip_core.models import ModelCard, delete_model, list_models
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
-from msip_core.studies.library import list_studies, plan_of
+from msip_core.studies.library import list_studies, open_study, plan_of, set_paused
 from msip_core.studies.plan import StudyPlan
 from msip_core.workspace import Workspace, study_of
 
@@ -108,6 +108,25 @@ def delete_unused_model(workspace: Workspace, model: str) -> Dependants:
         )
     delete_model(workspace, model)
     return found
+
+
+def delete_run(workspace: Workspace, run: str) -> None:
+    """Delete a run that is over. The study that asked for it is paused first: it would ask again.
+
+    Raises:
+        IllegalTransitionError: it still runs.
+    """
+    study, service = study_of(run), RunService(workspace)
+    if study not in {one.id for one in list_studies(workspace)}:
+        service.delete(run)
+        return
+    before = open_study(workspace, study).paused
+    set_paused(workspace, study, True)
+    try:
+        service.delete(run)
+    except MsipError:
+        set_paused(workspace, study, before)
+        raise
 
 
 def _found(

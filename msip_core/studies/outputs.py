@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
+from msip_core.documents import facts_in
 from msip_core.studies.library import PLAN_FILE
 from msip_core.studies.statistics import DRAWS, Interval
 from msip_core.studies.table import Line, StudyTable
@@ -15,14 +17,34 @@ CSV_FILE, LATEX_FILE, MARKDOWN_FILE, JSON_FILE = "table.csv", "table.tex", "tabl
 
 
 def write_outputs(workspace: Workspace, study_id: str, table: StudyTable) -> dict[str, Path]:
-    """Write all forms below the study's folder; name -> file."""
+    """Write all forms below the study's folder; name -> file.
+
+    Where runs of the table that is there are gone, that one is kept beside the new one.
+    """
     folder = workspace.study_dir(study_id)
+    earlier = _keep_earlier(folder, table)
     write_text(folder / CSV_FILE, tables.to_csv(all_numbers(table)))
     write_text(folder / LATEX_FILE, tables.to_latex(printed_rows(table)))
     write_text(folder / MARKDOWN_FILE, markdown(table))
     write_json(folder / JSON_FILE, document(study_id, table))
     names = {"csv": CSV_FILE, "latex": LATEX_FILE, "markdown": MARKDOWN_FILE, "json": JSON_FILE}
-    return {name: folder / file for name, file in {**names, "plan": PLAN_FILE}.items()}
+    files = {name: folder / file for name, file in {**names, "plan": PLAN_FILE}.items()}
+    return files | ({"earlier": earlier} if earlier else {})
+
+
+def _keep_earlier(folder: Path, table: StudyTable) -> Path | None:
+    """Where the table that rests on runs which are gone now was put; None where none is gone."""
+    known = facts_in(folder / JSON_FILE).get("runs")
+    there = {state.task.key for state in table.standing.states if state.row is not None}
+    runs = known.items() if isinstance(known, dict) else ()
+    if not any("completed" in str(run) and key not in there for key, run in runs):
+        return None
+    kept = folder / f"earlier-{datetime.now():%y%m%d-%H%M%S}"
+    kept.mkdir(exist_ok=True)
+    for name in (CSV_FILE, LATEX_FILE, MARKDOWN_FILE, JSON_FILE):
+        if (folder / name).is_file():
+            (folder / name).replace(kept / name)
+    return kept
 
 
 def printed_rows(table: StudyTable) -> list[dict[str, object]]:

@@ -10,7 +10,7 @@ from msip_core.language import mark, t
 from msip_core.markdown import md
 from msip_core.runs.state import Action
 from msip_core.runs.store import RunRow
-from msip_core.studies.dependants import dependants_of_run
+from msip_core.studies.dependants import delete_run, dependants_of_run
 from msip_core.views import wording
 from msip_core.workspace import study_of
 from pages.kit.asking import asked_here
@@ -20,7 +20,7 @@ from pages.kit.words import ACTION_WORDS, strong, time_left, when
 
 _KEEP = mark(
     "Its curves, steps, diary and the weights of its steps are removed. Models that it has made, "
-    "and the images, stay."
+    "and the images, stay. A study that asked for it is paused: resuming it makes the run again."
 )
 
 
@@ -69,5 +69,5 @@ def rename_or_delete(run: RunRow) -> None:
             t("Delete this run"),
             t(_KEEP),
             lambda: dependants_of_run(lab().workspace, run.id),
-            lambda: service.delete(run.id),
+            lambda: delete_run(lab().workspace, run.id),
         )

@@ -9,6 +9,7 @@ from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.runs.supervisor import Supervisor
 from msip_core.studies import engine, library
+from msip_core.studies.dependants import delete_run
 from msip_core.studies.outputs import write_outputs
 from msip_core.studies.report import write_report
 from msip_core.studies.table import read_table
@@ -64,6 +65,17 @@ def test_a_study_runs_to_its_table_and_a_row_can_be_added(
     assert "3 seeds are needed for a verdict" in report
     assert report.count("<svg") >= 3
     assert "http://" not in report.replace("http://www.w3.org", "")  # self-contained
+
+    gone = again.standing.states[-1].run_id
+    delete_run(drawn, gone)
+    engine.Watch()(drawn)
+    now = read_table(drawn, study.id)
+    assert now.standing.paused
+    assert now.standing.states[-1].row is None  # not asked for again by itself
+    kept = write_outputs(drawn, study.id, now)["earlier"]
+    assert again.standing.states[-1].task.row in (kept / "table.json").read_text(encoding="utf-8")
+    assert "earlier" not in write_outputs(drawn, study.id, now)
+    assert engine.resume(service, study.id).states[-1].row is not None
 
 
 def test_a_row_that_fails_stands_in_the_table_with_its_reason(
