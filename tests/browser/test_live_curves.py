@@ -30,6 +30,7 @@ def test_a_zoom_survives_another_step_and_a_click_on_a_point_picks_its_step(
     chart.wait_for()
     chart.evaluate("e => { e.dataset.seen = 'before' }")
 
+    chart.scroll_into_view_if_needed()  # a mouse reaches nothing below the window
     room = chart.locator(".nsewdrag").bounding_box()
     assert room is not None
     page.mouse.move(room["x"] + room["width"] * 0.3, room["y"] + 20)
