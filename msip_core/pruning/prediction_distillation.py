@@ -24,7 +24,7 @@ Zheng et al. 2022, arXiv:2102.12252 (distributions of box sides).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -78,6 +78,7 @@ class PredictionDistillation:
         student: the pruned network; only its widths are read, the fit trains a copy.
         crossed: send what the student's head computes first through the teacher's head.
         calibration: images that the adapters start from.
+        tick: called once per calibration batch; may raise to stop.
 
     Raises:
         ConfigError: two different graphs, or heads that do not predict alike.
@@ -93,13 +94,14 @@ class PredictionDistillation:
         crossed: bool,
         options: DistillOptions,
         calibration: CalibrationSet,
+        tick: Callable[[], None] = lambda: None,
     ) -> None:
         for model in (teacher, student):
             check_head(model)
         check_same_graph(teacher, student)
         self._crossed, self._options = crossed, options
         self._teacher = copy_model(teacher).eval().requires_grad_(False)
-        self._calibration = calibration
+        self._calibration, self._tick = calibration, tick
         self._heard: dict[str, Any] = {}
         pairs = zip(_branches(student), _branches(teacher), strict=True)
         self.parts: nn.Module = nn.ModuleDict(
@@ -130,6 +132,7 @@ class PredictionDistillation:
         wide: dict[str, Tensor] = {}
         with torch.no_grad(), self._first(student, thin), self._first(self._teacher, wide):
             for batch in self._calibration.batches():
+                self._tick()
                 images = self._calibration.pixels(batch, device)
                 student(images)
                 self._teacher(images)
