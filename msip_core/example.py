@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from msip_core.language import mark
 from msip_core.runs.service import RunService
 from msip_core.workspace import Workspace, write_text
 
@@ -32,6 +33,12 @@ PACKS = "*.tar.xz"
 _MARKER = ".example"
 _BEGUN, _DONE = "copying\n", "installed\n"
 _KINDS = ("datasets", "models", "runs", "cache")
+# The report of the example's images was written before messages kept their templates, and answers
+# hang on that file: its sentences stand in the catalog as they are.
+SAID = (
+    mark("Images of one well were kept together: 36 groups of 2 to 2 images."),
+    mark("Outlines are known for 828 of 828 boxes."),
+)
 
 
 def install_example(workspace: Workspace, assets: Path) -> bool:

@@ -16,6 +16,7 @@ from msip_core import example
 from msip_core.cache import ContentStore, trim
 from msip_core.data.dataset import list_datasets
 from msip_core.example import install_example, unpack
+from msip_core.language import read_catalog
 from msip_core.models import list_models
 from msip_core.questions.answers import form_of
 from msip_core.runs.service import RunService
@@ -131,3 +132,14 @@ def test_the_shipped_pack_lies_over_the_folders_and_only_asked_for_kinds_come(
     document = json.loads((data / "dataset.json").read_text("utf-8"))
     for image in document["images"]:
         assert hashlib.sha256((data / image["file"]).read_bytes()).hexdigest() == image["sha256"]
+
+
+def test_what_the_report_of_the_shipped_images_says_is_read_in_chinese_too(tmp_path: Path) -> None:
+    unpack(ROOT / "assets" / "example", tmp_path, kinds=["datasets"])
+    told = json.loads((tmp_path / "datasets" / "example" / "dataset.json").read_text("utf-8"))
+    catalog = read_catalog("zh_CN")
+
+    said = (told["report"]["grouping"], *told["report"]["notes"])
+
+    assert said == example.SAID
+    assert all(catalog.get(text).string for text in said)
