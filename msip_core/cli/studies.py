@@ -126,11 +126,12 @@ def list_(session: Session) -> Answer:
     workspace = session.workspace
     service = RunService(workspace)
     found = []
-    for study in library.list_studies(workspace):
+    studies, left_out = library.read_studies(workspace)
+    for study in studies:
         now = engine.standing(service, study.id)
         found.append((study.id, study.name, _state(now), percent(now.done)))
     columns = ("id", "name", "state", "done")
-    notes = [f"Left out: {why}" for why in library.left_out(workspace)]
+    notes = [f"Left out: {why}" for why in left_out]
     document = {"studies": [dict(zip(columns, row)) for row in found]}
     text = "\n".join([table(columns, found), *notes])
     return Answer(document | ({"notes": notes} if notes else {}), text)

@@ -68,7 +68,7 @@ def read_masks(root: Path, record: ImageRecord) -> dict[str, Any]:
 
 
 def damaged_label(path: Path) -> DatasetError:
-    return DatasetError("{path} is damaged ({n} errors): import the dataset again.", path=path, n=1)
+    return DatasetError("{path} is damaged: import the dataset again.", path=path)
 
 
 def box_line(box: Box, width: int, height: int) -> str:

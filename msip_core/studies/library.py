@@ -8,7 +8,7 @@ studies/<id>/plan.yaml     the protocol (rows may be added, nothing else changes
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -171,23 +171,21 @@ def _read_plan(path: Path, changed: int) -> StudyPlan:
 
 
 def list_studies(workspace: Workspace) -> list[Study]:
-    """All studies that can be read, newest first; the others: `left_out`."""
-    found = [study for study, _ in _each(workspace) if study is not None]
-    return sorted(found, key=lambda study: (study.created, study.id), reverse=True)
+    """All studies that can be read, newest first."""
+    return read_studies(workspace)[0]
 
 
-def left_out(workspace: Workspace) -> list[str]:
-    """Why studies cannot be read, a sentence each."""
-    return sorted(why for study, why in _each(workspace) if study is None)
-
-
-def _each(workspace: Workspace) -> Iterator[tuple[Study | None, str]]:
+def read_studies(workspace: Workspace) -> tuple[list[Study], list[str]]:
+    """All studies that can be read, newest first; why the others cannot, a sentence each."""
+    found: list[Study] = []
+    left_out: list[str] = []
     for path in workspace.studies.glob(f"[!.]*/{STUDY_FILE}"):
         try:
             plan_of(workspace, path.parent.name)
-            yield open_study(workspace, path.parent.name), ""
+            found.append(open_study(workspace, path.parent.name))
         except MsipError as error:
-            yield None, msg("{name}: {why}", name=path.parent.name, why=error)
+            left_out.append(msg("{name}: {why}", name=path.parent.name, why=error))
+    return sorted(found, key=lambda one: (one.created, one.id), reverse=True), sorted(left_out)
 
 
 def set_paused(workspace: Workspace, study_id: str, paused: bool) -> None:

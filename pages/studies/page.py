@@ -6,7 +6,7 @@ import streamlit as st
 
 from msip_core.language import t, told
 from msip_core.markdown import md
-from msip_core.studies.library import left_out, list_studies
+from msip_core.studies.library import read_studies
 from pages.kit.choose import choose
 from pages.kit.lab import datasets, lab
 from pages.kit.layout import empty, header
@@ -21,9 +21,10 @@ header(
         "that says what is clear and what is not."
     ),
 )
-for why in left_out(lab().workspace):
+readable, left_out = read_studies(lab().workspace)
+for why in left_out:
     st.warning(md(told(why)))
-studies = {study.id: study for study in list_studies(lab().workspace)}
+studies = {study.id: study for study in readable}
 if studies:
     chosen = choose(t("Study"), list(studies), "study", words=lambda i: studies[i].name)
     now = study_head(chosen)
