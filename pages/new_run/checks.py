@@ -44,7 +44,7 @@ def refuse_link(cards: Sequence[ModelCard], sets: Sequence[DatasetSummary]) -> N
             "'{name}' is lighter already: choose what it was made from ({baseline}), and a lower "
             "goal.",
             name=card.name,
-            baseline=card.pruned_from,
+            baseline=next((c.name for c in cards if c.id == card.pruned_from), card.pruned_from),
         )
     found = next((one for one in sets if one.name == name and not one.ready), None)
     if found is not None:

@@ -51,8 +51,8 @@ def test_a_link_with_a_lighter_model_says_what_to_choose(full: str, open_page: O
     no_crash(test)
     said = [item.value.replace("\\", "") for item in test.error]
     assert said == [
-        "'Example, a third' is lighter already: choose what it was made from (baseline-1), and a "
-        "lower goal."
+        "'Example, a third' is lighter already: choose what it was made from (Example baseline), "
+        "and a lower goal."
     ]
     assert not test.run().error
 
