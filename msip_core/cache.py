@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 MARK = "result.json"
 # Kind -> how often the meaning of its values has changed, from the second on: kept ones from
 # before a change are not given again.
-_MEANING = {"shap": 2, "gradcam": 2, "estimate": 3, "preview": 2, "scores": 2, "statistics": 2}
+_MEANING = {"shap": 2, "gradcam": 2, "estimate": 3, "preview": 3, "scores": 3, "statistics": 3}
 _LIMIT = 4_000_000_000  # bytes of all values
 _DAY = 86400.0  # seconds; a draft is given up after it, whoever has its process's number now
 _LONGEST = 180 * _DAY  # nobody looked

@@ -5,9 +5,9 @@ other channels of its layer.
     spread    standard deviation of each response: a constant one says nothing
     distance  mean over the layer's channels j of the root mean square of a_c - a_j
 
-The rms comes from a look at the first two batches; then every batch is counted once, so memory does
-not grow with the number of images. Spread and distance are of POSITIONS positions of a layer and
-few images.
+The rms comes from a look at the first images; then every batch is counted once, so memory does not
+grow with the number of images. Spread and distance are of POSITIONS positions of a layer and few
+images.
 """
 
 from __future__ import annotations

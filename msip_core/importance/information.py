@@ -2,8 +2,7 @@
 
 The response of each channel is counted in bins against the label of the cell (the class that lies
 there, or the quartile of the image's loss). Bins lie between quantiles of what a look at the first
-two batches finds; then every batch is counted once, so memory does not grow with the number of
-images.
+images finds; then every batch is counted once, so memory does not grow with the number of images.
 
 A plug-in estimate of mutual information is too high: with few cells it finds bits in labels that
 have nothing to do with the response (at stride 32 most of what it finds), and cells of one image

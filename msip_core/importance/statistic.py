@@ -14,7 +14,7 @@ hooks and its own result.
 Defining the class makes it known. It is found by the names in `kinds`: a module of this package is
 imported when somebody needs what it brings, so a new criterion adds a file and changes none.
 
-    look      forward, the first two batches: scales that must be known before anything is counted
+    look      forward, the first images: scales that must be known before anything is counted
     batches   forward, every batch once
     backward  as `batches`, and the gradient of the batch's loss
     images    the gradient of the loss of every image alone

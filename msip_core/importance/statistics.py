@@ -39,7 +39,7 @@ from msip_core.messages import msg
 
 logger = logging.getLogger(__name__)
 
-_LOOK = 2  # batches
+_LOOK = 16  # images; twice as many give the same channels, within what other images change
 Hooks = Callable[[Statistic, range], AbstractContextManager[Any]]
 
 
@@ -166,13 +166,12 @@ def _hooked(some: Sequence[Statistic], part: range, hooks: Hooks) -> ExitStack:
 
 @torch.no_grad()
 def _look(scene: Scene, some: Sequence[Statistic]) -> None:
-    """Scales and ranges from the first two batches, forward only."""
-    for batch in list(scene.calibration.batches())[:_LOOK] if some else []:
-        for part in scene.parts(batch):
-            with _hooked(some, part, lambda one, images: one.look(images)):
-                scene.model(scene.pixels(part))
-            for one in some:
-                one.end_part()
+    """Scales and ranges from the first images, forward only."""
+    for part in scene.parts(scene.everything[:_LOOK]) if some else []:
+        with _hooked(some, part, lambda one, images: one.look(images)):
+            scene.model(scene.pixels(part))
+        for one in some:
+            one.end_part()
     for one in some:
         one.looked()
 
