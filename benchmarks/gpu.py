@@ -6,7 +6,8 @@ r"""What a GPU does for this product: every part timed and checked on the comput
 Needs no network. `--data` is a folder or zip with labels, as `data import` reads them; without it
 micrographs are drawn. `--weights` is a .pt file or the name of a yaml. Parts follow one another
 and each says what it found; one whose turn comes after `--minutes` is skipped by name, and so is
-one that the computer cannot do (`--only` names some). Writes DIR/gpu.json, and DIR/table.md: what
+one that the computer cannot do (`--only` names some). One that fails says so and keeps none of the
+others from their turn; the command then ends with 1. Writes DIR/gpu.json, and DIR/table.md: what
 was measured, what it should be, and whether it holds.
 
 Seconds are of the clock, the GPU's work waited for. Comparisons run in turn in one process.
@@ -19,6 +20,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +48,18 @@ def main() -> int:
 
 
 def _rows(name: str, part: Any, lab: Lab, late: bool) -> list[Row]:
-    """What a part found, or one row that says why it found nothing."""
-    started = time.perf_counter()
+    """What a part found, then one row that says why it found nothing, or nothing more."""
+    started, rows = time.perf_counter(), list[Row]()
     try:
         if late:
             raise Skipped("the minutes were used up")
-        rows = list(part(lab))
+        rows.extend(part(lab))
     except Skipped as reason:
-        rows = [Row(name, f"skipped: {reason}")]
+        rows.append(Row(name, f"skipped: {reason}"))
+    except Exception as error:  # noqa: BLE001 - minutes of a GPU are few: others still tell theirs
+        traceback.print_exc()
+        told = " ".join(str(error).split())[-300:].replace("|", "/")
+        rows.append(Row(name, f"failed: {type(error).__name__}: {told}", holds=False))
     seconds = time.perf_counter() - started
     for row in rows:
         row.details.setdefault("seconds_of_its_part", round(seconds, 1))

@@ -63,3 +63,27 @@ def test_what_a_computer_cannot_do_is_a_row_that_says_why(measured):
 def test_nothing_is_judged_by_a_goal_for_gpus_on_a_processor(measured):
     found, _ = measured
     assert {row["holds"] for row in found["rows"]} == {None}
+
+
+def test_a_part_that_fails_is_a_row_and_takes_no_other_parts_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def breaks(_lab):
+        yield gpu.Row("its first half", "2 s")
+        raise RuntimeError("out of | luck")
+
+    parts = {"breaks": breaks, "placing": gpu.PARTS["placing"]}
+    monkeypatch.setattr(gpu, "PARTS", parts)
+    command = ["gpu.py", "--small", "--device", "cpu", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", command)
+
+    assert gpu.main() == 1
+
+    rows = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["rows"]
+    told = [(row["what"], row["found"], row["holds"]) for row in rows]
+    assert told[:2] == [
+        ("its first half", "2 s", None),
+        ("breaks", "failed: RuntimeError: out of / luck", False),
+    ]
+    assert len(rows) == 3
+    assert "Traceback" in capsys.readouterr().err
