@@ -89,7 +89,7 @@ def _run(workspace: Workspace, config: TrainConfig | PruneConfig) -> str:
 def _annotate(workspace: Workspace, model_id: str, what: str) -> None:
     card = open_card(workspace, model_id)
     origin = {**card.origin, "command": COMMAND}
-    note = f"{what} (drawn by computer) by `{COMMAND}`. For looking around, not for real images."
+    note = f"{what} (drawn by computer) by {COMMAND}. For looking around, not for real images."
     write_card(workspace, card.model_copy(update={"origin": origin, "note": note}))
 
 

@@ -30,17 +30,16 @@ from pages.new_run.preview import largest_batch, memory_gb
 _ALIVE = (*(state for state in RunState if state.has_worker), RunState.QUEUED)
 
 
-def refuse_link(cards: Sequence[ModelCard], sets: Sequence[DatasetSummary]) -> None:
-    """Say why a model or dataset that the address names is here, but not in the menus.
-
-    Raises:
-        InputError: a model that was pruned; DatasetError: a dataset that is not ready.
-    """
+def link_refusal(
+    cards: Sequence[ModelCard], sets: Sequence[DatasetSummary]
+) -> InputError | DatasetError | None:
+    """Why a model or dataset that the address names is here, but not in the menus: it was pruned,
+    or is not ready. It is taken out of the address, so that the menus choose."""
     model, name = st.query_params.get("model"), st.query_params.get("dataset")
     card = next((card for card in cards if card.id == model and card.kind == "pruned"), None)
     if card is not None:
         st.query_params.pop("model")
-        raise InputError(
+        return InputError(
             "'{name}' is lighter already: choose what it was made from ({baseline}), and a lower "
             "goal.",
             name=card.name,
@@ -49,11 +48,12 @@ def refuse_link(cards: Sequence[ModelCard], sets: Sequence[DatasetSummary]) -> N
     found = next((one for one in sets if one.name == name and not one.ready), None)
     if found is not None:
         st.query_params.pop("dataset")
-        raise DatasetError(
+        return DatasetError(
             "Dataset '{name}' cannot be used yet. {missing}",
             name=found.words,
             missing=found.missing,
         )
+    return None
 
 
 @dataclass(frozen=True, slots=True)

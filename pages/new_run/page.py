@@ -8,11 +8,12 @@ from msip_core.language import t
 from msip_core.models import list_models
 from pages.kit.choose import asked, choose
 from pages.kit.command import show_command
+from pages.kit.guard import show_error
 from pages.kit.lab import datasets, lab
 from pages.kit.layout import empty, header
 from pages.kit.of_studies import models_switch, models_to_choose
 from pages.kit.readiness import what_is_missing
-from pages.new_run.checks import Refusal, refuse_link
+from pages.new_run.checks import Refusal, link_refusal
 from pages.new_run.form import Choice, prune_settings
 from pages.new_run.preview import layers
 from pages.new_run.starting import start_panel
@@ -25,7 +26,8 @@ header(
     ),
 )
 cards = list_models(lab().workspace)
-refuse_link(cards, datasets())
+if refused := link_refusal(cards, datasets()):
+    show_error(refused)
 sets = {item.name: item for item in datasets() if item.ready}
 unpruned = [card for card in cards if card.kind != "pruned"]
 models = models_to_choose(unpruned, asked=asked("model"))

@@ -54,6 +54,7 @@ def test_a_link_with_a_lighter_model_says_what_to_choose(full: str, open_page: O
         "'Example, a third' is lighter already: choose what it was made from (Example baseline), "
         "and a lower goal."
     ]
+    assert test.selectbox[0].value == "baseline-1"
     assert not test.run().error
 
 
