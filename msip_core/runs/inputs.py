@@ -8,7 +8,7 @@ from msip_core.combinations import check_combination
 from msip_core.config import AnyRun, CountConfig, PruneConfig, TrainConfig
 from msip_core.errors import ConfigError, DatasetError, NotFoundError
 from msip_core.messages import msg
-from msip_core.models import lacks_weights, open_card, step_path
+from msip_core.models import lacks_weights, step_path, weights_path
 from msip_core.settings import get_settings
 from msip_core.workspace import Workspace, check_room
 
@@ -76,10 +76,9 @@ def _check_dataset(workspace: Workspace, name: str) -> None:
 
 
 def _check_model(workspace: Workspace, source: str) -> None:
-    if not source.endswith(".pt"):
-        open_card(workspace, source)
-    elif not Path(source).is_file():
-        raise ConfigError("There is no weights file {source}.", source=source)
+    path = Path(source) if source.endswith(".pt") else weights_path(workspace, source)
+    if not path.is_file():
+        raise NotFoundError("There is no weights file {path}.", path=path)
 
 
 def _check_step(workspace: Workspace, run: str, step: int) -> None:

@@ -20,6 +20,7 @@ from msip_core.runs.slots import slot_of
 from msip_core.runs.state import Action, RunState
 from msip_core.runs.store import RunStore
 from msip_core.workspace import Workspace
+from tests.pages.lab_samples import add_model
 from tests.runs.conftest import make_config, make_inputs
 
 
@@ -154,6 +155,10 @@ def test_what_is_not_there_is_said(service: RunService, workspace: Workspace) ->
         service.submit(make_config(workspace, dataset="x"))
     with pytest.raises(NotFoundError, match="no model 'm'"):
         service.submit(make_config(workspace, model="m"))
+    add_model(workspace, "bare")
+    (workspace.model_dir("bare") / "model.pt").unlink()
+    with pytest.raises(NotFoundError, match=r"no weights file .*bare/model\.pt"):
+        service.submit(make_config(workspace, model="bare"))
 
 
 def test_a_run_that_works_cannot_be_deleted(service: RunService) -> None:
