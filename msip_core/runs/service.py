@@ -160,14 +160,17 @@ class RunService:
         offset: int = 0,
         states: Collection[RunState] | None = None,
         kind: str | None = None,
+        *,
         of_studies: bool | None = None,
+        ids: Collection[str] | None = None,
     ) -> builtins.list[RunRow]:
-        """A page of runs, newest first; only those of studies (True), without them (False)."""
+        """A page of runs, newest first; only those of studies (True), without them (False), or of
+        some ids."""
         self.store.adopt_folders()
         self.store.sync_unfinished()
         self._settle(self.store.ids(_WITH_WORKER))
         return self.store.rows(
-            limit=limit, offset=offset, states=states, kind=kind, of_studies=of_studies
+            limit=limit, offset=offset, states=states, kind=kind, of_studies=of_studies, ids=ids
         )
 
     def count(
