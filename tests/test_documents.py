@@ -26,6 +26,9 @@ from msip_core.runs.provenance import record_provenance
 from msip_core.runs.service import RunService
 from msip_core.studies import engine, library
 from msip_core.studies.table import read_measured
+from msip_core.views import report
+from msip_core.views.history import read_history
+from msip_core.views.methods import methods_text
 from msip_core.workspace import Workspace, taken_away, write_json
 from tests.pages import lab_samples, plate_samples
 from tests.studies.conftest import make_plan
@@ -269,6 +272,33 @@ def test_a_pipe_in_the_place_of_a_document_is_waited_for_by_nobody(
     finally:
         signal.alarm(0)
     assert f"Left out: {full}: " in capsys.readouterr().out
+
+
+ODD: tuple[tuple[str, dict[str, object]], ...] = (
+    ("runs/RUN/provenance.json", {"versions": "2.1", "attempts": []}),
+    ("runs/RUN/provenance.json", {"hardware": {"memory_gb": "much"}}),
+    ("runs/RUN/model/check.json", {"latency_ms": "fast"}),
+    ("datasets/example/summary.json", {"splits": 12, "images": 12}),
+    ("datasets/example/summary.json", {"images": 12, "pixel_size_um": "one"}),
+)
+
+
+@pytest.mark.parametrize(("name", "content"), ODD)
+def test_parts_of_another_kind_are_damage_to_what_only_accompanies(
+    workspace: Workspace, full: str, name: str, content: dict[str, object]
+) -> None:
+    path = workspace.root / name.replace("RUN", full)
+    write_json(path, content)
+    service = RunService(workspace)
+    history = read_history(workspace, service, full)
+    assert methods_text(history)
+    assert report._facts(history)
+    assert report._versions(history) is not None
+    assert service.summary_document(full)["latency_way"] is None
+    if path.name == "provenance.json":
+        said = record_provenance(path.parent, lab_samples.prune_config(), workspace)
+        assert said == ["provenance.json was damaged and is begun anew."]
+        assert json.loads(path.with_suffix(".damaged").read_bytes()) == content
 
 
 def test_a_resumed_run_whose_provenance_is_damaged_goes_on_and_says_so(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from msip_core.config import PruneConfig
-from msip_core.documents import facts_in
+from msip_core.documents import Check, facts_in
 from msip_core.events import (
     BaselineRecord,
     Cost,
@@ -183,5 +183,5 @@ def _told(state: str, problem: str = "", processor: str = "") -> dict[str, str]:
 def _of_the_check(run_dir: Path) -> dict[str, float]:
     """As runs before 2026-12 kept them: beside the result of the closing check, measured in PyTorch
     on the processor."""
-    found: dict[str, float] = facts_in(run_dir / CHECK_FILE).get("latency_ms", {})
+    found: dict[str, float] = facts_in(run_dir / CHECK_FILE, Check).get("latency_ms", {})
     return found
