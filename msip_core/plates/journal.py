@@ -111,7 +111,7 @@ def _row(kind: type[R], line: bytes) -> R:
         if isinstance(value.get(key), str):
             value[key] = sys.intern(value[key])
     row: R = _ADAPTERS[kind].validate_python(value)
-    told = {key: item for key, item in value.items() if isinstance(item, Message)}
+    told: dict[str, Any] = {k: item for k, item in value.items() if isinstance(item, Message)}
     return replace(row, **told) if told else row  # checked ones are plain text
 
 
