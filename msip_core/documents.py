@@ -45,12 +45,52 @@ def read_record(path: Path, kind: type[R]) -> R | None:
         raise damaged(path) from error
 
 
-def facts_in(path: Path) -> dict[str, Any]:
-    """What a document tells that only accompanies others; {} where it is missing or damaged."""
+class _Hardware(Record):
+    processor: str | None = None
+    gpus: tuple[str, ...] | None = None
+    memory_gb: float | None = None
+
+
+class Provenance(Record):
+    """provenance.json, as far as its parts are looked into."""
+
+    versions: dict[str, str | None] = {}
+    hardware: _Hardware = _Hardware()
+    model: dict[str, Any] | None = None
+    dataset: dict[str, Any] | None = None
+    attempts: list[Any] = []
+
+
+class Summary(Record):
+    """summary.json of a dataset, as far as its parts are looked into."""
+
+    images: int = 0
+    splits: dict[str, int] = {}
+    boxes: dict[str, int] = {}
+    classes: tuple[str, ...] = ()
+    pixel_size_um: float | None = None
+    labels_version: int = 1
+
+
+class Check(Record):
+    """check.json of a run, as far as its parts are looked into."""
+
+    latency_ms: dict[str, float | None] = {}
+    largest_difference: float | None = None
+
+
+def facts_in(path: Path, parts: type[Record] = Record) -> dict[str, Any]:
+    """What a document tells that only accompanies others; {} where it is missing or damaged.
+
+    Args:
+        parts: what must be of which kind, or the document is damaged.
+    """
     try:
-        return read_object(path)
-    except (InputError, OSError):
+        found = read_object(path)
+        parts.model_validate(found)
+    except (InputError, OSError, ValidationError):
         return {}
+    return found
 
 
 def damaged(path: Path) -> InputError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from msip_core.documents import facts_in
+from msip_core.documents import Summary, facts_in
 
 VERSIONS = "versions"
 VERSION_FILE = "version.json"
@@ -37,7 +37,7 @@ def version_of_content(dataset: Path, content_hash: str) -> int | None:
 def summary_at(dataset: Path, number: int | None) -> dict[str, object]:
     """The content of summary.json, as far as it depends on labels that of one version; {} where
     there is none. None is the newest version."""
-    summary = facts_in(dataset / "summary.json")
+    summary = facts_in(dataset / "summary.json", Summary)
     if not summary or number in (None, summary.get("labels_version", 1)):
         return summary
     state = _state(dataset, number)

@@ -22,7 +22,7 @@ from msip_core.errors import CheckpointError, NotFoundError
 from msip_core.events import Cost, Metrics, Record
 from msip_core.messages import Telling, Words, msg
 from msip_core.titles import checked_title
-from msip_core.workspace import Workspace, study_of, taken_away, write_json
+from msip_core.workspace import Workspace, plain_bytes, study_of, taken_away, write_json
 
 
 class TrainedSizes(Record):
@@ -127,7 +127,7 @@ def read_card(path: Path) -> ModelCard:
         CheckpointError: it is no model card.
     """
     try:
-        card = ModelCard.model_validate_json(path.read_bytes())
+        card = ModelCard.model_validate_json(plain_bytes(path))
     except ValidationError as error:
         raise CheckpointError(
             "{path} is damaged ({n} errors): train or upload this model again, "

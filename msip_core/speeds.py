@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from msip_core.events import Record
 from msip_core.messages import Telling, Words
-from msip_core.workspace import Workspace, write_json
+from msip_core.workspace import Workspace, plain_bytes, write_json
 
 SPEED_FILE = "speed.json"
 State = Literal["measured", "being measured", "not measured"]
@@ -95,7 +95,7 @@ def write_speed(workspace: Workspace, model_id: str, speed: Speed) -> None:
 def read_speed(workspace: Workspace, model_id: str) -> Speed | None:
     """What is known of a model's speed; None before it was measured."""
     try:
-        text = (workspace.model_dir(model_id) / SPEED_FILE).read_bytes()
+        text = plain_bytes(workspace.model_dir(model_id) / SPEED_FILE)
         return Speed.model_validate_json(text)
     except (OSError, ValidationError):
         return None

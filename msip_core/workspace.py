@@ -23,10 +23,12 @@ from __future__ import annotations
 import atexit
 import errno
 import json
+import math
 import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -283,3 +285,25 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON document atomically."""
     write_text(path, json.dumps(stored(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def without_nan(value: Any) -> Any:
+    """NaN is no JSON; a number that is not one was not measured."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def plain_bytes(path: Path) -> bytes:
+    """The content of a plain file: a pipe or a device has no end, and whoever opens it waits.
+
+    Raises:
+        OSError: it is none (IsADirectoryError), or cannot be read.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is no plain file", str(path))
+    return path.read_bytes()

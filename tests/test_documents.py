@@ -4,8 +4,10 @@ accompany others; what stands beside them is shown."""
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +26,13 @@ from msip_core.runs.provenance import record_provenance
 from msip_core.runs.service import RunService
 from msip_core.studies import engine, library
 from msip_core.studies.table import read_measured
+from msip_core.views import report
+from msip_core.views.history import read_history
+from msip_core.views.methods import methods_text
 from msip_core.workspace import Workspace, taken_away, write_json
 from tests.pages import lab_samples, plate_samples
 from tests.studies.conftest import make_plan
+from tests.studies.fake_work import numbers
 
 OUTLINE = b'{"outlines": [[[1, 2], [3]]], "crypts": [["x"]]}'
 DAMAGE = {"cut": b'{"a": ', "zeros": bytes(40), "other": b"[1, 2]", "deep": b"[" * 100_000}
@@ -179,14 +185,120 @@ def test_a_folder_in_the_way_of_a_run_of_a_study_is_named(
 @pytest.mark.parametrize("name", ["measure.json", "draws.npz"])
 def test_a_damaged_measurement_of_a_study_is_named(workspace: Workspace, name: str) -> None:
     folder = workspace.run_dir("prune-1") / "measure"
-    write_json(folder / "measure.json", {"test": {}, "coco": {}})
-    write_arrays(folder / "draws.npz", {"test": np.zeros(3)})
+    good = numbers("pruned-1", 0.8, 1000)
+    write_json(folder / "measure.json", good)
+    write_arrays(folder / "draws.npz", {"test": np.zeros((3, 2))})
     assert read_measured(workspace, "prune-1") is not None
-    write_json(folder / "measure.json", {} if name == "measure.json" else {"test": {}, "coco": {}})
+    write_json(folder / "measure.json", {} if name == "measure.json" else good)
     os.utime(folder / "measure.json", (1, 1))
     (folder / "draws.npz").unlink()
     with pytest.raises(InputError, match=f"{name} is damaged"):
         read_measured(workspace, "prune-1")
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("test", {"map50": "high", "map50_95": 0.4, "images": 40}),
+        ("macs", 0),
+        ("coco", {"map50": math.nan, "map50_95": 0.4}),
+        ("latency", {"model": 5.0}),
+        ("noise", {"0.1": {}}),
+        ("attention", {"images": [{"image": "a", "model": {"ber": 0.1}}]}),
+        ("shap", {"c_at_10": [0.5]}),
+    ],
+)
+def test_a_measurement_with_something_else_where_a_number_belongs_is_named(
+    workspace: Workspace, part: str, value: object
+) -> None:
+    folder = workspace.run_dir("prune-1") / "measure"
+    write_json(folder / "measure.json", {**numbers("pruned-1", 0.8, 1000), part: value})
+    write_arrays(folder / "draws.npz", {"test": np.zeros((3, 2))})
+    with pytest.raises(InputError, match=r"measure\.json is damaged"):
+        read_measured(workspace, "prune-1")
+
+
+@pytest.mark.parametrize(
+    "draws", [{"other": np.zeros((3, 2))}, {"test": np.zeros(3)}, {"test": np.zeros((3, 1))}]
+)
+def test_resamples_of_another_shape_are_named(
+    workspace: Workspace, draws: dict[str, np.ndarray]
+) -> None:
+    folder = workspace.run_dir("prune-1") / "measure"
+    write_json(folder / "measure.json", numbers("pruned-1", 0.8, 1000))
+    write_arrays(folder / "draws.npz", draws)
+    with pytest.raises(InputError, match=r"draws\.npz is damaged"):
+        read_measured(workspace, "prune-1")
+
+
+def test_a_study_whose_folder_was_copied_hides_no_other(
+    workspace: Workspace, full: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = library.create(workspace, make_plan(seeds=[0])).id
+    shutil.copytree(workspace.study_dir(study), workspace.study_dir("study-copied"))
+    workspace.study_dir(study).rename(workspace.study_dir("study-renamed"))
+    assert main(["study", "list", "--json", "--workspace", str(workspace.root)]) == 0
+    found = json.loads(capsys.readouterr().out)["studies"]
+    assert {one["id"] for one in found} == {"study-copied", "study-renamed"}
+
+
+def test_what_is_no_number_is_null_in_the_json_of_a_verb(
+    workspace: Workspace, full: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = workspace.dataset_dir("example") / "dataset.json"
+    document = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**document, "pixel_size_um": math.nan}))
+    assert main(["data", "show", "example", "--json", "--workspace", str(workspace.root)]) == 0
+    assert "NaN" not in capsys.readouterr().out
+
+
+def test_a_pipe_in_the_place_of_a_document_is_waited_for_by_nobody(
+    workspace: Workspace, full: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = workspace.run_dir(full) / "events.jsonl"
+    for path in (workspace.dataset_dir("example") / "summary.json", story):
+        path.unlink()
+        os.mkfifo(path)
+
+    def waits(*_: object) -> None:
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, waits)
+    signal.alarm(60)
+    try:
+        assert main(["data", "list", "--workspace", str(workspace.root)]) == 0
+        workspace.index_path.unlink()
+        assert main(["runs", "list", "--workspace", str(workspace.root)]) == 0
+    finally:
+        signal.alarm(0)
+    assert f"Left out: {full}: " in capsys.readouterr().out
+
+
+ODD: tuple[tuple[str, dict[str, object]], ...] = (
+    ("runs/RUN/provenance.json", {"versions": "2.1", "attempts": []}),
+    ("runs/RUN/provenance.json", {"hardware": {"memory_gb": "much"}}),
+    ("runs/RUN/model/check.json", {"latency_ms": "fast"}),
+    ("datasets/example/summary.json", {"splits": 12, "images": 12}),
+    ("datasets/example/summary.json", {"images": 12, "pixel_size_um": "one"}),
+)
+
+
+@pytest.mark.parametrize(("name", "content"), ODD)
+def test_parts_of_another_kind_are_damage_to_what_only_accompanies(
+    workspace: Workspace, full: str, name: str, content: dict[str, object]
+) -> None:
+    path = workspace.root / name.replace("RUN", full)
+    write_json(path, content)
+    service = RunService(workspace)
+    history = read_history(workspace, service, full)
+    assert methods_text(history)
+    assert report._facts(history)
+    assert report._versions(history) is not None
+    assert service.summary_document(full)["latency_way"] is None
+    if path.name == "provenance.json":
+        said = record_provenance(path.parent, lab_samples.prune_config(), workspace)
+        assert said == ["provenance.json was damaged and is begun anew."]
+        assert json.loads(path.with_suffix(".damaged").read_bytes()) == content
 
 
 def test_a_resumed_run_whose_provenance_is_damaged_goes_on_and_says_so(

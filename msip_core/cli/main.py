@@ -26,7 +26,7 @@ from msip_core.cli.parts import PARTS, add_part, parts_for
 from msip_core.cli.verbs import Answer, JsonOption, WorkspaceOption
 from msip_core.errors import InputError, MsipError
 from msip_core.settings import get_settings
-from msip_core.workspace import DISK_FAULTS
+from msip_core.workspace import DISK_FAULTS, without_nan
 from msip_core.wrong_settings import explain
 
 PROGRAM = "python -m msip_core"
@@ -143,7 +143,8 @@ def _of_the_computer(error: OSError | MemoryError) -> tuple[str, int] | None:
 
 def _deliver(value: Mapping[str, object] | str, code: int) -> int:
     """Print the answer and return the exit code: 1 where it could not be written whole."""
-    text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+    strict = value if isinstance(value, str) else without_nan(value)
+    text = strict if isinstance(strict, str) else json.dumps(strict, indent=2, ensure_ascii=False)
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()

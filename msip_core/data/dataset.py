@@ -43,7 +43,7 @@ from msip_core.data.versions import at_version, newest_document
 from msip_core.errors import DatasetError, NotFoundError
 from msip_core.messages import msg
 from msip_core.titles import title_in
-from msip_core.workspace import Workspace
+from msip_core.workspace import Workspace, plain_bytes
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def _polygon(points: list[list[float]]) -> NDArray[np.float64]:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return plain_bytes(path)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise gone(path) from error
 
@@ -278,7 +278,7 @@ def list_datasets(workspace: Workspace) -> list[DatasetSummary]:
     summaries = []
     for path in workspace.datasets.glob("[!.]*/summary.json"):
         try:
-            summary = DatasetSummary.model_validate_json(path.read_bytes())
+            summary = DatasetSummary.model_validate_json(plain_bytes(path))
         except FileNotFoundError:  # just deleted
             continue
         except (OSError, ValidationError):

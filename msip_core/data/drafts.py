@@ -19,7 +19,7 @@ from msip_core.data.label_files import parse_label
 from msip_core.errors import NotFoundError
 from msip_core.events import Record
 from msip_core.label_versions import VERSIONS
-from msip_core.workspace import write_json
+from msip_core.workspace import plain_bytes, write_json
 
 if TYPE_CHECKING:
     from msip_core.data.dataset import Dataset
@@ -73,7 +73,7 @@ def drafts_of(root: Path) -> tuple[list[Draft], list[str]]:
     found, damaged = [], []
     for path in sorted((root / VERSIONS / "drafts").glob("[!.]*.json")):
         try:
-            found.append(Draft.model_validate_json(path.read_bytes()))
+            found.append(Draft.model_validate_json(plain_bytes(path)))
         except FileNotFoundError:  # just dropped
             continue
         except (OSError, ValidationError):

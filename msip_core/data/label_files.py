@@ -21,6 +21,7 @@ from msip_core.boxes import Box
 from msip_core.data.manifest import ImageRecord
 from msip_core.errors import DatasetError
 from msip_core.label_versions import VERSIONS
+from msip_core.workspace import plain_bytes
 
 
 def version_dir(root: Path, number: int) -> Path:
@@ -49,9 +50,9 @@ def read_label(root: Path, record: ImageRecord) -> bytes:
         FileNotFoundError: it is gone.
     """
     path = label_path(root, record)
-    data = path.read_bytes()
+    data = plain_bytes(path)
     # Corrected in between? Then it was kept before the newer one took its place.
-    return data if (now := label_path(root, record)) == path else now.read_bytes()
+    return data if (now := label_path(root, record)) == path else plain_bytes(now)
 
 
 def read_masks(root: Path, record: ImageRecord) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from msip_core.data.tiff import read_tiff, tiff_size
 from msip_core.data.tiff_channels import choose_colour
 from msip_core.errors import DatasetError
 from msip_core.messages import msg
+from msip_core.workspace import plain_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 # Of what is read whole; 16-bit colour at this size is 768 MB of raw pixels. Larger files of most
@@ -94,7 +95,7 @@ def read_micrograph(
 def read_raw(path: Path, channel: str | None = None, z: int | None = None) -> RawImage:
     """Read a file without scaling it. Raises DatasetError."""
     try:
-        data = Path(path).read_bytes()
+        data = plain_bytes(Path(path))
     except OSError as error:
         raise DatasetError(
             "{path} cannot be read ({why}).", path=path, why=error.strerror or error

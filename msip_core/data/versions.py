@@ -28,7 +28,7 @@ from msip_core.data.training_lists import data_yaml, write_lists
 from msip_core.errors import DatasetError, NotFoundError
 from msip_core.events import Record
 from msip_core.label_versions import VERSION_FILE, VERSIONS
-from msip_core.workspace import atomic_path, write_json, write_text
+from msip_core.workspace import atomic_path, plain_bytes, write_json, write_text
 
 DOCUMENT = "dataset.json"
 _PATIENCE = 20.0  # seconds that one save may hold up another
@@ -123,7 +123,7 @@ def read_document(path: Path) -> DatasetDocument:
         DatasetError: it is damaged.
     """
     try:
-        return DatasetDocument.model_validate_json(path.read_bytes())
+        return DatasetDocument.model_validate_json(plain_bytes(path))
     except ValidationError as error:
         raise DatasetError(
             "{path} is damaged ({n} errors): import the dataset again.",
@@ -211,7 +211,7 @@ def changed_back(record: ImageRecord, change: Change) -> ImageRecord:
 def _read(root: Path, number: int) -> Version:
     path = version_dir(root, number) / VERSION_FILE
     try:
-        return Version.model_validate_json(path.read_bytes())
+        return Version.model_validate_json(plain_bytes(path))
     except (OSError, ValidationError) as error:
         raise DatasetError(
             "{path} is missing or damaged, so version {number} of the labels of '{name}' "

@@ -258,7 +258,8 @@ def concordance(pairs: Sequence[Pair]) -> Bounds | None:
     """Lin's concordance correlation (1989; corrected 2000) with its interval by Fisher's z.
 
     2 s_xy / (s_x² + s_y² + (m_x − m_y)²); 1 where all pairs are equal. None with fewer than four
-    units, or where nothing varies.
+    units, or where nothing varies. Units of one cluster tell no more than one of them would: no
+    bounds with fewer than four clusters.
     """
     if len(pairs) < LEAST_UNITS + 1:
         return None
@@ -269,7 +270,8 @@ def concordance(pairs: Sequence[Pair]) -> Bounds | None:
         return None
     both = float(((x - x.mean()) * (y - y.mean())).mean())
     value = 2 * both / below
-    if both == 0 or abs(value) >= 1 - 1e-12:
+    count = int(_clusters(pairs).max()) + 1
+    if both == 0 or abs(value) >= 1 - 1e-12 or count <= LEAST_UNITS:
         return Bounds(value)
     spread = sqrt(float(x.std() * y.std()))
     r, u = both / spread**2, float(x.mean() - y.mean()) / spread
@@ -278,7 +280,7 @@ def concordance(pairs: Sequence[Pair]) -> Bounds | None:
         (1 - r**2) * square / (rest * r**2)
         + 2 * value**3 * (1 - value) * u**2 / (r * rest**2)
         - value**4 * u**4 / (2 * r**2 * rest**2)
-    ) / (len(pairs) - 2)
+    ) / (count - 2)
     if not isfinite(variance) or variance < 0:
         return Bounds(value)
     reach = _REACH * sqrt(variance)

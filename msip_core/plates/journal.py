@@ -15,11 +15,13 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from msip_core.messages import restored, stored
+from pydantic import TypeAdapter
+
+from msip_core.messages import Message, restored, stored
 from msip_core.plates.rows import ImageRow, ObjectRow, Role
 
 FOLDER = "counts"
@@ -30,6 +32,7 @@ _NAMES = ("plate", "well", "field", "image", "class_name", "series", "state")
 _USUAL: dict[type, dict[str, Any]] = {
     kind: {f.name: f.default for f in fields(kind)} for kind in (ObjectRow, ImageRow)
 }
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in _USUAL}
 R = TypeVar("R", ObjectRow, ImageRow)
 
 
@@ -107,9 +110,9 @@ def _row(kind: type[R], line: bytes) -> R:
     for key in _NAMES:
         if isinstance(value.get(key), str):
             value[key] = sys.intern(value[key])
-    if value.get("outline"):
-        value["outline"] = tuple((float(x), float(y)) for x, y in value["outline"])
-    return kind(**value)
+    row: R = _ADAPTERS[kind].validate_python(value)
+    told: dict[str, Any] = {k: item for k, item in value.items() if isinstance(item, Message)}
+    return replace(row, **told) if told else row  # checked ones are plain text
 
 
 def _lines(path: Path) -> Iterator[bytes]:

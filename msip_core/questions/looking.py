@@ -214,7 +214,7 @@ class TimeShap(OfOneObject[ShapTime]):
     samples: int = 2048
 
 
-class ScoresOfMap(Record):
+class ScoresOfMap(Record, allow_inf_nan=False):
     """The numbers of `BoundaryScores` that are averaged and compared; the hit as 0 or 1."""
 
     ber: float | None

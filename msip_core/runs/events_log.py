@@ -7,6 +7,7 @@ compare-and-set write, and it works the same whether or not a server is alive.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
@@ -104,6 +105,8 @@ class EventLog:
         Lines that are damaged are left out; `damaged_lines` counts them.
         """
         events, damaged = [], 0
+        if not self.path.is_file():
+            return [], offset
         try:
             with self.path.open("rb") as file:
                 file.seek(offset)
@@ -134,7 +137,7 @@ class EventLog:
             found = self.path.stat()
         except FileNotFoundError:
             return 0
-        return _count_damaged(self.path, found.st_size, found.st_mtime_ns)
+        return _count_damaged(self.path, found.st_size, found.st_mtime_ns) if found.st_size else 0
 
     def last_seq(self) -> int:
         """seq of the newest event; 0 where there is none."""
@@ -260,6 +263,8 @@ class EventLog:
                 json.dumps(stored(event), ensure_ascii=False, separators=(",", ":")).encode()
                 + b"\n"
             )
+        if self.path.exists() and not self.path.is_file():  # who opens a pipe waits for ever
+            raise IsADirectoryError(errno.EISDIR, "it is no plain file", str(self.path))
         with self.path.open("ab") as file:
             file.write(lines)
             file.flush()
@@ -363,10 +368,17 @@ def parse_line(line: bytes) -> Event | None:
     if not line.strip() or len(line) > LINE_LIMIT:
         return None
     try:
-        event = restored(json.loads(line))
+        event = restored(json.loads(line, parse_int=_whole))
     except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) and _is_whole(event) else None
+
+
+def _whole(digits: str) -> int:
+    """A whole number that the index can hold."""
+    if abs(number := int(digits)) >= 2**63:
+        raise ValueError(digits)
+    return number
 
 
 def _is_whole(event: Event) -> bool:

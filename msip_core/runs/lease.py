@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from msip_core.runs.executors import PLACE_FILE
-from msip_core.workspace import write_json
+from msip_core.workspace import plain_bytes, write_json
 
 _PATIENCE = 1.0  # seconds, for a computer that does not answer at all
 _ASKED_ANEW = 5.0
@@ -58,7 +58,7 @@ class Lease:
     def read(cls, run_dir: Path) -> Lease | None:
         """None where the run is on this computer, or nothing can be known."""
         try:
-            value = json.loads((run_dir / PLACE_FILE).read_text(encoding="utf-8"))
+            value = json.loads(plain_bytes(run_dir / PLACE_FILE))
             seat = Seat(**value.pop("seat"))
             return cls(seat=seat, **value)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from msip_core.messages import msg
-from msip_core.workspace import write_json
+from msip_core.workspace import plain_bytes, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class ProcessIdentity:
     def read(cls, path: Path) -> ProcessIdentity | None:
         """The identity a file holds; None where it is missing or unreadable."""
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = json.loads(plain_bytes(path))
             return cls(int(value["pid"]), str(value["born"]), str(value["host"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None

@@ -21,8 +21,8 @@ from typing import Any, TypedDict
 import psutil
 
 import msip_core
+from msip_core import documents
 from msip_core.config import RunBase
-from msip_core.documents import facts_in
 from msip_core.label_versions import content_hash_of, newest_version
 from msip_core.messages import msg
 from msip_core.questions.contents import sha256_of
@@ -66,9 +66,10 @@ def record_provenance(run_dir: Path, config: RunBase, workspace: Workspace) -> l
         "hardware": now["hardware"],
         "git": now["git"],
     }
-    first: Any = facts_in(file)
-    if "attempts" not in first:
-        damaged = file.is_file()
+    first: Any = documents.facts_in(file, documents.Provenance)
+    if not {"attempts", "versions", "hardware", "dataset", "model"} <= first.keys():
+        if damaged := file.is_file():
+            file.replace(file.with_suffix(".damaged"))
         write_json(file, {**now, "attempts": [attempt]})
         return [msg("{file} was damaged and is begun anew.", file=FILE_NAME)] if damaged else []
     write_json(file, {**first, "attempts": [*first["attempts"], attempt]})

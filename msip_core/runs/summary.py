@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from msip_core.config import PruneConfig
-from msip_core.documents import facts_in
+from msip_core.documents import Check, facts_in
 from msip_core.events import (
     BaselineRecord,
     Cost,
@@ -20,7 +19,7 @@ from msip_core.events import (
 from msip_core.runs.store import RunRow
 from msip_core.speeds import read_speed, state_of
 from msip_core.ways import RUN_FILE, Way
-from msip_core.workspace import Workspace
+from msip_core.workspace import Workspace, without_nan
 
 CHECK_FILE = "model/check.json"
 
@@ -97,7 +96,7 @@ def summary_document(
         "latency_way": way,
         "artifacts": _artifacts(workspace, row.id, final),
     }
-    clean: Summary = _without_nan(document)
+    clean: Summary = without_nan(document)
     return clean
 
 
@@ -184,16 +183,5 @@ def _told(state: str, problem: str = "", processor: str = "") -> dict[str, str]:
 def _of_the_check(run_dir: Path) -> dict[str, float]:
     """As runs before 2026-12 kept them: beside the result of the closing check, measured in PyTorch
     on the processor."""
-    found: dict[str, float] = facts_in(run_dir / CHECK_FILE).get("latency_ms", {})
+    found: dict[str, float] = facts_in(run_dir / CHECK_FILE, Check).get("latency_ms", {})
     return found
-
-
-def _without_nan(value: Any) -> Any:
-    """NaN is no JSON; a number that is not one was not measured."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

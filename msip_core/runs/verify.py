@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from msip_core.arrays import read_arrays, write_arrays
-from msip_core.documents import facts_in
+from msip_core.documents import Check, facts_in
 from msip_core.errors import WorkError
 from msip_core.events import FinalRecord
 from msip_core.leaving import leave
@@ -91,7 +91,7 @@ def _differ(difference: float) -> str:
 
 def _as_message(run_dir: Path, said: str) -> str:
     """The last words of the fresh process, which came as plain text."""
-    found = facts_in(run_dir / CHECK_FILE)
+    found = facts_in(run_dir / CHECK_FILE, Check)
     if "largest_difference" not in found:  # it did not come so far
         return said
     differ = _differ(found["largest_difference"])

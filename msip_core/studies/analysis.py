@@ -69,9 +69,10 @@ def analyse(workspace: Workspace, table: StudyTable) -> list[Analysed]:
     }
     names = {key: label for key, label in labels(plan).items() if key in runs}
     for part, what in parts.items():
-        for key, label in names.items():
-            accuracy, gap = _accuracy(part, runs[key], None if key == BASELINE else whole)
-            found.append(Analysed(key, label, what, accuracy, gap))
+        known = {key: some for key, some in runs.items() if all(part in one.draws for one in some)}
+        for key in (key for key in names if key in known):
+            other = None if key == BASELINE else known.get(BASELINE)
+            found.append(Analysed(key, names[key], what, *_accuracy(part, known[key], other)))
     for score, what in SCORES.items():
         for key, label in names.items():
             value, change, out = _scored(score, runs[key], None if key == BASELINE else whole)

@@ -152,7 +152,8 @@ def open_study(workspace: Workspace, study_id: str) -> Study:
         raise NotFoundError(
             "There is no study '{study_id}': see 'study list' for what is there.", study_id=study_id
         )
-    return study
+    # Its folder may have been renamed, or copied under another name.
+    return study.model_copy(update={"id": study_id})
 
 
 def plan_of(workspace: Workspace, study_id: str) -> StudyPlan:

@@ -11,7 +11,7 @@ from msip_core.studies.statistics import DRAWS, Interval
 from msip_core.studies.table import Line, StudyTable
 from msip_core.studies.verdicts import change_words, verdicts
 from msip_core.views import tables, wording
-from msip_core.workspace import Workspace, write_json, write_text
+from msip_core.workspace import Workspace, without_nan, write_json, write_text
 
 CSV_FILE, LATEX_FILE, MARKDOWN_FILE, JSON_FILE = "table.csv", "table.tex", "table.md", "table.json"
 
@@ -26,7 +26,7 @@ def write_outputs(workspace: Workspace, study_id: str, table: StudyTable) -> dic
     write_text(folder / CSV_FILE, tables.to_csv(all_numbers(table)))
     write_text(folder / LATEX_FILE, tables.to_latex(printed_rows(table)))
     write_text(folder / MARKDOWN_FILE, markdown(table))
-    write_json(folder / JSON_FILE, document(study_id, table))
+    write_json(folder / JSON_FILE, without_nan(document(study_id, table)))
     names = {"csv": CSV_FILE, "latex": LATEX_FILE, "markdown": MARKDOWN_FILE, "json": JSON_FILE}
     files = {name: folder / file for name, file in {**names, "plan": PLAN_FILE}.items()}
     return files | ({"earlier": earlier} if earlier else {})

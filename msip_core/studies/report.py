@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msip_core
-from msip_core.documents import facts_in
+from msip_core.documents import Provenance, facts_in
 from msip_core.events import LayerChannels
 from msip_core.measures import MEASURE_FOLDER
 from msip_core.runs.service import RunService
@@ -168,7 +168,7 @@ def _plain(budget: Mapping[str, object]) -> dict[str, object]:
 def _versions(workspace: Workspace, states: Sequence[TaskState]) -> list[tuple[str, str]]:
     """Of the first run: versions, hardware, driver."""
     for state in states:
-        if value := facts_in(workspace.run_dir(state.run_id) / "provenance.json"):
+        if value := facts_in(workspace.run_dir(state.run_id) / "provenance.json", Provenance):
             versions = {"MSIP Lab": value.get("msip_lab"), **(value.get("versions") or {})}
             hardware = value.get("hardware") or {}
             machine = [hardware.get("processor"), *(hardware.get("gpus") or [])]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from msip_core.arrays import read_arrays
-from msip_core.documents import damaged, read_object
+from msip_core.documents import damaged, read_record
 from msip_core.measures import DRAWS_FILE, MEASURE_FILE, MEASURE_FOLDER
 from msip_core.messages import msg
 from msip_core.pairs import mean_defined
@@ -22,6 +22,7 @@ from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.studies.engine import Standing, TaskState, standing
 from msip_core.studies.library import plan_of
+from msip_core.studies.measured import Measurement
 from msip_core.studies.plan import BASELINE, HONEST, StudyPlan
 from msip_core.studies.published import PUBLISHED, Published
 from msip_core.studies.statistics import (
@@ -182,19 +183,22 @@ def read_measured(workspace: Workspace, run_id: str) -> Measured | None:
 @lru_cache(maxsize=512)
 def _read(path: Path, changed: int) -> Measured:
     # `changed` makes a file that was written again a new entry.
-    numbers, draws = read_object(path), path.with_name(DRAWS_FILE)
-    if not isinstance(numbers.get("test"), dict) or "coco" not in numbers:
+    found, file = read_record(path, Measurement), path.with_name(DRAWS_FILE)
+    if found is None:
         raise damaged(path)
-    if not draws.is_file():
-        raise damaged(draws)
-    return Measured(numbers, read_arrays(draws))
+    draws = read_arrays(file) if file.is_file() else {}
+    parts = {f"{kind} {name}" for kind, where in _KINDS.items() for name in getattr(found, where)}
+    shape = (len(draws.get("test", ())), 2)
+    if {"test", *parts} != set(draws) or any(one.shape != shape for one in draws.values()):
+        raise damaged(file)
+    return Measured(found.model_dump(), draws)
 
 
 def measured_rows(workspace: Workspace, now: Standing) -> dict[str, list[Measured]]:
     """Row key -> what its finished runs measured, seed by seed.
 
     Runs whose resamples drew other units (images in place of groups, before groups were kept) than
-    the baseline's would be paired with the wrong images: they are left out.
+    the baseline's, or not as often, would be paired with the wrong images: they are left out.
     """
     rows: dict[str, list[Measured]] = {}
     for state in now.states:
@@ -213,10 +217,9 @@ def measured_rows(workspace: Workspace, now: Standing) -> dict[str, list[Measure
 _ONE_MODEL = (BASELINE, "int8")  # measured once, whatever the seeds
 
 
-def _unit(measured: Measured) -> int | None:
-    """How many groups its resamples drew from; None: images."""
-    found: int | None = measured.numbers["test"].get("groups")
-    return found
+def _unit(measured: Measured) -> tuple[int | None, int]:
+    """How many groups its resamples drew from (None: images), and how often."""
+    return measured.numbers["test"]["groups"], len(measured.draws["test"])
 
 
 def sample(runs: Sequence[Measured], part: str = "test", column: int = 0) -> Sample:
@@ -340,7 +343,7 @@ def _timed(runs: Sequence[Measured]) -> Interval | None:
     for place, run in enumerate(runs):
         timed = run.numbers.get("latency") or {}
         own, other = ((timed.get(side) or {}).get("rounds") for side in ("model", "beside"))
-        if not own or not other:
+        if not own or not other or len(own) != len(other):
             return None
         values.append(float(np.median(other) / np.median(own)))
         draws.append(ratio_of_medians(other, own, seed=place))

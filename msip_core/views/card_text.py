@@ -155,15 +155,17 @@ def _data(facts: CardFacts) -> list[tuple[str, str]]:
     if not data:
         return [("Dataset", card.dataset or unknown), ("Images", unknown), ("Modality", unknown)]
     size = data.get("pixel_size_um")
-    splits = ", ".join(f"{n} for {_SPLITS[name]}" for name, n in data["splits"].items() if n)
+    splits = ", ".join(
+        f"{n} for {_SPLITS[name]}" for name, n in data.get("splits", {}).items() if n
+    )
     depths = ", ".join(
         f"{depth} bit ({wording.plural(n, 'image')})"
         for depth, n in (report.get("depths") or {}).items()
     )
     return [
         ("Dataset", str(data["name"])),
-        ("Images", f"{data['images']} ({splits})"),
-        ("Labelled objects", ", ".join(f"{n} {name}" for name, n in data["boxes"].items())),
+        ("Images", f"{data.get('images', unknown)} ({splits})"),
+        ("Labelled objects", ", ".join(f"{n} {name}" for name, n in data.get("boxes", {}).items())),
         ("Modality", "drawn by computer" if data.get("drawn") else unknown),
         ("Pixel size", f"{size:g} µm" if size else unknown),
         ("Bit depth of the originals", depths or unknown),

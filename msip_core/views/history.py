@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from msip_core.config import AnyRun, CountConfig, PruneConfig, TrainConfig
-from msip_core.documents import facts_in
+from msip_core.documents import Provenance, facts_in
 from msip_core.errors import ConfigError
 from msip_core.events import BaselineRecord, EpochRecord, FinalRecord, IterationRecord, Metrics
 from msip_core.label_versions import summary_at
@@ -152,7 +152,7 @@ def read_history(
         iterations=settled(reader.iterations(run_id), final),
         epochs=tuple(reader.epochs(run_id)),
         final=final,
-        provenance=facts_in(workspace.run_dir(run_id) / "provenance.json"),
+        provenance=facts_in(workspace.run_dir(run_id) / "provenance.json", Provenance),
         dataset=summary_at(workspace.dataset_dir(config.dataset), config.dataset_version),
         source=_source(workspace, config),
         seconds=(facts.finished or 0) - (facts.started or 0) if ended else None,

@@ -294,7 +294,7 @@ def _facts(history: RunHistory) -> list[tuple[str, str]]:
     dataset, provenance = history.dataset, history.provenance
     facts = [("Run", history.id), ("State", history.state)]
     if dataset.get("images"):
-        splits = ", ".join(f"{count} {name}" for name, count in dataset["splits"].items())
+        splits = ", ".join(f"{count} {name}" for name, count in dataset.get("splits", {}).items())
         facts.append(("Images", f"{dataset['images']} ({splits})"))
     if dataset.get("boxes"):
         boxes = ", ".join(f"{count} {name}" for name, count in dataset["boxes"].items())

@@ -68,6 +68,7 @@ def test_images_of_one_well_count_as_one() -> None:
     assert together is not None
     assert (together.units, together.clusters) == (20, 5)
     assert together.bias == pytest.approx(alone.bias)
+    assert concordance(twenty) == pytest.approx(concordance(FIVE))
 
 
 def test_equivalence_is_two_one_sided_tests_by_hand() -> None:

@@ -50,6 +50,24 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     assert list(object_rows(tmp_path, "model", images)) == [*objects(0, 2), *objects(2, 3)]
 
 
+@pytest.mark.parametrize(
+    ("file", "good", "bad"),
+    [
+        ("images", '"well":"A01"', '"well":{}'),
+        ("images", '{"crypt":2}', '{"crypt":"many"}'),
+        ("objects", '"score":0.5', '"score":"high"'),
+    ],
+)
+def test_a_row_with_something_else_where_a_number_or_a_name_belongs_is_refused(
+    tmp_path: Path, file: str, good: str, bad: str
+) -> None:
+    written(tmp_path, [2])
+    path = tmp_path / f"counts/model/{file}.jsonl"
+    path.write_text(path.read_text().replace(good, bad))
+    with pytest.raises(ValueError, match="validation error"):
+        list(object_rows(tmp_path, "model", image_rows(tmp_path, "model")))
+
+
 @pytest.mark.parametrize("torn", [1, 20, -1])
 def test_a_torn_last_line_is_dropped_with_its_objects(tmp_path: Path, torn: int) -> None:
     written(tmp_path, [2, 3])

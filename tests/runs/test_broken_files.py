@@ -131,6 +131,7 @@ DAMAGE: dict[str, tuple[bytes, int]] = {
     "no fields": (b'{"seq":9,"kind":"iteration"}\n{"seq":9,"time":1,"kind":"final"}\n', 2),
     "wrong types": (b'{"seq":"9","time":1,"kind":"note"}\n{"seq":9,"time":"x","kind":"a"}\n', 2),
     "no number": (b'{"seq":9,"time":NaN,"kind":"state","state":"running"}\n', 1),
+    "beyond the index": (b'{"seq":%d,"time":1,"kind":"note","message":"x"}\n' % 2**63, 1),
     "deep": (b"[" * 100_000 + b"\n", 1),
     "long": (b'{"seq":9,"time":1,"kind":"state","x":"' + b"x" * 3 * LINE_LIMIT + b'"}\n', 1),
 }
