@@ -240,10 +240,11 @@ _PLANES = re.compile(rf"(?<![A-Za-z0-9])(?:{_HEIGHT}|(?:{_PART}|[cz]=?\d+)+)(?![
 _SCENES = re.compile(r"(?<![A-Za-z0-9])(?=[a-z][a-z\d]*z\d)[bvsmh]\d+(?:[bvsmhtzc]\d+)+")
 _OF_SCENE = re.compile(r"([tzc])(\d+)")
 _ONE = re.compile(rf"({_Z}|t|time|tp|timepoint|ch|channel|c)[-_ =]?(\d+)", re.I)
-# Behind a well: A01_24h, A01_d3, A01_day 3.
+# Behind a well: A01_24h, A01_02d12h30m, A01_d3, A01_day 3, A01_week2.
 _LATER = re.compile(
-    r"(?<![A-Za-z0-9])(?:(?P<hours>\d+)[-_ ]?(?:h|hrs?|hours?|min)|d(?:ay)?[-_ ]?(?P<days>\d+))"
-    r"(?![A-Za-z0-9])",
+    r"(?<![A-Za-z0-9])(?:(?:(?P<days>\d+)d)?(?P<hours>\d+)h(?P<minutes>\d+)m(?:in)?"
+    r"|(?P<alone>\d+)[-_ ]?(?:h|hrs?|hours?|min)"
+    r"|(?:d(?:ay)?|tag|jour|week|wk|woche)[-_ ]?(?P<nth>\d+))(?![A-Za-z0-9])",
     re.I,
 )
 _SURE_CHANNEL = re.compile(r"(?<![a-z0-9])(?:ch(?:annel)?[-_ =]?|c=)\d", re.I)
@@ -279,8 +280,15 @@ _PLATE = re.compile(
 _BARCODE = re.compile(
     r"(?<![A-Za-z0-9])(VID\d+|(?![FPSTWZ]\d{4,5}(?!\d))[A-Z]{1,4}\d{4,}|\d{7,})(?![A-Za-z0-9])"
 )
-# A day tells when a plate was imaged, not which it is.
-DATE = re.compile(r"(?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])")
+# A day, and an hour behind it, tells when a plate was imaged, not which it is: 2024-05-03,
+# 03.05.2024, 240503, 2024-05-03T10_22_00-Measurement 2 (Harmony).
+_DAY_OF, _MONTH_OF = "0[1-9]|[12]\\d|3[01]", "0[1-9]|1[0-2]"
+DATE = re.compile(
+    rf"(?<![A-Za-z0-9])(?:(?:19|20)\d\d[-_.]?(?:{_MONTH_OF})[-_.]?(?:{_DAY_OF})"
+    rf"|(?:{_DAY_OF}|[1-9])(?P<gap>[-_.]?)(?:{_DAY_OF}|[1-9])(?P=gap)(?:19|20)\d\d"
+    rf"|\d\d(?:{_MONTH_OF})(?:{_DAY_OF}))"
+    r"(?:[T_ -]+\d\d[-_:h.]?\d\d(?:[-_:m.]?\d\d)?)?(?:-Measurement[ _]\d+)?(?![A-Za-z0-9])"
+)
 
 
 def read_names(sources: Sequence[str]) -> list[ImageName]:
@@ -375,7 +383,7 @@ def _by_words(source: str, found: tuple[str, str] | None) -> ImageName:
             cuts.append(span)
     later = _LATER.search(stem, at + len(found[1])) if found and at >= 0 else None
     if later and "time" not in parts:
-        parts["time"] = _number(later["hours"] or later["days"]) or "0"
+        parts["time"] = _time(later)
         cuts.append(later.span())
     stain = _STAINS.search(stem)
     if stain and "channel" not in parts and not (found and stain.start() <= at < stain.end()):
@@ -397,6 +405,14 @@ def _by_words(source: str, found: tuple[str, str] | None) -> ImageName:
         rest=rest,
         **parts,
     )
+
+
+def _time(later: re.Match[str]) -> str:
+    """The number of a day or hour; 02d12h30m is hour 60.5."""
+    if alone := later["alone"] or later["nth"]:
+        return str(int(alone))
+    days, hours, minutes = (int(later[part] or 0) for part in ("days", "hours", "minutes"))
+    return f"{24 * days + hours + minutes / 60:g}"
 
 
 def _planes(stem: str) -> list[tuple[tuple[int, int], dict[str, str]]]:
@@ -443,7 +459,8 @@ def _with_folders(source: str, name: ImageName, word: tuple[str, str] | None) ->
         elif name.channel is None and (_STAINS.fullmatch(part) or lights.fullmatch(part)):
             name = replace(name, channel=part)
     texts = [*reversed(folders), name.lead] if name.well else [*reversed(folders), name.rest]
-    plate = next((p for p in map(_plate, reversed(texts)) if p), None)
+    behind = _named_plate(name.rest) if name.well else None  # A01_plate2
+    plate = next(filter(None, (*map(_plate, reversed(texts)), behind)), None)
     rest = name.rest
     for part in PurePosixPath(source).parts[:-1] if name.well is None else ():
         if match := _GRID_POSITION.fullmatch(part):  # the others are its row and column of tiles
@@ -470,9 +487,15 @@ def _without_well(folders: Sequence[str], well: str) -> tuple[list[str], str]:
     return list(folders), ""
 
 
-def _plate(text: str) -> str | None:
+def _named_plate(text: str) -> str | None:
     if match := _PLATE.search(text):
         return str(match.group(1) or match.group(2) or match.group(3)).upper().lstrip("0") or "0"
+    return None
+
+
+def _plate(text: str) -> str | None:
+    if named := _named_plate(text):
+        return named
     match = next((m for m in _BARCODE.finditer(text) if not DATE.fullmatch(m.group(1))), None)
     return match.group(1).upper() if match else None
 

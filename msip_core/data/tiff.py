@@ -213,7 +213,9 @@ def _turned(pixels: Raw) -> Raw:
         return np.logical_not(pixels)
     if pixels.dtype.kind == "f":
         values = pixels.astype(np.float32)
-        return np.asarray(np.nanmax(values) + np.nanmin(values) - values)
+        finite = values[np.isfinite(values)]  # dead pixels stay what they are
+        ends = float(finite.max()) + float(finite.min()) if finite.size else 0.0
+        return np.where(np.isfinite(values), np.float32(ends) - values, values)
     return np.asarray(np.iinfo(str(pixels.dtype)).max - pixels)
 
 

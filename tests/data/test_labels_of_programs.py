@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from msip_core.data.dataset import Dataset
+from msip_core.data.formats_json import geojson
 from msip_core.data.labels_records import turned
 from tests.data.conftest import Importer
 from tests.data.labelling import boxes, field, left_out, mended
@@ -133,6 +134,25 @@ def test_boxes_of_a_program_are_read(
     assert dataset.classes == ("crypt",)
     assert boxes(dataset) == {"a.png": BOX}
     assert dataset.report.skipped == ()
+
+
+def test_a_class_of_qupath_may_have_several_names() -> None:
+    value = json.loads(geo({"type": "Polygon", "coordinates": [CORNERS]}))
+    value["features"][0]["properties"]["classification"] = {"names": ["crypt", "Ki67"]}
+
+    (record,) = geojson(value) or []
+
+    assert [obj.name for obj in record.labels.objects] == ["crypt: Ki67"]
+
+
+def test_shapes_of_qupath_on_several_planes_are_not_taken_for_those_of_one() -> None:
+    value = json.loads(geo({"type": "Polygon", "coordinates": [CORNERS]}))
+    second = json.loads(json.dumps(value["features"][0]))
+    second["geometry"]["plane"] = {"c": -1, "z": 3, "t": 0}
+    value["features"].append(second)
+
+    with pytest.raises(ValueError, match="several planes"):
+        geojson(value)
 
 
 def test_a_bad_shape_costs_one_box_and_is_named(tmp_path: Path, bring_in: Importer) -> None:

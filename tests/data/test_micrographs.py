@@ -228,6 +228,13 @@ def test_white_is_zero_tiffs_are_turned_the_right_way_round(tmp_path: Path) -> N
     assert read_raw(tmp_path / "a.tif").pixels.tolist() == [[255, 0]]
 
 
+def test_a_dead_pixel_of_a_white_is_zero_tiff_takes_no_other_with_it(tmp_path: Path) -> None:
+    pixels = np.array([[0.25, 1.0, np.inf, np.nan]], np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="miniswhite")
+
+    assert read_raw(tmp_path / "a.tif").pixels[0, :2].tolist() == [1.0, 0.25]
+
+
 def test_a_rotated_photograph_is_turned_upright_as_opencv_does(tmp_path: Path) -> None:
     image = Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3) * 40)
     exif = Image.Exif()
