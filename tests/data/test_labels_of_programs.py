@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+from msip_core.data.coco_objects import read_object as coco_object
 from msip_core.data.dataset import Dataset
 from msip_core.data.formats_json import geojson
 from msip_core.data.labels_records import turned
+from msip_core.data.labels_voc import _object as voc_object
 from tests.data.conftest import Importer
 from tests.data.labelling import boxes, field, left_out, mended
 
@@ -201,6 +204,18 @@ def test_turned_boxes_become_the_boxes_around_them() -> None:
 
     assert points.round(6).tolist() == [[50, 50], [50, 70], [40, 70], [40, 50]]
     assert np.allclose(turned(5, 5, points, 0), points)
+
+
+def test_a_box_that_cvat_turned_is_turned_in_its_coco_and_voc_exports_too() -> None:
+    coco = {"bbox": [10, 20, 40, 20], "attributes": {"rotation": 90.0}}
+    voc = ElementTree.fromstring(
+        "<object><name>crypt</name><bndbox><xmin>10</xmin><ymin>20</ymin><xmax>50</xmax>"
+        "<ymax>40</ymax></bndbox><attributes><attribute><name>rotation</name><value>90.0</value>"
+        "</attribute></attributes></object>"
+    )
+
+    for found in (coco_object("crypt", coco).object, voc_object(voc)):
+        assert np.round(found.xyxy, 6).tolist() == [20, 10, 40, 50]
 
 
 @pytest.mark.parametrize(
