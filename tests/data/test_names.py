@@ -292,6 +292,16 @@ def test_a_well_on_two_dates_counts_apart_but_is_never_split_apart(one: str, oth
     assert len({w.label for w in place_wells(names, sure=False) if w}) == 4
 
 
+def test_a_stain_that_nobody_knows_stands_where_others_say_a_channel() -> None:
+    wells = [f"{r}{c}" for r in "AB" for c in (1, 2)]
+    stained = [f"{well}_{word}_1.tif" for well in wells for word in ("BF", "Cal-AM", "EthD1")]
+
+    names = read_names([*stained, "A1_again_1.tif"])
+
+    assert [name.channel for name in names] == ["BF", "Cal-AM", "EthD1"] * 4 + [None]
+    assert len({name.field for name in names}) == 5
+
+
 def test_a_plate_behind_the_well_is_a_plate() -> None:
     names = read_names([f"{r}{c}_plate{p}.tif" for p in (1, 2) for r in "AB" for c in (1, 2)])
 
