@@ -25,6 +25,7 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 _MICROMETRES = {
     "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0,
     "micrometre": 1.0, "\\u00b5m": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4,
+    "m": 1e6, "å": 1e-4,
 }  # fmt: skip
 
 

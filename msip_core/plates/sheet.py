@@ -46,6 +46,7 @@ _WELL = re.compile(rf"(?:well[-_ ]?)?(?P<row>{ROW})[-_ ]?(?P<col>{COLUMN})", re.
 _COUNTED = re.compile(r"(?P<kind>position|well)[-_ ]?(?P<number>\d{1,4})", re.I)
 # What spreadsheets write where a formula failed, in English and German.
 _FAILED = re.compile(r"#(?:N/A|NV|[A-Z]{3,}[/\d]*[!?])")
+_GAPS = re.compile(r"\s+|(?<=[^\W\d_])[_-](?=\w)")
 _PLATE = re.compile(r"^(?:plate[-_ #]*|p[-_ #]*(?=\d)|板)?0*(?=.)", re.I)
 
 
@@ -415,13 +416,15 @@ def _not_counted(sample: Sample) -> str:
 
 
 def _alike(conditions: Iterable[str]) -> list[str]:
-    """Conditions that differ in capitals alone: said, since both may be meant."""
+    """Conditions that differ in capitals or gaps alone, as CHIR99021 and Chir-99021: said, since
+    both may be meant."""
     spelled: dict[str, list[str]] = {}
     for name in sorted(conditions):
-        spelled.setdefault(name.casefold(), []).append(name)
+        spelled.setdefault(_GAPS.sub("", _spelled(name)), []).append(name)
     return [
         msg(
-            "'{one}' and '{other}' differ in capitals only: they are taken for two conditions.",
+            "'{one}' and '{other}' differ in capitals or gaps only: they are taken for two "
+            "conditions.",
             one=one,
             other=other,
         )

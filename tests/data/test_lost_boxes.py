@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from msip_core.data.labels_csv import _layout
 from tests.data.conftest import Importer, yolo_folder
 from tests.data.labelling import HEIGHT, WIDTH, boxes, coco, field, left_out, mended
 
@@ -186,6 +187,23 @@ def test_tables_are_read_in_the_ways_countries_write_them(
 
     assert boxes(dataset) == {"a.png": [(40.5, 30, 80.5, 70)]}
     assert dataset.classes == ("crypt",)
+
+
+@pytest.mark.parametrize(
+    ("rows", "read"),
+    [
+        ("a.png\t950\t30\t1,234\t70", ["950", "30", "1,234", "70"]),  # in English a thousand
+        ("a.png\t0,5\t30\t1,234\t70", ["0.5", "30", "1.234", "70"]),
+        ("a.png\t1,234\t30\t9\t7,25", ["1.234", "30", "9", "7.25"]),
+    ],
+)
+def test_a_comma_between_tabs_is_one_before_decimals_where_another_is(
+    rows: str, read: list[str]
+) -> None:
+    layout, _ = _layout(f"filename\txmin\tymin\txmax\tymax\n{rows}\n")
+
+    assert layout is not None
+    assert [layout.number(cell) for cell in rows.split("\t")[1:]] == read
 
 
 def test_two_tables_of_different_columns_are_read_each_in_its_own_way(

@@ -157,6 +157,16 @@ def test_ome_tiff_states_its_pixel_size_and_significant_bits(tmp_path: Path) -> 
     assert raw.bit_depth == 14
 
 
+@pytest.mark.parametrize(("size", "unit"), [(6.5e-7, "m"), (6.5e-5, "cm"), (6500, "Å")])
+def test_ome_tiff_may_state_its_pixel_size_in_other_units(
+    tmp_path: Path, size: float, unit: str
+) -> None:
+    metadata = {"axes": "YX", "PhysicalSizeX": size, "PhysicalSizeXUnit": unit}
+    tifffile.imwrite(tmp_path / "a.ome.tif", RAMP, metadata=metadata)
+
+    assert read_raw(tmp_path / "a.ome.tif").pixel_size_um == pytest.approx(0.65)
+
+
 def test_imagej_tiff_in_microns_gives_its_pixel_size(tmp_path: Path) -> None:
     tifffile.imwrite(
         tmp_path / "a.tif", RAMP, imagej=True, resolution=(2.0, 2.0), metadata={"unit": "um"}

@@ -372,6 +372,15 @@ def test_a_sheet_without_plates_goes_for_the_only_one() -> None:
     )
 
 
+@pytest.mark.parametrize("other", ["chir99021", "CHIR-99021", "CHIR 99021"])
+def test_conditions_that_may_be_one_are_said(other: str) -> None:
+    sheet = parse_sheet(f"well,condition\nA1,CHIR99021\nA2,{other}\nA3,CHIR\n".encode(), "s.csv")
+
+    (problem,) = place_samples(sheet, [("", f"A0{n}") for n in (1, 2, 3)]).problems
+
+    assert "differ in capitals or gaps only" in problem.what
+
+
 def test_with_several_plates_each_row_must_name_its_own() -> None:
     sheet = parse_sheet(b"plate,well,condition\n1,A1,x\n,A1,y\n3,A1,z\n", "s.csv")
 
