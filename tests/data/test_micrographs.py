@@ -245,8 +245,9 @@ def test_a_dead_pixel_of_a_white_is_zero_tiff_takes_no_other_with_it(tmp_path: P
     assert read_raw(tmp_path / "a.tif").pixels[0, :2].tolist() == [1.0, 0.25]
 
 
-def test_a_rotated_photograph_is_turned_upright_as_opencv_does(tmp_path: Path) -> None:
-    image = Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3) * 40)
+@pytest.mark.parametrize("deep", [np.uint8, np.uint16])
+def test_a_rotated_photograph_is_turned_upright_as_opencv_does(tmp_path: Path, deep: type) -> None:
+    image = Image.fromarray(np.arange(6, dtype=deep).reshape(2, 3) * deep(40))
     exif = Image.Exif()
     exif[0x0112] = 6
     image.save(tmp_path / "a.png", exif=exif)
