@@ -25,6 +25,7 @@ from msip_core.data.encodings import decode_text
 from msip_core.data.names import COLUMN, ROW
 from msip_core.errors import InputError
 from msip_core.messages import msg
+from msip_core.plates.dose import in_one_unit
 from msip_core.plates.sheet_doses import DoseColumn, head_of, is_logarithm
 from msip_core.plates.workbook_rows import read_workbook
 
@@ -297,7 +298,8 @@ def _sample(
     dose, unit = doses.read(given.get("dose"), texts["dose"])
     if texts["unit"].isdecimal():
         raise UnreadableError("the unit '{given}' is a number", given=texts["unit"])
-    if unit and texts["unit"] and unit != texts["unit"]:
+    units = [(1.0, unit), (1.0, texts["unit"])]
+    if all(u for _, u in units) and in_one_unit(units) != ([1.0, 1.0], unit):  # uM is µM
         raise UnreadableError(
             "the dose is in '{unit}', the unit is '{given}'", unit=unit, given=texts["unit"]
         )

@@ -137,6 +137,11 @@ def test_a_unit_behind_a_dose_may_hold_signs(unit: str) -> None:
     assert (sample.dose, sample.unit) == (10.0, unit.strip("[]()"))
 
 
+@pytest.mark.parametrize("unit", ["uM", "μM", "µm"])
+def test_a_unit_that_is_spelled_otherwise_is_no_contradiction(unit: str) -> None:
+    assert parsed(f"well,condition,dose,unit\nA1,CHIR,10 {unit},µM\n")[0].dose == 10.0
+
+
 @pytest.mark.parametrize(
     ("delimiter", "doses", "left"),
     [
