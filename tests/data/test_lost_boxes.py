@@ -438,3 +438,25 @@ def test_boxes_with_scores_are_said_to_be_predictions(
     notes = bring_in(tmp_path).report.notes
 
     assert any(note.startswith("Boxes that carry a score: 1.") for note in notes)
+
+
+def test_a_class_is_one_whether_a_mac_wrote_it_or_not(tmp_path: Path, bring_in: Importer) -> None:
+    field(tmp_path / "s" / "a.png")
+    rows = "".join(f"a.png,{x},30,{x + 9},70,{name}\n" for x, name in
+                   enumerate(("Größe", "Gro\u0308ße", "late", " late")))  # fmt: skip
+    (tmp_path / "s" / "boxes.csv").write_text(f"filename,xmin,ymin,xmax,ymax,class\n{rows}")
+
+    dataset = bring_in(tmp_path / "s", class_map={"late": "crypt"})
+
+    assert dataset.report.boxes == {"Größe": 2, "crypt": 2}
+
+
+def test_a_box_of_two_classes_is_said(tmp_path: Path, bring_in: Importer) -> None:
+    field(tmp_path / "s" / "a.png")
+    rows = "".join(f"a.png,40,30,80,70,{name}\n" for name in ("crypt", "cyst", "crypt"))
+    (tmp_path / "s" / "boxes.csv").write_text(f"filename,xmin,ymin,xmax,ymax,class\n{rows}")
+
+    dataset = bring_in(tmp_path / "s")
+
+    assert dataset.report.boxes == {"crypt": 1, "cyst": 1}
+    assert any("is of class 'crypt' too" in what for what in mended(dataset))
