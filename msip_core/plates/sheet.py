@@ -223,16 +223,19 @@ def _doses(
     place = columns.get("dose")
     if place is None:
         return DoseColumn()
+
+    def cells_of(meaning: str) -> list[Any]:
+        at = columns.get(meaning)
+        return [] if at is None else [cells[at] for _, cells in rows[1:] if at < len(cells)]
+
     head = _text(rows[0][1][place])
-    units = [cells[columns["unit"]] for _, cells in rows[1:2] if "unit" in columns]
-    if is_logarithm(head) or any(is_logarithm(_text(unit)) for unit in units):
+    if any(is_logarithm(text) for text in (head, *map(_text, cells_of("unit")))):
         raise InputError(
             "The sample sheet '{name}' gives logarithms of doses ('{head}'): write the doses.",
             name=name,
             head=head,
         )
-    cells = (cells[place] for _, cells in rows[1:] if place < len(cells))
-    return DoseColumn.of(cells, delimiter, head_of(head)[1])
+    return DoseColumn.of(cells_of("dose"), delimiter, head_of(head)[1])
 
 
 def _not_read(

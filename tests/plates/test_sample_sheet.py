@@ -332,6 +332,11 @@ def test_doubles_that_agree_are_one_and_doubles_that_contradict_are_none() -> No
     )
 
 
+def test_a_row_may_end_before_its_last_columns() -> None:
+    (sample,) = parsed("well,condition,dose,unit,replicate\nA1,x,1\n")
+    assert (sample.dose, sample.unit, sample.replicate) == (1.0, "", "")
+
+
 def test_empty_wells_of_a_list_are_no_fault() -> None:
     assert [s.well for s in parsed("well,condition,dose\nA1,x,1\nA2,,\nA3,x,2\n")] == ["A01", "A03"]
 
