@@ -40,7 +40,7 @@ def sort_words(words: list[str], maps: list[str]) -> tuple[Path, list[str]]:
     """
     pairs = [w for w in words if maps and "=" in w and not Path(w).exists()]
     sources = [w for w in words if w not in pairs]
-    if len(sources) != 1:
+    if len(sources) != 1 or not sources[0].strip():  # "" would be the folder one stands in
         found = ", ".join(f"'{word}'" for word in sources) or "none"
         raise ConfigError(
             "One folder or zip is imported at a time, and these were given: {found}. Pairs of "

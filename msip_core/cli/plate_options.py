@@ -14,6 +14,7 @@ from msip_core.counts import usual_name
 from msip_core.data.grouping import find_groups
 from msip_core.data.stacks import parse_stack
 from msip_core.data.tiling import MOST_OVERLAP, parse_tiles
+from msip_core.errors import NotFoundError
 from msip_core.plates.analysis import MARGIN
 from msip_core.questions.sources import RunStep
 from msip_core.workspace import Workspace
@@ -150,6 +151,8 @@ def count_config(
 ) -> CountConfig:
     """The settings of a count; what lies on disk counts more than a dataset of that name."""
     looking, files = asked
+    if not str(place).strip():  # a variable of a script that is not set: not the current folder
+        raise NotFoundError("There is nothing at {path}.", path="''")
     path = Path(place).expanduser()
     if path.exists() or not (workspace.datasets / str(place) / "dataset.json").is_file():
         source = {"source": str(path.resolve())}

@@ -57,7 +57,7 @@ def predict(
 def _on_disk(paths: Sequence[str]) -> tuple[Path, ...]:
     """The paths where there are several; one may also be the name of a dataset."""
     found = tuple(Path(path).expanduser().resolve() for path in paths)
-    missing = [path for path in found if not path.exists()]
+    missing = [path for word, path in zip(paths, found) if not (word.strip() and path.exists())]
     if len(found) > 1 and missing:
         raise NotFoundError("There is nothing at {path}.", path=missing[0])
     return found

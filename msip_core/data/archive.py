@@ -44,7 +44,10 @@ ZARR = ".zarr"
 # Files that are a source by themselves.
 ALONE = (".czi", ".lif", ".nd2", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 
-_NOISE = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
+_NOISE = (
+    "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information",
+    "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot",
+)  # fmt: skip
 _NOISE_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini")
 
 

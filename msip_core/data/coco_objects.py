@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from msip_core.boxes import iou_matrix
 from msip_core.data.labels import LabelledObject
+from msip_core.data.labels_records import around_turned
 from msip_core.data.mask_objects import mask_outline
 from msip_core.data.micrographs import MAX_PIXELS
 from msip_core.data.outline_boxes import ring_area
@@ -71,6 +72,10 @@ def read_object(name: str, annotation: dict[str, Any], file: str = "") -> CocoOb
             msg("its box and its outline are not at one place (boxes are x, y, width, height)")
         )
     _check_area(annotation.get("area"), box, extent)
+    attributes = annotation.get("attributes")
+    degrees = attributes.get("rotation") if isinstance(attributes, dict) else None
+    if degrees and extent is None:
+        box = around_turned(box, degrees)
     found = LabelledObject(name, box, outline, file=file)
     return CocoObject(number, found, flagged, parts, size)
 

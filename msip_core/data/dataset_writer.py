@@ -18,7 +18,7 @@ from msip_core.data.archive import FileTree, printable
 from msip_core.data.fitting import check_upright, fit_labels, orientation_of
 from msip_core.data.import_notes import TakenImage, notes_of
 from msip_core.data.incoming import Incoming, incoming
-from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader
+from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader, called
 from msip_core.data.manifest import ImportReport, Problem, Spread
 from msip_core.data.outlines import MaskIndex, is_image
 from msip_core.errors import DatasetError
@@ -61,6 +61,7 @@ class DatasetWriter:
         self._pixels_seen: dict[bytes, tuple[str, _Marked | None]] = {}
         self._chosen: list[Problem] = []
         self._unsure: list[Problem] = []
+        self._renamed = {called(old): new for old, new in self.config.class_map.items()}
         # Ids in label files are given by first appearance and put in order at the end.
         self._order = list(dict.fromkeys(self._map(name) for name in self._listed()))
         self.classes: tuple[str, ...] = ()
@@ -72,7 +73,7 @@ class DatasetWriter:
 
     def _map(self, name: str) -> str | None:
         # Names go into lists, tables and figures: a line break in one would break these.
-        return self.config.class_map.get(name, printable(name)) or None  # an empty name drops too
+        return self._renamed.get(called(name), printable(called(name))) or None  # "" drops too
 
     def take_all(self, images: list[str], progress: Callable[[float, str], None]) -> None:
         """Bring in every image; bad ones are named and the others go on."""
@@ -184,7 +185,7 @@ class DatasetWriter:
         """Map classes, clip boxes, leave out what is no box; every change is named."""
         kept: list[tuple[str, LabelledObject]] = []
         mended: list[str] = []
-        seen: set[tuple[str, tuple[float, ...]]] = set()
+        seen: dict[tuple[float, ...], list[str]] = {}  # the classes of each box
         for obj in objects:
             mapped = self._map(obj.name)
             if mapped is None:
@@ -199,7 +200,7 @@ class DatasetWriter:
                 x2=x2,
                 y2=y2,
             )
-            key = (mapped, tuple(round(v, 3) for v in box))
+            same = seen.setdefault(tuple(round(v, 3) for v in box), [])
             if box[2] - box[0] < _MIN_SIDE or box[3] - box[1] < _MIN_SIDE:
                 outside = x2 - x1 >= _MIN_SIDE and y2 - y1 >= _MIN_SIDE
                 mended.append(
@@ -207,12 +208,21 @@ class DatasetWriter:
                     if outside
                     else msg("{where} is smaller than a pixel: left out", where=where)
                 )
-            elif key in seen:
+            elif mapped in same:
                 mended.append(msg("{where} occurs twice: left out once", where=where))
             else:
                 if max(abs(a - b) for a, b in zip(box, obj.xyxy)) > _ROUNDING:
                     mended.append(msg("{where} reaches outside the image: clipped", where=where))
-                seen.add(key)
+                if same:
+                    mended.append(
+                        msg(
+                            "{where} is of class '{other}' too: both were taken; keep the right "
+                            "one, or join the classes in the class map",
+                            where=where,
+                            other=same[0],
+                        )
+                    )
+                same.append(mapped)
                 kept.append((mapped, LabelledObject(obj.name, box, obj.outline, obj.crypts)))
         return kept, mended
 

@@ -8,6 +8,7 @@ the one that gives the most characters in daily use.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
@@ -29,6 +30,9 @@ _OTHERS = {
 LABELS = _EAST | _OLD_PC | _WINDOWS | _OTHERS
 _UTF8_NAMES = 0x800  # flag of a zip entry
 _LOOKED_AT = 8 * 1024**2  # bytes of label files in which names are looked for
+# High bytes of Windows-1252 that stand alone: µM, °C, Änderung. Of two bytes, Chinese would have
+# some second ones that are high as well; Shift-JIS begins below 0xA0.
+_LETTER_ALONE = re.compile(rb"(?<![\x80-\xff])[\xa0-\xff](?![\x80-\xff])")
 TEXTS = (".json", ".xml", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".geojson")
 
 
@@ -44,8 +48,16 @@ def decode_text(data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raws = [line for line in data[:_LOOKED_AT].splitlines() if not line.isascii()][:2000]
-        encoding = likeliest(raws, (*_EAST, *_WINDOWS)) or "latin-1"
+        western = _stands_alone(raws)
+        encoding = likeliest(raws, _WINDOWS if western else (*_EAST, *_WINDOWS)) or "latin-1"
         return data.decode(encoding, errors="replace")
+
+
+def _stands_alone(raws: Sequence[bytes]) -> bool:
+    """Whether every letter beyond ASCII is one byte and, in Windows-1252, in daily use."""
+    left = b"".join(_LETTER_ALONE.sub(b"", raw) for raw in raws)
+    alone = "".join(_decoded(raws, "cp1252") or "") if left.isascii() else ""
+    return bool(alone) and _share_common(alone, "cp1252") == 1
 
 
 def likeliest(

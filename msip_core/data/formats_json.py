@@ -194,6 +194,8 @@ def geojson(value: Any) -> list[Record] | None:
     if not isinstance(features, list):
         raise ValueError(msg("its 'features' are no list"))
     objects, areas = _without_areas(features)
+    if len(set(map(_plane, objects))) > 1:
+        raise ValueError(msg("its shapes lie on several planes: save those of one plane"))
     labels = labels_of(objects, _feature)
     if areas:
         labels.notes.append(
@@ -227,7 +229,17 @@ def _kind(feature: Any) -> tuple[str, str]:
 
 def _qupath_class(properties: dict[str, Any]) -> Any:
     kind = properties.get("classification")
+    if isinstance(kind, dict) and isinstance(kind.get("names"), list):  # of a derived class
+        return ": ".join(map(str, kind["names"]))
     return kind.get("name") if isinstance(kind, dict) else kind
+
+
+def _plane(feature: Any) -> tuple[str, str]:
+    """The z plane and time point that QuPath says a shape lies on; of the first it says nothing."""
+    geometry = feature.get("geometry") if isinstance(feature, dict) else None
+    plane = geometry.get("plane") if isinstance(geometry, dict) else None
+    plane = plane if isinstance(plane, dict) else {}
+    return str(plane.get("z") or 0), str(plane.get("t") or 0)
 
 
 def _is_feature(value: Any) -> bool:

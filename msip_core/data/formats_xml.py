@@ -9,13 +9,13 @@ from msip_core.data.labels import LabelledObject
 from msip_core.data.labels_records import (
     Parser,
     Record,
+    around_turned,
     boxed,
     ellipse,
     labels_of,
     not_an_object,
     polygon,
     rectangle,
-    turned,
 )
 from msip_core.messages import msg
 
@@ -94,12 +94,7 @@ def _shape(element: ElementTree.Element) -> LabelledObject:
     if element.tag == "box":
         corners = [float(element.attrib[key]) for key in ("xtl", "ytl", "xbr", "ybr")]
         degrees = float(element.get("rotation", 0))
-        if not degrees:
-            return rectangle(label, corners)
-        x1, y1, x2, y2 = corners
-        points = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
-        corner_points = turned((x1 + x2) / 2, (y1 + y2) / 2, points, degrees)
-        return polygon(label, corner_points, outline=False)
+        return rectangle(label, around_turned(corners, degrees) if degrees else corners)
     if element.tag == "polygon":
         found = polygon(label, [p.split(",") for p in element.attrib["points"].split(";")])
         beside = next((a.text for a in element.findall("attribute") if a.get("name") == "box"), "")

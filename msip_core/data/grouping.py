@@ -31,10 +31,10 @@ class Grouping:
 
 
 def _word(*words: str) -> re.Pattern[str]:
-    """`donor3`, `donor-3`, `Donor_A`, `donorA`, as a token of its own; never `donors`."""
+    """`donor3`, `donor-3b`, `Donor_A`, `donorA`, as a token of its own; never `donors`."""
     joined = "|".join(words)
     return re.compile(
-        rf"(?<![A-Za-z0-9])(?:(?i:{joined})(?:[-_ ]?([A-Za-z]?\d+)|[-_ ]([A-Za-z]))"
+        rf"(?<![A-Za-z0-9])(?:(?i:{joined})(?:[-_ ]?([A-Za-z]?\d+)[a-c]?|[-_ ]([A-Za-z]))"
         rf"|(?:[A-Z]?(?:{'|'.join(w[1:] for w in words)})|{joined})([A-Z]))(?![A-Za-z0-9])"
     )
 
@@ -73,6 +73,7 @@ def _told(
             and re.fullmatch("[A-Z]0*[1-9][0-9]?", text) is not None
             and f"{text[0]}{int(text[1:]):02d}" == well.name
         )
+        text = re.sub(r"(?<!\d)0+(?=\d)", "", text)  # donor 01 is donor 1
         found.append(f"{label} {text}" if text and not is_well else None)
     return found
 

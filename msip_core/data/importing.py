@@ -28,7 +28,7 @@ from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.data.dataset_writer import UNLABELLED, DatasetWriter, TakenImage
 from msip_core.data.grouping import find_groups
 from msip_core.data.label_formats import find_labels
-from msip_core.data.labels import LabelReader, count_classes
+from msip_core.data.labels import LabelReader, called, count_classes
 from msip_core.data.manifest import NO_LABELS, ImportReport, Problem, SourceInfo, place_of
 from msip_core.data.outlines import MaskIndex, is_image
 from msip_core.data.passed_over import passed_over
@@ -301,10 +301,11 @@ def _part(tell: Progress, start: float, end: float) -> Progress:
 
 def _check_class_map(source: _Source, config: ImportConfig) -> None:
     """A name in the map that the source does not have is a typing error: say so now."""
-    known = set(source.reader.classes) if source.reader else set()
-    if source.reader and not set(config.class_map) <= known:
+    known = set(map(called, source.reader.classes)) if source.reader else set()
+    named = set(map(called, config.class_map))
+    if source.reader and not named <= known:
         known |= set(count_classes(source.reader)[0])
-    unknown = sorted(set(config.class_map) - known)
+    unknown = sorted(named - known)
     if unknown:
         raise DatasetError(
             "The class map names {unknown}, but {label} has the classes {known}: correct the map.",

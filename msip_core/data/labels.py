@@ -7,6 +7,7 @@ supervision's, called one object at a time, so that one bad line costs one box a
 from __future__ import annotations
 
 import math
+import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -144,6 +145,12 @@ def split_of_path(name: str) -> SplitName | None:
     return None
 
 
+def called(name: str) -> str:
+    """A class name as it is compared: with composed letters, which a Mac takes apart, and without
+    blanks around it."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
 def count_classes(reader: LabelReader) -> tuple[dict[str, int], list[Problem]]:
     """Boxes per class over all labelled images, without opening one image."""
     counts: Counter[str] = Counter()
@@ -155,6 +162,6 @@ def count_classes(reader: LabelReader) -> tuple[dict[str, int], list[Problem]]:
         except DatasetError as error:
             problems.append(Problem(file=image, what=error.message))
             continue
-        counts.update(obj.name for obj in labels.objects)
+        counts.update(called(obj.name) for obj in labels.objects)
         problems += [Problem(file=image, what=what) for what in labels.problems]
     return dict(counts.most_common()), problems

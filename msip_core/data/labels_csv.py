@@ -74,6 +74,8 @@ _CORNERS, _SIZED, _CENTRED = (
 )
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3},\d{3}")
+# A comma before any other number of digits than three stands before decimals.
+_DECIMALS = re.compile(r"(?<![\d.,])(?:0,\d|\d+,(?:\d{1,2}|\d{4,})(?![\d,]))")
 _COMMENT = re.compile(r"(?:[ \t]*#[^\n]*\n)+")  # above the header: who made the table, and when
 _SLACK = 0.02  # of the image; boxes drawn by hand reach a little over the border
 _MANY = 0.2  # of the boxes; fewer that reach outside are slips
@@ -90,6 +92,7 @@ class Layout:
     cells: int = 0  # of the header; 0 if there is none
     own: str = ""  # the image of a table that names none
     imagej: bool = False  # a table of results, whose lengths are in the image's unit
+    grouped: bool = False  # 1,234 may be a thousand
 
     @property
     def maybe_centres(self) -> bool:
@@ -100,8 +103,8 @@ class Layout:
         """A cell with a decimal point. `40,5` is one where the comma cannot be anything else."""
         if not _DECIMAL_COMMA.fullmatch(text):
             return text
-        if self.delimiter == "," and _THOUSANDS.fullmatch(text):
-            return text  # 1,234 in quotation marks may be a thousand
+        if (self.delimiter == "," or self.grouped) and _THOUSANDS.fullmatch(text):
+            return text  # 1,234 in quotation marks, or where no comma is sure, may be a thousand
         return text.replace(",", ".")
 
 
@@ -389,7 +392,10 @@ def _layout_of(text: str, delimiters: str) -> Layout | None:
         layout = _columns(first, delimiter)
         if layout:
             found.append((len(first), layout))
-    return max(found, key=lambda pair: pair[0])[1] if found else None
+    if not found:
+        return None
+    layout = max(found, key=lambda pair: pair[0])[1]
+    return replace(layout, grouped=layout.delimiter == "\t" and not _DECIMALS.search(text))
 
 
 def _columns(first: list[str], delimiter: str) -> Layout | None:

@@ -307,6 +307,16 @@ def turned(x: float, y: float, points: Any, degrees: float) -> NDArray[np.float6
     return np.asarray((np.array(points, dtype=np.float64) - centre) @ turn + centre)
 
 
+def around_turned(corners: Sequence[float], degrees: Any) -> tuple[float, float, float, float]:
+    """The upright box around a box that was turned about its middle, as CVAT's are, whose other
+    exports write the box before the turn and the angle beside it."""
+    x1, y1, x2, y2 = corners
+    points = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
+    found = turned((x1 + x2) / 2, (y1 + y2) / 2, points, float(degrees))
+    (left, top), (right, bottom) = found.min(axis=0).tolist(), found.max(axis=0).tolist()
+    return left, top, right, bottom
+
+
 def class_name(value: Any) -> str:
     """A class as text; objects without one share one name."""
     if isinstance(value, bool) or (isinstance(value, dict | list) and value):

@@ -19,7 +19,7 @@ from msip_core.data.labels import (
     read_text,
     split_of_path,
 )
-from msip_core.data.labels_records import polygon, turned
+from msip_core.data.labels_records import around_turned, polygon, turned
 from msip_core.data.manifest import Problem, SplitName
 from msip_core.data.references import ImageIndex
 from msip_core.errors import DatasetError
@@ -66,6 +66,9 @@ def _object(element: ElementTree.Element) -> LabelledObject:
         raise ValueError(msg("its box is not four finite numbers"))
     # supervision shifts the lower corners to count from 0; `fitting` does, if these are pixels.
     x1, y1, x2, y2 = (float(value) for value in found.xyxy[0] + np.array([1, 1, 0, 0]))
+    told = {a.findtext("name"): a.findtext("value") for a in element.iterfind(".//attribute")}
+    if float(degrees := told.get("rotation") or 0) and not polygons:
+        x1, y1, x2, y2 = around_turned((x1, y1, x2, y2), degrees)
     return LabelledObject(names[0], (x1, y1, x2, y2), max(polygons, key=len) if polygons else None)
 
 

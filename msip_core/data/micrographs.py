@@ -166,9 +166,9 @@ def _decode_pillow(data: bytes, name: str) -> RawImage:
     try:
         with reader(io.BytesIO(data)) as image:
             _check_pixels(image.width, image.height, name)
-            if image.format == "PNG" and data[24] == 16:
-                return _decode_deep_png(data, name)
             rotated = image.getexif().get(0x0112, 1) != 1
+            if image.format == "PNG" and data[24] == 16:
+                return _decode_deep_png(data, name, rotated)
             plain = image.mode in ("L", "RGB") and not rotated and "transparency" not in image.info
             note = None
             if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
@@ -191,9 +191,11 @@ def _decode_pillow(data: bytes, name: str) -> RawImage:
     return RawImage(pixels, 8, None, note, plain)
 
 
-def _decode_deep_png(data: bytes, name: str) -> RawImage:
+def _decode_deep_png(data: bytes, name: str, rotated: bool) -> RawImage:
     """16-bit PNG through OpenCV: Pillow would cut colour to the high byte."""
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    upright = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR  # "unchanged" ignores the camera's tag
+    flags = upright if rotated else cv2.IMREAD_UNCHANGED
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None:
         raise DatasetError("{name} is damaged or cut short: copy or export it again.", name=name)
     if pixels.ndim == 3:

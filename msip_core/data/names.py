@@ -7,11 +7,13 @@ word such as A01 is a well only where several names together say so (see `read_n
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from msip_core.data.plane_marks import without_marks
+from msip_core.data.plane_marks import LATER, time_of, without_marks
+from msip_core.data.plate_words import named_plate, plate_of
 from msip_core.data.well_words import find_well_words
 from msip_core.messages import mark
 
@@ -223,6 +225,7 @@ SCHEMES: tuple[tuple[str, re.Pattern[str]], ...] = (
         ),
     ),
 )
+_MOST = 0.8  # of the fields
 _CUT = ("z", "z2", "time", "time2", "channel", "also", "gone")
 _COUNTED = {
     "Keyence": "position",
@@ -240,12 +243,6 @@ _PLANES = re.compile(rf"(?<![A-Za-z0-9])(?:{_HEIGHT}|(?:{_PART}|[cz]=?\d+)+)(?![
 _SCENES = re.compile(r"(?<![A-Za-z0-9])(?=[a-z][a-z\d]*z\d)[bvsmh]\d+(?:[bvsmhtzc]\d+)+")
 _OF_SCENE = re.compile(r"([tzc])(\d+)")
 _ONE = re.compile(rf"({_Z}|t|time|tp|timepoint|ch|channel|c)[-_ =]?(\d+)", re.I)
-# Behind a well: A01_24h, A01_d3, A01_day 3.
-_LATER = re.compile(
-    r"(?<![A-Za-z0-9])(?:(?P<hours>\d+)[-_ ]?(?:h|hrs?|hours?|min)|d(?:ay)?[-_ ]?(?P<days>\d+))"
-    r"(?![A-Za-z0-9])",
-    re.I,
-)
 _SURE_CHANNEL = re.compile(r"(?<![a-z0-9])(?:ch(?:annel)?[-_ =]?|c=)\d", re.I)
 _KIND = {"plane": "z", "slice": "z", "ch": "channel", "channel": "channel", "c": "channel"}
 # Channels by their names, as words of a name or as folders; what microscopes draw of all of them.
@@ -264,23 +261,12 @@ _ROBOFLOW = re.compile(r"[._](?:jpe?g|png|bmp|tiff?)\.rf\.[0-9a-f]{8,}$", re.I)
 
 # Folders that sort files and are no plate: parts of a split, kinds, days, channels.
 _SORTING = re.compile(
-    r"(?:train|val|valid|validation|test|images?|imgs?|labels?|raw|data|dataset|tiffs?|pngs?|jpe?gs?"
+    r"(?:train|val|valid|validation|test|images?|imgs?|labels?|raw|data|dataset|tiff?s?|pngs?|jpe?gs?"
     r"|fields?|wells?|plates?|export(?:ed)?|timepoint[-_ ]?\d+|zstep[-_ ]?\d+|t\d+|z\d+"
     rf"|d(?:ay)?[-_ ]?\d+|week[-_ ]?\d+|h?\d+h|ch(?:annel)?[-_ ]?\d+|{_STAIN})",
     re.I,
 )
 _DAY = re.compile(r"d(?:ay)?[-_ ]?\d+|week[-_ ]?\d+|h?\d+h", re.I)
-# `plate3`, `plate-3`, `Plate_A`, `plateB`; never `plates`.
-_PLATE = re.compile(
-    r"(?<![a-z0-9])(?:(?i:plate)(?:[-_ ]?([A-Za-z]?\d+[A-Za-z]?)|[-_ ]([A-Za-z]))"
-    r"|[Pp]late([A-Z]))(?![A-Za-z0-9])"
-)
-# VID123 (Incucyte's vessel), AB001234, 000123456.
-_BARCODE = re.compile(
-    r"(?<![A-Za-z0-9])(VID\d+|(?![FPSTWZ]\d{4,5}(?!\d))[A-Z]{1,4}\d{4,}|\d{7,})(?![A-Za-z0-9])"
-)
-# A day tells when a plate was imaged, not which it is.
-DATE = re.compile(r"(?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])")
 
 
 def read_names(sources: Sequence[str]) -> list[ImageName]:
@@ -293,12 +279,33 @@ def read_names(sources: Sequence[str]) -> list[ImageName]:
     known = [_by_scheme(source) for source in sources]
     unknown = [s for s, name in zip(sources, known) if name is None]
     words = find_well_words([s for s in dict.fromkeys(unknown) if not _in_numbered_well(s)])
-    return [
+    names = [
         replace(
             _with_folders(source, name or _by_words(source, words.get(source)), words.get(source)),
             **told,
         )
         for source, name, told in zip(sources, known, planes)
+    ]
+    return _with_other_channels(names)
+
+
+def _with_other_channels(names: list[ImageName]) -> list[ImageName]:
+    """Stains that nobody knows by name stand where others of most fields say a channel: A1_Cal-AM
+    beside A1_BF."""
+    fields = {(n.well, n.folders, n.lead, n.rest) for n in names if n.channel and n.well}
+    found: dict[str, dict[int, str]] = defaultdict(dict)
+    for at, name in enumerate(names) if fields else ():
+        parts = name.rest.split("_") if name.channel is None and name.well else []
+        for place in range(1, len(parts)):
+            rest = "_".join(parts[:place] + parts[place + 1 :])
+            word = parts[place]
+            if word[0:1].isalpha() and (name.well, name.folders, name.lead, rest) in fields:
+                found[word][at] = rest
+    others = {w: of for w, of in found.items() if len(of) >= max(2, _MOST * len(fields))}
+    told = {at: (word, rest) for word, of in others.items() for at, rest in of.items()}
+    return [
+        replace(name, channel=told[at][0], rest=told[at][1]) if at in told else name
+        for at, name in enumerate(names)
     ]
 
 
@@ -373,9 +380,9 @@ def _by_words(source: str, found: tuple[str, str] | None) -> ImageName:
         if not found or not span[0] <= at < span[1]:
             parts = told | parts
             cuts.append(span)
-    later = _LATER.search(stem, at + len(found[1])) if found and at >= 0 else None
+    later = LATER.search(stem, at + len(found[1])) if found and at >= 0 else None
     if later and "time" not in parts:
-        parts["time"] = _number(later["hours"] or later["days"]) or "0"
+        parts["time"] = time_of(later)
         cuts.append(later.span())
     stain = _STAINS.search(stem)
     if stain and "channel" not in parts and not (found and stain.start() <= at < stain.end()):
@@ -443,7 +450,8 @@ def _with_folders(source: str, name: ImageName, word: tuple[str, str] | None) ->
         elif name.channel is None and (_STAINS.fullmatch(part) or lights.fullmatch(part)):
             name = replace(name, channel=part)
     texts = [*reversed(folders), name.lead] if name.well else [*reversed(folders), name.rest]
-    plate = next((p for p in map(_plate, reversed(texts)) if p), None)
+    behind = named_plate(name.rest) if name.well else None  # A01_plate2
+    plate = next(filter(None, (*map(plate_of, reversed(texts)), behind)), None)
     rest = name.rest
     for part in PurePosixPath(source).parts[:-1] if name.well is None else ():
         if match := _GRID_POSITION.fullmatch(part):  # the others are its row and column of tiles
@@ -468,13 +476,6 @@ def _without_well(folders: Sequence[str], well: str) -> tuple[list[str], str]:
             kept = [*folders[:at], *([before] if before else []), *folders[at + 1 :]]
             return kept, folders[at][start:]
     return list(folders), ""
-
-
-def _plate(text: str) -> str | None:
-    if match := _PLATE.search(text):
-        return str(match.group(1) or match.group(2) or match.group(3)).upper().lstrip("0") or "0"
-    match = next((m for m in _BARCODE.finditer(text) if not DATE.fullmatch(m.group(1))), None)
-    return match.group(1).upper() if match else None
 
 
 def _cut(text: str, spans: Sequence[tuple[int, int]]) -> str:

@@ -22,6 +22,13 @@ _OF_SLICE = re.compile(r"([czt])[:_-]?(\d+)[-_]\d+")
 # ZEN: x_c1_ORG.tif, or x_c1.tif, x_c2.tif beside the picture of both, x_c1-2.tif.
 _ZEN = re.compile(r"(?P<rest>.+_)c(?P<number>\d(?:[-+]\d)*)(?P<end>_ORG)?")
 _CHANNELS = {f"C{number}" for number in range(1, 10)}
+# Behind a well: A01_24h, A01_02d12h30m, A01_d3, A01_day 3, A01_week2.
+LATER = re.compile(
+    r"(?<![A-Za-z0-9])(?:(?:(?P<days>\d+)d)?(?P<hours>\d+)h(?P<minutes>\d+)m(?:in)?"
+    r"|(?P<alone>\d+)[-_ ]?(?:h|hrs?|hours?|min)"
+    r"|(?:d(?:ay)?|tag|jour|week|wk|woche)[-_ ]?(?P<nth>\d+))(?![A-Za-z0-9])",
+    re.I,
+)
 _KINDS = {"c": "channel", "z": "z", "t": "time"}
 
 
@@ -57,3 +64,11 @@ def without_marks(sources: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
             continue
         bare.append((str(path.with_name(match["rest"] + path.suffix)), told))
     return bare
+
+
+def time_of(later: re.Match[str]) -> str:
+    """The number of a day or hour; 02d12h30m is hour 60.5."""
+    if alone := later["alone"] or later["nth"]:
+        return str(int(alone))
+    days, hours, minutes = (int(later[part] or 0) for part in ("days", "hours", "minutes"))
+    return f"{24 * days + hours + minutes / 60:g}"

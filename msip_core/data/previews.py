@@ -33,6 +33,10 @@ _SAME = 0.97  # of pictures that have one name already
 _SIGNATURE = 24
 # Formats from the one that keeps most to the one that loses most.
 _FORMATS = ((".tif", ".tiff"), (".png", ".bmp"), (".jpg", ".jpeg"))
+# Folders that say only how their pictures are stored: jpg/a.jpg is beside a.tif.
+_STORED = re.compile(
+    r"(?:as[-_ ]?)?(?:tiff?s?|pngs?|jpe?gs?|bmps?)|convert(?:ed)?|export(?:ed|s)?", re.I
+)
 _HEAD = 256 * 1024  # bytes; headers with a profile and a thumbnail are shorter
 
 
@@ -97,7 +101,9 @@ def _other_formats(tree: FileTree, images: list[str]) -> dict[str, str]:
     stays."""
     beside: dict[str, list[str]] = defaultdict(list)
     for name in images:
-        beside[plain(str(PurePosixPath(name).with_suffix("")))].append(name)
+        *folders, _ = (path := PurePosixPath(name)).parts
+        place = [part for part in folders if not _STORED.fullmatch(part)]
+        beside[plain("/".join([*place, path.stem]))].append(name)
     pairs: dict[str, str] = {}
     for names in beside.values():
         first, *others = sorted(names, key=_rank)

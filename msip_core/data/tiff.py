@@ -25,6 +25,7 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 _MICROMETRES = {
     "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0,
     "micrometre": 1.0, "\\u00b5m": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4,
+    "m": 1e6, "å": 1e-4,
 }  # fmt: skip
 
 
@@ -213,7 +214,9 @@ def _turned(pixels: Raw) -> Raw:
         return np.logical_not(pixels)
     if pixels.dtype.kind == "f":
         values = pixels.astype(np.float32)
-        return np.asarray(np.nanmax(values) + np.nanmin(values) - values)
+        finite = values[np.isfinite(values)]  # dead pixels stay what they are
+        ends = float(finite.max()) + float(finite.min()) if finite.size else 0.0
+        return np.where(np.isfinite(values), np.float32(ends) - values, values)
     return np.asarray(np.iinfo(str(pixels.dtype)).max - pixels)
 
 

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from msip_core.data.names import DATE, ImageName
+from msip_core.data.names import ImageName
+from msip_core.data.plate_words import DATE
 from msip_core.data.well_words import doubtful
 from msip_core.messages import msg
 
@@ -38,7 +39,7 @@ def place_wells(names: Sequence[ImageName], *, sure: bool) -> list[Well | None]:
 
     Args:
         sure: for the parts of a split, where one well must not lie in two groups: text before the
-            well (a day, a stain) and folders that are dates tell nothing then.
+            well (a day, a stain) and dates in folders tell nothing then.
     """
     if sure:
         names = [replace(name, folders=_undated(name.folders)) for name in names]
@@ -64,7 +65,7 @@ def place_wells(names: Sequence[ImageName], *, sure: bool) -> list[Well | None]:
 
 
 def _undated(folders: str) -> str:
-    return "/".join(part for part in folders.split("/") if not DATE.fullmatch(part))
+    return "/".join(filter(None, (DATE.sub("", part).strip("-_ .") for part in folders.split("/"))))
 
 
 def _is_only_plate(text: str, plate: str) -> bool:

@@ -25,6 +25,8 @@ from msip_core.data.encodings import decode_text
 from msip_core.data.names import COLUMN, ROW
 from msip_core.errors import InputError
 from msip_core.messages import msg
+from msip_core.plates.dose import in_one_unit
+from msip_core.plates.sheet_doses import DoseColumn, head_of, is_logarithm
 from msip_core.plates.workbook_rows import read_workbook
 
 Table = tuple[Sequence[tuple[int, list[Any]]], str]  # rows with their numbers, the delimiter
@@ -42,16 +44,10 @@ _NAMES = {
                   "生物学重复"),
 }  # fmt: skip
 _WELL = re.compile(rf"(?:well[-_ ]?)?(?P<row>{ROW})[-_ ]?(?P<col>{COLUMN})", re.I)
-_DOSE = re.compile(
-    r"(?P<number>[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:e[-+]?\d+)?)\s*(?P<unit>[^\d.,].*)?", re.I
-)
 _COUNTED = re.compile(r"(?P<kind>position|well)[-_ ]?(?P<number>\d{1,4})", re.I)
-# Dose (µM), Conc. [nM], dose_uM
-_UNIT = re.compile(
-    r"(?P<name>.+?)[\s_]*(?:[(（\[](?P<unit>[^()（）\[\]]+)[)）\]]|[\s_](?P<bare>[pnuµμm]?M|[pnuµμm]g/ml))",
-    re.I,
-)
-_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
+# What spreadsheets write where a formula failed, in English and German.
+_FAILED = re.compile(r"#(?:N/A|NV|[A-Z]{3,}[/\d]*[!?])")
+_GAPS = re.compile(r"\s+|(?<=[^\W\d_])[_-](?=\w)")
 _PLATE = re.compile(r"^(?:plate[-_ #]*|p[-_ #]*(?=\d)|板)?0*(?=.)", re.I)
 
 
@@ -151,10 +147,17 @@ def _read_text(text: str) -> list[Table]:
 def _with_names(tables: Sequence[Table]) -> Table:
     """The table from the row on that names its columns; the first one where none does."""
     for rows, delimiter in tables:
-        for at, (_, header) in enumerate(rows[:_ABOVE]):
-            if {"well", "condition"} <= _columns(header).keys():
-                return rows[at:], delimiter
+        if (at := _header_of(rows)) is not None:
+            return rows[at:], delimiter
     return tables[0] if tables else ([], "")
+
+
+def _header_of(rows: Sequence[tuple[int, list[Any]]]) -> int | None:
+    """The place of the row that names the columns."""
+    named = (
+        at for at, row in enumerate(rows[:_ABOVE]) if {"well", "condition"} <= set(_columns(row[1]))
+    )
+    return next(named, None)
 
 
 def _parse(tables: Sequence[Table], name: str) -> SampleSheet:
@@ -176,12 +179,19 @@ def _parse(tables: Sequence[Table], name: str) -> SampleSheet:
             missing=missing[0],
             has=has,
         )
-    unit = _unit(_text(header[columns["dose"]])) if "dose" in columns else ""
+    doses = _doses(rows, columns, delimiter, name)
     samples: list[Sample] = []
-    problems: list[Problem] = []
+    problems = _not_read(header, columns, () if delimiter else tables)
     for number, cells in rows[1:]:
         try:
-            if (sample := _sample(number, cells, columns, delimiter, unit)) is not None:
+            if delimiter == "," and any(map(_text, cells[len(header) :])):
+                raise UnreadableError(
+                    "it has {n} cells and the header {cells}: if its numbers have decimal "
+                    "commas, save the table with semicolons between the cells",
+                    n=len(cells),
+                    cells=len(header),
+                )
+            if (sample := _sample(number, cells, columns, doses)) is not None:
                 samples.append(sample)
         except UnreadableError as error:
             problems.append(Problem(number, msg("{error}: the row is left out.", error=error)))
@@ -195,17 +205,60 @@ def _columns(header: Sequence[Any]) -> dict[str, int]:
     found: dict[str, int] = {}
     for place, cell in enumerate(header):
         text = _text(cell)
-        for name in (text, _UNIT.sub(r"\g<name>", text)):
+        for name in (text, head_of(text)[0]):
             meaning = known.get(re.sub(r"[\s_\-.:()（）]+", "", name).lower())
             if meaning is not None and (name == text or meaning == "dose"):
                 found.setdefault(meaning, place)
     return found
 
 
-def _unit(name: str) -> str:
-    """The unit that the name of the dose's column tells; "" if none."""
-    found = _UNIT.fullmatch(name)
-    return (found["unit"] or found["bare"]).strip() if found else ""
+def _doses(
+    rows: Sequence[tuple[int, list[Any]]], columns: dict[str, int], delimiter: str, name: str
+) -> DoseColumn:
+    """How the doses are written.
+
+    Raises:
+        InputError: they are logarithms.
+    """
+    place = columns.get("dose")
+    if place is None:
+        return DoseColumn()
+
+    def cells_of(meaning: str) -> list[Any]:
+        at = columns.get(meaning)
+        return [] if at is None else [cells[at] for _, cells in rows[1:] if at < len(cells)]
+
+    head = _text(rows[0][1][place])
+    if any(is_logarithm(text) for text in (head, *map(_text, cells_of("unit")))):
+        raise InputError(
+            "The sample sheet '{name}' gives logarithms of doses ('{head}'): write the doses.",
+            name=name,
+            head=head,
+        )
+    return DoseColumn.of(cells_of("dose"), delimiter, head_of(head)[1])
+
+
+def _not_read(
+    header: Sequence[Any], columns: dict[str, int], sheets: Sequence[Table]
+) -> list[Problem]:
+    """Columns and sheets that were passed over: what they tell apart is taken for one."""
+    heads = [_text(cell) for at, cell in enumerate(header) if at not in columns.values()]
+    problems = []
+    if any(heads):
+        what = msg(
+            "Columns that were not read: {heads}. If one tells plate, condition, dose, unit or "
+            "replicate, call that one so, and no other.",
+            heads=", ".join(filter(None, heads)),
+        )
+        problems.append(Problem(0, what))
+    if (more := sum(_header_of(rows) is not None for rows, _ in sheets) - 1) > 0:
+        what = msg(
+            "{more} more sheets of the workbook name wells and were not read: put all wells into "
+            "one, with a column plate.",
+            more=more,
+        )
+        problems.append(Problem(0, what))
+    return problems
 
 
 def _text(cell: Any) -> str:
@@ -217,12 +270,9 @@ def _text(cell: Any) -> str:
 
 
 def _sample(
-    number: int, cells: Sequence[Any], columns: dict[str, int], delimiter: str, head_unit: str
+    number: int, cells: Sequence[Any], columns: dict[str, int], doses: DoseColumn
 ) -> Sample | None:
     """The sample of a row; None for one that says nothing about its well, as in a plate's list.
-
-    Args:
-        head_unit: of doses beside which the row names none.
 
     Raises:
         UnreadableError: with what is wrong.
@@ -235,6 +285,12 @@ def _sample(
             "the {dated} is a date to the spreadsheet, type it as text", dated=dated
         )
     texts = {meaning: _text(given.get(meaning)) for meaning in COLUMNS}
+    if failed := next((m for m, text in texts.items() if _FAILED.fullmatch(text)), None):
+        raise UnreadableError(
+            "the {failed} is '{text}', an error of the spreadsheet",
+            failed=failed,
+            text=texts[failed],
+        )
     if not any(texts[meaning] for meaning in ("condition", "dose", "replicate")):
         return None
     if not texts["well"]:
@@ -242,13 +298,16 @@ def _sample(
     well = well_name(texts["well"]) or texts["well"]
     if not texts["condition"]:
         raise UnreadableError("the condition is missing")
-    dose, unit = _dose(texts["dose"], delimiter)
-    if unit and texts["unit"] and unit != texts["unit"]:
+    dose, unit = doses.read(given.get("dose"), texts["dose"])
+    if texts["unit"].isdecimal():
+        raise UnreadableError("the unit '{given}' is a number", given=texts["unit"])
+    units = [(1.0, unit), (1.0, texts["unit"])]
+    if all(u for _, u in units) and in_one_unit(units) != ([1.0, 1.0], unit):  # uM is µM
         raise UnreadableError(
             "the dose is in '{unit}', the unit is '{given}'", unit=unit, given=texts["unit"]
         )
     return Sample(
-        texts["plate"], well, texts["condition"], dose, texts["unit"] or unit or head_unit,
+        texts["plate"], well, texts["condition"], dose, texts["unit"] or unit or doses.unit,
         texts["replicate"], number,
     )  # fmt: skip
 
@@ -261,24 +320,6 @@ def well_name(text: str) -> str | None:
         return f"{counted['kind'].lower()} {int(counted['number'])}"
     found = _WELL.fullmatch(text)
     return f"{found['row'].upper()}{int(found['col']):02d}" if found else None
-
-
-def _dose(text: str, delimiter: str) -> tuple[float | None, str]:
-    if not text:
-        return None, ""
-    found = _DOSE.fullmatch(text)
-    if found is None:
-        raise UnreadableError("the dose '{text}' is no number", text=text[:40])
-    digits = found["number"]
-    if delimiter == "," and _THOUSANDS.fullmatch(digits):
-        raise UnreadableError(
-            "the dose '{digits}' may be a thousand or a decimal comma, write it without a comma",
-            digits=digits,
-        )
-    dose = float(digits.replace(",", "."))
-    if dose < 0:
-        raise UnreadableError("the dose {dose:g} is below zero", dose=dose)
-    return dose, (found["unit"] or "").strip()
 
 
 def _without_doubles(samples: Iterable[Sample]) -> tuple[list[Sample], list[Problem]]:
@@ -326,6 +367,14 @@ def place_samples(sheet: SampleSheet, wells: Sequence[tuple[str, str]]) -> Sampl
     plates = sorted({plate for plate, well in wells if well})
     problems = list(sheet.problems)
     by_well: dict[tuple[str, str], Sample] = {}
+    told = sorted({sample.plate for sample in sheet.samples if sample.plate})
+    if plates == [""] and len(set(map(plate_word, told))) > 1:
+        what = msg(
+            "The sheet names several plates ({names}) and the names of the images none: keep the "
+            "rows of the plate that was counted.",
+            names=", ".join(told[:4]),
+        )
+        return SampleSheet(sheet.samples, (*problems, Problem(0, what)), sheet.name)
     for sample in sheet.samples:
         spelled = plate_word(sample.plate)
         if not sample.plate and len(plates) > 1:
@@ -372,13 +421,15 @@ def _not_counted(sample: Sample) -> str:
 
 
 def _alike(conditions: Iterable[str]) -> list[str]:
-    """Conditions that differ in capitals alone: said, since both may be meant."""
+    """Conditions that differ in capitals or gaps alone, as CHIR99021 and Chir-99021: said, since
+    both may be meant."""
     spelled: dict[str, list[str]] = {}
     for name in sorted(conditions):
-        spelled.setdefault(name.casefold(), []).append(name)
+        spelled.setdefault(_GAPS.sub("", _spelled(name)), []).append(name)
     return [
         msg(
-            "'{one}' and '{other}' differ in capitals only: they are taken for two conditions.",
+            "'{one}' and '{other}' differ in capitals or gaps only: they are taken for two "
+            "conditions.",
             one=one,
             other=other,
         )

@@ -181,7 +181,7 @@ def test_several_pairs_may_follow_one_map(tmp_path: Path) -> None:
     assert sort_words(given, ["cyst=no_crypt"]) == (Path("x.zip"), ["cyst=no_crypt", "late=crypt"])
     assert sort_words(given[::-1], ["a=b"]) == (Path("x.zip"), ["a=b", "late=crypt"])
     assert sort_words([str(folder)], ["a=b"]) == (folder, ["a=b"])
-    for words, maps in ((given, []), (["late=crypt"], ["a=b"]), (["x", "y"], ["a=b"])):
+    for words, maps in ((given, []), (["late=crypt"], ["a=b"]), (["x", "y"], ["a=b"]), ([""], [])):
         with pytest.raises(ConfigError, match="One folder or zip is imported at a time"):
             sort_words(words, maps)
 

@@ -105,7 +105,7 @@ def test_a_damaged_entry_costs_one_image(tmp_path: Path, bring_in: Importer) -> 
 
 
 def test_leftovers_of_operating_systems_are_not_images(tmp_path: Path) -> None:
-    names = ("__MACOSX/._a.png", ".DS_Store", "x/Thumbs.db", "a.png")
+    names = ("__MACOSX/._a.png", ".DS_Store", "x/Thumbs.db", "#recycle/b.png", "a.png")
     path = write_zip(tmp_path / "x.zip", dict.fromkeys(names, b"x"))
 
     with open_tree(path) as tree:

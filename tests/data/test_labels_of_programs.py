@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+from msip_core.data.coco_objects import read_object as coco_object
 from msip_core.data.dataset import Dataset
+from msip_core.data.formats_json import geojson
 from msip_core.data.labels_records import turned
+from msip_core.data.labels_voc import _object as voc_object
 from tests.data.conftest import Importer
 from tests.data.labelling import boxes, field, left_out, mended
 
@@ -135,6 +139,25 @@ def test_boxes_of_a_program_are_read(
     assert dataset.report.skipped == ()
 
 
+def test_a_class_of_qupath_may_have_several_names() -> None:
+    value = json.loads(geo({"type": "Polygon", "coordinates": [CORNERS]}))
+    value["features"][0]["properties"]["classification"] = {"names": ["crypt", "Ki67"]}
+
+    (record,) = geojson(value) or []
+
+    assert [obj.name for obj in record.labels.objects] == ["crypt: Ki67"]
+
+
+def test_shapes_of_qupath_on_several_planes_are_not_taken_for_those_of_one() -> None:
+    value = json.loads(geo({"type": "Polygon", "coordinates": [CORNERS]}))
+    second = json.loads(json.dumps(value["features"][0]))
+    second["geometry"]["plane"] = {"c": -1, "z": 3, "t": 0}
+    value["features"].append(second)
+
+    with pytest.raises(ValueError, match="several planes"):
+        geojson(value)
+
+
 def test_a_bad_shape_costs_one_box_and_is_named(tmp_path: Path, bring_in: Importer) -> None:
     field(tmp_path / "s" / "a.png")
     good = {"label": "crypt", "points": CORNERS, "shape_type": "polygon"}
@@ -181,6 +204,18 @@ def test_turned_boxes_become_the_boxes_around_them() -> None:
 
     assert points.round(6).tolist() == [[50, 50], [50, 70], [40, 70], [40, 50]]
     assert np.allclose(turned(5, 5, points, 0), points)
+
+
+def test_a_box_that_cvat_turned_is_turned_in_its_coco_and_voc_exports_too() -> None:
+    coco = {"bbox": [10, 20, 40, 20], "attributes": {"rotation": 90.0}}
+    voc = ElementTree.fromstring(
+        "<object><name>crypt</name><bndbox><xmin>10</xmin><ymin>20</ymin><xmax>50</xmax>"
+        "<ymax>40</ymax></bndbox><attributes><attribute><name>rotation</name><value>90.0</value>"
+        "</attribute></attributes></object>"
+    )
+
+    for found in (coco_object("crypt", coco).object, voc_object(voc)):
+        assert np.round(found.xyxy, 6).tolist() == [20, 10, 40, 50]
 
 
 @pytest.mark.parametrize(

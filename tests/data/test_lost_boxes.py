@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from msip_core.data.labels_csv import _layout
 from tests.data.conftest import Importer, yolo_folder
 from tests.data.labelling import HEIGHT, WIDTH, boxes, coco, field, left_out, mended
 
@@ -186,6 +187,23 @@ def test_tables_are_read_in_the_ways_countries_write_them(
 
     assert boxes(dataset) == {"a.png": [(40.5, 30, 80.5, 70)]}
     assert dataset.classes == ("crypt",)
+
+
+@pytest.mark.parametrize(
+    ("rows", "read"),
+    [
+        ("a.png\t950\t30\t1,234\t70", ["950", "30", "1,234", "70"]),  # in English a thousand
+        ("a.png\t0,5\t30\t1,234\t70", ["0.5", "30", "1.234", "70"]),
+        ("a.png\t1,234\t30\t9\t7,25", ["1.234", "30", "9", "7.25"]),
+    ],
+)
+def test_a_comma_between_tabs_is_one_before_decimals_where_another_is(
+    rows: str, read: list[str]
+) -> None:
+    layout, _ = _layout(f"filename\txmin\tymin\txmax\tymax\n{rows}\n")
+
+    assert layout is not None
+    assert [layout.number(cell) for cell in rows.split("\t")[1:]] == read
 
 
 def test_two_tables_of_different_columns_are_read_each_in_its_own_way(
@@ -420,3 +438,25 @@ def test_boxes_with_scores_are_said_to_be_predictions(
     notes = bring_in(tmp_path).report.notes
 
     assert any(note.startswith("Boxes that carry a score: 1.") for note in notes)
+
+
+def test_a_class_is_one_whether_a_mac_wrote_it_or_not(tmp_path: Path, bring_in: Importer) -> None:
+    field(tmp_path / "s" / "a.png")
+    rows = "".join(f"a.png,{x},30,{x + 9},70,{name}\n" for x, name in
+                   enumerate(("Größe", "Gro\u0308ße", "late", " late")))  # fmt: skip
+    (tmp_path / "s" / "boxes.csv").write_text(f"filename,xmin,ymin,xmax,ymax,class\n{rows}")
+
+    dataset = bring_in(tmp_path / "s", class_map={"late": "crypt"})
+
+    assert dataset.report.boxes == {"Größe": 2, "crypt": 2}
+
+
+def test_a_box_of_two_classes_is_said(tmp_path: Path, bring_in: Importer) -> None:
+    field(tmp_path / "s" / "a.png")
+    rows = "".join(f"a.png,40,30,80,70,{name}\n" for name in ("crypt", "cyst", "crypt"))
+    (tmp_path / "s" / "boxes.csv").write_text(f"filename,xmin,ymin,xmax,ymax,class\n{rows}")
+
+    dataset = bring_in(tmp_path / "s")
+
+    assert dataset.report.boxes == {"crypt": 1, "cyst": 1}
+    assert any("is of class 'crypt' too" in what for what in mended(dataset))

@@ -157,6 +157,16 @@ def test_ome_tiff_states_its_pixel_size_and_significant_bits(tmp_path: Path) -> 
     assert raw.bit_depth == 14
 
 
+@pytest.mark.parametrize(("size", "unit"), [(6.5e-7, "m"), (6.5e-5, "cm"), (6500, "Å")])
+def test_ome_tiff_may_state_its_pixel_size_in_other_units(
+    tmp_path: Path, size: float, unit: str
+) -> None:
+    metadata = {"axes": "YX", "PhysicalSizeX": size, "PhysicalSizeXUnit": unit}
+    tifffile.imwrite(tmp_path / "a.ome.tif", RAMP, metadata=metadata)
+
+    assert read_raw(tmp_path / "a.ome.tif").pixel_size_um == pytest.approx(0.65)
+
+
 def test_imagej_tiff_in_microns_gives_its_pixel_size(tmp_path: Path) -> None:
     tifffile.imwrite(
         tmp_path / "a.tif", RAMP, imagej=True, resolution=(2.0, 2.0), metadata={"unit": "um"}
@@ -228,8 +238,16 @@ def test_white_is_zero_tiffs_are_turned_the_right_way_round(tmp_path: Path) -> N
     assert read_raw(tmp_path / "a.tif").pixels.tolist() == [[255, 0]]
 
 
-def test_a_rotated_photograph_is_turned_upright_as_opencv_does(tmp_path: Path) -> None:
-    image = Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3) * 40)
+def test_a_dead_pixel_of_a_white_is_zero_tiff_takes_no_other_with_it(tmp_path: Path) -> None:
+    pixels = np.array([[0.25, 1.0, np.inf, np.nan]], np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="miniswhite")
+
+    assert read_raw(tmp_path / "a.tif").pixels[0, :2].tolist() == [1.0, 0.25]
+
+
+@pytest.mark.parametrize("deep", [np.uint8, np.uint16])
+def test_a_rotated_photograph_is_turned_upright_as_opencv_does(tmp_path: Path, deep: type) -> None:
+    image = Image.fromarray(np.arange(6, dtype=deep).reshape(2, 3) * deep(40))
     exif = Image.Exif()
     exif[0x0112] = 6
     image.save(tmp_path / "a.png", exif=exif)

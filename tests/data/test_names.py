@@ -228,6 +228,7 @@ def test_what_was_taken_for_wells_is_said_and_how_to_say_otherwise() -> None:
         (("monday/", "tuesday/"), ("monday well A01", "tuesday well A01")),
         (("P10/", "P11/"), ("P10 well A01", "P11 well A01")),
         (("exp1/plate1/", "exp2/plate1/"), ("exp1/plate1 well A01", "exp2/plate1 well A01")),
+        (("240503_plate1/", "240503_plate2/"), ("plate 1 well A01", "plate 2 well A01")),
     ],
 )
 def test_the_same_well_of_two_plates_is_two(
@@ -273,6 +274,42 @@ def test_a_day_before_the_well_counts_apart_but_is_never_split_apart() -> None:
     assert len({w.label for w in place_wells(names, sure=False) if w}) == 4
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("2024-05-03/", "2024-05-05/"),
+        ("03.05.2024/", "5.5.2024/"),
+        ("240503/", "240505/"),
+        ("03052024/", "05052024/"),
+        ("screen 240503/", "screen 240505/"),
+        ("Exp__2024-05-03T12_00_00-Measurement 1/", "Exp__2024-05-05T09_30_00-Measurement 2/"),
+    ],
+)
+def test_a_well_on_two_dates_counts_apart_but_is_never_split_apart(one: str, other: str) -> None:
+    names = read_names([f"{date}A{c:02d}_f1.png" for date in (one, other) for c in (1, 2)])
+
+    assert len({w.label for w in place_wells(names, sure=True) if w}) == 2
+    assert len({w.label for w in place_wells(names, sure=False) if w}) == 4
+
+
+def test_a_stain_that_nobody_knows_stands_where_others_say_a_channel() -> None:
+    wells = [f"{r}{c}" for r in "AB" for c in (1, 2)]
+    stained = [f"{well}_{word}_1.tif" for well in wells for word in ("BF", "Cal-AM", "EthD1")]
+
+    names = read_names([*stained, "A1_again_1.tif"])
+
+    assert [name.channel for name in names] == ["BF", "Cal-AM", "EthD1"] * 4 + [None]
+    assert len({name.field for name in names}) == 5
+
+
+def test_a_plate_behind_the_well_is_a_plate() -> None:
+    names = read_names([f"{r}{c}_plate{p}.tif" for p in (1, 2) for r in "AB" for c in (1, 2)])
+
+    wells = {well.label for well in place_wells(names, sure=False) if well}
+    assert len(wells) == 8
+    assert "plate 2 well B01" in wells
+
+
 def test_days_as_folders_are_counted_apart_where_they_hold_the_same_fields() -> None:
     same = read_names([f"d{day}/A{c:02d}_f1.png" for day in (3, 5) for c in (1, 2)])
     other = read_names([f"d{day}/A{c:02d}_f{day}.png" for day in (3, 5) for c in (1, 2)])
@@ -283,7 +320,10 @@ def test_days_as_folders_are_counted_apart_where_they_hold_the_same_fields() -> 
         assert {w.label for w in place_wells(names, sure=sure) if w} == {"well A01", "well A02"}
 
 
-@pytest.mark.parametrize("later", ["{n}h", "d{n}", "{n} hours", "day {n}"])
+@pytest.mark.parametrize(
+    "later",
+    ["{n}h", "d{n}", "{n} hours", "day {n}", "00d{n:02d}h00m", "{n}h00min", "week{n}", "Tag {n}"],
+)
 def test_hours_and_days_behind_a_well_are_time_points_of_its_field(later: str) -> None:
     sources = [f"A{c:02d}_{later.format(n=n)}.tif" for c in (1, 2) for n in (0, 24)]
 

@@ -113,6 +113,14 @@ def test_one_picture_in_two_formats_is_counted_once(tmp_path: Path) -> None:
     }
 
 
+def test_one_picture_in_two_formats_may_lie_in_folders_of_these(tmp_path: Path) -> None:
+    for file in ("tif/a.tif", "jpg/a.jpg", "day 2/a.jpg"):
+        (tmp_path / file).parent.mkdir()
+        cv2.imwrite(str(tmp_path / file), picture(0))
+
+    assert left_out(tmp_path) == {"jpg/a.jpg": "is the picture of tif/a.tif in another format"}
+
+
 @pytest.mark.parametrize(
     "name", ["a_detections.png", "a_ov.jpg", "a-with boxes.png", "a_thresh.png", "a_mask_color.png"]
 )

@@ -98,6 +98,14 @@ def test_many_donors_are_kept_whole_although_their_wells_are_named() -> None:
     assert all(len(parts) == 1 for parts in sides_of(plan).values())
 
 
+def test_a_donor_is_one_however_its_number_is_written() -> None:
+    sources = [
+        f"{w}.png" for d in range(10) for w in (f"donor{d}", f"Donor_{d:03d}b", f"DONOR-{d:02d}")
+    ]
+
+    assert len(set(find_groups(sources).groups)) == 10
+
+
 def test_the_four_subsets_of_the_public_organoid_set_stay_whole() -> None:
     sources = [
         f"train/images/Subset_{s}_450x450_{i:03d}.jpg" for s in (2, 3, 4, 5) for i in range(50)

@@ -121,6 +121,7 @@ def test_a_count_can_be_left_to_the_app(ask: Ask, lab: Workspace, tmp_path: Path
         ((".", "--model", "one", "--stack", "best"), "choose sharpest, middle, max, min"),
         ((".", "--model", "one", "--sample-sheet", "none.csv"), "sample sheet"),
         ((".",), "Say with --model"),
+        (("", "--model", "one"), "There is nothing at ''"),
     ],
 )
 def test_what_cannot_be_is_said_before_any_work(

@@ -208,7 +208,8 @@ def test_one_dose_in_two_units_is_one_condition_and_spellings_are_said() -> None
         ("control", 3),
     ]
     assert [p.what for p in found.problems] == [
-        "'Control' and 'control' differ in capitals only: they are taken for two conditions."
+        "'Control' and 'control' differ in capitals or gaps only: they are taken for two "
+        "conditions."
     ]
 
 

@@ -111,6 +111,141 @@ def test_a_number_with_two_kinds_of_signs_is_no_dose() -> None:
     assert "the dose '1.000,5' is no number" in found.problems[0].what
 
 
+@pytest.mark.parametrize(
+    "dose",
+    ["1 000", "1'000", "1:1000", "1/1000", "10^-6", "5 x 10-6 M", "10-20", "10±2", "1 µM + 5 µM",
+     "1e400"],
+)  # fmt: skip
+def test_what_is_no_number_with_a_unit_is_no_dose(dose: str) -> None:
+    found = parse_sheet(f"well;condition;dose\nA1;CHIR;{dose}\n".encode(), "sheet.csv")
+
+    assert found.samples == ()
+    assert f"the dose '{dose}' is no number" in found.problems[0].what
+
+
+@pytest.mark.parametrize("dose", ["01. Mai", "1-May", "5-Jan", "Dez 24"])
+def test_a_dose_that_a_spreadsheet_took_for_a_day_is_said(dose: str) -> None:
+    found = parse_sheet(f"well;condition;dose\nA1;CHIR;{dose}\n".encode(), "sheet.csv")
+
+    assert found.samples == ()
+    assert "date" in found.problems[0].what or "no number" in found.problems[0].what
+
+
+@pytest.mark.parametrize("unit", ["mg/m2", "[µM]", "(nM)", "% v/v", "U/ml", "J/m²"])
+def test_a_unit_behind_a_dose_may_hold_signs(unit: str) -> None:
+    (sample,) = parsed(f"well;condition;dose\nA1;CHIR;10 {unit}\n")
+    assert (sample.dose, sample.unit) == (10.0, unit.strip("[]()"))
+
+
+@pytest.mark.parametrize("unit", ["uM", "μM", "µm"])
+def test_a_unit_that_is_spelled_otherwise_is_no_contradiction(unit: str) -> None:
+    assert parsed(f"well,condition,dose,unit\nA1,CHIR,10 {unit},µM\n")[0].dose == 10.0
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "doses", "left"),
+    [
+        ("\t", ["1,000", "500"], [500.0]),  # in English a thousand
+        ("\t", ["3,125", "12,5"], [3.125, 12.5]),
+        (";", ["0,5", "1.000", "3,125"], [0.5, 3.125]),
+        (";", ["0.5", "1,250"], [0.5]),
+        (",", ["3.125", "6.25"], [3.125, 6.25]),
+    ],
+)
+def test_a_sign_that_may_group_thousands_is_read_as_the_column_writes_decimals(
+    delimiter: str, doses: list[str], left: list[float]
+) -> None:
+    rows = [["well", "condition", "dose"], *([f"A{n}", "x", d] for n, d in enumerate(doses, 1))]
+
+    found = parse_sheet("\n".join(map(delimiter.join, rows)).encode(), "sheet.csv")
+
+    assert [sample.dose for sample in found.samples] == left
+    assert len(found.problems) == len(doses) - len(left)
+
+
+@pytest.mark.parametrize("dose", ["-", "n/a", "none", ""])
+def test_a_control_may_say_in_words_that_it_has_no_dose(dose: str) -> None:
+    assert parsed(f"well,condition,dose\nA1,DMSO,{dose}\n")[0].dose is None
+
+
+@pytest.mark.parametrize(("head", "unit"), [("dose (log nM)", ""), ("dose", "log M")])
+def test_logarithms_of_doses_are_refused(head: str, unit: str) -> None:
+    with pytest.raises(InputError, match="gives logarithms of doses"):
+        parse_sheet(f"well,condition,{head},unit\nA1,x,2,{unit}\n".encode(), "s.csv")
+
+
+@pytest.mark.parametrize("row", ["A1,x,0,5,µM,1", "A1,x,0,5"])
+def test_a_decimal_comma_between_commas_is_no_other_dose(row: str) -> None:
+    found = parse_sheet(f"well,condition,dose,unit,replicate\n{row}\n".encode(), "s.csv")
+
+    assert found.samples == ()
+    assert found.problems[0].row == 2
+
+
+def test_columns_that_were_not_read_are_named() -> None:
+    found = parse_sheet(b"well,sample,compound,final conc\nA1,1,CHIR,5\nA2,2,CHIR,9\n", "s.csv")
+
+    ((row, said),) = found.problems
+    assert row == 0
+    assert said.startswith("Columns that were not read: compound, final conc.")
+
+
+@pytest.mark.parametrize("text", ["#N/A", "#REF!", "#DIV/0!", "#NV"])
+def test_what_a_failed_formula_leaves_is_no_condition(text: str) -> None:
+    found = parse_sheet(f"well,condition\nA1,{text}\nA2,#12\n".encode(), "s.csv")
+
+    assert [sample.condition for sample in found.samples] == ["#12"]
+    assert "an error of the spreadsheet" in found.problems[0].what
+
+
+def test_formulas_that_no_program_has_calculated_are_no_empty_cells() -> None:
+    with pytest.raises(InputError, match="its formulas have no values yet"):
+        parse_sheet(workbook([["well", "condition", "dose"], ["A1", "x", "=1/2"]]), "s.xlsx")
+
+
+def test_a_hidden_sheet_is_not_read_and_a_second_visible_one_is_said() -> None:
+    book = openpyxl.load_workbook(io.BytesIO(workbook([["well", "condition"], ["A1", "old"]])))
+    book.active.sheet_state = "hidden"
+    for name in ("P1", "P2"):
+        sheet = book.create_sheet(name)
+        sheet.append(["well", "condition"])
+        sheet.append(["A1", name])
+    stream = io.BytesIO()
+    book.save(stream)
+
+    found = parse_sheet(stream.getvalue(), "s.xlsx")
+
+    assert [sample.condition for sample in found.samples] == ["P1"]
+    assert found.problems[0].what.startswith("1 more sheets of the workbook name wells")
+
+
+def test_a_share_that_a_workbook_shows_in_percent_is_that_many_percent() -> None:
+    book = openpyxl.load_workbook(io.BytesIO(workbook([["well", "condition", "dose"]])))
+    book.active.append(["A1", "serum", 0.5])
+    book.active["C2"].number_format = "0.0%"
+    stream = io.BytesIO()
+    book.save(stream)
+
+    (sample,) = parse_sheet(stream.getvalue(), "s.xlsx").samples
+
+    assert (sample.dose, sample.unit) == (50.0, "%")
+
+
+def test_rows_of_several_plates_are_not_laid_over_images_that_name_none() -> None:
+    sheet = parse_sheet(b"plate,well,condition\nP1,A1,control\nP2,A1,drug\n", "s.csv")
+
+    placed = place_samples(sheet, [("", "A01")])
+
+    assert placed.by_well == {}
+    assert "names several plates (P1, P2)" in placed.problems[0].what
+
+
+@pytest.mark.parametrize("unit", ["µM", "°C", "µg/ml", "Änderung"])
+def test_a_sheet_that_excel_saved_in_europe_keeps_its_signs(unit: str) -> None:
+    (sample,) = parsed(f"well;condition;dose;unit\nA1;x;0,5;{unit}\n", "cp1252")
+    assert sample.unit == unit
+
+
 def test_positions_that_a_microscope_counts_have_samples_too() -> None:
     sheet = parse_sheet(b"well,condition\nposition 3,CHIR\nWell 12,none\n", "sheet.csv")
 
@@ -159,7 +294,7 @@ def test_an_excel_sheet_with_numbers_as_numbers() -> None:
         ("P1,A1,,1,,", "the condition is missing"),
         ("P1,A1,x,much,,", "the dose 'much' is no number"),
         ("P1,A1,x,-1,,", "the dose -1 is below zero"),
-        ('P1,A1,x,"1,000",,', "may be a thousand or a decimal comma"),
+        ('P1,A1,x,"1,000",,', "may be a thousand or have decimals"),
         ("P1,A1,x,1 nM,µM,", "the dose is in 'nM', the unit is 'µM'"),
     ],
 )
@@ -195,6 +330,11 @@ def test_doubles_that_agree_are_one_and_doubles_that_contradict_are_none() -> No
             5, "well B01 stands in row 4 already with something else: none of these rows is used."
         ),
     )
+
+
+def test_a_row_may_end_before_its_last_columns() -> None:
+    (sample,) = parsed("well,condition,dose,unit,replicate\nA1,x,1\n")
+    assert (sample.dose, sample.unit, sample.replicate) == (1.0, "", "")
 
 
 def test_empty_wells_of_a_list_are_no_fault() -> None:
@@ -240,6 +380,15 @@ def test_a_sheet_without_plates_goes_for_the_only_one() -> None:
         Problem(0, "The sheet says nothing of 1 counted wells, such as plate 7 A02."),
         Problem(3, "there is no image of well A03."),
     )
+
+
+@pytest.mark.parametrize("other", ["chir99021", "CHIR-99021", "CHIR 99021"])
+def test_conditions_that_may_be_one_are_said(other: str) -> None:
+    sheet = parse_sheet(f"well,condition\nA1,CHIR99021\nA2,{other}\nA3,CHIR\n".encode(), "s.csv")
+
+    (problem,) = place_samples(sheet, [("", f"A0{n}") for n in (1, 2, 3)]).problems
+
+    assert "differ in capitals or gaps only" in problem.what
 
 
 def test_with_several_plates_each_row_must_name_its_own() -> None:
