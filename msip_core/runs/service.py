@@ -26,7 +26,7 @@ from msip_core.runs.inputs import check_disk, check_inputs
 from msip_core.runs.settling import is_supervised, settle
 from msip_core.runs.slots import is_gpu
 from msip_core.runs.state import ACTIONS, Action, RunState, target_of
-from msip_core.runs.store import Found, RunRow, RunStore
+from msip_core.runs.store import Found, RunRow, RunStore, unknown_run
 from msip_core.runs.summary import Summary, summary_document
 from msip_core.runs.supervisor import request_stop
 from msip_core.runs.tail import last_lines
@@ -252,9 +252,7 @@ class RunService:
         """The run's folder, or NotFoundError."""
         folder = self.workspace.run_dir(run_id)
         if not (folder / CONFIG_FILE).is_file():
-            raise NotFoundError(
-                "There is no run '{run_id}': see 'runs list' for what is there.", run_id=run_id
-            )
+            raise unknown_run(run_id)
         return folder
 
     # --- giving away ----------------------------------------------------------
