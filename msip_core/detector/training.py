@@ -119,7 +119,7 @@ def fit(
         ConfigError: other classes than the dataset's, or a sparse term with nothing to act on.
         OutOfMemoryError: the batch does not fit.
     """
-    _check(model, dataset)
+    check_classes(model, ensure_ready(dataset).classes)
     names = l1_modules or new_conv_names(model)
     _check_terms(recipe, names, terms)
     with ExitStack() as own:
@@ -219,11 +219,6 @@ def stop_or_beat(ctx: RunContext) -> Callable[[], None]:
         ctx.beat()
 
     return tick
-
-
-def _check(model: DetectionModel, dataset: Dataset) -> None:
-    ensure_ready(dataset)
-    check_classes(model, dataset.classes)
 
 
 def _check_terms(

@@ -25,7 +25,7 @@ from msip_core.runs.folding import CONFIG_FILE
 from msip_core.runs.inputs import check_disk, check_inputs
 from msip_core.runs.settling import is_supervised, settle
 from msip_core.runs.slots import is_gpu
-from msip_core.runs.state import ACTIONS, Action, RunState, target_of
+from msip_core.runs.state import ACTIONS, WITH_WORKER, Action, RunState, target_of
 from msip_core.runs.store import Found, RunRow, RunStore, unknown_run
 from msip_core.runs.summary import Summary, summary_document
 from msip_core.runs.supervisor import request_stop
@@ -33,7 +33,6 @@ from msip_core.runs.tail import last_lines
 from msip_core.titles import checked_title
 from msip_core.workspace import Workspace, new_id, taken_away, uploads_named, write_json
 
-_WITH_WORKER = tuple(state for state in RunState if state.has_worker)
 _REQUESTS = {RunState.PAUSING: "pause", RunState.CANCELLING: "cancel"}
 
 
@@ -165,7 +164,7 @@ class RunService:
         """A page of runs, newest first; only those of studies (True), without them (False)."""
         self.store.adopt_folders()
         self.store.sync_unfinished()
-        self._settle(self.store.ids(_WITH_WORKER))
+        self._settle(self.store.ids(WITH_WORKER))
         return self.store.rows(
             limit=limit, offset=offset, states=states, kind=kind, of_studies=of_studies
         )
