@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -315,14 +316,9 @@ def _reporter(
 
 
 def _only_result(state: FitState) -> FitState:
-    return FitState(
-        key=state.key,
-        epochs_done=state.epochs_done,
-        seconds=state.seconds,
-        ema_updates=state.ema_updates,
-        finished=True,
-        best=state.best,
-        metrics=state.metrics,
+    """Without what going on would need."""
+    return replace(
+        state, finished=True, model=None, ema=None, optimizer=None, gains=None, extra=None
     )
 
 

@@ -27,6 +27,7 @@ from msip_core.explain.permutations import Estimate, converge
 from msip_core.explain.superpixels import Patchwork, Segmentation
 from msip_core.explain.targets import Candidates, check_reference, private_copy, similarity
 from msip_core.messages import mark, msg
+from msip_core.questions.looking import ShapTime
 
 Progress = Callable[[float, str], None]
 NOTHING_SEEN = mark(
@@ -68,21 +69,6 @@ class ShapResult:
     layers: tuple[str, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TimeEstimate:
-    """How long SHAP will take here.
-
-    Attributes:
-        seconds: for all evaluations.
-        per_evaluation: seconds for one masked image within a batch.
-        batch: images per forward pass.
-    """
-
-    seconds: float
-    per_evaluation: float
-    batch: int
 
 
 class PatchGame:
@@ -189,7 +175,7 @@ def _note(found: Estimate, patches: int) -> str:
 
 def estimate_time(
     model: DetectionModel, image: NDArray[np.uint8], *, imgsz: int, samples: int = 2048
-) -> TimeEstimate:
+) -> ShapTime:
     """Time all of SHAP's evaluations from a few forward passes on this image and device."""
     height, width = image.shape[:2]
     whole = Box(cls=0, x1=0, y1=0, x2=width, y2=height)
@@ -203,7 +189,7 @@ def estimate_time(
         game.forward(np.repeat(masks[:1], batch, axis=0))
         rounds.append((time.perf_counter() - started) / batch)
     each = float(np.median(rounds))
-    return TimeEstimate(each * (samples + 2), each, batch)
+    return ShapTime(seconds=each * (samples + 2), per_evaluation=each, batch=batch, samples=samples)
 
 
 def _game(
