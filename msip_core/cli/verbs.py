@@ -79,7 +79,7 @@ def verb(app: typer.Typer, name: str | None = None) -> Callable[..., Callable[..
 
     def register(function: Callable[..., Answer]) -> Callable[..., Answer]:
         asked = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        shared = {p.name: p.annotation for p in asked if is_dataclass(p.annotation)}
+        shared: dict[str, Any] = {p.name: p.annotation for p in asked if is_dataclass(p.annotation)}
         parameters = [_parameter("context", typer.Context)]
         for p in asked:
             own = _options(p.annotation) if p.name in shared else [p]
