@@ -36,8 +36,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from msip_core.data.micrographs import SUFFIXES  # noqa: E402
+from msip_core.processors import processor_name  # noqa: E402
 from msip_core.runs.events_log import EventLog  # noqa: E402
-from msip_core.runs.provenance import processor_name  # noqa: E402
 from msip_core.workspace import write_json  # noqa: E402
 
 CONF, IOU = 0.25, 0.7

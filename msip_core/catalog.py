@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
+from pkgutil import resolve_name
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -93,8 +93,7 @@ class Entry:
 
     def load(self) -> Any:
         """Import the strategy's class or function."""
-        module, _, attribute = self.target.partition(":")
-        return getattr(import_module(module), attribute)
+        return resolve_name(self.target)
 
 
 def _criterion(

@@ -247,6 +247,14 @@ def command_line(config: AnyRun) -> str:
     return " ".join(words)
 
 
+def repeat_command(config: AnyRun, run_id: str) -> str:
+    """The line that repeats the run exactly, from inside the workspace."""
+    if isinstance(config, CountConfig):  # its images lie elsewhere, or in the dataset
+        return f"{count_command(config)} --workspace ."
+    path = f"runs/{run_id}/config.json"
+    return f"python -m msip_core {config.kind} --config {path} --workspace ."
+
+
 def _makes(kind: Kind, given: Given, config: TrainConfig | PruneConfig) -> bool:
     try:
         return config_of(kind, given) == config

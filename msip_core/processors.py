@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -237,6 +238,16 @@ def _is_worker(process: psutil.Process) -> bool:
         return not _WORKERS.isdisjoint(process.cmdline())
     except psutil.Error:
         return False
+
+
+def processor_name() -> str:
+    """What the system calls the processor."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _load() -> float:

@@ -12,7 +12,7 @@ import typer
 
 from msip_core.cli.class_maps import parse_class_map
 from msip_core.cli.console import SHOWN, ProgressLines, table
-from msip_core.cli.verbs import Answer, Session, verb
+from msip_core.cli.verbs import Answer, Session
 from msip_core.data.correcting import Saved, restore_version, save_labels
 from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.data.drafts import Draft, drafts_of
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
     from msip_core.data.corrected_files import Corrected
 
 _COUNTS = ("added", "moved", "removed", "renamed")
-
-
-def add_verbs(app: typer.Typer) -> None:
-    """Put both verbs under `data`."""
-    verb(app, "versions")(versions)
-    verb(app, "correct")(correct)
 
 
 def versions(session: Session, name: str) -> Answer:

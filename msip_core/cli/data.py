@@ -13,7 +13,7 @@ import typer
 
 from msip_core.cli.class_maps import parse_class_map
 from msip_core.cli.console import SHOWN, ProgressLines, table
-from msip_core.cli.correcting import add_verbs
+from msip_core.cli.correcting import correct, versions
 from msip_core.cli.deleting import Yes, delete_for_good
 from msip_core.cli.plate_options import LabelForm
 from msip_core.cli.targets import file_target
@@ -284,7 +284,8 @@ def rename(session: Session, name: str, title: str) -> Answer:
     return Answer({"name": name, "title": kept}, f"The dataset '{name}' is shown as '{kept}'.")
 
 
-add_verbs(app)
+verb(app, "versions")(versions)
+verb(app, "correct")(correct)
 
 
 @verb(app, "delete")

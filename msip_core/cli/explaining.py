@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, TypedDict
 
 import typer
-from numpy.typing import NDArray
 
 from msip_core import catalog
 from msip_core.arrays import read_arrays
@@ -16,7 +15,7 @@ from msip_core.borders import Contour
 from msip_core.boxes import Box
 from msip_core.cli.asking import ask, image_files, image_source, model_source, short_names
 from msip_core.cli.console import say, table
-from msip_core.cli.look import ImageSize
+from msip_core.cli.plate_options import ImageSize
 from msip_core.cli.targets import folder_target
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.data.dataset import open_dataset
@@ -189,12 +188,12 @@ def draw(workspace: Workspace, asked: GradCam, found: Explained, path: Path) -> 
     panels = []
     for side, maps in found.maps.items():
         ber = maps.cam.scores.ber
-        heat = _array(maps.folder / "cam" / maps.cam.heat, "heat")
+        heat = read_arrays(maps.folder / "cam" / maps.cam.heat)["heat"]
         scores = {} if ber is None else {"BER": ber}
         panels.append(paper_pictures.HeatPanel(SIDE_WORDS[side], method, heat, False, scores))
         if maps.shap is not None:
-            segments = maps.folder / "shap" / maps.shap.segments
-            values = _array(segments, "values")[_array(segments, "segments")]
+            shap = read_arrays(maps.folder / "shap" / maps.shap.segments)
+            values = shap["values"][shap["segments"]]
             panels.append(paper_pictures.HeatPanel(SIDE_WORDS[side], "SHAP", values, True))
     info = paper_pictures.ExplanationInfo(
         pixels=load_source_image(workspace, asked.image, facts.recipe),
@@ -221,10 +220,6 @@ def _known_of(workspace: Workspace, image: ImageOf, box: Box) -> _Known:
         "outline": drawn_borders(dataset, record, box)[0],
         "pixel_size_um": record.pixel_size_um or dataset.pixel_size_um,
     }
-
-
-def _array(path: Path, name: str) -> NDArray[Any]:
-    return read_arrays(path)[name]
 
 
 def _rounded(value: float | bool | None) -> float | bool | None:

@@ -13,6 +13,7 @@ import typer
 
 from msip_core.cli.asking import ask, model_source
 from msip_core.cli.console import table
+from msip_core.cli.plate_options import ImageSize, Iou
 from msip_core.cli.predicting import predict
 from msip_core.cli.targets import file_target, folder_target
 from msip_core.cli.verbs import Answer, Session, verb
@@ -29,13 +30,7 @@ _MOST_RUNS, _TIMING_S = 100, 3  # measurements, and seconds for all of them
 _WHICH = "A model of the workspace, a .pt file, or RUN/STEP."
 Model = Annotated[str, typer.Option(help=_WHICH)]
 TheModel = Annotated[str, typer.Argument(help=_WHICH)]
-ImageSize = Annotated[
-    int | None, typer.Option("--imgsz", min=32, max=4096, show_default="the model's")
-]
 Conf = Annotated[float, typer.Option(min=0, max=1, help="Lowest score of a box.")]
-Iou = Annotated[
-    float, typer.Option(min=0, max=1, help="Of two boxes that overlap more, the better stays.")
-]
 
 _MOST_IMAGES = 1024  # at a time
 

@@ -20,6 +20,12 @@ from msip_core.questions.sources import RunStep
 from msip_core.workspace import Workspace
 
 LabelForm = Literal["yolo", "coco", "voc", "cvat", "label-studio", "geojson", "csv"]
+ImageSize = Annotated[
+    int | None, typer.Option("--imgsz", min=32, max=4096, show_default="the model's")
+]
+Iou = Annotated[
+    float, typer.Option(min=0, max=1, help="Of two boxes that overlap more, the better stays.")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +33,7 @@ class Looking:
     """How the models look."""
 
     conf: Annotated[float, typer.Option(min=0, max=1, help="Lowest score of an object.")] = 0.25
-    iou: Annotated[
-        float, typer.Option(min=0, max=1, help="Of two boxes that overlap more, the better stays.")
-    ] = 0.7
+    iou: Iou = 0.7
     one_class: Annotated[
         bool,
         typer.Option(
@@ -37,9 +41,7 @@ class Looking:
             help="An object counts in one class, the likelier; or in every class it was found in.",
         ),
     ] = True
-    imgsz: Annotated[
-        int | None, typer.Option("--imgsz", min=32, max=4096, show_default="the model's")
-    ] = None
+    imgsz: ImageSize = None
     tiles: Annotated[
         str,
         typer.Option(

@@ -11,7 +11,7 @@ import typer
 
 from msip_core.changes import read_settings
 from msip_core.cli.console import say, table
-from msip_core.cli.foreground import Detach
+from msip_core.cli.foreground import PROGRAM, Detach
 from msip_core.cli.targets import file_target
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.cli.ways import (
@@ -36,7 +36,6 @@ from msip_core.workspace import Workspace, write_text
 app = typer.Typer(
     name="study", help="Many runs under one protocol, one table.", no_args_is_help=True
 )
-PROGRAM = "python -m msip_core"
 _LOOK = 1.0
 
 Id = Annotated[str, typer.Argument(metavar="ID")]

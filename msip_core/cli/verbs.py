@@ -79,7 +79,7 @@ def verb(app: typer.Typer, name: str | None = None) -> Callable[..., Callable[..
 
     def register(function: Callable[..., Answer]) -> Callable[..., Answer]:
         asked = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        shared = {p.name: p.annotation for p in asked if _is_group(p.annotation)}
+        shared: dict[str, Any] = {p.name: p.annotation for p in asked if is_dataclass(p.annotation)}
         parameters = [_parameter("context", typer.Context)]
         for p in asked:
             own = _options(p.annotation) if p.name in shared else [p]
@@ -120,10 +120,6 @@ def _check_numbers(given: Mapping[str, object]) -> None:
                     replace=name.strip("_").replace("_", "-"),
                     number=str(number)[:40],
                 )
-
-
-def _is_group(annotation: Any) -> bool:
-    return is_dataclass(annotation)
 
 
 def _options(kind: type) -> list[inspect.Parameter]:

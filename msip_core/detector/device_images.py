@@ -82,7 +82,8 @@ class DeviceImages:
     def gather(self, index: NDArray[np.int64]) -> Tensor:
         """(k, 1 or 3, imgsz, imgsz) uint8 on the device: RGB, filled up to the right and below."""
         if self._pixels is None:
-            rows = np.stack([_three(self._row(int(i))) for i in index])
+            found = (self._row(int(i)) for i in index)
+            rows = np.stack([np.broadcast_to(row, (3, *row.shape[1:])) for row in found])
             return torch.from_numpy(rows).to(self.device)
         rows_at = torch.from_numpy(index)
         if self.home == "memory":
@@ -135,10 +136,6 @@ class DeviceImages:
             kept = kept.pin_memory() if pinned else kept
         kept[index] = torch.from_numpy(row)  # a grey one fills all colours
         return kept
-
-
-def _three(row: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.broadcast_to(row, (3, *row.shape[1:]))
 
 
 def _boxes(labels: list[Label], sizes: NDArray[np.int64]) -> Labels:

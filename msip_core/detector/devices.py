@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import platform
 from functools import cache
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import psutil
@@ -13,6 +11,7 @@ import torch
 from msip_core.errors import ConfigError
 from msip_core.gpus import list_gpus
 from msip_core.messages import msg
+from msip_core.processors import processor_name
 
 
 class DeviceInfo(NamedTuple):
@@ -67,16 +66,6 @@ def describe_device(wanted: str = "auto") -> DeviceInfo:
             torch.cuda.get_device_name(device), "cuda", free / 1e9, total / 1e9, device
         )
     memory = psutil.virtual_memory()
-    name = msg("Apple GPU") if device == "mps" else _processor()
+    name = msg("Apple GPU") if device == "mps" else processor_name()
     kind: Literal["cpu", "mps"] = "mps" if device == "mps" else "cpu"
     return DeviceInfo(name, kind, memory.available / 1e9, memory.total / 1e9, device)
-
-
-def _processor() -> str:
-    """The processor's own name, where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -18,7 +18,6 @@ from msip_core.detector.library import DetectionModel, threads_kept
 from msip_core.errors import ConfigError
 from msip_core.ways import PROCESSOR_FORMATS, Latency, Way
 
-RUNTIMES = PROCESSOR_FORMATS
 WARM_UP = 5
 LEAST_RUNS = 10  # that tell a median and its interval
 _RESAMPLES = 2000
@@ -33,7 +32,7 @@ def measure_latency(
     *,
     batch: int = 1,
     runs: int = 50,
-    formats: Sequence[str] = RUNTIMES,
+    formats: Sequence[str] = PROCESSOR_FORMATS,
     ways: Sequence[Way] | None = None,
     files: Mapping[str, Path] | None = None,
     sizes: Mapping[str, int] | None = None,

@@ -15,7 +15,7 @@ from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.data.micrographs import Micrograph, read_micrograph
 from msip_core.data.object_sizes import trained_sizes
 from msip_core.data.regions import Field, field_of, open_field
-from msip_core.detector.checkpoints import inspect_checkpoint, load_model
+from msip_core.detector.checkpoints import load_model, read_weights
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.errors import NotFoundError
 from msip_core.messages import msg
@@ -73,7 +73,7 @@ def _facts(workspace: Workspace, source: ModelOf) -> ModelFacts:
         return _run_facts(workspace, source.run, source.iteration)
     if isinstance(source, SavedModel):
         return _saved_facts(workspace, source.model)
-    imgsz = inspect_checkpoint(source.weights).imgsz or _FOREIGN_IMGSZ
+    imgsz = read_weights(source.weights).info.imgsz or _FOREIGN_IMGSZ
     return ModelFacts(source.weights.stem, (), imgsz, None, None, source.weights)
 
 

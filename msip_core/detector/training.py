@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -119,7 +120,7 @@ def fit(
         ConfigError: other classes than the dataset's, or a sparse term with nothing to act on.
         OutOfMemoryError: the batch does not fit.
     """
-    _check(model, dataset)
+    check_classes(model, ensure_ready(dataset).classes)
     names = l1_modules or new_conv_names(model)
     _check_terms(recipe, names, terms)
     with ExitStack() as own:
@@ -221,11 +222,6 @@ def stop_or_beat(ctx: RunContext) -> Callable[[], None]:
     return tick
 
 
-def _check(model: DetectionModel, dataset: Dataset) -> None:
-    ensure_ready(dataset)
-    check_classes(model, dataset.classes)
-
-
 def _check_terms(
     recipe: TrainingRecipe, l1_names: tuple[str, ...], terms: tuple[GradientTerm, ...]
 ) -> None:
@@ -320,14 +316,9 @@ def _reporter(
 
 
 def _only_result(state: FitState) -> FitState:
-    return FitState(
-        key=state.key,
-        epochs_done=state.epochs_done,
-        seconds=state.seconds,
-        ema_updates=state.ema_updates,
-        finished=True,
-        best=state.best,
-        metrics=state.metrics,
+    """Without what going on would need."""
+    return replace(
+        state, finished=True, model=None, ema=None, optimizer=None, gains=None, extra=None
     )
 
 

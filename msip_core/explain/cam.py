@@ -74,7 +74,7 @@ def eigencam_map(activation: Tensor) -> Tensor:
     return torch.from_numpy(principal_map(activation.cpu().numpy()[None])[0]).relu()
 
 
-_OF_GRADIENTS = MappingProxyType({"gradcam": gradcam_map, "layercam": layercam_map})
+_OF_GRADIENTS = {"gradcam": gradcam_map, "layercam": layercam_map}
 
 
 def principal_map(activations: NDArray[np.floating[Any]]) -> NDArray[np.float32]:

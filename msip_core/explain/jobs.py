@@ -144,15 +144,9 @@ def shap_time(question: TimeShap, at: Job) -> ShapTime:
     """How long `shap` would take: a few forward passes are timed."""
     opened = _open(question, at)
     with memory_errors_named(batch=1, imgsz=opened.imgsz):
-        guess = shapley.estimate_time(
+        return shapley.estimate_time(
             opened.model, opened.subject.pixels, imgsz=opened.imgsz, samples=question.samples
         )
-    return ShapTime(
-        seconds=guess.seconds,
-        per_evaluation=guess.per_evaluation,
-        batch=guess.batch,
-        samples=question.samples,
-    )
 
 
 def _open(question: OfOneObject[Any], at: Job) -> _Opened:

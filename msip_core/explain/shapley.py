@@ -23,13 +23,13 @@ from msip_core.detector.library import DetectionModel
 from msip_core.errors import ConfigError
 from msip_core.explain.boundary import concentration
 from msip_core.explain.memory import batch_size, evaluate_batched
-from msip_core.explain.permutations import Estimate, converge, kernel_shap
+from msip_core.explain.permutations import Estimate, converge
 from msip_core.explain.superpixels import Patchwork, Segmentation
 from msip_core.explain.targets import Candidates, check_reference, private_copy, similarity
 from msip_core.messages import mark, msg
+from msip_core.questions.looking import ShapTime
 
 Progress = Callable[[float, str], None]
-__all__ = ["ShapResult", "TimeEstimate", "estimate_time", "explain_detection", "kernel_shap"]
 NOTHING_SEEN = mark(
     "This model finds nothing like the chosen box, so there is nothing to share out."
 )
@@ -69,21 +69,6 @@ class ShapResult:
     layers: tuple[str, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TimeEstimate:
-    """How long SHAP will take here.
-
-    Attributes:
-        seconds: for all evaluations.
-        per_evaluation: seconds for one masked image within a batch.
-        batch: images per forward pass.
-    """
-
-    seconds: float
-    per_evaluation: float
-    batch: int
 
 
 class PatchGame:
@@ -190,7 +175,7 @@ def _note(found: Estimate, patches: int) -> str:
 
 def estimate_time(
     model: DetectionModel, image: NDArray[np.uint8], *, imgsz: int, samples: int = 2048
-) -> TimeEstimate:
+) -> ShapTime:
     """Time all of SHAP's evaluations from a few forward passes on this image and device."""
     height, width = image.shape[:2]
     whole = Box(cls=0, x1=0, y1=0, x2=width, y2=height)
@@ -204,7 +189,7 @@ def estimate_time(
         game.forward(np.repeat(masks[:1], batch, axis=0))
         rounds.append((time.perf_counter() - started) / batch)
     each = float(np.median(rounds))
-    return TimeEstimate(each * (samples + 2), each, batch)
+    return ShapTime(seconds=each * (samples + 2), per_evaluation=each, batch=batch, samples=samples)
 
 
 def _game(

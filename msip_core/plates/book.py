@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import chain, islice
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -128,12 +128,7 @@ def _write_table(book: Any, looks: _Looks, table: Table) -> None:
         first = next(rows, None)
         if first is None:
             return
-        rows, number = _with_first(first, rows), number + 1
-
-
-def _with_first(first: Any, rest: Iterable[Any]) -> Any:
-    yield first
-    yield from rest
+        rows, number = chain([first], rows), number + 1
 
 
 def _write_rows(sheet: Any, looks: _Looks, table: Table, rows: Iterable[Any]) -> int:

@@ -44,7 +44,7 @@ class Table:
 def tables_of(found: PlateAnalysis) -> list[Table]:
     """All tables that have anything to show, the wells first."""
     made = [
-        _wells(found),
+        _listed("Wells", [_well(found, well) for well in found.wells]),
         _listed("Conditions", [_condition(found, n) for n in range(len(found.conditions))]),
         _listed("Comparisons", list(_comparisons(found))),
         _listed("Dose response", list(_doses(found))),
@@ -102,11 +102,6 @@ def bounds(name: str, found: Estimate | Bounds | None) -> Cells:
 # --- wells and conditions -----------------------------------------------------
 
 
-def _wells(found: PlateAnalysis) -> Table:
-    rows = [_well(found, well) for well in found.wells]
-    return Table("Wells", list(rows[0]) if rows else (), rows)
-
-
 def well_state(well: WellResult) -> str:
     """counted, no object, blank, or failed: what an empty cell of a well means."""
     row = well.seen.row
@@ -122,7 +117,7 @@ def _well(found: PlateAnalysis, well: WellResult) -> Cells:
     keys = ("plate", "well", "group", "time")
     classes = {f"n_{name}": cells.get(name) for name in found.counting.classes}
     seen = bool(well.seen.fields)
-    made = {
+    return {
         **{key: cells[key] for key in keys},
         **_sample(well, with_sheet=bool(found.conditions)),
         "state": well_state(well),
@@ -135,7 +130,6 @@ def _well(found: PlateAnalysis, well: WellResult) -> Cells:
         **(bounds("fraction", well.fraction) if found.crypts else {}),
         f"median_diameter_{_unit(found)}": rounded(well.diameter, 2),
     }
-    return made
 
 
 def _sample(well: WellResult, *, with_sheet: bool) -> Cells:

@@ -11,7 +11,7 @@ the tables and left out here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal, NamedTuple
@@ -21,7 +21,7 @@ import numpy as np
 from msip_core.intervals import LEAST_UNITS, middle, stretch
 from msip_core.messages import msg
 from msip_core.plates.nested import DRAWS, Estimate, Fields, rate, share, too_few
-from msip_core.plates.rows import Counting, ImageRow, WellRow, wells_of
+from msip_core.plates.rows import Counting, ImageRow, WellRow, images_by_well, wells_of
 
 
 class WellKey(NamedTuple):
@@ -67,16 +67,6 @@ def gather(counting: Counting) -> list[SeenWell]:
         for images in images_by_well(counting.images)
         for row in wells_of(images, counting.classes)
     ]
-
-
-def images_by_well(images: Iterable[ImageRow]) -> list[list[ImageRow]]:
-    """The images of each well of each plate and time point, in the order of `wells_of`."""
-    members: dict[WellKey, list[ImageRow]] = {}
-    for image in images:
-        series = "" if image.well else image.series or image.image
-        key = WellKey(image.plate, image.well, series, image.time)
-        members.setdefault(key, []).append(image)
-    return list(members.values())
 
 
 def fraction_of(well: SeenWell, name: str) -> Estimate:

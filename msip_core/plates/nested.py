@@ -122,7 +122,8 @@ def _with_interval(  # noqa: PLR0917 - what both scales share
     if len(wells) < LEAST_UNITS:
         return Estimate(value, units=len(wells), unit=unit, reason=too_few(len(wells), unit))
     rng = np.random.default_rng(seed)
-    times = _drawn_wells(rng, len(wells))
+    # How often each draw has each well: (DRAWS, wells).
+    times = rng.multinomial(len(wells), np.full(len(wells), 1 / len(wells)), size=DRAWS)
     by_wells = times @ np.stack(_sums(wells), axis=1)
     # One field a unit: nothing is left to draw within it.
     nested = any(well.above.size > 1 for well in wells)
@@ -173,11 +174,6 @@ def _sums(wells: Sequence[Fields]) -> tuple[NDArray[np.int64], NDArray[np.int64]
         np.array([well.above.sum() for well in wells]),
         np.array([well.below.sum() for well in wells]),
     )
-
-
-def _drawn_wells(rng: np.random.Generator, wells: int) -> NDArray[np.int64]:
-    """How often each draw has each well: (DRAWS, wells)."""
-    return rng.multinomial(wells, np.full(wells, 1 / wells), size=DRAWS)
 
 
 def _drawn_fields(

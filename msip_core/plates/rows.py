@@ -14,6 +14,7 @@ from typing import Literal
 
 State = Literal["counted", "empty", "failed"]
 Role = Literal["model", "baseline"]
+_Key = tuple[str, str, str, str]  # plate, well, series, time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,17 +161,24 @@ class Counting:
 
 def wells_of(images: Iterable[ImageRow], classes: Sequence[str]) -> list[WellRow]:
     """Sum the fields of every well; fields without a well are summed by their folder or series."""
-    members: dict[tuple[str, str, str, str], list[ImageRow]] = {}
+    crypts = crypt_class(classes)
+    return [_well(key, rows, classes, crypts) for key, rows in _by_well(images).items()]
+
+
+def images_by_well(images: Iterable[ImageRow]) -> list[list[ImageRow]]:
+    """The images of each well of each plate and time point, in the order of `wells_of`."""
+    return list(_by_well(images).values())
+
+
+def _by_well(images: Iterable[ImageRow]) -> dict[_Key, list[ImageRow]]:
+    members: dict[_Key, list[ImageRow]] = {}
     for image in images:
         series = "" if image.well else image.series or image.image
         members.setdefault((image.plate, image.well, series, image.time), []).append(image)
-    crypts = crypt_class(classes)
-    return [_well(key, rows, classes, crypts) for key, rows in members.items()]
+    return members
 
 
-def _well(
-    key: tuple[str, str, str, str], rows: list[ImageRow], classes: Sequence[str], crypts: str | None
-) -> WellRow:
+def _well(key: _Key, rows: list[ImageRow], classes: Sequence[str], crypts: str | None) -> WellRow:
     plate, well, series, time = key
     counts = {name: sum(row.counts.get(name, 0) for row in rows) for name in classes}
     total = sum(counts.values())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from pydantic import BaseModel, JsonValue
@@ -70,8 +70,7 @@ class Question(Frozen, Generic[Answer_co]):
 
     def answer(self, at: Job) -> Answer_co:
         """Do the work, here and now."""
-        module, _, function = self.answered_by.partition(":")
-        return cast(Answer_co, getattr(import_module(module), function)(self, at))
+        return cast(Answer_co, resolve_name(self.answered_by)(self, at))
 
     @classmethod
     def answer_type(cls) -> type[Answer_co]:
@@ -98,5 +97,4 @@ def name_of(question: Question[Any]) -> str:
 
 def question_from(name: str, fields: Mapping[str, JsonValue]) -> Question[Any]:
     """A question that another process wrote down: `name_of` it, and its fields as JSON."""
-    module, _, kind = name.partition(":")
-    return cast(Question[Any], getattr(import_module(module), kind).model_validate(dict(fields)))
+    return cast(Question[Any], resolve_name(name).model_validate(dict(fields)))

@@ -14,7 +14,7 @@ import threading
 import time
 
 from msip_core.runs.executors import worker_environment
-from msip_core.runs.state import RunState
+from msip_core.runs.state import ALIVE
 from msip_core.runs.store import RunStore
 from msip_core.speeds import wanted
 from msip_core.workspace import Workspace
@@ -23,12 +23,11 @@ TIMING_MODULE = "msip_core.runs.timing"
 LOG_NAME = "timing.log"
 _LOG_LIMIT = 5_000_000  # bytes; the log starts anew beyond
 _PAUSE = 30.0  # seconds between two starts: what ends at once must not be started for ever
-_WOULD_WORK = (RunState.QUEUED, *(state for state in RunState if state.has_worker))
 
 
 def is_in_the_way(workspace: Workspace) -> bool:
     """Whether a run works on the processor, or waits for it."""
-    return "cpu" in RunStore(workspace).slots(_WOULD_WORK).values()
+    return "cpu" in RunStore(workspace).slots(ALIVE).values()
 
 
 class SideTimer:

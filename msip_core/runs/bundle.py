@@ -15,9 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from msip_core.config import CountConfig
-from msip_core.counts import count_command
 from msip_core.events import FinalRecord
+from msip_core.options import repeat_command
 from msip_core.runs.executors import HEARTBEAT_FILE, PLACE_FILE, STOP_FILE, WORKER_FILE
 from msip_core.runs.provenance import model_source
 from msip_core.runs.store import RunRow
@@ -89,15 +88,8 @@ def _readme(row: RunRow, with_images: bool) -> str:
         run_id=row.id,
         version=__version__,
         images=images,
-        command=repeat_command(row),
+        command=repeat_command(row.config, row.id),
     )
-
-
-def repeat_command(row: RunRow) -> str:
-    """The line that makes the run again, from inside the folder."""
-    if isinstance(row.config, CountConfig):  # its images lie elsewhere, or in the dataset
-        return f"{count_command(row.config)} --workspace ."
-    return f"python -m msip_core {row.kind} --config runs/{row.id}/config.json --workspace ."
 
 
 def _files(

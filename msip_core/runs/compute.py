@@ -29,7 +29,7 @@ from msip_core.questions.base import Answer, Question, name_of
 from msip_core.runs.compute_child import Child
 from msip_core.runs.compute_talk import Cancel, End, Order, State
 from msip_core.runs.lanes import Lane, go_together, lane_of
-from msip_core.runs.state import RunState
+from msip_core.runs.state import WITH_WORKER
 from msip_core.runs.store import RunStore
 from msip_core.workspace import Workspace
 
@@ -336,7 +336,7 @@ class Compute:
         limit = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
         if self._runs is None:
             self._runs = RunStore(self.workspace)
-        working = self._runs.count([s for s in RunState if s.has_worker]) > 0
+        working = self._runs.count(WITH_WORKER) > 0
         beside = bool(self._beside(lane))
         return max(1, limit // 2 ** (working + beside))
 

@@ -18,9 +18,8 @@ from msip_core.runs.far.cluster import ClusterGone, Node
 from msip_core.runs.far.executor import FarExecutor
 from msip_core.runs.service import RunService
 from msip_core.runs.slots import is_gpu
-from msip_core.runs.state import RunState
+from msip_core.runs.state import WITH_WORKER, RunState
 
-_WITH_WORKER = tuple(state for state in RunState if state.has_worker)
 _LOOK = 0.3
 _MOST = 1000
 
@@ -57,7 +56,7 @@ def _running(service: RunService) -> list[tuple[str | None, RunThere]]:
             EventLog(service.workspace.run_dir(row.id)).node(),
             RunThere(row.id, row.name, row.state.value, row.slot, row.done),
         )
-        for row in service.list(limit=_MOST, states=_WITH_WORKER)
+        for row in service.list(limit=_MOST, states=WITH_WORKER)
     ]
 
 

@@ -141,7 +141,8 @@ class EventLog:
 
     def last_seq(self) -> int:
         """seq of the newest event; 0 where there is none."""
-        return self._last_seq()
+        event = next(self._backwards(), None)
+        return int(event["seq"]) if event else 0
 
     def size(self) -> int:
         """Bytes in the file; 0 where there is none."""
@@ -254,7 +255,7 @@ class EventLog:
     def _append(self, *values: Event) -> int:
         """Append in one write; returns the last seq."""
         end = self._heal()
-        seq = self._known_seq if end == self._known_end else self._last_seq()
+        seq = self._known_seq if end == self._known_end else self.last_seq()
         lines = bytearray()
         for value in values:
             seq += 1
@@ -292,10 +293,6 @@ class EventLog:
                 logger.warning("%s ended in half a line; it was cut off", self.path)
                 file.truncate(keep)
         return keep
-
-    def _last_seq(self) -> int:
-        event = next(self._backwards(), None)
-        return int(event["seq"]) if event else 0
 
     def _newest(self, where: Callable[[Event], object]) -> Event | None:
         return next((event for event in self._backwards() if where(event)), None)

@@ -61,7 +61,9 @@ def estimated_gb(config: AnyRun, workspace: Workspace, parts: int) -> float:
         models = 1 if config.baseline is None else 2
         return CUDA_GB + models * (2 * 4 * millions * _MILLION / 1e9 + maps)
     images = 3e-9 * config.imgsz**2 * _images(config, workspace)
-    teaches = isinstance(config, PruneConfig) and _has_teacher(config)
+    teaches = (
+        isinstance(config, PruneConfig) and catalog.find("recovery", config.recovery).needs_teacher
+    )
     return (
         CUDA_GB
         + _COPIES * 4 * millions * _MILLION / 1e9
@@ -145,7 +147,3 @@ def _images(config: AnyRun, workspace: Workspace) -> int:
         return 0
     folder = workspace.dataset_dir(config.dataset) / "images"
     return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
-
-
-def _has_teacher(config: PruneConfig) -> bool:
-    return catalog.find("recovery", config.recovery).needs_teacher

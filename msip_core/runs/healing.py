@@ -21,6 +21,7 @@ from msip_core.errors import WorkError
 from msip_core.runs.index_file import (
     Trouble,
     file_identity,
+    has_columns,
     is_sound,
     make_engine,
     move_aside,
@@ -58,7 +59,7 @@ class Healing:
         process) is noticed."""
         with self._guard:
             if self._temporary is not None:
-                if time.monotonic() - self._tried > _TRY_AGAIN and self._can_write():
+                if time.monotonic() - self._tried > _TRY_AGAIN and self._workspace.is_writable:
                     self._close()
             elif self._engine is not None and file_identity(self.path) != self._identity:
                 self._close()
@@ -81,7 +82,7 @@ class Healing:
         """Build the index from the run folders; where a broken one was moved to, and what was
         found. One process does it, others wait and take what it built."""
         with self._guard:
-            if not self._can_write():
+            if not self._workspace.is_writable:
                 return None, self._open_temporary()
             try:
                 with FileLock(self._workspace.root / "index.lock", timeout=_REPAIR_WAIT):
@@ -125,7 +126,7 @@ class Healing:
 
     def _open(self) -> None:
         fresh = not self.path.exists()
-        if not self._can_write():
+        if not self._workspace.is_writable:
             self._open_temporary()
             return
         try:
@@ -134,7 +135,7 @@ class Healing:
                 return
             engine = open_index(self.path)
             self._use(engine)
-            if not self._has_columns(engine):
+            if not has_columns(engine, self._tables):
                 self.rebuild()
             elif fresh and any(p.name[0] != "." for p in self._workspace.runs.iterdir()):
                 self._fill(engine)
@@ -142,15 +143,6 @@ class Healing:
             if (trouble := trouble_of(error)) is None:
                 raise
             self.mend(trouble)
-
-    def _has_columns(self, engine: sa.Engine) -> bool:
-        found = sa.inspect(engine)
-        return all(
-            found.has_table(table.name)
-            and {c.name for c in table.columns}
-            <= {c["name"] for c in found.get_columns(table.name)}
-            for table in self._tables.tables.values()
-        )
 
     def _open_temporary(self) -> Filled:
         logger.warning("%s cannot be written: the index is built elsewhere", self.path)
@@ -160,9 +152,6 @@ class Healing:
         self._temporary = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._engine = open_index(Path(folder) / self.path.name)
         return self._fill(self._engine)
-
-    def _can_write(self) -> bool:
-        return self._workspace.is_writable
 
     def _use(self, engine: sa.Engine) -> None:
         self._engine, self._identity = engine, file_identity(self.path)

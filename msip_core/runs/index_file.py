@@ -104,15 +104,21 @@ def is_sound(engine: sa.Engine, tables: sa.MetaData) -> bool:
         with engine.connect() as connection:
             if connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() != "ok":
                 return False
-            for table in tables.tables.values():
-                found = connection.exec_driver_sql(f'PRAGMA table_info("{table.name}")').all()
-                if {column.name for column in table.columns} - {row[1] for row in found}:
-                    return False
+        return has_columns(engine, tables)
     except sa.exc.DBAPIError as error:
         if trouble_of(error) is Trouble.BROKEN:
             return False
         raise
-    return True
+
+
+def has_columns(engine: sa.Engine, tables: sa.MetaData) -> bool:
+    """Every table is there, with every column."""
+    found = sa.inspect(engine)
+    return all(
+        found.has_table(table.name)
+        and {c.name for c in table.columns} <= {c["name"] for c in found.get_columns(table.name)}
+        for table in tables.tables.values()
+    )
 
 
 def move_aside(path: Path) -> Path:

@@ -25,6 +25,7 @@ from msip_core import documents
 from msip_core.config import RunBase
 from msip_core.label_versions import content_hash_of, newest_version
 from msip_core.messages import msg
+from msip_core.processors import processor_name
 from msip_core.questions.contents import sha256_of
 from msip_core.workspace import Workspace, write_json
 
@@ -109,16 +110,6 @@ def _hardware() -> dict[str, object]:
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "gpus": _gpus(),
     }
-
-
-def processor_name() -> str:
-    """What the system calls the processor."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _gpus() -> list[str]:

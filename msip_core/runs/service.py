@@ -25,15 +25,14 @@ from msip_core.runs.folding import CONFIG_FILE
 from msip_core.runs.inputs import check_disk, check_inputs
 from msip_core.runs.settling import is_supervised, settle
 from msip_core.runs.slots import is_gpu
-from msip_core.runs.state import ACTIONS, Action, RunState, target_of
-from msip_core.runs.store import Found, RunRow, RunStore
+from msip_core.runs.state import ACTIONS, WITH_WORKER, Action, RunState, target_of
+from msip_core.runs.store import Found, RunRow, RunStore, unknown_run
 from msip_core.runs.summary import Summary, summary_document
 from msip_core.runs.supervisor import request_stop
 from msip_core.runs.tail import last_lines
 from msip_core.titles import checked_title
 from msip_core.workspace import Workspace, new_id, taken_away, uploads_named, write_json
 
-_WITH_WORKER = tuple(state for state in RunState if state.has_worker)
 _REQUESTS = {RunState.PAUSING: "pause", RunState.CANCELLING: "cancel"}
 
 
@@ -168,7 +167,7 @@ class RunService:
         some ids."""
         self.store.adopt_folders()
         self.store.sync_unfinished()
-        self._settle(self.store.ids(_WITH_WORKER))
+        self._settle(self.store.ids(WITH_WORKER))
         return self.store.rows(
             limit=limit, offset=offset, states=states, kind=kind, of_studies=of_studies, ids=ids
         )
@@ -255,9 +254,7 @@ class RunService:
         """The run's folder, or NotFoundError."""
         folder = self.workspace.run_dir(run_id)
         if not (folder / CONFIG_FILE).is_file():
-            raise NotFoundError(
-                "There is no run '{run_id}': see 'runs list' for what is there.", run_id=run_id
-            )
+            raise unknown_run(run_id)
         return folder
 
     # --- giving away ----------------------------------------------------------

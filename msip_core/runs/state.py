@@ -38,7 +38,11 @@ class RunState(StrEnum):
     @property
     def has_worker(self) -> bool:
         """A worker process should be alive."""
-        return self in (RunState.RUNNING, RunState.PAUSING, RunState.CANCELLING)
+        return self in WITH_WORKER
+
+
+WITH_WORKER = (RunState.RUNNING, RunState.PAUSING, RunState.CANCELLING)
+ALIVE = (*WITH_WORKER, RunState.QUEUED)  # those that run or wait
 
 
 class Action(StrEnum):

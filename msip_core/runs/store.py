@@ -149,21 +149,22 @@ class RunStore:
         Raises:
             ConfigError, NotFoundError: config.json or events.jsonl cannot be used.
         """
-        row, records = fold(new_row(self._run_dir(run_id)), EventLog(self._run_dir(run_id)))
+        folder = self.workspace.run_dir(run_id)
+        row, records = fold(new_row(folder), EventLog(folder))
         with self._writing() as connection:
             _put(connection, [row], records)
 
     @heals
     def sync(self, run_id: str) -> None:
         """Read on in the run's history; cheap when nothing was added."""
-        log = EventLog(self._run_dir(run_id))
+        log = EventLog(self.workspace.run_dir(run_id))
         with self._file.engine().connect() as connection:
             if connection.execute(_SELECT_OFFSET, {"run": run_id}).scalar() == log.size():
                 return
         with self._writing() as connection:
             row = connection.execute(_SELECT_ROW, {"run": run_id}).mappings().one_or_none()
             if row is None:
-                raise _unknown(run_id)
+                raise unknown_run(run_id)
             changed, records = fold(dict(row), log)
             _put(connection, [changed], records)
 
@@ -175,7 +176,7 @@ class RunStore:
             rows = connection.execute(query).all()
         for row in rows:
             try:
-                if EventLog(self._run_dir(row.id)).size() != row.log_offset:
+                if EventLog(self.workspace.run_dir(row.id)).size() != row.log_offset:
                     self.sync(row.id)
             except _UNREADABLE as error:  # one bad folder must not hide all the others
                 logger.warning("The run %s cannot be read on: %s", row.id, error)
@@ -222,7 +223,7 @@ class RunStore:
         node: str | None = None,
     ) -> RunState:
         """Compare-and-set in the run's log, then in the index; returns the state before."""
-        log = EventLog(self._run_dir(run_id))
+        log = EventLog(self.workspace.run_dir(run_id))
         before = log.transition(target, expected=expected, reason=reason, device=device, node=node)
         self.sync(run_id)
         return before
@@ -293,7 +294,7 @@ class RunStore:
             found = connection.execute(_SELECT_ROW, {"run": run_id}).mappings().one_or_none()
             places = _queue_places(connection) if found else {}
         if found is None:
-            raise _unknown(run_id)
+            raise unknown_run(run_id)
         return _row(found, places)
 
     @heals
@@ -333,9 +334,6 @@ class RunStore:
         with self._file.engine().connect() as connection:
             return [restored(json.loads(text)) for text in connection.execute(query).scalars()]
 
-    def _run_dir(self, run_id: str) -> Path:
-        return self.workspace.run_dir(run_id)
-
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
         with self._file.engine().execution_options(write=True).begin() as connection:
@@ -349,7 +347,8 @@ def _put(connection: sa.Connection, rows: Sequence[Row], records: Sequence[Row])
         connection.execute(_PUT_RECORD, records)
 
 
-def _unknown(run_id: str) -> NotFoundError:
+def unknown_run(run_id: str) -> NotFoundError:
+    """What is said of a run that is not there."""
     return NotFoundError(
         "There is no run '{run_id}': see 'runs list' for what is there.", run_id=run_id
     )

@@ -89,7 +89,7 @@ def summary_document(
         "baseline": _model(baseline.metrics, baseline.cost, latency.get("baseline"))
         if baseline
         else None,
-        "iterations": [_iteration(record) for record in iterations],
+        "iterations": [record.model_dump(mode="json", exclude={"kind"}) for record in iterations],
         "final": _final(final, latency.get("final")) if final else None,
         "counted": [record.model_dump(mode="json", exclude={"kind"}) for record in counted],
         "speed": speed,
@@ -125,24 +125,15 @@ def _final(final: FinalRecord, latency_ms: float | None) -> LastModel:
     }
 
 
-def _iteration(record: IterationRecord) -> dict[str, object]:
-    return record.model_dump(mode="json", exclude={"kind"})
-
-
 def _artifacts(workspace: Workspace, run_id: str, final: FinalRecord | None) -> dict[str, str]:
     """Name -> absolute path of each file that is there."""
     folder, root = workspace.run_dir(run_id), workspace.root
     found = {
         "run": folder,
-        **{
-            name: folder / file
-            for name, file in (
-                ("config", "config.json"),
-                ("provenance", "provenance.json"),
-                ("events", "events.jsonl"),
-                ("log", "log.txt"),
-            )
-        },
+        "config": folder / "config.json",
+        "provenance": folder / "provenance.json",
+        "events": folder / "events.jsonl",
+        "log": folder / "log.txt",
         **({name: root / path for name, path in final.artifacts.items()} if final else {}),
     }
     return {name: str(path) for name, path in found.items() if path.exists()}

@@ -37,13 +37,11 @@ from msip_core.runs.folding import CONFIG_FILE
 from msip_core.runs.rooms import LocalRooms
 from msip_core.runs.settling import START_GRACE, SUPERVISOR_LOCK, state_after_loss, why_gone
 from msip_core.runs.slots import room_of, slot_of
-from msip_core.runs.state import RunState
+from msip_core.runs.state import WITH_WORKER, RunState
 from msip_core.runs.store import RunStore
 from msip_core.workspace import Workspace, write_json
 
 logger = logging.getLogger(__name__)
-
-_WITH_WORKER = tuple(s for s in RunState if s.has_worker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +134,7 @@ class Supervisor:
     def tick(self) -> None:
         """One look at all runs; the caller holds the lock."""
         # Others may have read a worker's last word before us: what we once saw stays watched.
-        self._watched |= self.store.slots(_WITH_WORKER)
+        self._watched |= self.store.slots(WITH_WORKER)
         for run_id in list(self._watched):
             if not (self.workspace.run_dir(run_id) / CONFIG_FILE).is_file():
                 logger.warning("The folder of run %s or its config was removed", run_id)
@@ -287,7 +285,7 @@ class Supervisor:
 
     def _move(self, run_id: str, target: RunState, reason: str | None) -> None:
         try:
-            self.store.transition(run_id, target, expected=_WITH_WORKER, reason=reason)
+            self.store.transition(run_id, target, expected=WITH_WORKER, reason=reason)
         except IllegalTransitionError:
             # Somebody was quicker (the worker's own last word): theirs counts.
             self.store.sync(run_id)

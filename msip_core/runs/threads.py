@@ -7,10 +7,8 @@ import sys
 
 from msip_core.processors import Processors
 from msip_core.runs.slots import room_of
-from msip_core.runs.state import RunState
+from msip_core.runs.state import WITH_WORKER
 from msip_core.workspace import Workspace
-
-_WITH_WORKER = tuple(state for state in RunState if state.has_worker)
 
 
 def take_threads(device: str, found: Processors, workspace: Workspace) -> int:
@@ -40,4 +38,4 @@ def _sharing(device: str, workspace: Workspace) -> int:
         return room_of("cpu")
     from msip_core.runs.store import RunStore  # takes time to import, and few runs need it
 
-    return max(1, len(RunStore(workspace).slots(_WITH_WORKER)))
+    return max(1, len(RunStore(workspace).slots(WITH_WORKER)))

@@ -23,14 +23,13 @@ from msip_core.runs.context import WorkerContext
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.gpu_memory import CUDA_GB, remember
 from msip_core.runs.slots import is_gpu
-from msip_core.runs.state import RunState
+from msip_core.runs.state import WITH_WORKER, RunState
 
 logger = logging.getLogger(__name__)
 
 # In the environment of a worker on another computer that was given a part of a GPU.
 SHARED_GPU = "MSIP_SHARED_GPU"
 _MOST_PARTS = 8  # of what was asked for
-_WITH_WORKER = tuple(state for state in RunState if state.has_worker)
 
 
 def shortage(log: EventLog) -> MemoryRecord | None:
@@ -144,5 +143,5 @@ def _beside(context: WorkerContext, device: str) -> int:
         return 1  # at least: only the cluster knows the others
     from msip_core.runs.store import RunStore  # takes time to import, and few runs need it
 
-    slots = RunStore(context.workspace).slots(_WITH_WORKER)
+    slots = RunStore(context.workspace).slots(WITH_WORKER)
     return sum(slot == device and run != context.run_id for run, slot in slots.items())

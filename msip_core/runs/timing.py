@@ -19,10 +19,10 @@ from msip_core import speeds
 from msip_core.errors import WorkError
 from msip_core.leaving import leave
 from msip_core.messages import msg
-from msip_core.processors import Sample
+from msip_core.processors import Sample, processor_name
+from msip_core.questions.contents import sha256_of
 from msip_core.runs.aside import LOG_NAME, is_in_the_way
 from msip_core.runs.failures import explain_failure
-from msip_core.runs.provenance import processor_name
 from msip_core.runs.threads import take_threads
 from msip_core.speeds import Speed, Wanted
 from msip_core.workspace import Workspace
@@ -116,10 +116,7 @@ def _files(workspace: Workspace, order: Wanted) -> dict[str, Path]:
 
 def _key(workspace: Workspace, order: Wanted) -> str:
     """What is measured, by content, and on what."""
-    parts = [str(order.imgsz), processor_name()]
-    for file in _files(workspace, order).values():
-        with file.open("rb") as opened:
-            parts.append(hashlib.file_digest(opened, "sha256").hexdigest())
+    parts = [str(order.imgsz), processor_name(), *map(sha256_of, _files(workspace, order).values())]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:40]
 
 

@@ -14,12 +14,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from pkgutil import resolve_name
+from typing import NamedTuple, NoReturn
 
 from filelock import FileLock, Timeout
 
@@ -164,13 +164,13 @@ def _prepare(config: AnyRun, context: WorkerContext) -> None:
 def _work(config: AnyRun, context: WorkerContext, work: Work) -> None:
     if not _was_measuring(context):
         if work.ahead:
-            context.near_end = partial(_load(work.ahead), context)
-        _load(work.run)(config, context)
+            context.near_end = partial(resolve_name(work.ahead), context)
+        resolve_name(work.run)(config, context)
         context.emit(StageRecord(stage=Stage.SAVING))
-        _load(work.check)(context)
+        resolve_name(work.check)(context)
     if config.measure is not None:
         context.emit(StageRecord(stage=Stage.MEASURING))
-        _load(work.measure)(config, _model_id(context), context)
+        resolve_name(work.measure)(config, _model_id(context), context)
 
 
 def _was_measuring(context: WorkerContext) -> bool:
@@ -216,12 +216,6 @@ def _chosen_work(config: AnyRun, options: argparse.Namespace) -> Work:
         options.measure or known.measure,
         "" if options.check else known.ahead,
     )
-
-
-def _load(target: str) -> Callable[..., Any]:
-    module, _, name = target.partition(":")
-    function: Callable[..., Any] = getattr(import_module(module), name)
-    return function
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -25,8 +25,9 @@ from msip_core.studies.statistics import (
     mean_over_seeds,
     resampled_counts,
 )
-from msip_core.studies.table import Measured, StudyTable, measured_rows, sample
+from msip_core.studies.table import Measured, StudyTable, measured_rows, sample, seeds_of
 from msip_core.studies.tasks import labels
+from msip_core.studies.verdicts import change_words
 from msip_core.workspace import Workspace
 
 SCORES: Mapping[str, str] = {
@@ -154,8 +155,7 @@ def _sample(
     """(k,) means over these images, and (k, R) means over each resample of them."""
     table = np.array([[one[image] for image in images] for one in scores], np.float64)
     drawn = table @ counts.T / counts.sum(axis=1)
-    known = [run.seed for run in runs or () if run.seed is not None]
-    seeds = known if runs is not None and len(known) == len(runs) else None
+    seeds = None if runs is None else seeds_of(runs)
     return mean_over_seeds(table.mean(axis=1).tolist(), list(drawn), seeds, groups)
 
 
@@ -197,14 +197,11 @@ def _value(value: Interval | float | None) -> str:
 def _change(change: Interval | None) -> str:
     if change is None:
         return ""
-    if not change.is_known:
-        return msg(
-            "{value:+.3f} ({low:+.3f} to {high:+.3f})",
-            value=change.value,
-            low=change.low,
-            high=change.high,
-        )
-    facts = {"value": change.value, "low": change.low, "high": change.high}
-    if change.is_clear:
-        return msg("{value:+.3f} ({low:+.3f} to {high:+.3f})", **facts)
-    return msg("{value:+.3f} ({low:+.3f} to {high:+.3f}, not clear)", **facts)
+    if change.is_clear or not change.is_known:
+        return change_words(change)
+    return msg(
+        "{value:+.3f} ({low:+.3f} to {high:+.3f}, not clear)",
+        value=change.value,
+        low=change.low,
+        high=change.high,
+    )

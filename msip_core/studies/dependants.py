@@ -10,14 +10,13 @@ from msip_core.data.writing import delete_dataset, folder_of
 from msip_core.errors import InputError, MsipError
 from msip_core.models import ModelCard, delete_model, list_models
 from msip_core.runs.service import RunService
-from msip_core.runs.state import RunState
+from msip_core.runs.state import ALIVE
 from msip_core.runs.store import RunRow
 from msip_core.studies.library import list_studies, open_study, plan_of, set_paused
 from msip_core.studies.plan import StudyPlan
 from msip_core.workspace import Workspace, study_of
 
 _MOST = 1_000_000  # runs
-_BUSY = {state for state in RunState if state.has_worker} | {RunState.QUEUED}
 
 
 class Dependants(NamedTuple):
@@ -59,7 +58,7 @@ def dependants_of_model(workspace: Workspace, model: str) -> Dependants:
 def dependants_of_run(workspace: Workspace, run: str) -> Dependants:
     """What this run has made, and the study that it belongs to."""
     study, service = study_of(run), RunService(workspace)
-    busy = service.get(run).state in _BUSY
+    busy = service.get(run).state in ALIVE
     made = (card.id for card in list_models(workspace) if card.origin.get("run_id") == run)
     return Dependants(
         runs=(),
@@ -140,7 +139,7 @@ def _found(
     studies = (one.id for one in list_studies(workspace) if plan(plan_of(workspace, one.id)))
     return Dependants(
         runs=tuple(row.id for row in rows),
-        working=tuple(row.id for row in rows if row.state in _BUSY),
+        working=tuple(row.id for row in rows if row.state in ALIVE),
         models=tuple(one.id for one in list_models(workspace) if card(one)),
         studies=tuple(studies),
     )

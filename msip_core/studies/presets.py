@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, get_args
 
 from msip_core.catalog import ALLOCATIONS, CRITERIA, GRANULARITIES, RECOVERIES
@@ -190,34 +189,32 @@ def _system(whole: Composition) -> Preset:
 
 
 _GOALS = ("keep_macs", "keep_latency")
-PRESETS: Mapping[str, Preset] = MappingProxyType(
-    {
-        "table-3-1": Preset(
-            mark("Table 3-1: methods"), mark("Does MSIP keep more accuracy than other criteria?"),
-            _TABLE_3_1, "table-3-1",
-        ),
-        "table-3-2": Preset(
-            mark("Table 3-2: parts of MSIP"), mark("Which part of MSIP does the work?"),
-            _TABLE_3_2, "table-3-2",
-        ),
-        "table-3-3": Preset(
-            mark("Table 3-3: weights"), mark("Do weights that follow validation help?"),
-            _schemes(), "table-3-3",
-        ),
-        "analysis": Preset(
-            mark("Section 3.5: analysis"),
-            mark("Does the pruned model still look at the right thing?"),
-            (Row(key="l2", label="L2 norm", settings={"method": "l2"}), _LAMP, *_RIVALS, _PUBLISHED,
-             _msip("msip", "MSIP")),
-            "analysis",
-        ),
-        "field": Preset(
-            mark("The whole field"), mark("How do all methods compare under one protocol?"),
-            _field(), "table-3-1",
-        ),
-        **{name: _system(whole) for name, whole in COMPOSITIONS.items()},
-    }
-)  # fmt: skip
+PRESETS: Mapping[str, Preset] = {
+    "table-3-1": Preset(
+        mark("Table 3-1: methods"), mark("Does MSIP keep more accuracy than other criteria?"),
+        _TABLE_3_1, "table-3-1",
+    ),
+    "table-3-2": Preset(
+        mark("Table 3-2: parts of MSIP"), mark("Which part of MSIP does the work?"),
+        _TABLE_3_2, "table-3-2",
+    ),
+    "table-3-3": Preset(
+        mark("Table 3-3: weights"), mark("Do weights that follow validation help?"),
+        _schemes(), "table-3-3",
+    ),
+    "analysis": Preset(
+        mark("Section 3.5: analysis"),
+        mark("Does the pruned model still look at the right thing?"),
+        (Row(key="l2", label="L2 norm", settings={"method": "l2"}), _LAMP, *_RIVALS, _PUBLISHED,
+         _msip("msip", "MSIP")),
+        "analysis",
+    ),
+    "field": Preset(
+        mark("The whole field"), mark("How do all methods compare under one protocol?"),
+        _field(), "table-3-1",
+    ),
+    **{name: _system(whole) for name, whole in COMPOSITIONS.items()},
+}  # fmt: skip
 
 
 class _Protocol(NamedTuple):

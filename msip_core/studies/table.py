@@ -228,10 +228,11 @@ def sample(runs: Sequence[Measured], part: str = "test", column: int = 0) -> Sam
     found = [_numbers_of(m.numbers, part) for m in runs]
     values = [float(numbers[name]) for numbers in found]
     draws = [m.draws[part][:, column] for m in runs]
-    return mean_over_seeds(values, draws, _seeds(runs), found[0].get("groups"))
+    return mean_over_seeds(values, draws, seeds_of(runs), found[0].get("groups"))
 
 
-def _seeds(runs: Sequence[Measured]) -> list[int] | None:
+def seeds_of(runs: Sequence[Measured]) -> list[int] | None:
+    """The seed of each training; None where there is one model that all rows share."""
     known = [run.seed for run in runs if run.seed is not None]
     return known if len(known) == len(runs) else None
 

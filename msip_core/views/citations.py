@@ -23,15 +23,13 @@ DETECTOR, COUPLING = "yolov8_ultralytics", "fang2023depgraph"  # of every run, o
 
 _LAYOUT = bibtexparser.BibtexFormat()
 _LAYOUT.indent, _LAYOUT.block_separator = "  ", "\n"
-_RIS = MappingProxyType({"inproceedings": "CONF", "article": "JOUR", "misc": "COMP"})  # else UNPB
-_CHOICES: Mapping[str, Family] = MappingProxyType(
-    {
-        "method": "criterion",
-        "allocation": "allocation",
-        "granularity": "granularity",
-        "recovery": "recovery",
-    }
-)
+_RIS = {"inproceedings": "CONF", "article": "JOUR", "misc": "COMP"}  # else UNPB
+_CHOICES: Mapping[str, Family] = {
+    "method": "criterion",
+    "allocation": "allocation",
+    "granularity": "granularity",
+    "recovery": "recovery",
+}
 
 
 @dataclass(frozen=True)

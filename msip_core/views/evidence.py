@@ -119,11 +119,8 @@ _SCORES: dict[str, tuple[str, Callable[[Any], str]]] = {
 def score_words(result: HeatMap | ShapValues) -> list[tuple[str, str]]:
     """Scores of a Grad-CAM or SHAP map in words; what has no value is left out."""
     values: dict[str, float | bool | None] = {
-        "ber": result.scores.ber,
+        **result.scores.model_dump(),
         "crypt_ber": result.crypt_scores.ber if result.crypt_scores else None,
-        "enrichment": result.scores.enrichment,
-        "energy_in_box": result.scores.energy_in_box,
-        "hit": result.scores.hit,
         "c_at_10": result.c_at_10 if isinstance(result, ShapValues) else None,
     }
     return [

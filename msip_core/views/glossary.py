@@ -4,7 +4,6 @@ and report (in English)."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 from msip_core.language import mark
@@ -186,4 +185,4 @@ _TERMS = (
     ),
 )
 
-GLOSSARY: Mapping[str, Term] = MappingProxyType({term.word.lower(): term for term in _TERMS})
+GLOSSARY: Mapping[str, Term] = {term.word.lower(): term for term in _TERMS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import re
 
@@ -52,7 +53,7 @@ def svg(figure: Figure, name: str, description: str) -> str:
     for colour, variable in _VARIABLES.items():
         text = re.sub(re.escape(colour), variable, text, flags=re.IGNORECASE)
     text = _FONT.sub("", text)
-    label = f'role="img" aria-label="{_attribute(description)}"'
+    label = f'role="img" aria-label="{html.escape(description)}"'
     return re.sub(
         r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', rf'<svg viewBox="\1" {label}>', text, count=1
     )
@@ -68,7 +69,3 @@ def png(pixels: NDArray[np.uint8]) -> str:
 def png_bytes(content: bytes) -> str:
     """The content of a PNG file as a data URI."""
     return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
-
-
-def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

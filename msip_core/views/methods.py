@@ -146,11 +146,7 @@ def _granularity(config: PruneConfig, references: Sequence[Citation]) -> str:
 
 
 def _choice(what: str, sentence: str, cite: str) -> str:
-    return f"{what}{cite}: {_lower(sentence)}" if sentence else ""
-
-
-def _lower(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:]
+    return f"{what}{cite}: {sentence[:1].lower()}{sentence[1:]}" if sentence else ""
 
 
 def _weights(config: PruneConfig) -> str:

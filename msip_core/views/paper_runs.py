@@ -361,7 +361,11 @@ def latency_panel(info: LatencyInfo) -> Panel:
         75,
         lambda width: 24.0 + 13 * max(1, len(settings)),
         lambda parent, room: _draw_latency(parent, room, info, settings),
-        _latency_words,
+        lambda letters: lettered(
+            letters,
+            0,
+            "latency per image: median with its 95 % interval, runs of both interleaved.",
+        ),
     )
 
 
@@ -395,8 +399,3 @@ def _draw_latency(
     panel.grid(False, axis="y")
     parent.legend(loc="outside upper right", ncols=2)
     corner_letter(parent, room)
-
-
-def _latency_words(letters: Sequence[str]) -> str:
-    text = "latency per image: median with its 95 % interval, runs of both interleaved."
-    return lettered(letters, 0, text)

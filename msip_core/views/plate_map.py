@@ -7,8 +7,7 @@ object, blank (nothing could be seen), failed (could not be read), or not imaged
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from types import MappingProxyType
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import plotly.graph_objects as go
@@ -24,23 +23,19 @@ from msip_core.views.wording import plural
 State = Literal["value", "none", "blank", "failed", "absent"]
 # Rows and columns of the plates that are made.
 FORMATS = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24), (32, 48))
-WORDS: MappingProxyType[State, str] = MappingProxyType(
-    {
-        "none": mark("no organoid found"),
-        "blank": mark("blank: nothing to be seen"),
-        "failed": mark("failed: could not be read"),
-        "absent": mark("not imaged"),
-    }
-)
+WORDS: Mapping[State, str] = {
+    "none": mark("no organoid found"),
+    "blank": mark("blank: nothing to be seen"),
+    "failed": mark("failed: could not be read"),
+    "absent": mark("not imaged"),
+}
 # State -> symbol on screen, marker on paper, colour.
-_SIGNS: MappingProxyType[State, tuple[str, str, str]] = MappingProxyType(
-    {
-        "none": ("circle-open", "o", style.BLUE),
-        "blank": ("square-open", "s", style.GOLD),
-        "failed": ("x", "x", style.VERMILLION),
-        "absent": ("circle", ".", style.GREY),
-    }
-)
+_SIGNS: Mapping[State, tuple[str, str, str]] = {
+    "none": ("circle-open", "o", style.BLUE),
+    "blank": ("square-open", "s", style.GOLD),
+    "failed": ("x", "x", style.VERMILLION),
+    "absent": ("circle", ".", style.GREY),
+}
 _WELL = re.compile(r"(?P<row>[A-Z]{1,2})(?P<column>\d{1,2})")
 _SIDE_PX, _MOST_PX = 46, 760  # of a well, of the plate
 

@@ -1,4 +1,4 @@
-"""A run's settings in words, and the command that repeats it."""
+"""A run's settings in words."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from msip_core.catalog import ALLOCATIONS, CRITERIA, GRANULARITIES, RECOVERIES, 
 from msip_core.combinations import allocation_name
 from msip_core.config import (
     After,
-    AnyRun,
     Average,
-    CountConfig,
     MsipOptions,
     Precision,
     PruneConfig,
@@ -18,7 +16,6 @@ from msip_core.config import (
     TrainConfig,
     TrainingRecipe,
 )
-from msip_core.counts import count_command
 from msip_core.views import wording
 
 
@@ -169,14 +166,3 @@ def _limits(config: PruneConfig, measured: int | None) -> Setting:
         f"at most {wording.percent(limits.max_removed_per_iteration)} of a layer in one "
         f"iteration; at least {wording.percent(limits.min_kept)} of it stays",
     )
-
-
-# --- repeating ----------------------------------------------------------------
-
-
-def repeat_command(config: AnyRun, run_id: str) -> str:
-    """The line that repeats the run exactly, from inside the workspace."""
-    if isinstance(config, CountConfig):
-        return f"{count_command(config)} --workspace ."
-    path = f"runs/{run_id}/config.json"
-    return f"python -m msip_core {config.kind} --config {path} --workspace ."

@@ -16,7 +16,7 @@ import msip_core
 from msip_core.catalog import PLAIN_EXPLAINERS
 from msip_core.config import PruneConfig
 from msip_core.events import Cost, Metrics
-from msip_core.options import command_line
+from msip_core.options import command_line, repeat_command
 from msip_core.questions.detecting import Comparison
 from msip_core.views import (
     channels,
@@ -99,7 +99,9 @@ def render_report(
         speed=_speed(latency),
         metrics=_metrics(history, latency),
         agreement=sentences.agreement_sentence(compare.agreement) if compare else "",
-        counts=_counts(compare, classes),
+        counts=tables.compare_count_rows(compare.images, classes, by_group=True)
+        if compare and classes
+        else [],
         pairs=[_picture(item) for item in micrographs],
         kinds=[(k, style.PAIR_WORDS[k], style.PAIR_COLOURS[k]) for k in style.PAIR_KINDS],
         explained=[(item.title, [_panel(p) for p in item.panels]) for item in explained],
@@ -112,7 +114,7 @@ def render_report(
         facts=_facts(history),
         versions=_versions(history),
         command=command_line(history.config),
-        repeat=protocol.repeat_command(history.config, history.id),
+        repeat=repeat_command(history.config, history.id),
         config=json.dumps(history.config.model_dump(mode="json"), indent=2, ensure_ascii=False),
         glossary=list(GLOSSARY.values()),
     )
@@ -219,12 +221,6 @@ def _metrics(history: RunHistory, latency: Sequence[Latency]) -> list[tables.Row
     before, after = sentences.best_pair(history.baseline, history.final)
     one: tuple[Metrics, Cost] = (before, history.baseline.cost)
     return tables.metrics_rows(one, (after, history.final.cost), latency)
-
-
-def _counts(compare: Comparison | None, classes: Sequence[str]) -> list[tables.Row]:
-    if not compare or not classes:
-        return []
-    return tables.compare_count_rows(compare.images, classes, by_group=True)
 
 
 def _picture(item: Micrograph) -> dict[str, str]:

@@ -92,25 +92,15 @@ def latency_sentence(latency: Sequence[Latency]) -> str:
 
 def goal_sentence(config: PruneConfig, final: FinalRecord) -> str:
     """Whether the goal was met; a missed goal is said in words, with the reason."""
-    if config.goal[0] != "macs":
-        return _other_goal_sentence(config, final)
-    goal, left = wording.percent(config.keep_macs, 1), wording.percent(final.macs_ratio, 1)
-    if final.macs_ratio <= config.keep_macs * (1 + _GOAL_TOLERANCE):
-        text = f"The goal was met: {left} of the MACs are left, {goal} were asked for."
-    else:
-        text = f"The goal was missed: {left} of the MACs are left, {goal} were asked for."
-    return f"{text} {final.stopped_by}" if final.stopped_by else text
-
-
-def _other_goal_sentence(config: PruneConfig, final: FinalRecord) -> str:
     kind, keep = config.goal
-    if final.goal_ratio is None:
+    left = final.macs_ratio if kind == "macs" else final.goal_ratio
+    if left is None:
         return final.stopped_by or ""
     near = _NEAR_MILLISECONDS if kind == "latency" else _GOAL_TOLERANCE
-    met = "met" if final.goal_ratio <= keep * (1 + near) else "missed"
+    met = "met" if left <= keep * (1 + near) else "missed"
     how = f" ({wording.goal_way(config, final.latency_way)})" if kind == "latency" else ""
     text = (
-        f"The goal was {met}: {wording.percent(final.goal_ratio, 1)} of the {wording.GOALS[kind]} "
+        f"The goal was {met}: {wording.percent(left, 1)} of the {wording.GOALS[kind]} "
         f"are left, {wording.percent(keep, 1)} were asked for{how}."
     )
     return f"{text} {final.stopped_by}" if final.stopped_by else text

@@ -7,7 +7,7 @@ only sign: every series also has its own dash or symbol, every pair of boxes its
 
 from __future__ import annotations
 
-from types import MappingProxyType
+from collections.abc import Mapping
 
 from msip_core.boxes import PairKind
 from msip_core.language import mark
@@ -38,36 +38,44 @@ AFTER = ACCENT
 MACS = BLUE
 TARGET = VERMILLION
 
-TERM_COLOURS = MappingProxyType(
-    {"gradient": BLUE, "geometry": VERMILLION, "sparsity": GREEN, "information": PINK}
-)
-TERM_SYMBOLS = MappingProxyType(
-    {
-        "gradient": "circle",
-        "geometry": "square",
-        "sparsity": "diamond",
-        "information": "triangle-up",
-    }
-)
-TERM_MARKERS = MappingProxyType(
-    {"gradient": "o", "geometry": "s", "sparsity": "D", "information": "^"}
-)
+TERM_COLOURS: Mapping[str, str] = {
+    "gradient": BLUE,
+    "geometry": VERMILLION,
+    "sparsity": GREEN,
+    "information": PINK,
+}
+TERM_SYMBOLS: Mapping[str, str] = {
+    "gradient": "circle",
+    "geometry": "square",
+    "sparsity": "diamond",
+    "information": "triangle-up",
+}
+TERM_MARKERS: Mapping[str, str] = {
+    "gradient": "o",
+    "geometry": "s",
+    "sparsity": "D",
+    "information": "^",
+}
 
 # kind of pair -> colour, dash pattern in units of the line width (empty: solid), Plotly/CSS word
-PAIR_COLOURS = MappingProxyType(
-    {"both": GREEN, "class changed": YELLOW, "lost": VERMILLION, "new": SKY}
-)
-PAIR_DASHES: MappingProxyType[str, tuple[int, ...]] = MappingProxyType(
-    {"both": (), "class changed": (5, 2, 1, 2), "lost": (4, 3), "new": (1, 2)}
-)
-PAIR_WORDS: MappingProxyType[PairKind, str] = MappingProxyType(
-    {
-        "both": mark("found by both"),
-        "class changed": "class changed",
-        "lost": mark("lost (baseline only)"),
-        "new": mark("new (pruned only)"),
-    }
-)
+PAIR_COLOURS: Mapping[str, str] = {
+    "both": GREEN,
+    "class changed": YELLOW,
+    "lost": VERMILLION,
+    "new": SKY,
+}
+PAIR_DASHES: Mapping[str, tuple[int, ...]] = {
+    "both": (),
+    "class changed": (5, 2, 1, 2),
+    "lost": (4, 3),
+    "new": (1, 2),
+}
+PAIR_WORDS: Mapping[PairKind, str] = {
+    "both": mark("found by both"),
+    "class changed": "class changed",
+    "lost": mark("lost (baseline only)"),
+    "new": mark("new (pruned only)"),
+}
 PAIR_KINDS = tuple(PAIR_WORDS)
 
 # Lines of classes where no name can be written, as in thumbnails: dash pattern -> CSS word

@@ -39,34 +39,22 @@ def window_around(box: Box, shape: tuple[int, int]) -> Window:
     return Window(min(max(x, 0), width - side), min(max(y, 0), height - side), side)
 
 
-def heat_thumbnail(pixels: Pixels, heat: NDArray[np.floating], border: Border, box: Box) -> Pixels:
-    """Heat of the whole map (its own peak) on the cut around the object, with its border."""
-    window = window_around(box, (pixels.shape[0], pixels.shape[1]))
-    drawn = pictures.overlay_heat(
-        np.asarray(window.cut(pixels), np.uint8),
-        np.asarray(window.cut(heat), np.float64),
-        peak=float(heat.max()),
-        min_side=1,
-    )
-    return _finished(drawn, border, window)
-
-
-def signed_thumbnail(
-    pixels: Pixels, values: NDArray[np.floating], border: Border, box: Box
+def thumbnail(
+    pixels: Pixels, values: NDArray[np.floating], border: Border, box: Box, *, signed: bool = False
 ) -> Pixels:
-    """The same for contributions of patches."""
+    """Heat, or signed contributions of patches, on the cut around the object, with its border.
+
+    Colours are those of the whole map (its own peak); all come in one size, and the border in a
+    line that is as thin on all of them.
+    """
     window = window_around(box, (pixels.shape[0], pixels.shape[1]))
-    drawn = pictures.overlay_signed(
+    draw = pictures.overlay_signed if signed else pictures.overlay_heat
+    drawn = draw(
         np.asarray(window.cut(pixels), np.uint8),
         np.asarray(window.cut(values), np.float64),
-        peak=float(np.abs(values).max()),
+        peak=float((np.abs(values) if signed else values).max()),
         min_side=1,
     )
-    return _finished(drawn, border, window)
-
-
-def _finished(drawn: Pixels, border: Border, window: Window) -> Pixels:
-    """Brought to one size, then the border in a line that is as thin on all of them."""
     large = np.asarray(
         cv2.resize(drawn, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC), dtype=np.uint8
     ).copy()

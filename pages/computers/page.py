@@ -86,15 +86,12 @@ def _adding(found_address: str, opened: bool) -> None:
             md(t("On each other computer, in its own folder of MSIP Lab of the same version:"))
         )
         st.code(commands_there(found_address), language="sh")
-        st.caption(
-            md(
-                t(
-                    "The other computers are sent each dataset and model once, and what their runs "
-                    "make comes back here. Whoever reaches the port of Ray can run programs on "
-                    "these computers: open it inside your own network only."
-                )
-            )
+        text = t(
+            "The other computers are sent each dataset and model once, and what their runs "
+            "make comes back here. Whoever reaches the port of Ray can run programs on "
+            "these computers: open it inside your own network only."
         )
+        st.caption(md(text))
 
 
 header(t("Computers"), t("The computers that runs may go to, their GPUs, and what runs where."))

@@ -126,10 +126,8 @@ def _edited(value: Any) -> Edited:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            t(
-                "What the editor sent cannot be read: reload the page. Boxes that are not saved "
-                "are kept in this tab of the browser."
-            )
+            "What the editor sent cannot be read: reload the page. Boxes that are not saved "
+            "are kept in this tab of the browser."
         ) from error
 
 

@@ -25,19 +25,16 @@ def drafts(data: Dataset, who: str) -> None:
         show_failure(t("The draft {path} cannot be read: remove the file.", path=path))
     for draft in found:
         with st.container(border=True, key=f"draft:{draft.id}"):
-            st.markdown(
-                md(
-                    t(
-                        "**{image}**: {who} has {n} boxes for it ({when}), made on version {seen}. "
-                        "Somebody else had corrected it since.",
-                        image=draft.image,
-                        who=draft.who,
-                        n=len(draft.boxes),
-                        when=when(draft.when),
-                        seen=draft.seen,
-                    )
-                )
+            text = t(
+                "**{image}**: {who} has {n} boxes for it ({when}), made on version {seen}. "
+                "Somebody else had corrected it since.",
+                image=draft.image,
+                who=draft.who,
+                n=len(draft.boxes),
+                when=when(draft.when),
+                seen=draft.seen,
             )
+            st.markdown(md(text))
             with st.container(horizontal=True):
                 st.button(
                     t("Take these boxes"),
@@ -84,15 +81,10 @@ def versions(data: Dataset, who: str) -> None:
             alt=t("Versions of the labels: number, when, who, what"),
         )
         if len(found) > _MOST:
-            st.caption(
-                md(
-                    tn(
-                        "The newest {n} version is shown.",
-                        "The newest {n} versions are shown.",
-                        _MOST,
-                    )
-                )
+            text = tn(
+                "The newest {n} version is shown.", "The newest {n} versions are shown.", _MOST
             )
+            st.caption(md(text))
         _way_back(data, found, who)
 
 

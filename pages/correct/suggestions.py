@@ -132,7 +132,7 @@ def _read(cache: str, key: str, classes: tuple[str, ...]) -> Found:
     """Read once: a part of a large dataset has thousands of boxes."""
     answer = ContentStore(Path(cache), form_of(Predictions)).get(key)
     if answer is None:  # damaged, and cleared away by that
-        raise WorkError(t("What the model had found cannot be read any more: reload the page."))
+        raise WorkError("What the model had found cannot be read any more: reload the page.")
     return _in_classes(answer, classes)
 
 
@@ -188,13 +188,10 @@ def _in_classes(answer: Predictions, classes: Sequence[str]) -> Found:
 def tell_unknown(found: Found, card: ModelCard) -> None:
     """Boxes of a model that cannot be suggested, by class."""
     if found.unknown:
-        st.caption(
-            md(
-                t(
-                    "{model} also finds {classes}, which are no classes of this dataset: these "
-                    "boxes are not suggested.",
-                    model=card.name,
-                    classes=", ".join(found.unknown),
-                )
-            )
+        text = t(
+            "{model} also finds {classes}, which are no classes of this dataset: these "
+            "boxes are not suggested.",
+            model=card.name,
+            classes=", ".join(found.unknown),
         )
+        st.caption(md(text))

@@ -55,12 +55,10 @@ def recipe_fields() -> ImageRecipe:
     clahe = right.checkbox(md(labelled(t("Even out local contrast"), "CLAHE")))
     if low >= _MIDDLE or high <= _MIDDLE:
         raise InputError(
-            t(
-                "Black must lie below the 50th percentile and white above it, not at {low} and "
-                "{high}: otherwise half of the image, or more, is black or white.",
-                low=f"{low:g}",
-                high=f"{high:g}",
-            )
+            "Black must lie below the 50th percentile and white above it, not at {low} and "
+            "{high}: otherwise half of the image, or more, is black or white.",
+            low=f"{low:g}",
+            high=f"{high:g}",
         )
     return ImageRecipe(
         scope=scope, low_percentile=low, high_percentile=high, normalise=normalise, clahe=clahe
@@ -162,7 +160,7 @@ def checked_name(name: str, taken: Collection[str]) -> str:
         InputError: it is taken, or can be no name of a folder.
     """
     if name in taken:
-        raise InputError(t("There is a dataset '{name}' already: choose another name.", name=name))
+        raise InputError("There is a dataset '{name}' already: choose another name.", name=name)
     return lab().workspace.dataset_dir(name).name
 
 

@@ -82,18 +82,15 @@ def _from_browser() -> Path | None:
             )
         ),
     )
-    st.caption(
-        md(
-            t(
-                "Images: PNG, JPEG, BMP, TIFF (8 or 16 bit, grey or RGB), OME-TIFF, CZI, LIF, ND2; "
-                "OME-Zarr in a zip. Boxes: {forms}, CSV, or masks; the form is found by itself. Up "
-                "to {limit} MB here; beyond that, choose “{way}”.",
-                forms=LABEL_FORMS,
-                limit=f"{limit:,}",
-                way=t(_WAYS["server"]),
-            )
-        )
+    text = t(
+        "Images: PNG, JPEG, BMP, TIFF (8 or 16 bit, grey or RGB), OME-TIFF, CZI, LIF, ND2; "
+        "OME-Zarr in a zip. Boxes: {forms}, CSV, or masks; the form is found by itself. Up "
+        "to {limit} MB here; beyond that, choose “{way}”.",
+        forms=LABEL_FORMS,
+        limit=f"{limit:,}",
+        way=t(_WAYS["server"]),
     )
+    st.caption(md(text))
     if files:
         given = files if isinstance(files, list) else [files]
         kept = keep_upload(lab().workspace, given)  # type: ignore[arg-type]
@@ -114,16 +111,12 @@ def _from_browser() -> Path | None:
 def _from_server() -> Path | None:
     roots = get_settings().import_roots
     if not roots:
-        st.info(
-            md(
-                t(
-                    "No folder of the server is open to this page. Whoever runs the lab can allow "
-                    "some: start it with {setting}.",
-                    setting=rich("`MSIP_IMPORT_ROOTS='[\"/data\"]'`"),
-                )
-            ),
-            icon=":material/folder_off:",
+        words = t(
+            "No folder of the server is open to this page. Whoever runs the lab can allow "
+            "some: start it with {setting}.",
+            setting=rich("`MSIP_IMPORT_ROOTS='[\"/data\"]'`"),
         )
+        st.info(md(words), icon=":material/folder_off:")
         return None
     text = st.text_input(
         t("Folder or zip on the server"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 import streamlit as st
@@ -24,22 +23,20 @@ from pages.export.prose import prose
 from pages.kit.choose import choose, remember
 from pages.kit.pair import ModelPair
 
-_WIDTHS = MappingProxyType({"85": "85 mm", "120": "120 mm", "178": "178 mm"})
-_DPI = MappingProxyType({"300": "300 dpi", "600": "600 dpi"})
-_FORMATS = MappingProxyType({"png": "PNG", "svg": "SVG", "pdf": "PDF", "tiff": "TIFF"})
-_MIME = MappingProxyType({"svg": "image/svg+xml", "pdf": "application/pdf"})
+_WIDTHS = {"85": "85 mm", "120": "120 mm", "178": "178 mm"}
+_DPI = {"300": "300 dpi", "600": "600 dpi"}
+_FORMATS = {"png": "PNG", "svg": "SVG", "pdf": "PDF", "tiff": "TIFF"}
+_MIME = {"svg": "image/svg+xml", "pdf": "application/pdf"}
 # name -> words, panels, columns
-_PRESETS = MappingProxyType(
-    {
-        "result": (mark("Result of the run"), ("steps", "channels"), 1),
-        "sees": (mark("What it sees"), ("pair", "attention"), 1),
-        "curves": (
-            mark("All numbers of the run"),
-            ("steps", "tradeoff", "epochs", "weights", "channels"),
-            3,
-        ),
-    }
-)
+_PRESETS = {
+    "result": (mark("Result of the run"), ("steps", "channels"), 1),
+    "sees": (mark("What it sees"), ("pair", "attention"), 1),
+    "curves": (
+        mark("All numbers of the run"),
+        ("steps", "tradeoff", "epochs", "weights", "channels"),
+        3,
+    ),
+}
 _SHOWN = 900  # pixels on screen, less where the page is narrower
 _PREVIEW_DPI = 150
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import streamlit as st
@@ -30,13 +29,11 @@ from pages.kit.model_card import accuracy_facts, cost_facts
 from pages.kit.pair import ModelPair
 from pages.kit.words import strong, termed
 
-_EXPORTS = MappingProxyType(
-    {
-        "onnx": ("ONNX", mark("ONNX Runtime, Netron, many programs")),
-        "openvino": ("OpenVINO", mark("fast on Intel CPUs")),
-        "torchscript": ("TorchScript", mark("C++ and mobile")),
-    }
-)
+_EXPORTS = {
+    "onnx": ("ONNX", mark("ONNX Runtime, Netron, many programs")),
+    "openvino": ("OpenVINO", mark("fast on Intel CPUs")),
+    "torchscript": ("TorchScript", mark("C++ and mobile")),
+}
 
 _CODE = 'YOLO("model.pt").predict("image.png")'
 

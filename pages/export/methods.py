@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 import streamlit as st
 
 from msip_core.catalog import PLAIN_EXPLAINERS
@@ -17,12 +15,10 @@ from pages.export.prose import prose
 from pages.kit.lab import lab
 from pages.kit.pair import ModelPair
 
-_FILES = MappingProxyType(
-    {
-        "bib": (mark("References as BibTeX"), "application/x-bibtex"),
-        "ris": (mark("References as RIS"), "application/x-research-info-systems"),
-    }
-)
+_FILES = {
+    "bib": (mark("References as BibTeX"), "application/x-bibtex"),
+    "ris": (mark("References as RIS"), "application/x-research-info-systems"),
+}
 
 
 def methods(pair: ModelPair) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import MappingProxyType
 
 from msip_core.language import mark, t
 from pages.kit.choose import choose_view
@@ -14,14 +13,12 @@ from pages.kit.pair import ModelPair, choose_pair
 from pages.kit.pair_questions import measured_pair
 from pages.kit.unlearned import unlearned
 
-_VIEWS = MappingProxyType(
-    {
-        "figures": mark("Figures"),
-        "methods": mark("Methods text"),
-        "model": mark("Model"),
-        "run": mark("Report and whole run"),
-    }
-)
+_VIEWS = {
+    "figures": mark("Figures"),
+    "methods": mark("Methods text"),
+    "model": mark("Model"),
+    "run": mark("Report and whole run"),
+}
 
 
 def _show(view: str, pair: ModelPair) -> Callable[[], None]:

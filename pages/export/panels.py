@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import streamlit as st
@@ -236,10 +235,8 @@ def _heat_panels(
     return (panels, tuple(keys)) if len(panels) == len(kinds) * 2 else None
 
 
-_WORDS = MappingProxyType({"Baseline": mark("Baseline"), "Pruned": mark("Lighter model")})
-_LABELS = MappingProxyType(
-    {"gradcam": mark("Explain: {model}"), "shap": mark("Compute SHAP: {model}")}
-)
+_WORDS = {"Baseline": mark("Baseline"), "Pruned": mark("Lighter model")}
+_LABELS = {"gradcam": mark("Explain: {model}"), "shap": mark("Compute SHAP: {model}")}
 
 
 def _heat_question(kind: str, subject: Subject, source: ModelOf) -> Question[HeatMap | ShapValues]:
@@ -270,15 +267,13 @@ def _heat_panel(
 
 
 # name in the address -> title in the menu, and what makes it
-PANELS: MappingProxyType[str, tuple[str, Callable[[Scene], Made | Left]]] = MappingProxyType(
-    {
-        "steps": (mark("Accuracy and work per step"), _steps),
-        "tradeoff": (mark("Accuracy over work"), _tradeoff),
-        "epochs": (mark("Training curves"), _epochs),
-        "channels": (mark("Channels per layer"), _channels),
-        "weights": (mark("Weights of the four signals"), _weights),
-        "speed": (mark("Speed on this computer"), _speed),
-        "pair": (mark("Micrograph before and after"), _before_after),
-        "attention": (mark("Where it looks (Grad-CAM, SHAP)"), _attention),
-    }
-)
+PANELS: Mapping[str, tuple[str, Callable[[Scene], Made | Left]]] = {
+    "steps": (mark("Accuracy and work per step"), _steps),
+    "tradeoff": (mark("Accuracy over work"), _tradeoff),
+    "epochs": (mark("Training curves"), _epochs),
+    "channels": (mark("Channels per layer"), _channels),
+    "weights": (mark("Weights of the four signals"), _weights),
+    "speed": (mark("Speed on this computer"), _speed),
+    "pair": (mark("Micrograph before and after"), _before_after),
+    "attention": (mark("Where it looks (Grad-CAM, SHAP)"), _attention),
+}

@@ -39,7 +39,7 @@ def remember(param: str, value: str | None) -> None:
 def not_in_this_lab(what: str, name: str) -> NotFoundError:
     """The answer to a link whose id is not there."""
     return NotFoundError(
-        t("The {what} '{name}' of this link is not in this lab.", what=what.lower(), name=name)
+        "The {what} '{name}' of this link is not in this lab.", what=what.lower(), name=name
     )
 
 

@@ -6,8 +6,7 @@ import streamlit as st
 
 from msip_core.config import AnyRun
 from msip_core.language import t
-from msip_core.options import command_line
-from msip_core.views.protocol import repeat_command
+from msip_core.options import command_line, repeat_command
 
 
 def show_command(config: AnyRun, run_id: str | None = None) -> None:

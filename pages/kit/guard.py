@@ -106,16 +106,12 @@ def error_code(error: BaseException) -> str:
 
 
 def _show_unexpected(code: str, error: Exception) -> None:
-    st.error(
-        md(
-            t(
-                "Something went wrong here (code **{code}**). Your data are safe: nothing in the "
-                "workspace was changed. Reload the page; if it comes again, send the report.",
-                code=code,
-            )
-        ),
-        icon=":material/bug_report:",
+    text = t(
+        "Something went wrong here (code **{code}**). Your data are safe: nothing in the "
+        "workspace was changed. Reload the page; if it comes again, send the report.",
+        code=code,
     )
+    st.error(md(text), icon=":material/bug_report:")
     report = "".join(
         [
             f"MSIP Lab {__version__}, Python {platform.python_version()}, {platform.platform()}\n",

@@ -29,9 +29,7 @@ def require_login(required: bool) -> None:
             st.login()
         except StreamlitAuthError as error:
             raise ConfigError(
-                t(
-                    "Login is required here, but no identity provider is set up: fill [auth] in "
-                    ".streamlit/secrets.toml, and install streamlit[auth]."
-                )
+                "Login is required here, but no identity provider is set up: fill [auth] in "
+                ".streamlit/secrets.toml, and install streamlit[auth]."
             ) from error
     st.stop()

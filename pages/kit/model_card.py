@@ -73,31 +73,25 @@ def card_details(card: ModelCard) -> None:
                 each = ", ".join(
                     f"{name} {wording.accuracy(value)}" for name, value in metrics.per_class.items()
                 )
-                st.caption(
-                    md(
-                        tn(
-                            "AP50 per class on {split} ({n} image): {each}",
-                            "AP50 per class on {split} ({n} images): {each}",
-                            metrics.images,
-                            split=metrics.split,
-                            each=each,
-                        )
-                    )
+                words = tn(
+                    "AP50 per class on {split} ({n} image): {each}",
+                    "AP50 per class on {split} ({n} images): {each}",
+                    metrics.images,
+                    split=metrics.split,
+                    each=each,
                 )
+                st.caption(md(words))
     with right:
         st.markdown(t("**Where it came from**"))
-        st.caption(
-            md(
-                t(
-                    "{kind} {network}, {px} px, dataset {dataset}, made {when}.",
-                    kind=t(_KINDS[card.kind]),
-                    network=card.architecture,
-                    px=card.imgsz,
-                    dataset=titles.get(card.dataset or "", card.dataset) or t("unknown"),
-                    when=when(card.created),
-                )
-            )
+        text = t(
+            "{kind} {network}, {px} px, dataset {dataset}, made {when}.",
+            kind=t(_KINDS[card.kind]),
+            network=card.architecture,
+            px=card.imgsz,
+            dataset=titles.get(card.dataset or "", card.dataset) or t("unknown"),
+            when=when(card.created),
         )
+        st.caption(md(text))
         if card.note:
             st.caption(md(told(card.note)))
         if "command" in card.origin:

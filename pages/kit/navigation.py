@@ -45,11 +45,6 @@ def page_file(address: str) -> str:
     return f"pages/{_FOLDERS.get(address, address)}/page.py"
 
 
-def has_page(address: str) -> bool:
-    """Whether there is a page of that address, so that it can be linked."""
-    return any(page.url_path == address for pages in all_pages().values() for page in pages)
-
-
 def route() -> Page:
     """Declare the pages and return the one that was asked for. Called by app.py in every run."""
     return st.navigation(all_pages())

@@ -15,16 +15,12 @@ def unlearned(baseline: Metrics) -> None:
     if sentences.has_learned(baseline):
         return
     split = t("final test") if baseline.split == "test" else t("validation")
-    st.warning(
-        md(
-            t(
-                "The baseline has not learned its task yet: its mAP50 ({split}) is {value}, below "
-                "{level}. What is better or worse than it says nothing: train the baseline longer "
-                "or on more images first.",
-                split=split,
-                value=wording.accuracy(baseline.map50),
-                level=f"{sentences.LEARNED:.2f}",
-            )
-        ),
-        icon=":material/school:",
+    text = t(
+        "The baseline has not learned its task yet: its mAP50 ({split}) is {value}, below "
+        "{level}. What is better or worse than it says nothing: train the baseline longer "
+        "or on more images first.",
+        split=split,
+        value=wording.accuracy(baseline.map50),
+        level=f"{sentences.LEARNED:.2f}",
     )
+    st.warning(md(text), icon=":material/school:")

@@ -45,7 +45,7 @@ def keep_upload(workspace: Workspace, files: Sequence[Upload]) -> Path:
         DiskFullError: there is no room for them.
     """
     if not files:
-        raise InputError(t("Nothing was uploaded: choose a file first."))
+        raise InputError("Nothing was uploaded: choose a file first.")
     _check_room(workspace.uploads, sum(file.size for file in files))
     ids = "|".join(sorted(file.file_id for file in files))
     folder = workspace.uploads / ("upload-" + hashlib.sha256(ids.encode()).hexdigest()[:16])
@@ -60,10 +60,8 @@ def keep_upload(workspace: Workspace, files: Sequence[Upload]) -> Path:
         relative = safe_relative(file.name)
         if str(relative).lower() in seen:
             raise InputError(
-                t(
-                    "Two files are called '{name}': put the images into a zip instead.",
-                    name=file.name,
-                )
+                "Two files are called '{name}': put the images into a zip instead.",
+                name=file.name,
             )
         seen.add(str(relative).lower())
         target = folder / relative
@@ -76,13 +74,11 @@ def _check_room(uploads: Path, needed: int) -> None:
     free = shutil.disk_usage(uploads).free
     if needed > free:
         raise DiskFullError(
-            t(
-                "The upload needs {needed} GB, but only {free} GB are free in {folder}: free some "
-                "room, then upload again.",
-                needed=f"{needed / 1e9:.1f}",
-                free=f"{free / 1e9:.1f}",
-                folder=uploads,
-            )
+            "The upload needs {needed} GB, but only {free} GB are free in {folder}: free some "
+            "room, then upload again.",
+            needed=f"{needed / 1e9:.1f}",
+            free=f"{free / 1e9:.1f}",
+            folder=uploads,
         )
 
 
@@ -123,13 +119,11 @@ def server_path(text: str, roots: Sequence[Path]) -> Path:
     allowed = [root.expanduser().resolve() for root in roots]
     if not any(path.is_relative_to(root) for root in allowed):
         raise InputError(
-            t(
-                "'{path}' is outside the folders that this page may read ({folders}): set "
-                "MSIP_IMPORT_ROOTS, or move the data there.",
-                path=path,
-                folders=", ".join(map(str, allowed)) or t("none is set"),
-            )
+            "'{path}' is outside the folders that this page may read ({folders}): set "
+            "MSIP_IMPORT_ROOTS, or move the data there.",
+            path=path,
+            folders=", ".join(map(str, allowed)) or t("none is set"),
         )
     if not path.exists():
-        raise InputError(t("There is nothing at '{path}': check the spelling.", path=path))
+        raise InputError("There is nothing at '{path}': check the spelling.", path=path)
     return path

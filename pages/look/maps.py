@@ -128,27 +128,20 @@ def _advice(subject: Subject, layer: str | None) -> None:
     """Below an error: what was asked, and what else can be tried."""
     name = subject.data.classes[subject.box.cls]
     if layer is None:
-        st.caption(
-            md(
-                t(
-                    "Asked for: {name} on {image}. Try fewer evaluations, or another object.",
-                    name=name,
-                    image=subject.record.id,
-                )
-            )
+        words = t(
+            "Asked for: {name} on {image}. Try fewer evaluations, or another object.",
+            name=name,
+            image=subject.record.id,
         )
+        st.caption(md(words))
         return
-    st.caption(
-        md(
-            t(
-                "Asked for: {name} on {image}, layer “{layer}”. Try another layer, or another kind "
-                "of map.",
-                name=name,
-                image=subject.record.id,
-                layer=layer,
-            )
-        )
+    text = t(
+        "Asked for: {name} on {image}, layer “{layer}”. Try another layer, or another kind of map.",
+        name=name,
+        image=subject.record.id,
+        layer=layer,
     )
+    st.caption(md(text))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -241,17 +234,13 @@ def _trusted(words: str, term: str, scores: BoundaryScores) -> None:
         st.markdown(md(rich(":material/check_circle: {words} {term}", words=words, term=term)))
         return
     st.markdown(md(rich("{words} {term}", words=words, term=term)))
-    st.warning(
-        md(
-            t(
-                "The map has {times:.2f} times the heat of an even map on the border, below "
-                "{level}: it does not show that the model looks at the border.",
-                times=scores.enrichment,
-                level=ENRICHED,
-            )
-        ),
-        icon=":material/blur_on:",
+    text = t(
+        "The map has {times:.2f} times the heat of an even map on the border, below "
+        "{level}: it does not show that the model looks at the border.",
+        times=scores.enrichment,
+        level=ENRICHED,
     )
+    st.warning(md(text), icon=":material/blur_on:")
 
 
 def _compared(scores: Sequence[BoundaryScores]) -> str:
@@ -293,18 +282,15 @@ def _draw_shap(subject: Subject, question: Shap, found: ShapValues, word: str) -
         caption=words,
         alt=t("SHAP contributions of {model} on {image}", model=word, image=subject.record.id),
     )
-    st.caption(
-        md(
-            t(
-                "Score {score:.2f}, {base:.2f} on the blurred image. The strongest tenth of the "
-                "patches carries {share} {term}.",
-                score=found.score,
-                base=found.base,
-                share=known(found.c_at_10, percent),
-                term=small("C@10"),
-            )
-        )
+    text = t(
+        "Score {score:.2f}, {base:.2f} on the blurred image. The strongest tenth of the "
+        "patches carries {share} {term}.",
+        score=found.score,
+        base=found.base,
+        share=known(found.c_at_10, percent),
+        term=small("C@10"),
     )
+    st.caption(md(text))
     if found.converged and found.c_at_10 is not None:
         st.caption(
             md(t("Two independent estimates agree after {n} evaluations.", n=found.evaluations))

@@ -145,7 +145,7 @@ def upload_form() -> None:
     path = keep_upload(lab().workspace, [file])  # type: ignore[list-item]
     if st.button(t("Check and add"), type="primary", icon=":material/verified_user:"):
         if not name.strip():
-            raise InputError(t("The model needs a name."))
+            raise InputError("The model needs a name.")
         start_task(Upload(path=path, name=name.strip()))
 
 

@@ -17,7 +17,7 @@ from msip_core.markdown import md
 from msip_core.models import ModelCard
 from msip_core.questions.planning import PlannedCut
 from msip_core.runs.slots import compete, is_gpu, slot_of
-from msip_core.runs.state import RunState
+from msip_core.runs.state import ALIVE
 from msip_core.runs.store import RunRow
 from msip_core.settings import get_settings
 from msip_core.views import wording
@@ -26,8 +26,6 @@ from pages.kit.lab import dataset as open_dataset
 from pages.kit.lab import lab
 from pages.kit.machine import Machine
 from pages.new_run.preview import largest_batch, memory_gb
-
-_ALIVE = (*(state for state in RunState if state.has_worker), RunState.QUEUED)
 
 
 def link_refusal(
@@ -179,7 +177,7 @@ def disk_refusal(found: PlannedCut, machine: Machine) -> Refusal | None:
 def runs_before(config: PruneConfig) -> list[RunRow]:
     """Runs that work on the same device or wait for it."""
     slot = slot_of(config.device)
-    return [run for run in lab().runs.list(limit=100, states=_ALIVE) if compete(slot, run.slot)]
+    return [run for run in lab().runs.list(limit=100, states=ALIVE) if compete(slot, run.slot)]
 
 
 def starts_beside(

@@ -32,19 +32,16 @@ def preview(config: PruneConfig) -> PlannedCut | None:
         return None
     (macs, macs_after), (params, params_after) = found.macs, found.params
     size, size_after = found.size_mb
-    st.markdown(
-        md(
-            t(
-                "**{before} → {after}** multiply-adds per image {term}, **{size} → {size_after}** "
-                "as a file.",
-                before=wording.macs(macs),
-                after=wording.macs(macs_after),
-                term=small(t("MACs at {px} px", px=config.imgsz)),
-                size=wording.megabytes(size),
-                size_after=wording.megabytes(size_after),
-            )
-        )
+    text = t(
+        "**{before} → {after}** multiply-adds per image {term}, **{size} → {size_after}** "
+        "as a file.",
+        before=wording.macs(macs),
+        after=wording.macs(macs_after),
+        term=small(t("MACs at {px} px", px=config.imgsz)),
+        size=wording.megabytes(size),
+        size_after=wording.megabytes(size_after),
     )
+    st.markdown(md(text))
     facts(
         [
             Fact(t("Work kept"), wording.percent(macs_after / macs, 1), "MACs"),

@@ -69,16 +69,12 @@ def _warn(choice: Choice) -> None:
     careful(choice.dataset.concerns)
     blind = unchecked_classes(choice.dataset)
     if blind:
-        st.warning(
-            md(
-                t(
-                    "No image of the val part has a box of {classes}: the guard rail cannot see "
-                    "whether it is still found.",
-                    classes=", ".join(blind),
-                )
-            ),
-            icon=":material/visibility_off:",
+        text = t(
+            "No image of the val part has a box of {classes}: the guard rail cannot see "
+            "whether it is still found.",
+            classes=", ".join(blind),
         )
+        st.warning(md(text), icon=":material/visibility_off:")
 
 
 def _why_not(config: PruneConfig, refusals: list[Refusal]) -> str | None:

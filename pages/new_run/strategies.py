@@ -85,15 +85,11 @@ def composition() -> Composition | None:
         return None
     whole = COMPOSITIONS[chosen]
     st.caption(md(f"{told(whole.description)} {t('Source: {paper}.', paper=told(whole.paper))}"))
-    st.info(
-        md(
-            t(
-                "It brings its own {names}: what is set for these on this page does not count.",
-                names=", ".join(whole.settings),
-            )
-        ),
-        icon=":material/info:",
+    text = t(
+        "It brings its own {names}: what is set for these on this page does not count.",
+        names=", ".join(whole.settings),
     )
+    st.info(md(text), icon=":material/info:")
     return whole
 
 

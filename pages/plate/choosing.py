@@ -67,7 +67,7 @@ def _one(run_id: str) -> RunRow:
         raise not_in_this_lab(t("Count"), run_id) from None
     if not isinstance(row.config, CountConfig):
         st.query_params.pop("count", None)
-        raise NotFoundError(t("'{name}' is a run that counts nothing.", name=run_id))
+        raise NotFoundError("'{name}' is a run that counts nothing.", name=run_id)
     return row
 
 
@@ -75,7 +75,7 @@ def look_at(run: RunRow, *, moving: bool) -> Count | None:
     """Read what is counted so far; None while there is nothing."""
     config, run_dir = run.config, lab().runs.run_dir(run.id)
     if not isinstance(config, CountConfig):
-        raise NotFoundError(t("'{name}' is a run that counts nothing.", name=run.name))
+        raise NotFoundError("'{name}' is a run that counts nothing.", name=run.name)
     if run.state is RunState.FAILED and run.error:
         show_failure(told(run.error))
     if not any(_stamp(run_dir)):

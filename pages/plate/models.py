@@ -85,15 +85,12 @@ def _models(found: PlateAnalysis) -> None:
         value=COUNT_MARGIN * POINTS, step=1.0, key=COUNT_MARGIN_KEY, persist_state="session",
     )  # fmt: skip
     names = found.baseline.name if found.baseline else ""
-    st.caption(
-        md(
-            t(
-                "{model} minus {baseline} (the reference), well by well.",
-                model=found.counting.name or found.counting.model,
-                baseline=names or (found.baseline.model if found.baseline else ""),
-            )
-        )
+    text = t(
+        "{model} minus {baseline} (the reference), well by well.",
+        model=found.counting.name or found.counting.model,
+        baseline=names or (found.baseline.model if found.baseline else ""),
     )
+    st.caption(md(text))
     for one in found.agreement:
         _one(found, one)
     _by_condition(found)

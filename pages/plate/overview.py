@@ -49,15 +49,12 @@ def overview(count: Count) -> None:
     st.subheader(t("Sizes"), anchor=False)
     chart(size_figure(sizes_info(found)), "plate-sizes", t("Diameters of the objects, by class"))
     if found.sizes.cut:
-        st.caption(
-            md(
-                tn(
-                    "{n} object touches the border of its image and is left out here.",
-                    "{n} objects touch the border of their image and are left out here.",
-                    found.sizes.cut,
-                )
-            )
+        text = tn(
+            "{n} object touches the border of its image and is left out here.",
+            "{n} objects touch the border of their image and are left out here.",
+            found.sizes.cut,
         )
+        st.caption(md(text))
     _left_out(found)
 
 

@@ -18,7 +18,7 @@ from msip_core.language import t, told
 from msip_core.markdown import Text, md, rich
 from msip_core.questions.looking import HeatMap, Shap, ShapValues
 from msip_core.views import wording
-from msip_core.views.thumbnails import heat_thumbnail, signed_thumbnail
+from msip_core.views.thumbnails import thumbnail
 from pages.kit.choose import choose
 from pages.kit.components.media import png
 from pages.kit.explain import Subject, honesty, load_map, shap_map
@@ -247,10 +247,9 @@ def _thumbnail(key: str, _subject: Subject, _result: HeatMap | ShapValues) -> by
     folder = lab().compute.folder(key)
     if isinstance(_result, HeatMap):
         heat = load_map(folder / _result.heat, "heat")
-        drawn = heat_thumbnail(_subject.pixels, heat, border, box)
-    else:
-        drawn = signed_thumbnail(_subject.pixels, shap_map(folder, _result), border, box)
-    return png(drawn)
+        return png(thumbnail(_subject.pixels, heat, border, box))
+    patches = shap_map(folder, _result)
+    return png(thumbnail(_subject.pixels, patches, border, box, signed=True))
 
 
 def _status(strip: Strip) -> None:

@@ -53,15 +53,10 @@ def chosen_step(history: PruneHistory) -> int:
     if wanted.isdecimal() and int(wanted) in history.steps:
         return int(wanted)
     st.query_params.pop("step")
-    st.info(
-        md(
-            t(
-                "Step {step} of this link is not there (yet): the page follows the newest.",
-                step=wanted,
-            )
-        ),
-        icon=":material/info:",
+    text = t(
+        "Step {step} of this link is not there (yet): the page follows the newest.", step=wanted
     )
+    st.info(md(text), icon=":material/info:")
     return history.default
 
 

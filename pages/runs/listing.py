@@ -9,7 +9,7 @@ import streamlit as st
 from msip_core.errors import InputError
 from msip_core.language import mark, t
 from msip_core.markdown import md
-from msip_core.runs.state import RunState
+from msip_core.runs.state import ALIVE, RunState
 from msip_core.runs.store import RunRow
 from msip_core.views.wording import accuracy, duration, percent
 from pages.kit.choose import choose_view, not_in_this_lab, remember
@@ -20,10 +20,9 @@ from pages.kit.run_words import stage_words
 from pages.kit.words import STATE_WORDS, known, when
 
 _PER_PAGE = 10
-_ALIVE = (*(state for state in RunState if state.has_worker), RunState.QUEUED)
 _FILTERS: dict[str, tuple[str, tuple[RunState, ...] | None]] = {
     "all": (mark("All"), None),
-    "active": (mark("Running and waiting"), _ALIVE),
+    "active": (mark("Running and waiting"), ALIVE),
     "held": (mark("Paused and interrupted"), (RunState.PAUSED, RunState.INTERRUPTED)),
     "done": (mark("Done"), (RunState.COMPLETED,)),
     "ended": (mark("Failed and cancelled"), (RunState.FAILED, RunState.CANCELLED)),
@@ -53,7 +52,7 @@ def run_table() -> None:
             key="page",
             bind="query-params",
         )
-    moving = runs.count(_ALIVE) > 0
+    moving = runs.count(ALIVE) > 0
     st.fragment(_table, run_every=2 if moving else None)(states, of_studies, page)
 
 
@@ -145,7 +144,7 @@ def pick_run(wanted: str | None) -> str:
         remember("run", wanted)
         return wanted
     newest = (
-        runs.list(limit=1, states=_ALIVE)
+        runs.list(limit=1, states=ALIVE)
         or runs.list(limit=1, of_studies=False)
         or runs.list(limit=1)
     )

@@ -97,21 +97,18 @@ def _result(history: PruneHistory) -> None:
     before, after = sentences.best_pair(baseline, final)
     unlearned(before)
     split = t("final test") if after.split == "test" else t("validation")
-    st.markdown(
-        md(
-            t(
-                "**{saved} less work per image** ({macs_before} → {macs_after} MACs); accuracy "
-                "(mAP50, {split}, {n} images) {found}, strict accuracy (mAP50-95) {placed}.",
-                saved=wording.percent(1 - final.macs_ratio),
-                macs_before=wording.macs(baseline.cost.macs),
-                macs_after=wording.macs(final.cost.macs),
-                split=split,
-                n=after.images,
-                found=wording.change(before.map50, after.map50),
-                placed=wording.change(before.map50_95, after.map50_95),
-            )
-        )
+    words = t(
+        "**{saved} less work per image** ({macs_before} → {macs_after} MACs); accuracy "
+        "(mAP50, {split}, {n} images) {found}, strict accuracy (mAP50-95) {placed}.",
+        saved=wording.percent(1 - final.macs_ratio),
+        macs_before=wording.macs(baseline.cost.macs),
+        macs_after=wording.macs(final.cost.macs),
+        split=split,
+        n=after.images,
+        found=wording.change(before.map50, after.map50),
+        placed=wording.change(before.map50_95, after.map50_95),
     )
+    st.markdown(md(words))
     if text := _speed(final.model_id):
         st.caption(md(text))
 

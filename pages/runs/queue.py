@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from msip_core.config import AnyRun, CountConfig, TrainConfig
 from msip_core.language import t
 from msip_core.runs.slots import compete, room_of
-from msip_core.runs.state import RunState
+from msip_core.runs.state import ALIVE, RunState
 from msip_core.runs.store import RunRow
 from msip_core.views.wording import duration
 from pages.kit.lab import lab
 
-_ALIVE = (*(state for state in RunState if state.has_worker), RunState.QUEUED)
 _LOOKED_AT = 200  # newest runs that tell how long a run like this took
 
 
@@ -31,7 +30,7 @@ def queue_sentence(run: RunRow) -> str:
     runs = lab().runs
     wait = waiting_time(
         run,
-        runs.list(limit=_LOOKED_AT, states=_ALIVE),
+        runs.list(limit=_LOOKED_AT, states=ALIVE),
         runs.list(limit=_LOOKED_AT, states=(RunState.COMPLETED,)),
     )
     place = {"n": run.queue_position or 1, "device": run.slot}
@@ -70,14 +69,10 @@ def _seconds_of(run: RunRow, done: Sequence[RunRow]) -> float | None:
     if run.state.has_worker:
         return run.seconds_left
     for other in done:
-        same = compete(run.slot, other.slot) and _alike(run, other)
+        same = compete(run.slot, other.slot) and _size(run.config) == _size(other.config)
         if same and other.started and other.finished:
             return (other.finished - other.started) * (1 - run.done)
     return None
-
-
-def _alike(run: RunRow, other: RunRow) -> bool:
-    return _size(run.config) == _size(other.config)
 
 
 def _size(config: AnyRun) -> tuple[object, ...]:

@@ -51,16 +51,13 @@ def _begin(sets: Sequence[DatasetSummary], models: Sequence[ModelCard]) -> None:
         _finished_example()
     with right, st.container(border=True, height="stretch"):
         st.subheader(t("Use my images"), anchor=False)
-        st.markdown(
-            md(
-                t(
-                    "A folder or zip of micrographs (PNG, JPEG, BMP, TIFF with 8 or 16 bit, "
-                    "OME-TIFF, CZI, LIF, ND2) with boxes ({forms}, CSV, or masks), or without any. "
-                    "They stay on this computer.",
-                    forms=LABEL_FORMS,
-                )
-            )
+        text = t(
+            "A folder or zip of micrographs (PNG, JPEG, BMP, TIFF with 8 or 16 bit, "
+            "OME-TIFF, CZI, LIF, ND2) with boxes ({forms}, CSV, or masks), or without any. "
+            "They stay on this computer.",
+            forms=LABEL_FORMS,
         )
+        st.markdown(md(text))
         st.page_link(
             "pages/data/page.py",
             label=t("Bring in my images"),
@@ -97,16 +94,13 @@ def _words() -> None:
     with st.expander(t("Words used in this lab"), icon=":material/menu_book:"):
         for term in GLOSSARY.values():
             precise = small(t(term.precise)) if term.precise else rich("")
-            st.markdown(
-                md(
-                    rich(
-                        "**{word}**: {plain} {precise}",
-                        word=t(term.word),
-                        plain=t(term.plain),
-                        precise=precise,
-                    )
-                )
+            text = rich(
+                "**{word}**: {plain} {precise}",
+                word=t(term.word),
+                plain=t(term.plain),
+                precise=precise,
             )
+            st.markdown(md(text))
 
 
 header(

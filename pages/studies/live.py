@@ -93,15 +93,12 @@ def _cancelling(study_id: str, now: Standing) -> None:
     "Pause" is the button beside it."""
     alive = now.count(*(state for state in RunState if not state.is_finished))
     with st.popover(t("Cancel"), icon=":material/stop:", key=f"study:{study_id}:ask"):
-        st.caption(
-            md(
-                tn(
-                    "{n} run works or waits now: it ends, and no row is started any more.",
-                    "{n} runs work or wait now: they end, and no row is started any more.",
-                    alive,
-                )
-            )
+        text = tn(
+            "{n} run works or waits now: it ends, and no row is started any more.",
+            "{n} runs work or wait now: they end, and no row is started any more.",
+            alive,
         )
+        st.caption(md(text))
         st.caption(t("Rows that are done stay in the table. “Pause” loses nothing."))
         _button(study_id, "cancel", t("Cancel this study"), ":material/stop:", engine.cancel)
 

@@ -60,17 +60,14 @@ def _rows(rows: list[dict[str, Any]], *, pinned: str) -> None:
 
 
 def _how(table: StudyTable) -> None:
-    st.caption(
-        md(
-            t(
-                "mAP50 on {n} test images with its 95 % interval (bootstrap over seeds, groups of "
-                "images and images, paired between models). Better is said only with three seeds "
-                "or more, and after Holm's correction over the rows. MACs are not speed; the "
-                "speed-up is measured.",
-                n=table.test_images or 0,
-            )
-        )
+    text = t(
+        "mAP50 on {n} test images with its 95 % interval (bootstrap over seeds, groups of "
+        "images and images, paired between models). Better is said only with three seeds "
+        "or more, and after Holm's correction over the rows. MACs are not speed; the "
+        "speed-up is measured.",
+        n=table.test_images or 0,
     )
+    st.caption(md(text))
     if table.way is not None:
         st.caption(md(t("Time and speed-up: {way}.", way=way_words(table.way))))
 

@@ -18,9 +18,8 @@ from msip_core.config import (
     PruneConfig,
     TrainConfig,
 )
-from msip_core.options import command_line
+from msip_core.options import command_line, repeat_command
 from msip_core.runs.service import RunService
-from msip_core.views import protocol
 from msip_core.ways import Way
 from msip_core.workspace import Workspace
 from tests.drawn import copy_example
@@ -225,7 +224,7 @@ def test_repeat_from_the_file_of_a_run_takes_even_what_has_no_option(
     )
     run_id = RunService(workspace).submit(config)
     monkeypatch.chdir(workspace.root)
-    assert _made_by(protocol.repeat_command(config, run_id), workspace) == config
+    assert _made_by(repeat_command(config, run_id), workspace) == config
 
 
 def test_a_file_of_settings_and_settings_beside_it_are_refused(

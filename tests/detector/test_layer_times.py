@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from msip_core.config import LatencyFormat
-from msip_core.detector.latency import RUNTIMES
 from msip_core.detector.layer_times import LayerTimes, time_layers
 from msip_core.errors import Stopped
 from msip_core.groups.layers import Geometry, Layer
+from msip_core.ways import PROCESSOR_FORMATS
 
 WIDE = Geometry(kernel=3, stride=1, side=8, inputs=64, outputs=128, narrow_in=True, narrow_out=True)
 STEM = Geometry(kernel=3, stride=2, side=32, inputs=3, outputs=16, narrow_in=False, narrow_out=True)
@@ -78,10 +78,10 @@ def test_the_table_is_kept_and_a_stopped_measurement_goes_on(tmp_path: Path):
 
 
 def test_another_format_has_its_own_table(tmp_path: Path):
-    assert len({table(tmp_path, FakeTimer(), kind).path for kind in RUNTIMES}) == 3
+    assert len({table(tmp_path, FakeTimer(), kind).path for kind in PROCESSOR_FORMATS}) == 3
 
 
-@pytest.mark.parametrize("format", RUNTIMES)
+@pytest.mark.parametrize("format", PROCESSOR_FORMATS)
 def test_every_format_times_ordinary_and_depthwise_layers(format: LatencyFormat):
     layers = [
         Layer(3, 2, 8, inputs=3, outputs=8),

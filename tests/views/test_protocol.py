@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from msip_core.config import PRUNE_PRESETS, TRAIN_PRESETS, MsipOptions, MsipWeights, TrainConfig
-from msip_core.options import command_line
+from msip_core.options import command_line, repeat_command
 from msip_core.views import protocol
 from tests.views import samples
 
@@ -110,6 +110,6 @@ def test_settings_that_have_no_option_are_set_by_name():
 
 
 def test_the_exact_repeat_reads_the_runs_own_settings_file():
-    line = protocol.repeat_command(samples.prune_config(), "run-1")
+    line = repeat_command(samples.prune_config(), "run-1")
 
     assert line == "python -m msip_core prune --config runs/run-1/config.json --workspace ."

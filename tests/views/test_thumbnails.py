@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from msip_core.boxes import Box
-from msip_core.views.thumbnails import Window, heat_thumbnail, signed_thumbnail, window_around
+from msip_core.views.thumbnails import Window, thumbnail, window_around
 
 
 def box(x1: float, y1: float, x2: float, y2: float) -> Box:
@@ -31,10 +31,10 @@ def test_heat_is_coloured_by_the_peak_of_the_whole_map():
     heat = np.zeros((100, 100))
     heat[45, 50] = 0.5
     object_ = box(40, 40, 60, 50)
-    alone = heat_thumbnail(pixels, heat, object_, object_)
+    alone = thumbnail(pixels, heat, object_, object_)
     heat[2, 2] = 50.0  # a hotter place that the cut does not show
 
-    beside = heat_thumbnail(pixels, heat, object_, object_)
+    beside = thumbnail(pixels, heat, object_, object_)
 
     centre = slice(115, 125)
     assert alone.shape == (240, 240, 3)
@@ -47,7 +47,7 @@ def test_the_border_is_drawn_and_what_adds_is_orange():
     object_ = box(40, 40, 60, 60)
     values = np.full((100, 100), 0.2)
 
-    drawn = signed_thumbnail(pixels, values, object_, object_)
+    drawn = thumbnail(pixels, values, object_, object_, signed=True)
 
     assert (drawn == 255).all(axis=2).any()
     red, _, blue = drawn[120, 120].astype(int)
