@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -229,3 +231,33 @@ def test_the_drawing_says_of_every_room_what_the_walls_let_it_import() -> None:
                 for name in rule["protected_modules"]
             }
             assert _named(may) == open_to_it, f"ARCHITECTURE.md, {first}"
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("msip_core.allocation.budget", "Budget"),
+        ("msip_core.detector.checkpoints", "load_model normalise inspect_checkpoint"),
+        ("msip_core.explain.boundary", "concentration"),
+        ("msip_core.explain.shapley", "kernel_shap"),
+        ("msip_core.importance.calibration", "choose_images load_calibration"),
+        ("msip_core.importance.members", "members"),
+        ("msip_core.importance.responses", "mutual_information"),
+        ("msip_core.importance.statistics", "Statistics gather"),
+        ("msip_core.pruning.bn", "recalibrated"),
+        ("msip_core.pruning.schedule", "final_window"),
+        ("msip_core.pruning.surgery", "prunable_groups prune_channels"),
+        ("msip_core.studies.statistics", "difference mean_over_seeds"),
+        ("msip_core.views.card_text", "card_text read_card_facts"),
+    ],
+)
+def test_what_scripts_outside_this_tree_take_is_where_they_look_for_it(module: str, names: str):
+    found = import_module(module)
+
+    assert [name for name in names.split() if not hasattr(found, name)] == []
+
+
+def test_scripts_outside_may_call_a_weights_file_trusted():
+    load_model = import_module("msip_core.detector.checkpoints").load_model
+
+    assert "trusted" in signature(load_model).parameters

@@ -67,8 +67,13 @@ class Weights(NamedTuple):
     sha256: str
 
 
-def load_model(path: Path | str) -> DetectionModel:
+def load_model(path: Path | str, *, trusted: bool = False) -> DetectionModel:
     """Load a YOLOv8 detector: fp32, on the CPU, in eval mode, every parameter with gradients on.
+
+    Args:
+        path: a .pt file.
+        trusted: decides nothing any more, since every file is read as data, whoever made it; kept
+            for scripts from when it let a file run.
 
     Raises:
         NotFoundError: no such file.
@@ -76,6 +81,7 @@ def load_model(path: Path | str) -> DetectionModel:
         WrongModelError: not a YOLOv8 detector, or one that was fused or quantised.
         CheckpointError: the file cannot be read.
     """
+    del trusted
     with _opened(Path(path)) as archive:
         return _model_of(archive)
 
@@ -85,6 +91,11 @@ def read_weights(path: Path | str) -> Weights:
     with _opened(Path(path)) as archive:
         model = _model_of(archive)
         return Weights(model, _info(model, archive.value), archive.sha256())
+
+
+def inspect_checkpoint(path: Path | str) -> CheckpointInfo:
+    """What a weights file holds; the same errors as `load_model`."""
+    return read_weights(path).info
 
 
 def save_work(

@@ -76,6 +76,22 @@ class _Sampler:
             self.pairs += 1
 
 
+def kernel_shap(f: Game, features: int, samples: int, seed: int) -> tuple[Floats, float, float]:
+    """SHAP values of a game over on/off masks, from about so many evaluations.
+
+    Args:
+        f: masks (n, M) of zeros and ones -> (n,).
+        samples: as many pairs of permutations as fit in, at least one.
+
+    Returns:
+        phi (M,), f(all off), f(all on); phi sums to the difference.
+    """
+    ends = _ends(f, features)
+    sampler = _Sampler(f, features, ends, [seed, 0])
+    sampler.add(max(1, samples // pair_cost(features)))
+    return sampler.values, float(ends[0]), float(ends[1])
+
+
 def converge(f: Game, features: int, most: int, seed: int) -> Estimate:
     """SHAP values from two estimates, each doubled until they agree or `most` is spent.
 

@@ -23,13 +23,14 @@ from msip_core.detector.library import DetectionModel
 from msip_core.errors import ConfigError
 from msip_core.explain.boundary import concentration
 from msip_core.explain.memory import batch_size, evaluate_batched
-from msip_core.explain.permutations import Estimate, converge
+from msip_core.explain.permutations import Estimate, converge, kernel_shap
 from msip_core.explain.superpixels import Patchwork, Segmentation
 from msip_core.explain.targets import Candidates, check_reference, private_copy, similarity
 from msip_core.messages import mark, msg
 from msip_core.questions.looking import ShapTime
 
 Progress = Callable[[float, str], None]
+__all__ = ["ShapResult", "estimate_time", "explain_detection", "kernel_shap"]
 NOTHING_SEEN = mark(
     "This model finds nothing like the chosen box, so there is nothing to share out."
 )

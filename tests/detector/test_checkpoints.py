@@ -17,8 +17,8 @@ from ultralytics.nn.tasks import DetectionModel, SegmentationModel
 from msip_core.detector.c2f import to_c2f_v2
 from msip_core.detector.checkpoints import (
     architecture_of,
+    inspect_checkpoint,
     load_model,
-    read_weights,
     round_to_half,
     save_stock,
     save_work,
@@ -78,7 +78,7 @@ def test_a_file_that_wants_to_run_code_is_refused_by_name_and_nothing_runs(
     with pytest.raises(UnsafeCheckpointError, match=r"evil\.pt was refused.*(posix|nt)\.system"):
         load_model(path)
     with pytest.raises(UnsafeCheckpointError, match="system"):
-        read_weights(path)
+        inspect_checkpoint(path)
 
     assert not proof.exists()
     torch.load(path, weights_only=False)  # it was armed: without our loader the code runs
@@ -304,10 +304,10 @@ def test_inspecting_says_what_a_file_holds(tmp_path):
     torch.save({"model": whole, "train_args": {"imgsz": 320}}, tmp_path / "whole.pt")
     save_stock(pruned_model(), tmp_path / "pruned.pt")
 
-    info = read_weights(tmp_path / "whole.pt").info
+    info = inspect_checkpoint(tmp_path / "whole.pt")
 
     assert info == ("yolov8n", "detect", CLASSES, 3_011_238, False, 320)
-    assert read_weights(tmp_path / "pruned.pt").info.pruned
+    assert inspect_checkpoint(tmp_path / "pruned.pt").pruned
     assert architecture_of(whole) == "yolov8n"
 
 

@@ -42,8 +42,9 @@ def test_no_way_of_calling_runs_anything(tmp_path, way, packed):
     pickled = call(proof)[way]
     path.write_bytes(archive(pickled) if packed else pickled)
 
-    with pytest.raises(UnsafeCheckpointError, match=r"evil\.pt was refused"):
-        load_model(path)
+    for trusted in (False, True):  # nor is a file that somebody calls trusted
+        with pytest.raises(UnsafeCheckpointError, match=r"evil\.pt was refused"):
+            load_model(path, trusted=trusted)
 
     assert not proof.exists()
 

@@ -11,7 +11,7 @@ from msip_core.errors import ConfigError, Stopped
 from msip_core.explain import shapley
 from msip_core.explain.boundary import concentration
 from msip_core.explain.memory import CPU_PIXELS, batch_size, evaluate_batched
-from msip_core.explain.permutations import _ends, _Sampler, converge, pair_cost
+from msip_core.explain.permutations import converge
 from msip_core.explain.superpixels import BLUR_SIGMA, Patchwork, blurred, segment
 from msip_core.explain.targets import Candidates, private_copy, similarity
 from tests.explain.toy import (
@@ -30,19 +30,11 @@ BOX = Box(cls=0, x1=20, y1=10, x2=80, y2=60)
 # --- the game alone -----------------------------------------------------------
 
 
-def by_permutations(game, features: int, samples: int, seed: int):
-    """One estimate from about so many evaluations, and the game of nobody and of everybody."""
-    ends = _ends(game, features)
-    sampler = _Sampler(game, features, ends, [seed, 0])
-    sampler.add(max(1, samples // pair_cost(features)))
-    return sampler.values, *ends
-
-
 def test_a_linear_game_gives_weight_times_change_of_each_feature():
     rng = np.random.default_rng(0)
     w, x, b = rng.normal(size=(3, 12))
 
-    phi, base, score = by_permutations(
+    phi, base, score = shapley.kernel_shap(
         lambda masks: np.where(masks > 0, x, b) @ w, features=12, samples=200, seed=0
     )
 
@@ -51,7 +43,7 @@ def test_a_linear_game_gives_weight_times_change_of_each_feature():
 
 
 def test_an_and_game_is_shared_between_its_two_players():
-    phi, base, score = by_permutations(
+    phi, base, score = shapley.kernel_shap(
         lambda masks: masks[:, 0] * masks[:, 2], features=4, samples=30, seed=0
     )
 
@@ -66,7 +58,7 @@ def five_of_a_hundred(masks: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("samples", [200, 300, 512, 1000, 2048])
 def test_concentration_does_not_depend_on_the_number_of_samples(samples: int):
-    phi, base, score = by_permutations(five_of_a_hundred, 100, samples, 0)
+    phi, base, score = shapley.kernel_shap(five_of_a_hundred, 100, samples, 0)
 
     assert concentration(phi) == pytest.approx(1)
     np.testing.assert_array_equal(phi[5:], 0)
@@ -75,7 +67,7 @@ def test_concentration_does_not_depend_on_the_number_of_samples(samples: int):
 
 def test_values_are_those_of_all_orders_in_a_game_of_three_together():
     """Majority of five: every player is worth a fifth."""
-    phi, _, _ = by_permutations(lambda m: (m.sum(1) >= 3) * 1.0, 5, 40_000, 0)
+    phi, _, _ = shapley.kernel_shap(lambda m: (m.sum(1) >= 3) * 1.0, 5, 40_000, 0)
 
     np.testing.assert_allclose(phi, 0.2, atol=0.01)
 
@@ -126,7 +118,7 @@ def test_the_seed_decides():
     def game(masks: np.ndarray) -> np.ndarray:
         return np.sin(masks @ np.arange(20))
 
-    runs = [by_permutations(game, 20, 60, seed)[0] for seed in (0, 0, 1)]
+    runs = [shapley.kernel_shap(game, 20, 60, seed)[0] for seed in (0, 0, 1)]
 
     np.testing.assert_array_equal(runs[0], runs[1])
     assert not np.allclose(runs[0], runs[2])
