@@ -159,17 +159,14 @@ class RunService:
         offset: int = 0,
         states: Collection[RunState] | None = None,
         kind: str | None = None,
-        *,
         of_studies: bool | None = None,
-        ids: Collection[str] | None = None,
     ) -> builtins.list[RunRow]:
-        """A page of runs, newest first; only those of studies (True), without them (False), or of
-        some ids."""
+        """A page of runs, newest first; only those of studies (True), without them (False)."""
         self.store.adopt_folders()
         self.store.sync_unfinished()
         self._settle(self.store.ids(WITH_WORKER))
         return self.store.rows(
-            limit=limit, offset=offset, states=states, kind=kind, of_studies=of_studies, ids=ids
+            limit=limit, offset=offset, states=states, kind=kind, of_studies=of_studies
         )
 
     def count(

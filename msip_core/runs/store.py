@@ -267,11 +267,10 @@ class RunStore:
         states: Collection[RunState] | None = None,
         kind: str | None = None,
         of_studies: bool | None = None,
-        ids: Collection[str] | None = None,
     ) -> list[RunRow]:
         """A page of runs, newest first; only those of studies (True), without them (False)."""
         query = (
-            _filtered(sa.select(_RUNS), states, kind, of_studies, ids)
+            _filtered(sa.select(_RUNS), states, kind, of_studies)
             .order_by(_RUNS.c.created.desc(), _RUNS.c.id.desc())
             .limit(limit)
             .offset(offset)
@@ -359,10 +358,7 @@ def _filtered(
     states: Collection[RunState] | None,
     kind: str | None,
     of_studies: bool | None = None,
-    ids: Collection[str] | None = None,
 ) -> Any:
-    if ids is not None:
-        query = query.where(_RUNS.c.id.in_(ids))
     if states is not None:
         query = query.where(_RUNS.c.state.in_([s.value for s in states]))
     if of_studies is not None:

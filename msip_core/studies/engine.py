@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from filelock import Timeout
 
-from msip_core.errors import IllegalTransitionError, MsipError, first_line
+from msip_core.errors import IllegalTransitionError, MsipError, NotFoundError, first_line
 from msip_core.messages import msg
 from msip_core.runs.service import RunService
 from msip_core.runs.state import Action, RunState
@@ -77,9 +77,7 @@ def standing(service: RunService, study_id: str) -> Standing:
     """Every run of the study as it is now."""
     workspace = service.workspace
     study, plan = open_study(workspace, study_id), plan_of(workspace, study_id)
-    ids = {run_id(study_id, task): task for task in tasks(plan)}
-    rows = {row.id: row for row in service.list(limit=len(ids), ids=ids)}
-    states = tuple(_state(service, task, run, rows.get(run)) for run, task in ids.items())
+    states = tuple(_state(service, task, run_id(study_id, task)) for task in tasks(plan))
     done, left = _progress(plan, states)
     return Standing(states, done, left, study.paused, _blocked(states))
 
@@ -164,9 +162,12 @@ def _start(service: RunService, plan: StudyPlan, states: tuple[TaskState, ...]) 
     return asked
 
 
-def _state(service: RunService, task: Task, run: str, row: RunRow | None) -> TaskState:
-    interrupted = row is not None and row.state is RunState.INTERRUPTED
-    lost = interrupted and _interruptions(service, run) > RESUMES
+def _state(service: RunService, task: Task, run: str) -> TaskState:
+    try:
+        row = service.get(run)
+    except NotFoundError:
+        return TaskState(task, run, None)
+    lost = row.state is RunState.INTERRUPTED and _interruptions(service, run) > RESUMES
     return TaskState(task, run, row, lost)
 
 

@@ -120,16 +120,16 @@ def test_a_paused_study_starts_nothing_and_goes_on_where_it_was(
     assert now.states[0].row.state is RunState.QUEUED
 
 
-def test_where_nothing_can_be_started_all_runs_are_asked_for_once(
+def test_where_nothing_can_be_started_every_run_is_asked_once(
     service: RunService, drawn: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = library.create(drawn, make_plan(seeds=[0], honest=["random"]))
     engine.advance(service, study.id)
-    asked: list[set[str]] = []
-    found = service.list
-    monkeypatch.setattr(service, "list", lambda **of: asked.append(set(of["ids"])) or found(**of))
+    asked: list[str] = []
+    get = service.get
+    monkeypatch.setattr(service, "get", lambda run: asked.append(run) or get(run))
     now = engine.advance(service, study.id)
-    assert asked == [{state.run_id for state in now.states}]
+    assert asked == [state.run_id for state in now.states]
 
 
 def test_nothing_is_started_without_a_baseline(service: RunService, drawn: Workspace) -> None:
