@@ -114,7 +114,8 @@ class IterationFolder:
 
     def read_record(self) -> IterationRecord | None:
         value, widths = read_json(self.root / MEASURING.mark), self.root / "layers.json"
-        if isinstance(value, dict):
+        # An older version wrote the widths a second time, into metrics.json.
+        if isinstance(value, dict) and "layers" not in value:
             value["layers"] = read_json(widths)
         try:
             return None if value is None else IterationRecord.model_validate(value)

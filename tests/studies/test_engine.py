@@ -75,7 +75,9 @@ def test_a_study_runs_to_its_table_and_a_row_can_be_added(
     kept = write_outputs(drawn, study.id, now)["earlier"]
     assert again.standing.states[-1].task.row in (kept / "table.json").read_text(encoding="utf-8")
     assert "earlier" not in write_outputs(drawn, study.id, now)
-    assert engine.resume(service, study.id).states[-1].row is not None
+    # Whoever looks first asks for it again: this call, or the watch of the queue.
+    engine.resume(service, study.id)
+    wait_until(lambda: engine.standing(service, study.id).states[-1].row, "it is asked for")
 
 
 def test_a_row_that_fails_stands_in_the_table_with_its_reason(
