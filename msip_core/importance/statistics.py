@@ -39,7 +39,7 @@ from msip_core.messages import msg
 
 logger = logging.getLogger(__name__)
 
-_LOOK = 16  # images; twice as many give the same channels, within what other images change
+_LOOK = 16  # images; twice as many change less of what is removed than other images do
 Hooks = Callable[[Statistic, range], AbstractContextManager[Any]]
 
 
