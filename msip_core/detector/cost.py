@@ -18,6 +18,8 @@ def count_cost(model: DetectionModel, imgsz: int) -> Cost:
     that) and 11.136 M parameters. `model` is left as it is.
     """
     twin = copy_model(model).cpu().float().eval()
+    twin.__deepcopy__ = lambda _: twin  # the counter would copy the copy, which takes longest
     with torch.no_grad():
         macs, params = tp.utils.count_ops_and_params(twin, torch.zeros(1, 3, imgsz, imgsz))
+    del twin.__deepcopy__  # a circle, which would keep the weights until they are swept up
     return Cost(macs=int(macs), params=int(params), size_mb=round(size_mb(twin), 3), imgsz=imgsz)

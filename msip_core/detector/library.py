@@ -131,7 +131,7 @@ def copy_model(model: DetectionModel) -> DetectionModel:
 
 
 def _twin(module: nn.Module | None, memo: dict[int, Any]) -> Any:
-    """deepcopy of a module in a third of its time: most of what a module holds are empty
+    """deepcopy of a module in a fraction of its time: most of what a module holds are empty
     containers (one for each kind of hook), numbers and words, which deepcopy takes apart."""
     if module is None or id(module) in memo or hasattr(module, "__deepcopy__"):
         return deepcopy(module, memo)
@@ -139,10 +139,26 @@ def _twin(module: nn.Module | None, memo: dict[int, Any]) -> Any:
     for name, value in module.__dict__.items():
         if name == "_modules":
             twin.__dict__[name] = {key: _twin(part, memo) for key, part in value.items()}
+        elif name in ("_parameters", "_buffers"):
+            twin.__dict__[name] = {key: _tensor(one, memo) for key, one in value.items()}
         elif type(value) in (dict, OrderedDict) and not value:
             twin.__dict__[name] = type(value)()
+        elif value is None or type(value) in (bool, int, float, str):
+            twin.__dict__[name] = value
         else:
             twin.__dict__[name] = deepcopy(value, memo)
+    return twin
+
+
+def _tensor(tensor: torch.Tensor | None, memo: dict[int, Any]) -> Any:
+    """The same of a tensor that owns its storage; one that several modules hold stays one."""
+    own = tensor is not None and tensor.untyped_storage().nbytes() == tensor.nbytes
+    if tensor is None or not own or id(tensor) in memo:
+        return deepcopy(tensor, memo)
+    twin = tensor.detach().clone()
+    if isinstance(tensor, nn.Parameter):
+        twin = nn.Parameter(twin)
+    memo[id(tensor)] = twin.requires_grad_(tensor.requires_grad)
     return twin
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from msip_core.detector.cost import count_cost
 from msip_core.detector.devices import describe_device, resolve_device
-from msip_core.detector.library import threads_kept
+from msip_core.detector.library import copy_model, threads_kept
 from msip_core.errors import ConfigError
 from tests.fresh import run_fresh
+from tests.importance.kit import thin_detector
 
 SCRIPT = """
 import json, os, socket, sys
@@ -110,3 +112,32 @@ def test_a_device_is_described_with_its_memory():
     assert (device.kind, device.device) == ("cpu", "cpu")
     assert 0 < device.free_gb <= device.total_gb
     assert device.name
+
+
+def test_a_copy_is_equal_and_shares_nothing_but_what_modules_share_with_each_other():
+    model = thin_detector(0.125).to(memory_format=torch.channels_last)
+    model.model[0].conv.weight.requires_grad_(False)
+    model.model[1].conv.weight = model.model[3].conv.weight  # tied
+    model.model[0].bn.running_mean = torch.zeros(100)[: len(model.model[0].bn.running_mean)]
+    twin = copy_model(model)
+
+    theirs = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers())
+    ours = dict(twin.named_parameters(remove_duplicate=False)) | dict(twin.named_buffers())
+    places = {tensor.untyped_storage().data_ptr() for tensor in theirs.values()}
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert type(tensor) is type(theirs[name])
+        assert torch.equal(tensor, theirs[name])
+        assert tensor.stride() == theirs[name].stride()
+        assert tensor.requires_grad == theirs[name].requires_grad
+        assert not tensor.numel() or tensor.untyped_storage().data_ptr() not in places
+    assert twin.model[1].conv.weight is twin.model[3].conv.weight
+
+
+def test_counting_leaves_the_model_and_says_the_same_again():
+    model = thin_detector(0.125)
+    before = {name: set(vars(module)) for name, module in model.named_modules()}
+    costs = {count_cost(model, 64) for _ in range(2)}
+
+    assert len(costs) == 1
+    assert {name: set(vars(module)) for name, module in model.named_modules()} == before
