@@ -141,7 +141,7 @@ def _twin(module: nn.Module | None, memo: dict[int, Any]) -> Any:
             twin.__dict__[name] = {key: _twin(part, memo) for key, part in value.items()}
         elif name in ("_parameters", "_buffers"):
             twin.__dict__[name] = {key: _tensor(one, memo) for key, one in value.items()}
-        elif type(value) in (dict, OrderedDict) and not value:
+        elif type(value) in (dict, OrderedDict, set) and not value:
             twin.__dict__[name] = type(value)()
         elif value is None or type(value) in (bool, int, float, str):
             twin.__dict__[name] = value
