@@ -143,7 +143,7 @@ class Iteration:
     def _choose_blocks(self) -> dict[str, object]:
         """Which bottlenecks go; channels are then scored on the network without them."""
         parts, model = self.parts, self._previous
-        budget = self._budget(model, prunable_groups(model).groups)
+        budget = self._priced(model)[1]
         goal = self._goal(budget)
         before = goal.of(budget)
         band = self._corridor(before)
@@ -171,8 +171,7 @@ class Iteration:
         return {"removed": list(names), "scores": scores.found, "before": before}
 
     def _score(self) -> dict[str, object]:
-        model = self._start
-        groups = prunable_groups(model).groups
+        model, groups = self._start, self._coupled[0]
         weights = self.feedback.weights
         options = self.config.msip.model_copy(update={"weights": weights} if weights else {})
         kind = catalog.find("criterion", self.config.method).load()
@@ -202,7 +201,7 @@ class Iteration:
         for term in TERMS:
             alone = criterion.with_weights(WEIGHT_PRESETS[f"{term}-only"])
             scores = {name: score.numpy() for name, score in alone.scores(groups).items()}
-            table = self._table(model, groups, scores)
+            table = self._table(scores)
             trial = copy_model(model)
             chosen = self.parts.allocation.allocate(table, self._corridor(self._before(table)))
             prune_channels(trial, chosen.removed)
@@ -219,8 +218,8 @@ class Iteration:
         removed: Mapping[str, Sequence[int]] = {}
         found: dict[str, object] = {"alpha": None, "note": None, "latency_ms": None}
         if self.parts.granularity.takes_channels:
-            groups = prunable_groups(model).groups
-            table = self._table(model, groups, self.files.read_arrays("importance.npz"))
+            groups = self._coupled[0]
+            table = self._table(self.files.read_arrays("importance.npz"))
             watch, band = self.parts.latency_goal, self._corridor(self._before(table))
             if watch is not None and self.parts.goal.kind == "latency":
                 last, goal = self.index == self.config.iterations, self.parts.goal.amount
@@ -325,12 +324,18 @@ class Iteration:
     def _blocks(self) -> dict[str, Any]:
         return self.files.read_json(BLOCKS.mark) or {"removed": []}
 
-    def _budget(self, model: DetectionModel, groups: Any) -> Budget:
-        return Budget(model, list(groups.values()), self.config.imgsz)
+    @cached_property
+    def _coupled(self) -> tuple[Mapping[str, Any], Budget]:
+        """Groups of the network that is cut and what they cost: traced once, for all its steps."""
+        return self._priced(self._start)
 
-    def _table(self, model: DetectionModel, groups: Any, scores: Any) -> GroupTable:
-        budget = self._budget(model, groups)
-        may_lose = self.parts.granularity.open_groups(model, budget.names)
+    def _priced(self, model: DetectionModel) -> tuple[Mapping[str, Any], Budget]:
+        groups = prunable_groups(model).groups
+        return groups, Budget(model, list(groups.values()), self.config.imgsz)
+
+    def _table(self, scores: Any) -> GroupTable:
+        budget = self._coupled[1]
+        may_lose = self.parts.granularity.open_groups(self._start, budget.names)
         latency = self.parts.latency_goal.meter if self.parts.latency_goal else None
         return GroupTable(
             budget, scores, self.parts.original, may_lose,
