@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,44 +34,22 @@ from msip_core.data.outlines import MaskIndex, is_image
 from msip_core.data.passed_over import passed_over
 from msip_core.data.pictures import Wish
 from msip_core.data.previews import without_previews
+from msip_core.data.questions import Import, Imported, Inspect
 from msip_core.data.scaling import measure_recipe
 from msip_core.data.splitting import SplitItem, SplitPlan, plan_split, without_parts
 from msip_core.data.staging import Asked, StagedTree, load_readers, planned, staged
 from msip_core.data.writing import write_dataset
 from msip_core.errors import DatasetError, DiskFullError
 from msip_core.messages import joined, msg
+from msip_core.questions.base import Job, Progress
 from msip_core.workspace import Workspace, check_room
 
-Progress = Callable[[float, str], None]
 # Kinds of microscopes; named in the report, not passed over, where they have no reader.
 VENDOR_SUFFIXES = (
-    ".czi",
-    ".lif",
-    ".nd2",
-    ".oib",
-    ".oif",
-    ".lsm",
-    ".vsi",
-    ".svs",
-    ".ndpi",
-    ".webp",
-    ".gif",
-    ".jp2",
-    ".jfif",
-    ".heic",
-    ".heif",
-    ".avif",
-    ".dng",
-    ".dcm",
-    ".ims",
-    ".zvi",
-    ".mrc",
-    ".flex",
-    ".c01",
-    ".dib",
-    ".avi",
-    ".mp4",
-)
+    ".czi", ".lif", ".nd2", ".oib", ".oif", ".lsm", ".vsi", ".svs", ".ndpi", ".webp", ".gif",
+    ".jp2", ".jfif", ".heic", ".heif", ".avif", ".dng", ".dcm", ".ims", ".zvi", ".mrc", ".flex",
+    ".c01", ".dib", ".avi", ".mp4",
+)  # fmt: skip
 
 
 @dataclass
@@ -155,6 +133,12 @@ def inspect_source(path: Path, wish: Wish | None = None) -> SourceInfo:
             ).model_dump_json()
         )
     return SourceInfo.model_validate_json(text)
+
+
+def inspect(question: Inspect, at: Job) -> SourceInfo:
+    """The same as a job of the compute process."""
+    at.progress(0.0, msg("Looking through the files"))
+    return inspect_source(question.path)
 
 
 def _inspect(tree: StagedTree) -> SourceInfo:
@@ -249,6 +233,13 @@ def import_dataset(
         folder.rename(target)
     tell(1.0, msg("Imported"))
     return open_dataset(workspace, config.name)
+
+
+def take_in(question: Import, at: Job) -> Imported:
+    """The same as a job; an upload is gone afterwards."""
+    dataset = import_dataset(at.workspace, question.config, at.progress)
+    at.workspace.clear_upload(question.config.source)
+    return Imported.of(dataset.document)
 
 
 def _finish(
