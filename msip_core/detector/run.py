@@ -33,7 +33,7 @@ from msip_core.events import (
     StageRecord,
 )
 from msip_core.messages import mark, msg
-from msip_core.models import ModelCard, weights_path
+from msip_core.models import weights_path
 from msip_core.questions.contents import sha256_of
 from msip_core.workspace import Workspace, new_id, write_json
 
@@ -135,34 +135,25 @@ def _pretrain(model: DetectionModel, recipe: TrainingRecipe, work: _Work) -> Det
 def _fit(
     model: DetectionModel, recipe: TrainingRecipe, phase: Phase, work: _Work
 ) -> DetectionModel:
-    config = work.config
     result = fit(
         model,
-        work.pool.dataset,
         recipe,
+        pool=work.pool,
         workdir=work.ctx.run_dir / "fit" / phase,
-        imgsz=config.imgsz,
-        batch=config.batch,
-        device=work.pool.device,
-        seed=config.seed,
-        workers=config.workers,
-        precision=config.precision,
+        seed=work.config.seed,
         phase=phase,
         iteration=0,
         ctx=work.ctx,
-        pool=work.pool,
+        precision=work.config.precision,
     )
     if result.best_map50 is not None:
-        work.ctx.emit(
-            MilestoneRecord(
-                message=msg(
-                    "{phase}: {epochs} epochs, best validation mAP50 {best:.3f}.",
-                    phase=_PHASES[phase],
-                    epochs=result.epochs_done,
-                    best=result.best_map50,
-                )
-            )
+        said = msg(
+            "{phase}: {epochs} epochs, best validation mAP50 {best:.3f}.",
+            phase=_PHASES[phase],
+            epochs=result.epochs_done,
+            best=result.best_map50,
         )
+        work.ctx.emit(MilestoneRecord(message=said))
     return result.model
 
 
@@ -199,7 +190,10 @@ def _finish(model: DetectionModel, architecture: str, work: _Work) -> None:
             cost=cost,
             macs_ratio=1.0,
             model_id=card.id,
-            artifacts=_artifacts(card),
+            artifacts={
+                "model": f"models/{card.id}/model.pt",
+                "card": f"models/{card.id}/model.json",
+            },
         )
     )
 
@@ -216,7 +210,3 @@ def _origin(config: TrainConfig, ctx: RunContext) -> dict[str, str]:
     path = start_weights(config.weights, ctx.workspace)
     origin = {"run_id": ctx.run_id, "weights": config.weights}
     return origin if path is None else {**origin, "sha256": sha256_of(path)}
-
-
-def _artifacts(card: ModelCard) -> dict[str, str]:
-    return {"model": f"models/{card.id}/model.pt", "card": f"models/{card.id}/model.json"}
