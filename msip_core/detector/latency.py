@@ -71,7 +71,7 @@ def measure_latency(
             if device == "cpu":
                 runners |= _file_runners(files or {}, side)
             own = (here or [engine(Way())])[0]
-            told = within(report, n / len(devices), 1 / len(devices))
+            told = of_part(report, n / len(devices), 1 / len(devices))
             times = interleaved(runners, runs, told, own.milliseconds, seconds=seconds)
             found += [_latency(*key, values, own.hardware) for key, values in times.items()]
     return found
@@ -104,7 +104,7 @@ def _latency(name: str, way: Way, values: NDArray[np.float64], hardware: str) ->
     )  # fmt: skip
 
 
-def within(tick: Tick, done: float, share: float) -> Tick:
+def of_part(tick: Tick, done: float, share: float) -> Tick:
     """Progress of a part as progress of the whole."""
     return lambda part: tick(done + part * share)
 
