@@ -30,6 +30,7 @@ from pages.kit.jobs import ask, finished, job_folder
 from pages.kit.lab import lab
 from pages.kit.pair import ModelPair, choose_image, pair_dataset
 from pages.kit.pair_questions import compare_question
+from pages.kit.saving import save_button
 from pages.kit.words import strong
 
 _SIDES = ("Baseline", "Pruned")  # words of the report, which stays English
@@ -60,16 +61,8 @@ def report_file(pair: ModelPair) -> None:
         write_text(out, text)
         return out.open("rb")
 
-    st.download_button(
-        t("Download the report"),
-        write,
-        file_name=out.name,
-        mime="text/html",
-        type="primary",
-        icon=":material/article:",
-        on_click="ignore",
-        key="share:report",
-    )
+    label = t("Download the report")
+    save_button(label, write, out.name, key="share:report", icon="article", type="primary")
 
 
 def _micrographs(compared: Comparison | None, data: Dataset) -> list[Micrograph]:

@@ -20,6 +20,7 @@ from pages.kit.choose import distinct, remember
 from pages.kit.guard import show_error
 from pages.kit.lab import datasets, lab
 from pages.kit.of_studies import models_switch, models_to_choose
+from pages.kit.saving import save_button
 
 _SYSTEM = "system"  # stands for all studies of one published system
 # preset: name, what it asks
@@ -148,11 +149,8 @@ def _summary(plan: StudyPlan) -> None:
             t("This computer has no GPU, and a study of this size is meant for one."),
             icon=":material/hourglass:",
         )
-    st.download_button(
-        t("The plan as a file (YAML)"), write_plan(plan), file_name=f"{plan.preset}.yaml",
-        mime="application/yaml", on_click="ignore", icon=":material/download:", type="tertiary",
-        help=md(start_by_hand()),
-    )  # fmt: skip
+    label, text, name = t("The plan as a file (YAML)"), write_plan(plan), f"{plan.preset}.yaml"
+    save_button(label, text, name, type="tertiary", help=start_by_hand())
 
 
 def start_by_hand() -> str:
