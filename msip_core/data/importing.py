@@ -115,11 +115,8 @@ def _look(tree: FileTree) -> _Source:
     return source
 
 
-def inspect_source(path: Path, wish: Wish | None = None) -> SourceInfo:
+def inspect_source(path: Path) -> SourceInfo:
     """Look through a folder, zip or single file without reading its pixels.
-
-    Args:
-        wish: what is wanted of files with several planes.
 
     Raises:
         NotFoundError, DatasetError: no such path, not a readable zip, or no image in it.
@@ -129,7 +126,7 @@ def inspect_source(path: Path, wish: Wish | None = None) -> SourceInfo:
         _load_readers(tree)
         text = confined.run(
             lambda _: _inspect(
-                planned(tree, Asked(path, wish or Wish(), _labelled), Path(folder))
+                planned(tree, Asked(path, Wish(), _labelled), Path(folder))
             ).model_dump_json()
         )
     return SourceInfo.model_validate_json(text)
