@@ -201,5 +201,5 @@ class Lab:
             model = build_model(self.weights, classes)
         register_model(
             self.workspace, model, name="baseline", kind="baseline", imgsz=self.imgsz,
-            model_id=BASELINE, dataset=DATA, recipe=self.dataset.recipe,
+            model_id=BASELINE, dataset=self.dataset,
         )  # fmt: skip

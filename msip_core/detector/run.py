@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from msip_core.config import TrainConfig, TrainingRecipe
-from msip_core.data.cut import CutDataset, open_for_run, sizes_learned, uncut
+from msip_core.data.cut import CutDataset, open_for_run
 from msip_core.data.dataset import Dataset, ensure_ready
 from msip_core.detector.build import adapt_classes, build_model, register_model
 from msip_core.detector.c2f import to_c2f_v2, to_stock
@@ -174,10 +174,7 @@ def _finish(model: DetectionModel, architecture: str, work: _Work) -> None:
         imgsz=config.imgsz,
         model_id=_model_id(ctx.run_dir),
         architecture=architecture,
-        dataset=dataset.name,
-        dataset_hash=uncut(dataset).content_hash,
-        trained=sizes_learned(dataset),
-        recipe=dataset.recipe,
+        dataset=dataset,
         val=val,
         test=test,
         origin=_origin(config, ctx),
