@@ -72,6 +72,15 @@ class _Source:
         return self.reader.format if self.reader else NO_LABELS
 
 
+def unread(tree: FileTree) -> list[Problem]:
+    """Files of microscopes that have no reader: named, not passed over."""
+    return [
+        Problem(file=name, what=msg("this kind of file is not read: export it as TIFF"))
+        for name in tree.names
+        if name.lower().endswith(VENDOR_SUFFIXES) and not is_image(name)
+    ]
+
+
 def _look(tree: FileTree) -> _Source:
     images, previews = without_previews(tree, [name for name in tree.names if is_image(name)])
     masks = MaskIndex(tree, images)
@@ -79,11 +88,7 @@ def _look(tree: FileTree) -> _Source:
     source = _Source(tree, masks, reader, [*tree.notes, *notes], [*tree.refused, *previews])
     source.card, card_file = read_card(tree, source.notes)
     source.problems += masks.problems
-    source.problems += [
-        Problem(file=name, what=msg("this kind of file is not read: export it as TIFF"))
-        for name in tree.names
-        if name.lower().endswith(VENDOR_SUFFIXES) and not is_image(name)
-    ]
+    source.problems += unread(tree)
     if reader:
         source.notes += reader.notes
         source.problems += reader.orphans
