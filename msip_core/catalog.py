@@ -383,14 +383,14 @@ _ENTRIES = (
     Entry(
         "layercam", "explainer", mark("LayerCAM"),
         mark("Grad-CAM that weighs each place by itself: finer, close to the object."),
-        "Jiang et al. 2021, IEEE TIP 30:5875", "msip_core.explain.cam:explain_detection",
+        "Jiang et al. 2021, IEEE TIP 30:5875", "msip_core.explain.cam:layercam",
         cites=("jiang2021layercam",), job="gradcam",
         caption=mark("LayerCAM: the same, weighed at each place alone; finer, and noisier."),
     ),
     Entry(
         "eigencam", "explainer", mark("EigenCAM"),
         mark("What stands out in the feature maps, whatever the class."),
-        "Muhammad & Yeasin 2020, arXiv:2008.00299", "msip_core.explain.cam:explain_detection",
+        "Muhammad & Yeasin 2020, arXiv:2008.00299", "msip_core.explain.cam:eigencam",
         cites=("muhammad2020eigencam",), job="gradcam",
         caption=mark("EigenCAM: what stands out in the layer, whatever object and class."),
     ),

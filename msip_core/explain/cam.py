@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -253,3 +254,7 @@ def explain_detection(
         candidates = Candidates(twin).eval()(images)[0]
     target = choose_target(candidates, frame.box_in_input(box), box.cls)
     return explain_target(twin, frame, images, target, method=method, layers=layers)
+
+
+layercam = partial(explain_detection, method="layercam")
+eigencam = partial(explain_detection, method="eigencam")

@@ -17,10 +17,7 @@ from msip_core.explain.cam import detect_layers
 from tests.explain.toy import IMGSZ, LAYOUTS, micrograph
 
 BOX = Box(cls=0, x1=20, y1=10, x2=80, y2=60)
-FAST: dict[str, dict[str, Any]] = {
-    "shap": {"features": 9, "samples": 24, "segments": "grid"},
-    **{name: {"method": name} for name in catalog.HEAT_MAPS},
-}
+FAST: dict[str, dict[str, Any]] = {"shap": {"features": 9, "samples": 24, "segments": "grid"}}
 
 every_explainer = pytest.mark.parametrize("name", catalog.EXPLAINERS)
 every_layout = pytest.mark.parametrize("layout", LAYOUTS)
