@@ -94,7 +94,7 @@ def prepare(workspace: Workspace, options: argparse.Namespace) -> str:
     """The drawn dataset, and a detector that has learned nothing."""
     import torch
 
-    from msip_core.data.dataset import list_datasets
+    from msip_core.data.dataset import list_datasets, open_dataset
     from msip_core.data.synthetic import import_example
     from msip_core.detector.build import build_model, register_model
 
@@ -105,7 +105,7 @@ def prepare(workspace: Workspace, options: argparse.Namespace) -> str:
         torch.manual_seed(0)
         register_model(
             workspace, build_model(f"{model_id}.yaml", CLASSES), name=model_id, kind="baseline",
-            imgsz=options.imgsz, model_id=model_id, dataset="drawn",
+            imgsz=options.imgsz, model_id=model_id, dataset=open_dataset(workspace, "drawn"),
         )  # fmt: skip
     return model_id
 

@@ -46,6 +46,7 @@ def _rows(workspace: Workspace) -> list[dict[str, Any]]:
     from msip_core.data.dataset import open_dataset
     from msip_core.detector.checkpoints import load_model
     from msip_core.detector.evaluation import Evaluator
+    from msip_core.detector.pool import DataPool
     from msip_core.detector.training import fit
 
     dataset = open_dataset(workspace, "example")
@@ -59,9 +60,9 @@ def _rows(workspace: Workspace) -> list[dict[str, Any]]:
     for degrees, precision in product((0.0, 15.0), ("fp32", "auto")):
         recipe = RECIPES["quick-finetune"].model_copy(update={"degrees": degrees})
         result = fit(
-            model, dataset, recipe, workdir=ctx.run_dir / f"{degrees:g}-{precision}",
-            imgsz=card.imgsz, batch=16, device="cpu", seed=0, precision=precision,
-            phase="finetune", iteration=1, ctx=ctx, validate_every=0,
+            model, recipe, pool=DataPool(dataset, imgsz=card.imgsz, batch=16), seed=0, ctx=ctx,
+            workdir=ctx.run_dir / f"{degrees:g}-{precision}", precision=precision,
+            phase="finetune", iteration=1, validate_every=0,
         )  # fmt: skip
         found = evaluator(result.model)
         rows.append(

@@ -121,6 +121,13 @@ class Lab:
     def context(self, run_id: str) -> Quiet:
         return Quiet(self.workspace, run_id)
 
+    def pool(self, loader: Any = "auto") -> Any:
+        from msip_core.detector.pool import DataPool
+
+        return DataPool(
+            self.dataset, imgsz=self.imgsz, batch=self.batch, device=self.device, loader=loader
+        )
+
     def wait(self) -> None:
         """Until the device has done what it was given."""
         import torch
@@ -194,5 +201,5 @@ class Lab:
             model = build_model(self.weights, classes)
         register_model(
             self.workspace, model, name="baseline", kind="baseline", imgsz=self.imgsz,
-            model_id=BASELINE, dataset=DATA, recipe=self.dataset.recipe,
+            model_id=BASELINE, dataset=self.dataset,
         )  # fmt: skip

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import pairwise
 from typing import Any
 
@@ -71,11 +71,11 @@ def _epochs(lab: Lab, recipe: Any, loader: str) -> list[float]:
         told(record)
 
     context.emit = emit  # type: ignore[method-assign]
-    fit(
-        lab.model(), lab.dataset, recipe, workdir=context.run_dir / f"{time.time_ns()}",
-        imgsz=lab.imgsz, batch=lab.batch, device=lab.device, seed=0, phase="finetune",
-        iteration=1, ctx=context, validate_every=0, loader=loader,  # type: ignore[arg-type]
-    )  # fmt: skip
+    with closing(lab.pool(loader)) as pool:
+        fit(
+            lab.model(), recipe, pool=pool, workdir=context.run_dir / f"{time.time_ns()}", seed=0,
+            phase="finetune", iteration=1, ctx=context, validate_every=0,
+        )  # fmt: skip
     each = [b - a for a, b in pairwise(stamps)]
     return each[1:] or each
 
@@ -239,11 +239,11 @@ def resuming(lab: Lab) -> Iterator[Row]:
                 raise Stopped("pause")
 
         context.emit = emit  # type: ignore[method-assign]
-        return fit(
-            lab.model(), lab.dataset, recipe, workdir=context.run_dir / folder, imgsz=lab.imgsz,
-            batch=lab.batch, device=lab.device, seed=0, phase="finetune", iteration=1, ctx=context,
-            validate_every=0,
-        ).model  # fmt: skip
+        with closing(lab.pool()) as pool:
+            return fit(
+                lab.model(), recipe, pool=pool, workdir=context.run_dir / folder, seed=0,
+                phase="finetune", iteration=1, ctx=context, validate_every=0,
+            ).model  # fmt: skip
 
     name = str(time.time_ns())
     with suppress(Stopped):

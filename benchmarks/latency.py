@@ -39,6 +39,7 @@ def main() -> None:
     import torch
 
     from msip_core.detector.cost import count_cost
+    from msip_core.detector.engines import ways_of
     from msip_core.detector.latency import measure_latency
 
     if options.threads:
@@ -47,7 +48,10 @@ def main() -> None:
     costs = {name: count_cost(model, options.imgsz) for name, model in models.items()}
     began = time.perf_counter()
     measured = measure_latency(
-        models, options.imgsz, batch=options.batch, runs=options.runs, formats=options.formats
+        models,
+        options.imgsz,
+        ways_of("cpu", options.formats, batches=options.batch),
+        runs=options.runs,
     )
     result = {
         "what": "milliseconds per image, median and 95 % interval; baseline / pruned",

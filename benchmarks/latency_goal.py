@@ -28,6 +28,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from msip_core.config import AllocationOptions, MsipOptions, PruneConfig, preset
+from msip_core.ways import Way
 from msip_core.workspace import Workspace, write_json, write_text
 
 _HALVINGS = 6  # of the interval in which the share of the MACs is looked for
@@ -171,8 +172,8 @@ def _equal_share(options: argparse.Namespace, workspace: Workspace, ratio: float
         cut, whole = measure_latency(
             {"cut": model, "whole": network.model},
             options.imgsz,
+            [Way(format=options.format)],
             runs=options.runs,
-            formats=[options.format],
         )
         print(f"{share:.1%} of the MACs take {cut.median_ms / whole.median_ms:.1%} of the time.")
         low, high = (low, share) if cut.median_ms / whole.median_ms > ratio else (share, high)
@@ -189,7 +190,8 @@ def _measure(
 
     ids = {"baseline": options.model, **{name: row["model_id"] for name, row in rows.items()}}
     models = {name: load_model(weights_path(workspace, one)) for name, one in ids.items()}
-    measured = measure_latency(models, options.imgsz, runs=options.runs, formats=[options.format])
+    way = Way(format=options.format)
+    measured = measure_latency(models, options.imgsz, [way], runs=options.runs)
     rows["baseline"] = {}
     for one in measured:
         rows[one.name]["latency"] = one._asdict()

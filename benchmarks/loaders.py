@@ -109,9 +109,8 @@ def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
                 changes = {"degrees": degrees, "mixup": 0.2, "close_mosaic": 0}
                 recipe = RECIPES["quick-finetune"].model_copy(update=changes)
                 fitted = fit(
-                    model, dataset, recipe, workdir=ctx.run_dir / f"{name}-{degrees:g}-{seed}",
-                    imgsz=card.imgsz, batch=16, device=options.device, seed=seed, phase="finetune",
-                    iteration=1, ctx=ctx, validate_every=0, pool=pool,
+                    model, recipe, pool=pool, workdir=ctx.run_dir / f"{name}-{degrees:g}-{seed}",
+                    seed=seed, phase="finetune", iteration=1, ctx=ctx, validate_every=0,
                 )  # fmt: skip
                 found = evaluator(fitted.model)
                 rows.append(

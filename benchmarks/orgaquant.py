@@ -92,6 +92,7 @@ def train_baseline(options: argparse.Namespace, workspace: Workspace) -> None:
     import torch
     from plain_training import BASELINE, train
 
+    from msip_core.data.dataset import open_dataset
     from msip_core.detector.build import adapt_classes, build_model, register_model
     from msip_core.detector.checkpoints import load_model, normalise, round_to_half
 
@@ -111,7 +112,7 @@ def train_baseline(options: argparse.Namespace, workspace: Workspace) -> None:
     baseline = round_to_half(normalise(trained))
     register_model(
         workspace, baseline, name="OrgaQuant baseline", kind="baseline", imgsz=options.imgsz,
-        model_id=BASELINE_ID, dataset=DATASET,
+        model_id=BASELINE_ID, dataset=open_dataset(workspace, DATASET),
     )  # fmt: skip
     _write_row(options, "baseline", baseline, [], time.perf_counter() - started)
 

@@ -93,7 +93,7 @@ class Lab:
             "from msip_core.detector.build import build_model, register_model\n"
             "data = import_example(workspace, 'drawn', images=24, size=64)\n"
             "register_model(workspace, build_model('yolov8p.yaml', data.classes), name='baseline',"
-            " kind='baseline', imgsz=64, model_id='baseline', dataset='drawn', recipe=data.recipe)"
+            " kind='baseline', imgsz=64, model_id='baseline')"
         )
 
     def python(self, code: str, *words: str) -> str:

@@ -134,7 +134,7 @@ def make_template(folder: Path) -> tuple[Workspace, str]:
     dataset = import_example(workspace, "drawn", images=24, size=64)
     model = build_model("yolov8n.yaml", dataset.classes, seed=0)
     card = register_model(
-        workspace, model, name="small", kind="baseline", imgsz=64, dataset="drawn"
+        workspace, model, name="small", kind="baseline", imgsz=64, dataset=dataset
     )
     return workspace, card.id
 

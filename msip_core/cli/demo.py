@@ -8,7 +8,7 @@ on from the example baseline that is shipped in assets/, and the result says so.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -24,10 +24,10 @@ from msip_core.models import ModelCard, read_card
 from msip_core.questions.detecting import Compare, Comparison
 from msip_core.questions.looking import GradCam, Shap
 from msip_core.questions.sources import DatasetImage, ModelOf, SavedModel
-from msip_core.questions.speed import Side
+from msip_core.questions.speed import SIDES, Side
 from msip_core.runs.service import RunService
 from msip_core.views import evidence, report, sentences
-from msip_core.views.history import read_history
+from msip_core.views.history import RunHistory, read_history
 from msip_core.workspace import Workspace, write_text
 
 DATASET = "demo"
@@ -84,10 +84,8 @@ def run_demo(workspace: Workspace, out: Path, work: Work, say: Say) -> DemoResul
     say("3/6  Pruning: two iterations of MSIP, each fine-tuned for one epoch")
     run_id = work(_pruning(baseline, shipped.imgsz))
     pruned = _model_of(service, run_id)
-    sides: dict[Side, ModelOf] = {
-        "baseline": SavedModel(model=baseline),
-        "pruned": SavedModel(model=pruned),
-    }
+    models = SavedModel(model=baseline), SavedModel(model=pruned)
+    sides: dict[Side, ModelOf] = dict(zip(SIDES, models, strict=True))
 
     say("4/6  Comparison on the test images, and speed on this computer")
     compared = _compare(workspace, sides, out)
@@ -99,14 +97,8 @@ def run_demo(workspace: Workspace, out: Path, work: Work, say: Say) -> DemoResul
     ]
 
     say("6/6  Report")
-    text = report.render_report(
-        read_history(workspace, service, run_id),
-        compare=compared,
-        micrographs=_shown(dataset, compared),
-        explained=[_told(item) for item in explained],
-        classes=dataset.classes,
-    )
-    write_text(out / "report.html", text)
+    history = read_history(workspace, service, run_id)
+    write_text(out / "report.html", _report(history, dataset, compared, explained))
     return DemoResult(
         report=str(out / "report.html"),
         dataset=DATASET,
@@ -209,6 +201,21 @@ def _shown(dataset: Dataset, compared: Comparison) -> list[evidence.Micrograph]:
         evidence.micrograph_of(item, dataset.pixels(dataset.image(item.id)), dataset.classes)
         for item in evidence.choose_images(compared.images)
     ]
+
+
+def _report(
+    history: RunHistory[TrainConfig | PruneConfig],
+    dataset: Dataset,
+    compared: Comparison,
+    explained: Sequence[Explained],
+) -> str:
+    return report.render_report(
+        history,
+        compare=compared,
+        micrographs=_shown(dataset, compared),
+        explained=[_told(item) for item in explained],
+        classes=dataset.classes,
+    )
 
 
 def _told(item: Explained) -> evidence.ExplainedObject:

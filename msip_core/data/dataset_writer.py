@@ -13,11 +13,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from msip_core import confined
+from msip_core.boxes import Box
 from msip_core.config import ImageRecipe, ImportConfig
 from msip_core.data.archive import FileTree, printable
 from msip_core.data.fitting import check_upright, fit_labels, orientation_of
 from msip_core.data.import_notes import TakenImage, notes_of
 from msip_core.data.incoming import Incoming, incoming
+from msip_core.data.label_files import label_text
 from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader, called
 from msip_core.data.manifest import ImportReport, Problem, Spread
 from msip_core.data.outlines import MaskIndex, is_image
@@ -275,20 +277,13 @@ class DatasetWriter:
     def _label_text(
         self, objects: list[tuple[str, LabelledObject]], width: int, height: int
     ) -> str:
-        lines = []
+        boxes = []
         for mapped, obj in objects:
             if mapped not in self._order:
                 self._order.append(mapped)
             x1, y1, x2, y2 = obj.xyxy
-            numbers = (
-                (x1 + x2) / 2 / width,
-                (y1 + y2) / 2 / height,
-                (x2 - x1) / width,
-                (y2 - y1) / height,
-            )
-            values = " ".join(f"{number:.6f}" for number in numbers)
-            lines.append(f"{self._order.index(mapped)} {values}\n")
-        return "".join(lines)
+            boxes.append(Box(cls=self._order.index(mapped), x1=x1, y1=y1, x2=x2, y2=y2))
+        return label_text(boxes, width, height)
 
     def _write_masks(self, stem: str, objects: list[LabelledObject]) -> None:
         if not any(obj.outline is not None for obj in objects):

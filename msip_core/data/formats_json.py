@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from msip_core.data.labels import ImageLabels, LabelledObject
+from msip_core.data.labels import ImageLabels, LabelledObject, size_of
 from msip_core.data.labels_records import (
     Parser,
     Record,
@@ -20,7 +20,6 @@ from msip_core.data.labels_records import (
     not_an_object,
     polygon,
     rectangle,
-    size_of,
     turned,
 )
 from msip_core.data.outline_boxes import is_upright_box

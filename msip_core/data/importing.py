@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,44 +34,22 @@ from msip_core.data.outlines import MaskIndex, is_image
 from msip_core.data.passed_over import passed_over
 from msip_core.data.pictures import Wish
 from msip_core.data.previews import without_previews
+from msip_core.data.questions import Import, Imported, Inspect
 from msip_core.data.scaling import measure_recipe
 from msip_core.data.splitting import SplitItem, SplitPlan, plan_split, without_parts
 from msip_core.data.staging import Asked, StagedTree, load_readers, planned, staged
 from msip_core.data.writing import write_dataset
 from msip_core.errors import DatasetError, DiskFullError
 from msip_core.messages import joined, msg
+from msip_core.questions.base import Job, Progress
 from msip_core.workspace import Workspace, check_room
 
-Progress = Callable[[float, str], None]
 # Kinds of microscopes; named in the report, not passed over, where they have no reader.
 VENDOR_SUFFIXES = (
-    ".czi",
-    ".lif",
-    ".nd2",
-    ".oib",
-    ".oif",
-    ".lsm",
-    ".vsi",
-    ".svs",
-    ".ndpi",
-    ".webp",
-    ".gif",
-    ".jp2",
-    ".jfif",
-    ".heic",
-    ".heif",
-    ".avif",
-    ".dng",
-    ".dcm",
-    ".ims",
-    ".zvi",
-    ".mrc",
-    ".flex",
-    ".c01",
-    ".dib",
-    ".avi",
-    ".mp4",
-)
+    ".czi", ".lif", ".nd2", ".oib", ".oif", ".lsm", ".vsi", ".svs", ".ndpi", ".webp", ".gif",
+    ".jp2", ".jfif", ".heic", ".heif", ".avif", ".dng", ".dcm", ".ims", ".zvi", ".mrc", ".flex",
+    ".c01", ".dib", ".avi", ".mp4",
+)  # fmt: skip
 
 
 @dataclass
@@ -94,6 +72,15 @@ class _Source:
         return self.reader.format if self.reader else NO_LABELS
 
 
+def unread(tree: FileTree) -> list[Problem]:
+    """Files of microscopes that have no reader: named, not passed over."""
+    return [
+        Problem(file=name, what=msg("this kind of file is not read: export it as TIFF"))
+        for name in tree.names
+        if name.lower().endswith(VENDOR_SUFFIXES) and not is_image(name)
+    ]
+
+
 def _look(tree: FileTree) -> _Source:
     images, previews = without_previews(tree, [name for name in tree.names if is_image(name)])
     masks = MaskIndex(tree, images)
@@ -101,11 +88,7 @@ def _look(tree: FileTree) -> _Source:
     source = _Source(tree, masks, reader, [*tree.notes, *notes], [*tree.refused, *previews])
     source.card, card_file = read_card(tree, source.notes)
     source.problems += masks.problems
-    source.problems += [
-        Problem(file=name, what=msg("this kind of file is not read: export it as TIFF"))
-        for name in tree.names
-        if name.lower().endswith(VENDOR_SUFFIXES) and not is_image(name)
-    ]
+    source.problems += unread(tree)
     if reader:
         source.notes += reader.notes
         source.problems += reader.orphans
@@ -137,11 +120,8 @@ def _look(tree: FileTree) -> _Source:
     return source
 
 
-def inspect_source(path: Path, wish: Wish | None = None) -> SourceInfo:
+def inspect_source(path: Path) -> SourceInfo:
     """Look through a folder, zip or single file without reading its pixels.
-
-    Args:
-        wish: what is wanted of files with several planes.
 
     Raises:
         NotFoundError, DatasetError: no such path, not a readable zip, or no image in it.
@@ -151,10 +131,16 @@ def inspect_source(path: Path, wish: Wish | None = None) -> SourceInfo:
         _load_readers(tree)
         text = confined.run(
             lambda _: _inspect(
-                planned(tree, Asked(path, wish or Wish(), _labelled), Path(folder))
+                planned(tree, Asked(path, Wish(), _labelled), Path(folder))
             ).model_dump_json()
         )
     return SourceInfo.model_validate_json(text)
+
+
+def inspect(question: Inspect, at: Job) -> SourceInfo:
+    """The same as a job of the compute process."""
+    at.progress(0.0, msg("Looking through the files"))
+    return inspect_source(question.path)
 
 
 def _inspect(tree: StagedTree) -> SourceInfo:
@@ -249,6 +235,13 @@ def import_dataset(
         folder.rename(target)
     tell(1.0, msg("Imported"))
     return open_dataset(workspace, config.name)
+
+
+def take_in(question: Import, at: Job) -> Imported:
+    """The same as a job; an upload is gone afterwards."""
+    dataset = import_dataset(at.workspace, question.config, at.progress)
+    at.workspace.clear_upload(question.config.source)
+    return Imported.of(dataset.document)
 
 
 def _finish(

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,10 @@ from msip_core.data.archive import FileTree
 from msip_core.data.encodings import decode_text
 from msip_core.data.manifest import Problem, SplitName
 from msip_core.errors import DatasetError
-from msip_core.messages import msg
+from msip_core.messages import message_of, msg
 
+# What values of any kind raise where a format asks for others.
+ODD = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
 SPLIT_WORDS: Mapping[str, SplitName] = MappingProxyType(
     {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
      "test": "test", "testing": "test"}
@@ -101,6 +103,10 @@ class LabelReader(ABC):
     def read(self, image: str) -> ImageLabels:
         """Labels of one image, in the units that the label file states."""
 
+    def lose(self, file: str, what: str) -> None:
+        """Say what of a label file was not taken, and why."""
+        self.orphans.append(Problem(file=file, what=what))
+
     def place(self, image: str, file: str) -> None:
         """Into the part that folders of the image, else its label file, are called by."""
         if part := split_of_path(image.rpartition("/")[0]) or split_of_path(file):
@@ -120,6 +126,29 @@ def read_text(tree: FileTree, name: str, most: int = MAX_CHARACTERS) -> str:
             most=most // 1024**2,
         )
     return decode_text(tree.read(name))
+
+
+def read_list(tree: FileTree, name: str, notes: list[str]) -> list[str]:
+    """The lines of a list of images; what cannot be read is noted."""
+    try:
+        return read_text(tree, name).splitlines()
+    except DatasetError as error:
+        notes.append(msg("The list {name} could not be read ({error}).", name=name, error=error))
+        return []
+
+
+def reason_of(error: Exception) -> str:
+    """What is wrong with an odd value, for the end of a sentence."""
+    return f"no {error}" if isinstance(error, KeyError) else message_of(error)
+
+
+def size_of(picture: Any) -> tuple[float, float] | None:
+    """(width, height) as numbers; None if they are missing or 0."""
+    try:
+        width, height = (float(side) for side in picture)
+    except ODD:
+        return None
+    return (width, height) if 0 < width < math.inf and 0 < height < math.inf else None
 
 
 def no_number(texts: Iterable[str]) -> str | None:
@@ -143,6 +172,13 @@ def split_of_path(name: str) -> SplitName | None:
             if word in SPLIT_WORDS:
                 return SPLIT_WORDS[word]
     return None
+
+
+def place_by_folders(images: Iterable[str], splits: dict[str, SplitName]) -> None:
+    """Put those that no list has put anywhere into the part that their folders are called by."""
+    for image in images:
+        if part := split_of_path(image.rpartition("/")[0]):
+            splits.setdefault(image, part)
 
 
 def called(name: str) -> str:

@@ -8,22 +8,17 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from msip_core.bounded import load_json
 from msip_core.data.archive import FileTree
 from msip_core.data.coco_objects import crowd_regions, read_object
-from msip_core.data.labels import ImageLabels, LabelReader, read_text
-from msip_core.data.manifest import Problem
+from msip_core.data.labels import ODD, ImageLabels, LabelReader, read_text, reason_of, size_of
 from msip_core.data.outlines import is_outline_file
 from msip_core.data.references import ImageIndex
 from msip_core.errors import DatasetError, InputError
-from msip_core.messages import message_of, msg
+from msip_core.messages import msg
 
 # The whole file is held in memory, at about ten times its size.
 MAX_BYTES = 64 * 1024**2
-# What NumPy, OpenCV and our own checks raise on values of any kind.
-_ODD = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
 
 _WHOLE = re.compile(r"[0-9]{1,15}\.0+")
 
@@ -73,13 +68,10 @@ class CocoReader(LabelReader):
                             height=size[1],
                         )
                     )
-            except _ODD as error:
+            except ODD as error:
+                reason = reason_of(error)
                 labels.problems.append(
-                    msg(
-                        "annotation {number} left out: {reason}",
-                        number=number,
-                        reason=_reason(error),
-                    )
+                    msg("annotation {number} left out: {reason}", number=number, reason=reason)
                 )
         crowds = crowd_regions(found)
         for place, item in enumerate(found):
@@ -99,10 +91,6 @@ class CocoReader(LabelReader):
         return labels
 
 
-def _reason(error: Exception) -> str:
-    return f"no {error}" if isinstance(error, KeyError) else message_of(error)
-
-
 def find_coco(tree: FileTree, index: ImageIndex) -> CocoReader | None:
     """All COCO files of a tree together, or None."""
     reader = CocoReader(annotations=defaultdict(list))
@@ -120,14 +108,12 @@ def _add(reader: CocoReader, tree: FileTree, name: str, index: ImageIndex) -> bo
             "is larger than {most} MB: export the labels in several files",
             most=MAX_BYTES // 1024**2,
         )
-        reader.orphans.append(Problem(file=name, what=what))
+        reader.lose(name, what)
         return False
     try:
         value = load_json(read_text(tree, name))
     except InputError as error:
-        reader.orphans.append(
-            Problem(file=name, what=msg("is not readable JSON ({error})", error=error))
-        )
+        reader.lose(name, msg("is not readable JSON ({error})", error=error))
         return False
     if not _is_coco(value):
         return False
@@ -153,13 +139,13 @@ def _categories(reader: CocoReader, name: str, value: dict[str, Any]) -> dict[st
             "a class is called {called}, which is no name: write it in quotation marks",
             called=called,
         )
-        reader.orphans.append(Problem(file=name, what=no_name))
+        reader.lose(name, no_name)
     if not listed:
         return None
     categories = {key: label for key, label, _ in listed}
     for key in {key for key, label, _ in listed if categories[key] != label}:
         what = msg("gives class number {key} to several names: boxes of it are left out", key=key)
-        reader.orphans.append(Problem(file=name, what=what))
+        reader.lose(name, what)
         del categories[key]
     names = [
         label
@@ -184,7 +170,7 @@ def _images(
                 "lists '{reference}' without an id that is a number or a text: left out",
                 reference=reference,
             )
-            reader.orphans.append(Problem(file=name, what=what))
+            reader.lose(name, what)
         else:
             entries.append((key, reference, entry))
     found = index.match((reference for _, reference, _ in entries), name)
@@ -192,8 +178,7 @@ def _images(
     for key, reference, entry in entries:
         image = found.get(reference)
         if image is None:
-            what = index.why_not(reference, name)
-            reader.orphans.append(Problem(file=name, what=what))
+            reader.lose(name, index.why_not(reference, name))
             images.setdefault(key, None)
             continue
         if images.get(key, image) != image:
@@ -202,7 +187,7 @@ def _images(
         images[key] = image
         images.setdefault(reference, image)
         _ = reader.annotations[image]  # listed, even if empty
-        if picture := _picture(entry):
+        if picture := size_of((entry.get("width"), entry.get("height"))):
             reader.pictures[image] = picture
         reader.place(image, name)
     return images
@@ -231,8 +216,7 @@ def _distribute(
         entry = name if first.setdefault(image, number) == number else f"{name} (image {number})"
         reader.annotations[image].append((label, annotation, entry))
     if lost.total():
-        what = msg("annotations of images that are not there: {n}", n=lost.total())
-        reader.orphans.append(Problem(file=name, what=what))
+        reader.lose(name, msg("annotations of images that are not there: {n}", n=lost.total()))
     if lost[False]:
         empty = [i for i in images.values() if i is not None and not reader.annotations[i]]
         what = msg(
@@ -251,15 +235,6 @@ def _distribute(
         reader.notes.append(note)
 
 
-def _picture(entry: dict[str, Any]) -> tuple[float, float] | None:
-    """Width and height that the file states; None if they are missing or 0."""
-    try:
-        size = float(entry.get("width", 0)), float(entry.get("height", 0))
-    except _ODD:
-        return None
-    return size if all(np.isfinite(size)) and min(size) > 0 else None
-
-
 def _is_coco(value: Any) -> bool:
     """Names of classes may be missing, images and annotations not."""
     return (
@@ -275,12 +250,7 @@ def _entries(
     """The entries of a list that are objects; how many others there are is named."""
     found = [entry for entry in value[key] if isinstance(entry, dict)]
     if odd := len(value[key]) - len(found):
-        reader.orphans.append(
-            Problem(
-                file=name,
-                what=msg("entries of '{key}' that are no objects: {odd}", key=key, odd=odd),
-            )
-        )
+        reader.lose(name, msg("entries of '{key}' that are no objects: {odd}", key=key, odd=odd))
     return found
 
 

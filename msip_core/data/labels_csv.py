@@ -24,10 +24,17 @@ from numpy.typing import NDArray
 
 from msip_core.bounded import UnreadableError, read_csv
 from msip_core.data.archive import FileTree
-from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader, no_number, read_text
-from msip_core.data.manifest import Problem
+from msip_core.data.labels import (
+    ImageLabels,
+    LabelledObject,
+    LabelReader,
+    no_number,
+    read_text,
+    size_of,
+)
 from msip_core.data.micrographs import image_size
 from msip_core.data.references import ImageIndex
+from msip_core.data.yolo_doubts import MANY, outside
 from msip_core.errors import DatasetError, InputError
 from msip_core.messages import msg
 from msip_core.spreadsheet import as_typed
@@ -77,8 +84,6 @@ _THOUSANDS = re.compile(r"[-+]?\d{1,3},\d{3}")
 # A comma before any other number of digits than three stands before decimals.
 _DECIMALS = re.compile(r"(?<![\d.,])(?:0,\d|\d+,(?:\d{1,2}|\d{4,})(?![\d,]))")
 _COMMENT = re.compile(r"(?:[ \t]*#[^\n]*\n)+")  # above the header: who made the table, and when
-_SLACK = 0.02  # of the image; boxes drawn by hand reach a little over the border
-_MANY = 0.2  # of the boxes; fewer that reach outside are slips
 _LOOKED_AT = 40  # images whose size is looked up
 
 
@@ -183,11 +188,10 @@ class CsvReader(LabelReader):
             values = np.array([box for image, box in boxes if image in seen]).reshape(-1, 4)
             sizes = np.array([seen[image] for image, _ in boxes if image in seen]).reshape(-1, 2)
         place, size = values[:, :2] / sizes, values[:, 2:] / sizes
-        as_corners = _outside(place, place + size)
-        as_middles = _outside(place - size / 2, place + size / 2)
+        as_corners, as_middles = outside(place + size / 2, size), outside(place, size)
         if not len(values) or as_middles.any():
             return False
-        return fractions or bool(as_corners.mean() >= _MANY)
+        return fractions or bool(as_corners.mean() >= MANY)
 
     def _sizes(self, images: Iterable[str]) -> dict[str, tuple[int, int]]:
         """Width and height of the first images that can be opened."""
@@ -196,10 +200,6 @@ class CsvReader(LabelReader):
             with suppress(DatasetError):  # named when it comes in
                 found[image] = image_size(self.tree.read(image), image)
         return found
-
-
-def _outside(low: Values, high: Values) -> NDArray[np.bool_]:
-    return np.asarray((low < -_SLACK).any(axis=1) | (high > 1 + _SLACK).any(axis=1))
 
 
 def _corners(row: Row) -> tuple[float, float, float, float]:
@@ -213,12 +213,10 @@ def _corners(row: Row) -> tuple[float, float, float, float]:
 
 def _picture(row: Row, box: tuple[float, float, float, float]) -> tuple[float, float] | None:
     """The size of the image that a row states; None if it does not, or if it is the box's."""
-    if no_number(row.picture):
+    size = size_of(row.picture)
+    if size and abs(box[2] - box[0] - size[0]) <= 1 and abs(box[3] - box[1] - size[1]) <= 1:
         return None
-    width, height = map(float, row.picture)
-    if abs(box[2] - box[0] - width) <= 1 and abs(box[3] - box[1] - height) <= 1:
-        return None
-    return (width, height) if width > 0 and height > 0 else None
+    return size
 
 
 def find_csv(tree: FileTree, index: ImageIndex) -> CsvReader | None:
@@ -230,9 +228,7 @@ def find_csv(tree: FileTree, index: ImageIndex) -> CsvReader | None:
                 if _add(reader, read_text(tree, name), name, index):
                     reader.used.add(name)
             except InputError as error:
-                reader.orphans.append(
-                    Problem(file=name, what=msg("is not readable ({error})", error=error))
-                )
+                reader.lose(name, msg("is not readable ({error})", error=error))
     reader.rows = dict(reader.rows)
     return reader if reader.used else None
 
@@ -273,17 +269,13 @@ def _add(reader: CsvReader, text: str, name: str, index: ImageIndex) -> bool:
         if layout.own:
             found.setdefault(layout.own, [])  # a header alone: nothing is in its image
     except UnreadableError as error:  # rows before the fault are good
-        reader.orphans.append(
-            Problem(file=name, what=msg("was read up to a fault: {error}", error=error))
-        )
+        reader.lose(name, msg("was read up to a fault: {error}", error=error))
     images = index.match(found, name)
     for reference, image in images.items():
         reader.rows[image] += [row._replace(file=name) for row in found[reference]]
         reader.place(image, name)
-    reader.orphans += [
-        Problem(file=name, what=index.why_not(reference, name))
-        for reference in sorted(set(found) - set(images))
-    ]
+    for reference in sorted(set(found) - set(images)):
+        reader.lose(name, index.why_not(reference, name))
     return True
 
 

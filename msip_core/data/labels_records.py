@@ -18,17 +18,23 @@ from numpy.typing import NDArray
 
 from msip_core.bounded import read_csv
 from msip_core.data.archive import FileTree
-from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader, read_text
+from msip_core.data.labels import (
+    ODD,
+    ImageLabels,
+    LabelledObject,
+    LabelReader,
+    read_text,
+    reason_of,
+    size_of,
+)
 from msip_core.data.labels_csv import NAMELESS
 from msip_core.data.manifest import Problem
 from msip_core.data.outline_boxes import box_beside, ring_area
 from msip_core.data.outlines import is_outline_file
 from msip_core.data.references import ImageIndex
 from msip_core.errors import InputError
-from msip_core.messages import message_of, msg
+from msip_core.messages import msg
 
-# What values of any kind raise where a format asks for others.
-ODD = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
 MOST_OBJECTS = 20_000
 # What programs add to the name of an image for the file of its labels.
 _WHAT_IT_IS = re.compile(
@@ -123,13 +129,14 @@ def reader_of(
     )
     single = {n: records[0] for n, records in files.items() if len(records) == 1 and records[0].own}
     pairing = index.pair({n: [*_own_names(n), *r.references] for n, r in single.items()})
-    reader.orphans += [Problem(file=name, what=what) for name, what in pairing.problems()]
+    for name, what in pairing.problems():
+        reader.lose(name, what)
     for image, name in pairing.files.items():
         _take(reader, name, image, single[name].labels)
     for name, records in files.items():
         if not records:
             what = msg("holds no finished label: label its images, or export the finished ones")
-            reader.orphans.append(Problem(file=name, what=what))
+            reader.lose(name, what)
         if name not in single:
             _take_several(reader, name, records, index)
     names = {obj.name: None for labels in reader.records.values() for obj in labels.objects}
@@ -161,8 +168,7 @@ def _take_several(
         if reference in images:
             _take(reader, name, images[reference], labels)
         else:
-            what = index.why_not(reference, name)
-            reader.orphans.append(Problem(file=name, what=what))
+            reader.lose(name, index.why_not(reference, name))
 
 
 def _joined(one: ImageLabels, two: ImageLabels) -> ImageLabels:
@@ -177,8 +183,7 @@ def _joined(one: ImageLabels, two: ImageLabels) -> ImageLabels:
 
 def _take(reader: RecordReader, name: str, image: str, labels: ImageLabels) -> None:
     if image in reader.records:
-        what = msg("second labels of {image} in another file: left out", image=image)
-        reader.orphans.append(Problem(file=name, what=what))
+        reader.lose(name, msg("second labels of {image} in another file: left out", image=image))
         return
     reader.records[image] = labels
     reader.place(image, name)
@@ -219,10 +224,8 @@ def labels_of(
             labels.objects.append(read(shape))
             groups.append(group(shape))
         except ODD as error:
-            reason = f"no {error}" if isinstance(error, KeyError) else message_of(error)
-            labels.problems.append(
-                msg("shape {number} left out: {reason}", number=number, reason=reason)
-            )
+            what = msg("shape {number} left out: {reason}", number=number, reason=reason_of(error))
+            labels.problems.append(what)
     return _grouped(labels, groups)
 
 
@@ -253,15 +256,6 @@ def _whole(parts: list[LabelledObject]) -> LabelledObject:
     return replace(
         parts[0], xyxy=(x1, y1, x2, y2), outline=max(outlines, key=ring_area, default=None)
     )
-
-
-def size_of(picture: Any) -> tuple[float, float] | None:
-    """(width, height) as numbers; None if they are missing or 0."""
-    try:
-        width, height = (float(side) for side in picture)
-    except ODD:
-        return None
-    return (width, height) if 0 < width < math.inf and 0 < height < math.inf else None
 
 
 def rectangle(name: Any, corners: Sequence[Any]) -> LabelledObject:

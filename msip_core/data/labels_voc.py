@@ -12,15 +12,18 @@ import numpy as np
 from msip_core.bounded import UnreadableError, load_xml
 from msip_core.data.archive import FileTree
 from msip_core.data.labels import (
+    ODD,
     ImageLabels,
     LabelledObject,
     LabelReader,
-    no_number,
+    place_by_folders,
+    read_list,
     read_text,
+    size_of,
     split_of_path,
 )
 from msip_core.data.labels_records import around_turned, polygon, turned
-from msip_core.data.manifest import Problem, SplitName
+from msip_core.data.manifest import SplitName
 from msip_core.data.references import ImageIndex
 from msip_core.errors import DatasetError
 from msip_core.messages import msg
@@ -40,12 +43,12 @@ class VocReader(LabelReader):
 
     def read(self, image: str) -> ImageLabels:
         root = _parse(self.tree, self.files[image])
-        labels = ImageLabels(picture=_picture(root), one_based=True)
+        size = (root.findtext("size/width"), root.findtext("size/height"))
+        labels = ImageLabels(picture=size_of(size), one_based=True)
         for number, element in enumerate(root.findall("object"), 1):
             try:
                 labels.objects.append(_object(element))
-            # What supervision and NumPy raise on texts of any kind.
-            except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
+            except ODD as error:
                 labels.problems.append(
                     msg("object {number} left out: {error}", number=number, error=error)
                 )
@@ -82,15 +85,6 @@ def _turned(element: ElementTree.Element, box: ElementTree.Element) -> LabelledO
     return replace(found, xyxy=(x1 + 1, y1 + 1, x2, y2))  # as VOC counts
 
 
-def _picture(root: ElementTree.Element) -> tuple[float, float] | None:
-    """<size> of the labelled picture; None if it is missing or 0, as some programs write it."""
-    texts = [root.findtext(f"size/{side}") or "" for side in ("width", "height")]
-    if no_number(texts):
-        return None
-    width, height = map(float, texts)
-    return (width, height) if width > 0 and height > 0 else None
-
-
 def find_voc(tree: FileTree, index: ImageIndex) -> VocReader | None:
     """VOC labels of a tree, or None."""
     reader = VocReader(tree=tree, files={})
@@ -101,14 +95,15 @@ def find_voc(tree: FileTree, index: ImageIndex) -> VocReader | None:
         try:
             root = _parse(tree, name)
         except DatasetError as error:
-            reader.orphans.append(Problem(file=name, what=error.message))
+            reader.lose(name, error.message)
             continue
         if root.tag == "annotation":
             # The label's own file name first: programs rename files and leave <filename>.
             labels[name] = [PurePosixPath(name).stem, root.findtext("filename") or ""]
     pairing = index.pair(labels)
     reader.files = pairing.files
-    reader.orphans += [Problem(file=name, what=what) for name, what in pairing.problems()]
+    for name, what in pairing.problems():
+        reader.lose(name, what)
     reader.used = {*labels, *(problem.file for problem in reader.orphans)}
     if not reader.files and not reader.orphans:
         return None
@@ -129,20 +124,10 @@ def _splits(tree: FileTree, index: ImageIndex, notes: list[str]) -> dict[str, Sp
         path = PurePosixPath(name)
         part = split_of_path(path.name)
         if path.suffix == ".txt" and part and "ImageSets" in path.parts and "_" not in path.stem:
-            try:
-                listed = read_text(tree, name).splitlines()
-            except DatasetError as error:
-                notes.append(
-                    msg("The list {name} could not be read ({error}).", name=name, error=error)
-                )
-                continue
-            for line in listed:
+            for line in read_list(tree, name, notes):
                 # A list of one class has 1 or -1 behind the name, a name may have blanks in it.
                 image = index.find(line, name) or index.find((line.split() or [""])[0], name)
                 if image:
                     splits.setdefault(image, part)
-    for image in index.images:
-        part = split_of_path(str(PurePosixPath(image).parent))
-        if part:
-            splits.setdefault(image, part)
+    place_by_folders(index.images, splits)
     return splits

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import PngImagePlugin
 
 from msip_core.data.micrographs import MAX_PIXELS, decode
+from msip_core.data.tiff import DAMAGE
 from msip_core.errors import DatasetError
 
 MOST_OBJECTS = 5000
@@ -182,11 +183,7 @@ def _read_tiff(data: bytes, name: str) -> NDArray[Any]:
             if int(np.prod(page.shape, dtype=np.int64)) > 3 * MAX_PIXELS:
                 raise DatasetError("{name} is too large for a mask", name=name)
             decoded = np.squeeze(np.asarray(page.asarray()))
-    # tifffile and its codecs report damage through all of these.
-    except (
-        tifffile.TiffFileError, OSError, ValueError, RuntimeError, LookupError, TypeError,
-        ImportError, MemoryError, ArithmeticError,
-    ) as error:  # fmt: skip
+    except (*DAMAGE, MemoryError) as error:
         raise DatasetError(
             "{name} is a TIFF that cannot be read ({error})", name=name, error=error
         ) from error

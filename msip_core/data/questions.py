@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from msip_core.config import ImportConfig
-from msip_core.data.manifest import DatasetSummary, ImportReport, SourceInfo
+from msip_core.data.manifest import (
+    DatasetDocument,
+    DatasetSummary,
+    ImportReport,
+    SourceInfo,
+    summarise,
+)
 from msip_core.events import Record
 from msip_core.questions.base import Question
 from msip_core.workspace import Workspace
@@ -16,7 +22,7 @@ from msip_core.workspace import Workspace
 class Inspect(Question[SourceInfo]):
     """What a folder or zip on the server's disk holds."""
 
-    answered_by: ClassVar[str] = "msip_core.data.jobs:inspect"
+    answered_by: ClassVar[str] = "msip_core.data.importing:inspect"
 
     path: Path
 
@@ -31,11 +37,15 @@ class Imported(Record):
     summary: DatasetSummary
     report: ImportReport
 
+    @classmethod
+    def of(cls, dataset: DatasetDocument) -> Imported:
+        return cls(dataset=dataset.name, summary=summarise(dataset), report=dataset.report)
+
 
 class Import(Question[Imported]):
     """Take a source in as a dataset."""
 
-    answered_by: ClassVar[str] = "msip_core.data.jobs:take_in"
+    answered_by: ClassVar[str] = "msip_core.data.importing:take_in"
 
     config: ImportConfig
 
@@ -46,7 +56,7 @@ class Import(Question[Imported]):
 class Draw(Question[Imported]):
     """Draw an example plate and import it; `size`: side of its images in pixels."""
 
-    answered_by: ClassVar[str] = "msip_core.data.jobs:draw"
+    answered_by: ClassVar[str] = "msip_core.data.synthetic:draw"
 
     name: str
     images: int

@@ -7,7 +7,6 @@ parts, is decoded once and held in 8 bit (grey one byte a pixel, colour four).
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from PIL import BmpImagePlugin, Image, ImageFile, ImageOps, JpegImagePlugin, Png
 from msip_core.config import ImageRecipe
 from msip_core.data.enhance import Raw, apply_recipe, needs_scaling, scaling_limits
 from msip_core.data.micrographs import MAX_PIXELS, Micrograph, read_micrograph
-from msip_core.data.tiff import largest
+from msip_core.data.tiff import DAMAGE, largest
 from msip_core.data.tiff_planes import Asked
 from msip_core.data.tiff_rows import TiffRows, is_plain, picked_page
 from msip_core.errors import DatasetError, first_line
@@ -149,7 +148,7 @@ def _large_tiff(path: Path, recipe: ImageRecipe, z: int | None) -> Field | None:
     """A large TIFF, in parts; None for one that is not large, or that is read whole."""
     try:
         tiff = tifffile.TiffFile(path, _multifile=False)
-    except _DAMAGE:
+    except DAMAGE:
         return None  # said by the reader of whole images, in its words
     field = None
     try:
@@ -270,11 +269,6 @@ def _parts(read: Rows, height: int) -> Iterator[Raw]:
 
 # --- what cannot be read --------------------------------------------------------
 
-_DAMAGE = (
-    tifffile.TiffFileError, OSError, SyntaxError, ValueError, RuntimeError, KeyError, IndexError,
-    TypeError, ImportError, OverflowError, ArithmeticError, AttributeError, struct.error,
-)  # fmt: skip
-
 
 class _damage_named:
     """Errors of readers become one sentence with the file's name."""
@@ -291,7 +285,7 @@ class _damage_named:
                 "{name} needs more memory than there is: save it as a TIFF in strips or tiles.",
                 name=self._path.name,
             ) from error
-        if isinstance(error, _DAMAGE):
+        if isinstance(error, DAMAGE):
             raise DatasetError(
                 "{name} is damaged or cut short ({error}): copy or export it again.",
                 name=self._path.name,

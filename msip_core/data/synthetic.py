@@ -19,13 +19,15 @@ from msip_core.boxes import Box
 from msip_core.config import ImportConfig
 from msip_core.data import optics
 from msip_core.data.dataset import Dataset
-from msip_core.data.importing import Progress, import_dataset
+from msip_core.data.importing import import_dataset
 from msip_core.data.mask_objects import mask_outline
 from msip_core.data.optics import Scene, Texture
 from msip_core.data.png import encode_png
+from msip_core.data.questions import Draw, Imported
 from msip_core.data.shapes import Points, Shape, budding_organoid, fill, smooth_organoid
 from msip_core.data.writing import data_yaml
 from msip_core.messages import msg
+from msip_core.questions.base import Job, Progress
 from msip_core.workspace import Workspace
 
 CLASSES = ("crypt", "no_crypt")
@@ -241,3 +243,9 @@ def import_example(
         source = write_folder(Path(folder) / "drawn", images, size, seed, progress=progress)
         config = ImportConfig(source=source, name=name, pixel_size_um=round(_FIELD_UM / size, 4))
         return import_dataset(workspace, config, progress)
+
+
+def draw(question: Draw, at: Job) -> Imported:
+    """The same as a job of the compute process."""
+    facts = question.model_dump()
+    return Imported.of(import_example(at.workspace, **facts, progress=at.progress).document)

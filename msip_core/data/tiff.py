@@ -21,6 +21,11 @@ from msip_core.messages import joined, msg
 # tifffile logs every oddity it reads around, once a file; what matters is raised.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
+# What tifffile and its codecs report damage through.
+DAMAGE = (
+    tifffile.TiffFileError, OSError, SyntaxError, ValueError, RuntimeError, LookupError, TypeError,
+    ImportError, ArithmeticError, AttributeError, struct.error,
+)  # fmt: skip
 # Lengths in micrometres, under the names that OME-XML and ImageJ give them.
 _MICROMETRES = {
     "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0,
@@ -76,11 +81,7 @@ def read_tiff(
             "{name} needs more memory than one image may take: cut it into tiles or planes.",
             name=name,
         ) from error
-    # tifffile and its codecs report damage through all of these.
-    except (
-        tifffile.TiffFileError, OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError,
-        ImportError, OverflowError, ArithmeticError, AttributeError, struct.error,
-    ) as error:  # fmt: skip
+    except DAMAGE as error:
         raise DatasetError(
             "{name} is a TIFF that cannot be read ({error}): export it again, "
             "uncompressed or with LZW.",
@@ -95,10 +96,7 @@ def tiff_size(data: bytes) -> tuple[int, int]:
         with open_tiff(data) as tiff:
             sizes = dict(zip(largest(tiff).axes, largest(tiff).shape))
             return int(sizes["X"]), int(sizes["Y"])
-    except (
-        tifffile.TiffFileError, OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError,
-        ImportError, OverflowError, ArithmeticError, AttributeError, MemoryError, struct.error,
-    ) as error:  # fmt: skip
+    except (*DAMAGE, MemoryError) as error:
         raise DatasetError(
             "is a TIFF that cannot be read ({error})", error=first_line(error)
         ) from error

@@ -105,11 +105,7 @@ def _picked(series: Any, names: list[str], own: OwnPlanes | None, asked: Asked) 
         elif length > 1 and axis == "C":
             choice = choose_channel(names, length, channel, file)
         elif length > 1 and axis == "Z":
-            number = _z_plane(length, z, file)
-            choice = Choice(
-                number,
-                msg("number {number} of {length} z planes", number=number + 1, length=length),
-            )
+            choice = _z_plane(length, z, file)
         elif length > 1 and axis == "T":
             number = min(time or 1, length) - 1
             choice = Choice(
@@ -151,11 +147,11 @@ def _page(length: int, channel: str | None, file: str) -> Choice:
     )
 
 
-def _z_plane(length: int, z: int | None, file: str) -> int:
-    if z is None:
-        return length // 2
-    if not 1 <= z <= length:
+def _z_plane(length: int, z: int | None, file: str) -> Choice:
+    number = length // 2 + 1 if z is None else z
+    if not 1 <= number <= length:
         raise DatasetError(
             "{file} has {length} z planes, so there is no plane {z}.", file=file, length=length, z=z
         )
-    return z - 1
+    said = msg("number {number} of {length} z planes", number=number, length=length)
+    return Choice(number - 1, said)

@@ -10,7 +10,7 @@ from typing import Any
 
 from msip_core.bounded import load_yaml
 from msip_core.data.archive import FileTree
-from msip_core.data.labels import read_text, split_of_path
+from msip_core.data.labels import place_by_folders, read_list, read_text
 from msip_core.data.manifest import SplitName
 from msip_core.data.references import ImageIndex
 from msip_core.errors import DatasetError, InputError
@@ -231,10 +231,7 @@ def splits(
             # Roboflow writes "../train/images" where it means "train/images".
             for image in _images_of_part(tree, place, (folder, base), index, notes):
                 found.setdefault(image, split)
-    for image in index.images:
-        guess = split_of_path(str(PurePosixPath(image).parent))
-        if image not in found and guess:
-            found[image] = guess
+    place_by_folders(index.images, found)
     return found
 
 
@@ -262,15 +259,8 @@ def _images_of_part(
 
 def _images_at(tree: FileTree, path: str, index: ImageIndex, notes: list[str]) -> list[str]:
     if path.endswith(".txt"):
-        if path not in tree.names:
-            return []
-        try:
-            lines = [line.strip() for line in read_text(tree, path).splitlines() if line.strip()]
-        except DatasetError as error:
-            notes.append(
-                msg("The list {path} could not be read ({error}).", path=path, error=error)
-            )
-            return []
+        listed = read_list(tree, path, notes) if path in tree.names else []
+        lines = [line.strip() for line in listed if line.strip()]
         return [image for line in lines if (image := index.find(line, path))]
     prefix = path.rstrip("/") + "/"
     return [image for image in index.images if image.startswith(prefix)]

@@ -18,7 +18,7 @@ Rows = NDArray[np.float64]
 
 _SLACK = 0.02  # of the image; boxes drawn by hand reach a little over the border
 # Boxes that are read in a wrong order reach outside in half of the cases, drawn ones seldom.
-_MANY = 0.2
+MANY = 0.2
 _KITTI = (15, 16)  # values of a line, the last a score
 _PIXELS = 10  # no fraction of an image
 _PARALLEL = 0.02  # of the image: how far the corners of a turned box are off
@@ -72,7 +72,7 @@ def _numbered(numbers: set[float], names: Sequence[str]) -> str | None:
     return None
 
 
-def _outside(centre: Rows, size: Rows) -> NDArray[np.bool_]:
+def outside(centre: Rows, size: Rows) -> NDArray[np.bool_]:
     """Which boxes reach over the border."""
     low, high = centre - size / 2, centre + size / 2
     return np.asarray((low < -_SLACK).any(axis=1) | (high > 1 + _SLACK).any(axis=1))
@@ -81,7 +81,7 @@ def _outside(centre: Rows, size: Rows) -> NDArray[np.bool_]:
 def _corners(rows: Rows) -> str | None:
     first, second = rows[:, :2], rows[:, 2:4]
     could_be = (second > first).all() and (first >= 0).all() and (second <= 1 + _SLACK).all()
-    if could_be and _outside(first, second).mean() >= _MANY:
+    if could_be and outside(first, second).mean() >= MANY:
         return msg(
             "the four numbers of all labels may be two corners: many boxes reach outside as centre "
             "and size (YOLO), and none as corners; write centre and size"
@@ -90,8 +90,8 @@ def _corners(rows: Rows) -> str | None:
 
 
 def _score_first(rows: Rows) -> str | None:
-    last, first = _outside(rows[:, :2], rows[:, 2:4]), _outside(rows[:, 1:3], rows[:, 3:5])
-    if (rows >= 0).all() and (rows <= 1 + _SLACK).all() and last.mean() >= _MANY > first.mean():
+    last, first = outside(rows[:, :2], rows[:, 2:4]), outside(rows[:, 1:3], rows[:, 3:5])
+    if (rows >= 0).all() and (rows <= 1 + _SLACK).all() and last.mean() >= MANY > first.mean():
         return msg(
             "its labels have six values, and the score may stand before the box: many boxes reach "
             "outside otherwise; write class, centre x and y, width, height, score"
@@ -131,7 +131,7 @@ def _keypoints(rows: Rows) -> str | None:
 
 def _hold(centre: Rows, size: Rows, points: Rows) -> bool:
     """Whether all boxes lie in the image and hold their points; most sizes are none of these."""
-    if _outside(centre, size).any() or (size <= 0).any():
+    if outside(centre, size).any() or (size <= 0).any():
         return False
     # Of points without that value, all are seen.
     seen = (points[..., 2:] > 0).all(axis=2, keepdims=True)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, TypedDict
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from msip_core.boxes import Box
 
 MOST: Final = "most_boxes"  # of a batch: boxes of its fullest picture
 
@@ -43,6 +46,14 @@ class Label(TypedDict):
     keypoints: None
     normalized: bool
     bbox_format: str
+
+
+def shares_of(boxes: Sequence[Box], width: int, height: int) -> NDArray[np.float32]:
+    """Centre and size (b, 4), each over the width or height of the picture."""
+    corners = np.array([box.xyxy for box in boxes], np.float64).reshape(-1, 4)
+    corners /= (width, height, width, height)
+    centres, sizes = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
+    return np.concatenate((centres, sizes), axis=1).astype(np.float32)
 
 
 def with_count(batch: Batch) -> Batch:

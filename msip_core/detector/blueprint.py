@@ -137,8 +137,7 @@ def to_json(part: Part) -> tuple[list[Row], dict[str, Tensor]]:
             parts = {name: place(below) for name, below in part.parts.items()}
             places[id(part)] = len(rows)
             tensors.update({f"{len(rows)}.{name}": t for name, t in part.tensors.items()})
-            rows.append({"kind": part.kind, "facts": part.facts, "parts": parts,
-                         "tensors": list(part.tensors)})  # fmt: skip
+            rows.append(Row(kind=part.kind, facts=part.facts, parts=parts, tensors=[*part.tensors]))
         return places[id(part)]
 
     place(part)

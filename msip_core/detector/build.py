@@ -6,14 +6,13 @@ import math
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
 
-from msip_core.config import ImageRecipe
-from msip_core.data.dataset import open_dataset
-from msip_core.data.object_sizes import trained_sizes
+from msip_core.data.cut import sizes_learned, uncut
+from msip_core.data.dataset import Dataset
 from msip_core.detector.checkpoints import (
     architecture_of,
     is_pruned,
@@ -27,7 +26,7 @@ from msip_core.detector.library import DetectionModel, copy_model, is_yolov8_yam
 from msip_core.errors import ConfigError
 from msip_core.events import Metrics
 from msip_core.messages import msg
-from msip_core.models import ModelCard, TrainedSizes, write_card
+from msip_core.models import ModelCard, write_card
 from msip_core.workspace import Workspace, new_id
 
 _DEFAULT_IMGSZ = 640
@@ -133,22 +132,19 @@ def register_model(
     imgsz: int,
     model_id: str | None = None,
     architecture: str | None = None,
-    dataset: str | None = None,
-    dataset_hash: str | None = None,
-    recipe: ImageRecipe | None = None,
+    dataset: Dataset | None = None,
     val: Metrics | None = None,
     test: Metrics | None = None,
     baseline_id: str | None = None,
     macs_ratio: float | None = None,
     origin: Mapping[str, object] | None = None,
     note: str = "",
-    trained: TrainedSizes | None = None,
 ) -> ModelCard:
     """Put a model into the workspace: model.pt for everyone, work.pt for pruned ones, the card last
     (so that a model without a card is one that was never finished).
 
-    `model_id` given again overwrites that model: a resumed run registers once. `trained` are the
-    sizes that it learned from; None takes those of the dataset.
+    `model_id` given again overwrites that model: a resumed run registers once. `dataset` is what it
+    learned from.
     """
     model_id = model_id or new_id("model")
     folder = workspace.model_dir(model_id)
@@ -162,10 +158,6 @@ def register_model(
         architecture=architecture or architecture_of(model),
         classes=tuple(model.names.values()),
         imgsz=imgsz,
-        dataset=dataset,
-        dataset_hash=dataset_hash,
-        recipe=recipe,
-        trained=trained or _trained(workspace, dataset),
         val=val,
         test=test,
         cost=count_cost(model, imgsz),
@@ -173,16 +165,19 @@ def register_model(
         macs_ratio=macs_ratio,
         origin=dict(origin or {}),
         note=note or _note(model, kind),
+        **({} if dataset is None else _learned_from(dataset)),
     )
     write_card(workspace, card)
     return card
 
 
-def _trained(workspace: Workspace, dataset: str | None) -> TrainedSizes | None:
-    """Sizes in the dataset that a model learned from, while it is there."""
-    if dataset is None or not (workspace.dataset_dir(dataset) / "dataset.json").is_file():
-        return None
-    return trained_sizes(open_dataset(workspace, dataset))
+def _learned_from(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "dataset": dataset.name,
+        "dataset_hash": uncut(dataset).content_hash,
+        "recipe": dataset.recipe,
+        "trained": sizes_learned(dataset),
+    }
 
 
 def _note(model: DetectionModel, kind: str) -> str:

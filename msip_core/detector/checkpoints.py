@@ -160,8 +160,8 @@ def round_to_half(model: DetectionModel) -> DetectionModel:
 def size_mb(model: DetectionModel) -> float:
     """MiB (2**20 bytes) of all parameters and buffers in half precision: the size of a stock .pt,
     which is what the paper's 21.5 MB for YOLOv8s means."""
-    return sum(v.numel() * 2 if v.is_floating_point() else v.numel() * v.element_size()
-               for v in model.state_dict().values()) / 2**20  # fmt: skip
+    values = model.state_dict().values()
+    return sum(v.numel() * (2 if v.is_floating_point() else v.itemsize) for v in values) / 2**20
 
 
 def architecture_of(model: DetectionModel) -> str:

@@ -19,7 +19,7 @@ from ultralytics.utils import IterableSimpleNamespace
 
 from msip_core.data.cut import CutDataset
 from msip_core.data.dataset import Dataset, ImageRecord
-from msip_core.detector.batch import Batch, Label
+from msip_core.detector.batch import Batch, Label, shares_of
 from msip_core.detector.library import hyperparameters
 from msip_core.detector.whole_fields import WholeFields, judged
 from msip_core.errors import DatasetError
@@ -100,14 +100,11 @@ class SplitImages(YOLODataset):
 
     def _label(self, file: str, record: ImageRecord) -> Label:
         boxes = self._source.boxes(record)
-        corners = np.array([b.xyxy for b in boxes], np.float64).reshape(-1, 4)
-        corners /= (record.width, record.height, record.width, record.height)
-        centres, sizes = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
         return {
             "im_file": file,
             "shape": (record.height, record.width),
             "cls": np.array([b.cls for b in boxes], np.float32).reshape(-1, 1),
-            "bboxes": np.concatenate((centres, sizes), axis=1).astype(np.float32),
+            "bboxes": shares_of(boxes, record.width, record.height),
             "segments": [],
             "keypoints": None,
             "normalized": True,

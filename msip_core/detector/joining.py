@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from msip_core.boxes import Detection
 from msip_core.data.tiling import Tile
@@ -99,8 +100,8 @@ def joined(found: Found, overlap: float = OVERLAP) -> Rows:
     return result[free]
 
 
-def detections(rows: Rows) -> list[Detection]:
-    """Rows as detections, numbered from 1."""
+def detections(rows: Rows | Tensor) -> list[Detection]:
+    """Rows (m, 6) as detections, numbered from 1."""
     return [
         Detection(cls=int(cls), x1=x1, y1=y1, x2=x2, y2=y2, score=score, number=number)
         for number, (x1, y1, x2, y2, score, cls) in enumerate(rows.tolist(), start=1)

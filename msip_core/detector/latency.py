@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from msip_core.detector.engines import Engine, OnnxRuntime, Run, engine_for, wall_milliseconds
 from msip_core.detector.library import DetectionModel, threads_kept
 from msip_core.errors import ConfigError
-from msip_core.ways import PROCESSOR_FORMATS, Latency, Way
+from msip_core.ways import Latency, Way
 
 WARM_UP = 5
 LEAST_RUNS = 10  # that tell a median and its interval
@@ -29,11 +29,9 @@ Clock = Callable[[Run], float]  # milliseconds of one call
 def measure_latency(
     models: Mapping[str, DetectionModel],
     imgsz: int,
+    ways: Sequence[Way],
     *,
-    batch: int = 1,
     runs: int = 50,
-    formats: Sequence[str] = PROCESSOR_FORMATS,
-    ways: Sequence[Way] | None = None,
     files: Mapping[str, Path] | None = None,
     sizes: Mapping[str, int] | None = None,
     tick: Tick | None = None,
@@ -48,7 +46,6 @@ def measure_latency(
     instead of spinning, which would slow whoever runs next. Devices are timed one after the other.
 
     Args:
-        batch, formats: fp32 on the processor, where no `ways` are given.
         files: .onnx files that are there already (quantised ones), timed in the same rounds as
             the other models on the processor.
         sizes: image size of some models, where it is not `imgsz`.
@@ -59,8 +56,7 @@ def measure_latency(
     Raises:
         ConfigError: one of the ways is not there on this computer.
     """
-    asked = [Way("cpu", form, "fp32", batch) for form in formats]  # type: ignore[arg-type]
-    engines = [engine(way) for way in (asked if ways is None else ways)]
+    engines = [engine(way) for way in ways]
     for one in engines:
         if why := one.missing():
             raise ConfigError(why)
@@ -73,9 +69,9 @@ def measure_latency(
             here = [one for one in engines if one.way.device == device]
             runners = _runners(models, side, here, Path(folder))
             if device == "cpu":
-                runners |= _file_runners(files or {}, side, batch)
+                runners |= _file_runners(files or {}, side)
             own = (here or [engine(Way())])[0]
-            told = _part(report, n, len(devices))
+            told = of_part(report, n / len(devices), 1 / len(devices))
             times = interleaved(runners, runs, told, own.milliseconds, seconds=seconds)
             found += [_latency(*key, values, own.hardware) for key, values in times.items()]
     return found
@@ -94,10 +90,8 @@ def _runners(
     }
 
 
-def _file_runners(
-    files: Mapping[str, Path], side: Mapping[str, int], batch: int
-) -> dict[tuple[str, Way], Run]:
-    way = Way("cpu", "onnx", "int8", batch)
+def _file_runners(files: Mapping[str, Path], side: Mapping[str, int]) -> dict[tuple[str, Way], Run]:
+    way = Way("cpu", "onnx", "int8")
     engine = OnnxRuntime(way)
     return {(name, way): engine.file(path, side[name]) for name, path in files.items()}
 
@@ -110,8 +104,9 @@ def _latency(name: str, way: Way, values: NDArray[np.float64], hardware: str) ->
     )  # fmt: skip
 
 
-def _part(report: Tick, n: int, parts: int) -> Tick:
-    return lambda done: report((n + done) / parts)
+def of_part(tick: Tick, done: float, share: float) -> Tick:
+    """Progress of a part as progress of the whole."""
+    return lambda part: tick(done + part * share)
 
 
 def interleaved(

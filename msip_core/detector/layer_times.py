@@ -30,7 +30,7 @@ import numpy as np
 import torch
 
 from msip_core.detector.engines import hardware_of, ready_engine
-from msip_core.detector.latency import interleaved
+from msip_core.detector.latency import Tick, interleaved, of_part
 from msip_core.groups.layers import Geometry, Grid, Layer
 from msip_core.ways import LatencyFormat, Way
 from msip_core.workspace import write_json
@@ -44,7 +44,6 @@ _PACKAGES = {
     "openvino": "openvino",
 }
 
-Tick = Callable[[float], None]
 Timer = Callable[[Sequence[Layer], Tick], Sequence[float]]
 
 
@@ -92,7 +91,7 @@ class LayerTimes:
                 return False
             part = missing[start : start + _AT_ONCE]
             done, share = start / len(missing), len(part) / len(missing)
-            found = self._timer(part, _within(tick, done, share))
+            found = self._timer(part, of_part(tick, done, share))
             # Another run may have timed layers meanwhile.
             self.times = self._stored() | self.times | dict(zip(part, found, strict=True))
             rows = [{"layer": list(layer), "ms": ms} for layer, ms in self.times.items()]
@@ -115,17 +114,12 @@ def time_layers(layers: Sequence[Layer], way: Way | LatencyFormat, tick: Tick) -
         done, share = start / len(layers), len(part) / len(layers)
         ready = [engine.layer(layer) for layer in part]
         runners = dict(enumerate(one.run for one in ready))
-        times = interleaved(runners, _RUNS, _within(tick, done, share), engine.milliseconds)
+        times = interleaved(runners, _RUNS, of_part(tick, done, share), engine.milliseconds)
         found += [
             float(np.median(times[n])) / (one.times * engine.way.batch)
             for n, one in enumerate(ready)
         ]
     return found
-
-
-def _within(tick: Tick, done: float, share: float) -> Tick:
-    """Progress of a part as progress of the whole."""
-    return lambda part: tick(done + part * share)
 
 
 def _key(way: Way) -> str:

@@ -15,6 +15,7 @@ from ultralytics.utils.ops import scale_boxes
 
 from msip_core.boxes import Detection
 from msip_core.detector.frame import Frame
+from msip_core.detector.joining import detections
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.detector.memory import memory_errors_named
 from msip_core.detector.suppression import best, suppressed
@@ -96,12 +97,9 @@ class Predictor:
         inputs = inputs.float().div_(255)
         with torch.inference_mode(), memory_errors_named(batch=len(images), imgsz=self.imgsz):
             rows = suppressed(self._model(inputs)[0], conf, iou)
-            shape = images[0].shape[:2]
-            boxes = [scale_boxes(inputs.shape[2:], found[:, :4], shape) for found in rows]
-        return [
-            _numbered(corners, found[:, 4], found[:, 5])
-            for corners, found in zip(boxes, rows, strict=True)
-        ]
+            for found in rows:
+                found[:, :4] = scale_boxes(inputs.shape[2:], found[:, :4], images[0].shape[:2])
+            return [detections(found) for found in rows]
 
     def _prepare(self, image: Pixels) -> Tensor:
         # Ultralytics scales BGR; the order does not matter to resizing, so RGB stays RGB.
@@ -145,11 +143,3 @@ def _layout(device: torch.device) -> torch.memory_format:
         and torch.backends.mkldnn.is_available()
     )
     return torch.channels_last if fast else torch.contiguous_format
-
-
-def _numbered(boxes: Tensor, scores: Tensor, classes: Tensor) -> list[Detection]:
-    rows = zip(boxes.tolist(), scores.tolist(), classes.tolist(), strict=True)
-    return [
-        Detection(cls=int(cls), x1=x1, y1=y1, x2=x2, y2=y2, score=score, number=number)
-        for number, ((x1, y1, x2, y2), score, cls) in enumerate(rows, start=1)
-    ]

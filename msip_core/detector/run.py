@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from msip_core.config import TrainConfig, TrainingRecipe
-from msip_core.data.cut import CutDataset, open_for_run, sizes_learned, uncut
+from msip_core.data.cut import CutDataset, open_for_run
 from msip_core.data.dataset import Dataset, ensure_ready
 from msip_core.detector.build import adapt_classes, build_model, register_model
 from msip_core.detector.c2f import to_c2f_v2, to_stock
@@ -33,7 +33,7 @@ from msip_core.events import (
     StageRecord,
 )
 from msip_core.messages import mark, msg
-from msip_core.models import ModelCard, weights_path
+from msip_core.models import weights_path
 from msip_core.questions.contents import sha256_of
 from msip_core.workspace import Workspace, new_id, write_json
 
@@ -135,34 +135,25 @@ def _pretrain(model: DetectionModel, recipe: TrainingRecipe, work: _Work) -> Det
 def _fit(
     model: DetectionModel, recipe: TrainingRecipe, phase: Phase, work: _Work
 ) -> DetectionModel:
-    config = work.config
     result = fit(
         model,
-        work.pool.dataset,
         recipe,
+        pool=work.pool,
         workdir=work.ctx.run_dir / "fit" / phase,
-        imgsz=config.imgsz,
-        batch=config.batch,
-        device=work.pool.device,
-        seed=config.seed,
-        workers=config.workers,
-        precision=config.precision,
+        seed=work.config.seed,
         phase=phase,
         iteration=0,
         ctx=work.ctx,
-        pool=work.pool,
+        precision=work.config.precision,
     )
     if result.best_map50 is not None:
-        work.ctx.emit(
-            MilestoneRecord(
-                message=msg(
-                    "{phase}: {epochs} epochs, best validation mAP50 {best:.3f}.",
-                    phase=_PHASES[phase],
-                    epochs=result.epochs_done,
-                    best=result.best_map50,
-                )
-            )
+        said = msg(
+            "{phase}: {epochs} epochs, best validation mAP50 {best:.3f}.",
+            phase=_PHASES[phase],
+            epochs=result.epochs_done,
+            best=result.best_map50,
         )
+        work.ctx.emit(MilestoneRecord(message=said))
     return result.model
 
 
@@ -183,10 +174,7 @@ def _finish(model: DetectionModel, architecture: str, work: _Work) -> None:
         imgsz=config.imgsz,
         model_id=_model_id(ctx.run_dir),
         architecture=architecture,
-        dataset=dataset.name,
-        dataset_hash=uncut(dataset).content_hash,
-        trained=sizes_learned(dataset),
-        recipe=dataset.recipe,
+        dataset=dataset,
         val=val,
         test=test,
         origin=_origin(config, ctx),
@@ -199,7 +187,10 @@ def _finish(model: DetectionModel, architecture: str, work: _Work) -> None:
             cost=cost,
             macs_ratio=1.0,
             model_id=card.id,
-            artifacts=_artifacts(card),
+            artifacts={
+                "model": f"models/{card.id}/model.pt",
+                "card": f"models/{card.id}/model.json",
+            },
         )
     )
 
@@ -216,7 +207,3 @@ def _origin(config: TrainConfig, ctx: RunContext) -> dict[str, str]:
     path = start_weights(config.weights, ctx.workspace)
     origin = {"run_id": ctx.run_id, "weights": config.weights}
     return origin if path is None else {**origin, "sha256": sha256_of(path)}
-
-
-def _artifacts(card: ModelCard) -> dict[str, str]:
-    return {"model": f"models/{card.id}/model.pt", "card": f"models/{card.id}/model.json"}

@@ -45,7 +45,7 @@ def measured(
 ) -> tuple[Latency, ...]:  # fmt: skip
     """Every model in every way, `runs` times or fewer where that takes longer than `seconds`."""
     return tuple(
-        measure_latency(models, imgsz, runs=runs, seconds=seconds or math.inf, ways=ways, tick=tick)
+        measure_latency(models, imgsz, ways, runs=runs, seconds=seconds or math.inf, tick=tick)
     )
 
 

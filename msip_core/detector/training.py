@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,8 +11,8 @@ from typing import Literal, NamedTuple
 import torch
 
 from msip_core.cache import ContentStore, key_of
-from msip_core.config import Loader, Precision, TrainingRecipe
-from msip_core.data.dataset import Dataset, ensure_ready
+from msip_core.config import Precision, TrainingRecipe
+from msip_core.data.dataset import ensure_ready
 from msip_core.detector.c2f import new_conv_names
 from msip_core.detector.checkpoints import normalise
 from msip_core.detector.evaluation import check_classes
@@ -66,53 +65,33 @@ class FitResult(NamedTuple):
 
 def fit(
     model: DetectionModel,
-    dataset: Dataset,
     recipe: TrainingRecipe,
     *,
+    pool: DataPool,
     workdir: Path,
-    imgsz: int,
-    batch: int,
-    device: str,
     seed: int,
-    workers: int | None = None,
-    parts: int = 1,
-    precision: Precision = "auto",
     phase: Phase,
     iteration: int,
     ctx: RunContext,
+    precision: Precision = "auto",
     validate_every: int = 1,
-    l1_modules: tuple[str, ...] = (),
-    pool: DataPool | None = None,
     extra: ExtraLoss | None = None,
     terms: tuple[GradientTerm, ...] = (),
     cache: Path | None = None,
     averaged: int = 0,
-    loader: Loader = "auto",
 ) -> FitResult:
-    """Train a copy of `model` on the train split; `model` itself is left as it is.
+    """Train a copy of `model` on the pool's train split; `model` itself is left as it is.
 
     After every epoch `workdir/state.pt` holds all that is needed to go on. Called again with the
     same arguments on the same folder, it goes on from there (or returns the finished result at
-    once), and the weights are those of an unbroken fit; on one CPU thread, to the last bit.
+    once), and the weights are those of an unbroken fit; on one CPU thread, to the last bit. One
+    that was begun in whole batches may go on in parts of them.
 
     Args:
-        validate_every: validate after every so many epochs; 0 never.
-        l1_modules: names of the convolution blocks that `recipe.l1_lambda` acts on; () takes cv0
-            and cv1 of every C2fV2.
-        parts: of a batch; see `DataPool`. Not a part of what the fit is: one that was begun in
-            whole batches may go on in halves of them.
-        pool: images and loaders of the run; without one they are made for this fit alone.
-        extra: a second loss beside the detection loss; its trainable parts end with the fit.
+        validate_every: so many epochs; 0 never. `Fit._keep` says whose weights are the result.
         terms: of the gradient; what they do must follow from `recipe`.
         cache: folder in which finished fits are kept under all that decides how they end; an equal
             one is taken from there instead of being done again.
-        averaged: steps that the running average counts as done, of fits before this one.
-        loader: of the pool that is made where none is given.
-
-    Returns:
-        With `validate_every=1` the averaged weights of the epoch with the highest validation
-        mAP50 (then mAP50-95, then the earliest), else the last averaged weights; the last ones
-        also where `recipe` trains sparse.
 
     Raises:
         Stopped: a person asked to pause or cancel; the last finished epoch is kept.
@@ -120,28 +99,20 @@ def fit(
         ConfigError: other classes than the dataset's, or a sparse term with nothing to act on.
         OutOfMemoryError: the batch does not fit.
     """
-    check_classes(model, ensure_ready(dataset).classes)
-    names = l1_modules or new_conv_names(model)
+    check_classes(model, ensure_ready(pool.dataset).classes)
+    names = new_conv_names(model) if recipe.l1_lambda else ()
     _check_terms(recipe, names, terms)
-    with ExitStack() as own:
-        if pool is None:
-            pool = DataPool(
-                dataset, imgsz=imgsz, batch=batch, device=device, workers=workers, loader=loader,
-                parts=parts, tick=stop_or_beat(ctx),
-            )  # fmt: skip
-            own.callback(pool.close)
-        plan = FitPlan(
-            model=laid_out(copy_model(model).float(), device), pool=pool, recipe=recipe,
-            workdir=workdir, seed=seed, phase=phase, iteration=iteration,
-            validate_every=validate_every, l1_names=names if recipe.l1_lambda else (),
-            before_batch=stop_or_beat(ctx),
-            after_epoch=_reporter(ctx, phase, iteration, recipe.epochs),
-            extra=extra, terms=terms, dtype=training_dtype(device, precision),
-            weighed=_teller(ctx, recipe), averaged=averaged,
-        )  # fmt: skip
-        # In parts a fit ends a little differently: batch norm sees fewer images at a time.
-        kept = ContentStore(cache, FITS) if cache and pool.parts == 1 else None
-        return _done(plan, model, kept, ctx)
+    plan = FitPlan(
+        model=laid_out(copy_model(model).float(), pool.device), pool=pool, recipe=recipe,
+        workdir=workdir, seed=seed, phase=phase, iteration=iteration,
+        validate_every=validate_every, l1_names=names, before_batch=stop_or_beat(ctx),
+        after_epoch=_reporter(ctx, phase, iteration, recipe.epochs),
+        extra=extra, terms=terms, dtype=training_dtype(pool.device, precision),
+        weighed=_teller(ctx, recipe), averaged=averaged,
+    )  # fmt: skip
+    # In parts a fit ends a little differently: batch norm sees fewer images at a time.
+    kept = ContentStore(cache, FITS) if cache and pool.parts == 1 else None
+    return _done(plan, model, kept, ctx)
 
 
 def _done(
@@ -160,18 +131,15 @@ def _done(
 def _teller(ctx: RunContext, recipe: TrainingRecipe) -> Callable[[Gains], None]:
     def tell(gains: Gains) -> None:
         bce, iou = recipe.loss_ratio or (0, 0)
-        ctx.emit(
-            MilestoneRecord(
-                message=msg(
-                    "BCE and IoU loss contribute {bce:g} : {iou:g} at the start, with gains "
-                    "of {cls:.3g} and {box:.3g}.",
-                    bce=bce,
-                    iou=iou,
-                    cls=gains.cls,
-                    box=gains.box,
-                )
-            )
+        said = msg(
+            "BCE and IoU loss contribute {bce:g} : {iou:g} at the start, with gains "
+            "of {cls:.3g} and {box:.3g}.",
+            bce=bce,
+            iou=iou,
+            cls=gains.cls,
+            box=gains.box,
         )
+        ctx.emit(MilestoneRecord(message=said))
 
     return tell
 
@@ -198,15 +166,14 @@ def _finished(
     asked = (state.key, plan.pool.device, plan.pool.workers, made_with())
     name = f"fit-{key_of('fit', *asked)}"
     if kept and (done := kept.get(name)):
-        ctx.emit(
-            MilestoneRecord(
-                message=msg("This training was done before, by a run that began alike.")
-            )
-        )
+        said = msg("This training was done before, by a run that began alike.")
+        ctx.emit(MilestoneRecord(message=said))
         return done, True
     if plan.recipe.epochs:
         _train(plan, state)
-    result = _only_result(state)
+    result = replace(
+        state, finished=True, model=None, ema=None, optimizer=None, gains=None, extra=None
+    )
     if kept:
         kept.keep(name, result)
     return result, False
@@ -249,26 +216,19 @@ def _tell_sparsity(
         return
     after = _result(copy_model(before), state).model
     old, new = share_near_zero(before), share_near_zero(after)
-    ctx.emit(
-        MilestoneRecord(
-            message=msg(
-                "Sparse training: {new:.1%} of the batch-norm factors are now below 0.001, "
-                "{old:.1%} were before.",
-                new=new,
-                old=old,
-            )
-        )
+    said = msg(
+        "Sparse training: {new:.1%} of the batch-norm factors are now below 0.001, "
+        "{old:.1%} were before.",
+        new=new,
+        old=old,
     )
+    ctx.emit(MilestoneRecord(message=said))
     if new < old + _LITTLE:
-        ctx.emit(
-            MilestoneRecord(
-                message=msg(
-                    "Sparse training brought next to no factor to zero: for more, train longer "
-                    "or raise bn_l1."
-                ),
-                level="warning",
-            )
+        said = msg(
+            "Sparse training brought next to no factor to zero: for more, train longer "
+            "or raise bn_l1."
         )
+        ctx.emit(MilestoneRecord(message=said, level="warning"))
 
 
 def _train(plan: FitPlan, state: FitState) -> None:
@@ -286,17 +246,13 @@ def _reporter(
 ) -> Callable[[EpochReport], None]:
     def report(epoch: EpochReport) -> None:
         if epoch.bad_batches:
-            ctx.emit(
-                MilestoneRecord(
-                    message=msg(
-                        "{bad_batches} batches of epoch {epoch} were left out: "
-                        "their gradients were not numbers.",
-                        bad_batches=epoch.bad_batches,
-                        epoch=epoch.epoch,
-                    ),
-                    level="warning",
-                )
+            said = msg(
+                "{bad_batches} batches of epoch {epoch} were left out: "
+                "their gradients were not numbers.",
+                bad_batches=epoch.bad_batches,
+                epoch=epoch.epoch,
             )
+            ctx.emit(MilestoneRecord(message=said, level="warning"))
         metrics = epoch.metrics
         ctx.emit(
             EpochRecord(
@@ -313,13 +269,6 @@ def _reporter(
         )
 
     return report
-
-
-def _only_result(state: FitState) -> FitState:
-    """Without what going on would need."""
-    return replace(
-        state, finished=True, model=None, ema=None, optimizer=None, gains=None, extra=None
-    )
 
 
 def _result(model: DetectionModel, state: FitState) -> FitResult:

@@ -14,7 +14,7 @@ from msip_core.data.cut import CutDataset
 from msip_core.data.dataset import Dataset
 from msip_core.data.manifest import ImageRecord
 from msip_core.data.tiling import Tile
-from msip_core.detector.batch import Batch
+from msip_core.detector.batch import Batch, shares_of
 from msip_core.detector.joining import Rows, from_tiles, joined
 
 
@@ -71,14 +71,11 @@ class WholeFields:
     def _labels(self, image: ImageRecord) -> Batch:
         whole = self._dataset.whole
         boxes = whole.boxes(image)
-        corners = np.array([box.xyxy for box in boxes], np.float64).reshape(-1, 4)
-        corners /= (image.width, image.height, image.width, image.height)
-        centres, sizes = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
         shape = (image.height, image.width)
         return {
             "batch_idx": torch.zeros(len(boxes)),
             "cls": torch.tensor([[float(box.cls)] for box in boxes]).reshape(-1, 1),
-            "bboxes": torch.from_numpy(np.concatenate((centres, sizes), 1)).float(),
+            "bboxes": torch.from_numpy(shares_of(boxes, image.width, image.height)),
             "ori_shape": (shape,),
             "ratio_pad": (((1.0, 1.0), (0.0, 0.0)),),
             "im_file": (str(whole.path(image)),),

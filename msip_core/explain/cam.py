@@ -9,9 +9,10 @@ scaling hides the energy of a map, its full SVD needs gigabytes on large maps.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -255,20 +256,5 @@ def explain_detection(
     return explain_target(twin, frame, images, target, method=method, layers=layers)
 
 
-def _named(method: Method, text: str) -> Callable[..., CamResult]:
-    def explain(
-        model: DetectionModel,
-        image: NDArray[np.uint8],
-        box: Box,
-        *,
-        imgsz: int,
-        layers: Sequence[str | int] | None = None,
-    ) -> CamResult:
-        return explain_detection(model, image, box, imgsz=imgsz, method=method, layers=layers)
-
-    explain.__name__, explain.__doc__ = method, text
-    return explain
-
-
-layercam = _named("layercam", "`explain_detection` by LayerCAM: finer, weighs each place alone.")
-eigencam = _named("eigencam", "`explain_detection` by EigenCAM: what stands out, whatever class.")
+layercam = partial(explain_detection, method="layercam")
+eigencam = partial(explain_detection, method="eigencam")

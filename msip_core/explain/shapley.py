@@ -109,11 +109,8 @@ def explain_detection(
         model: a YOLOv8 detector; left exactly as it is.
         image: uint8 (H, W, 3) RGB.
         box: reference box and class in pixels of `image`; the same for every model compared.
-        imgsz: side of the letterboxed input.
         features: patches wanted (M); the paper's protocol has 100.
         samples: forward passes at most: it ends as soon as two estimates agree.
-        segments: "slic" or "grid".
-        seed: of the drawn coalitions.
         progress: told (share done, sentence) after each batch; may raise `Stopped` to cancel.
 
     Raises:
@@ -122,28 +119,27 @@ def explain_detection(
     """
     started = time.monotonic()
     frame, game = _game(model, image, box, imgsz=imgsz, features=features, segments=segments)
-    count = game.patches.features
-    check_samples(samples, count)
+    patches = game.patches
+    check_samples(samples, patches.features)
     spent = _Spent(samples + 2, progress)
 
     def f(masks: NDArray[np.float64]) -> NDArray[np.float64]:
-        return evaluate_batched(game.forward, masks, game.patches.present, spent.add)
+        return evaluate_batched(game.forward, masks, patches.present, spent.add)
 
-    found = converge(f, count, samples, seed)
-    phi = found.values
-    labels = game.patches.labels
+    found = converge(f, patches.features, samples, seed)
+    places = frame.labels_to_image(patches.labels)
     return ShapResult(
-        values=phi,
-        segments=frame.labels_to_image(labels),
+        values=found.values,
+        segments=places,
         base=found.base,
         score=found.score,
-        heat=patch_heat(phi, frame.labels_to_image(labels)),
-        c_at_10=concentration(phi) if found.converged else None,
+        heat=patch_heat(found.values, places),
+        c_at_10=concentration(found.values) if found.converged else None,
         converged=found.converged,
         correlation=found.correlation,
         evaluations=spent.done,
         seconds=time.monotonic() - started,
-        note=_note(found, count),
+        note=_note(found, patches.features),
     )
 
 

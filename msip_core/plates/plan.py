@@ -17,7 +17,7 @@ from msip_core.data.archive import FileTree, open_tree
 from msip_core.data.dataset import open_dataset
 from msip_core.data.fields import fields_of, numeric
 from msip_core.data.grouping import find_groups
-from msip_core.data.importing import VENDOR_SUFFIXES
+from msip_core.data.importing import unread
 from msip_core.data.manifest import Problem
 from msip_core.data.names import ImageName, read_names
 from msip_core.data.outlines import MaskIndex, is_image
@@ -141,7 +141,7 @@ def _of_tree(tree: FileTree, source: Path, config: CountConfig, folder: Path) ->
     used = set(plan.used)
     items = [Item(name=name, file=name) for name in images if name not in used]
     items += [Item(name=picture.name, picture=picture) for picture in plan.pictures]
-    bad = [*plan.problems, *(p for p in tree.refused if is_image(p.file)), *_unknown(tree)]
+    bad = [*plan.problems, *(p for p in tree.refused if is_image(p.file)), *unread(tree)]
     items += _failed(bad)
     items += _forgotten(images, used, plan.pictures, {p.file for p in bad}, config)
     if not items:
@@ -166,15 +166,6 @@ def _failed(problems: Sequence[Problem]) -> list[Item]:
     for problem in problems:
         whats.setdefault(problem.file, []).append(problem.what)
     return [Item(name=name, problem="; ".join(what)) for name, what in whats.items()]
-
-
-def _unknown(tree: FileTree) -> list[Problem]:
-    """Files of microscopes that have no reader: named, not passed over."""
-    return [
-        Problem(file=name, what=msg("this kind of file is not read: export it as TIFF"))
-        for name in tree.names
-        if name.lower().endswith(VENDOR_SUFFIXES) and not is_image(name)
-    ]
 
 
 def _forgotten(

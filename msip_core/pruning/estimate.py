@@ -29,7 +29,8 @@ from msip_core.pruning.progress import TRAIN_COST, Part, plan
 from msip_core.pruning.recovery import check_recovery
 from msip_core.pruning.schedule import final_window
 from msip_core.pruning.search import search_units
-from msip_core.questions.planning import Effort
+from msip_core.questions.base import Job
+from msip_core.questions.planning import Effort, Estimate
 from msip_core.workspace import Workspace
 
 # Reading, mosaic and colour of one training image at 640 px, on one core; grows with its area.
@@ -91,6 +92,12 @@ def estimate(config: PruneConfig, workspace: Workspace) -> Effort:
             )
         ),
     )
+
+
+def answer(question: Estimate, at: Job) -> Effort:
+    """The same as a job of the compute process."""
+    at.progress(0.0, msg("Measuring a few steps on this computer"))
+    return estimate(question.config, at.workspace)
 
 
 def _evenly(config: PruneConfig, network: Network) -> Widths:

@@ -50,7 +50,7 @@ class Measure(Protocol):
 
     def __call__(
         self, models: Mapping[str, DetectionModel], imgsz: int, *, runs: int,
-        ways: Sequence[Way] | None, tick: Callable[[float], None] | None,
+        ways: Sequence[Way], tick: Callable[[float], None] | None,
     ) -> list[Latency]: ...  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from msip_core.allocation.base import Allocation
 from msip_core.allocation.goal import goal_of
 from msip_core.combinations import allocation_name, check_combination
 from msip_core.config import PruneConfig
-from msip_core.data.cut import CutDataset, open_for_run, sizes_learned, uncut
+from msip_core.data.cut import CutDataset, open_for_run
 from msip_core.data.dataset import ensure_ready
 from msip_core.detector.build import register_model
 from msip_core.detector.c2f import to_c2f_v2
@@ -348,10 +348,8 @@ class PruneRun:
         model_id = f"pruned-{self.ctx.run_id}"[:64]
         register_model(
             self.ctx.workspace, model, name=self.config.name, kind="pruned",
-            imgsz=self.config.imgsz, model_id=model_id, dataset=self.dataset.name,
-            dataset_hash=uncut(self.dataset).content_hash, recipe=self.dataset.recipe,
-            trained=sizes_learned(self.dataset), val=metrics, test=test,
-            baseline_id=_card_id(self.config.model, self.ctx.workspace),
+            imgsz=self.config.imgsz, model_id=model_id, dataset=self.dataset, val=metrics,
+            test=test, baseline_id=_card_id(self.config.model, self.ctx.workspace),
             macs_ratio=ratio,
             origin={
                 "run_id": self.ctx.run_id, "iteration": good, "method": self.config.method,

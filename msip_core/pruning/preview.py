@@ -48,7 +48,8 @@ from msip_core.pruning.network import Network, open_network
 from msip_core.pruning.outlook import outlook
 from msip_core.pruning.recovery import check_recovery
 from msip_core.pruning.schedule import final_window
-from msip_core.questions.planning import PlannedCut
+from msip_core.questions.base import Job
+from msip_core.questions.planning import PlannedCut, Preview
 from msip_core.workspace import Workspace
 
 Scores = dict[str, NDArray[np.float64]]
@@ -110,6 +111,11 @@ def preview(config: PruneConfig, workspace: Workspace, progress: Progress) -> Pl
             ),
         ),
     )  # fmt: skip
+
+
+def answer(question: Preview, at: Job) -> PlannedCut:
+    """The same as a job of the compute process."""
+    return preview(question.config, at.workspace, at.progress)
 
 
 def _other_than_gradient(

@@ -72,10 +72,8 @@ def finetune(
     once for all runs that begin with it: those of a study, say.
     """
     return fit(
-        model, pool.dataset, recipe, workdir=workdir, imgsz=config.imgsz, batch=config.batch,
-        device=pool.device, seed=config.seed, workers=config.workers,
-        precision=config.precision, phase=phase, iteration=iteration, ctx=ctx, pool=pool,
-        extra=extra, terms=_terms(recipe),
+        model, recipe, pool=pool, workdir=workdir, seed=config.seed, phase=phase,
+        iteration=iteration, ctx=ctx, precision=config.precision, extra=extra, terms=_terms(recipe),
         cache=ctx.workspace.cache if phase == "pretrain" else None,
         averaged=aids.averaged if aids else 0,
     )  # fmt: skip

@@ -105,7 +105,7 @@ class _OfOneRun(Question[Answer_co], Generic[Answer_co]):
 class Preview(_OfOneRun[PlannedCut]):
     """Which layers would shrink, without training."""
 
-    answered_by: ClassVar[str] = "msip_core.pruning.jobs:preview"
+    answered_by: ClassVar[str] = "msip_core.pruning.preview:answer"
 
     @classmethod
     def of(cls, config: PruneConfig) -> Self:
@@ -118,7 +118,7 @@ class Preview(_OfOneRun[PlannedCut]):
 class Estimate(_OfOneRun[Effort]):
     """Time, memory and disk, from a few measured steps on this computer."""
 
-    answered_by: ClassVar[str] = "msip_core.pruning.jobs:estimate"
+    answered_by: ClassVar[str] = "msip_core.pruning.estimate:answer"
 
     @classmethod
     def of(cls, config: PruneConfig) -> Self:

@@ -25,6 +25,7 @@ from msip_core.runs.aside import LOG_NAME, is_in_the_way
 from msip_core.runs.failures import explain_failure
 from msip_core.runs.threads import take_threads
 from msip_core.speeds import Speed, Wanted
+from msip_core.ways import Way
 from msip_core.workspace import Workspace
 
 logger = logging.getLogger("msip_core.timing")
@@ -102,7 +103,7 @@ def _timed(workspace: Workspace, order: Wanted) -> dict[str, object]:
             )
 
     models = {name: load_model(file) for name, file in _files(workspace, order).items()}
-    found = measure_latency(models, order.imgsz, runs=_ROUNDS, formats=("pytorch",), tick=tick)
+    found = measure_latency(models, order.imgsz, [Way(format="pytorch")], runs=_ROUNDS, tick=tick)
     return {one.name: round(one.median_ms, 3) for one in found}
 
 

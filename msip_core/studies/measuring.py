@@ -188,8 +188,8 @@ class _Measuring:
         timed = measure_latency(
             models,
             self.config.imgsz,
+            [way],
             runs=self.asked.latency_runs,
-            ways=[way],
             files=files,
             sizes={"beside": self.asked.beside_imgsz or self.config.imgsz},
             tick=lambda _: self._tick(),

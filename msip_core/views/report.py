@@ -99,9 +99,7 @@ def render_report(
         speed=_speed(latency),
         metrics=_metrics(history, latency),
         agreement=sentences.agreement_sentence(compare.agreement) if compare else "",
-        counts=tables.compare_count_rows(compare.images, classes, by_group=True)
-        if compare and classes
-        else [],
+        counts=_counts(compare, classes),
         pairs=[_picture(item) for item in micrographs],
         kinds=[(k, style.PAIR_WORDS[k], style.PAIR_COLOURS[k]) for k in style.PAIR_KINDS],
         explained=[(item.title, [_panel(p) for p in item.panels]) for item in explained],
@@ -118,6 +116,12 @@ def render_report(
         config=json.dumps(history.config.model_dump(mode="json"), indent=2, ensure_ascii=False),
         glossary=list(GLOSSARY.values()),
     )
+
+
+def _counts(compare: Comparison | None, classes: Sequence[str]) -> list[tables.Row]:
+    if not compare or not classes:
+        return []
+    return tables.compare_count_rows(compare.images, classes, by_group=True)
 
 
 def _explainers(explained: Sequence[ExplainedObject]) -> set[str]:

@@ -25,6 +25,7 @@ from pages.kit.lab import lab
 from pages.kit.layout import chart
 from pages.kit.pair import ModelPair, forget_object
 from pages.kit.pair_questions import compare_question
+from pages.kit.saving import save_button
 from pages.kit.words import strong
 
 _THUMB = 300  # pixels of a small picture's longer side
@@ -146,15 +147,8 @@ def _tables(pair: ModelPair, data: Dataset, result: Comparison, key: str) -> Non
     }
     with st.container(horizontal=True):
         for kind, (label, name) in files.items():
-            st.download_button(
-                md(label),
-                _csv(key, kind, result, data.classes, scale),
-                file_name=f"{pair.run.id}-{name}.csv",
-                mime="text/csv",
-                icon=":material/download:",
-                on_click="ignore",
-                key=f"csv:{kind}",
-            )
+            text = _csv(key, kind, result, data.classes, scale)
+            save_button(label, text, f"{pair.run.id}-{name}.csv", key=f"csv:{kind}")
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

@@ -23,6 +23,7 @@ from pages.kit.classes import are_organoids
 from pages.kit.detections import scale_of
 from pages.kit.layout import Fact, facts
 from pages.kit.pair import OBJECTS_OF, ModelPair, chosen_object
+from pages.kit.saving import save_button
 from pages.kit.words import known, small, strong
 
 
@@ -169,14 +170,7 @@ def objects_table(pair: ModelPair, matched: Matched, kinds: Sequence[str]) -> No
             link: st.column_config.LinkColumn(display_text=t("Why?"), pinned=True, width="small")
         },
     )
-    st.download_button(
-        t("These objects as CSV"),
-        tables.to_csv(rows),
-        file_name=f"{record.id}-pairs.csv",
-        mime="text/csv",
-        icon=":material/download:",
-        on_click="ignore",
-    )
+    save_button(t("These objects as CSV"), tables.to_csv(rows), f"{record.id}-pairs.csv")
 
 
 def _screen_row(row: Row, link: str, unit: str) -> Row:

@@ -11,6 +11,7 @@ from msip_core.data.export import export_dataset
 from msip_core.data.export_formats import FORMATS
 from msip_core.language import t
 from pages.kit.lab import lab
+from pages.kit.saving import save_button
 
 
 def take_out(dataset: Dataset) -> None:
@@ -32,13 +33,6 @@ def take_out(dataset: Dataset) -> None:
             export_dataset(dataset, form, target, with_images=images)
             return target.open("rb")
 
-        st.download_button(
-            t("Download images and labels") if images else t("Download the labels"),
-            write,
-            file_name=name,
-            mime="application/zip",
-            icon=":material/folder_zip:",
-            on_click="ignore",
-            key="data:export",
-        )
+        label = t("Download images and labels") if images else t("Download the labels")
+        save_button(label, write, name, key="data:export", icon="folder_zip")
         st.caption(t("Packed when you click. A zip with images can be added here again."))

@@ -22,11 +22,11 @@ from pages.export.panels import PANELS, Left, Made, Scene, choose_scene
 from pages.export.prose import prose
 from pages.kit.choose import choose, remember
 from pages.kit.pair import ModelPair
+from pages.kit.saving import save_button
 
 _WIDTHS = {"85": "85 mm", "120": "120 mm", "178": "178 mm"}
 _DPI = {"300": "300 dpi", "600": "600 dpi"}
 _FORMATS = {"png": "PNG", "svg": "SVG", "pdf": "PDF", "tiff": "TIFF"}
-_MIME = {"svg": "image/svg+xml", "pdf": "application/pdf"}
 # name -> words, panels, columns
 _PRESETS = {
     "result": (mark("Result of the run"), ("steps", "channels"), 1),
@@ -173,15 +173,7 @@ def _below(page: paper_page.Page, name: str, write: Callable[[], bytes]) -> None
     """Size, download, caption: all known before anything is drawn."""
     form = name.rpartition(".")[2]
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.download_button(
-            md(t("Download {form}", form=form.upper())),
-            write,  # drawn when it is asked for
-            file_name=name,
-            mime=_MIME.get(form, f"image/{form}"),
-            type="primary",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+        save_button(t("Download {form}", form=form.upper()), write, name, type="primary")
         size = t("{width} × {height} mm", width=f"{page.width:g}", height=f"{page.height:.0f}")
         st.caption(md(size), width="content")
     prose(t("Caption"), paper_page.caption(page))

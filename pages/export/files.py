@@ -27,6 +27,7 @@ from pages.kit.lab import lab
 from pages.kit.layout import facts
 from pages.kit.model_card import accuracy_facts, cost_facts
 from pages.kit.pair import ModelPair
+from pages.kit.saving import save_button
 from pages.kit.words import strong, termed
 
 _EXPORTS = {
@@ -84,10 +85,8 @@ def _card(pair: ModelPair, model_id: str) -> None:
     st.markdown(md(strong(t("Model card"), t("what it finds, made from what, how good; Markdown"))))
     for warning in _careful(known):
         st.caption(md(rich(":material/warning: {words}", words=warning)))
-    st.download_button(
-        t("Download the model card"), text, file_name=f"{model_id}.md", mime="text/markdown",
-        icon=":material/description:", on_click="ignore", key="download:card",
-    )  # fmt: skip
+    label, name = t("Download the model card"), f"{model_id}.md"
+    save_button(label, text, name, key="download:card", icon="description")
     with st.expander(t("Read the card"), icon=":material/visibility:"):
         st.markdown(md(below_headings(text)))
 
@@ -144,15 +143,7 @@ def run_zip(pair: ModelPair) -> None:
         packed = lab().runs.export(pair.run.id, target, with_images=images, texts=_texts(pair))
         return packed.open("rb")
 
-    st.download_button(
-        t("Download the whole run"),
-        write,
-        file_name=name,
-        mime="application/zip",
-        icon=":material/folder_zip:",
-        on_click="ignore",
-        key="share:zip",
-    )
+    save_button(t("Download the whole run"), write, name, key="share:zip", icon="folder_zip")
     st.caption(
         t(
             "Packed when you click, with model cards and the methods paragraph; with many images "

@@ -14,11 +14,9 @@ from pages.export.panels import measured_latency
 from pages.export.prose import prose
 from pages.kit.lab import lab
 from pages.kit.pair import ModelPair
+from pages.kit.saving import save_button
 
-_FILES = {
-    "bib": (mark("References as BibTeX"), "application/x-bibtex"),
-    "ris": (mark("References as RIS"), "application/x-research-info-systems"),
-}
+_FILES = {"bib": mark("References as BibTeX"), "ris": mark("References as RIS")}
 
 
 def methods(pair: ModelPair) -> None:
@@ -39,17 +37,8 @@ def methods(pair: ModelPair) -> None:
         st.caption(t("The run is not done: its result is not in the text yet."))
     works = references_of(history.config, explained)
     with st.container(horizontal=True):
-        st.download_button(
-            t("Methods as text"), text, file_name=f"{pair.run.id}-methods.txt", mime="text/plain",
-            icon=":material/download:", on_click="ignore", type="primary",
-        )  # fmt: skip
-        for form, (word, mime) in _FILES.items():
-            st.download_button(
-                md(t(word)),
-                bibliography(works, form),
-                file_name=f"{pair.run.id}.{form}",
-                mime=mime,
-                icon=":material/format_quote:",
-                on_click="ignore",
-            )
+        save_button(t("Methods as text"), text, f"{pair.run.id}-methods.txt", type="primary")
+        for form, word in _FILES.items():
+            name = f"{pair.run.id}.{form}"
+            save_button(t(word), bibliography(works, form), name, icon="format_quote")
     st.caption(t("Read it before you use it: it knows the run, not your samples or microscope."))

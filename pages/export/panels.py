@@ -16,7 +16,7 @@ from msip_core.data.subject import drawn_borders
 from msip_core.events import IterationRecord
 from msip_core.language import mark, t, told
 from msip_core.questions.base import Question
-from msip_core.questions.looking import HeatMap, ShapValues
+from msip_core.questions.looking import GradCam, HeatMap, Shap, ShapValues
 from msip_core.questions.sources import ModelOf
 from msip_core.views import channels, comparison, paper_pictures, paper_runs, progress
 from msip_core.views.history import settled
@@ -25,7 +25,7 @@ from msip_core.ways import Latency, Way
 from pages.kit.choose import choose_view
 from pages.kit.choose_object import choose_object
 from pages.kit.detections import above, find, pixels_of
-from pages.kit.explain import SHAP_PATCHES, SHAP_SAMPLES, Subject, load_map, shap_map
+from pages.kit.explain import SHAP_PATCHES, SHAP_SAMPLES, Subject, map_of
 from pages.kit.jobs import ask, finished, job_folder
 from pages.kit.lab import datasets, lab
 from pages.kit.pair import ModelPair, choose_image, pair_dataset
@@ -241,10 +241,11 @@ _LABELS = {"gradcam": mark("Explain: {model}"), "shap": mark("Compute SHAP: {mod
 
 def _heat_question(kind: str, subject: Subject, source: ModelOf) -> Question[HeatMap | ShapValues]:
     if kind == "gradcam":
-        return subject.heat_map(source)
+        return GradCam(**subject.asked_of(source))
     # The same question as on “Where it looks”, so that one answer serves both pages.
     samples = _asked("samples", SHAP_SAMPLES, SAMPLES)
-    return subject.shap(source, samples, _asked("patches", SHAP_PATCHES, FEATURES))
+    features = _asked("patches", SHAP_PATCHES, FEATURES)
+    return Shap(**subject.asked_of(source), samples=samples, features=features)
 
 
 def _asked(param: str, offered: Sequence[int], usual: int) -> int:
@@ -255,15 +256,12 @@ def _asked(param: str, offered: Sequence[int], usual: int) -> int:
 def _heat_panel(
     kind: str, word: str, folder: Path, result: HeatMap | ShapValues
 ) -> paper_pictures.HeatPanel:
-    if isinstance(result, HeatMap):
-        ber = result.scores.ber
-        scores = {} if ber is None else {"BER": ber}
-        heat = load_map(folder / result.heat, "heat")
-        return paper_pictures.HeatPanel(word, PLAIN_EXPLAINERS[kind].label, heat, scores=scores)
-    carried = result.c_at_10
-    scores = {} if carried is None else {"C@10": carried}
-    patches = shap_map(folder, result)
-    return paper_pictures.HeatPanel(word, PLAIN_EXPLAINERS[kind].label, patches, True, scores)
+    name, score = "BER", result.scores.ber
+    if signed := isinstance(result, ShapValues):
+        name, score = "C@10", result.c_at_10
+    scores = {} if score is None else {name: score}
+    label = PLAIN_EXPLAINERS[kind].label
+    return paper_pictures.HeatPanel(word, label, map_of(folder, result), signed, scores)
 
 
 # name in the address -> title in the menu, and what makes it

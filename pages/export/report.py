@@ -11,6 +11,7 @@ from msip_core.data.dataset import Dataset
 from msip_core.language import t
 from msip_core.markdown import md
 from msip_core.questions.detecting import Comparison
+from msip_core.questions.looking import GradCam, Shap
 from msip_core.views.evidence import (
     ExplainedObject,
     Explanation,
@@ -24,11 +25,12 @@ from msip_core.workspace import write_text
 from pages.export.panels import FEATURES, SAMPLES, measured_latency
 from pages.kit.choose_object import choose_object
 from pages.kit.detections import pixels_of
-from pages.kit.explain import Subject, load_map, shap_map
+from pages.kit.explain import Subject
 from pages.kit.jobs import ask, finished, job_folder
 from pages.kit.lab import lab
 from pages.kit.pair import ModelPair, choose_image, pair_dataset
 from pages.kit.pair_questions import compare_question
+from pages.kit.saving import save_button
 from pages.kit.words import strong
 
 _SIDES = ("Baseline", "Pruned")  # words of the report, which stays English
@@ -59,16 +61,8 @@ def report_file(pair: ModelPair) -> None:
         write_text(out, text)
         return out.open("rb")
 
-    st.download_button(
-        t("Download the report"),
-        write,
-        file_name=out.name,
-        mime="text/html",
-        type="primary",
-        icon=":material/article:",
-        on_click="ignore",
-        key="share:report",
-    )
+    label = t("Download the report")
+    save_button(label, write, out.name, key="share:report", icon="article", type="primary")
 
 
 def _micrographs(compared: Comparison | None, data: Dataset) -> list[Micrograph]:
@@ -90,7 +84,7 @@ def _explained(pair: ModelPair, data: Dataset) -> Sequence[ExplainedObject]:
     heat: list[Explanation] = []
     shap: list[Explanation] = []
     for word, source in zip(_SIDES, (pair.baseline, pair.pruned)):
-        question = subject.heat_map(source)
+        question = GradCam(**subject.asked_of(source))
         result = ask(
             question,
             label=t("Explain: {model}", model=word),
@@ -100,13 +94,13 @@ def _explained(pair: ModelPair, data: Dataset) -> Sequence[ExplainedObject]:
         )
         if result is None:
             continue
-        drawn = subject.heat_picture(load_map(job_folder(question) / result.heat, "heat"))
+        drawn = subject.picture(job_folder(question), result)
         heat.append(Explanation(word, "Grad-CAM", drawn, result))
-        asked = subject.shap(source, SAMPLES, FEATURES)
+        asked = Shap(**subject.asked_of(source), samples=SAMPLES, features=FEATURES)
         known = finished(asked)
         if known is not None:
-            values = shap_map(job_folder(asked), known)
-            shap.append(Explanation(word, "SHAP", subject.shap_picture(values), known))
+            drawn = subject.picture(job_folder(asked), known)
+            shap.append(Explanation(word, "SHAP", drawn, known))
     if len(heat) < 2:
         st.caption(t("Until both heat maps are there, the report comes without them."))
         return []

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 import streamlit as st
@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from msip_core.arrays import read_arrays
 from msip_core.borders import Border, Contour
 from msip_core.boxes import Box
-from msip_core.catalog import HeatMap as Method
 from msip_core.data.dataset import Dataset, ImageRecord
 from msip_core.data.subject import drawn_borders
 from msip_core.language import t
 from msip_core.markdown import md
-from msip_core.questions.looking import GradCam, HeatMap, Shap, ShapValues, TimeShap
+from msip_core.questions.looking import HeatMap, ShapValues
 from msip_core.questions.sources import DatasetImage, ModelOf
 from msip_core.views import pictures
 from msip_core.views.evidence import score_words
@@ -30,6 +29,13 @@ Pixels = NDArray[np.uint8]
 # Of SHAP, as pages offer them: evaluations at most, and patches.
 SHAP_SAMPLES = (256, 512, 1024, 2048, 4096)
 SHAP_PATCHES = (25, 50, 100, 200)
+
+
+class _OfOneObject(TypedDict):
+    model: ModelOf
+    image: DatasetImage
+    box: Box
+    imgsz: int
 
 
 @dataclass(frozen=True)
@@ -55,56 +61,26 @@ class Subject:
         """What is scored and drawn: the outline, else the box edge."""
         return self.box if self.outline is None else self.outline
 
-    @property
-    def image(self) -> DatasetImage:
-        return DatasetImage(dataset=self.data.name, image=self.record.id)
+    def asked_of(self, model: ModelOf) -> _OfOneObject:
+        """What every question about this object begins with (`questions.looking`)."""
+        image = DatasetImage(dataset=self.data.name, image=self.record.id)
+        return {"model": model, "image": image, "box": self.box, "imgsz": self.imgsz}
 
-    def heat_map(
-        self,
-        model: ModelOf,
-        method: Method = "gradcam",
-        layers: tuple[str, ...] | None = None,
-        *,
-        randomised: bool = True,
-    ) -> GradCam:
-        """Where one model looks at this object."""
-        return GradCam(
-            model=model, image=self.image, box=self.box, imgsz=self.imgsz, method=method,
-            layers=layers, randomised=randomised,
-        )  # fmt: skip
-
-    def shap(self, model: ModelOf, samples: int, features: int) -> Shap:
-        """What each patch adds for one model."""
-        return Shap(
-            model=model,
-            image=self.image,
-            box=self.box,
-            imgsz=self.imgsz,
-            samples=samples,
-            features=features,
-        )
-
-    def shap_time(self, model: ModelOf) -> TimeShap:
-        """How long that takes."""
-        return TimeShap(model=model, image=self.image, box=self.box, imgsz=self.imgsz)
-
-    def heat_picture(self, heat: NDArray[np.floating]) -> Pixels:
-        """Heat over the micrograph with the object's border."""
-        return pictures.heat_over(self.pixels, heat, self.border, self.box)
-
-    def shap_picture(self, values: NDArray[np.floating]) -> Pixels:
-        """Contributions of the patches over the micrograph with the object's border."""
-        return pictures.shap_over(self.pixels, values, self.border, self.box)
+    def picture(self, folder: Path, result: HeatMap | ShapValues) -> Pixels:
+        """An answer over the micrograph with the object's border."""
+        draw = pictures.heat_over if isinstance(result, HeatMap) else pictures.shap_over
+        return draw(self.pixels, map_of(folder, result), self.border, self.box)
 
 
-def load_map(path: Path, name: str) -> NDArray[np.float32]:
-    """One array of a result's npz file."""
-    return np.asarray(read_arrays(path)[name])
+def map_of(folder: Path, result: HeatMap | ShapValues) -> NDArray[np.floating]:
+    """(height, width): heat, or the contribution of the patch that each pixel lies in.
 
-
-def shap_map(folder: Path, result: ShapValues) -> NDArray[np.float64]:
-    """Contribution of the patch that each pixel lies in, (height, width)."""
-    segments = load_map(folder / result.segments, "segments").astype(np.intp)
+    Args:
+        folder: of the answer's files.
+    """
+    if isinstance(result, HeatMap):
+        return np.asarray(read_arrays(folder / result.heat)["heat"])
+    segments = read_arrays(folder / result.segments)["segments"].astype(np.intp)
     return np.asarray(result.values, dtype=np.float64)[segments]
 
 

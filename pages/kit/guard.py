@@ -29,6 +29,7 @@ from msip_core.errors import (
 )
 from msip_core.language import mark, t, told
 from msip_core.markdown import md
+from pages.kit.saving import save_button
 
 log = logging.getLogger("msip_lab.pages")
 
@@ -119,12 +120,5 @@ def _show_unexpected(code: str, error: Exception) -> None:
             *traceback.format_exception(error),
         ]
     )
-    st.download_button(
-        t("Save the report (text, no images)"),
-        report,
-        file_name=f"msip-lab-{code}.txt",
-        mime="text/plain",
-        key=f"report-{code}",
-        on_click="ignore",
-        icon=":material/download:",
-    )
+    label = t("Save the report (text, no images)")
+    save_button(label, report, f"msip-lab-{code}.txt", key=f"report-{code}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import streamlit as st
@@ -28,6 +29,14 @@ def number_field(
     return st.number_input(
         md(label), *between, value, key=key, help=md(why), persist_state="session"
     )
+
+
+def choice_field(key: str, label: str, options: Iterable[str], words: Callable[[str], str]) -> str:
+    """One of several, by its words, that the session remembers."""
+    chosen: str = st.selectbox(
+        md(label), list(options), format_func=words, key=key, persist_state="session"
+    )
+    return chosen
 
 
 def image_size(default: int, place: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import get_args
 
 import streamlit as st
@@ -19,6 +18,7 @@ from msip_core.questions.looking import (
     RandomisedCheck,
     Shap,
     ShapValues,
+    TimeShap,
 )
 from msip_core.views.evidence import ENRICHED, is_hardly_on_border
 from msip_core.views.wording import duration, percent
@@ -29,11 +29,9 @@ from pages.kit.explain import (
     SHAP_SAMPLES,
     Subject,
     honesty,
-    load_map,
     score_rows,
-    shap_map,
 )
-from pages.kit.jobs import ask, finished, job_folder, job_state
+from pages.kit.jobs import ask, finished, job_state
 from pages.kit.lab import lab
 from pages.kit.layout import picture
 from pages.kit.pair import ModelPair
@@ -67,7 +65,9 @@ def grad_maps(pair: ModelPair, subject: Subject) -> None:
     st.caption(md(told(HEAT_MAPS[method].caption)))
     maps: dict[str, HeatMap] = {}
     for side, column, (source, word) in zip(_SIDES, st.columns(2), pair.sides()):
-        question = subject.heat_map(source, method, None if layer == "all" else (layer,))
+        question = GradCam(
+            **subject.asked_of(source), method=method, layers=None if layer == "all" else (layer,)
+        )
         with column:
             label = t("Explain: {model}", model=word)
             found = ask(question, label=label, place=f"cam:{side}", auto=True)
@@ -101,7 +101,10 @@ def shap_maps(pair: ModelPair, subject: Subject) -> None:
         key="patches",
         bind="query-params",
     )
-    asked = {word: subject.shap(source, samples, features) for source, word in pair.sides()}
+    asked = {
+        word: Shap(**subject.asked_of(source), samples=samples, features=features)
+        for source, word in pair.sides()
+    }
     missing = [word for word, question in asked.items() if finished(question) is None]
     expected = _expected(pair, subject, samples) if missing else ""
     for side, column, (word, question) in zip(_SIDES, st.columns(2), asked.items()):
@@ -144,19 +147,13 @@ def _advice(subject: Subject, layer: str | None) -> None:
     st.caption(md(text))
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _heat_png(key: str, _subject: Subject, _file: Path) -> bytes:
-    return png(_subject.heat_picture(load_map(_file, "heat")))
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _shap_png(key: str, _subject: Subject, _folder: Path, _found: ShapValues) -> bytes:
-    return png(_subject.shap_picture(shap_map(_folder, _found)))
+@st.cache_data(max_entries=128, show_spinner=False)
+def _png(key: str, _subject: Subject, _found: HeatMap | ShapValues) -> bytes:
+    return png(_subject.picture(lab().compute.folder(key), _found))
 
 
 def _draw_heat(subject: Subject, question: GradCam, found: HeatMap, title: str) -> None:
-    folder = job_folder(question)
-    drawn = _heat_png(lab().compute.key(question), subject, folder / found.heat)
+    drawn = _png(lab().compute.key(question), subject, found)
     layers = ", ".join(found.layers) or t("none")
     picture(
         drawn,
@@ -274,11 +271,10 @@ def _meaning(subject: Subject, scores: BoundaryScores) -> str:
 
 
 def _draw_shap(subject: Subject, question: Shap, found: ShapValues, word: str) -> None:
-    key, folder = lab().compute.key(question), job_folder(question)
     patches = len(found.values)
     words = tn("{model}: SHAP on {n} patch", "{model}: SHAP on {n} patches", patches, model=word)
     picture(
-        _shap_png(key, subject, folder, found),
+        _png(lab().compute.key(question), subject, found),
         caption=words,
         alt=t("SHAP contributions of {model} on {image}", model=word, image=subject.record.id),
     )
@@ -301,7 +297,7 @@ def _draw_shap(subject: Subject, question: Shap, found: ShapValues, word: str) -
 
 def _expected(pair: ModelPair, subject: Subject, samples: int) -> str:
     """Time of one SHAP map, from a few forward passes of the baseline timed here."""
-    question = subject.shap_time(pair.baseline)
+    question = TimeShap(**subject.asked_of(pair.baseline))
     timed = ask(question, label=t("Timing"), place="shap:estimate", auto=True)
     if timed is None:
         return t("{samples} evaluations of the model.", samples=samples)

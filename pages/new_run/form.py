@@ -19,7 +19,7 @@ from msip_core.language import mark, t, told
 from msip_core.markdown import md
 from msip_core.models import ModelCard
 from msip_core.views import wording
-from pages.kit.run_fields import batch_size, device_field, image_size, seed_field
+from pages.kit.run_fields import batch_size, choice_field, device_field, image_size, seed_field
 from pages.kit.ways import misplaced, way_fields
 from pages.kit.words import labelled
 from pages.new_run.checks import Refusal, size_refusal
@@ -236,14 +236,11 @@ def _goal_words(model: ModelCard, kind: GoalKind, keep: float, more: Mapping[str
 
 
 def _method() -> tuple[str, MsipOptions]:
-    method = st.selectbox(
+    method = choice_field(
+        "new:method",
         t("Method"),
-        list(CRITERIA),
-        format_func=lambda name: (
-            f"{told(CRITERIA[name].label)}: {told(CRITERIA[name].description)}"
-        ),
-        key="new:method",
-        persist_state="session",
+        CRITERIA,
+        lambda name: f"{told(CRITERIA[name].label)}: {told(CRITERIA[name].description)}",
     )
     entry = CRITERIA[method]
     if entry.needs_data:

@@ -12,6 +12,7 @@ from msip_core.compositions import COMPOSITIONS, Composition
 from msip_core.config import PruneConfig
 from msip_core.language import t, told
 from msip_core.markdown import md
+from pages.kit.run_fields import choice_field
 from pages.kit.words import labelled
 from pages.new_run.strategy_details import (
     granularity_details,
@@ -47,13 +48,8 @@ def _allocation(method: str) -> str | None:
             return t("As the method was published: {label}", label=told(own.label))
         return told(ALLOCATIONS[name].label)
 
-    chosen = st.selectbox(
-        md(labelled(t("How much each layer gives"), t("allocation"))),
-        [_OWN, *ALLOCATIONS],
-        format_func=words,
-        key="new:allocation",
-        persist_state="session",
-    )
+    label = labelled(t("How much each layer gives"), t("allocation"))
+    chosen = choice_field("new:allocation", label, [_OWN, *ALLOCATIONS], words)
     _explain(ALLOCATIONS[chosen] if chosen else own)
     return chosen or None
 
@@ -61,25 +57,18 @@ def _allocation(method: str) -> str | None:
 def _choice(setting: str, label: str, family: Mapping[str, Entry]) -> str:
     usual = PruneConfig.model_fields[setting].default
     names = [usual, *(name for name in family if name != usual)]
-    chosen = st.selectbox(
-        md(label),
-        names,
-        format_func=lambda name: told(family[name].label),
-        key=f"new:{setting}",
-        persist_state="session",
-    )
+    chosen = choice_field(f"new:{setting}", label, names, lambda name: told(family[name].label))
     _explain(family[chosen])
-    return str(chosen)
+    return chosen
 
 
 def composition() -> Composition | None:
     """A published whole, which brings its own settings; None where a person chooses."""
-    chosen = st.selectbox(
-        md(labelled(t("A published whole"), t("composition"))),
+    chosen = choice_field(
+        "new:composition",
+        labelled(t("A published whole"), t("composition")),
         [_OWN, *COMPOSITIONS],
-        format_func=lambda name: told(COMPOSITIONS[name].label) if name else t("my own choices"),
-        key="new:composition",
-        persist_state="session",
+        lambda name: told(COMPOSITIONS[name].label) if name else t("my own choices"),
     )
     if not chosen:
         return None

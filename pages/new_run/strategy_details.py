@@ -10,7 +10,7 @@ from msip_core.catalog import ALLOCATIONS, GRANULARITIES, RECOVERIES
 from msip_core.config import DistillOptions, ModuleType, PruneConfig, SearchOptions
 from msip_core.language import mark, t
 from msip_core.markdown import md
-from pages.kit.run_fields import number_field
+from pages.kit.run_fields import choice_field, number_field
 from pages.kit.words import labelled
 
 _BLOCK_SCORES = {
@@ -150,11 +150,4 @@ def _netadapt_details() -> dict[str, object]:
 
 
 def _pick(key: str, label: str, words: dict[str, str]) -> str:
-    chosen = st.selectbox(
-        md(label),
-        list(words),
-        format_func=lambda name: t(words[name]),
-        key=key,
-        persist_state="session",
-    )
-    return str(chosen)
+    return choice_field(key, label, words, lambda name: t(words[name]))

@@ -19,6 +19,7 @@ from msip_core.views.plate_strips import strip_figure
 from pages.data.report import reasons_table
 from pages.kit.choose import choose, choose_view, remember
 from pages.kit.layout import chart
+from pages.kit.saving import save_button
 from pages.plate.choosing import Count, choose_class, choose_time, quantity
 from pages.plate.overview import interval, number
 
@@ -79,15 +80,9 @@ def _sheet(count: Count) -> None:
                 "plate count as one unit."
             )
         )
-        st.download_button(
-            t("An example to fill in"),
-            _EXAMPLE.encode("utf-8-sig"),
-            key="plate:sheet-example",
-            file_name="sample-sheet.csv",
-            mime="text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+        example = _EXAMPLE.encode("utf-8-sig")
+        label, key = t("An example to fill in"), "plate:sheet-example"
+        save_button(label, example, "sample-sheet.csv", key=key)
         file = st.file_uploader(t("Sample sheet"), type=_SHEETS, key=f"plate:sheet:{count.run.id}")
         if file is not None and st.button(
             t("Use this sheet"), type="primary", icon=":material/check:", key="plate:sheet-use"

@@ -18,14 +18,13 @@ from msip_core.plates.statements import whole_sentence
 from pages.kit.choose import choose
 from pages.kit.command import show_command
 from pages.kit.lab import lab
+from pages.kit.saving import save_button
 from pages.kit.words import strong
 from pages.plate.choosing import Count, quantity
 
 _FORMATS = {"pdf": "PDF", "svg": "SVG", "png": "PNG", "tiff": "TIFF"}
-_MIME = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png", "tiff": "image/tiff"}
 _WIDTHS = {"178": "178 mm", "120": "120 mm", "85": "85 mm"}
 _MANY = 100_000  # objects
-_EXCEL = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
 def files(count: Count) -> None:
@@ -33,7 +32,7 @@ def files(count: Count) -> None:
     name = count.run.id
     st.markdown(md(strong(t("Tables"), t("wells, conditions, agreement, images, objects"))))
     with st.container(horizontal=True):
-        _button(t("Excel workbook"), lambda: _book(count), f"{name}.xlsx", _EXCEL)
+        _button(t("Excel workbook"), lambda: _book(count), f"{name}.xlsx")
         _button(t("CSV files"), lambda: _csv(count, comma=False), f"{name}-csv.zip")
         _button(
             t("CSV with decimal commas"), lambda: _csv(count, comma=True), f"{name}-csv-comma.zip"
@@ -48,7 +47,7 @@ def files(count: Count) -> None:
         st.caption(t("So many objects take a minute to be written."))
     st.markdown(md(strong(t("Report"), t("one HTML file with figures and methods"))))
     with st.container(horizontal=True):
-        _button(t("Report of the plate"), lambda: _report(count), f"{name}.html", "text/html")
+        _button(t("Report of the plate"), lambda: _report(count), f"{name}.html")
     _figures(count)
     _labels(count)
     show_command(count.config, count.run.id)
@@ -83,13 +82,8 @@ def labels_in(count: Count, form: str) -> BinaryIO:
     return target.open("rb")
 
 
-def _button(
-    label: str, make: Callable[[], bytes | BinaryIO], name: str, mime: str = "application/zip"
-) -> None:
-    st.download_button(
-        md(label), make, file_name=name, mime=mime, key=f"plate:file:{name}", on_click="ignore",
-        icon=":material/download:",
-    )  # fmt: skip
+def _button(label: str, make: Callable[[], bytes | BinaryIO], name: str) -> None:
+    save_button(label, make, name, key=f"plate:file:{name}")
 
 
 # The libraries of figures and workbooks take seconds: only where something is made.
@@ -151,7 +145,7 @@ def _figures(count: Count) -> None:
     def draw() -> bytes:
         return to_bytes(alone(panel, float(width)), form)
 
-    _button(t("Download the figure"), draw, f"{count.run.id}-{chosen}.{form}", _MIME[form])
+    _button(t("Download the figure"), draw, f"{count.run.id}-{chosen}.{form}")
     with st.expander(t("Caption"), icon=":material/subject:"):
         st.code(
             f"{alone_caption(panel)} {whole_sentence(count.analysis)}",

@@ -21,7 +21,7 @@ from msip_core.views import wording
 from msip_core.views.thumbnails import thumbnail
 from pages.kit.choose import choose
 from pages.kit.components.media import png
-from pages.kit.explain import Subject, honesty, load_map, shap_map
+from pages.kit.explain import Subject, honesty, map_of
 from pages.kit.guard import guard, guarded
 from pages.kit.lab import dataset, lab
 from pages.kit.words import strong
@@ -244,12 +244,8 @@ def _border_share(cell: Cell) -> float | None:
 def _thumbnail(key: str, _subject: Subject, _result: HeatMap | ShapValues) -> bytes:
     """PNG of one cell; `key` names model, micrograph and object, so it is drawn once."""
     box, border = _subject.box, _subject.border
-    folder = lab().compute.folder(key)
-    if isinstance(_result, HeatMap):
-        heat = load_map(folder / _result.heat, "heat")
-        return png(thumbnail(_subject.pixels, heat, border, box))
-    patches = shap_map(folder, _result)
-    return png(thumbnail(_subject.pixels, patches, border, box, signed=True))
+    values, signed = map_of(lab().compute.folder(key), _result), isinstance(_result, ShapValues)
+    return png(thumbnail(_subject.pixels, values, border, box, signed=signed))
 
 
 def _status(strip: Strip) -> None:

@@ -13,7 +13,7 @@ from functools import cached_property
 import streamlit as st
 
 from msip_core.models import lacks_weights
-from msip_core.questions.looking import HeatMap, OfOneObject, ShapValues
+from msip_core.questions.looking import GradCam, HeatMap, OfOneObject, Shap, ShapValues
 from msip_core.questions.sources import RunStep
 from pages.kit.explain import Subject
 from pages.kit.guard import guarded
@@ -67,10 +67,11 @@ class Strip:
     @classmethod
     def of(cls, history: PruneHistory, step: int, subject: Subject, kinds: Sequence[str]) -> Strip:
         def cell(kind: str, place: int) -> Cell:
-            model = RunStep(run=history.id, iteration=place)
+            asked = subject.asked_of(RunStep(run=history.id, iteration=place))
             if kind == "shap":
-                return Cell(place, subject.shap(model, SHAP_EVALUATIONS, _PATCHES))
-            return Cell(place, subject.heat_map(model, randomised=False))
+                samples, features = SHAP_EVALUATIONS, _PATCHES
+                return Cell(place, Shap(**asked, samples=samples, features=features))
+            return Cell(place, GradCam(**asked, randomised=False))
 
         rows = {kind: [cell(kind, place) for place in history.steps] for kind in kinds}
         return cls(history, step, subject, rows)

@@ -20,6 +20,8 @@ from pages.kit.choose import distinct, remember
 from pages.kit.guard import show_error
 from pages.kit.lab import datasets, lab
 from pages.kit.of_studies import models_switch, models_to_choose
+from pages.kit.run_fields import choice_field
+from pages.kit.saving import save_button
 
 _SYSTEM = "system"  # stands for all studies of one published system
 # preset: name, what it asks
@@ -77,13 +79,7 @@ def study_form() -> None:
             captions=[md(t(_SIZES[name][1])) for name in sizes],
         )
         ready = distinct([item.name for item in datasets() if item.ready], _title)
-        dataset = st.selectbox(
-            t("Dataset"),
-            list(ready),
-            key="study:dataset",
-            persist_state="session",
-            format_func=ready.__getitem__,
-        )
+        dataset = choice_field("study:dataset", t("Dataset"), ready, ready.__getitem__)
         model = _baseline()
     try:
         plan = plan_here(
@@ -109,12 +105,9 @@ def _title(dataset: str) -> str:
 
 def _system() -> str:
     """One of the systems of the field, each a study of its name."""
-    chosen: str = st.selectbox(
-        t("Published system"),
-        list(COMPOSITIONS),
-        key="study:system",
-        persist_state="session",
-        format_func=lambda name: md(told(COMPOSITIONS[name].label)),
+    label = t("Published system")
+    chosen = choice_field(
+        "study:system", label, COMPOSITIONS, lambda name: told(COMPOSITIONS[name].label)
     )
     whole = COMPOSITIONS[chosen]
     source = t("Source: {paper}.", paper=told(whole.paper))
@@ -126,12 +119,11 @@ def _baseline() -> str:
     unpruned = [card for card in list_models(lab().workspace) if card.kind != "pruned"]
     cards = models_to_choose(unpruned, asked=st.session_state.get("study:model"))
     shown = distinct(list(cards), lambda i: cards[i].name)
-    chosen: str = st.selectbox(
+    chosen = choice_field(
+        "study:model",
         t("Unpruned detector"),
         [_TRAIN, *cards],
-        key="study:model",
-        persist_state="session",
-        format_func=lambda i: shown[i] if i else t("Train one first, by the same protocol"),
+        lambda i: shown[i] if i else t("Train one first, by the same protocol"),
     )
     models_switch(unpruned, "study")
     return chosen
@@ -148,11 +140,8 @@ def _summary(plan: StudyPlan) -> None:
             t("This computer has no GPU, and a study of this size is meant for one."),
             icon=":material/hourglass:",
         )
-    st.download_button(
-        t("The plan as a file (YAML)"), write_plan(plan), file_name=f"{plan.preset}.yaml",
-        mime="application/yaml", on_click="ignore", icon=":material/download:", type="tertiary",
-        help=md(start_by_hand()),
-    )  # fmt: skip
+    label, text, name = t("The plan as a file (YAML)"), write_plan(plan), f"{plan.preset}.yaml"
+    save_button(label, text, name, type="tertiary", help=start_by_hand())
 
 
 def start_by_hand() -> str:

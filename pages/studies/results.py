@@ -23,6 +23,7 @@ from msip_core.views.pareto import pareto_figure
 from pages.kit.choose import choose_view
 from pages.kit.lab import lab
 from pages.kit.layout import chart
+from pages.kit.saving import save_button
 from pages.kit.ways import way_words
 from pages.kit.words import STATE_WORDS, known
 from pages.studies.form import start_by_hand
@@ -160,18 +161,15 @@ def _files(study_id: str, table: StudyTable) -> None:
     st.caption(md(start_by_hand()))
     printed = printed_rows(table)
     files = {
-        "table.csv": ("text/csv", lambda: tables.to_csv(all_numbers(table))),
-        "table.tex": ("application/x-tex", lambda: tables.to_latex(printed)),
-        "table.md": ("text/markdown", lambda: markdown(table)),
-        "report.html": ("text/html", lambda: _report(study_id, table)),
-        "plan.yaml": ("application/yaml", lambda: write_plan(table.plan)),
+        "table.csv": lambda: tables.to_csv(all_numbers(table)),
+        "table.tex": lambda: tables.to_latex(printed),
+        "table.md": lambda: markdown(table),
+        "report.html": lambda: _report(study_id, table),
+        "plan.yaml": lambda: write_plan(table.plan),
     }
     with st.container(horizontal=True):
-        for name, (mime, make) in files.items():
-            st.download_button(
-                md(name), make, file_name=f"{study_id}-{name}", mime=mime, key=f"study:{name}",
-                on_click="ignore", icon=":material/download:",
-            )  # fmt: skip
+        for name, make in files.items():
+            save_button(name, make, f"{study_id}-{name}", key=f"study:{name}")
 
 
 def _report(study_id: str, table: StudyTable) -> str:

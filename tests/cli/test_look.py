@@ -31,8 +31,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         register_model(
             workspace, build_model("yolov8n.yaml", dataset.classes, seed), name=name,
             kind="baseline", imgsz=IMGSZ, model_id=name, architecture="yolov8n",
-            dataset="d", dataset_hash=dataset.content_hash, recipe=dataset.recipe, val=None,
-            test=None, origin={},
+            dataset=dataset,
         )  # fmt: skip
     return workspace
 

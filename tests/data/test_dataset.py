@@ -110,7 +110,7 @@ def test_files_that_went_away_are_named(tmp_path: Path, bring_in: Importer) -> N
 
 def test_reading_and_importing_data_load_no_torch_and_no_streamlit() -> None:
     code = (
-        "import sys, msip_core.data.jobs, msip_core.data.synthetic\n"
+        "import sys, msip_core.data.importing, msip_core.data.synthetic\n"
         "bad = {'torch', 'streamlit', 'matplotlib', 'supervision'} & set(sys.modules)\n"
         "sys.exit(', '.join(bad) or 0)"
     )

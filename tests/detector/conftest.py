@@ -163,14 +163,14 @@ def pool(dataset) -> DataPool:
 
 
 @pytest.fixture
-def train(dataset, pool, history, tmp_path):
+def train(pool, history, tmp_path):
     """fit() with everything filled in."""
 
     def run(model, recipe=None, **changes):
         settings = {
-            "workdir": tmp_path / "fit", "imgsz": IMGSZ, "batch": BATCH, "device": "cpu", "seed": 0,
-            "phase": "finetune", "iteration": 1, "ctx": history(), "pool": pool, **changes,
+            "workdir": tmp_path / "fit", "seed": 0, "phase": "finetune", "iteration": 1,
+            "ctx": history(), "pool": pool, **changes,
         }  # fmt: skip
-        return fit(model, dataset, recipe or short(), **settings)
+        return fit(model, recipe or short(), **settings)
 
     return run

@@ -65,9 +65,7 @@ def test_adapting_to_the_same_classes_changes_nothing():
 
 
 def test_a_registered_model_has_a_card_and_a_stock_file(workspace):
-    card = register_model(
-        workspace, thin_model(), name="Plate 7", kind="baseline", imgsz=IMGSZ, dataset="plates"
-    )
+    card = register_model(workspace, thin_model(), name="Plate 7", kind="baseline", imgsz=IMGSZ)
 
     assert open_card(workspace, card.id) == card
     assert card.classes == CLASSES

@@ -9,6 +9,7 @@ import torch
 from msip_core.detector import latency
 from msip_core.detector.build import build_model
 from msip_core.detector.cost import count_cost
+from msip_core.detector.engines import ways_of
 from msip_core.detector.latency import measure_latency
 from msip_core.errors import ConfigError
 from tests.detector.conftest import CLASSES, thin_model
@@ -80,7 +81,7 @@ def test_every_format_is_timed_per_image_with_the_given_threads():
     progress: list[float] = []
 
     measured = measure_latency(
-        {"baseline": thin_model()}, 64, batch=2, runs=3, tick=progress.append
+        {"baseline": thin_model()}, 64, ways_of("cpu", batches=2), runs=3, tick=progress.append
     )
 
     assert [m.format for m in measured] == ["pytorch", "onnx", "openvino"]
@@ -110,4 +111,4 @@ def test_a_signal_after_timing_in_openvino_does_not_kill_the_process():
 
 def test_an_unknown_format_is_named():
     with pytest.raises(ConfigError, match="not in 'coreml'"):
-        measure_latency({"a": thin_model()}, 64, formats=["coreml"])
+        measure_latency({"a": thin_model()}, 64, ways_of("cpu", ["coreml"]))

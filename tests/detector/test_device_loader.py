@@ -343,10 +343,10 @@ def train(dataset, history, tmp_path):
 
     def run(recipe, **changes):
         settings = {
-            "workdir": tmp_path / "fit", "imgsz": IMGSZ, "batch": 4, "device": "cpu", "seed": 0,
-            "phase": "finetune", "iteration": 1, "ctx": history(), "pool": pool, **changes,
+            "workdir": tmp_path / "fit", "seed": 0, "phase": "finetune", "iteration": 1,
+            "ctx": history(), "pool": pool, **changes,
         }  # fmt: skip
-        return fit(thin_model(), dataset, recipe, **settings)
+        return fit(thin_model(), recipe, **settings)
 
     return run
 

@@ -47,9 +47,8 @@ def models(shared_workspace, dataset) -> dict[str, SavedModel]:
     made = {}
     for side, model in (("baseline", finding_model()), ("pruned", pruned_model())):
         card = register_model(
-            shared_workspace, model, name=side, kind=side, imgsz=96, dataset=dataset.name,
-            recipe=dataset.recipe,
-        )  # fmt: skip
+            shared_workspace, model, name=side, kind=side, imgsz=96, dataset=dataset
+        )
         made[side] = SavedModel(model=card.id)
     return made
 

@@ -27,10 +27,11 @@ workspace = Workspace.open("ws")
 workspace.isolate_libraries()
 from msip_core.detector.build import build_model
 from msip_core.detector.latency import measure_latency
+from msip_core.ways import Way
 from ultralytics.utils import SETTINGS
 from ultralytics.utils.events import events
 import openvino
-measure_latency({"a": build_model("yolov8n.yaml", ("a",))}, 32, runs=1, formats=["onnx"])
+measure_latency({"a": build_model("yolov8n.yaml", ("a",))}, 32, [Way(format="onnx")], runs=1)
 print(json.dumps({
     "threads": os.environ.get("OMP_NUM_THREADS"), "sync": SETTINGS["sync"],
     "events": events.enabled, "telemetry": sys.modules.get("openvino_telemetry"),

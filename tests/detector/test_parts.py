@@ -19,11 +19,10 @@ def train(dataset, history, tmp_path):
     def run(parts: int, loader="ultralytics", **changes):
         pool = DataPool(dataset, imgsz=IMGSZ, batch=BATCH, parts=parts, loader=loader)
         settings = {
-            "workdir": tmp_path / f"fit{parts}", "imgsz": IMGSZ, "batch": BATCH, "device": "cpu",
-            "seed": 0, "phase": "finetune", "iteration": 1, "ctx": history(),
-            "pool": pool, **changes,
+            "workdir": tmp_path / f"fit{parts}", "seed": 0, "phase": "finetune", "iteration": 1,
+            "ctx": history(), "pool": pool, **changes,
         }  # fmt: skip
-        return fit(thin_model(), dataset, short(2), **settings)
+        return fit(thin_model(), short(2), **settings)
 
     return run
 

@@ -8,6 +8,7 @@ import torch
 from msip_core.config import TrainConfig
 from msip_core.detector import precision
 from msip_core.detector.library import hyperparameters
+from msip_core.detector.pool import DataPool
 from msip_core.detector.precision import as_float32, computing_in, laid_out, training_dtype
 from msip_core.detector.training import fit
 from msip_core.recipes import TrainingRecipe
@@ -117,9 +118,10 @@ def test_a_fit_takes_bfloat16_only_where_it_may(native, dataset, history, tmp_pa
     ends = []
     for wanted in ("auto", "fp32", "fp32"):
         result = fit(
-            thin_model(), dataset, TrainingRecipe(epochs=1, warmup_epochs=0, close_mosaic=0),
-            workdir=tmp_path / f"{wanted}{len(ends)}", imgsz=IMGSZ, batch=4, device="cpu", seed=0,
-            phase="finetune", iteration=1, ctx=history(), validate_every=0, precision=wanted,
+            thin_model(), TrainingRecipe(epochs=1, warmup_epochs=0, close_mosaic=0),
+            pool=DataPool(dataset, imgsz=IMGSZ, batch=4), workdir=tmp_path / f"{wanted}{len(ends)}",
+            seed=0, phase="finetune", iteration=1, ctx=history(), validate_every=0,
+            precision=wanted,
         )  # fmt: skip
         ends.append(result.model.model[0].conv.weight)
 

@@ -419,20 +419,6 @@ def test_a_stop_is_possible_while_images_are_read(dataset):
         DataPool(dataset, imgsz=IMGSZ, batch=BATCH, tick=tick).train_loader(hyperparameters())
 
 
-def test_a_fit_that_is_stopped_ends_the_loader_that_it_has_started(train, history, monkeypatch):
-    ended = []
-
-    def close(pool):
-        ended.append(pool)
-
-    monkeypatch.setattr(DataPool, "close", close)
-
-    with pytest.raises(Stopped):
-        train(thin_model(), short(2), ctx=history(2), pool=None)
-
-    assert len(ended) == 1
-
-
 def test_epochs_are_told_with_losses_metrics_and_time(train, history):
     heard = history()
 

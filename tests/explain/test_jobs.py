@@ -41,7 +41,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, layouts: dict[str, Any]) -> Wo
     """A workspace with a drawn dataset, a baseline, a pruned model and a run of two steps."""
     workspace = Workspace.open(tmp_path_factory.mktemp("explain") / "workspace")
     data = copy_example(workspace, images=12, size=IMGSZ, seed=3)
-    facts: dict[str, Any] = {"imgsz": IMGSZ, "dataset": data.name, "recipe": data.recipe}
+    facts: dict[str, Any] = {"imgsz": IMGSZ, "dataset": data}
     register_model(workspace, layouts["C2f"], name="base", kind="baseline", model_id="base",
                    architecture="yolov8n", **facts)  # fmt: skip
     register_model(workspace, thin_yolo(seed=1), name="light", kind="uploaded", model_id="light",

@@ -33,7 +33,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     model.names = dict(enumerate(dataset.classes))
     register_model(
         workspace, model, name="thin", kind="baseline", imgsz=IMGSZ, model_id=BASELINE,
-        dataset=DATASET,
+        dataset=dataset,
     )  # fmt: skip
     return workspace
 

@@ -42,9 +42,10 @@ def wide_lab(lab: Workspace) -> Workspace:
     """With YOLOv8n: a thin network has no layer of two tiles."""
     from msip_core.data.dataset import open_dataset
 
-    model = build_model("yolov8n.yaml", open_dataset(lab, DATASET).classes)
+    dataset = open_dataset(lab, DATASET)
+    model = build_model("yolov8n.yaml", dataset.classes)
     register_model(
-        lab, model, name=NARROW, kind="baseline", imgsz=IMGSZ, model_id=NARROW, dataset=DATASET
+        lab, model, name=NARROW, kind="baseline", imgsz=IMGSZ, model_id=NARROW, dataset=dataset
     )
     return lab
 

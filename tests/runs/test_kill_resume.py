@@ -58,7 +58,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     dataset = copy_example(workspace, "drawn", images=30, size=64)
     model = build_model("yolov8n.yaml", dataset.classes, seed=0)
     card = register_model(
-        workspace, model, name="small", kind="baseline", imgsz=64, dataset="drawn"
+        workspace, model, name="small", kind="baseline", imgsz=64, dataset=dataset
     )
     config = PruneConfig(
         dataset="drawn", model=card.id, imgsz=64, batch=8, device="cpu", iterations=2,

@@ -31,11 +31,11 @@ IMGSZ = 64
 def lab(tmp_path_factory) -> Workspace:
     """Drawn images, and a detector that finds something on each."""
     workspace = Workspace.open(tmp_path_factory.mktemp("measuring") / "workspace")
-    copy_example(workspace, images=20, size=96)
+    dataset = copy_example(workspace, images=20, size=96)
     for name in ("one", "other"):
         register_model(
             workspace, finding_model(), name=name, kind="baseline", imgsz=IMGSZ, model_id=name,
-            dataset="example",
+            dataset=dataset,
         )  # fmt: skip
     return workspace
 
