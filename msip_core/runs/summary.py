@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from msip_core.combinations import what_chose
 from msip_core.config import PruneConfig
 from msip_core.documents import Check, facts_in
 from msip_core.events import (
@@ -85,7 +84,7 @@ def summary_document(
         "state": row.state.value,
         "stage": row.stage,
         "error": row.error,
-        "method": what_chose(row.config) if isinstance(row.config, PruneConfig) else None,
+        "method": row.config.method if isinstance(row.config, PruneConfig) else None,
         "config": row.config.model_dump(mode="json"),
         "baseline": _model(baseline.metrics, baseline.cost, latency.get("baseline"))
         if baseline
