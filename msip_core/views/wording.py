@@ -26,24 +26,18 @@ GOALS = {"macs": mark("MACs"), "params": mark("parameters"), "latency": mark("mi
 
 def added(recipe: TrainingRecipe) -> str:
     """What a schedule does beside descending the loss, "; ..." for each; "" where nothing."""
-    said = []
-    if recipe.loss_ratio:
-        bce, iou = recipe.loss_ratio
-        said.append(f"BCE and IoU loss weighed {bce:g} : {iou:g} by what they contribute at first")
-    if recipe.l1_lambda:
-        said.append(f"an L1 term of {recipe.l1_lambda:g} on what opening C2f made")
-    if recipe.bn_l1:
-        falls = " that falls to a tenth" if recipe.bn_l1_decay else ""
-        where = "" if recipe.bn_l1_shortcuts else " outside bottlenecks with a shortcut"
-        said.append(f"an L1 term of {recipe.bn_l1:g}{falls} on batch-norm factors{where}")
-    if recipe.group_l2:
-        said.append(f"coupled channels shrunk by {recipe.group_l2:g}, the weakest 16 times as much")
-    if recipe.soft_mask:
-        said.append(f"the weakest {percent(recipe.soft_mask)} of coupled channels silenced anew "
-                    "at each epoch")  # fmt: skip
-    if recipe.layerdrop:
-        said.append(f"shortcut bottlenecks left out with probability {recipe.layerdrop:g}")
-    return "".join(f"; {one}" for one in said)
+    falls = " that falls to a tenth" if recipe.bn_l1_decay else ""
+    where = "" if recipe.bn_l1_shortcuts else " outside bottlenecks with a shortcut"
+    ratio, share = " : ".join(f"{x:g}" for x in recipe.loss_ratio or ()), percent(recipe.soft_mask)
+    said = {
+        "loss_ratio": f"BCE and IoU loss weighed {ratio} by what they contribute at first",
+        "l1_lambda": f"an L1 term of {recipe.l1_lambda:g} on what opening C2f made",
+        "bn_l1": f"an L1 term of {recipe.bn_l1:g}{falls} on batch-norm factors{where}",
+        "group_l2": f"coupled channels shrunk by {recipe.group_l2:g}, the weakest 16 times as much",
+        "soft_mask": f"the weakest {share} of coupled channels silenced anew at each epoch",
+        "layerdrop": f"shortcut bottlenecks left out with probability {recipe.layerdrop:g}",
+    }
+    return "".join(f"; {text}" for name, text in said.items() if getattr(recipe, name))
 
 
 def macs(value: float) -> str:
