@@ -32,7 +32,7 @@ class Entry:
         target: "module:attribute", imported on first use.
         cites: keys in views/references.bib, of the works behind it.
         usual: goes without saying in a methods paragraph (granularities, recoveries).
-        settings: settings of its own, which no strategy beside it has (`msip_core.config`).
+        settings: what it reads that not every strategy beside it does (`msip_core.config`).
 
         needs_data: the calibration pass must run before it can score (criteria only).
         default_allocation: the allocation that the method was published with (criteria only).
@@ -284,7 +284,7 @@ _ENTRIES = (
              "accuracy."),
         "Li et al. 2017, arXiv:1608.08710",
         "msip_core.allocation.sensitivity:SensitivityAllocation", ranking="layer", searches=True,
-        cites=("li2017filters",),
+        cites=("li2017filters",), settings=("search.grid",),
     ),
     Entry(
         "search", "allocation", mark("Automatic search"),
@@ -292,21 +292,24 @@ _ENTRIES = (
              "accuracy."),
         "Akiba et al. 2019, arXiv:1907.10902", "msip_core.allocation.tpe:TpeAllocation",
         ranking="layer", searches=True, cites=("akiba2019optuna",),
-        settings=("search.trials", "search.space", "search.sampler"),
+        settings=("search.trials", "search.space", "search.stage_bounds", "search.sampler",
+                  "search.finalists", "search.short_steps", "search.short_lr"),
     ),
     Entry(
         "netadapt", "allocation", mark("NetAdapt"),
         mark("Shrinks one layer at a time, each time the one that loses least accuracy per MAC."),
         "Yang et al. 2018, arXiv:1804.03230",
         "msip_core.allocation.netadapt:NetAdaptAllocation", ranking="layer", searches=True,
-        cites=("yang2018netadapt",), settings=("search.candidates", "search.accept"),
+        cites=("yang2018netadapt",), settings=(
+            "search.candidates", "search.accept", "search.first_step", "search.step_decay",
+            "search.short_steps", "search.short_lr"),
     ),
     Entry(
         "amc", "allocation", mark("AMC"),
         mark("An agent learns by reinforcement how much of each layer to keep."),
         "He et al. 2018, arXiv:1802.03494", "msip_core.allocation.amc:AmcAllocation",
         ranking="layer", searches=True, cites=("he2018amc",),
-        settings=("search.episodes", "search.reward"),
+        settings=("search.episodes", "search.random_episodes", "search.reward"),
     ),
     Entry(
         "channels", "granularity", mark("Channels"), mark("Removes coupled channels."),

@@ -8,7 +8,14 @@ from __future__ import annotations
 from functools import reduce
 
 from msip_core.catalog import FAMILIES, Entry, find
-from msip_core.config import TERMS, DistillOptions, MsipOptions, PruneConfig, SearchOptions
+from msip_core.config import (
+    TERMS,
+    AllocationOptions,
+    DistillOptions,
+    MsipOptions,
+    PruneConfig,
+    SearchOptions,
+)
 from msip_core.errors import ConfigError
 
 
@@ -17,6 +24,17 @@ def allocation_name(config: PruneConfig) -> str:
     if not config.adaptive_threshold:
         return "uniform"
     return config.allocation or find("criterion", config.method).default_allocation
+
+
+def takes_channels(config: PruneConfig) -> bool:
+    """Whether channels are scored and removed at all, not whole blocks alone."""
+    granularity = FAMILIES["granularity"].get(config.granularity)
+    return granularity is None or "channels" in granularity.takes
+
+
+def what_chose(config: PruneConfig) -> str:
+    """What said what goes: the criterion, or the granularity where whole blocks go."""
+    return config.method if takes_channels(config) else config.granularity
 
 
 def check_combination(config: PruneConfig) -> None:
@@ -33,7 +51,7 @@ def check_combination(config: PruneConfig) -> None:
     _check_images(criterion, config.calibration.batches * config.calibration.batch)
     _check_ablation(config)
     _check_geometry(config, criterion)
-    _check_blocks(config, granularity)
+    _check_blocks(config)
     _check_search(config, allocation, granularity)
     if recovery.needs_teacher and not config.finetune.epochs:
         raise ConfigError(
@@ -70,6 +88,15 @@ def idle_settings(config: PruneConfig) -> list[str]:
         idle |= set() if recovery.softened else {"distill.temperature"}
     if config.keep_latency is None and config.limits.cost != "latency":
         idle |= {name for name in PruneConfig.model_fields if name.startswith("latency_")}
+    if not takes_channels(config):  # blocks go by a score of their own
+        idle |= {"method", "adaptive_threshold"} | switches | {"msip.dynamic_weights"}
+        idle |= {f"limits.{name}" for name in AllocationOptions.model_fields}
+    if (config.granularity, config.layerdrop_rule) == ("layerdrop", "every-other"):
+        idle |= {"block_score"}
+    if config.iterations == 1:  # weights follow from one iteration to the next
+        idle |= {"msip.dynamic_weights"}
+    if config.iterations == 1 or config.finetune_after == "last-cut":  # one fine-tune carries none
+        idle |= {"average"}
     plain = PruneConfig(dataset=config.dataset, model=config.model)
     return sorted(name for name in idle if _at(config, name) != _at(plain, name))
 
@@ -135,9 +162,9 @@ def _check_search(config: PruneConfig, allocation: Entry, granularity: Entry) ->
         )
 
 
-def _check_blocks(config: PruneConfig, granularity: Entry) -> None:
+def _check_blocks(config: PruneConfig) -> None:
     """What cannot be asked of granularities that take whole blocks and no channels."""
-    if "channels" in granularity.takes:
+    if takes_channels(config):
         return
     if config.allocation is not None:
         raise ConfigError(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils import nms
 
@@ -63,6 +63,7 @@ class Evaluator:
 
     Args:
         split: "train", "val" or "test".
+        parts: a batch is looked at in so many parts; changes no result.
         limit: use this many images, evenly spread over the split; None takes all.
         tick: called once per batch; may raise to stop.
     """
@@ -75,14 +76,16 @@ class Evaluator:
         batch: int = 16,
         device: str = "cpu",
         *,
+        parts: int = 1,
         limit: int | None = None,
         tick: Tick | None = None,
     ) -> None:
         self.classes, self.split, self.imgsz, self.batch = dataset.classes, split, imgsz, batch
-        self.device = torch.device(device)
+        self.device, self.piece = torch.device(device), max(1, batch // parts)
         self.batches = EvaluationBatches(
-            dataset, split, imgsz=imgsz, batch=batch, limit=limit, tick=tick, device=device
-        )
+            dataset, split, imgsz=imgsz, batch=batch, parts=parts, limit=limit, tick=tick,
+            device=device,
+        )  # fmt: skip
         self._tick = tick or (lambda: None)
 
     def __call__(self, model: DetectionModel) -> Metrics:
@@ -126,9 +129,8 @@ class Evaluator:
         twin = twin.to(self.device).float().eval().fuse(verbose=False)
         twin.criterion = criterion_of(twin, self.device)
         validator = self._validator(twin, keep)
-        losses: list[Tensor] = []
-        fields = self.batches.fields
-        with torch.inference_mode(), memory_errors_named(batch=self.batch, imgsz=self.imgsz):
+        losses, fields, seen = _Losses(twin.criterion), self.batches.fields, 0
+        with torch.inference_mode(), memory_errors_named(batch=self.piece, imgsz=self.imgsz):
             for batch in self.batches:
                 self._tick()
                 images = batch["img"].to(self.device).float() / 255
@@ -137,7 +139,10 @@ class Evaluator:
                 outputs = forward(images) if forward else twin(images)
                 if forward is None:
                     parts = twin.loss(_labels_on(self.device, batch), outputs)[1]
-                    losses.append(torch.stack(list(parts.values())).sum())
+                    losses.take(
+                        torch.stack(list(parts.values())).sum(), self.batches.batch_of(seen)
+                    )
+                seen += len(images)
                 found = validator.postprocess(outputs)
                 if fields is None:
                     validator.update_metrics(found, batch)
@@ -147,8 +152,7 @@ class Evaluator:
             validator.update_metrics([one], labels)
         matches = validator.matches()
         validator.get_stats()
-        loss = float(torch.stack(losses).mean()) if losses else None
-        return Evaluation(self._metrics(validator, loss), matches, tuple(validator.found))
+        return Evaluation(self._metrics(validator, losses.mean()), matches, tuple(validator.found))
 
     def _validator(self, model: DetectionModel, keep: bool) -> _Validator:
         validator = _Validator(
@@ -176,6 +180,32 @@ class Evaluator:
             per_class=per_class,
             images=self.batches.judged,
         )
+
+
+class _Losses:
+    """Losses of whole batches, however many parts these come in: Ultralytics divides the loss of a
+    part by what its own images were assigned (by 1 where that is less)."""
+
+    def __init__(self, criterion: Any) -> None:
+        self._of: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        self._assigned = torch.ones(())
+        criterion.assigner.register_forward_hook(self._note)
+
+    def _note(self, _module: nn.Module, _inputs: Any, outputs: Any) -> None:
+        self._assigned = outputs[2].sum()
+
+    def take(self, loss: Tensor, batch: int) -> None:
+        """Loss of a part of this batch, just computed."""
+        self._of.setdefault(batch, []).append((loss, self._assigned))
+
+    def mean(self) -> float | None:
+        """Over batches; None where none was computed."""
+        found = []
+        for parts in self._of.values():
+            losses, assigned = (torch.stack(values) for values in zip(*parts, strict=True))
+            whole = (losses * assigned.clamp(min=1)).sum() / assigned.sum().clamp(min=1)
+            found.append(losses[0] if len(losses) == 1 else whole)
+        return float(torch.stack(found).mean()) if found else None
 
 
 class _Validator(DetectionValidator):

@@ -7,7 +7,6 @@ augmentation are Ultralytics'.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -139,6 +138,8 @@ class EvaluationBatches:
     """Letterboxed batches of one split in a fixed order, kept where they fit.
 
     Args:
+        batch: images of a batch, which are padded to one shape.
+        parts: a batch comes in so many parts, of the shape of the whole.
         limit: evaluate this many images, evenly spread over the split; None takes all.
         device: pixels are kept on it, sent once, if it has the room; else in memory, if that has.
 
@@ -155,6 +156,7 @@ class EvaluationBatches:
         *,
         imgsz: int,
         batch: int,
+        parts: int = 1,
         limit: int | None = None,
         tick: Tick | None = None,
         device: str = "cpu",
@@ -167,13 +169,24 @@ class EvaluationBatches:
             dataset, records, imgsz=imgsz, batch=batch, augment=False, tick=tick
         )
         self.images, self.judged = len(records), len(whole)
-        self._batch = batch
+        self._batch, self._piece = batch, max(1, batch // parts)
         self.home = home_of(self.images * imgsz**2 * 3, device)
         self._device = device
         self._kept: list[Batch] = []
 
     def __len__(self) -> int:
-        return math.ceil(self.images / self._batch)
+        return len(self._pieces())
+
+    def _pieces(self) -> list[range]:
+        """Numbers of the images that come at a time; none of two batches."""
+        starts = range(0, self.images, self._batch)
+        whole = [range(start, min(start + self._batch, self.images)) for start in starts]
+        step = self._piece
+        return [one[n : n + step] for one in whole for n in range(0, len(one), step)]
+
+    def batch_of(self, image: int) -> int:
+        """Number of the batch that this image belongs to."""
+        return image // self._batch
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches as Ultralytics collates them: img (n, 3, h, w) uint8, perhaps on the device;
@@ -182,8 +195,7 @@ class EvaluationBatches:
             yield from (batch.copy() for batch in self._kept)
             return
         made = []
-        for start in range(0, self.images, self._batch):
-            indices = range(start, min(start + self._batch, self.images))
+        for indices in self._pieces():
             batch: Batch = SplitImages.collate_fn([self.dataset[i] for i in indices])
             if self.home == "device":
                 batch["img"] = batch["img"].to(self._device)

@@ -116,8 +116,9 @@ class DataPool:
                 self.dataset,
                 split,
                 self.imgsz,
-                self.piece,
+                self.batch,
                 self.device,
+                parts=self.parts,
                 limit=limit,
                 tick=self._tick,
             )

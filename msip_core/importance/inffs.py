@@ -56,7 +56,8 @@ def inf_fs(responses: Tensor) -> Tensor:
     """Inf-FS importance of each feature: (images, c) -> (c,), float64, >= 0.
 
     Two features of equal spread without correlation score alike: A = [[.5, 1], [1, .5]] has the
-    spectral radius 1.5, r = .6, and the row sums of all paths are .9 / (1 - .9) = 9.
+    spectral radius 1.5, r = .6, and the row sums of all paths are .9 / (1 - .9) = 9. NaN where the
+    responses are no numbers.
 
     Raises:
         ConfigError: fewer than LEAST_IMAGES images.
@@ -70,6 +71,8 @@ def inf_fs(responses: Tensor) -> Tensor:
             n=len(responses),
         )
     x = responses.double()
+    if not torch.isfinite(x).all():
+        return torch.full((x.shape[1],), torch.nan, dtype=x.dtype)  # refused by who ranks them
     spread = x.std(0, correction=0)
     still = spread <= ROUNDING * x.abs().amax(0)
     x, spread = torch.where(still, x[0], x), torch.where(still, 0.0, spread)

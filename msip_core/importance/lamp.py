@@ -33,5 +33,5 @@ def lamp(energy: Tensor) -> Tensor:
     # Summed from the top: subtracting a running sum from the total would cancel in floats.
     at_least = ordered.flip(0).cumsum(0).flip(0)
     first = torch.searchsorted(ordered, energy.double(), side="left")
-    tail = at_least[first]
-    return torch.where(tail > 0, energy.double() / tail.clamp_min(1e-300), torch.ones_like(tail))
+    tail = at_least[first.clamp(max=len(ordered) - 1)]  # what is no number has no place in it
+    return torch.where(tail == 0, torch.ones_like(tail), energy.double() / tail.clamp_min(1e-300))

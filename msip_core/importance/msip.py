@@ -50,6 +50,7 @@ from msip_core.importance.members import GroupImportance, gather_members, readin
 from msip_core.importance.obs import cost_of
 
 _TINY = 1e-300
+_TIE = 1e-6  # spread of scores where the loss tells no channels apart: order, and no more
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,8 @@ class MsipImportance(_Msip):
     product  log I = median(log G) + sd(log G) * S,   S = sum w_k z_k, spread as one z
              so I goes with a product of powers of the terms; a group keeps the level and the
              spread of its sensitivity, and the weights decide which of its channels stand where.
-             w_g = 1 is G itself, Taylor; with w_g = 0 nothing of G is left in their order.
+             w_g = 1 is G itself, Taylor; with w_g = 0 nothing of G is left in their order. Where G
+             is the same for all (0, if no gradient came there), the other terms still order them.
     rank     I = the sorted values of G, given out in the order of sum w_k * rank(x_k): no channel
              can stand out further than the gradient's own channels do. Ties have their mean rank,
              and channels of equal places the mean of what they are given.
@@ -261,7 +263,7 @@ def fuse(terms: Terms, weights: MsipWeights, fusion: str) -> Tensor:
         return _by_rank(terms, weights)
     total = mixed([standard(x) for x in terms.as_tuple()], weights.as_tuple())
     level, spread = log_scale(loss)
-    return (level + spread * total).exp()
+    return (level + (spread if spread > 0 else _TIE) * total).exp()
 
 
 def _by_rank(terms: Terms, weights: MsipWeights) -> Tensor:
@@ -272,6 +274,8 @@ def _by_rank(terms: Terms, weights: MsipWeights) -> Tensor:
     given = terms.gradient.sort().values[place.argsort(stable=True).argsort()]
     # Equal places share what they are given, or the numbering of channels would decide.
     shared = torch.zeros(len(many), dtype=given.dtype).index_add_(0, which, given) / many
+    if given.min() == given.max():  # the loss tells nothing apart, the places do
+        shared = shared.clamp_min(_TINY) * (1 + _TIE * torch.linspace(0, 1, len(many)).to(shared))
     return shared[which]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from msip_core import catalog
@@ -184,7 +185,32 @@ class Iteration:
         if weights and self.config.msip.dynamic_weights and self.index < self.config.iterations:
             trials = self._trials(model, criterion, groups)
         self.files.write_arrays("importance.npz", scores)
-        return {"weights": weights.model_dump() if weights else None, "term_map50": trials}
+        alike = self._alike(model, scores)
+        return {
+            "weights": weights.model_dump() if weights else None,
+            "term_map50": trials,
+            "alike": alike,
+        }
+
+    def _alike(self, model: DetectionModel, scores: Mapping[str, NDArray[np.float64]]) -> list[str]:
+        """Layers that may lose channels and have one score for all of these; said when new."""
+        names = list(scores)
+        may_lose = self.parts.granularity.open_groups(model, names)
+        alike = [n for n, o in zip(names, may_lose) if o and _is_flat(scores[n])]
+        before = self.parts.folder.iteration(self.index - 1).read_json(SCORING.mark) or {}
+        if set(alike) - set(before.get("alike", ())):
+            label = catalog.find("criterion", self.config.method).label
+            said = msg(
+                "{label} tells no channels apart in {n} of {groups} layers ({names}): their "
+                "channels would go in the order of their numbers. Calibration images with objects "
+                "of every size and class may tell more.",
+                label=label,
+                n=len(alike),
+                groups=len(names),
+                names=", ".join(alike[:3]) + (", …" if len(alike) > 3 else ""),
+            )
+            self.ctx.emit(MilestoneRecord(message=said, level="warning"))
+        return alike
 
     def _gather(self, model: DetectionModel, needs: frozenset[str]) -> Statistics:
         """Once for all runs that start from this network; later networks are this run's own."""
@@ -434,6 +460,10 @@ class Iteration:
             stored = self.files.read_json(step.mark) if step in self._work else None
             columns[step.seconds] += now.get(step, 0.0) + (stored or {}).get("seconds", 0.0)
         return columns
+
+
+def _is_flat(scores: NDArray[np.float64]) -> bool:
+    return len(scores) > 1 and bool((scores == scores[0]).all())
 
 
 def uses_weights(config: PruneConfig) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from msip_core import catalog
 from msip_core.allocation.base import Allocation
 from msip_core.allocation.goal import goal_of
-from msip_core.combinations import allocation_name, check_combination
+from msip_core.combinations import allocation_name, check_combination, what_chose
 from msip_core.config import PruneConfig
 from msip_core.data.cut import CutDataset, open_for_run
 from msip_core.data.dataset import ensure_ready
@@ -352,7 +352,7 @@ class PruneRun:
             test=test, baseline_id=_card_id(self.config.model, self.ctx.workspace),
             macs_ratio=ratio,
             origin={
-                "run_id": self.ctx.run_id, "iteration": good, "method": self.config.method,
+                "run_id": self.ctx.run_id, "iteration": good, "method": what_chose(self.config),
                 "baseline": Path(self.config.model).name,
             },
             note=stopped_by or "",

@@ -134,8 +134,9 @@ class _Measuring:
             dataset,
             "test",
             self.config.imgsz,
-            self.config.batch // self.config.parts,
+            self.config.batch,
             self.device,
+            parts=self.config.parts,
             tick=self._tick,
         )
 

@@ -130,7 +130,7 @@ def _summary(facts: CardFacts) -> str:
     card = facts.card
     kind = {
         "baseline": f"A {_network(card)} detector",
-        "pruned": f"A {_network(card)} detector made lighter by pruning channels",
+        "pruned": f"A {_network(card)} detector made lighter by pruning",
         "uploaded": f"A {_network(card)} detector that was uploaded as a file",
     }[card.kind]
     left = ""

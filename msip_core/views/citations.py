@@ -16,6 +16,7 @@ from bibtexparser.library import Library
 from bibtexparser.model import Entry
 
 from msip_core.catalog import EXPLAINERS, FAMILIES, Family
+from msip_core.combinations import takes_channels
 from msip_core.config import PruneConfig, TrainConfig
 
 REFERENCES = Path(__file__).with_name("references.bib")
@@ -122,6 +123,8 @@ def keys_of(config: PruneConfig) -> dict[str, tuple[str, ...]]:
         setting: FAMILIES[family].get(getattr(config, setting) or "")
         for setting, family in _CHOICES.items()
     }
+    if not takes_channels(config):
+        chosen |= {"method": None, "allocation": None}
     return {s: entry.cites if entry and not entry.usual else () for s, entry in chosen.items()}
 
 
@@ -135,6 +138,7 @@ def references_of(
     """
     keys = [DETECTOR]
     if isinstance(config, PruneConfig):
-        keys += [COUPLING, *(key for keys in keys_of(config).values() for key in keys)]
+        keys += [COUPLING] if takes_channels(config) else []
+        keys += [*(key for keys in keys_of(config).values() for key in keys)]
     keys += [key for name, entry in EXPLAINERS.items() if name in explained for key in entry.cites]
     return tuple(references()[key] for key in dict.fromkeys(keys))

@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 
 import msip_core
 from msip_core.catalog import ALLOCATIONS, CRITERIA, EXPLAINERS, GRANULARITIES, RECOVERIES
-from msip_core.combinations import allocation_name
-from msip_core.config import PruneConfig, TrainConfig, TrainingRecipe
+from msip_core.combinations import allocation_name, takes_channels
+from msip_core.config import TERMS, PruneConfig, TrainConfig, TrainingRecipe
 from msip_core.events import FinalRecord, Metrics
 from msip_core.views import wording
 from msip_core.views.citations import COUPLING, DETECTOR, Citation, keys_of, references_of
@@ -41,7 +41,7 @@ def methods_paragraphs(
         parts.append(("Pruning", _pruning(history, config, references)))
         parts.append(("Fine-tuning", _tuning(config, references)))
     else:
-        parts.append(("Training", _schedule("The detector was trained for", config.recipe, config)))
+        parts.append(("Training", _training(config)))
     parts += [
         ("Evaluation", _evaluation(history)),
         ("Explanation", _explanation(explained, references)),
@@ -107,20 +107,24 @@ def _pruning(history: RunHistory, config: PruneConfig, references: Sequence[Cita
     spread = ALLOCATIONS[allocation].description if allocation in ALLOCATIONS else allocation
     behind = keys_of(config)
     cite = _cite(references, *behind["method"])
-    sentences = [
+    channels = [
         "Channels that depend on each other were found by Torch-Pruning's dependency graph"
         f"{_cite(references, COUPLING)} and removed together.",
         f"Their importance was scored by {method.label if method else config.method}{cite}"
         f"{method.variant if method else ''}{_weights(config)}.",
         _choice("Allocation over the layers", spread, _cite(references, *behind["allocation"])),
+    ]
+    limits = f"; {_limits(config, history.multiple)}" if takes_channels(config) else ""
+    sentences = [
+        *(channels if takes_channels(config) else ()),
         _granularity(config, references),
         "Weights and batch-norm factors that were copied into the opened C2f blocks were "
         f"soft-thresholded by {config.prox:g}."
         if config.prox
         else "",
-        _calibration(config) if method and method.needs_data else "",
+        _calibration(config) if method and method.needs_data and takes_channels(config) else "",
         f"The goal was to keep {_goal(config, history.final)} in "
-        f"{wording.plural(config.iterations, 'iteration')}; {_limits(config, history.multiple)}.",
+        f"{wording.plural(config.iterations, 'iteration')}{limits}.",
         _repair(history, config),
         _guard(config),
         _reached(history),
@@ -142,7 +146,18 @@ def _granularity(config: PruneConfig, references: Sequence[Citation]) -> str:
     if entry is None or entry.usual:
         return ""
     cite = _cite(references, *keys_of(config)["granularity"])
-    return _choice(f"What was taken out (granularity “{entry.label}”)", entry.description, cite)
+    text = _choice(f"What was taken out (granularity “{entry.label}”)", entry.description, cite)
+    by_rule = (entry.name, config.layerdrop_rule) == ("layerdrop", "every-other")
+    if "blocks" not in entry.takes or by_rule:
+        return text
+    return f"{text} Blocks were ranked by {_BLOCK_SCORES[config.block_score]}."
+
+
+_BLOCK_SCORES = {
+    "map50": "the mAP50 that validation loses without each",
+    "gamma": "the mean absolute factor of the last batch norm of each",
+    "cosine": "how far each turns its input (one minus the cosine)",
+}
 
 
 def _choice(what: str, sentence: str, cite: str) -> str:
@@ -154,11 +169,10 @@ def _weights(config: PruneConfig) -> str:
     if entry is None or not entry.has_term_weights:
         return ""
     values = " / ".join(f"{value:g}" for value in config.msip.weights.as_tuple())
-    follow = (
-        "which validation accuracy then adjusted"
-        if config.msip.dynamic_weights
-        else "which stayed fixed"
-    )
+    follow = "which stayed fixed"
+    if config.msip.dynamic_weights and config.iterations > 1:
+        some = "" if entry.adapted == TERMS else f" (that of {_listed(entry.adapted)} alone)"
+        follow = f"which validation accuracy then adjusted{some}"
     return f" with the weights {values} for gradient, geometry, sparsity and information, {follow}"
 
 
@@ -247,17 +261,28 @@ def _reached(history: RunHistory) -> str:
 
 def _tuning(config: PruneConfig, references: Sequence[Citation]) -> str:
     when = "each" if config.finetune_after == "every-cut" else "the last"
-    text = _schedule(f"After {when} cut the model was trained on for", config.finetune, config)
+    text = (
+        _schedule(f"After {when} cut the model was trained on for", config.finetune, config)
+        if config.finetune.epochs
+        else "No training followed a cut."
+    )
     if config.average == "carry":
         text += " The running average of the weights counted the steps of all iterations."
     recovery = RECOVERIES.get(config.recovery)
     if recovery is not None and not recovery.usual:
         cite = _cite(references, *keys_of(config)["recovery"])
         text += " " + _choice(f"Recovery by {recovery.label}", recovery.description, cite)
+    if config.preparation is None:
+        return text
+    first = _schedule("Before the first cut it was trained for", config.preparation, config)
+    return f"{first} {text}"
+
+
+def _training(config: TrainConfig) -> str:
+    text = _schedule("The detector was trained for", config.recipe, config)
     if config.pretrain is None:
         return text
-    first = _schedule("Before the first cut it was trained for", config.pretrain, config)
-    return f"{first} {text}"
+    return f"{_schedule('At first it was trained for', config.pretrain, config)} {text}"
 
 
 def _schedule(begin: str, recipe: TrainingRecipe, config: TrainConfig | PruneConfig) -> str:
@@ -266,7 +291,7 @@ def _schedule(begin: str, recipe: TrainingRecipe, config: TrainConfig | PruneCon
         f"{begin} {wording.plural(recipe.epochs, 'epoch')} by stochastic gradient descent: "
         f"learning rate {recipe.lr0:g} falling to {recipe.lr0 * recipe.lrf:g} along {decay}, "
         f"momentum {recipe.momentum:g}, weight decay {recipe.weight_decay:g}, "
-        f"batches of {config.batch} images, seed {config.seed}."
+        f"batches of {config.batch} images, seed {config.seed}{wording.added(recipe)}."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from msip_core.catalog import ALLOCATIONS, CRITERIA, GRANULARITIES, RECOVERIES, Entry
-from msip_core.combinations import allocation_name
+from msip_core.combinations import allocation_name, takes_channels
 from msip_core.config import (
     After,
     Average,
@@ -70,8 +70,7 @@ def protocol(config: TrainConfig | PruneConfig, multiple: int | None = None) -> 
         return lines + common
     method = CRITERIA.get(config.method)
     allocation = allocation_name(config) if method else config.allocation or ""
-    lines = [
-        Setting("Start from", config.model),
+    channels = [
         Setting(
             "Method",
             method.label if method else config.method,
@@ -83,16 +82,20 @@ def protocol(config: TrainConfig | PruneConfig, multiple: int | None = None) -> 
             ALLOCATIONS[allocation].label if allocation in ALLOCATIONS else allocation,
             ALLOCATIONS[allocation].description if allocation in ALLOCATIONS else "",
         ),
+    ]
+    lines = [
+        Setting("Start from", config.model),
+        *(channels if takes_channels(config) else ()),  # whole blocks go by their own score
         _strategy("What is taken out", GRANULARITIES.get(config.granularity), config.granularity),
         Setting("Goal", f"keep {_goal(config)}"),
         Setting("Iterations", str(config.iterations), _STEPS[config.finetune_after]),
         *_transfer(config),
-        *(_schedule("Pre-training", config.pretrain) if config.pretrain else []),
+        *(_schedule("Pre-training", config.preparation) if config.preparation else []),
         *_schedule("Fine-tuning", config.finetune),
         Setting("Running average of the weights", config.average, AVERAGES[config.average]),
         _strategy("How it learns again", RECOVERIES.get(config.recovery), config.recovery),
         _guard(config),
-        _limits(config, multiple),
+        *([_limits(config, multiple)] if takes_channels(config) else ()),
         Setting(
             "Images for scoring",
             f"{config.calibration.batches} batches of {config.calibration.batch}",
@@ -137,7 +140,7 @@ def _schedule(what: str, recipe: TrainingRecipe) -> list[Setting]:
         f"SGD, learning rate {recipe.lr0:g} to {recipe.lr0 * recipe.lrf:g} ({decay}), momentum "
         f"{recipe.momentum:g}, weight decay {recipe.weight_decay:g}, "
         f"rotation ±{recipe.degrees:g}°, scale ±{recipe.scale:g}, mixup {recipe.mixup:g}, "
-        f"mosaic {recipe.mosaic:g} (off for the last {recipe.close_mosaic})"
+        f"mosaic {recipe.mosaic:g} (off for the last {recipe.close_mosaic}){wording.added(recipe)}"
     )
     return [Setting(what, wording.plural(recipe.epochs, "epoch"), detail)]
 

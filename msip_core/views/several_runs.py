@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
+from msip_core.combinations import what_chose
 from msip_core.config import PruneConfig
 from msip_core.language import t
 from msip_core.views import style, wording
@@ -88,7 +89,7 @@ def _row(run: RunHistory[PruneConfig]) -> dict[str, str]:
     change = wording.signed(now - start) if now is not None and start is not None else "—"
     return {
         t("Run"): run.name,
-        t("Method"): run.config.method,
+        t("Method"): what_chose(run.config),
         t("Steps done"): f"{len(run.iterations)} / {run.config.iterations}",
         t("MACs kept"): "—" if kept is None else wording.percent(kept, 1),
         t("Goal"): _goal(run.config),

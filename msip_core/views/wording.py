@@ -5,6 +5,7 @@ from __future__ import annotations
 from msip_core.config import PruneConfig
 from msip_core.language import mark
 from msip_core.measures import MeasureOptions
+from msip_core.recipes import TrainingRecipe
 from msip_core.ways import Way
 
 FORMATS = {
@@ -21,6 +22,22 @@ FORMATS = {
 SPLITS = {"val": "validation", "test": "test", "train": "training"}
 # What a run's goal counts.
 GOALS = {"macs": mark("MACs"), "params": mark("parameters"), "latency": mark("milliseconds")}
+
+
+def added(recipe: TrainingRecipe) -> str:
+    """What a schedule does beside descending the loss, "; ..." for each; "" where nothing."""
+    falls = " that falls to a tenth" if recipe.bn_l1_decay else ""
+    where = "" if recipe.bn_l1_shortcuts else " outside bottlenecks with a shortcut"
+    ratio, share = " : ".join(f"{x:g}" for x in recipe.loss_ratio or ()), percent(recipe.soft_mask)
+    said = {
+        "loss_ratio": f"BCE and IoU loss weighed {ratio} by what they contribute at first",
+        "l1_lambda": f"an L1 term of {recipe.l1_lambda:g} on what opening C2f made",
+        "bn_l1": f"an L1 term of {recipe.bn_l1:g}{falls} on batch-norm factors{where}",
+        "group_l2": f"coupled channels shrunk by {recipe.group_l2:g}, the weakest 16 times as much",
+        "soft_mask": f"the weakest {share} of coupled channels silenced anew at each epoch",
+        "layerdrop": f"shortcut bottlenecks left out with probability {recipe.layerdrop:g}",
+    }
+    return "".join(f"; {text}" for name, text in said.items() if getattr(recipe, name))
 
 
 def macs(value: float) -> str:

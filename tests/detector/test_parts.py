@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
+from msip_core.config import ImportConfig
+from msip_core.data.importing import import_dataset
+from msip_core.detector.evaluation import Evaluator
 from msip_core.detector.pool import DataPool
 from msip_core.detector.trainer import Fit
 from msip_core.detector.training import fit
 from msip_core.errors import Stopped
-from tests.detector.conftest import IMGSZ, finding_model, short, thin_model
+from tests.detector.conftest import CLASSES, IMGSZ, finding_model, short, thin_model
 
 BATCH = 4
 
@@ -87,6 +92,29 @@ def test_a_fit_in_parts_is_not_taken_for_one_in_whole_batches(train, tmp_path, h
     train(2, cache=cache)
     train(1, cache=cache, ctx=second)
     assert len(second.epochs()) == 2
+
+
+def test_images_of_many_shapes_are_seen_as_in_whole_batches(shared_workspace, tmp_path):
+    """A batch is padded to one shape, and its loss divided once, however many parts it comes in."""
+    for n in range(16):
+        pixels = np.full((96, 40 + 10 * n), 60, np.uint8)
+        pixels[20:50, 10:30] = 200
+        assert cv2.imwrite(str(tmp_path / f"series{n}.png"), pixels)
+        (tmp_path / f"series{n}.txt").write_text(f"{n % 2} 0.5 0.4 0.3 0.3\n" * (1 + n % 3))
+    (tmp_path / "classes.txt").write_text("\n".join(CLASSES))
+    uneven = import_dataset(shared_workspace, ImportConfig(source=tmp_path, name="uneven"))
+    model = thin_model()
+
+    def measured(parts: int):
+        return Evaluator(uneven, "train", 96, batch=4, parts=parts).measured(model)
+
+    whole, parts = measured(1), measured(3)  # one image at a time
+
+    assert whole.metrics.loss == pytest.approx(parts.metrics.loss, rel=1e-5)
+    assert any(len(one.conf) for one in whole.found)
+    for one, other in zip(whole.found, parts.found, strict=True):
+        np.testing.assert_allclose(other.boxes, one.boxes, atol=0.01)
+        np.testing.assert_allclose(other.label_boxes, one.label_boxes, atol=1e-3)
 
 
 def test_what_is_measured_does_not_depend_on_parts(dataset):

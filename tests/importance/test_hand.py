@@ -77,6 +77,11 @@ def test_lamp_treats_equal_energies_alike_and_keeps_the_largest_at_one():
     assert LampImportance()(only_group(chain([1, 2, 3], [1, 1, 1], [1, 0, 2]))).max() == 1
 
 
+def test_lamp_of_what_is_no_number_is_none():
+    assert lamp(torch.tensor([1.0, float("nan"), 3.0])).isnan().any()
+    assert lamp(torch.zeros(3)).tolist() == [1, 1, 1]
+
+
 def test_bn_scale_orders_by_absolute_gamma():
     group = only_group(chain([1, 1, 1], [-2, 0.1, 1], [1, 1, 1]))
 

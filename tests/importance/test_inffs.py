@@ -76,3 +76,10 @@ def test_responses_are_pooled_per_image():
 def test_two_images_are_too_few_for_rank_correlations():
     with pytest.raises(ConfigError, match="at least 3 calibration images, not 2"):
         inf_fs(torch.rand(2, 4))
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_responses_that_are_no_numbers_give_none_instead_of_an_error_report(wrong: float):
+    responses = torch.rand(5, 4).masked_fill(torch.eye(5, 4) > 0, wrong)
+
+    assert inf_fs(responses).isnan().all()

@@ -242,3 +242,18 @@ def test_a_group_whose_channels_are_all_alike_lies_at_its_median_not_at_nothing(
     score = MsipLiteralImportance(everything()).fuse(alike)
 
     assert score.tolist() == pytest.approx([0.5] * 4)
+
+
+@pytest.mark.parametrize("fusion", ["product", "rank"])
+@pytest.mark.parametrize("level", [0.0, 3.0])
+def test_where_the_loss_tells_no_channels_apart_the_other_terms_order_them(fusion, level):
+    """As the branch of a scale at which no object of the calibration images lies: no gradient
+    reaches it, and its channels went by their numbers."""
+    terms = layer(3, 12)
+    flat = replace(terms, gradient=torch.full((12,), level, dtype=torch.float64))
+
+    score = fuse(flat, WEIGHT_PRESETS["sparsity-only"], fusion)
+
+    assert score.argsort().tolist() == terms.sparsity.argsort().tolist()
+    torch.testing.assert_close(score, flat.gradient, rtol=1e-5, atol=1e-290)  # an order, no more
+    assert torch.equal(fuse(flat, WEIGHT_PRESETS["gradient-only"], fusion), flat.gradient)

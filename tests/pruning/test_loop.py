@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from msip_core.config import AllocationOptions, MsipOptions, TrainingRecipe
+from msip_core.config import AllocationOptions, MsipOptions, PruneConfig, TrainingRecipe
 from msip_core.detector.c2f import to_c2f_v2
 from msip_core.detector.checkpoints import load_model
 from msip_core.detector.sources import load_source_model
@@ -19,6 +22,7 @@ from msip_core.importance.statistics import gather
 from msip_core.models import open_card
 from msip_core.pruning.estimate import estimate
 from msip_core.pruning.folder import RunFolder
+from msip_core.pruning.iteration import Feedback, Iteration
 from msip_core.pruning.loop import run
 from msip_core.questions.base import Job
 from msip_core.questions.planning import Estimate
@@ -339,3 +343,25 @@ def test_l1_at_the_transfer_is_in_the_network_that_is_cut_and_compared_with(lab:
     (record,) = ctx.iterations
     assert record.repair == "betas absorbed"
     assert list(record.repair_map50 or {}) == ["betas absorbed"]
+
+
+@pytest.mark.parametrize(("before", "said"), [(None, 1), ({"alike": ["a"]}, 0), ({}, 1)])
+def test_a_layer_whose_channels_all_score_alike_is_named_once(before, said) -> None:
+    """No gradient reached it, say: its channels would go by their numbers, in silence."""
+    emitted: list = []
+    files = SimpleNamespace(read_json=lambda _mark: before)
+    parts: Any = SimpleNamespace(
+        config=PruneConfig(dataset="d", model="m", method="taylor"),
+        ctx=SimpleNamespace(emit=emitted.append),
+        folder=SimpleNamespace(iteration=lambda _index: files),
+        granularity=SimpleNamespace(
+            open_groups=lambda _model, names: np.array([n != "d" for n in names])
+        ),
+    )
+    scores = {"a": np.zeros(4), "b": np.arange(4.0), "c": np.zeros(1), "d": np.ones(8)}
+
+    found = Iteration(parts, 1, Feedback())._alike(None, scores)  # type: ignore[arg-type]
+
+    assert found == ["a"]
+    assert [record.level for record in emitted] == ["warning"] * said
+    assert all("Taylor tells no channels apart in 1 of 4 layers (a)" in e.message for e in emitted)

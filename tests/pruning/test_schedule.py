@@ -9,7 +9,7 @@ import pytest
 
 from msip_core.allocation.msip import LossPerMacAllocation, MedianAllocation
 from msip_core.allocation.uniform import UniformAllocation
-from msip_core.config import AllocationOptions, MsipWeights
+from msip_core.config import TERMS, AllocationOptions, MsipWeights
 from msip_core.pruning.schedule import corridor, next_alpha, next_weights, stopped_by_caps
 from msip_core.pruning.surgery import prune_channels
 from tests.allocation.kit import budget_of, random_table, widths_of
@@ -51,6 +51,14 @@ def test_alpha_stays_in_its_range_whatever_the_loss():
     assert next_alpha(1.0, math.nan, 1.0) == 0.1  # diverged: no reason to cut more
 
 
+def test_more_loss_makes_the_next_step_gentler_however_small_alpha_is():
+    # As in the shipped example: alpha .052 after its second cut, and 63 % more loss.
+    assert next_alpha(0.0518, 2.911, 1.785) == pytest.approx(0.0518 * 0.1)
+    assert next_alpha(0.0518, 1.1, 1.0) == pytest.approx(0.0518 * math.exp(-5 * 0.08))
+    for alpha in (1e-6, 0.01, 0.1, 1.0, 2.0):
+        assert next_alpha(alpha, 1.3, 1.0) < alpha <= next_alpha(alpha, 0.9, 1.0)
+
+
 def test_equal_trials_leave_the_weights():
     weights = MsipWeights()
 
@@ -69,6 +77,18 @@ def test_tiny_differences_between_trials_move_the_weights_little():
     new = next_weights(MsipWeights(), [0.501, 0.5, 0.5, 0.5])
 
     assert new.gradient == pytest.approx(0.4, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "weights", [(1, 0, 0, 0), (0, 1, 0, 0), (0.5, 0, 0.5, 0), (0, 0.3, 0.3, 0.4)]
+)
+def test_a_term_that_was_left_out_stays_out(weights: tuple[float, ...]):
+    start = MsipWeights(**dict(zip(TERMS, weights, strict=True)))
+
+    new = next_weights(start, [0.4, 0.9, 0.5, 0.8]).as_tuple()
+
+    assert [w == 0 for w in new] == [w == 0 for w in weights]
+    assert sum(new) == pytest.approx(1, abs=1e-12)
 
 
 def test_no_weight_falls_below_its_floor():

@@ -56,6 +56,19 @@ def test_an_honest_row_that_wins_is_named_first() -> None:
     assert words.index("beats MSIP") < words.index("MSIP keeps more mAP50 than the row “more ep")
 
 
+def test_rows_that_keep_other_work_are_not_said_to_be_compared_at_equal_work() -> None:
+    ahead = Interval(0.1, 0.05, 0.15)
+    words = said(
+        line("l2", "L2 norm", against_main=ahead, against_main_95=ahead, macs_ratio=0.62),
+        line("lamp", "LAMP", against_main=ahead, macs_ratio=0.5049),
+        line("smaller-model", "next smaller model", against_main=ahead, macs_ratio=0.45),
+    )
+    work = "L2 norm (with 62.0 % of the multiply-adds, not 50.0 %) +0.100".replace(" %", "%")
+    assert words.count(work) == 2
+    assert "LAMP +0.100" in words
+    assert "“next smaller model (with 45.0% of the multiply-adds, not 50.0%)”" in words
+
+
 def test_a_difference_whose_interval_holds_zero_is_not_called_better() -> None:
     words = said(line("random", "random channels", against_main=Interval(0.02, -0.01, 0.05)))
     assert "Between MSIP and “random channels” there is no clear difference" in words

@@ -6,7 +6,7 @@ import dataclasses
 import re
 
 from msip_core.catalog import ALLOCATIONS, CRITERIA, GRANULARITIES, RECOVERIES
-from msip_core.config import TrainConfig
+from msip_core.config import RECIPES, TrainConfig, TrainingRecipe
 from msip_core.views.citations import bibliography, references_of
 from msip_core.views.history import RunHistory
 from msip_core.views.methods import methods_text
@@ -128,3 +128,42 @@ def test_l1_at_the_transfer_is_described_where_it_acted(history: RunHistory) -> 
 
     assert "soft-thresholded by 0.0001" in methods_text(moved)
     assert "soft-thresholded" not in methods_text(history)
+
+
+def described(history: RunHistory, **settings: object) -> str:
+    return methods_text(dataclasses.replace(history, config=samples.prune_config(**settings)))
+
+
+def test_whole_blocks_are_not_said_to_be_scored_channels(history: RunHistory) -> None:
+    for granularity in ("blocks", "layerdrop"):
+        text = described(history, granularity=granularity, method="lamp")
+
+        assert "bottleneck" in text
+        assert ("by the mAP50 that validation loses" in text) == (granularity == "blocks")
+        for word in ("LAMP", "Importance", "Channels", "dependency graph", "widths", "Scores came"):
+            assert word not in text, word
+    assert "LAMP" in described(history, granularity="mixed", method="lamp", allocation="global")
+
+
+def test_training_before_the_cuts_is_told_whoever_asked_for_it(history: RunHistory) -> None:
+    """Sparse training brings its own schedule, and what makes it sparse is part of it."""
+    text = described(history, recovery="sparse")
+
+    assert "Before the first cut it was trained for 50 epochs" in text
+    assert "an L1 term of 0.01 that falls to a tenth on batch-norm factors" in text
+    asked = described(history, pretrain=RECIPES["paper-pretrain"])
+    assert "BCE and IoU loss weighed 0.7 : 0.3 by what they contribute at first" in asked
+    assert "an L1 term of 0.0001 on what opening C2f made" in asked
+    trained = TrainConfig(dataset="d", weights="yolov8n.yaml", pretrain=RECIPES["paper-pretrain"])
+    text = methods_text(dataclasses.replace(history, config=trained))
+    assert "At first it was trained for 50 epochs" in text
+    assert "trained for 12 epochs" in text
+
+
+def test_weights_and_training_that_could_not_act_are_not_told(history: RunHistory) -> None:
+    assert "which stayed fixed" in described(history, iterations=1)
+    published = described(history, method="msip-published", iterations=4)
+    assert "validation accuracy then adjusted (that of gradient alone)" in published
+    untuned = described(history, finetune=TrainingRecipe(epochs=0))
+    assert "No training followed a cut." in untuned
+    assert "0 epochs" not in untuned
