@@ -287,14 +287,14 @@ def _answer(workspace: Workspace, study: str) -> Answer:
     from msip_core.studies.report import write_report
 
     found = read_table(workspace, study)
-    files = write_outputs(workspace, study, found)
-    files["report"] = write_report(workspace, study, found)
-    now = found.standing
-    lines = [
-        markdown(found),
-        f"The study is {_state(now)}.",
-        *(f"{n}: {p}" for n, p in files.items()),
-    ]
+    now, files = found.standing, {}
+    lines = [markdown(found), f"The study is {_state(now)}."]
+    try:
+        files |= write_outputs(workspace, study, found)
+        files["report"] = write_report(workspace, study, found)
+        lines += [f"{n}: {p}" for n, p in files.items()]
+    except OSError as error:  # somebody else's, or a full disk: it can be looked at
+        lines.append(f"Its files were not written to {error.filename}: {error.strerror}.")
     complete = all(line.seeds == line.asked for line in found.lines)
     told = {**document(study, found), "artifacts": {n: str(p) for n, p in files.items()}}
     return Answer(told, "\n".join(lines), exit_code=0 if complete or not now.is_over else 1)
