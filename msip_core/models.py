@@ -9,7 +9,6 @@ No torch: pages and the command line list models without loading one.
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +21,15 @@ from msip_core.errors import CheckpointError, NotFoundError
 from msip_core.events import Cost, Metrics, Record
 from msip_core.messages import Telling, Words, msg
 from msip_core.titles import checked_title
-from msip_core.workspace import Workspace, folders_in, plain_bytes, study_of, taken_away, write_json
+from msip_core.workspace import (
+    Workspace,
+    clear_away,
+    folders_in,
+    plain_bytes,
+    study_of,
+    taken_away,
+    write_json,
+)
 
 
 class TrainedSizes(Record):
@@ -175,7 +182,7 @@ def delete_model(workspace: Workspace, model_id: str) -> None:
         raise NotFoundError(
             "There is no model '{model_id}' in {root}.", model_id=model_id, root=workspace.root
         )
-    shutil.rmtree(taken_away(folder))
+    clear_away(taken_away(folder))
 
 
 def step_path(workspace: Workspace, run: str, iteration: int) -> Path:

@@ -37,7 +37,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from msip_core.errors import DiskFullError, InputError, MsipError, NotFoundError
+from msip_core.errors import DiskFullError, InputError, MsipError, NotFoundError, WorkError
 from msip_core.messages import mark, message_of, msg, stored
 from msip_core.processors import PASSIVE, usable_cores
 
@@ -250,6 +250,22 @@ def taken_away(folder: Path) -> Path:
     except FileNotFoundError:
         raise NotFoundError("'{name}' was deleted meanwhile.", name=folder.name) from None
     return gone
+
+
+def clear_away(gone: Path) -> None:
+    """Remove a folder that was `taken_away`.
+
+    Raises:
+        WorkError: the disk keeps some of it.
+    """
+    try:
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise WorkError(
+            "It is deleted, but the disk keeps files of it in {gone} ({why}): remove that folder.",
+            gone=gone,
+            why=error.strerror or error,
+        ) from error
 
 
 def folders_in(place: Path) -> list[Path]:

@@ -3,6 +3,7 @@ accompany others; what stands beside them is shown."""
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -133,6 +134,24 @@ def test_what_cannot_be_deleted_whole_stays_whole(
         assert f"'{name}' cannot be deleted and was left as it is" in capsys.readouterr().err
         assert main([verb, "show", name, "--workspace", str(workspace.root)]) == 0
     assert not list(workspace.root.glob("*/.deleted-*"))
+
+
+def test_what_a_disk_keeps_of_a_deleted_thing_is_said(
+    workspace: Workspace, full: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    for verb, name in (("runs", full), ("models", lab_samples.BASELINE), ("data", "example")):
+        with monkeypatch.context() as disk:
+            disk.setattr(os, "rmdir", broken)
+            assert main([verb, "delete", name, "--yes", "--workspace", str(workspace.root)]) == 1
+        said = capsys.readouterr().err
+        assert "It is deleted, but the disk keeps files of it in" in said
+        assert f".deleted-{name}-" in said
+        assert main([verb, "show", name, "--workspace", str(workspace.root)]) == 2
+        assert name in capsys.readouterr().err
 
 
 def test_a_study_of_somebody_else_can_be_looked_at(

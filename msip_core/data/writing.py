@@ -17,7 +17,14 @@ from msip_core.data.training_lists import data_yaml, write_lists
 from msip_core.data.versions import saving, settle
 from msip_core.errors import DatasetError, NotFoundError
 from msip_core.titles import TITLE_FILE, checked_title
-from msip_core.workspace import Workspace, taken_away, tiles_folder, write_json, write_text
+from msip_core.workspace import (
+    Workspace,
+    clear_away,
+    taken_away,
+    tiles_folder,
+    write_json,
+    write_text,
+)
 
 WIDEST_PIXEL = 1000.0  # micrometres
 
@@ -144,5 +151,6 @@ def delete_dataset(workspace: Workspace, name: str) -> None:
         NotFoundError: there is none of that name.
     """
     folder = folder_of(workspace, name)
-    shutil.rmtree(taken_away(folder))
+    gone = taken_away(folder)
     shutil.rmtree(tiles_folder(workspace, name), ignore_errors=True)  # mostly there are none
+    clear_away(gone)

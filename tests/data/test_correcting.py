@@ -368,6 +368,21 @@ def test_a_full_disk_is_said_and_nothing_is_saved(
     assert open_dataset(workspace, "wells").labels_version == 1
 
 
+def test_a_disk_that_is_full_just_after_the_save_takes_nothing_back(
+    workspace: Workspace, wells: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(versions, "write_lists", full)
+        assert saved(workspace, {"well0": [NEW]}).version is not None
+        assert rounded(open_dataset(workspace, "wells"), "well0") == [(1, 40, 30, 52, 38)]
+    assert open_dataset(workspace, "wells").labels_version == 2
+    assert not (wells.root / "versions" / "2" / "dataset.json").exists(), "settled by now"
+    assert saved(workspace, {"well0": [NEW]}, seen=2).version is None
+
+
 # --- what is refused ------------------------------------------------------------
 
 
