@@ -72,6 +72,34 @@ def read_text_file(path: Path) -> str:
         ) from error
 
 
+def at_home(path: Path | str) -> Path:
+    """A path that a person gave, with `~` as the folder that it stands for.
+
+    Raises:
+        InputError: of a user whom this computer does not know.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            "'{path}' begins with the folder of a user whom this computer does not know.", path=path
+        ) from error
+
+
+def real_place(path: Path | str) -> Path:
+    """The same from the root on, links followed.
+
+    Raises:
+        InputError: as above; a link leads back to itself, or no path can be called so.
+    """
+    try:
+        return at_home(path).resolve()
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            "'{path}' leads nowhere ({error}): give another path.", path=path, error=error
+        ) from error
+
+
 def plain_text(text: str) -> str:
     """`text`, unless it holds what no name, table or database can: NUL or half a character.
 

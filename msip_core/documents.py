@@ -19,12 +19,12 @@ def read_json(path: Path) -> Any | None:
     """What `write_json` wrote; None where there is no file.
 
     Raises:
-        InputError: it is damaged.
+        InputError: it is damaged, or cannot be read.
     """
-    if not path.is_file():
-        return None
     try:
-        return restored(json.loads(path.read_bytes()))
+        return restored(json.loads(path.read_bytes())) if path.is_file() else None
+    except OSError as error:
+        raise _unreadable(path, error) from error
     except (ValueError, RecursionError) as error:
         raise damaged(path) from error
 
@@ -41,6 +41,8 @@ def read_record(path: Path, kind: type[R]) -> R | None:
     """The same of a document that is one record."""
     try:
         return kind.model_validate_json(path.read_bytes()) if path.is_file() else None
+    except OSError as error:
+        raise _unreadable(path, error) from error
     except ValidationError as error:
         raise damaged(path) from error
 
@@ -91,6 +93,11 @@ def facts_in(path: Path, parts: type[Record] = Record) -> dict[str, Any]:
     except (InputError, OSError, ValidationError):
         return {}
     return found
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    """Somebody else's file or a broken disk: one of it hides nothing beside it."""
+    return InputError("{path} cannot be read ({why}).", path=path, why=error.strerror or error)
 
 
 def damaged(path: Path) -> InputError:

@@ -9,7 +9,6 @@ No torch: pages and the command line list models without loading one.
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +21,15 @@ from msip_core.errors import CheckpointError, NotFoundError
 from msip_core.events import Cost, Metrics, Record
 from msip_core.messages import Telling, Words, msg
 from msip_core.titles import checked_title
-from msip_core.workspace import Workspace, plain_bytes, study_of, taken_away, write_json
+from msip_core.workspace import (
+    Workspace,
+    clear_away,
+    folders_in,
+    plain_bytes,
+    study_of,
+    taken_away,
+    write_json,
+)
 
 
 class TrainedSizes(Record):
@@ -96,28 +103,26 @@ class ModelCard(Record, Telling):
 
 def list_models(workspace: Workspace) -> list[ModelCard]:
     """All models whose cards can be read, newest first; the others: `damaged_models`."""
-    cards = [card for card in map(_readable, _cards(workspace)) if card is not None]
+    cards = [card for _, card in _cards(workspace) if card is not None]
     return sorted(cards, key=lambda card: (card.created, card.id), reverse=True)
 
 
 def damaged_models(workspace: Workspace) -> list[str]:
     """Folders of models whose model.json cannot be read, by name."""
-    return [
-        path.parent.name
-        for path in _cards(workspace)
-        if _readable(path) is None and path.parent.exists()  # not just deleted
-    ]
+    return [folder.name for folder, card in _cards(workspace) if card is None]
 
 
-def _cards(workspace: Workspace) -> list[Path]:
-    return sorted(workspace.models.glob("[!.]*/model.json"))
-
-
-def _readable(path: Path) -> ModelCard | None:
-    try:
-        return read_card(path)
-    except (CheckpointError, OSError):
-        return None
+def _cards(workspace: Workspace) -> list[tuple[Path, ModelCard | None]]:
+    """Each model's folder and card, None where that cannot be read."""
+    found: list[tuple[Path, ModelCard | None]] = []
+    for folder in folders_in(workspace.models):
+        try:
+            found.append((folder, read_card(folder / "model.json")))
+        except FileNotFoundError:  # just deleted, or no model yet
+            continue
+        except (CheckpointError, OSError):
+            found.append((folder, None))
+    return found
 
 
 def read_card(path: Path) -> ModelCard:
@@ -177,7 +182,7 @@ def delete_model(workspace: Workspace, model_id: str) -> None:
         raise NotFoundError(
             "There is no model '{model_id}' in {root}.", model_id=model_id, root=workspace.root
         )
-    shutil.rmtree(taken_away(folder))
+    clear_away(taken_away(folder))
 
 
 def step_path(workspace: Workspace, run: str, iteration: int) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import time
@@ -24,7 +25,7 @@ from msip_core.data.writing import content_hash
 from msip_core.doctor import Finding
 from msip_core.errors import MsipError
 from msip_core.runs.service import RunService
-from msip_core.workspace import Workspace
+from msip_core.workspace import Workspace, folders_in
 
 # What atomic_path, the importer and the deletion call what is not ready: see Workspace.
 _TEMPORARY = re.compile(r"\..+\.(?:(?P<pid>\d+)-)?[0-9a-f]{8}(\.[^.]*)?")
@@ -92,8 +93,9 @@ def _sweep(workspace: Workspace) -> Iterator[str]:
 
 
 def _hidden(folder: Path) -> Iterator[Path]:
-    """Everything whose name begins with a dot; not what lies inside such a folder."""
-    for path in sorted(folder.iterdir()):
+    """Everything whose name begins with a dot; not what lies inside such a folder, nor what only
+    somebody else can read."""
+    for path in sorted(folder.iterdir()) if os.access(folder, os.R_OK | os.X_OK) else ():
         if path.name.startswith("."):
             yield path
         elif path.is_dir() and not path.is_symlink():
@@ -138,7 +140,7 @@ def _newest(path: Path) -> float:
 
 def _changed_models(workspace: Workspace) -> Iterator[str]:
     """Models whose files cannot be what was saved."""
-    for folder in _folders(workspace.models):
+    for folder in folders_in(workspace.models):
         try:
             json.loads((folder / "model.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -164,7 +166,7 @@ def _damage(weights: Path) -> str | None:
 
 
 def _changed_datasets(workspace: Workspace) -> Iterator[str]:
-    for folder in _folders(workspace.datasets):
+    for folder in folders_in(workspace.datasets):
         try:
             dataset = open_dataset(workspace, folder.name)
             document = dataset.document
@@ -199,7 +201,3 @@ def _hash(path: Path) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
-
-
-def _folders(place: Path) -> list[Path]:
-    return sorted(p for p in place.iterdir() if p.is_dir() and not p.name.startswith("."))

@@ -37,7 +37,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from msip_core.errors import DiskFullError, InputError, MsipError, NotFoundError
+from msip_core.errors import DiskFullError, InputError, MsipError, NotFoundError, WorkError
 from msip_core.messages import mark, message_of, msg, stored
 from msip_core.processors import PASSIVE, usable_cores
 
@@ -232,13 +232,45 @@ def taken_away(folder: Path) -> Path:
 
     Raises:
         NotFoundError: somebody else has just deleted it.
+        InputError: a part of it cannot be deleted, so that all of it stays.
     """
+    as_we_act = os.access in os.supports_effective_ids
+    for at in (folder, *(Path(at, name) for at, names, _ in os.walk(folder) for name in names)):
+        ours = os.access(at, os.R_OK | os.W_OK | os.X_OK, effective_ids=as_we_act)
+        if not ours and os.path.lexists(at) and not at.is_symlink():
+            raise InputError(
+                "'{name}' cannot be deleted and was left as it is: {at} belongs to somebody else. "
+                "Ask them, or change its rights.",
+                name=folder.name,
+                at=at,
+            )
     gone = folder.with_name(f".deleted-{folder.name}-{secrets.token_hex(3)}")
     try:
         folder.rename(gone)
     except FileNotFoundError:
         raise NotFoundError("'{name}' was deleted meanwhile.", name=folder.name) from None
     return gone
+
+
+def clear_away(gone: Path) -> None:
+    """Remove a folder that was `taken_away`.
+
+    Raises:
+        WorkError: the disk keeps some of it.
+    """
+    try:
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise WorkError(
+            "It is deleted, but the disk keeps files of it in {gone} ({why}): remove that folder.",
+            gone=gone,
+            why=error.strerror or error,
+        ) from error
+
+
+def folders_in(place: Path) -> list[Path]:
+    """The folders in one of the workspace's, readable or not, without what is hidden."""
+    return sorted(p for p in place.iterdir() if p.name[0] != "." and p.is_dir())
 
 
 def tiles_folder(workspace: Workspace, dataset: str) -> Path:

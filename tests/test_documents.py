@@ -3,6 +3,7 @@ accompany others; what stands beside them is shown."""
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -31,6 +32,7 @@ from msip_core.views.history import read_history
 from msip_core.views.methods import methods_text
 from msip_core.workspace import Workspace, taken_away, write_json
 from tests.pages import lab_samples, plate_samples
+from tests.rights import rights
 from tests.studies.conftest import make_plan
 from tests.studies.fake_work import numbers
 
@@ -95,6 +97,81 @@ def test_a_damaged_study_is_named_and_stops_no_other(
     assert states[0].row is not None, "its baseline waits in the queue"
 
 
+@pytest.mark.parametrize(
+    ("verb", "folder"),
+    [("data", "datasets"), ("models", "models"), ("runs", "runs"), ("study", "studies")],
+)
+def test_what_only_somebody_else_can_read_is_named_and_hides_nothing(
+    workspace: Workspace, full: str, verb: str, folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    library.create(workspace, make_plan(seeds=[0]))
+    good = sorted((workspace.root / folder).iterdir())[0]
+    bad = good.with_name(f"{good.name}-x")
+    shutil.copytree(good, bad)
+    with rights(bad, 0):
+        assert main([verb, "list", "--workspace", str(workspace.root)]) == 0
+        said = capsys.readouterr().out
+        assert bad.name in said
+        assert "cannot be read" in said or "Permission denied" in said
+        assert good.name in said.replace(bad.name, "")
+        if verb != "data":
+            assert (
+                main(["data", "delete", "example", "--yes", "--workspace", f"{workspace.root}"])
+                == 0
+            )
+        engine.Watch()(workspace)
+
+
+def test_what_cannot_be_deleted_whole_stays_whole(
+    workspace: Workspace, full: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [("models", lab_samples.BASELINE), ("runs", full), ("data", "example")]
+    places = [workspace.model_dir(words[0][1]), workspace.run_dir(full)]
+    places.append(workspace.dataset_dir("example") / "images")
+    for (verb, name), place in zip(words, places, strict=True):
+        with rights(place, 0o500):
+            assert main([verb, "delete", name, "--yes", "--workspace", str(workspace.root)]) == 2
+        assert f"'{name}' cannot be deleted and was left as it is" in capsys.readouterr().err
+        assert main([verb, "show", name, "--workspace", str(workspace.root)]) == 0
+    assert not list(workspace.root.glob("*/.deleted-*"))
+
+
+def test_what_a_disk_keeps_of_a_deleted_thing_is_said(
+    workspace: Workspace, full: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    for verb, name in (("runs", full), ("models", lab_samples.BASELINE), ("data", "example")):
+        with monkeypatch.context() as disk:
+            disk.setattr(os, "rmdir", broken)
+            assert main([verb, "delete", name, "--yes", "--workspace", str(workspace.root)]) == 1
+        said = capsys.readouterr().err
+        assert "It is deleted, but the disk keeps files of it in" in said
+        assert f".deleted-{name}-" in said
+        assert main([verb, "show", name, "--workspace", str(workspace.root)]) == 2
+        assert name in capsys.readouterr().err
+
+
+def test_a_study_of_somebody_else_can_be_looked_at(
+    workspace: Workspace, full: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = library.create(workspace, make_plan(seeds=[0])).id
+    with rights(workspace.study_dir(study), 0o500):
+        assert main(["study", "show", study, "--workspace", str(workspace.root)]) == 0
+    said = capsys.readouterr().out
+    assert "L2 norm" in said
+    assert "Its files were not written to " in said
+
+
+def test_a_summary_that_is_damaged_is_made_of_the_dataset(workspace: Workspace) -> None:
+    lab_samples.draw_dataset(workspace)
+    (whole,) = list_datasets(workspace)
+    (workspace.dataset_dir("example") / "summary.json").write_bytes(DAMAGE["cut"])
+    assert list_datasets(workspace) == [whole]
+
+
 def test_a_folder_in_the_place_of_a_document_hides_no_other(
     workspace: Workspace, full: str
 ) -> None:
@@ -107,7 +184,7 @@ def test_a_folder_in_the_place_of_a_document_hides_no_other(
     (root / "versions" / "drafts" / "x.json").mkdir(parents=True)
 
     assert {one.name: one.ready for one in list_datasets(workspace)} == {
-        "example": False,
+        "example": True,
         "other": True,
     }
     assert open_dataset(workspace, "other").name == "other"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from msip_core.bounded import real_place
 from msip_core.cli.console import ProgressLines
 from msip_core.data.micrographs import SUFFIXES
 from msip_core.data.references import plain
@@ -42,7 +43,7 @@ def model_source(workspace: Workspace, words: str) -> ModelOf:
         NotFoundError, ConfigError: there is none.
     """
     if words.endswith(".pt"):
-        path = Path(words).expanduser().resolve()
+        path = real_place(words)
         if not path.is_file():
             raise NotFoundError("There is no weights file {path}.", path=path)
         return WeightsFile(weights=path)
@@ -61,7 +62,7 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
         NotFoundError: a path is not there, or there is no micrograph at all.
     """
     files: list[Path] = []
-    for path in (path.expanduser().resolve() for path in paths):
+    for path in map(real_place, paths):
         if path.is_dir():
             files += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
         elif path.is_file():

@@ -135,7 +135,8 @@ def _of_the_computer(error: OSError | MemoryError) -> tuple[str, int] | None:
         case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return f"The disk is full{_at(error)}: delete old runs or files, then try again.", 1
         case OSError() if error.errno in _OF_PLACES:
-            return f"Nothing can be done{_at(error)}: {error.strerror}. Choose another place.", 2
+            do = "Change its rights or choose" if isinstance(error, PermissionError) else "Choose"
+            return f"Nothing can be done{_at(error)}: {error.strerror}. {do} another place.", 2
         case MemoryError():
             return "This needs more memory than there is: take smaller images or batches.", 1
     return None

@@ -7,7 +7,7 @@ import typer
 from msip_core.cli.console import table
 from msip_core.cli.deleting import Yes, delete_for_good
 from msip_core.cli.verbs import Answer, Session, verb
-from msip_core.models import ModelCard, list_models, open_card, rename_model
+from msip_core.models import ModelCard, damaged_models, list_models, open_card, rename_model
 from msip_core.views.wording import macs, params
 
 app = typer.Typer(name="models", help="Baselines and pruned models.", no_args_is_help=True)
@@ -16,7 +16,7 @@ app = typer.Typer(name="models", help="Baselines and pruned models.", no_args_is
 @verb(app, "list")
 def list_(session: Session) -> Answer:
     """Models of the workspace, newest first."""
-    cards = list_models(session.workspace)
+    cards, damaged = list_models(session.workspace), damaged_models(session.workspace)
     rows = [
         (
             card.id,
@@ -31,7 +31,10 @@ def list_(session: Session) -> Answer:
         for card in cards
     ]
     header = ("id", "name", "kind", "network", "mAP50", "MACs", "parameters", "dataset")
-    return Answer({"models": [card.model_dump(mode="json") for card in cards]}, table(header, rows))
+    notes = [f"Left out: {name}: its model.json cannot be read." for name in damaged]
+    document: dict[str, object] = {"models": [card.model_dump(mode="json") for card in cards]}
+    text = "\n".join([table(header, rows), *notes])
+    return Answer(document | ({"notes": notes} if notes else {}), text)
 
 
 @verb(app, "show")

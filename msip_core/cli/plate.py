@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from msip_core.bounded import real_place
 from msip_core.cli.early import worker_ready
 from msip_core.cli.foreground import hand_over, in_foreground
 from msip_core.cli.plate_options import (
@@ -88,7 +89,7 @@ def _readable(sheet: Path | None) -> Path | None:
     """A sample sheet that was read once: what is wrong with it is said before the work."""
     if sheet is None:
         return None
-    sheet = sheet.expanduser().resolve()
+    sheet = real_place(sheet)
     read_sheet(sheet)
     return sheet
 

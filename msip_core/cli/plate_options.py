@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from msip_core.bounded import at_home
 from msip_core.cli.asking import model_source
 from msip_core.config import CountConfig, parse_run_config
 from msip_core.counts import usual_name
@@ -155,7 +156,7 @@ def count_config(
     looking, files = asked
     if not str(place).strip():  # a variable of a script that is not set: not the current folder
         raise NotFoundError("There is nothing at {path}.", path="''")
-    path = Path(place).expanduser()
+    path = at_home(place)
     if path.exists() or not (workspace.datasets / str(place) / "dataset.json").is_file():
         source = {"source": str(path.resolve())}
     else:

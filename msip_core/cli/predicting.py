@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from msip_core.bounded import real_place
 from msip_core.cli.asking import ask, short_names
 from msip_core.cli.console import table
 from msip_core.cli.plate_options import Files, LabelFiles, Looking, count_config, named_model
@@ -56,7 +57,7 @@ def predict(
 
 def _on_disk(paths: Sequence[str]) -> tuple[Path, ...]:
     """The paths where there are several; one may also be the name of a dataset."""
-    found = tuple(Path(path).expanduser().resolve() for path in paths)
+    found = tuple(real_place(path) for path in paths)
     missing = [path for word, path in zip(paths, found) if not (word.strip() and path.exists())]
     if len(found) > 1 and missing:
         raise NotFoundError("There is nothing at {path}.", path=missing[0])

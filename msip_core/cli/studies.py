@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from msip_core.bounded import at_home, real_place
 from msip_core.changes import read_settings
 from msip_core.cli.console import say, table
 from msip_core.cli.foreground import PROGRAM, Detach
@@ -111,7 +112,7 @@ def run(
     """Start a study and follow it to its table; Ctrl-C pauses it."""
     workspace = session.isolated_workspace()
     if Path(what).suffix in (".yaml", ".yml"):
-        made = read_plan(Path(what).expanduser())
+        made = read_plan(at_home(what))
     else:
         made = _from_preset(workspace, what, asked)
     study = library.create(workspace, made)
@@ -233,7 +234,7 @@ _WAY = ("latency_device", "latency_format", "latency_precision", "latency_batch"
 def _file(weights: str | None) -> str | None:
     """A file as an absolute path: the worker runs elsewhere."""
     is_file = weights is not None and weights.endswith(".pt")
-    return str(Path(weights).expanduser().resolve()) if weights and is_file else weights
+    return str(real_place(weights)) if weights and is_file else weights
 
 
 def _begin(workspace: Workspace, study: str, detach: bool) -> Answer:
@@ -287,14 +288,14 @@ def _answer(workspace: Workspace, study: str) -> Answer:
     from msip_core.studies.report import write_report
 
     found = read_table(workspace, study)
-    files = write_outputs(workspace, study, found)
-    files["report"] = write_report(workspace, study, found)
-    now = found.standing
-    lines = [
-        markdown(found),
-        f"The study is {_state(now)}.",
-        *(f"{n}: {p}" for n, p in files.items()),
-    ]
+    now, files = found.standing, {}
+    lines = [markdown(found), f"The study is {_state(now)}."]
+    try:
+        files |= write_outputs(workspace, study, found)
+        files["report"] = write_report(workspace, study, found)
+        lines += [f"{n}: {p}" for n, p in files.items()]
+    except OSError as error:  # somebody else's, or a full disk: it can be looked at
+        lines.append(f"Its files were not written to {error.filename}: {error.strerror}.")
     complete = all(line.seeds == line.asked for line in found.lines)
     told = {**document(study, found), "artifacts": {n: str(p) for n, p in files.items()}}
     return Answer(told, "\n".join(lines), exit_code=0 if complete or not now.is_over else 1)

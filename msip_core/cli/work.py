@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from msip_core.bounded import real_place
 from msip_core.changes import read_run_config, with_settings
 from msip_core.cli.console import say
 from msip_core.cli.early import worker_ready
@@ -162,7 +163,7 @@ def _set_model(workspace: Workspace, settings: dict[str, Any], key: str) -> None
     open_dataset(workspace, settings["dataset"])
     model, suffix = settings[key], Path(settings[key]).suffix
     if suffix == ".pt":
-        path = Path(model).expanduser().resolve()
+        path = real_place(model)
         if not path.is_file():
             raise ConfigError("There is no weights file {path}.", path=path)
         settings[key] = str(path)

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from msip_core import confined
+from msip_core.bounded import at_home, real_place
 from msip_core.data.encodings import decode_zip_names
 from msip_core.data.manifest import Problem, Told
 from msip_core.errors import DatasetError, NotFoundError
@@ -86,7 +87,7 @@ def open_tree(path: Path) -> Iterator[FileTree]:
         NotFoundError: no such path.
         DatasetError: neither a folder nor a zip, or a zip that is damaged or a bomb.
     """
-    path = path.expanduser()
+    path = at_home(path)
     if path.is_dir() and path.name.lower().endswith(ZARR):
         yield TreeOnDisk(path.parent, path.name, [path.name])
         return
@@ -122,7 +123,7 @@ def joined_tree(paths: Sequence[Path]) -> TreeOnDisk:
         NotFoundError, DatasetError: as `open_tree`; or one of them is a zip.
     """
     trees: list[TreeOnDisk] = []
-    for path in (path.expanduser().resolve() for path in paths):
+    for path in map(real_place, paths):
         with open_tree(path) as tree:
             if not isinstance(tree, TreeOnDisk):
                 raise DatasetError("{name} is a zip: give it alone.", name=path.name)

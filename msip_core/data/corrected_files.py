@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from msip_core.bounded import at_home
 from msip_core.boxes import Box
 from msip_core.config import ImportConfig
 from msip_core.data.archive import open_tree
@@ -64,7 +65,7 @@ def read_corrected(
             be read.
         NotFoundError: there is no such folder or zip.
     """
-    source = source.expanduser()
+    source = at_home(source)
     with tempfile.TemporaryDirectory(prefix="corrected-") as folder:
         # In a workspace of its own: nothing of it is kept, and no name of this one is taken.
         given = _given(Workspace.open(folder), source, class_map, progress)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import math
 import os
 import secrets
@@ -54,6 +55,8 @@ from msip_core.data.writing import content_hash
 from msip_core.errors import ConfigError, DatasetError, DiskFullError, InputError, NotFoundError
 from msip_core.label_versions import VERSION_FILE, VERSIONS
 from msip_core.workspace import Workspace, write_json, write_text
+
+log = logging.getLogger(__name__)
 
 Boxes = Mapping[str, Sequence[Box]]
 _MIN_SIDE = 0.98  # pixels, as at import
@@ -302,7 +305,10 @@ def _add(
         draft.rename(place)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    settle(root)
+    try:
+        settle(root)
+    except OSError as error:  # it is saved, and counts: whoever opens it next tries this again
+        log.warning("Version %d of %s is not settled yet: %s", number, root, error)
     return version
 
 

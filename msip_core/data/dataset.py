@@ -37,13 +37,19 @@ from msip_core.data.label_files import (
     read_label,
     read_masks,
 )
-from msip_core.data.manifest import DatasetDocument, DatasetSummary, ImageRecord, ImportReport
+from msip_core.data.manifest import (
+    DatasetDocument,
+    DatasetSummary,
+    ImageRecord,
+    ImportReport,
+    summarise,
+)
 from msip_core.data.readiness import Readiness, objects_of, readiness_of
 from msip_core.data.versions import at_version, newest_document
 from msip_core.errors import DatasetError, NotFoundError
 from msip_core.messages import msg
 from msip_core.titles import title_in
-from msip_core.workspace import Workspace, plain_bytes
+from msip_core.workspace import Workspace, folders_in, plain_bytes
 
 
 @dataclass(frozen=True)
@@ -276,21 +282,29 @@ def over_groups(records: Sequence[ImageRecord], limit: int) -> list[ImageRecord]
 def list_datasets(workspace: Workspace) -> list[DatasetSummary]:
     """All datasets, newest first. Reads only the small summary files."""
     summaries = []
-    for path in workspace.datasets.glob("[!.]*/summary.json"):
+    for folder in folders_in(workspace.datasets):
         try:
-            summary = DatasetSummary.model_validate_json(plain_bytes(path))
+            summary = _summary(folder)
         except FileNotFoundError:  # just deleted
             continue
-        except (OSError, ValidationError):
-            summary = _damaged(path.parent.name)
+        except (OSError, DatasetError):
+            summary = _damaged(folder.name)
         # A folder that was copied or renamed has the name that it lies under.
-        own = {"name": path.parent.name, "title": title_in(path.parent)}
+        own = {"name": folder.name, "title": title_in(folder)}
         summaries.append(summary.model_copy(update=own))
     return sorted(summaries, key=lambda summary: (summary.created, summary.name), reverse=True)
 
 
+def _summary(folder: Path) -> DatasetSummary:
+    """As it was written down; where that is damaged, of the dataset itself."""
+    try:
+        return DatasetSummary.model_validate_json(plain_bytes(folder / "summary.json"))
+    except (OSError, ValidationError):
+        return summarise(newest_document(folder))
+
+
 def _damaged(name: str) -> DatasetSummary:
-    """Stands for a dataset whose summary cannot be read, so that the others still show."""
+    """Stands for a dataset that cannot be read, so that the others still show."""
     return DatasetSummary(
         name=name,
         images=0,
@@ -298,7 +312,7 @@ def _damaged(name: str) -> DatasetSummary:
         splits={},
         classes=(),
         ready=False,
-        missing=msg("Its summary.json is damaged: delete this dataset and import it again."),
+        missing=msg("It is damaged or cannot be read: restore its dataset.json, or import anew."),
         pixel_size_um=None,
         created="",
     )

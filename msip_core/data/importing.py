@@ -21,6 +21,7 @@ from pathlib import Path
 import psutil
 
 from msip_core import confined
+from msip_core.bounded import at_home
 from msip_core.config import ImageRecipe, ImportConfig
 from msip_core.data.archive import FileTree, open_tree
 from msip_core.data.card import Card, read_card
@@ -126,7 +127,7 @@ def inspect_source(path: Path) -> SourceInfo:
     Raises:
         NotFoundError, DatasetError: no such path, not a readable zip, or no image in it.
     """
-    path = Path(path).expanduser()
+    path = at_home(path)
     with open_tree(path) as tree, tempfile.TemporaryDirectory(prefix="inspect-") as folder:
         _load_readers(tree)
         text = confined.run(
@@ -221,7 +222,7 @@ def import_dataset(
             name=config.name,
         )
     wish = Wish(channel=config.recipe.channel, stack=config.stack, every=config.every)
-    asked = Asked(config.source.expanduser(), wish, _labelled)
+    asked = Asked(at_home(config.source), wish, _labelled)
     with open_tree(asked.source) as files, _building(workspace, config.name) as folder:
         _load_readers(files)
         with staged(workspace, files, asked, _part(tell, 0.0, 0.5)) as tree:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from msip_core.bounded import at_home
 from msip_core.config import ImageRecipe
 from msip_core.data.readiness import concerns_of, objects_of, readiness_of
 from msip_core.events import Record
@@ -230,7 +231,7 @@ class DatasetDocument(Record):
 
 def place_of(source: Path) -> str:
     """What tells the places of sources apart, without telling anybody where they lie."""
-    place = os.path.realpath(source.expanduser())
+    place = os.path.realpath(at_home(source))
     return hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 

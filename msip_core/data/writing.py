@@ -14,9 +14,17 @@ from msip_core.data.dataset_writer import TakenImage
 from msip_core.data.manifest import DatasetDocument, ImageRecord, ImportReport, summarise
 from msip_core.data.splitting import SplitPlan
 from msip_core.data.training_lists import data_yaml, write_lists
+from msip_core.data.versions import saving, settle
 from msip_core.errors import DatasetError, NotFoundError
 from msip_core.titles import TITLE_FILE, checked_title
-from msip_core.workspace import Workspace, taken_away, tiles_folder, write_json, write_text
+from msip_core.workspace import (
+    Workspace,
+    clear_away,
+    taken_away,
+    tiles_folder,
+    write_json,
+    write_text,
+)
 
 WIDEST_PIXEL = 1000.0  # micrometres
 
@@ -98,10 +106,11 @@ def set_pixel_size(workspace: Workspace, name: str, micrometres: float | None) -
             micrometres=micrometres,
             widest_pixel=WIDEST_PIXEL,
         )
-    dataset = open_dataset(workspace, name)
-    document = dataset.document.model_copy(update={"pixel_size_um": micrometres})
-    write_text(dataset.root / "dataset.json", document.model_dump_json(indent=1) + "\n")
-    write_json(dataset.root / "summary.json", summarise(document).model_dump(mode="json"))
+    root = open_dataset(workspace, name).root
+    with saving(root):  # else a correction that is just being saved would be lost
+        document = settle(root).model_copy(update={"pixel_size_um": micrometres})
+        write_text(root / "dataset.json", document.model_dump_json(indent=1) + "\n")
+        write_json(root / "summary.json", summarise(document).model_dump(mode="json"))
 
 
 def _common_size(taken: list[TakenImage]) -> float | None:
@@ -142,5 +151,6 @@ def delete_dataset(workspace: Workspace, name: str) -> None:
         NotFoundError: there is none of that name.
     """
     folder = folder_of(workspace, name)
-    shutil.rmtree(taken_away(folder))
+    gone = taken_away(folder)
     shutil.rmtree(tiles_folder(workspace, name), ignore_errors=True)  # mostly there are none
+    clear_away(gone)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins  # `list` is also the name of a method below
-import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,14 @@ from msip_core.runs.summary import Summary, summary_document
 from msip_core.runs.supervisor import request_stop
 from msip_core.runs.tail import last_lines
 from msip_core.titles import checked_title
-from msip_core.workspace import Workspace, new_id, taken_away, uploads_named, write_json
+from msip_core.workspace import (
+    Workspace,
+    clear_away,
+    new_id,
+    taken_away,
+    uploads_named,
+    write_json,
+)
 
 _REQUESTS = {RunState.PAUSING: "pause", RunState.CANCELLING: "cancel"}
 
@@ -308,9 +314,9 @@ class RunService:
         gone = taken_away(folder)
         self.store.forget(run_id)
         uploads = uploads_named(gone / CONFIG_FILE)
-        shutil.rmtree(gone)
         for name in uploads:
             self.workspace.clear_upload(self.workspace.uploads / name)
+        clear_away(gone)
 
     def _log(self, run_id: str) -> EventLog:
         return EventLog(self.run_dir(run_id))

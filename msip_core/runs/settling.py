@@ -144,11 +144,11 @@ def _seconds_since(path: Path) -> float | None:
 
 @contextmanager
 def _in_charge(workspace: Workspace) -> Iterator[bool]:
-    """Hold the supervisor's lock, or yield False where somebody else does."""
+    """Hold the supervisor's lock, or yield False where somebody else does, or alone may."""
     lock = FileLock(workspace.root / SUPERVISOR_LOCK, thread_local=False)
     try:
         lock.acquire(timeout=0)
-    except Timeout:
+    except (Timeout, PermissionError):
         yield False
         return
     try:

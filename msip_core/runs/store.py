@@ -24,7 +24,7 @@ from msip_core.runs.events_log import Event, EventLog
 from msip_core.runs.folding import CONFIG_FILE, Row, config_of, fold, new_row
 from msip_core.runs.healing import Healing, heals
 from msip_core.runs.state import RunState
-from msip_core.workspace import STUDY, Workspace
+from msip_core.workspace import STUDY, Workspace, folders_in
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ class RunStore:
     def adopt_folders(self) -> tuple[str, ...]:
         """Take in run folders that the index does not know (copied here, or their maker died
         before it could tell), drop those that are gone; the folders left out, with the reason."""
-        folders = {p.name: p for p in self.workspace.runs.iterdir() if _is_run_folder(p)}
+        folders = {folder.name: folder for folder in folders_in(self.workspace.runs)}
         with self._file.engine().connect() as connection:
             known = set(connection.execute(sa.select(_RUNS.c.id)).scalars())
         for run_id in known - set(folders):
@@ -240,7 +240,7 @@ class RunStore:
     def _fill(self, engine: sa.Engine) -> tuple[int, tuple[str, ...]]:
         """Put every run folder into an index, in place of what it held."""
         rows, records, skipped = [], [], []
-        for folder in sorted(p for p in self.workspace.runs.iterdir() if _is_run_folder(p)):
+        for folder in folders_in(self.workspace.runs):
             try:
                 _mend_history(folder)
                 row, kept = fold(new_row(folder), EventLog(folder))
@@ -385,17 +385,13 @@ def _row(values: Any, places: dict[str, int]) -> RunRow:
     )
 
 
-def _is_run_folder(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
-
-
 def _changed(folder: Path) -> float:
-    """When the files that decide about a run changed last; 0 where they are missing."""
-    return sum(
-        file.stat().st_mtime
-        for file in (folder / CONFIG_FILE, EventLog(folder).path)
-        if file.is_file()
-    )
+    """Another number once the files that decide about a run, or the rights to them, change."""
+    try:
+        files = (folder / CONFIG_FILE, EventLog(folder).path)
+        return sum(file.stat().st_ctime for file in files if file.is_file())
+    except OSError:
+        return folder.lstat().st_ctime
 
 
 def _mend_history(folder: Path) -> None:

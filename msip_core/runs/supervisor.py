@@ -136,15 +136,15 @@ class Supervisor:
         # Others may have read a worker's last word before us: what we once saw stays watched.
         self._watched |= self.store.slots(WITH_WORKER)
         for run_id in list(self._watched):
-            if not (self.workspace.run_dir(run_id) / CONFIG_FILE).is_file():
-                logger.warning("The folder of run %s or its config was removed", run_id)
-                self._drop(run_id)
-                continue
             try:
+                if not (self.workspace.run_dir(run_id) / CONFIG_FILE).is_file():
+                    logger.warning("The folder of run %s or its config was removed", run_id)
+                    self._drop(run_id)
+                    continue
                 self.store.sync(run_id)
                 self._watch(run_id)
-            except NotFoundError as error:
-                # Its files are being removed, or were damaged: the other runs go on.
+            except (NotFoundError, PermissionError) as error:
+                # Its files are being removed, are damaged or somebody else's: the others go on.
                 logger.warning("The run %s cannot be watched: %s", run_id, error)
         self._start_queued()
         self._prepare()
@@ -332,7 +332,7 @@ class Supervisor:
         except IllegalTransitionError:
             self.store.add(run_id)  # paused or cancelled in this very moment, or the index lags
             return False
-        except NotFoundError as error:
+        except (NotFoundError, PermissionError) as error:
             logger.warning("The run %s cannot be started: %s", run_id, error)
             return False
         self._clocks.forget(run_id)

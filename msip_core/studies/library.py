@@ -32,7 +32,7 @@ from msip_core.studies.plan import (
     write_plan,
 )
 from msip_core.studies.presets import PRESETS, Size, next_smaller, preset_plan
-from msip_core.workspace import STUDY, Workspace, new_id, write_json, write_text
+from msip_core.workspace import STUDY, Workspace, folders_in, new_id, write_json, write_text
 
 PLAN_FILE, STUDY_FILE = "plan.yaml", "study.json"
 
@@ -180,12 +180,14 @@ def read_studies(workspace: Workspace) -> tuple[list[Study], list[str]]:
     """All studies that can be read, newest first; why the others cannot, a sentence each."""
     found: list[Study] = []
     left_out: list[str] = []
-    for path in workspace.studies.glob(f"[!.]*/{STUDY_FILE}"):
+    for folder in folders_in(workspace.studies):
         try:
-            plan_of(workspace, path.parent.name)
-            found.append(open_study(workspace, path.parent.name))
+            plan_of(workspace, folder.name)
+            found.append(open_study(workspace, folder.name))
+        except NotFoundError:  # just deleted, or none yet
+            continue
         except MsipError as error:
-            left_out.append(msg("{name}: {why}", name=path.parent.name, why=error))
+            left_out.append(msg("{name}: {why}", name=folder.name, why=error))
     return sorted(found, key=lambda one: (one.created, one.id), reverse=True), sorted(left_out)
 
 

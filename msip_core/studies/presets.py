@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
+from msip_core.bounded import at_home
 from msip_core.catalog import ALLOCATIONS, CRITERIA, GRANULARITIES, RECOVERIES
 from msip_core.compositions import COMPOSITIONS, Composition
 from msip_core.config import WEIGHT_PRESETS, After
@@ -281,7 +281,7 @@ def next_smaller(name: str, of: str | None = None) -> str:
     scale = re.search(r"yolov8([nsmlx])", name)
     below = f"yolov8{_SMALLER[scale[1]] if scale else 'n'}"
     if of and of.endswith(".pt"):
-        beside = Path(of).expanduser().with_name(f"{below}.pt")
+        beside = at_home(of).with_name(f"{below}.pt")
         if beside.is_file():
             return str(beside)
     return f"{below}.yaml"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
+from msip_core.bounded import real_place
 from msip_core.errors import DiskFullError, InputError
 from msip_core.language import t
 from msip_core.workspace import Workspace, atomic_path
@@ -115,7 +116,7 @@ def server_path(text: str, roots: Sequence[Path]) -> Path:
     Raises:
         InputError: outside the roots (links are followed first), or not there.
     """
-    path = Path(text.strip()).expanduser().resolve()
+    path = real_place(text.strip())
     allowed = [root.expanduser().resolve() for root in roots]
     if not any(path.is_relative_to(root) for root in allowed):
         raise InputError(

@@ -14,7 +14,9 @@ from msip_core.cli.targets import file_target, folder_target
 from msip_core.config import MAX_SEED, parse_run_config
 from msip_core.errors import ConfigError, InputError
 from msip_core.studies.plan import MAX_RUNS, parse_plan, read_plan
+from msip_core.workspace import Workspace
 from tests.cli.conftest import Verb
+from tests.drawn import copy_example
 
 ODD = [
     "",
@@ -73,6 +75,32 @@ def test_numbers_out_of_range_are_refused_before_anything_is_loaded(
     _is_one_sentence(said.code, said.err)
     assert option in said.err
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("place", ["~nobody-of-that-name/x", "LOOP"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("data", "import", "PLACE", "--name", "n"),
+        ("train", "--detach", "--data", "example", "--weights", "PLACE.pt"),
+        ("prune", "--detach", "--data", "example", "--model", "PLACE.pt"),
+        ("study", "run", "PLACE.yaml", "--detach"),
+        ("study", "run", "table-3-1", "--weights", "PLACE.pt", "--detach"),
+        ("predict", "PLACE", "--model", "PLACE.pt", "--out", "out"),
+        ("plate", "PLACE", "--model", "PLACE.pt", "--detach"),
+        ("export", "PLACE.pt", "--format", "onnx"),
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_a_path_that_leads_nowhere_is_one_sentence(
+    msip: Verb, workspace: Workspace, tmp_path: Path, words: tuple[str, ...], place: str
+) -> None:
+    copy_example(workspace, images=12, size=64)
+    for end in ("", ".pt", ".yaml"):
+        (tmp_path / f"loop{end}").symlink_to(tmp_path / f"loop{end}")
+    there = place.replace("LOOP", str(tmp_path / "loop"))
+    said = msip(*(word.replace("PLACE", there) for word in words))
+    _is_one_sentence(said.code, said.err)
 
 
 def test_an_unknown_part_of_a_dataset_lists_those_there_are(msip: Verb) -> None:

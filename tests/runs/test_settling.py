@@ -19,11 +19,12 @@ from filelock import FileLock
 from msip_core.errors import IllegalTransitionError
 from msip_core.runs import settling
 from msip_core.runs.events_log import EventLog
-from msip_core.runs.executors import HEARTBEAT_FILE, WORKER_FILE
+from msip_core.runs.executors import HEARTBEAT_FILE, WORKER_FILE, LocalExecutor
 from msip_core.runs.processes import ProcessIdentity
 from msip_core.runs.service import RunService
 from msip_core.runs.state import Action, RunState
 from msip_core.runs.supervisor import Supervisor, Timing
+from tests.rights import rights
 from tests.runs.conftest import make_config
 
 WORKER = """
@@ -143,6 +144,27 @@ def test_nobody_judges_while_a_server_is_in_charge(
         assert service.get(run_id).state is RunState.RUNNING, "the server's to settle"
     assert not service.is_supervised()
     assert service.get(run_id).state is RunState.INTERRUPTED
+
+
+def test_a_lock_that_only_somebody_else_may_hold_keeps_nobody_from_looking(
+    service: RunService, run_id: str, worker: subprocess.Popen[bytes]
+) -> None:
+    lock = service.workspace.root / settling.SUPERVISOR_LOCK
+    lock.touch()
+    with rights(lock, 0o400):
+        assert [row.id for row in service.list()] == [run_id]
+
+
+def test_a_run_of_somebody_else_keeps_no_other_from_starting(
+    service: RunService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs, ours = (service.submit(make_config(service.workspace)) for _ in range(2))
+    executor = LocalExecutor()
+    begun: list[str] = []
+    monkeypatch.setattr(executor, "start", lambda run_dir, _: begun.append(run_dir.name))
+    with rights(service.run_dir(theirs), 0):
+        Supervisor(service.workspace, executor).tick()
+    assert begun == [ours]
 
 
 def test_two_who_look_at_once_settle_once(
