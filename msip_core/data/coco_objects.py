@@ -163,8 +163,9 @@ def _rings(segmentation: list[Any]) -> list[list[Any]]:
 
 def _corners_of(ring: list[Any]) -> NDArray[np.float64]:
     """x, y, x, y, … of COCO, or pairs (x, y), as (n, 2)."""
-    flat = ring if ring and isinstance(ring[0], list) else ring[: len(ring) // 2 * 2]
-    return np.array(flat, dtype=np.float64).reshape(-1, 2)
+    if len(ring) % 2 and not isinstance(ring[0], list):
+        raise ValueError(msg("its outline has an odd number of coordinates"))
+    return np.array(ring, dtype=np.float64).reshape(-1, 2)
 
 
 def _run_lengths(segmentation: dict[str, Any]) -> NDArray[np.bool_]:

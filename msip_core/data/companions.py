@@ -43,7 +43,7 @@ _PREVIEWS = frozenset((
 _MAYBE_PREVIEWS = frozenset((
     "predictions", "prediction", "predicted", "pred", "preds", "results", "result", "output",
     "outputs", "annotated", "drawn", "boxes", "heatmaps", "heatmap", "gradcam", "qc",
-    "probabilities",
+    "probabilities", "predict", "scalebar", "scalebars", "scale_bar", "scale bar",
 ))  # fmt: skip
 _MASK_NAME = re.compile(
     r"(?P<base>.+?)[ _.-]+(?:(?:cp|bin(?:ary)?|inst(?:ance)?)[ _-]?)?(?:masks?|seg|segmentations?|"
@@ -65,7 +65,7 @@ _IMAGE_NAME = re.compile(r"(?P<base>.+?)[ _.-]+(?:im(?:g|age)?|raw|input)", re.I
 _IMAGE_PREFIX = re.compile(r"(?:im(?:g|age)?|raw|input)[ _.-]+(?P<base>.+)", re.IGNORECASE)
 _PREVIEW_NAME = re.compile(
     r"(?P<base>.+?)[ _.-]+(?:previews?|thumb(?:s|nails?)?|overlays?|"
-    r"(?:cp[ _-])?(?:outlines|flows)(?:[ _-]cp)?|"
+    r"(?:cp[ _-])?(?:outlines|flows)(?:[ _-]cp)?|cp[ _-]output|(?<=ch\d\d_)sv|"
     r"vi[sz]|ov|ann(?:ot(?:ated)?)?|quicklook|pred|predicted|predictions?|results?|heatmaps?|"
     r"grad[ _-]?cam|detect(?:ed|ions?)|(?:with|w)[ _-](?:boxes|masks|labels|scale[ _-]?bar)|boxed|"
     r"scale[ _-]?bar|masks?[ _-]?colou?r(?:ed)?|bin|thresh(?:old(?:ed)?)?|segmented|contours|edges|"
@@ -287,7 +287,7 @@ def _leads_through(name: str, words: frozenset[str]) -> bool:
     """Whether a folder of the path is one of the words, or `cp_masks`, `masks_png` and the like."""
     for part in PurePosixPath(name).parts[:-1]:
         pieces = _WORDS.split(part.lower())
-        if part.lower() in words or (
+        if part.lower().rstrip("0123456789") in words or (  # predict2
             words not in (_MAYBE_MASKS, _MAYBE_PREVIEWS)
             and not words.isdisjoint((pieces[0], pieces[-1]))
         ):

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from msip_core.data.names import ImageName
+from msip_core.data.same_field import ImageName
 from msip_core.data.tiff_channels import is_transmitted
 from msip_core.messages import msg
 
@@ -20,7 +20,7 @@ def fields_of(sources: Sequence[str], names: Sequence[ImageName]) -> list[list[i
     fields, whatever the folders are called."""
     groups: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
     for i, name in enumerate(names):
-        groups[name.well or "", name.plate or "", name.field].append(i)
+        groups[name.well or "", name.plate or "", name.field, name.version].append(i)
     fields: list[list[int]] = []
     for members in groups.values():
         planes = {(names[i].z, names[i].time, names[i].channel) for i in members}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,11 +30,15 @@ class Grouping:
     notes: tuple[str, ...] = ()
 
 
+# Short and other words for a donor; a letter behind them alone says nothing.
+_SHORT = {"donor": "|pt|pat|pdo|spender|souris|患者|病人|供体|小鼠"}
+
+
 def _word(*words: str) -> re.Pattern[str]:
     """`donor3`, `donor-3b`, `Donor_A`, `donorA`, as a token of its own; never `donors`."""
-    joined = "|".join(words)
+    joined, more = "|".join(words), _SHORT.get(words[0], "")
     return re.compile(
-        rf"(?<![A-Za-z0-9])(?:(?i:{joined})(?:[-_ ]?([A-Za-z]?\d+)[a-c]?|[-_ ]([A-Za-z]))"
+        rf"(?<![A-Za-z0-9])(?:(?i:{joined}{more})(?:[-_ ]?([A-Za-z]?\d+)[a-c]?|[-_ ]([A-Za-z]))"
         rf"|(?:[A-Z]?(?:{'|'.join(w[1:] for w in words)})|{joined})([A-Z]))(?![A-Za-z0-9])"
     )
 
@@ -56,6 +60,10 @@ _PLACE = re.compile(
     r"(?<![a-z])(?:video|movie|film|clip|pos(?:ition)?|slide|scan|stack|org(?:anoid)?)[-_ ]?\d+$",
     re.IGNORECASE,
 )
+# One word of a name between gaps; what is left has to name something with a number.
+_PARTS = re.compile(r"([-_ .]+)")
+_LETTERS = re.compile(r"[^\W\d_]{2,}")
+_NAMED = re.compile(r"[^\W\d_].*\d")
 _DONOR = _word("donor", "patient", "subject", "mouse", "animal", "line")
 _SERIES = _word("subset", "batch", "experiment", "exp", "series")
 
@@ -209,7 +217,26 @@ def _originals(fields: Sequence[str]) -> tuple[str, ...]:
         single = _DOUBLE.sub("", text)
         single = single if single in there else text
         found.append(_COPY.sub("", single) or text)
-    return tuple(found)
+    return _without_words(found)
+
+
+def _without_words(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of which most are there twice and more but for one word (s5_before, s5_after): that
+    word is none that tells specimens apart."""
+    places: dict[str, set[str]] = defaultdict(set)
+    told: list[list[str]] = []
+    for name in names:
+        parts = _PARTS.split(name)  # every second one is a gap
+        words = [at for at in range(0, len(parts), 2) if _LETTERS.fullmatch(parts[at])]
+        kept = ["".join(parts[:at] + parts[at + 2 :]).strip("-_ .") for at in words]
+        kept = [text for text in kept if _NAMED.search(text)]
+        told.append(kept)
+        for text in kept:
+            places[text].add(name)
+    several = [next((text for text in kept if len(places[text]) > 1), "") for kept in told]
+    if sum(map(bool, several)) < COVERAGE * len(names):
+        return tuple(names)
+    return tuple(text or name for text, name in zip(several, names, strict=True))
 
 
 def _choose(candidates: list[tuple[str, tuple[str, ...]]], originals: tuple[str, ...]) -> Grouping:

@@ -47,9 +47,13 @@ from msip_core.workspace import Workspace, check_room
 
 # Kinds of microscopes; named in the report, not passed over, where they have no reader.
 VENDOR_SUFFIXES = (
-    ".czi", ".lif", ".nd2", ".oib", ".oif", ".lsm", ".vsi", ".svs", ".ndpi", ".webp", ".gif",
-    ".jp2", ".jfif", ".heic", ".heif", ".avif", ".dng", ".dcm", ".ims", ".zvi", ".mrc", ".flex",
-    ".c01", ".dib", ".avi", ".mp4",
+    ".czi", ".lif", ".lof", ".xlef", ".nd2", ".oib", ".oif", ".oir", ".poir", ".lsm", ".vsi",
+    ".ets", ".svs", ".ndpi", ".scn", ".mrxs", ".bif", ".qptiff", ".btf", ".tf2", ".tf8", ".stk",
+    ".zvi", ".ims", ".mrc", ".flex", ".c01", ".dv", ".r3d", ".ics", ".ids", ".ipl", ".nrrd",
+    ".mha", ".mhd", ".nii", ".fits", ".spe", ".sld", ".webp", ".gif", ".jp2", ".j2k", ".jpf",
+    ".jxl", ".jxr", ".jfif", ".heic", ".heif", ".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw",
+    ".dcm", ".dib", ".psd", ".xcf", ".exr", ".tga", ".pgm", ".ppm", ".pnm", ".avi", ".mp4", ".mov",
+    ".webm", ".mkv", ".wmv", ".m4v",
 )  # fmt: skip
 
 

@@ -70,8 +70,10 @@ def find_labels(tree: FileTree, masks: MaskIndex) -> FoundLabels:
     others = [
         msg("{format} ({n} images)", format=r.format, n=len(r.labelled))
         for r in readers
-        if r is not best
+        if r is not best and r.labelled
     ]
+    if best.labelled:  # files that nobody could read are named, whichever format was taken
+        best.orphans += [p for r in readers if r is not best and not r.used for p in r.orphans]
     notes = [
         msg(
             "Labels were read as {format}; also found: {others}.", format=best.format, others=others

@@ -56,18 +56,18 @@ class CocoReader(LabelReader):
                     raise ValueError(
                         msg("class number {category} has no name", category=repr(category))
                     )
-                found.append(read_object(name, annotation, file))
-                labels.scored += annotation.get("score") is not None
-                size = found[-1].size
-                labels.picture = labels.picture or size
-                if size and labels.picture != size:
+                item = read_object(name, annotation, file)
+                labels.picture = labels.picture or item.size
+                if item.size and labels.picture != item.size:
                     raise ValueError(
                         msg(
                             "its mask is for {width:g} × {height:g} pixels",
-                            width=size[0],
-                            height=size[1],
+                            width=item.size[0],
+                            height=item.size[1],
                         )
                     )
+                found.append(item)
+                labels.scored += annotation.get("score") is not None
             except ODD as error:
                 reason = reason_of(error)
                 labels.problems.append(
@@ -99,7 +99,7 @@ def find_coco(tree: FileTree, index: ImageIndex) -> CocoReader | None:
         if is_candidate and _add(reader, tree, name, index):
             reader.used.add(name)
     reader.annotations = dict(reader.annotations)
-    return reader if reader.used else None
+    return reader if reader.used or reader.orphans else None
 
 
 def _add(reader: CocoReader, tree: FileTree, name: str, index: ImageIndex) -> bool:
@@ -164,7 +164,8 @@ def _images(
     """Id (and file name, for files that use it as id) -> image, None if it is not there."""
     entries = []
     for entry in _entries(reader, name, value, "images"):
-        reference, key = str(entry.get("file_name", "")), _key(entry.get("id"))
+        addresses = (entry.get(key) for key in ("file_name", "path", "coco_url"))
+        reference, key = str(next(filter(None, addresses), "")), _key(entry.get("id"))
         if key is None:
             what = msg(
                 "lists '{reference}' without an id that is a number or a text: left out",
@@ -201,6 +202,7 @@ def _distribute(
     categories: dict[str, str] | None,
 ) -> None:
     lost: Counter[bool] = Counter()  # by whether the file lists the image
+    _check_numbers(reader, name, annotations, images)
     first: dict[str, str | None] = {}  # image -> the id of its first entry; merged files have two
     for annotation in annotations:
         number = _key(annotation.get("image_id"))
@@ -233,6 +235,32 @@ def _distribute(
             name=name,
         )
         reader.notes.append(note)
+
+
+def _check_numbers(
+    reader: CocoReader,
+    name: str,
+    annotations: list[dict[str, Any]],
+    images: dict[str, str | None],
+) -> None:
+    """Where annotations count images from another number than the list does, each box would go to
+    the next image: they name the number before the first, or behind the last, of all listed."""
+    there = {int(key) for key in images if key.isdecimal()}
+    named = {int(key) for a in annotations if (key := _key(a.get("image_id")) or "").isdecimal()}
+    if not there or len(named) != len(named | there) - 1:
+        return
+    first, last = min(there), max(there)
+    if named - there in ({first - 1}, {last + 1}):
+        what = msg(
+            "{name} lists images {first} to {last}, and its annotations are of images {low} to "
+            "{high}: left out, since they seem to be counted from another number",
+            name=name,
+            first=first,
+            last=last,
+            low=min(named),
+            high=max(named),
+        )
+        reader.unsure |= {image: what for image in images.values() if image is not None}
 
 
 def _is_coco(value: Any) -> bool:

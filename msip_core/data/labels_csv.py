@@ -44,6 +44,7 @@ _COLUMNS = {
               "filenames", "images", "imageid", "imgpath", "externalid", "文件名", "图像", "图片"),
     "class": ("class", "label", "classname", "name", "category", "type", "labelname", "classes",
               "object", "objectclass", "类别", "标签"),
+    "text": ("text",),
     "named": ("classname", "labelname", "categoryname", "name"),
     "x0": ("x0",), "y0": ("y0",),
     "x1": ("x1", "xmin", "left", "bboxx1", "minx", "xtopleft",
@@ -73,6 +74,7 @@ _MAKE_SENSE = dict(
     )
 )
 NAMELESS = "object"
+_SHAPES = frozenset(("rectangle", "rect", "polygon", "ellipse", "mask", "bbox", "box"))
 
 _CORNERS, _SIZED, _CENTRED = (
     ("x1", "y1", "x2", "y2"),
@@ -329,6 +331,8 @@ def _take(found: dict[str, list[Row]], layout: Layout, line: int, row: list[str]
         reference = reference.partition(":")[0]
     if reference and any(cells):
         label = as_typed(cells[columns["class"]]) if "class" in columns else ""
+        if label.lower() in _SHAPES:  # OMERO's type of a ROI; what people call it is its text
+            label = as_typed(cells[columns["text"]]) if "text" in columns else ""
         a, b, c, d = (layout.number(cells[columns[place]]) for place in layout.places)
         across, along = (
             layout.number(cells[columns[side]]) if side in columns else ""
@@ -414,6 +418,9 @@ def _columns(first: list[str], delimiter: str) -> Layout | None:
             columns.setdefault("picture_width", columns["width"])
             columns.setdefault("picture_height", columns["height"])
         return Layout(delimiter, columns, _CORNERS, len(first))
+    if {"width", "w", "height", "h"} <= set(words):  # w and h of the box, the others of its image
+        columns |= {"picture_width": words.index("width"), "picture_height": words.index("height")}
+        columns |= {"width": words.index("w"), "height": words.index("h")}
     if "image" in columns and {"width", "height"} <= set(columns):
         if {"cx", "cy"} <= set(columns):
             return Layout(delimiter, columns, _CENTRED, len(first))

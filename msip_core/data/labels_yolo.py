@@ -151,6 +151,8 @@ def _objects(lines: list[list[str]], names: list[str], unit: str) -> list[Labell
         if unit == "fractions" and _is_large(values):
             raise ValueError(msg("coordinates are not fractions of the image"))
         x1, y1, x2, y2 = box.tolist()
+        if len(values) > 6 and not len(values) % 2:
+            raise ValueError(msg("its outline has an odd number of coordinates"))
         outline = _outline(values) if len(values) > 6 else None
         objects.append(LabelledObject(_name(values[0], names), (x1, y1, x2, y2), outline))
     return objects
@@ -216,8 +218,7 @@ def _reason(values: list[str]) -> str | None:
 
 
 def _outline(values: list[str]) -> NDArray[np.float64]:
-    numbers = [float(value) for value in values[1:]]
-    return np.array(numbers[: len(numbers) // 2 * 2], dtype=np.float64).reshape(-1, 2)
+    return np.array([float(value) for value in values[1:]]).reshape(-1, 2)
 
 
 def find_yolo(tree: FileTree, index: ImageIndex) -> YoloReader | None:

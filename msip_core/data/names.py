@@ -7,13 +7,13 @@ word such as A01 is a well only where several names together say so (see `read_n
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
 
-from msip_core.data.plane_marks import LATER, time_of, without_marks
+from msip_core.data.plane_marks import later_in, without_marks
 from msip_core.data.plate_words import named_plate, plate_of
+from msip_core.data.same_field import ImageName, alike
 from msip_core.data.well_words import find_well_words
 from msip_core.messages import mark
 
@@ -25,47 +25,7 @@ _START = r"(?<![A-Za-z0-9])"
 _GAP = r"[ _]*"
 
 
-_INCUCYTE = "phase|green|red|nir|orange"
-
-
-@dataclass(frozen=True, slots=True)
-class ImageName:
-    """One file name, taken apart. Nothing is known of what is None.
-
-    Attributes:
-        well: such as "A01"; "position 3" or "well 12" where the microscope only counts.
-        plate: name or barcode of the plate, from the name or a folder.
-        folders: the folders that may tell two plates apart, without those that only sort files.
-        lead: what stands before the well; may be a plate, a day, or a running number.
-        rest: the name from the well on, without z plane, time point and channel.
-        z, time, channel: as written, without leading zeros.
-        day: the folders that are days or hours; one of them tells no plates apart.
-        scheme: whose way of naming this is; "" for words read from several names together.
-    """
-
-    well: str | None
-    plate: str | None
-    folders: str
-    lead: str
-    rest: str
-    z: str | None = None
-    time: str | None = None
-    channel: str | None = None
-    scheme: str = ""
-    day: str = ""
-
-    @property
-    def field(self) -> str:
-        """What all images of one field share: z planes, time points, channels, copies of it."""
-        return "/".join(
-            filter(None, (self.folders, "_".join(filter(None, (self.lead, self.rest)))))
-        )
-
-    @property
-    def plane(self) -> str:
-        """Which image of its field this is, such as "z 3, time 1"; "" if the name tells none."""
-        parts = (("z", self.z), ("time", self.time), ("channel", self.channel))
-        return ", ".join(f"{word} {value}" for word, value in parts if value is not None)
+_INCUCYTE = r"(?:phase|bright[-_ ]?field|green|red|nir|orange)(?:[ _](?:[a-z]+[ _])?mask)?"
 
 
 # One row a microscope or its program. Groups: row, col or number (the well), z, time, channel.
@@ -135,7 +95,8 @@ SCHEMES: tuple[tuple[str, re.Pattern[str]], ...] = (
         "ImageXpress",
         re.compile(
             rf"{_START}{_WELL}(?=_[sw]\d)(?:_s\d+)?(?:_w(?P<channel>\d))?"
-            r"(?P<gone>[0-9A-F]{8}(?:(?:-[0-9A-F]{4}){3}-[0-9A-F]{12})?)?(?![a-z0-9])",
+            r"(?:(?P<gone>[0-9A-F]{8}(?:(?:-[0-9A-F]{4}){3}-[0-9A-F]{12})?)(?![a-z0-9])"
+            r"|(?<=\d)(?P<also>[a-z][a-z0-9-]*)|(?![a-z0-9]))",
             re.I,
         ),
     ),
@@ -199,6 +160,17 @@ SCHEMES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"(?:--T(?P<time>\d+))?(?:--Z(?P<z>\d+))?(?:--C(?P<channel>\d+))?$"
         ),
     ),
+    # A1-1-Ph.tif, A1-1-C1.tif: as the Incucyte itself keeps them
+    ("Incucyte", re.compile(rf"^{_WELL}-\d+-(?P<channel>Ph|C\d)$")),
+    # A01f01z02c1.tif, A01-F1-C2.tif: behind a field, c is a channel
+    (
+        "",
+        re.compile(
+            rf"{_START}{_WELL}(?P<gap>[-_ ]?)f\d{{1,4}}(?:(?P=gap)t(?P<time>\d+))?"
+            r"(?:(?P=gap)z(?P<z>\d+))?(?P=gap)c(?:h)?(?P<channel>\d+)(?![A-Za-z0-9])",
+            re.I,
+        ),
+    ),
     # exp-01-Scene-07-P3-B02_ORG.tif, exp-01-Scene-7-B02-3.tif: where the scene lies says the end
     (
         "ZEN",
@@ -221,11 +193,11 @@ SCHEMES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "NIS-Elements",
         re.compile(
-            rf"{_START}Well{_WELL}_Point\w+?_\d+_Channel(?P<channel>[^_]+)(?:_Seq\d+)?", re.I
+            rf"{_START}(?:Well|Point){_WELL}(?:_Point\w+?)?_\d+_Channel(?P<channel>[^_]+)(?:_Seq\d+)?",
+            re.I,
         ),
     ),
 )
-_MOST = 0.8  # of the fields
 _CUT = ("z", "z2", "time", "time2", "channel", "also", "gone")
 _COUNTED = {
     "Keyence": "position",
@@ -240,16 +212,23 @@ _PART = rf"(?:{_Z}|t|ch|time|tp|timepoint|channel)[-_ =]?\d+"
 _HEIGHT = r"z[_ =]?(?P<z>[-+]?\d+(?:[.,]\d+)?)[_ ]?(?:um|[\u00b5\u03bc]m)"
 _PLANES = re.compile(rf"(?<![A-Za-z0-9])(?:{_HEIGHT}|(?:{_PART}|[cz]=?\d+)+)(?![A-Za-z0-9])", re.I)
 # ZEN writes scene, tile, block and planes without a gap: s1z01c1, b0v0t0z3c0x0-2048y0-2048.
-_SCENES = re.compile(r"(?<![A-Za-z0-9])(?=[a-z][a-z\d]*z\d)[bvsmh]\d+(?:[bvsmhtzc]\d+)+")
+_SCENES = re.compile(
+    r"(?<![A-Za-z0-9])(?=[a-z][a-z\d]*(?:z\d|c\d+_ORG))[bvsmh]\d+(?:[bvsmhtzc]\d+)+"
+)
 _OF_SCENE = re.compile(r"([tzc])(\d+)")
+# MetaMorph: exp_w1BF_s3_t2, the number of a wavelength and its name before stage and time.
+_WAVE = re.compile(r"(?<![A-Za-z0-9])w\d(?P<name>[A-Za-z][A-Za-z0-9-]*)(?=_[st]\d)")
 _ONE = re.compile(rf"({_Z}|t|time|tp|timepoint|ch|channel|c)[-_ =]?(\d+)", re.I)
-_SURE_CHANNEL = re.compile(r"(?<![a-z0-9])(?:ch(?:annel)?[-_ =]?|c=)\d", re.I)
+_SURE_CHANNEL = re.compile(
+    r"(?<![a-z0-9])(?:(?:ch(?:annel)?[-_ =]?|c=)\d|w\d[a-z])|c\d+_ORG(?![a-z])", re.I
+)
 _KIND = {"plane": "z", "slice": "z", "ch": "channel", "channel": "channel", "c": "channel"}
 # Channels by their names, as words of a name or as folders; what microscopes draw of all of them.
 _STAIN = (
     r"bf|bright[-_ ]?field|phase(?:[-_ ]?contrast)?|dic|tl|trans|gfp|egfp|rfp|yfp|cfp|dapi"
     r"|hoechst|fitc|tritc|mcherry|tdtomato|texas[-_ ]?red|cy[357]|calcein"
-    r"|overlay|merged?|composite|rgb"
+    r"|overlay|merged?|composite|rgb|hellfeld|phasenkontrast|champ[-_ ]clair"
+    r"|contraste[-_ ]de[-_ ]phase|明场|亮场|相差|荧光"
 )
 _STAINS = re.compile(rf"(?<![A-Za-z0-9])(?:{_STAIN})(?![A-Za-z0-9])", re.I)
 # Micro-Manager: img_000000000_BF_003.tif in a folder of the position, such as 1-Pos_002_000.
@@ -286,27 +265,7 @@ def read_names(sources: Sequence[str]) -> list[ImageName]:
         )
         for source, name, told in zip(sources, known, planes)
     ]
-    return _with_other_channels(names)
-
-
-def _with_other_channels(names: list[ImageName]) -> list[ImageName]:
-    """Stains that nobody knows by name stand where others of most fields say a channel: A1_Cal-AM
-    beside A1_BF."""
-    fields = {(n.well, n.folders, n.lead, n.rest) for n in names if n.channel and n.well}
-    found: dict[str, dict[int, str]] = defaultdict(dict)
-    for at, name in enumerate(names) if fields else ():
-        parts = name.rest.split("_") if name.channel is None and name.well else []
-        for place in range(1, len(parts)):
-            rest = "_".join(parts[:place] + parts[place + 1 :])
-            word = parts[place]
-            if word[0:1].isalpha() and (name.well, name.folders, name.lead, rest) in fields:
-                found[word][at] = rest
-    others = {w: of for w, of in found.items() if len(of) >= max(2, _MOST * len(fields))}
-    told = {at: (word, rest) for word, of in others.items() for at, rest in of.items()}
-    return [
-        replace(name, channel=told[at][0], rest=told[at][1]) if at in told else name
-        for at, name in enumerate(names)
-    ]
+    return alike(names)
 
 
 def _in_numbered_well(source: str) -> bool:
@@ -380,10 +339,10 @@ def _by_words(source: str, found: tuple[str, str] | None) -> ImageName:
         if not found or not span[0] <= at < span[1]:
             parts = told | parts
             cuts.append(span)
-    later = LATER.search(stem, at + len(found[1])) if found and at >= 0 else None
+    later = later_in(stem, at + len(found[1])) if found and at >= 0 else None
     if later and "time" not in parts:
-        parts["time"] = time_of(later)
-        cuts.append(later.span())
+        parts["time"], span = later
+        cuts.append(span)
     stain = _STAINS.search(stem)
     if stain and "channel" not in parts and not (found and stain.start() <= at < stain.end()):
         parts["channel"] = stain.group()
@@ -416,6 +375,7 @@ def _planes(stem: str) -> list[tuple[tuple[int, int], dict[str, str]]]:
         if match["z"] is not None:
             told["z"] = match["z"].lstrip("+").replace(",", ".")
         found.append((match.span(), told))
+    found += [(match.span(), {"channel": match["name"]}) for match in _WAVE.finditer(stem)]
     for match in _SCENES.finditer(stem):
         for part in _OF_SCENE.finditer(stem, match.start(), match.end()):
             found.append((part.span(), {_kind(part[1]): _number(part[2]) or "0"}))

@@ -16,10 +16,11 @@ from msip_core import confined
 from msip_core.data.archive import FileTree, TreeOnDisk
 from msip_core.data.fields import choose_field_channel, fields_of, numeric
 from msip_core.data.manifest import Problem
-from msip_core.data.names import ImageName, read_names
+from msip_core.data.names import read_names
 from msip_core.data.readers.base import Reader, Scene
 from msip_core.data.readers.registry import is_there, kind_of, missing, open_reader
 from msip_core.data.readers.tiff_stack import TiffStack, has_stack
+from msip_core.data.same_field import ImageName
 from msip_core.data.tiff_channels import Choice, choose_channel
 from msip_core.errors import DatasetError
 from msip_core.events import Record
@@ -398,7 +399,7 @@ def _of_field(members: list[tuple[str, ImageName]], wish: Wish) -> list[Picture]
                 "nobody said which: the first was taken; choose a channel by number or name if the "
                 "organoids are in another",
                 n=len(channels),
-                channels=", ".join(channels),
+                channels=", ".join(name or msg("without a name") for name in channels),
             )
     times = sorted({name.time or "" for _, name in members}, key=numeric)
     pictures = []

@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from msip_core.data.plate_words import DATE
+
 # ImageJ: C1-x.tif, C2-x.tif of one image that was split into its channels (C1-s1 is a site of a
 # well), and c:1/3 z:2/9 - x, where a file cannot be called so with other signs for : and /.
 _SPLIT = re.compile(
@@ -22,13 +24,14 @@ _OF_SLICE = re.compile(r"([czt])[:_-]?(\d+)[-_]\d+")
 # ZEN: x_c1_ORG.tif, or x_c1.tif, x_c2.tif beside the picture of both, x_c1-2.tif.
 _ZEN = re.compile(r"(?P<rest>.+_)c(?P<number>\d(?:[-+]\d)*)(?P<end>_ORG)?")
 _CHANNELS = {f"C{number}" for number in range(1, 10)}
-# Behind a well: A01_24h, A01_02d12h30m, A01_d3, A01_day 3, A01_week2.
-LATER = re.compile(
+# Behind a well: A01_24h, A01_T24h, A01_02d12h30m, A01_d3, A01_day 3, A01_week2, A01_第3天.
+_LATER = re.compile(
     r"(?<![A-Za-z0-9])(?:(?:(?P<days>\d+)d)?(?P<hours>\d+)h(?P<minutes>\d+)m(?:in)?"
-    r"|(?P<alone>\d+)[-_ ]?(?:h|hrs?|hours?|min)"
-    r"|(?:d(?:ay)?|tag|jour|week|wk|woche)[-_ ]?(?P<nth>\d+))(?![A-Za-z0-9])",
+    r"|t?(?P<alone>\d+)[-_ ]?(?:h|hrs?|hours?|min|天|日|小时|周)"
+    r"|(?:d(?:ay)?|tag|jour|week|wk|woche|frame|第)[-_ ]?(?P<nth>\d+)[天日周]?)(?![A-Za-z0-9])",
     re.I,
 )
+_NUMBER_BEHIND = re.compile(r"[T_ -]+00\d\d(?:\d\d)?$")
 _KINDS = {"c": "channel", "z": "z", "t": "time"}
 
 
@@ -66,9 +69,24 @@ def without_marks(sources: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
     return bare
 
 
-def time_of(later: re.Match[str]) -> str:
-    """The number of a day or hour; 02d12h30m is hour 60.5."""
-    if alone := later["alone"] or later["nth"]:
-        return str(int(alone))
-    days, hours, minutes = (int(later[part] or 0) for part in ("days", "hours", "minutes"))
-    return f"{24 * days + hours + minutes / 60:g}"
+def later_in(text: str, start: int) -> tuple[str, tuple[int, int]] | None:
+    """The hour, day or date that stands behind a well, as a number, and where; 02d12h30m is 60.5.
+
+    A date is told without its signs, the year first: 03.05.2024 10:30 is 202405031030.
+    """
+    if found := _LATER.search(text, start):
+        if alone := found["alone"] or found["nth"]:
+            return str(int(alone)), found.span()
+        days, hours, minutes = (int(found[part] or 0) for part in ("days", "hours", "minutes"))
+        return f"{24 * days + hours + minutes / 60:g}", found.span()
+    if date := DATE.search(text, start):
+        said, end = date.group(), date.end()
+        if number := _NUMBER_BEHIND.search(said):  # 20240503_0001 is a first image, not midnight
+            said, end = said[: number.start()], date.start() + number.start()
+        turned = re.sub(r"^(\d\d?)([-_.])(\d\d?)\2(\d{4})", _year_first, said)
+        return "".join(filter(str.isdigit, turned)), (date.start(), end)
+    return None
+
+
+def _year_first(date: re.Match[str]) -> str:
+    return f"{date[4]}{int(date[3]):02d}{int(date[1]):02d}"

@@ -157,6 +157,10 @@ def read_plane(tiff: tifffile.TiffFile, max_pixels: int, asked: Asked) -> TiffPl
     picked = pick(tiff, series, ome, asked)
     pixels = _plane(series, axes, picked, name, max_pixels)
     pixels = as_shown(series.keyframe, pixels, name)
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).any():
+        raise DatasetError(
+            "{name} holds no numbers (all its pixels are NaN): export it again", name=name
+        )
     notes = [*picked.notes, *_siblings(tiff, series)]
     size, warning = pixel_size(tiff, ome)
     note = joined(", ", notes + ([warning] if warning else [])) or None

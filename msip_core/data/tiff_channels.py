@@ -15,7 +15,8 @@ from msip_core.messages import msg
 # Transmitted light, as microscopes call it: organoids are labelled there, not in a reporter.
 _TRANSMITTED = re.compile(
     r"bright[-_ ]?field|(?<![a-z])(?:bf|tl|dl|dic|trans(?:mitted|mission)?|t[-_ ]?pmt|dia|oblique"
-    r"|phase(?:[-_ ]?contrast)?|ph\d?|pc|hoffman|hmc)(?![a-z])",
+    r"|phase(?:[-_ ]?contrast)?|ph\d?|pc|hoffman|hmc)(?![a-z])"
+    r"|hellfeld|phasenkontrast|champ[-_ ]clair|contraste[-_ ]de[-_ ]phase|明场|亮场|相差",
     re.I,
 )
 _COLOURS = ("red", "green", "blue")

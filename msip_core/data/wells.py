@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from msip_core.data.names import ImageName
 from msip_core.data.plate_words import DATE
+from msip_core.data.same_field import ImageName
 from msip_core.data.well_words import doubtful
 from msip_core.messages import msg
 
@@ -81,7 +81,8 @@ def _tell_apart(
     for name in names:
         if name.well is not None:
             folder = name.folders if within_folders else ""
-            key = (folder, name.plate, name.well, name.rest, name.z, name.time, name.channel)
+            key = (folder, name.plate, name.well, name.rest, name.z, name.time, name.channel,
+                   name.version)  # fmt: skip
             seen[key].add(text(name))
     return any(len(texts) > 1 for texts in seen.values())
 

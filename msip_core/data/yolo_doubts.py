@@ -19,6 +19,7 @@ Rows = NDArray[np.float64]
 _SLACK = 0.02  # of the image; boxes drawn by hand reach a little over the border
 # Boxes that are read in a wrong order reach outside in half of the cases, drawn ones seldom.
 MANY = 0.2
+_TRACKED = 7  # values of a line: three points of an outline, or a score and a track behind a box
 _KITTI = (15, 16)  # values of a line, the last a score
 _PIXELS = 10  # no fraction of an image
 _PARALLEL = 0.02  # of the image: how far the corners of a turned box are off
@@ -47,12 +48,22 @@ def doubt(lines: Iterable[Sequence[str]], names: Sequence[str]) -> str | None:
         return why
     if set(found) == {5}:
         return _corners(np.array(found[5])[:, 1:])
-    if set(found) == {6}:
-        return _score_first(np.array(found[6])[:, 1:])
     if len(found) > 1:
         return None
     ((length, rows),) = found.items()
-    return _kitti(np.array(rows)) if length in _KITTI else _keypoints(np.array(rows)[:, 1:])
+    return _of_length(length, np.array(rows))
+
+
+def _of_length(length: int, rows: Rows) -> str | None:
+    """What lines say that all have so many values."""
+    if length == 6:
+        return _score_first(rows[:, 1:]) or _no_score(rows[:, 5])
+    if length == _TRACKED:
+        return msg(
+            "its labels have seven values each, and may be triangles, or boxes with a score and "
+            "the number of a track: write class, centre x and y, width, height only"
+        )
+    return _kitti(rows) if length in _KITTI else _keypoints(rows[:, 1:])
 
 
 def _numbered(numbers: set[float], names: Sequence[str]) -> str | None:
@@ -97,6 +108,18 @@ def _score_first(rows: Rows) -> str | None:
             "outside otherwise; write class, centre x and y, width, height, score"
         )
     return None
+
+
+def _no_score(last: Rows) -> str | None:
+    if (last >= 0).all() and (last <= 1).all():
+        return None
+    return msg(
+        "its labels have six values, of which the last are no scores (from {low:g} to {high:g}): "
+        "they may be angles of turned boxes, or numbers of tracks; write class, centre x and y, "
+        "width, height only",
+        low=float(last.min()),
+        high=float(last.max()),
+    )
 
 
 def _kitti(rows: Rows) -> str | None:

@@ -19,10 +19,11 @@ from msip_core.data.fields import fields_of, numeric
 from msip_core.data.grouping import find_groups
 from msip_core.data.importing import unread
 from msip_core.data.manifest import Problem
-from msip_core.data.names import ImageName, read_names
+from msip_core.data.names import read_names
 from msip_core.data.outlines import MaskIndex, is_image
 from msip_core.data.pictures import Picture, Wish, plan_pictures
 from msip_core.data.previews import without_previews
+from msip_core.data.same_field import ImageName
 from msip_core.data.staging import load_readers
 from msip_core.data.taking import TreeFiles
 from msip_core.data.wells import Well, place_wells, wells_taken
@@ -135,7 +136,7 @@ def _of_dataset(workspace: Workspace, config: CountConfig) -> CountPlan:
 def _of_tree(tree: FileTree, source: Path, config: CountConfig, folder: Path) -> CountPlan:
     images, previews = without_previews(tree, [name for name in tree.names if is_image(name)])
     masks = MaskIndex(tree, images)
-    images = masks.images
+    images, made = _without_versions(tree.label, masks.images)
     files = TreeFiles(source, tree, folder)
     plan = plan_pictures(tree, wish_of(config), files.path, lambda _: (set(), images))
     used = set(plan.used)
@@ -156,8 +157,26 @@ def _of_tree(tree: FileTree, source: Path, config: CountConfig, folder: Path) ->
     single = len(tree.names) == 1 and tree.names[0] == tree.label
     sources = [item.name if single else f"{label}/{item.name}" for item in items]
     placed = _placed(label, items, sources, config)
-    others = (*previews, *masks.problems, *placed.left_out)
+    others = (*previews, *masks.problems, *made, *placed.left_out)
     return placed.model_copy(update={"notes": (*tree.notes, *plan.notes), "left_out": others})
+
+
+def _without_versions(label: str, images: Sequence[str]) -> tuple[list[str], list[Problem]]:
+    """Micrographs, and what was made of others of them, which would be counted twice."""
+    names = read_names([f"{label}/{image}" for image in images])
+    made = [
+        Problem(
+            file=image,
+            what=msg(
+                "'{word}' in its name tells that it shows a field again that is counted: count it "
+                "in a folder of its own if you want it instead",
+                word=name.version,
+            ),
+        )
+        for image, name in zip(images, names, strict=True)
+        if name.version
+    ]
+    return [image for image, n in zip(images, names, strict=True) if not n.version], made
 
 
 def _failed(problems: Sequence[Problem]) -> list[Item]:

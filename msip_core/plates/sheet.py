@@ -47,6 +47,7 @@ _WELL = re.compile(rf"(?:well[-_ ]?)?(?P<row>{ROW})[-_ ]?(?P<col>{COLUMN})", re.
 _COUNTED = re.compile(r"(?P<kind>position|well)[-_ ]?(?P<number>\d{1,4})", re.I)
 # What spreadsheets write where a formula failed, in English and German.
 _FAILED = re.compile(r"#(?:N/A|NV|[A-Z]{3,}[/\d]*[!?])")
+_UNKNOWN = re.compile(r"[-–—?/]+|n\.?/a\.?|nan|#n/a", re.I)  # in the place of a condition
 _GAPS = re.compile(r"\s+|(?<=[^\W\d_])[_-](?=\w)")
 _PLATE = re.compile(r"^(?:plate[-_ #]*|p[-_ #]*(?=\d)|板)?0*(?=.)", re.I)
 
@@ -200,16 +201,16 @@ def _parse(tables: Sequence[Table], name: str) -> SampleSheet:
 
 
 def _columns(header: Sequence[Any]) -> dict[str, int]:
-    """Meaning -> place of its column; the first of several."""
-    known = {name: meaning for meaning, names in _NAMES.items() for name in names}
-    found: dict[str, int] = {}
+    """Meaning -> place of its column; of several the one that is called so, else the first."""
+    known = {name: (m, name != names[0]) for m, names in _NAMES.items() for name in names}
+    found: dict[str, tuple[bool, int]] = {}
     for place, cell in enumerate(header):
         text = _text(cell)
         for name in (text, head_of(text)[0]):
-            meaning = known.get(re.sub(r"[\s_\-.:()（）]+", "", name).lower())
-            if meaning is not None and (name == text or meaning == "dose"):
-                found.setdefault(meaning, place)
-    return found
+            meaning, other = known.get(re.sub(r"[\s_\-.:()（）]+", "", name).lower(), ("", True))
+            if meaning and (name == text or meaning == "dose"):
+                found[meaning] = min(found.get(meaning, (other, place)), (other, place))
+    return {meaning: place for meaning, (_, place) in found.items()}
 
 
 def _doses(
@@ -296,15 +297,16 @@ def _sample(
     if not texts["well"]:
         raise UnreadableError("the well is missing")
     well = well_name(texts["well"]) or texts["well"]
-    if not texts["condition"]:
+    if not texts["condition"] or _UNKNOWN.fullmatch(texts["condition"]):
         raise UnreadableError("the condition is missing")
     dose, unit = doses.read(given.get("dose"), texts["dose"])
     if texts["unit"].isdecimal():
         raise UnreadableError("the unit '{given}' is a number", given=texts["unit"])
-    units = [(1.0, unit), (1.0, texts["unit"])]
-    if all(u for _, u in units) and in_one_unit(units) != ([1.0, 1.0], unit):  # uM is µM
+    said = unit or doses.unit
+    units = [(1.0, said), (1.0, texts["unit"])]
+    if all(u for _, u in units) and in_one_unit(units) != ([1.0, 1.0], said):  # uM is µM
         raise UnreadableError(
-            "the dose is in '{unit}', the unit is '{given}'", unit=unit, given=texts["unit"]
+            "the dose is in '{unit}', the unit is '{given}'", unit=said, given=texts["unit"]
         )
     return Sample(
         texts["plate"], well, texts["condition"], dose, texts["unit"] or unit or doses.unit,

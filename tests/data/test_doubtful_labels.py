@@ -388,3 +388,87 @@ def test_labels_that_all_lie_in_one_corner_are_said(
     notes = bring_in(tmp_path / "s").report.notes
 
     assert any("All 24 boxes lie in the upper left of their images" in n for n in notes) == said
+
+
+def test_a_sixth_value_that_is_no_score_is_doubted() -> None:
+    drawn = _drawn()
+    for last, what in (([*range(1, 61)], "numbers of tracks"), ([-45.0, 30.0] * 30, "angles")):
+        rows = np.concatenate([drawn, np.array(last, float)[:, None]], axis=1)
+        assert what in (doubt(_lines(rows), NAMES) or "")
+
+
+def test_seven_values_a_line_may_be_a_score_and_a_track() -> None:
+    rows = np.concatenate([_drawn(), np.tile([0.9, 1.0], (60, 1))], axis=1)
+
+    assert "number of a track" in (doubt(_lines(rows), NAMES) or "")
+
+
+def test_outlines_with_half_a_point_lose_that_object_by_name(
+    bring_in: Importer, tmp_path: Path
+) -> None:
+    half = "0 0.2 0.25 0.4 0.25 0.4 0.583 0.2"
+    folder = yolo_folder(
+        tmp_path / "in", {"a": half, "b": f"{half}\n0 0.5 0.5 0.2 0.2\n"}, ["crypt"]
+    )
+
+    dataset = bring_in(folder)
+
+    assert "odd number of coordinates" in left_out(dataset)["images/a.png"]
+    assert [len(rows) for rows in boxes(dataset).values()] == [1]
+
+
+def _coco(folder: Path, images: list[dict], **more: object) -> Path:
+    """Three fields with a box each; `more` is in every annotation."""
+    for n, entry in enumerate(images, 1):
+        field(folder / f"f{n}.png", seed=n)
+        entry |= {"id": n, "width": 200, "height": 120}
+    marked = [
+        {"id": n, "image_id": n, "category_id": 1, "bbox": [40, 30, 40, 40], **more}
+        for n in range(1, len(images) + 1)
+    ]
+    coco(folder / "a.json", images, marked)
+    return folder
+
+
+def test_annotations_counted_from_another_number_than_the_images_are_not_taken(
+    bring_in: Importer, tmp_path: Path
+) -> None:
+    folder = _coco(tmp_path / "in", [{"file_name": f"f{n}.png"} for n in (1, 2, 3)])
+    text = (folder / "a.json").read_text()
+    for n in (1, 2, 3):
+        text = text.replace(f'"image_id": {n}', f'"image_id": {n - 1}')
+    (folder / "a.json").write_text(text)
+
+    with pytest.raises(DatasetError, match="counted from another number"):
+        bring_in(folder)
+
+
+def test_a_mask_for_another_size_is_left_out_with_its_box(
+    bring_in: Importer, tmp_path: Path
+) -> None:
+    turned = {"size": [200, 120], "counts": [40 * 200 + 30, 40, 200 * 120 - 40 * 200 - 70]}
+    names = [{"file_name": f"f{n}.png"} for n in (1, 2, 3)]
+
+    with pytest.raises(DatasetError, match="its mask is for 120 × 200 pixels"):
+        bring_in(_coco(tmp_path / "in", names, segmentation=turned, bbox=[]))
+
+
+@pytest.mark.parametrize("key", ["path", "coco_url"])
+def test_images_of_coco_are_found_by_their_path_where_no_file_name_is_written(
+    bring_in: Importer, tmp_path: Path, key: str
+) -> None:
+    names = [{key: f"http://lab/images/f{n}.png"} for n in (1, 2, 3)]
+
+    dataset = bring_in(_coco(tmp_path / "in", names))
+
+    assert sum(map(len, boxes(dataset).values())) == 3
+
+
+def test_json_that_cannot_be_read_is_named_beside_other_labels_and_alone(
+    bring_in: Importer, tmp_path: Path
+) -> None:
+    labelled = yolo_folder(tmp_path / "in", {"a": "0 0.5 0.5 0.2 0.2\n"}, ["crypt"])
+    alone = field(tmp_path / "alone" / "a.png").parent
+    for folder in (labelled, alone):
+        (folder / "boxes.json").write_text('{"images": [], "annotations": [],}')
+        assert "is not readable JSON" in left_out(bring_in(folder, folder.name))["boxes.json"]

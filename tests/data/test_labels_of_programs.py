@@ -441,3 +441,31 @@ def test_outlines_of_cellpose_are_objects(tmp_path: Path, bring_in: Importer) ->
     assert boxes(dataset) == {"a.png": [(40.0, 30.0, 80.0, 70.0)]}
     assert dataset.contours(dataset.images[0]) is not None
     assert "shape 2 left out" in mended(dataset)[0]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "name"),
+    [
+        ("filename,width,height,x,y,w,h,class", "a.png,200,120,40,30,40,40,crypt", "crypt"),
+        ("image_name,type,text,X,Y,Width,Height", "a.png,rectangle,crypt,40,30,40,40", "crypt"),
+        ("image_name,type,X,Y,Width,Height", "a.png,Rectangle,40,30,40,40", "object"),
+    ],
+)
+def test_tables_tell_sides_of_images_and_kinds_of_shapes_from_boxes_and_classes(
+    bring_in: Importer, tmp_path: Path, header: str, row: str, name: str
+) -> None:
+    folder = field(tmp_path / "in" / "a.png").parent
+    (folder / "boxes.csv").write_text(f"{header}\n{row}\n")
+
+    dataset = bring_in(folder)
+
+    assert boxes(dataset)["a.png"] == BOX
+    assert dataset.classes == (name,) or list(dataset.classes) == [name]
+
+
+@pytest.mark.parametrize("ending", ["oir", "stk", "qptiff", "mov", "psd", "manifest"])
+def test_files_of_rare_kinds_are_named(bring_in: Importer, tmp_path: Path, ending: str) -> None:
+    folder = field(tmp_path / "in" / "a.png").parent
+    (folder / f"b.{ending}").write_bytes(b"x" * 99)
+
+    assert "is not read" in left_out(bring_in(folder))[f"b.{ending}"]

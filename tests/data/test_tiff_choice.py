@@ -327,3 +327,12 @@ def test_channels_that_stand_last_are_not_taken_for_a_side_of_the_image(tmp_path
     assert read_raw(tmp_path / "first.tif").pixels.shape == (40, 60)
     with pytest.raises(DatasetError, match=r"5 x 60 pixels .* save it with the channels first"):
         read_raw(tmp_path / "last.tif")
+
+
+def test_a_picture_without_any_number_is_refused(tmp_path: Path) -> None:
+    empty = np.full((24, 40), np.nan, np.float32)
+
+    with pytest.raises(DatasetError, match="all its pixels are NaN"):
+        read_raw(write(tmp_path / "a.tif", empty))
+    empty[3, 4] = 1
+    assert read_raw(write(tmp_path / "b.tif", empty)).pixels[3, 4] == 1

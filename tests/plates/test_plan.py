@@ -185,3 +185,39 @@ def test_a_source_without_an_image_is_refused(plan: Any, tmp_path: Path) -> None
     shutil.rmtree(tmp_path / "in")
     with pytest.raises(NotFoundError):
         plan(tmp_path / "in")
+
+
+@pytest.mark.parametrize(
+    ("picture_of", "made"),
+    [("{w}.tif", "{w}_crop.tif"), ("{w}_1.tif", "{w}_stitched.tif"), ("{w}_4x.tif", "{w}_10x.tif")],
+)
+def test_what_was_made_of_a_field_is_not_counted_beside_it(
+    plan: Any, tmp_path: Path, picture_of: str, made: str
+) -> None:
+    for well in ("A1", "A2", "B1", "B2"):
+        for name in (picture_of, made):
+            write(tmp_path / "in" / name.format(w=well), picture())
+
+    found = plan(tmp_path / "in")
+
+    assert [item.name for item in found.items] == [
+        picture_of.format(w=well) for well in ("A1", "A2", "B1", "B2")
+    ]
+    assert {problem.file for problem in found.left_out} == {
+        made.format(w=well) for well in ("A1", "A2", "B1", "B2")
+    }
+
+
+def test_of_words_that_may_be_channels_the_first_is_counted_with_a_doubt(
+    plan: Any, tmp_path: Path
+) -> None:
+    for well in ("A1", "A2", "B1", "B2"):
+        for word in ("fluo", "light"):
+            write(tmp_path / "in" / f"{well}_{word}.tif", picture())
+
+    found = plan(tmp_path / "in")
+
+    assert [item.name for item in found.items] == [
+        f"{w}_fluo.tif" for w in ("A1", "A2", "B1", "B2")
+    ]
+    assert "choose a channel" in (found.items[0].picture.doubt or "")

@@ -401,3 +401,26 @@ def test_with_several_plates_each_row_must_name_its_own() -> None:
     assert [row for row, _ in placed.problems] == [0, 3, 4]
     assert "the plate is missing" in placed.problems[1].what
     assert "of plate '3'" in placed.problems[2].what
+
+
+def test_of_several_columns_for_one_meaning_the_one_with_its_own_name_is_read() -> None:
+    sheet = parse_sheet(b"Well ID,sample,well,condition\nX9,S1,A1,ctrl\n", "s.csv")
+
+    assert [(s.well, s.condition) for s in sheet.samples] == [("A01", "ctrl")]
+    assert "Well ID, sample" in sheet.problems[0].what
+
+
+@pytest.mark.parametrize("nothing", ["?", "-", "N/A", "NaN"])
+def test_a_sign_for_nothing_is_no_condition(nothing: str) -> None:
+    sheet = parse_sheet(f"well,condition\nA1,{nothing}\nA2,none\n".encode(), "s.csv")
+
+    assert [s.condition for s in sheet.samples] == ["none"]
+    assert "the condition is missing" in sheet.problems[0].what
+
+
+def test_a_unit_in_the_name_of_the_column_and_another_in_the_row_are_a_contradiction() -> None:
+    text = "well,condition,conc [µM],unit\nA1,d,5,nM\nA2,d,5,\nB1,d,5,uM\n"
+    sheet = parse_sheet(text.encode(), "s.csv")
+
+    assert [s.well for s in sheet.samples] == ["A02", "B01"]
+    assert sheet.problems[0].what.startswith("the dose is in 'µM', the unit is 'nM'")
