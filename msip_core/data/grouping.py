@@ -298,9 +298,7 @@ def _by_level(candidates: list[tuple[str, tuple[str, ...]]], chosen: int) -> Gro
 
 def _count(groups: Sequence[str]) -> str:
     sizes = Counter(groups)
-    return msg(
-        "{n} groups of {least} to {most} images",
-        n=len(sizes),
-        least=min(sizes.values()),
-        most=max(sizes.values()),
-    )
+    least, most = min(sizes.values()), max(sizes.values())
+    if least == most > 1:
+        return msg("{n} groups of {most} images", n=len(sizes), most=most)
+    return msg("{n} groups of {least} to {most} images", n=len(sizes), least=least, most=most)

@@ -51,7 +51,7 @@ def write_dataset(
             group=group,
             sha256=image.sha256,
             source=image.source,
-            counts=image.counts,
+            counts={name: image.counts[name] for name in classes if name in image.counts},
             pixel_size_um=image.pixel_size_um,
             labelled=image.labelled,
         )

@@ -10,6 +10,7 @@ from msip_core.plates.analysis import ModelAgreement, PlateAnalysis
 from msip_core.plates.conditions import WELCH, Comparison, Measure
 from msip_core.plates.dose import DoseFit
 from msip_core.plates.nested import Estimate
+from msip_core.views import wording
 from msip_core.views.wording import plural
 
 _WHAT: dict[Measure, str] = {"fraction": "crypt fraction", "count": "objects per field"}
@@ -33,10 +34,10 @@ def with_interval(found: Estimate | Bounds, measure: Measure) -> str:
 def difference_words(bounds: tuple[float, float, float], measure: Measure) -> str:
     """ "+12.0 points (+3.1 to +20.9)"; of counts, "+2.1 (+0.4 to +3.8)"."""
     if measure == "fraction":
-        value, low, high = (100 * one for one in bounds)
-        return f"{value:+.1f} points ({low:+.1f} to {high:+.1f})"
-    value, low, high = bounds
-    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+        value, low, high = (wording.signed(100 * one, 1) for one in bounds)
+        return f"{value} points ({low} to {high})"
+    value, low, high = (wording.signed(one, 1) for one in bounds)
+    return f"{value} ({low} to {high})"
 
 
 def comparison_sentence(one: Comparison) -> str:
@@ -110,7 +111,9 @@ def agreement_sentence(one: ModelAgreement) -> str:
 
 def signed(value: float, measure: Measure) -> str:
     """A difference: "+1.2 points" of a share, "+1.2" of objects per field."""
-    return f"{100 * value:+.1f} points" if measure == "fraction" else f"{value:+.1f}"
+    if measure == "fraction":
+        return f"{wording.signed(100 * value, 1)} points"
+    return wording.signed(value, 1)
 
 
 def whole_sentence(found: PlateAnalysis) -> str:

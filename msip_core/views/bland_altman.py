@@ -12,6 +12,7 @@ from msip_core.views import style
 from msip_core.views.paper import open_circles
 from msip_core.views.paper_page import Panel, Room, corner_letter, lettered
 from msip_core.views.screen import OPEN_CIRCLE, as_label, new_figure, reference_line, say_empty
+from msip_core.views.wording import signed
 
 LEVELS = (mark("bias"), mark("lower limit"), mark("upper limit"))
 _BAND = "rgba(122,130,144,0.16)"
@@ -62,25 +63,27 @@ def altman_figure(info: AltmanInfo, *, revision: str = "altman") -> go.Figure:
         showlegend=False,
     )
     for word, level, dash in zip(LEVELS, info.levels, ("solid", "dash", "dash")):
-        text = f"{t(word)} {_number(level.value, info.is_share)}"
-        reference_line(figure, level.value, text, style.AFTER, dash, place="top right")
+        number = _number(level.value, info.is_share).replace("points", t("points"))
+        # Between its limits lie the margins, whose lines would go through the words.
+        place = "bottom right" if word == "lower limit" else "top right"
+        reference_line(figure, level.value, f"{t(word)} {number}", style.AFTER, dash, place=place)
         if level.low is not None and level.high is not None:
             figure.add_hrect(
                 y0=level.low, y1=level.high, fillcolor=_BAND, line={"width": 0}, layer="below"
             )
     if info.margin is not None:
-        for sign in (-1, 1):
-            text = t("margin") if sign > 0 else ""
-            reference_line(
-                figure, sign * info.margin, text, style.VERMILLION, "dot", place="top left"
-            )
+        beyond = info.levels and info.levels[2].value > info.margin
+        place = "bottom left" if beyond else "top left"
+        for sign, text in ((-1, ""), (1, t("margin"))):
+            level = sign * info.margin
+            reference_line(figure, level, text, style.VERMILLION, "dot", place=place)
     figure.update_xaxes(tickformat=".0%" if info.is_share else "")
     figure.update_yaxes(tickformat="+.1~%" if info.is_share else "+", zeroline=True)
     return figure
 
 
 def _number(value: float, is_share: bool) -> str:
-    return f"{100 * value:+.1f} points" if is_share else f"{value:+.1f}"
+    return f"{signed(100 * value, 1)} points" if is_share else signed(value, 1)
 
 
 def altman_panel(info: AltmanInfo, title: str) -> Panel:

@@ -126,13 +126,19 @@ _HATCH = {"both": "", "class changed": "x", "lost": "/", "new": "."}
 
 
 def agreement_figure(info: AgreementInfo) -> go.Figure:
-    """One stacked bar; each kind has its colour and hatch, and its count is written in it."""
-    figure = new_figure(t("objects"), "", revision="agreement", height=150)
-    figure.update_layout(barmode="stack", hovermode="closest", legend_traceorder="normal")
+    """One stacked bar; each kind has its colour and hatch, and its count stands in the legend, as a part may be narrow."""
+    figure = new_figure(t("objects"), "", revision="agreement", height=230)
+    figure.update_layout(
+        barmode="stack",
+        hovermode="closest",
+        # Below, with room for four lines: so many it takes on a telephone.
+        legend={"traceorder": "normal", "y": -0.9, "yanchor": "top"},
+        margin={"t": 30, "b": 140},
+    )
     for kind, count in info.counts.items():
         figure.add_bar(
-            x=[count], y=[""], orientation="h", name=t(style.PAIR_WORDS[kind]), text=[count or ""],
-            textposition="inside", hovertemplate="%{x} %{fullData.name}<extra></extra>",
+            x=[count], y=[""], orientation="h", name=f"{count} {t(style.PAIR_WORDS[kind])}",
+            hovertemplate="%{fullData.name}<extra></extra>",
             marker={
                 "color": style.PAIR_COLOURS[kind],
                 "pattern": {"shape": _HATCH[kind], "solidity": 0.2},

@@ -125,7 +125,7 @@ def map_figure(info: MapInfo | None, *, revision: str = "plate") -> go.Figure:
         say_empty(figure, t("The names of these images show no wells"))
         return figure
     side = min(_SIDE_PX, _MOST_PX // info.columns)
-    figure = new_figure("", "", revision=revision, height=int(max(18, side) * info.rows + 150))
+    figure = new_figure("", "", revision=revision, height=int(max(18, side) * info.rows + 190))
     figure.update_layout(hovermode="closest")
     low, high = info.limits or (0.0, 1.0)
     figure.add_heatmap(
@@ -136,8 +136,11 @@ def map_figure(info: MapInfo | None, *, revision: str = "plate") -> go.Figure:
         hovertemplate="%{text}<extra></extra>", hoverongaps=False, xgap=2, ygap=2,
         colorscale=style.HEAT_MAP, zmin=low, zmax=high, showscale=info.limits is not None,
         colorbar={
-            "title": {"text": as_label(info.what), "side": "right"}, "thickness": 12,
+            "title": {"text": as_label(info.what), "side": "top"}, "thickness": 12,
             "tickformat": ".0%" if info.is_share else "", "outlinewidth": 0,
+            # Above the plate: beside it, a telephone's width would be left for neither.
+            "orientation": "h", "len": 0.6, "x": 0, "xanchor": "left",
+            "y": 1, "yref": "container", "yanchor": "top",
         },
     )  # fmt: skip
     for state in WORDS:
@@ -154,7 +157,11 @@ def map_figure(info: MapInfo | None, *, revision: str = "plate") -> go.Figure:
         type="category", showgrid=False, scaleanchor="x", scaleratio=1, constrain="domain",
         categoryorder="array", categoryarray=[row_name(n) for n in reversed(range(info.rows))],
     )  # fmt: skip
-    figure.update_layout(legend={"y": -0.02, "yanchor": "top"}, margin={"t": 30})
+    figure.update_layout(
+        legend={"y": -0.02, "yanchor": "top"},
+        showlegend=True,  # one sign alone is to be explained too
+        margin={"t": 96},
+    )
     return figure
 
 

@@ -88,7 +88,8 @@ HEAT_MAP = "viridis"
 ADDS = "#B35806"
 TAKES = "#2166AC"
 
-SCREEN_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+# The font of the pages comes with them; a saved figure is opened where it may not be.
+SCREEN_FONT = "'Source Sans', system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif"
 PAPER_FONTS = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans")
 # Class names may be Chinese, Japanese or Korean; the first of these that is installed helps out.
 EAST_ASIAN_FONTS = (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
 
 import streamlit as st
 
@@ -130,11 +132,11 @@ def _tables(pair: ModelPair, data: Dataset, result: Comparison, key: str) -> Non
     view = choose_view(views, "image", "compare", param="counts", label=t("Counts"))
     rows = _rows(key, view, result, data.classes, scale)
     st.dataframe(
-        rows,
+        [row | ({"image": PurePath(row["image"]).name} if "image" in row else {}) for row in rows],
         hide_index=True,
         height=260,
         alt=t("Counts of both models"),
-        column_config={column: _heading(column) for column in tables.columns_of(rows)},
+        column_config={column: _column(column) for column in tables.columns_of(rows)},
     )
     if scale.unit == "px":
         st.caption(
@@ -168,6 +170,16 @@ def _csv(
     key: str, kind: str, _result: Comparison, _classes: Sequence[str], _scale: tables.Scale
 ) -> str:
     return tables.to_csv(_rows(key, kind, _result, _classes, _scale))
+
+
+def _column(name: str) -> Any:
+    """How a column of the CSV is read: sizes are no truer than a whole unit, shares than 1 %."""
+    what = name.partition("_")[2]
+    if what in {"median_size_um", "median_size_px", "size_um", "size_px"}:
+        return st.column_config.NumberColumn(_heading(name), format="%.0f")
+    if name == "iou" or what in {"crypt_fraction", "score"}:
+        return st.column_config.NumberColumn(_heading(name), format="%.2f")
+    return _heading(name)
 
 
 def _heading(column: str) -> str:

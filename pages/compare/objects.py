@@ -160,35 +160,42 @@ def objects_table(pair: ModelPair, matched: Matched, kinds: Sequence[str]) -> No
     if not rows:
         return
     shown = [_screen_row(row, _link(pair, matched, row), scale.unit) for row in rows]
-    link = list(shown[0])[-1]
+    *_, before, after, overlap, link = shown[0]
+    number = st.column_config.NumberColumn
     st.dataframe(
         shown,
         hide_index=True,
         height=min(36 * len(rows) + 40, 420),
         alt=t("Matched objects with number, class, score and size"),
         column_config={
-            link: st.column_config.LinkColumn(display_text=t("Why?"), pinned=True, width="small")
+            link: st.column_config.LinkColumn(display_text=t("Why?"), pinned=True, width="small"),
+            before: number(format="%.0f"),
+            after: number(format="%.0f"),
+            overlap: number(format="%.2f"),
         },
     )
     save_button(t("These objects as CSV"), tables.to_csv(rows), f"{record.id}-pairs.csv")
 
 
 def _screen_row(row: Row, link: str, unit: str) -> Row:
-    """A row of the CSV under headings for people; the numbers are those of the CSV."""
+    """A row of the CSV as it is read beside the pictures: each box named as it is drawn there."""
     size = "µm" if unit == "um" else "px"
     return {
-        t("Baseline no."): row["baseline_number"],
-        t("Lighter no."): row["pruned_number"],
         t("Found"): t(style.PAIR_WORDS[row["kind"]]),
-        t("Baseline class"): row["baseline_class"],
-        t("Lighter class"): row["pruned_class"],
-        t("Baseline score"): row["baseline_score"],
-        t("Lighter score"): row["pruned_score"],
+        t("Baseline"): _drawn(row, "baseline"),
+        t("Lighter model"): _drawn(row, "pruned"),
         t("Baseline size, {unit}", unit=size): row[f"baseline_size_{unit}"],
         t("Lighter size, {unit}", unit=size): row[f"pruned_size_{unit}"],
         t("Overlap (IoU)"): row["iou"],
-        t("Explanation"): link,
+        t("Why?"): link,
     }
+
+
+def _drawn(row: Row, side: Side) -> str:
+    """'3 crypt 0.82', as on the picture; empty where this model found nothing."""
+    if not row[f"{side}_number"]:
+        return ""
+    return f"{row[f'{side}_number']} {row[f'{side}_class']} {row[f'{side}_score']:.2f}"
 
 
 def _link(pair: ModelPair, matched: Matched, row: Row) -> str:

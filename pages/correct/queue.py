@@ -13,7 +13,7 @@ from msip_core.data.worth_looking import WEIGHTS, Doubt, Reason, doubt_of, in_or
 from msip_core.language import mark, t, tn
 from msip_core.markdown import joined, md
 from pages.correct.suggestions import Found
-from pages.kit.choose import asked, choose, remember
+from pages.kit.choose import asked, choose, not_in_this_lab, remember
 
 ORDERS: Mapping[str, str] = {
     "doubt": mark("Most worth a look first"),
@@ -64,11 +64,19 @@ def choose_part(data: Dataset) -> tuple[ImageRecord, ...]:
 
 
 def _show_what_a_link_names(data: Dataset) -> None:
-    """A link to an image outside the part that was gone through last shows all images."""
+    """A link to an image outside the part that was gone through last shows all images.
+
+    Raises:
+        NotFoundError: no image has that id; another one would be taken for it.
+    """
     wanted, part = st.query_params.get("image"), asked("among")
-    if part is None or wanted == st.session_state.get(_AT):
+    if wanted is None or wanted == st.session_state.get(_AT):
         return
-    if any(record.id == wanted and record.split != part for record in data.images):
+    named = next((record for record in data.images if record.id == wanted), None)
+    if named is None:
+        remember("image", None)
+        raise not_in_this_lab(t("Micrograph"), wanted)
+    if part is not None and named.split != part:
         remember("among", "all")
 
 

@@ -50,6 +50,9 @@ __GRIDS__
   .st-key-next-step [data-testid="stPageLink"] a p,
   .st-key-next-step [data-testid="stPageLink"] a span { color: #FFFFFF; }
   [data-testid="stPageLink"] a p { white-space: normal; }
+  /* Where a row of buttons wraps, its last one would stand open to the right. */
+  [data-variant="segmented_control"]:not(:last-child) {
+    border-right: 1px solid rgba(128, 140, 138, .35); margin-right: -1px; }
   :focus-visible, label:has(input:focus-visible), [data-baseweb="select"]:has(input:focus-visible) {
     outline: 2px solid #0D9488 !important; outline-offset: 2px; border-radius: .3rem; }
   [data-testid="stHorizontalBlock"]:has([data-testid="stProgress"])

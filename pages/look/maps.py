@@ -21,7 +21,7 @@ from msip_core.questions.looking import (
     TimeShap,
 )
 from msip_core.views.evidence import ENRICHED, is_hardly_on_border
-from msip_core.views.wording import duration, percent
+from msip_core.views.wording import duration, percent, signed
 from pages.kit.choose import choose_view
 from pages.kit.components.media import png
 from pages.kit.explain import (
@@ -203,11 +203,10 @@ def _verdict(check: RandomisedCheck | None, scores: BoundaryScores) -> None:
         return
     term = small(
         t(
-            "rank correlation with shuffled weights {value:.2f} ({low:.2f} to {high:.2f}), alike "
-            "from 0.50",
-            value=check.correlation,
-            low=check.low,
-            high=check.high,
+            "rank correlation with shuffled weights {value} ({low} to {high}), alike from 0.50",
+            value=signed(check.correlation, 2),
+            low=signed(check.low, 2),
+            high=signed(check.high, 2),
         )
     )
     if check.passed:

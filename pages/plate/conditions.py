@@ -13,6 +13,7 @@ from msip_core.plates.conditions import WELCH, Comparison, Measure
 from msip_core.plates.dose import DoseFit
 from msip_core.plates.figures import dose_of, strips_of
 from msip_core.plates.outcome import keep_sheet, sheet_path
+from msip_core.plates.sheet import MOST_BYTES
 from msip_core.plates.statements import difference_words, p_words
 from msip_core.views.plate_dose import dose_figure
 from msip_core.views.plate_strips import strip_figure
@@ -83,7 +84,12 @@ def _sheet(count: Count) -> None:
         example = _EXAMPLE.encode("utf-8-sig")
         label, key = t("An example to fill in"), "plate:sheet-example"
         save_button(label, example, "sample-sheet.csv", key=key)
-        file = st.file_uploader(t("Sample sheet"), type=_SHEETS, key=f"plate:sheet:{count.run.id}")
+        file = st.file_uploader(
+            t("Sample sheet"),
+            type=_SHEETS,
+            max_upload_size=MOST_BYTES // 1024**2,
+            key=f"plate:sheet:{count.run.id}",
+        )
         if file is not None and st.button(
             t("Use this sheet"), type="primary", icon=":material/check:", key="plate:sheet-use"
         ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -15,6 +16,7 @@ from msip_core.plates.figures import labels_info, models_info
 from msip_core.plates.outcome import is_here
 from msip_core.plates.statements import p_words
 from msip_core.views.bland_altman import altman_figure
+from msip_core.views.wording import signed
 from pages.kit.choose import choose
 from pages.kit.lab import lab
 from pages.kit.layout import chart
@@ -136,8 +138,8 @@ def _one(found: PlateAnalysis, one: ModelAgreement) -> None:
 
 def _signed(value: float, measure: Measure) -> str:
     if measure == "fraction":
-        return t("{value} points", value=f"{100 * value:+.1f}")
-    return f"{value:+.1f}"
+        return t("{value} points", value=signed(100 * value, 1))
+    return signed(value, 1)
 
 
 def _by_condition(found: PlateAnalysis) -> None:
@@ -193,15 +195,16 @@ def _calibration(one: Calibration) -> dict[str, Any]:
         t("Labelled"): one.labelled,
         t("Counted"): one.found,
         t("Counted for each labelled"): "—" if one.ratio is None else f"{one.ratio:.2f}",
-        t("Bias per image"): _bounds(limits.bias, "+.2f") if limits else "—",
-        t("Limits of agreement"): f"{limits.lower.value:+.1f} – {limits.upper.value:+.1f}"
+        t("Bias per image"): _bounds(limits.bias, signed) if limits else "—",
+        t("Limits of agreement"): f"{signed(limits.lower.value, 1)} – {signed(limits.upper.value, 1)}"
         if limits
         else "—",
-        t("Slope"): _bounds(limits.slope, ".2f") if limits and limits.slope else "—",
+        t("Slope"): _bounds(limits.slope, lambda value, digits: f"{value:.{digits}f}") if limits and limits.slope else "—",
     }
 
 
-def _bounds(found: Bounds, form: str) -> str:
+def _bounds(found: Bounds, form: Callable[[float, int], str]) -> str:
+    value = form(found.value, 2)
     if found.low is None or found.high is None:
-        return format(found.value, form)
-    return f"{found.value:{form}} ({found.low:{form}} – {found.high:{form}})"
+        return value
+    return f"{value} ({form(found.low, 2)} – {form(found.high, 2)})"

@@ -113,7 +113,13 @@ def _said(image: ImageRow) -> None:
 def _objects(objects: list[ObjectRow]) -> None:
     st.subheader(md(tn("{n} object", "{n} objects", len(objects))), anchor=False)
     if objects:
-        st.dataframe([_row(item) for item in objects], hide_index=True, key="plate:objects")
+        rows = [_row(item) for item in objects]
+        _, _, score, diameter, area, _ = rows[0]
+        whole = st.column_config.NumberColumn(format="%.0f")
+        digits = {
+            score: st.column_config.NumberColumn(format="%.2f"), diameter: whole, area: whole,
+        }  # fmt: skip
+        st.dataframe(rows, hide_index=True, key="plate:objects", column_config=digits)
 
 
 def _row(item: ObjectRow) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from msip_core.data.writing import WIDEST_PIXEL
 from msip_core.language import mark, t, tn
 from msip_core.markdown import md
 from msip_core.models import ModelCard, list_models
-from msip_core.plates.sheet import parse_sheet
+from msip_core.plates.sheet import MOST_BYTES, parse_sheet
 from msip_core.settings import get_settings
 from pages.data.import_fields import stack_fields
 from pages.kit.asking import ask_for
@@ -53,7 +53,7 @@ def start_form() -> None:
             ("pages/models/page.py", t("Train a baseline or upload weights")),
         )
         return
-    left, right = st.columns(2, gap="large")
+    left, right = st.columns([4, 3], gap="large")
     with left:
         source = _source()
     with right:
@@ -194,6 +194,7 @@ def _sheet() -> dict[str, Any]:
     file = st.file_uploader(
         t("Sample sheet (can be given later)"),
         type=_SHEETS,
+        max_upload_size=MOST_BYTES // 1024**2,
         key="plate:sheet",
         help=t("A table with a row a well: plate, well, condition, dose, unit, replicate."),
     )

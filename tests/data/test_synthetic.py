@@ -112,8 +112,9 @@ def test_the_example_is_ready_drawn_grouped_by_well_and_knows_its_borders(drawn:
     assert drawn.drawn
     assert drawn.classes == CLASSES
     assert drawn.readiness().ready
-    assert "one well were kept together: 4 groups of 2 to 2" in drawn.report.grouping
+    assert "one well were kept together: 4 groups of 2 images." in drawn.report.grouping
     assert drawn.pixel_size_um == pytest.approx(720 / 128)
+    assert all(list(record.counts) == sorted(record.counts) for record in drawn.images)
     for record in drawn.images:
         boxes, outlines, crypts = drawn.boxes(record), drawn.contours(record), drawn.crypts(record)
         assert outlines is not None

@@ -53,7 +53,9 @@ def test_agreement_counts_missing_kinds_as_none_found():
 
     assert info.counts == {"both": 5, "class changed": 0, "lost": 2, "new": 0}
     assert info.of_baseline == 7
-    assert [trace.x[0] for trace in comparison.agreement_figure(info).data] == [5, 0, 2, 0]
+    bars = comparison.agreement_figure(info).data
+    assert [bar.x[0] for bar in bars] == [5, 0, 2, 0]
+    assert [bar.name.split()[0] for bar in bars] == ["5", "0", "2", "0"]  # in the legend
 
 
 def test_images_that_differ_most_come_first_and_agreeing_ones_not_at_all():

@@ -95,6 +95,14 @@ def test_the_most_doubtful_image_comes_first(
     assert editor(alone)["image"] == data.images[0].id, "without a model nothing differs"
 
 
+def test_a_link_to_an_image_that_is_gone_opens_no_other_in_its_place(
+    full: str, open_page: Open
+) -> None:
+    test = open_page("correct", image="gone")
+
+    assert [e.value for e in test.error] == ["The micrograph 'gone' of this link is not in this lab."]
+
+
 def test_a_link_to_a_model_that_is_gone_names_it_as_one(full: str, open_page: Open) -> None:
     test = open_page("correct", by="gone")
 

@@ -144,18 +144,18 @@ def test_numbers_on_the_picture_are_those_of_the_table(
     test = open_page("compare", run=full, image="plate1_A05_f0")
 
     data = component(test, "compare-slider")
-    table = next(d.value for d in test.dataframe if "Explanation" in d.value)
-    for side, column in (("left", "Baseline no."), ("right", "Lighter no.")):
-        drawn = sorted(int(mark["number"]) for mark in data[side]["marks"])
+    table = next(d.value for d in test.dataframe if "Why?" in d.value)
+    for side, column in (("left", "Baseline"), ("right", "Lighter model")):
+        drawn = sorted(f"{mark['number']} {mark['text']}" for mark in data[side]["marks"])
         assert drawn
-        assert drawn == sorted(table[column].dropna().astype(int))
+        assert drawn == sorted(filter(None, table[column]))
     asked = len(compute.asked)
 
     test.pills("kinds").set_value(["lost"]).run()
 
     data = component(test, "compare-slider")
     assert (len(data["left"]["marks"]), len(data["right"]["marks"])) == (1, 0)
-    table = next(d.value for d in test.dataframe if "Explanation" in d.value)
+    table = next(d.value for d in test.dataframe if "Why?" in d.value)
     assert list(table["Found"]) == ["lost (baseline only)"]
     assert len(compute.asked) == asked
 
@@ -166,11 +166,11 @@ def test_each_row_leads_to_the_explanation_of_its_object(
     compute.answers = shifted
     test = open_page("compare", run=full, image="plate1_A05_f0")
 
-    table = next(d.value for d in test.dataframe if "Explanation" in d.value)
+    table = next(d.value for d in test.dataframe if "Why?" in d.value)
     new = table[table["Found"] == "new (pruned only)"].iloc[0]
-    number = int(new["Lighter no."])
-    assert new["Explanation"].startswith("/look?run=")
-    assert new["Explanation"].endswith(f"image=plate1_A05_f0&objects=lighter&object={number}")
+    number = int(new["Lighter model"].split()[0])
+    assert new["Why?"].startswith("/look?run=")
+    assert new["Why?"].endswith(f"image=plate1_A05_f0&objects=lighter&object={number}")
 
     look = open_page("look", run=full, image="plate1_A05_f0", objects="lighter", object=str(number))
 
