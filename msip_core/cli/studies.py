@@ -288,7 +288,7 @@ def _answer(workspace: Workspace, study: str) -> Answer:
     from msip_core.studies.report import write_report
 
     found = read_table(workspace, study)
-    now, files = found.standing, {}
+    now, files = found.standing, dict[str, Path]()
     lines = [markdown(found), f"The study is {_state(now)}."]
     try:
         files |= write_outputs(workspace, study, found)

@@ -285,7 +285,7 @@ def list_datasets(workspace: Workspace) -> list[DatasetSummary]:
     for folder in folders_in(workspace.datasets):
         try:
             summary = _summary(folder)
-        except FileNotFoundError:  # just deleted
+        except NotFoundError:  # just deleted
             continue
         except (OSError, DatasetError):
             summary = _damaged(folder.name)

@@ -120,16 +120,22 @@ def read_document(path: Path) -> DatasetDocument:
     """dataset.json as it lies there.
 
     Raises:
-        DatasetError: it is damaged.
+        DatasetError: it is damaged. NotFoundError: it is gone.
     """
     try:
         return DatasetDocument.model_validate_json(plain_bytes(path))
+    except FileNotFoundError:
+        raise _gone(path.parent) from None
     except ValidationError as error:
         raise DatasetError(
             "{path} is damaged ({n} errors): import the dataset again.",
             path=path,
             n=error.error_count(),
         ) from error
+
+
+def _gone(root: Path) -> NotFoundError:
+    return NotFoundError("'{name}' was deleted meanwhile.", name=root.name)
 
 
 def newest_document(root: Path) -> DatasetDocument:
@@ -227,15 +233,17 @@ def _read(root: Path, number: int) -> Version:
 
 @contextmanager
 def saving(root: Path) -> Iterator[None]:
-    """Keeps others from saving a version meanwhile.
+    """Keeps others from saving a version meanwhile, or from deleting the dataset.
 
     Raises:
-        DatasetError: another save holds it for too long.
+        DatasetError: another save holds it for too long. NotFoundError: it was deleted.
     """
-    (root / VERSIONS).mkdir(exist_ok=True)
     lock = FileLock(root / VERSIONS / "save.lock")
     try:
+        (root / VERSIONS).mkdir(exist_ok=True)
         lock.acquire(timeout=_PATIENCE)
+    except FileNotFoundError:
+        raise _gone(root) from None
     except Timeout as error:
         raise DatasetError(
             "The labels of '{name}' are just being saved by somebody else: try again.",

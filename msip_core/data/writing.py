@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from msip_core.config import ImageRecipe, ImportConfig
@@ -16,6 +17,7 @@ from msip_core.data.splitting import SplitPlan
 from msip_core.data.training_lists import data_yaml, write_lists
 from msip_core.data.versions import saving, settle
 from msip_core.errors import DatasetError, NotFoundError
+from msip_core.label_versions import VERSIONS
 from msip_core.titles import TITLE_FILE, checked_title
 from msip_core.workspace import (
     Workspace,
@@ -151,6 +153,8 @@ def delete_dataset(workspace: Workspace, name: str) -> None:
         NotFoundError: there is none of that name.
     """
     folder = folder_of(workspace, name)
-    gone = taken_away(folder)
+    corrected = (folder / VERSIONS).is_dir()
+    with saving(folder) if corrected else nullcontext():  # who saves would leave half of it here
+        gone = taken_away(folder)
     shutil.rmtree(tiles_folder(workspace, name), ignore_errors=True)  # mostly there are none
     clear_away(gone)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,6 +66,27 @@ def test_a_correction_that_is_saved_while_a_pixel_size_is_entered_is_kept(
     assert (now.labels_version, now.pixel_size_um) == (2, 0.65)
     assert rounded(now, "well0") == [(1, 40, 30, 52, 38)]
     assert [version.number for version in history(now.root, now.document)] == [1, 2]
+
+
+def test_a_dataset_that_is_deleted_while_a_correction_is_saved_is_gone_whole(
+    workspace: Workspace, wells: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deleting = threading.Thread(target=writing.delete_dataset, args=(workspace, "wells"))
+    write_lists = versions.write_lists
+
+    def slowly(*given: Any) -> None:
+        deleting.start()
+        deleting.join(0.5)
+        write_lists(*given)
+
+    monkeypatch.setattr(versions, "write_lists", slowly)
+    assert saved(workspace, {"well0": [NEW]}).version is not None
+    deleting.join()
+    assert list(workspace.datasets.iterdir()) == []
+    with pytest.raises(NotFoundError):
+        saved(workspace, {"well0": [CRYPT]})
+    with pytest.raises(NotFoundError, match="was deleted meanwhile"), versions.saving(wells.root):
+        pass
 
 
 def test_images_without_a_label_come_in_beside_labelled_ones_to_be_labelled(
