@@ -51,12 +51,6 @@ class ImageName:
             filter(None, (self.folders, "_".join(filter(None, (self.lead, self.rest)))))
         )
 
-    @property
-    def plane(self) -> str:
-        """Which image of its field this is, such as "z 3, time 1"; "" if the name tells none."""
-        parts = (("z", self.z), ("time", self.time), ("channel", self.channel))
-        return ", ".join(f"{word} {value}" for word, value in parts if value is not None)
-
 
 _START, _END = r"(?<![^\W_])", r"(?![^\W_])"
 # Copies, what was cut out or changed, and what a z-stack was projected to.
