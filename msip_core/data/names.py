@@ -241,7 +241,7 @@ _ROBOFLOW = re.compile(r"[._](?:jpe?g|png|bmp|tiff?)\.rf\.[0-9a-f]{8,}$", re.I)
 # Folders that sort files and are no plate: parts of a split, kinds, days, channels.
 _SORTING = re.compile(
     r"(?:train|val|valid|validation|test|images?|imgs?|labels?|raw|data|dataset|tiff?s?|pngs?|jpe?gs?"
-    r"|fields?|wells?|plates?|export(?:ed)?|timepoint[-_ ]?\d+|zstep[-_ ]?\d+|t\d+|z\d+"
+    r"|fields?|tiles?|wells?|plates?|export(?:ed)?|timepoint[-_ ]?\d+|zstep[-_ ]?\d+|t\d+|z\d+"
     rf"|d(?:ay)?[-_ ]?\d+|week[-_ ]?\d+|h?\d+h|ch(?:annel)?[-_ ]?\d+|{_STAIN})",
     re.I,
 )

@@ -12,6 +12,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,6 @@ class ImageName:
             filter(None, (self.folders, "_".join(filter(None, (self.lead, self.rest)))))
         )
 
-    @property
-    def plane(self) -> str:
-        """Which image of its field this is, such as "z 3, time 1"; "" if the name tells none."""
-        parts = (("z", self.z), ("time", self.time), ("channel", self.channel))
-        return ", ".join(f"{word} {value}" for word, value in parts if value is not None)
-
 
 _START, _END = r"(?<![^\W_])", r"(?![^\W_])"
 # Copies, what was cut out or changed, and what a z-stack was projected to.
@@ -65,11 +60,13 @@ _MADE = re.compile(
     r"|edited|bearbeitet|processed|enhanced|adjusted|normali[sz]ed|corrected|bg[-_ ]?(?:corr|sub)"
     r"|flat[-_ ]?field|denoised|deconv(?:olved)?|filtered|sharpened|smoothed|inverted|clahe"
     r"|registered|aligned|resized|rescaled|downsampled|low[-_ ]?res|backups?|bak|old"
-    r"|mip|max|min|avg|std|sum|med(?:ian)?|edf|(?:max[-_ ]?)?(?:z[-_ ]?)?proj(?:ections?)?"
+    r"|mip|max|min|avg|std|sum|med(?:ian)?|edf"
+    r"|(?:(?:max(?:imum)?|mean)[-_ ]?)?(?:intensity[-_ ]?)?(?:z[-_ ]?)?proj(?:ections?)?"
     r"|(?:full|best|all[-_ ]in)[-_ ]?focus|focus[-_ ]?stack(?:ed)?"
     rf"){_END}|\([^()]*(?:conflicted copy|in konflikt)[^()]*\)|(?<=IMG_)E(?=\d{{4}}$)",
     re.I,
 )
+_CROPS = re.compile(rf"{_START}crop(?:ped|s)?[-_ ]?\d+{_END}", re.I)
 # The picture of a whole well or region, beside the tiles that it was made of.
 _MOSAIC = re.compile(
     rf"{_START}(?:stitch(?:ed|ing)?|mosaic|montage|merging|merged?|fused|overview|panorama"
@@ -89,6 +86,7 @@ _PLACE = re.compile(
     re.I,
 )
 _WORD = re.compile(r"[A-Za-z]{2}[^_ ]*|[A-Za-z]\d+[A-Za-z][^_ ]*|[^\x00-\x7f\d\W_]+")
+_NUMBERED = re.compile(r"\d+$|(?<=[a-z])[A-Z]$")
 _GAP = re.compile(r"[-_ .]{2,}")
 _MOST = 0.8  # of the fields
 _LEAST = 3  # letters of a name without a well, that tiles and their mosaic share
@@ -136,7 +134,8 @@ def _with_versions(names: Sequence[ImageName]) -> list[ImageName]:
         there = rests[cut.well, cut.folders, cut.lead]
         return any(rest.startswith(cut.rest) and not _MOSAIC.search(rest) for rest in there)
 
-    return [_version(_version(name, _MADE, beside), _MOSAIC, of_tiles) for name in names]
+    kinds = ((_MADE, beside), (_CROPS, beside), (_MOSAIC, of_tiles))
+    return [reduce(lambda name, kind: _version(name, *kind), kinds, name) for name in names]
 
 
 def _version(
@@ -197,13 +196,13 @@ def _with_other_channels(names: list[ImageName]) -> list[ImageName]:
 def _told_apart(
     kinds: dict[str, list[tuple[int, str]]], known: set[str]
 ) -> dict[str, list[tuple[int, str]]]:
-    """Without words that are numbered (rep1, rep2): these are fields. EthD1 is one beside BF."""
-    stems = Counter(word.rstrip("0123456789") for word in kinds)
+    """Without words that are numbered (rep1, siteA): these are fields. EthD1 is one beside BF."""
+    stems = Counter(_NUMBERED.sub("", word) for word in kinds)
     sure = not known.isdisjoint(kinds)
     return {
         word: there
         for word, there in kinds.items()
-        if not word[-1:].isdigit() or (sure and stems[word.rstrip("0123456789")] == 1)
+        if stems[_NUMBERED.sub("", word)] == 1 and (sure or not word[-1:].isdigit())
     }
 
 

@@ -21,6 +21,8 @@ _WORD = re.compile(
 )
 # A-1, B_02: only where there are several rows and columns, and nothing else says more.
 _APART = re.compile(rf"(?<![A-Za-z0-9])(?P<row>[A-P])[-_ ](?P<col>{_COLUMN})(?![A-Za-z0-9])")
+# A/1/f1.tif: a folder a row, in it one a column; A/1.tif is the first image of a group called A.
+_FOLDERS = re.compile(rf"(?:^|/)(?P<row>[A-P])/(?P<col>{_COLUMN})(?:/|$)")
 _PASSAGE = re.compile(r"(?:passage|pass|p)[-_ ]?\d+", re.I)
 # Rows whose letter mostly means something else where it is the only row: day, field, channel,
 # passage or position, experiment, mouse, number of the repeat, batch, line, group.
@@ -62,6 +64,9 @@ def _words(source: str) -> list[tuple[tuple[str, int], _Word]]:
         for level, folder in enumerate(reversed(path.parts[:-1])):
             places = enumerate(find(folder), 100 * level)
             found += [((f"folder{kind}", number), word) for number, word in places]
+    if match := _FOLDERS.search(str(path.parent)):
+        well, text = f"{match['row']}{int(match['col']):02d}", match.group().strip("/")
+        found.append((("folders", 0), _Word(well, text, False, True)))
     return found
 
 

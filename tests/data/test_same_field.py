@@ -35,6 +35,9 @@ def named(*patterns: str) -> list[str]:
         ("{w}_4x.tif", "{w}_10x.tif"),
         ("4x/{w}.tif", "20x/{w}.tif"),
         ("{w}_4x.tif", "{w}_10x_2.tif"),
+        ("{w}.tif", "{w}_crop_2.tif"),
+        ("{w}_z1.tif", "{w}_Maximum intensity projection.tif"),
+        ("tiles/{w}_1.tif", "stitched/{w}.tif"),
     ],
 )
 def test_what_was_made_of_a_picture_is_told_beside_it_and_only_there(
@@ -70,7 +73,14 @@ def test_a_word_by_which_alone_images_of_wells_differ_is_a_channel(one: str, oth
 
 @pytest.mark.parametrize(
     "words",
-    [("edge", "mid", "BF"), ("left", "right"), ("rep1", "rep2"), ("a", "b"), ("左", "右")],
+    [
+        ("edge", "mid", "BF"),
+        ("left", "right"),
+        ("rep1", "rep2"),
+        ("posA", "posB"),
+        ("a", "b"),
+        ("左", "右"),
+    ],
 )
 def test_places_and_numbers_in_a_well_stay_fields(words: tuple[str, ...]) -> None:
     names = read_names(named(*(f"{{w}}_{word}.tif" for word in words)))
@@ -157,3 +167,12 @@ def test_short_and_chinese_words_for_a_donor_keep_its_images_together(word: str)
 
     assert len(set(groups)) == 4
     assert all(len(set(groups[6 * n : 6 * n + 6])) == 1 for n in range(4))
+
+
+def test_a_folder_a_row_and_one_a_column_in_it_are_wells_and_groups_of_images_none() -> None:
+    nested = read_names([f"{r}/{c}/f{f}.tif" for r in "AB" for c in (1, 2) for f in (1, 2)])
+    groups = read_names([f"{r}/{n}.tif" for r in "AB" for n in range(1, 9)])
+
+    assert [name.well for name in nested[::2]] == ["A01", "A02", "B01", "B02"]
+    assert len({(name.well, name.field) for name in nested}) == 8
+    assert {name.well for name in groups} == {None}
