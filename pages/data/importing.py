@@ -65,9 +65,7 @@ def add_images(taken: set[str]) -> None:
 
 def _from_browser() -> Path | None:
     limit = get_settings().upload_limit_mb
-    as_folder = st.toggle(
-        t("Upload a folder instead of a zip"), key="as_folder", bind="query-params"
-    )
+    as_folder = st.toggle(t("Upload a whole folder"), key="as_folder", bind="query-params")
     files = st.file_uploader(
         t("A folder with images, and labels where there are any")
         if as_folder

@@ -98,8 +98,10 @@ def test_pictures_can_be_dropped_as_they_are_and_a_zip_comes_alone(
     for name in ("a.png", "b.png"):
         test.file_uploader[0].upload(name, b"read at the import", "image/png")
     test.run()
-    assert "Found 2 images" in words(test)
+    assert "Found 2 new images" in words(test)
 
+    test = open_page("data", view="add")
+    test.file_uploader[0].upload("a.png", b"read at the import", "image/png")
     test.file_uploader[0].upload("plate.zip", archive, "application/zip").run()
 
     no_crash(test)
