@@ -75,8 +75,8 @@ def altman_figure(info: AltmanInfo, *, revision: str = "altman") -> go.Figure:
         beyond = info.levels and info.levels[2].value > info.margin
         place = "bottom left" if beyond else "top left"
         for sign, text in ((-1, ""), (1, t("margin"))):
-            level = sign * info.margin
-            reference_line(figure, level, text, style.VERMILLION, "dot", place=place)
+            at = sign * info.margin
+            reference_line(figure, at, text, style.VERMILLION, "dot", place=place)
     figure.update_xaxes(tickformat=".0%" if info.is_share else "")
     figure.update_yaxes(tickformat="+.1~%" if info.is_share else "+", zeroline=True)
     return figure

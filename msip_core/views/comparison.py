@@ -126,7 +126,8 @@ _HATCH = {"both": "", "class changed": "x", "lost": "/", "new": "."}
 
 
 def agreement_figure(info: AgreementInfo) -> go.Figure:
-    """One stacked bar; each kind has its colour and hatch, and its count stands in the legend, as a part may be narrow."""
+    """One stacked bar; each kind has its colour and hatch. A part may be narrow, so that the counts
+    stand in the legend."""
     figure = new_figure(t("objects"), "", revision="agreement", height=230)
     figure.update_layout(
         barmode="stack",

@@ -36,7 +36,10 @@ def _standing() -> None:
 
 def _computers(found: Computers) -> None:
     number = st.column_config.NumberColumn
-    rows = [row | {"note": told(row["note"])} for row in computers_info(found)]
+    rows = [
+        row | {"gpus": row["gpus"] or t("none"), "note": told(row["note"])}
+        for row in computers_info(found)
+    ]
     st.dataframe(
         rows,
         hide_index=True,

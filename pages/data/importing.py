@@ -13,6 +13,7 @@ from msip_core.data.manifest import NO_LABELS, SourceInfo
 from msip_core.data.micrographs import SUFFIXES
 from msip_core.data.questions import Draw, Import, Imported, Inspect
 from msip_core.data.writing import WIDEST_PIXEL
+from msip_core.errors import InputError
 from msip_core.language import mark, t, tn, told
 from msip_core.markdown import md, rich
 from msip_core.settings import get_settings
@@ -64,15 +65,13 @@ def add_images(taken: set[str]) -> None:
 
 def _from_browser() -> Path | None:
     limit = get_settings().upload_limit_mb
-    as_folder = st.toggle(
-        t("Upload a folder instead of a zip"), key="as_folder", bind="query-params"
-    )
+    as_folder = st.toggle(t("Upload a whole folder"), key="as_folder", bind="query-params")
     files = st.file_uploader(
         t("A folder with images, and labels where there are any")
         if as_folder
-        else t("A zip with images, or one microscope file"),
-        type=KINDS if as_folder else ["zip", "tif", "tiff", *_OWN],
-        accept_multiple_files="directory" if as_folder else False,
+        else t("Images, or a zip with images and labels"),
+        type=KINDS,
+        accept_multiple_files="directory" if as_folder else True,
         max_upload_size=limit,
         key=f"upload:{as_folder}",
         help=md(
@@ -92,14 +91,15 @@ def _from_browser() -> Path | None:
     )
     st.caption(md(text))
     if files:
-        given = files if isinstance(files, list) else [files]
-        kept = keep_upload(lab().workspace, given)  # type: ignore[arg-type]
+        if len(files) > 1 and (zips := [f.name for f in files if f.name.lower().endswith(".zip")]):
+            raise InputError("Bring in '{name}' alone: a zip is a whole dataset.", name=zips[0])
+        kept = keep_upload(lab().workspace, files)  # type: ignore[arg-type]
         left_uploads(kept)
         st.query_params["source"] = kept.relative_to(lab().workspace.uploads).as_posix()
         return kept
     # After a reload the browser's copy is gone, but the one on disk is not.
     name = st.query_params.get("source")
-    if name and re.fullmatch(r"upload-[0-9a-f]{16}(/[^/\\]+\.(zip|tiff?|czi|lif|nd2))?", name):
+    if name and re.fullmatch(r"upload-[0-9a-f]{16}(/[^/\\]+)?", name):
         kept = lab().workspace.uploads / name
         if kept.exists():
             left_uploads(kept)

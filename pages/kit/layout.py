@@ -32,7 +32,8 @@ __GRIDS__
   [data-testid="stMetricLabel"] p > span { display: block; }
   [data-testid="stMetricLabel"] p { overflow-wrap: anywhere; }
   [data-testid="stMetricValue"] { font-size: 1.3rem; }
-  [data-testid="stMetricLabel"], [data-testid="stMetricLabel"] * {
+  [data-testid="stMetricLabel"], [data-testid="stMetricLabel"] *,
+  [data-testid="stMetricValue"], [data-testid="stMetricValue"] * {
     white-space: normal !important; overflow: visible !important; text-overflow: clip !important; }
   .st-key-next-step { border-top: 1px solid rgba(128, 140, 138, .35); padding-top: 1rem;
     margin-top: 1.5rem; }

@@ -54,7 +54,7 @@ else:
         )
     choice = Choice(model, sets[dataset])
     with st.container(key="beside"):
-        settings, panel = st.columns([5, 4], gap="medium")
+        settings, panel = st.columns(2)
         with settings:
             made = prune_settings(choice)
         with panel, st.container(key="aside"):

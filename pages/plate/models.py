@@ -196,11 +196,15 @@ def _calibration(one: Calibration) -> dict[str, Any]:
         t("Counted"): one.found,
         t("Counted for each labelled"): "—" if one.ratio is None else f"{one.ratio:.2f}",
         t("Bias per image"): _bounds(limits.bias, signed) if limits else "—",
-        t("Limits of agreement"): f"{signed(limits.lower.value, 1)} – {signed(limits.upper.value, 1)}"
-        if limits
-        else "—",
-        t("Slope"): _bounds(limits.slope, lambda value, digits: f"{value:.{digits}f}") if limits and limits.slope else "—",
+        t(
+            "Limits of agreement"
+        ): f"{signed(limits.lower.value, 1)} – {signed(limits.upper.value, 1)}" if limits else "—",
+        t("Slope"): _bounds(limits.slope, _plain) if limits and limits.slope else "—",
     }
+
+
+def _plain(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}"
 
 
 def _bounds(found: Bounds, form: Callable[[float, int], str]) -> str:

@@ -80,9 +80,12 @@ def _table(states: tuple[RunState, ...] | None, of_studies: bool | None, page: i
             remember("run", ids[marked[0]])
             st.session_state["runs:picked"] = True
 
+    cells = _cells(rows)
     st.dataframe(
-        _cells(rows),
+        cells,
         hide_index=True,
+        # Where nothing runs, nobody is doing anything and no time is left.
+        column_order=[name for name in cells[0] if any(cell[name] != "" for cell in cells)],
         key="runs:table",
         on_select=picked,
         selection_mode="single-row",

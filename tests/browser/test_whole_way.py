@@ -55,7 +55,7 @@ def test_a_person_walks_from_a_zip_of_micrographs_to_a_figure(
 
 def upload_and_import(page: Page, server: Server, dataset_zip: Path) -> None:
     page.goto(f"{server.url}/data?view=add")
-    page.get_by_text("A zip with images, or one microscope file").wait_for()
+    page.get_by_text("Images, or a zip with images and labels").wait_for()
     # A server's very first link must not open a page past the app, its menu and its login.
     expect(page.get_by_role("link", name="Before and after")).to_be_visible()
     page.locator("input[type=file]").set_input_files(dataset_zip)

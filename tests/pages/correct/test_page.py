@@ -100,7 +100,8 @@ def test_a_link_to_an_image_that_is_gone_opens_no_other_in_its_place(
 ) -> None:
     test = open_page("correct", image="gone")
 
-    assert [e.value for e in test.error] == ["The micrograph 'gone' of this link is not in this lab."]
+    (error,) = test.error
+    assert error.value == "The micrograph 'gone' of this link is not in this lab."
 
 
 def test_a_link_to_a_model_that_is_gone_names_it_as_one(full: str, open_page: Open) -> None:

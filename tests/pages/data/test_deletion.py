@@ -40,7 +40,7 @@ def test_a_dataset_is_deleted_by_a_second_click_that_tells_what_was_made_with_it
 
     no_crash(test)
     assert list_datasets(workspace) == []
-    assert "A zip with images, or one microscope file" in [u.label for u in test.file_uploader]
+    assert "Images, or a zip with images and labels" in [u.label for u in test.file_uploader]
 
 
 def test_a_dataset_that_a_run_waits_for_cannot_be_deleted(

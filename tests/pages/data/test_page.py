@@ -91,6 +91,25 @@ def test_a_file_that_is_no_zip_is_refused_in_words(open_page: Open) -> None:
     assert test.error[0].value.startswith("plate.zip is neither a folder nor a complete zip")
 
 
+def test_pictures_can_be_dropped_as_they_are_and_a_zip_comes_alone(
+    open_page: Open, archive: bytes
+) -> None:
+    test = open_page("data", view="add")
+    for name in ("a.png", "b.png"):
+        test.file_uploader[0].upload(name, b"read at the import", "image/png")
+    test.run()
+    assert "Found 2 new images" in words(test)
+
+    test = open_page("data", view="add")
+    test.file_uploader[0].upload("a.png", b"read at the import", "image/png")
+    test.file_uploader[0].upload("plate.zip", archive, "application/zip").run()
+
+    no_crash(test)
+    assert [e.value for e in test.error] == [
+        "Bring in 'plate.zip' alone: a zip is a whole dataset."
+    ]
+
+
 def test_a_name_that_is_taken_is_said_before_the_import(
     workspace: Workspace, full: str, open_page: Open, archive: bytes
 ) -> None:
