@@ -189,6 +189,10 @@ def _note(found: HeatMap) -> str:
     )
 
 
+def _two_digits(value: float) -> str:
+    return signed(value, 2)
+
+
 def _verdict(check: RandomisedCheck | None, scores: BoundaryScores) -> None:
     """The randomised-weights check in plain words, with its number beside them."""
     if not check:
@@ -205,8 +209,8 @@ def _verdict(check: RandomisedCheck | None, scores: BoundaryScores) -> None:
         t(
             "rank correlation with shuffled weights {value} ({low} to {high}), alike from 0.50",
             value=signed(check.correlation, 2),
-            low=signed(check.low, 2),
-            high=signed(check.high, 2),
+            low=known(check.low, _two_digits),
+            high=known(check.high, _two_digits),
         )
     )
     if check.passed:

@@ -309,9 +309,9 @@ def test_the_check_with_shuffled_weights_is_a_plain_verdict(
     text = words(open_page("look", run=full))
 
     assert "it depends on what the model learned. :small[:gray[rank correlation" in text
-    assert "shuffled weights 0.12 (0.02 to 0.22), alike from 0.50" in text
+    assert "shuffled weights +0.12 (+0.02 to +0.22), alike from 0.50" in text
     assert "The map does not change when the weights are shuffled: do not trust it." in text
-    assert "shuffled weights 0.81 (0.71 to 0.91), alike from 0.50" in text
+    assert "shuffled weights +0.81 (+0.71 to +0.91), alike from 0.50" in text
 
 
 def test_an_empty_map_and_a_missing_box_are_said(
