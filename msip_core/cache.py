@@ -40,6 +40,7 @@ _LIMIT = 4_000_000_000  # bytes of all values
 _DAY = 86400.0  # seconds; a draft is given up after it, whoever has its process's number now
 _LONGEST = 180 * _DAY  # nobody looked
 _PAUSE = 600.0  # seconds between two trims of one process
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _DRAFT = re.compile(r"\..+\.(?P<pid>\d{1,9})(-[0-9a-f]+)?")
 _trimmed: dict[Path, float] = {}
 
@@ -114,8 +115,9 @@ class ContentStore(Generic[T]):
 
 
 def is_kept(cache: Path, key: str) -> bool:
-    """Whether a whole value lies under this key."""
-    return (cache / key / MARK).is_file()
+    """Whether a whole value lies under this key, which may come from an address: `..` or a path
+    from the root on would make any folder a value, and a damaged value is removed."""
+    return _KEY.fullmatch(key) is not None and (cache / key / MARK).is_file()
 
 
 @contextmanager

@@ -132,6 +132,17 @@ def test_a_damaged_value_is_made_anew_and_the_log_says_so(
     assert [p.name for p in tmp_path.iterdir()] == ["k"]
 
 
+def test_a_key_of_an_address_reaches_and_removes_nothing_outside_the_cache(tmp_path: Path) -> None:
+    cache, mine = tmp_path / "cache", tmp_path / "mine"
+    for folder in (cache, mine):
+        folder.mkdir()
+        (folder / cache_module.MARK).write_text("no answer")
+    for key in ("../mine", str(mine), "x/../../mine", "..", ".", "", "a\0", "k" * 5000):
+        assert not is_kept(cache, key)
+        assert ContentStore(cache, ARRAYS).get(key) is None
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["cache", "mine", *["result.json"] * 2]
+
+
 def test_on_a_full_disk_the_value_is_given_but_not_kept_and_the_log_says_why(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

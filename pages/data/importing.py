@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -101,7 +102,7 @@ def _from_browser() -> Path | None:
     name = st.query_params.get("source")
     if name and re.fullmatch(r"upload-[0-9a-f]{16}(/[^/\\]+)?", name):
         kept = lab().workspace.uploads / name
-        if kept.exists():
+        if os.path.exists(kept):  # no name is too long to be asked for
             left_uploads(kept)
             return kept
     left_uploads(None)

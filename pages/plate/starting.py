@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ _PARTS = {
 }
 _KINDS = ["zip", "png", "jpg", "jpeg", "bmp", "tif", "tiff", "czi", "lif", "nd2"]
 _SHEETS = ["csv", "tsv", "txt", "xlsx"]
-_KEPT = re.compile(r"upload-[0-9a-f]{16}(/[^/\\]+)?")
+_KEPT = re.compile(r"upload-[0-9a-f]{16}(/(?!\.{1,2}$)[^/\\]+)?")
 
 
 def start_form() -> None:
@@ -140,7 +141,7 @@ def _from_browser() -> Path | None:
         return kept
     # After a reload the browser's copy is gone, but the one on disk is not.
     name = st.query_params.get("source")
-    if name and _KEPT.fullmatch(name) and (lab().workspace.uploads / name).exists():
+    if name and _KEPT.fullmatch(name) and os.path.exists(lab().workspace.uploads / name):
         st.caption(md(t("Uploaded before: {name}", name=Path(name).name)))
         return lab().workspace.uploads / name
     return None

@@ -73,9 +73,13 @@ def test_a_reload_finds_the_upload_again(
         "upload-0123456789abcdef/../x.zip",
         "upload-0123456789abcdef/..\\x.zip",
         "x.zip",
+        f"upload-0123456789abcdef/{'x' * 300}.zip",
     ],
 )
-def test_the_address_opens_nothing_but_uploads(open_page: Open, name: str) -> None:
+def test_the_address_opens_nothing_but_uploads(
+    workspace: Workspace, open_page: Open, name: str
+) -> None:
+    (workspace.uploads / "upload-0123456789abcdef").mkdir()
     test = open_page("data", view="add", source=name)
 
     no_crash(test)

@@ -52,6 +52,21 @@ def metric(test: AppTest, label: str) -> str:
     return next(str(item.value) for item in test.metric if str(item.label).startswith(label))
 
 
+@pytest.mark.parametrize("end", ["..", ".", "../..", "x" * 300])
+def test_an_address_opens_one_upload_not_all(
+    workspace: Workspace, full: str, open_page: Open, end: str
+) -> None:
+    kept = workspace.uploads / "upload-0123456789abcdef" / "A1.png"
+    kept.parent.mkdir()
+    kept.write_bytes(encode_png(draw_field(0, 0, 64).pixels))
+
+    test = open_page("plate", view="start", way="browser", source=f"{kept.parent.name}/{end}")
+    no_crash(test)
+    assert "Uploaded before" not in words(test)
+    test = open_page("plate", view="start", way="browser", source=f"{kept.parent.name}/{kept.name}")
+    assert "Uploaded before: A1.png" in words(test)
+
+
 def test_without_a_model_the_page_leads_to_one(open_page: Open) -> None:
     test = open_page("plate")
     no_crash(test)
