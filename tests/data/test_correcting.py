@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from msip_core.boxes import Box
 from msip_core.config import TrainConfig
-from msip_core.data import correcting, versions, writing
+from msip_core.data import correcting, versions
 from msip_core.data.correcting import restore_version, save_labels
 from msip_core.data.cut import open_for_run
 from msip_core.data.dataset import Dataset, list_datasets, open_dataset
@@ -49,44 +47,6 @@ def saved(workspace: Workspace, boxes: dict[str, list[Box]], seen: int = 1, who:
 
 def rounded(data: Dataset, image: str) -> list[tuple[int, ...]]:
     return [(b.cls, *(round(v) for v in b.xyxy)) for b in data.boxes(data.image(image))]
-
-
-def test_a_correction_that_is_saved_while_a_pixel_size_is_entered_is_kept(
-    workspace: Workspace, wells: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def looked_at(lab: Workspace, name: str) -> Dataset:
-        found = open_dataset(lab, name)
-        saved(lab, {"well0": [NEW]})
-        return found
-
-    monkeypatch.setattr(writing, "open_dataset", looked_at)
-    writing.set_pixel_size(workspace, "wells", 0.65)
-
-    now = open_dataset(workspace, "wells")
-    assert (now.labels_version, now.pixel_size_um) == (2, 0.65)
-    assert rounded(now, "well0") == [(1, 40, 30, 52, 38)]
-    assert [version.number for version in history(now.root, now.document)] == [1, 2]
-
-
-def test_a_dataset_that_is_deleted_while_a_correction_is_saved_is_gone_whole(
-    workspace: Workspace, wells: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    deleting = threading.Thread(target=writing.delete_dataset, args=(workspace, "wells"))
-    write_lists = versions.write_lists
-
-    def slowly(*given: Any) -> None:
-        deleting.start()
-        deleting.join(0.5)
-        write_lists(*given)
-
-    monkeypatch.setattr(versions, "write_lists", slowly)
-    assert saved(workspace, {"well0": [NEW]}).version is not None
-    deleting.join()
-    assert list(workspace.datasets.iterdir()) == []
-    with pytest.raises(NotFoundError):
-        saved(workspace, {"well0": [CRYPT]})
-    with pytest.raises(NotFoundError, match="was deleted meanwhile"), versions.saving(wells.root):
-        pass
 
 
 def test_images_without_a_label_come_in_beside_labelled_ones_to_be_labelled(
@@ -389,21 +349,6 @@ def test_a_full_disk_is_said_and_nothing_is_saved(
     with pytest.raises(DiskFullError, match="nothing of this correction was saved"):
         saved(workspace, {"well0": []})
     assert open_dataset(workspace, "wells").labels_version == 1
-
-
-def test_a_disk_that_is_full_just_after_the_save_takes_nothing_back(
-    workspace: Workspace, wells: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as disk:
-        disk.setattr(versions, "write_lists", full)
-        assert saved(workspace, {"well0": [NEW]}).version is not None
-        assert rounded(open_dataset(workspace, "wells"), "well0") == [(1, 40, 30, 52, 38)]
-    assert open_dataset(workspace, "wells").labels_version == 2
-    assert not (wells.root / "versions" / "2" / "dataset.json").exists(), "settled by now"
-    assert saved(workspace, {"well0": [NEW]}, seen=2).version is None
 
 
 # --- what is refused ------------------------------------------------------------
