@@ -133,7 +133,7 @@ def test_the_report_of_an_import_is_said_in_chinese():
     assert told(report.headline()) == "44 张图像中导入 41 张（9 crypt）；排除 3 处。"
     names = [f"donor{n}_{i}.png" for n in range(8) for i in range(3)]
     assert told(find_groups(names).sentence) == (
-        "同一个供体的图像保持在同一划分中：8 组，每组 3 至 3 张图像。"
+        "同一个供体的图像保持在同一划分中：8 组，每组 3 张图像。"
     )
     plan = plan_split([SplitItem(name, {"crypt": 1}, None) for name in names[:6]], SplitConfig())
     assert all(told(note) != note for note in plan.notes)

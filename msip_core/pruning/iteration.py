@@ -185,18 +185,15 @@ class Iteration:
         if weights and self.config.msip.dynamic_weights and self.index < self.config.iterations:
             trials = self._trials(model, criterion, groups)
         self.files.write_arrays("importance.npz", scores)
-        alike = self._alike(model, scores)
-        return {
-            "weights": weights.model_dump() if weights else None,
-            "term_map50": trials,
-            "alike": alike,
-        }
+        told = weights.model_dump() if weights else None
+        return {"weights": told, "term_map50": trials, "alike": self._alike(model, scores)}
 
     def _alike(self, model: DetectionModel, scores: Mapping[str, NDArray[np.float64]]) -> list[str]:
         """Layers that may lose channels and have one score for all of these; said when new."""
         names = list(scores)
         may_lose = self.parts.granularity.open_groups(model, names)
-        alike = [n for n, o in zip(names, may_lose) if o and _is_flat(scores[n])]
+        flat = {n for n, score in scores.items() if 1 == len(np.unique(score)) < len(score)}
+        alike = [name for name, is_open in zip(names, may_lose) if is_open and name in flat]
         before = self.parts.folder.iteration(self.index - 1).read_json(SCORING.mark) or {}
         if set(alike) - set(before.get("alike", ())):
             label = catalog.find("criterion", self.config.method).label
@@ -460,10 +457,6 @@ class Iteration:
             stored = self.files.read_json(step.mark) if step in self._work else None
             columns[step.seconds] += now.get(step, 0.0) + (stored or {}).get("seconds", 0.0)
         return columns
-
-
-def _is_flat(scores: NDArray[np.float64]) -> bool:
-    return len(scores) > 1 and bool((scores == scores[0]).all())
 
 
 def uses_weights(config: PruneConfig) -> bool:
