@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from msip_core.data.same_field import ImageName
+from msip_core.data.image_name import ImageName
 from msip_core.data.tiff_channels import is_transmitted
 from msip_core.messages import msg
 

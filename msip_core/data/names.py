@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+from msip_core.data.image_name import ImageName
 from msip_core.data.plane_marks import later_in, without_marks
 from msip_core.data.plate_words import named_plate, plate_of
-from msip_core.data.same_field import ImageName, alike
+from msip_core.data.same_field import alike
 from msip_core.data.well_words import find_well_words
 from msip_core.messages import mark
 

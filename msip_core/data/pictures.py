@@ -15,12 +15,12 @@ from pathlib import Path, PurePosixPath
 from msip_core import confined
 from msip_core.data.archive import FileTree, TreeOnDisk
 from msip_core.data.fields import choose_field_channel, fields_of, numeric
+from msip_core.data.image_name import ImageName
 from msip_core.data.manifest import Problem
 from msip_core.data.names import read_names
 from msip_core.data.readers.base import Reader, Scene
 from msip_core.data.readers.registry import is_there, kind_of, missing, open_reader
 from msip_core.data.readers.tiff_stack import TiffStack, has_stack
-from msip_core.data.same_field import ImageName
 from msip_core.data.tiff_channels import Choice, choose_channel
 from msip_core.errors import DatasetError
 from msip_core.events import Record

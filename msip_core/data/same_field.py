@@ -9,48 +9,13 @@ is that of a channel.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 
-
-@dataclass(frozen=True, slots=True)
-class ImageName:
-    """One file name, taken apart. Nothing is known of what is None.
-
-    Attributes:
-        well: such as "A01"; "position 3" or "well 12" where the microscope only counts.
-        plate: name or barcode of the plate, from the name or a folder.
-        folders: the folders that may tell two plates apart, without those that only sort files.
-        lead: what stands before the well; may be a plate, a day, or a running number.
-        rest: the name from the well on, without z plane, time point and channel.
-        z, time, channel: as written, without leading zeros.
-        day: the folders that are days or hours; one of them tells no plates apart.
-        scheme: whose way of naming this is; "" for words read from several names together.
-        version: what was made of another picture of the field (crop, MAX, stitched), or a larger
-            magnification of it (10x); "" for the picture itself.
-    """
-
-    well: str | None
-    plate: str | None
-    folders: str
-    lead: str
-    rest: str
-    z: str | None = None
-    time: str | None = None
-    channel: str | None = None
-    scheme: str = ""
-    day: str = ""
-    version: str = ""
-
-    @property
-    def field(self) -> str:
-        """What all images of one field share: z planes, time points, channels, copies of it."""
-        return "/".join(
-            filter(None, (self.folders, "_".join(filter(None, (self.lead, self.rest)))))
-        )
-
+from msip_core.data.image_name import ImageName
 
 _START, _END = r"(?<![^\W_])", r"(?![^\W_])"
 # Copies, what was cut out or changed, and what a z-stack was projected to.
@@ -121,9 +86,10 @@ def _cuts(name: ImageName, pattern: re.Pattern[str]) -> Iterator[tuple[re.Match[
 def _with_versions(names: Sequence[ImageName]) -> list[ImageName]:
     """Copies, crops, projections beside the picture, and mosaics beside their tiles."""
     places = {_place_of(name) for name in names}
-    rests: dict[tuple[str | None, str, str], list[str]] = defaultdict(list)
-    for well, folders, lead, rest in places:
-        rests[well, folders, lead].append(rest)
+    tiles: dict[tuple[str | None, str, str], list[str]] = defaultdict(list)
+    for well, folders, lead, rest in sorted(places, key=lambda place: place[3]):
+        if not _MOSAIC.search(rest):
+            tiles[well, folders, lead].append(rest)
 
     def beside(cut: ImageName) -> bool:
         return _place_of(cut) in places
@@ -131,8 +97,9 @@ def _with_versions(names: Sequence[ImageName]) -> list[ImageName]:
     def of_tiles(cut: ImageName) -> bool:
         if not cut.rest or (cut.well is None and len(cut.rest) < _LEAST):
             return False
-        there = rests[cut.well, cut.folders, cut.lead]
-        return any(rest.startswith(cut.rest) and not _MOSAIC.search(rest) for rest in there)
+        there = tiles[cut.well, cut.folders, cut.lead]
+        at = bisect_left(there, cut.rest)  # the first that can begin like this
+        return at < len(there) and there[at].startswith(cut.rest)
 
     kinds = ((_MADE, beside), (_CROPS, beside), (_MOSAIC, of_tiles))
     return [reduce(lambda name, kind: _version(name, *kind), kinds, name) for name in names]

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from msip_core.data.image_name import ImageName
 from msip_core.data.plate_words import DATE
-from msip_core.data.same_field import ImageName
 from msip_core.data.well_words import doubtful
 from msip_core.messages import msg
 

@@ -17,13 +17,13 @@ from msip_core.data.archive import FileTree, open_tree
 from msip_core.data.dataset import open_dataset
 from msip_core.data.fields import fields_of, numeric
 from msip_core.data.grouping import find_groups
+from msip_core.data.image_name import ImageName
 from msip_core.data.importing import unread
 from msip_core.data.manifest import Problem
 from msip_core.data.names import read_names
 from msip_core.data.outlines import MaskIndex, is_image
 from msip_core.data.pictures import Picture, Wish, plan_pictures
 from msip_core.data.previews import without_previews
-from msip_core.data.same_field import ImageName
 from msip_core.data.staging import load_readers
 from msip_core.data.taking import TreeFiles
 from msip_core.data.wells import Well, place_wells, wells_taken

@@ -68,24 +68,11 @@ def protocol(config: TrainConfig | PruneConfig, multiple: int | None = None) -> 
         if config.pretrain:
             lines[1:1] = _schedule("Pre-training", config.pretrain)
         return lines + common
-    method = CRITERIA.get(config.method)
-    allocation = allocation_name(config) if method else config.allocation or ""
-    channels = [
-        Setting(
-            "Method",
-            method.label if method else config.method,
-            f"{method.description} {method.paper}" if method else "",
-        ),
-        *(_weights(config.msip, method) if method and method.has_term_weights else []),
-        Setting(
-            "How many channels each layer loses",
-            ALLOCATIONS[allocation].label if allocation in ALLOCATIONS else allocation,
-            ALLOCATIONS[allocation].description if allocation in ALLOCATIONS else "",
-        ),
-    ]
     lines = [
         Setting("Start from", config.model),
-        *(channels if takes_channels(config) else ()),  # whole blocks go by their own score
+        *(
+            _channels(config) if takes_channels(config) else ()
+        ),  # whole blocks go by their own score
         _strategy("What is taken out", GRANULARITIES.get(config.granularity), config.granularity),
         Setting("Goal", f"keep {_goal(config)}"),
         Setting("Iterations", str(config.iterations), _STEPS[config.finetune_after]),
@@ -104,6 +91,19 @@ def protocol(config: TrainConfig | PruneConfig, multiple: int | None = None) -> 
         Setting("Repair after a cut", config.repair, REPAIRS[config.repair]),
     ]
     return lines + common
+
+
+def _channels(config: PruneConfig) -> list[Setting]:
+    """What scores channels, and how many each layer loses."""
+    method = CRITERIA.get(config.method)
+    allocation = allocation_name(config) if method else config.allocation or ""
+    known = ALLOCATIONS.get(allocation)
+    how_many = (known.label, known.description) if known else (allocation, "")
+    return [
+        _strategy("Method", method, config.method),
+        *(_weights(config.msip, method) if method and method.has_term_weights else []),
+        Setting("How many channels each layer loses", *how_many),
+    ]
 
 
 def _strategy(what: str, entry: Entry | None, name: str) -> Setting:

@@ -189,16 +189,16 @@ def _labels(found: PlateAnalysis) -> None:
 
 
 def _calibration(one: Calibration) -> dict[str, Any]:
-    limits = one.limits
+    limits, between = one.limits, "—"
+    if limits:
+        between = f"{signed(limits.lower.value, 1)} – {signed(limits.upper.value, 1)}"
     return {
         t("Class"): t("all classes") if one.name == ALL else one.name,
         t("Labelled"): one.labelled,
         t("Counted"): one.found,
         t("Counted for each labelled"): "—" if one.ratio is None else f"{one.ratio:.2f}",
         t("Bias per image"): _bounds(limits.bias, signed) if limits else "—",
-        t(
-            "Limits of agreement"
-        ): f"{signed(limits.lower.value, 1)} – {signed(limits.upper.value, 1)}" if limits else "—",
+        t("Limits of agreement"): between,
         t("Slope"): _bounds(limits.slope, _plain) if limits and limits.slope else "—",
     }
 
