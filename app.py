@@ -16,9 +16,8 @@ from pages.kit.guard import guard
 from pages.kit.language import language_switch, speak
 from pages.kit.layout import style
 from pages.kit.login import require_login
-from pages.kit.navigation import route
+from pages.kit.navigation import active_run_chip, route
 from pages.kit.server import middleware, work_from_the_start
-from pages.kit.sidebar import active_run_chip
 
 
 def main() -> None:

@@ -25,8 +25,7 @@ from pages.kit.jobs import ask
 from pages.kit.lab import dataset as open_again
 from pages.kit.lab import lab
 from pages.kit.layout import chart
-from pages.kit.pair import ModelPair, forget_object
-from pages.kit.pair_questions import compare_question
+from pages.kit.pair import ModelPair, compare_question, forget_object
 from pages.kit.saving import save_button
 from pages.kit.words import strong
 

@@ -26,8 +26,13 @@ from pages.kit.detections import (
 )
 from pages.kit.jobs import finished
 from pages.kit.layout import picture
-from pages.kit.pair import ModelPair, chosen_object, forget_object, remember_object
-from pages.kit.pair_questions import compare_question
+from pages.kit.pair import (
+    ModelPair,
+    chosen_object,
+    compare_question,
+    forget_object,
+    remember_object,
+)
 from pages.kit.words import labelled
 
 _SIDE = 560  # pixels: small enough that numbers can be read when two pictures share the page

@@ -15,9 +15,7 @@ from msip_core.views.wording import milliseconds
 from msip_core.ways import Latency
 from pages.kit.jobs import ask
 from pages.kit.layout import chart
-from pages.kit.pair import ModelPair
-from pages.kit.pair_questions import gpu_speed_question, measured_pair, speed_question
-from pages.kit.unlearned import unlearned
+from pages.kit.pair import ModelPair, gpu_speed_question, measured_pair, speed_question, unlearned
 from pages.kit.ways import gpu_devices, way_words
 
 _FORMATS = {"pytorch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}

@@ -2,21 +2,71 @@
 
 from __future__ import annotations
 
+from typing import BinaryIO
+
 import streamlit as st
 
+from msip_core.data.dataset import Dataset
+from msip_core.data.export import export_dataset
+from msip_core.data.export_formats import FORMATS
 from msip_core.language import mark, t
-from pages.data.counting import counting
+from msip_core.models import list_models
 from pages.data.deletion import rename_or_delete
-from pages.data.exporting import take_out
 from pages.data.importing import add_images
 from pages.data.preview import preview
 from pages.data.report import class_map, objects_by_part, pixel_size, readiness, report, summary
 from pages.kit.choose import choose_dataset, choose_view
 from pages.kit.guard import guard
-from pages.kit.lab import dataset, datasets
+from pages.kit.lab import dataset, datasets, lab
 from pages.kit.layout import empty, header, next_step
+from pages.kit.saving import save_button
 
 _VIEWS = {"look": mark("Your images"), "add": mark("Add images")}
+
+
+def take_out(dataset: Dataset) -> None:
+    """The format, and a button; the zip is packed when it is clicked. Nothing without labels."""
+    if not dataset.classes:
+        return
+    with st.expander(t("Take images and labels to another program"), icon=":material/output:"):
+        form = st.selectbox(
+            t("Format of the labels"),
+            list(FORMATS),
+            format_func=lambda key: FORMATS[key].title,
+            key="data:export:format",
+        )
+        images = st.toggle(t("With the images"), value=True, key="data:export:images")
+        name = f"{dataset.name}-{form}{'' if images else '-without-images'}.zip"
+        target = lab().workspace.cache / "exports" / name
+
+        def write() -> BinaryIO:
+            export_dataset(dataset, form, target, with_images=images)
+            return target.open("rb")
+
+        label = t("Download images and labels") if images else t("Download the labels")
+        save_button(label, write, name, key="data:export", icon="folder_zip")
+        st.caption(t("Packed when you click. A zip with images can be added here again."))
+
+
+def counting(dataset: str) -> None:
+    """The next step: the page that counts, or the one that brings in what counts."""
+    if not list_models(lab().workspace):
+        next_step(
+            "pages/models/page.py",
+            t("bring in a model"),
+            t("New images are counted by a model: upload its weights, or train one."),
+            view="upload",
+        )
+    else:
+        next_step(
+            "pages/plate/page.py",
+            t("count them"),
+            t("What a model finds on these images, per image and per well."),
+            view="start",
+            way="dataset",
+            dataset=dataset,
+        )
+
 
 header(
     t("Data"), t("Your micrographs and the boxes on them: bring them in, check them, split them.")

@@ -18,8 +18,8 @@ from msip_core.errors import ConfigError, NotFoundError
 from msip_core.language import mark, t, told
 from msip_core.markdown import md
 from msip_core.views import paper, paper_page
+from pages.export.methods import prose
 from pages.export.panels import PANELS, Left, Made, Scene, choose_scene
-from pages.export.prose import prose
 from pages.kit.choose import choose, remember
 from pages.kit.pair import ModelPair
 from pages.kit.saving import save_button

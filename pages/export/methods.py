@@ -1,4 +1,4 @@
-"""The methods paragraph of the run with its citations: copied, or saved as text, BibTeX, RIS."""
+"""Text for a paper: the methods paragraph of the run, and its citations as BibTeX and RIS."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from msip_core.views.citations import bibliography, references_of
 from msip_core.views.history import read_history
 from msip_core.views.methods import methods_text
 from pages.export.panels import measured_latency
-from pages.export.prose import prose
 from pages.kit.lab import lab
 from pages.kit.pair import ModelPair
 from pages.kit.saving import save_button
+from pages.kit.words import strong
 
 _FILES = {"bib": mark("References as BibTeX"), "ris": mark("References as RIS")}
+
+
+_CSS = """<style>
+  .st-key-prose code, .st-key-prose code * { font-family: "Source Sans", sans-serif !important;
+    font-size: 1rem !important; line-height: 1.6 !important; }
+</style>"""
 
 
 def methods(pair: ModelPair) -> None:
@@ -42,3 +48,11 @@ def methods(pair: ModelPair) -> None:
             name = f"{pair.run.id}.{form}"
             save_button(t(word), bibliography(works, form), name, icon="format_quote")
     st.caption(t("Read it before you use it: it knows the run, not your samples or microscope."))
+
+
+def prose(title: str, text: str) -> None:
+    """English, set like text and not like a program, with a button that copies it; once a page."""
+    st.markdown(md(strong(title, t("English, for the paper; copy it at the right"))))
+    with st.container(key="prose"):
+        st.html(_CSS)
+        st.code(text, language=None, wrap_lines=True)

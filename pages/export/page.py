@@ -9,9 +9,7 @@ from pages.kit.choose import choose_view
 from pages.kit.guard import guard
 from pages.kit.lab import still_here
 from pages.kit.layout import header, next_step
-from pages.kit.pair import ModelPair, choose_pair
-from pages.kit.pair_questions import measured_pair
-from pages.kit.unlearned import unlearned
+from pages.kit.pair import ModelPair, choose_pair, measured_pair, unlearned
 
 _VIEWS = {
     "figures": mark("Figures"),

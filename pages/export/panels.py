@@ -28,8 +28,14 @@ from pages.kit.detections import above, find, pixels_of
 from pages.kit.explain import SHAP_PATCHES, SHAP_SAMPLES, Subject, map_of
 from pages.kit.jobs import ask, finished, job_folder
 from pages.kit.lab import datasets, lab
-from pages.kit.pair import ModelPair, choose_image, pair_dataset
-from pages.kit.pair_questions import compare_question, gpu_speed_question, speed_question
+from pages.kit.pair import (
+    ModelPair,
+    choose_image,
+    compare_question,
+    gpu_speed_question,
+    pair_dataset,
+    speed_question,
+)
 from pages.kit.ways import gpu_devices
 
 _CONFIDENCE = 0.25

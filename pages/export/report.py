@@ -28,8 +28,7 @@ from pages.kit.detections import pixels_of
 from pages.kit.explain import Subject
 from pages.kit.jobs import ask, finished, job_folder
 from pages.kit.lab import lab
-from pages.kit.pair import ModelPair, choose_image, pair_dataset
-from pages.kit.pair_questions import compare_question
+from pages.kit.pair import ModelPair, choose_image, compare_question, pair_dataset
 from pages.kit.saving import save_button
 from pages.kit.words import strong
 

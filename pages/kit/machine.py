@@ -1,4 +1,5 @@
-"""What this computer offers, found without torch: a GPU by its driver's tool, else the CPU."""
+"""What this computer offers, found without torch (a GPU by its driver's tool, else the CPU), and
+how long a run takes by what was measured on it before."""
 
 from __future__ import annotations
 
@@ -11,8 +12,10 @@ import streamlit as st
 from msip_core.gpus import Gpu, list_gpus
 from msip_core.language import t
 from msip_core.processors import Sample
+from msip_core.questions.planning import Effort
 from msip_core.runs.slots import ANY_GPU
 from msip_core.workspace import Workspace
+from pages.kit.lab import lab
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +91,9 @@ def _of_gpu(gpu: Gpu) -> str:
         free=f"{gpu.free_gb:.1f}",
         whole=f"{gpu.total_gb:.0f}",
     )
+
+
+def seconds_now(effort: Effort) -> float:
+    """Seconds of the run, if what else keeps the processor busy now stays as it is."""
+    now = find_machine(str(lab().workspace.root)).pace
+    return effort.seconds * effort.pace / now if effort.pace and now else effort.seconds

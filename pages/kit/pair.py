@@ -1,17 +1,24 @@
-"""Which two models are looked at, and on which micrograph: all of it in the address."""
+"""Which two models are looked at, and on which micrograph: all of it in the address. And what pages
+ask of the two, in the same words, so that one answer serves all."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import streamlit as st
 
 from msip_core.config import PruneConfig
 from msip_core.data.dataset import Dataset, ImageRecord
+from msip_core.events import Cost, Metrics
 from msip_core.language import mark, t
+from msip_core.markdown import md
+from msip_core.questions.detecting import Compare
 from msip_core.questions.sources import ModelOf, RunStep, SavedModel
+from msip_core.questions.speed import TimeModels
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
+from msip_core.views import sentences, wording
 from msip_core.views.marks import Side, mark_id, read_mark_id
 from msip_core.views.wording import percent
 from pages.kit.choose import asked, choose, remember
@@ -164,3 +171,70 @@ def _words(record: ImageRecord) -> str:
 def pair_dataset(pair: ModelPair) -> Dataset:
     """The images that the run was made on."""
     return dataset(pair.config.dataset)
+
+
+def measured_pair(pair: ModelPair) -> tuple[tuple[Metrics, Cost], tuple[Metrics, Cost]] | None:
+    runs = lab().runs
+    baseline, final = runs.baseline(pair.run.id), runs.final(pair.run.id)
+    if baseline is None:
+        return None
+    if final and pair.iteration == final.iteration:
+        if final.test and final.baseline_test:
+            return (final.baseline_test, baseline.cost), (final.test, final.cost)
+        return (baseline.metrics, baseline.cost), (final.metrics, final.cost)
+    record = next(r for r in runs.iterations(pair.run.id) if r.index == pair.iteration)
+    metrics = Metrics(
+        split="val",
+        map50=record.map50_after,
+        map50_95=record.map50_95_after,
+        images=baseline.metrics.images,
+    )
+    cost = Cost(
+        macs=record.macs, params=record.params, size_mb=record.size_mb, imgsz=baseline.cost.imgsz
+    )
+    return (baseline.metrics, baseline.cost), (metrics, cost)
+
+
+def speed_question(pair: ModelPair, formats: Sequence[str], batch: int) -> TimeModels:
+    """Both models on the processor."""
+    return TimeModels(
+        baseline=pair.baseline,
+        pruned=pair.pruned,
+        imgsz=pair.config.imgsz,
+        batches=(batch,),
+        formats=tuple(formats),
+    )
+
+
+def gpu_speed_question(pair: ModelPair, device: str) -> TimeModels:
+    """Both models on a GPU, in every way that there is."""
+    return TimeModels(
+        baseline=pair.baseline, pruned=pair.pruned, imgsz=pair.config.imgsz, latency_device=device
+    )
+
+
+def compare_question(pair: ModelPair, data: Dataset) -> Compare:
+    """Both models on the test images, without accuracy: the run has measured it on the same."""
+    return Compare(
+        baseline=pair.baseline,
+        pruned=pair.pruned,
+        dataset=data.name,
+        imgsz=pair.config.imgsz,
+        metrics=False,
+    )
+
+
+def unlearned(baseline: Metrics) -> None:
+    """Before any comparison with it: a baseline that has not learned yet."""
+    if sentences.has_learned(baseline):
+        return
+    split = t("final test") if baseline.split == "test" else t("validation")
+    text = t(
+        "The baseline has not learned its task yet: its mAP50 ({split}) is {value}, below "
+        "{level}. What is better or worse than it says nothing: train the baseline longer "
+        "or on more images first.",
+        split=split,
+        value=wording.accuracy(baseline.map50),
+        level=f"{sentences.LEARNED:.2f}",
+    )
+    st.warning(md(text), icon=":material/school:")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
-from msip_core.language import mark, t
+from msip_core.language import mark, t, told
 from msip_core.markdown import Text, rich
 from msip_core.runs.state import Action, RunState
 from msip_core.views.wording import duration
@@ -131,3 +131,17 @@ def when(stamp: float | str | datetime | None) -> str:
     today = stamp.date().isoformat() == time.strftime("%Y-%m-%d")
     day = t("today") if today else stamp.date()
     return f"{day} {stamp:%H:%M}"
+
+
+def stage_words(stage: str | None) -> str:
+    """What the run does right now."""
+    return told(stage) if stage else t("starting")
+
+
+def doing(iteration: int, iterations: int, stage: str | None) -> str:
+    """'Step 2 of 5: fine-tuning'."""
+    if not iterations or not iteration:
+        return stage_words(stage)
+    return t(
+        "Step {n} of {total}: {stage}", n=iteration, total=iterations, stage=stage_words(stage)
+    )

@@ -16,9 +16,8 @@ from msip_core.recipes import TrainingRecipe
 from msip_core.runs.inputs import check_disk
 from msip_core.runs.slots import slot_of
 from msip_core.settings import get_settings
-from pages.kit.asking import ask_for
+from pages.kit.asking import ask_for, show_command
 from pages.kit.choose import choose, distinct, remember
-from pages.kit.command import show_command
 from pages.kit.jobs import start_task, task_begun, task_panel
 from pages.kit.lab import datasets, lab
 from pages.kit.layout import empty

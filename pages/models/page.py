@@ -5,21 +5,60 @@ from __future__ import annotations
 import streamlit as st
 
 from msip_core.language import mark, t
-from msip_core.models import damaged_models, list_models
+from msip_core.models import ModelCard, damaged_models, list_models, rename_model
+from msip_core.studies.dependants import delete_unused_model, dependants_of_model
 from pages.kit.choose import asked, choose, choose_view
 from pages.kit.classes import knows_the_classes
+from pages.kit.guard import show_failure
+from pages.kit.keeping import deletion, renaming
 from pages.kit.lab import datasets, lab
 from pages.kit.layout import empty, header, next_step
 from pages.kit.model_card import card_details, cards_table
 from pages.kit.of_studies import models_switch, models_to_choose
 from pages.models.forms import train_form, upload_form
-from pages.models.keeping import damaged, rename_or_delete
 
 _VIEWS = {
     "look": mark("Your models"),
     "train": mark("Train a baseline"),
     "upload": mark("Upload weights"),
 }
+
+_KEEP = mark(
+    "Its weights and its card are removed from the lab; files elsewhere stay. Runs, models and "
+    "studies keep their records, but what began with it cannot be repeated, compared or looked at."
+)
+
+
+def rename_or_delete(card: ModelCard) -> None:
+    """Both, beside each other."""
+    workspace = lab().workspace
+    with st.container(horizontal=True):
+        renaming("model", card.name, lambda text: rename_model(workspace, card.id, text))
+        _deletion(card.id)
+
+
+def damaged(model: str) -> None:
+    """What is wrong with a card that cannot be read, and the way to be rid of it."""
+    show_failure(
+        t(
+            "The card of the model '{name}' is damaged: train or upload it again, or delete it.",
+            name=model,
+        )
+    )
+    _deletion(model, place=f":{model}")
+
+
+def _deletion(model: str, place: str = "") -> None:
+    workspace = lab().workspace
+    deletion(
+        "model",
+        t("Delete this model"),
+        t(_KEEP),
+        lambda: dependants_of_model(workspace, model),
+        lambda: delete_unused_model(workspace, model),
+        place=place,
+    )
+
 
 header(
     t("Models"), t("Detectors of this lab: what they find, what they cost, where they came from.")

@@ -6,8 +6,8 @@ import streamlit as st
 
 from msip_core.language import t
 from msip_core.models import list_models
+from pages.kit.asking import show_command
 from pages.kit.choose import asked, choose
-from pages.kit.command import show_command
 from pages.kit.guard import show_error
 from pages.kit.lab import datasets, lab
 from pages.kit.layout import empty, header

@@ -10,9 +10,9 @@ from msip_core.markdown import md
 from msip_core.questions.planning import Effort, Estimate, Outlook, PlannedCut, Preview
 from msip_core.views import wording
 from msip_core.views.channels import channels_info, layer_rows, network_figure
-from pages.kit.expected import seconds_now
 from pages.kit.jobs import ask, job_state
 from pages.kit.layout import Fact, chart, facts
+from pages.kit.machine import seconds_now
 from pages.kit.ways import way_words
 from pages.kit.words import small, spent
 

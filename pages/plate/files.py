@@ -15,8 +15,8 @@ from msip_core.plates.figures import panels_of, plates_of
 from msip_core.plates.methods import settings_of
 from msip_core.plates.outcome import is_here
 from msip_core.plates.statements import whole_sentence
+from pages.kit.asking import show_command
 from pages.kit.choose import choose
-from pages.kit.command import show_command
 from pages.kit.lab import lab
 from pages.kit.saving import save_button
 from pages.kit.words import strong

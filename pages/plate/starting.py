@@ -20,9 +20,8 @@ from msip_core.models import ModelCard, list_models
 from msip_core.plates.sheet import MOST_BYTES, parse_sheet
 from msip_core.settings import get_settings
 from pages.data.import_fields import stack_fields
-from pages.kit.asking import ask_for
+from pages.kit.asking import ask_for, show_command
 from pages.kit.choose import asked, choose, choose_view, distinct, remember
-from pages.kit.command import show_command
 from pages.kit.lab import datasets, lab
 from pages.kit.layout import empty
 from pages.kit.of_studies import models_switch, models_to_choose

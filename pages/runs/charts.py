@@ -9,22 +9,22 @@ import streamlit as st
 
 from msip_core.catalog import CRITERIA
 from msip_core.config import PruneConfig
+from msip_core.documents import read_json
 from msip_core.events import IterationRecord
 from msip_core.language import t
 from msip_core.markdown import md
 from msip_core.runs.store import RunRow
-from msip_core.views import channels, progress, sentences, wording
+from msip_core.views import channels, progress, sensitivity, sentences, wording
 from msip_core.ways import Way
 from pages.kit.choose import choose_view
 from pages.kit.guard import guarded
 from pages.kit.lab import lab
-from pages.kit.layout import Fact, facts
+from pages.kit.layout import Fact, chart, facts
 from pages.kit.ways import goal_way_words
 from pages.kit.words import TERM_WORDS, known, strong
 from pages.runs.history import PruneHistory, pick_step
 from pages.runs.live import EVERY_SECONDS, is_moving
 from pages.runs.live_chart import live_chart
-from pages.runs.sensitivity import sensitivity_chart
 
 
 def step_facts(history: PruneHistory, step: int) -> None:
@@ -231,3 +231,27 @@ def _layers_at(history: PruneHistory, step: int) -> tuple[channels.LayerChannels
         layer.model_copy(update={"before": layer.original, "after": layer.original})
         for layer in history.iterations[0].layers
     )
+
+
+_CURVES = ("search", "sensitivity.json")
+
+
+def sensitivity_chart(history: PruneHistory) -> None:
+    """The chart, and the layers that cost most in words."""
+    what = t("mAP50 lost when half of one layer is gone")
+    st.markdown(md(strong(t("Which layers hurt"), what)))
+    path = lab().runs.run_dir(history.id).joinpath(*_CURVES)
+    if (found := read_json(path)) is None:
+        st.caption(t("The search has not finished yet."))
+        return
+    info = sensitivity.sensitivity_info(found)
+    chart(
+        sensitivity.sensitivity_figure(info, revision=history.id),
+        "sensitivity",
+        t("Accuracy that each layer costs when half of its channels are gone"),
+    )
+    worst = [
+        f"{layer.label} ({wording.signed(-layer.drop)})"
+        for layer in sensitivity.most_sensitive(info)
+    ]
+    st.caption(md(t("Most sensitive: {layers}.", layers=", ".join(worst))))

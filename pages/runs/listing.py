@@ -16,8 +16,7 @@ from pages.kit.choose import choose_view, not_in_this_lab, remember
 from pages.kit.guard import guarded
 from pages.kit.lab import lab
 from pages.kit.of_studies import runs_switch, studies_shown
-from pages.kit.run_words import stage_words
-from pages.kit.words import STATE_WORDS, known, when
+from pages.kit.words import STATE_WORDS, known, stage_words, when
 
 _PER_PAGE = 10
 _FILTERS: dict[str, tuple[str, tuple[RunState, ...] | None]] = {

@@ -17,7 +17,7 @@ from pages.kit.asking import ask_for
 from pages.kit.choose import remember
 from pages.kit.guard import guarded, show_failure
 from pages.kit.lab import lab
-from pages.kit.unlearned import unlearned
+from pages.kit.pair import unlearned
 from pages.runs.history import PruneHistory
 
 # Words that only these sentences have: msip_core.runs.failures, msip_core.pruning.schedule.

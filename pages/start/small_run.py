@@ -13,10 +13,10 @@ from msip_core.markdown import md
 from msip_core.models import ModelCard
 from msip_core.questions.planning import Estimate
 from pages.kit.asking import ask_for
-from pages.kit.expected import seconds_now
 from pages.kit.guard import guarded
 from pages.kit.jobs import BUSY, finished, job_state
 from pages.kit.lab import lab
+from pages.kit.machine import seconds_now
 from pages.kit.of_studies import own_or_all
 from pages.kit.words import spent
 

@@ -193,7 +193,7 @@ def test_images_and_labels_are_taken_out_in_the_chosen_format(
         packed.append(data)
         return bool(shown(label, data, **more))
 
-    monkeypatch.setattr("pages.data.exporting.st.download_button", button)
+    monkeypatch.setattr("streamlit.download_button", button)
     test = open_page("data", dataset="example")
     (form,) = [s for s in test.selectbox if s.key == "data:export:format"]
     form.set_value("label-studio")

@@ -12,7 +12,7 @@ from msip_core.processors import Processors
 from msip_core.questions.planning import Estimate, Preview
 from msip_core.runs.service import RunService
 from msip_core.workspace import Workspace
-from pages.kit import expected as expected_module
+from pages.kit import machine as machine_module
 from pages.kit.machine import Machine
 from tests.data.conftest import write_image
 from tests.pages.conftest import Open, no_crash, words
@@ -283,7 +283,7 @@ def test_the_expected_time_follows_what_else_the_computer_does_now(
     compute.answers = changed(Estimate, pace=free.pace)
     for found, expected in ((free, "21 min"), (busy, "50 min 24 s")):
         machine = Machine(None, 2, 8.0, 16.0, 50.0, pace=found.pace)
-        monkeypatch.setattr(expected_module, "find_machine", lambda _, machine=machine: machine)
+        monkeypatch.setattr(machine_module, "find_machine", lambda _, machine=machine: machine)
         test = open_page("new")
         assert [m.value for m in test.metric if m.label == "Expected time"] == [expected]
 
