@@ -181,7 +181,7 @@ class Timing:
         import torch_pruning as tp
         from ultralytics.utils.loss import v8DetectionLoss
 
-        from msip_core.importance.ready import ready
+        from msip_core.importance.statistics import ready
 
         with ready(self.model):
             criterion = v8DetectionLoss(self.model)

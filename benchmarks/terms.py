@@ -41,8 +41,7 @@ from msip_core.groups.coupling import prunable_groups
 from msip_core.importance.calibration import CalibrationSet, load_calibration
 from msip_core.importance.msip import MsipImportance, MsipLiteralImportance
 from msip_core.importance.obs import ObsImportance
-from msip_core.importance.ready import ready
-from msip_core.importance.statistics import gather
+from msip_core.importance.statistics import gather, ready
 from msip_core.importance.taylor import (
     TaylorAbsImportance,
     TaylorImportance,

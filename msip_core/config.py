@@ -15,10 +15,9 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from msip_core.catalog import RECOVERIES
 from msip_core.counts import CountConfig
-from msip_core.distilling import DistillOptions
 from msip_core.errors import ConfigError
 from msip_core.messages import msg
-from msip_core.recipes import RECIPES, Frozen, TrainingRecipe
+from msip_core.recipes import RECIPES, DistillOptions, Frozen, TrainingRecipe
 from msip_core.run_base import (
     MAX_SEED,  # noqa: F401 - asked for here by other programs, as are the three below
     Loader,  # noqa: F401
@@ -35,8 +34,8 @@ from msip_core.scoring import (
     GoalKind,
     MsipOptions,
     MsipWeights,  # noqa: F401
+    SearchOptions,
 )
-from msip_core.searching import SearchOptions
 from msip_core.ways import LatencyFormat, LatencyPrecision, Way, refusal, wanted_way
 from msip_core.wrong_settings import explain
 

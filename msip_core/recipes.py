@@ -1,10 +1,12 @@
-"""Training schedules, as settings: frozen, checked, no torch."""
+"""Training, as settings: schedules, and a teacher beside them. Frozen, checked, no torch."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from msip_core.messages import msg
 
 
 class Frozen(BaseModel):
@@ -89,6 +91,28 @@ class TrainingRecipe(Frozen):
     def is_sparse(self) -> bool:
         """Whether factors or whole channels are pushed to zero."""
         return self.bn_l1 > 0 or self.group_l2 > 0 or self.soft_mask > 0
+
+
+class DistillOptions(Frozen):
+    """How the unpruned network teaches the pruned one; only recoveries with a teacher read it.
+
+    Attributes:
+        weight: of the distillation loss beside the detection loss, for each layer.
+        temperature: of the softmax over positions (recovery "cwd"), or over the bins of a box side
+            ("prediction", "crosskd").
+        layers: of the YOLOv8 graph whose maps are compared ("cwd", "feature"); 15, 18 and 21 feed
+            the head.
+    """
+
+    weight: float = Field(default=1.0, gt=0, le=1000)
+    temperature: float = Field(default=1.0, gt=0, le=100)
+    layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(15, 18, 21), min_length=1)
+
+    @model_validator(mode="after")
+    def _each_layer_once(self) -> DistillOptions:
+        if len(set(self.layers)) < len(self.layers):
+            raise ValueError(msg("every layer can be compared only once"))
+        return self
 
 
 RECIPES: dict[str, TrainingRecipe] = {

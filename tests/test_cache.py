@@ -22,7 +22,7 @@ import msip_core
 from msip_core import cache as cache_module
 from msip_core.arrays import ARRAYS
 from msip_core.cache import ContentStore, Form, draft, is_kept, key_of, trim
-from msip_core.questions.answers import form_of
+from msip_core.questions.base import form_of
 
 
 class Document(RootModel[dict[str, Any]]):

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from msip_core.plates.tables import OBJECT_COLUMNS, object_cells
+from msip_core.plates.rows import OBJECT_COLUMNS, object_cells
 from msip_core.spreadsheet import harmless, write_rows
 from tests.fresh import ROOT
 from tests.plates.made_up import image, objects_of

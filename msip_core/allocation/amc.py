@@ -121,7 +121,8 @@ class Road:
         self.low, self.multiple = low, multiple
         self._weighs_cost = problem.options.reward == "with-cost"
         self.goal = np.inf if self._weighs_cost else problem.window.high
-        self._own = self._macs_of_each()
+        # (g,) MACs that a group's channels take part in, all groups at their full width.
+        self._own = self.budget.kappa() * self.budget.widths
         self._static = _normalised(self._facts(problem))
         self.features = self._static.shape[1] + 3
 
@@ -160,10 +161,6 @@ class Road:
         freed = (total - float(self.budget.macs(widths))) / total
         to_come = float(self._own[g + 1 :].sum()) / float(self._own.sum())
         return np.array([*self._static[g], freed, to_come, previous], np.float32)
-
-    def _macs_of_each(self) -> NDArray[np.float64]:
-        """(g,) MACs that a group's channels take part in, all groups at their full width."""
-        return self.budget.kappa() * self.budget.widths
 
     def _facts(self, problem: SearchProblem) -> NDArray[np.float64]:
         """(g, 8) what does not change during an episode."""

@@ -28,8 +28,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from msip_core.allocation.journal import Journal
-from msip_core.allocation.searched import Found, SearchedAllocation, SearchProblem, Work, ratios_of
+from msip_core.allocation.searched import (
+    Found,
+    Journal,
+    SearchedAllocation,
+    SearchProblem,
+    Work,
+    ratios_of,
+)
 from msip_core.config import SearchOptions
 from msip_core.groups.budget import Widths
 from msip_core.messages import msg

@@ -24,9 +24,15 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from msip_core.allocation.journal import Journal
 from msip_core.allocation.ratios import MAX_RATIO
-from msip_core.allocation.searched import Found, SearchedAllocation, SearchProblem, Work, ratios_of
+from msip_core.allocation.searched import (
+    Found,
+    Journal,
+    SearchedAllocation,
+    SearchProblem,
+    Work,
+    ratios_of,
+)
 from msip_core.allocation.stages import STAGES, StageAllocation, stage_of
 from msip_core.config import SearchOptions
 from msip_core.errors import ConfigError

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from msip_core.cli.class_maps import parse_class_map
 from msip_core.cli.console import SHOWN, ProgressLines, table
 from msip_core.cli.verbs import Answer, Session
 from msip_core.data.correcting import Saved, restore_version, save_labels
@@ -208,3 +207,25 @@ def _told(name: str, saved: Saved, passed_over: Sequence[Problem]) -> Answer:
 def _note(version: Version) -> str:
     back = f"back to {version.back_to}" if version.back_to else ""
     return "; ".join(filter(None, (back, version.note)))
+
+
+def parse_class_map(words: list[str]) -> dict[str, str | None]:
+    """`["cyst=no_crypt,late=crypt", "debris="]` -> old name to new name; an empty new name drops.
+
+    Raises:
+        ConfigError: a part without "=", or an old name that is given twice.
+    """
+    pairs: dict[str, str | None] = {}
+    for part in ",".join(words).split(","):
+        if not part.strip():
+            continue
+        old, equals, new = (piece.strip() for piece in part.partition("="))
+        if not equals or not old:
+            raise ConfigError(
+                "'{part}' does not map a class: write --map old=new, or old= to drop a class.",
+                part=part,
+            )
+        if old in pairs:
+            raise ConfigError("The class '{old}' is mapped twice.", old=old)
+        pairs[old] = new or None
+    return pairs

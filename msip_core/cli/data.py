@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from msip_core.cli.class_maps import parse_class_map
 from msip_core.cli.console import SHOWN, ProgressLines, table
-from msip_core.cli.correcting import correct, versions
+from msip_core.cli.correcting import correct, parse_class_map, versions
 from msip_core.cli.deleting import Yes, delete_for_good
 from msip_core.cli.plate_options import LabelForm
 from msip_core.cli.targets import file_target

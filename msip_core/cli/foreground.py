@@ -1,18 +1,30 @@
-"""A run in the foreground, followed, or handed over; and how a run is told at the end."""
+"""A run in the foreground, followed, or handed over; how it is told as it goes and at the end."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import typer
 
-from msip_core.cli.console import say, table
-from msip_core.cli.following import Teller
-from msip_core.cli.following import line as line_of
+from msip_core.cli.console import ProgressLines, say, table
 from msip_core.cli.verbs import Answer
 from msip_core.errors import InputError, MsipError, NotFoundError, Stopped, WorkError
-from msip_core.events import Record, parse_record
+from msip_core.events import (
+    BaselineRecord,
+    CountedRecord,
+    EpochRecord,
+    FinalRecord,
+    IterationRecord,
+    MilestoneRecord,
+    ProgressRecord,
+    Record,
+    Stage,
+    StageRecord,
+    parse_record,
+)
 from msip_core.runs.aside import SideTimer
 from msip_core.runs.executors import LocalExecutor
 from msip_core.runs.foreground import follow as follow_events
@@ -21,9 +33,10 @@ from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.runs.summary import OneModel, Summary
 from msip_core.runs.supervisor import Supervisor
-from msip_core.views.wording import accuracy, macs, params, percent
+from msip_core.views.wording import accuracy, duration, macs, params, percent
 from msip_core.workspace import Workspace
 
+_PAUSE = 10.0  # seconds between two lines about how far a count is
 Detach = Annotated[bool, typer.Option("--detach", help="Leave it to the app and return at once.")]
 PROGRAM = "python -m msip_core"
 UNSUPERVISED = (
@@ -49,7 +62,7 @@ def in_foreground(
     """
     say(f"Run {run_id}. Ctrl-C pauses it.")
     supervisor = Supervisor(workspace) if executor is None else Supervisor(workspace, executor)
-    teller = _Untold(told)
+    teller = Teller(told)
     supervisor.start()
     try:
         with suppress(Stopped):  # paused by Ctrl-C: told below by the state it is in
@@ -119,20 +132,6 @@ def records_so_far(service: RunService, run_id: str) -> int:
     return sum(parse_record(event) is not None for event in service.events(run_id))
 
 
-class _Untold(Teller):
-    """Tells a history from some record on."""
-
-    def __init__(self, told: int) -> None:
-        super().__init__()
-        self._skip = told
-
-    def __call__(self, record: Record) -> None:
-        if self._skip:
-            self._skip -= 1
-        else:
-            super().__call__(record)
-
-
 def describe(workspace: Workspace, run_id: str) -> Answer:
     """One run: its document as DESIGN promises it, and a few lines with a table."""
     service = RunService(workspace)
@@ -146,7 +145,7 @@ def describe(workspace: Workspace, run_id: str) -> Answer:
     if damaged := service.damaged_lines(run_id):
         lines.append(f"Note: damaged lines of events.jsonl that were left out: {damaged}.")
     lines += [_standing("baseline", document["baseline"]), _standing("final", document["final"])]
-    lines += [line_of(record) or "" for record in service.counted(run_id)]
+    lines += [line(record) or "" for record in service.counted(run_id)]
     lines.append(_speed(document))
     iterations = [
         (i.index, percent(i.macs_ratio, 1), i.map50_before, i.map50_after, macs(i.macs))
@@ -157,7 +156,7 @@ def describe(workspace: Workspace, run_id: str) -> Answer:
             table(("iteration", "MACs left", "mAP50 cut", "fine-tuned", "MACs"), iterations)
         )
     lines += [f"{name}: {path}" for name, path in document["artifacts"].items()]
-    return Answer(document, "\n".join(line for line in lines if line))
+    return Answer(document, "\n".join(text for text in lines if text))
 
 
 def _speed(document: Summary) -> str:
@@ -182,3 +181,114 @@ def _standing(name: str, values: OneModel | None) -> str:
         f"{macs(values['macs'])} MACs, {params(values['params'])} parameters, "
         f"{values['size_mb']:.1f} MB"
     )
+
+
+@dataclass
+class Teller:
+    """Writes each record of a run as it comes; call it with one record at a time, then `finish`.
+
+    Progress records are not told by themselves. The work reports progress right behind an epoch
+    or an iteration, so such a line waits for the next record and takes the estimate along. A count
+    has nothing else to tell for minutes: there they are told, now and then.
+
+    Attributes:
+        skip: so many records more are told already.
+    """
+
+    skip: int = 0
+    _waiting: str | None = field(default=None, init=False)
+    _counted: ProgressLines | None = field(default=None, init=False)
+
+    def __call__(self, record: Record) -> None:
+        if self.skip:
+            self.skip -= 1
+            return
+        left = record.seconds_left if isinstance(record, ProgressRecord) else None
+        self._tell_waiting(left)
+        text = line(record)
+        if isinstance(record, StageRecord):
+            self._counted = ProgressLines(_PAUSE) if record.stage is Stage.COUNTING else None
+        if isinstance(record, ProgressRecord) and self._counted is not None:
+            self._counted(record.done, record.message + _left(record.seconds_left))
+        if isinstance(record, EpochRecord | IterationRecord):
+            self._waiting = text
+        elif text is not None:
+            say(text)
+
+    def finish(self) -> None:
+        """Tell what still waits; there is no more to come."""
+        self._tell_waiting(None)
+
+    def _tell_waiting(self, seconds_left: float | None) -> None:
+        if self._waiting is not None:
+            say(self._waiting + _left(seconds_left))
+            self._waiting = None
+
+
+def _left(seconds: float | None) -> str:
+    return f"  ·  about {duration(seconds)} left" if seconds else ""
+
+
+def line(record: Record) -> str | None:
+    """One record in words; None for records that say nothing new to a person."""
+    tell = _WORDS.get(type(record))
+    return None if tell is None else tell(record)
+
+
+def _stage(record: StageRecord) -> str:
+    where = f" (iteration {record.iteration})" if record.iteration else ""
+    return f"- {record.stage.value}{where}"
+
+
+def _milestone(record: MilestoneRecord) -> str:
+    return ("Note: " if record.level == "warning" else "") + record.message
+
+
+def _baseline(record: BaselineRecord) -> str:
+    return (
+        f"Baseline: mAP50 {accuracy(record.metrics.map50)}, {macs(record.cost.macs)} MACs, "
+        f"{params(record.cost.params)} parameters"
+    )
+
+
+def _epoch(record: EpochRecord) -> str:
+    reached = "" if record.map50 is None else f"  mAP50 {accuracy(record.map50)}"
+    loss = sum(record.losses.values())
+    return (
+        f"  epoch {record.epoch}/{record.epochs}  loss {loss:.3f}{reached}"
+        f"  ({duration(record.seconds)})"
+    )
+
+
+def _iteration(record: IterationRecord) -> str:
+    return (
+        f"Iteration {record.index}: {percent(record.macs_ratio, 1)} of the MACs, mAP50 "
+        f"{accuracy(record.map50_before)} cut, {accuracy(record.map50_after)} fine-tuned"
+    )
+
+
+def _counted(record: CountedRecord) -> str:
+    found = ", ".join(f"{count:,} {name}" for name, count in record.counts.items())
+    bad = f", {record.failed} could not be read" if record.failed else ""
+    blank = f", {record.empty} blank" if record.empty else ""
+    return f"Counted by {record.model}: {record.images:,} images{blank}{bad}: {found}"
+
+
+def _final(record: FinalRecord) -> str:
+    on = record.test or record.metrics
+    work = f"{percent(record.macs_ratio, 1)} of the MACs, " if record.iteration else ""
+    sentence = f"Done: {work}mAP50 {accuracy(on.map50)} on the {on.split} images"
+    if record.baseline_test and record.test:
+        sentence += f" (baseline {accuracy(record.baseline_test.map50)})"
+    return sentence + (f". {record.stopped_by}" if record.stopped_by else "")
+
+
+_WORDS: dict[type[Record], Callable[[Any], str]] = {
+    StageRecord: _stage,
+    MilestoneRecord: _milestone,
+    BaselineRecord: _baseline,
+    EpochRecord: _epoch,
+    IterationRecord: _iteration,
+    FinalRecord: _final,
+    CountedRecord: _counted,
+}

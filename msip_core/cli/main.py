@@ -14,6 +14,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from pydantic import ValidationError
 
 from msip_core.bounded import plain_text
 from msip_core.cli.early import workspace_of
-from msip_core.cli.parts import PARTS, add_part, parts_for
 from msip_core.cli.verbs import Answer, JsonOption, WorkspaceOption
 from msip_core.errors import InputError, MsipError
 from msip_core.settings import get_settings
@@ -35,6 +35,21 @@ _OF_PLACES = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR,
     errno.ELOOP, errno.EEXIST, errno.EINVAL, errno.ENXIO, *DISK_FAULTS,
 )  # fmt: skip
+# Module -> its verbs, in the order that `--help` shows: a command loads only the one it needs.
+PARTS: dict[str, tuple[str, ...]] = {
+    "house": ("doctor", "serve", "demo", "methods"),
+    "data": ("data",),
+    "work": ("train", "prune"),
+    "plate": ("plate",),
+    "runs": ("runs",),
+    "computers": ("computers",),
+    "models": ("models",),
+    "studies": ("study",),
+    "look": ("predict", "compare", "latency", "export"),
+    "explaining": ("explain",),
+}
+
+
 _MOST_LINES = 10
 _MOST_SAID = 2000  # characters
 
@@ -183,3 +198,18 @@ def _kept(path: Path, text: str) -> Path:
 
 def _at(error: OSError) -> str:
     return f" at {error.filename}" if error.filename is not None else ""
+
+
+def parts_for(word: str | None) -> tuple[str, ...]:
+    """The modules that a command needs whose first word this is; all, where that is no verb."""
+    found = tuple(part for part, verbs in PARTS.items() if word in verbs)
+    return found or tuple(PARTS)
+
+
+def add_part(root: typer.Typer, part: str) -> None:
+    """Give the root the verbs of one module."""
+    module = import_module(f"msip_core.cli.{part}")
+    if hasattr(module, "register"):
+        module.register(root)
+    else:
+        root.add_typer(module.app)

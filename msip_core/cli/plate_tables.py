@@ -20,8 +20,7 @@ from msip_core.plates.methods import settings_of
 from msip_core.plates.outcome import analysis_of
 from msip_core.plates.overlays import drawn_on, objects_by_image, pictures_again
 from msip_core.plates.report import write_report
-from msip_core.plates.rows import Counting, ImageRow
-from msip_core.plates.tables import well_cells, well_columns
+from msip_core.plates.rows import Counting, ImageRow, well_cells, well_columns
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.views.pictures import save_png

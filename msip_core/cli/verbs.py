@@ -96,7 +96,7 @@ def verb(app: typer.Typer, name: str | None = None) -> Callable[..., Callable[..
             _check_numbers(given)
             root = given.pop("workspace") or before_the_verb
             for group, kind in shared.items():
-                given[group] = kind(**{option: given.pop(option) for option in _names(kind)})
+                given[group] = kind(**{o.name: given.pop(o.name) for o in _options(kind)})
             with clean_stdout():
                 return function(Session(root), **given)
 
@@ -125,10 +125,6 @@ def _check_numbers(given: Mapping[str, object]) -> None:
 def _options(kind: type) -> list[inspect.Parameter]:
     """The fields of a dataclass, as parameters."""
     return list(inspect.signature(kind, eval_str=True).parameters.values())
-
-
-def _names(kind: type) -> list[str]:
-    return [option.name for option in _options(kind)]
 
 
 def _parameter(

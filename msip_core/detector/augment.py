@@ -2,8 +2,8 @@
 
 Parameters and distributions are Ultralytics' (data/augment.py: Mosaic, RandomPerspective, MixUp,
 RandomHSV, RandomFlip); a test compares both. All numbers are drawn on the processor, so that a seed
-gives the same epoch on every device; msip_core.detector.warping does to pixels, and
-msip_core.detector.warped_boxes to boxes, what was drawn here.
+gives the same epoch on every device; msip_core.detector.warping does to pixels and boxes
+what was drawn here.
 
 A batch of n pictures is made of n or more `canvases`: the first n are the pictures, any further
 ones are mixed into them. A canvas shows one image, or four around a centre (mosaic), and is seen

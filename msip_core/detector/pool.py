@@ -9,8 +9,7 @@ from ultralytics.utils import IterableSimpleNamespace
 
 from msip_core.config import Loader
 from msip_core.data.dataset import Dataset
-from msip_core.detector.device_images import DeviceImages
-from msip_core.detector.device_loader import DeviceLoader
+from msip_core.detector.device_loader import DeviceImages, DeviceLoader
 from msip_core.detector.evaluation import Evaluator
 from msip_core.detector.images import SplitImages, Tick
 from msip_core.processors import usable_cores

@@ -33,13 +33,13 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 
 from msip_core.config import TrainingRecipe
 from msip_core.detector.batch import Batch, with_count
+from msip_core.detector.devices import as_float32, computing_in
 from msip_core.detector.extras import ExtraLoss, GradientTerm
 from msip_core.detector.fit_state import FitState, copied, seed_everything, seed_from, write_state
 from msip_core.detector.layerdrop import layers_dropped
 from msip_core.detector.library import DetectionModel
 from msip_core.detector.loss_ratio import BATCHES, Gains, solve_gains
 from msip_core.detector.pool import DataPool, TrainLoader
-from msip_core.detector.precision import as_float32, computing_in
 from msip_core.detector.quiet_loss import QuietLoss
 from msip_core.detector.sparsity import terms_of
 from msip_core.detector.steps import CLIP, MaskedSteps, Steps, WatchedSteps
@@ -384,7 +384,7 @@ def _settings(plan: FitPlan) -> dict[str, object]:
     """Ultralytics' settings of this fit.
 
     optimizer: "auto" would ignore lr0 and momentum. amp: its check downloads a model, and it knows
-    no bfloat16 on a CPU; ours is msip_core.detector.precision.
+    no bfloat16 on a CPU; ours is msip_core.detector.devices.
     """
     pool = plan.pool
     on_cuda = pool.device.startswith("cuda")

@@ -15,6 +15,7 @@ from msip_core.config import Precision, TrainingRecipe
 from msip_core.data.dataset import ensure_ready
 from msip_core.detector.c2f import new_conv_names
 from msip_core.detector.checkpoints import normalise
+from msip_core.detector.devices import laid_out, training_dtype
 from msip_core.detector.evaluation import check_classes
 from msip_core.detector.extras import ExtraLoss, GradientTerm
 from msip_core.detector.fit_state import (
@@ -30,7 +31,6 @@ from msip_core.detector.library import DetectionModel, copy_model, threads_kept
 from msip_core.detector.loss_ratio import Gains
 from msip_core.detector.memory import memory_errors_named
 from msip_core.detector.pool import DataPool
-from msip_core.detector.precision import laid_out, training_dtype
 from msip_core.detector.sparsity import share_near_zero
 from msip_core.detector.trainer import EpochReport, Fit, FitPlan
 from msip_core.errors import ConfigError

@@ -1,13 +1,19 @@
-"""Pixels of augmented pictures, for a whole batch at once on the device that holds the images.
+"""Augmented pictures, for a whole batch at once: their pixels, on the device that holds the images,
+and their boxes.
 
 Each image is sampled once, straight into the picture, and what the images of a mosaic give is
 added up. Counted from the grey of the border (114), an image is zero outside itself, so that the
 sum is what sampling the composed mosaic would give, seams included.
+
+Boxes are moved with the pixels, cut at the border, left out where too little is left, by
+Ultralytics' rules (Mosaic._cat_labels, RandomPerspective.box_candidates). On the processor: a few
+hundred boxes are no work for a GPU, and their number is known without waiting for one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,7 +26,12 @@ from msip_core.detector.augment import Draws, Placed
 BORDER = 114.0  # grey of what no image covers, Ultralytics' value
 _ROOM = {"cpu": 2**22, "cuda": 2**29}  # bytes of the sampled images that are held at once
 
+# A box stays: both sides longer than (pixels), at most so many times longer than wide, share left.
+_SMALLEST, _THINNEST, _LEAST = 2, 100, 0.1
+_TINY = 1e-16
+
 Gather = Callable[[NDArray[np.int64]], Tensor]
+Boxes = NDArray[np.float32]
 
 
 @torch.no_grad()
@@ -178,3 +189,100 @@ def sent(values: NDArray[np.generic], device: str | torch.device) -> Tensor:
     if torch.device(device).type == "cuda" and tensor.numel():
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The boxes of all images of a split, one after the other.
+
+    Attributes:
+        boxes: (b, 4) corners in pixels of the images as they are kept.
+        classes: (b,).
+        starts: (images + 1,) where each image's boxes begin.
+    """
+
+    boxes: Boxes
+    classes: NDArray[np.float32]
+    starts: NDArray[np.int64]
+
+    def of(self, images: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of the boxes of these images, and for each row the image's place among them."""
+        counts = self.starts[images + 1] - self.starts[images]
+        owner = np.repeat(np.arange(len(images)), counts)
+        before = np.cumsum(counts) - counts
+        rows = np.arange(int(counts.sum())) - before[owner] + self.starts[images][owner]
+        return rows, owner
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a picture's detections are compared with; as Ultralytics collates it.
+
+    Attributes:
+        boxes: (b, 4) centre and size, as shares of the picture.
+        classes: (b, 1).
+        picture: (b,) which of the batch.
+    """
+
+    boxes: Boxes
+    classes: NDArray[np.float32]
+    picture: NDArray[np.float32]
+
+
+def warped_boxes(labels: Labels, draws: Draws, placed: Placed, imgsz: int) -> Targets:
+    """The boxes of a batch after all that was drawn."""
+    rows, owner = labels.of(placed.image)
+    canvas = placed.canvas[owner]
+    boxes = labels.boxes[rows] + np.tile(placed.corner[owner], 2).astype(np.float32)
+    # Only a mosaic is cut here: its images may reach over the canvas.
+    four = draws.mosaic[canvas]
+    edge = np.tile(placed.sizes[canvas], 2).astype(np.float32)
+    boxes = np.where(four[:, None], np.clip(boxes, 0, edge), boxes)
+    there = ~four | (_area(boxes) > 0)
+    boxes, canvas, rows = boxes[there], canvas[there], rows[there]
+
+    moved = np.clip(_moved(boxes, placed.maps[canvas]), 0, imgsz).astype(np.float32)
+    kept = _candidates(boxes * draws.zooms[canvas, None].astype(np.float32), moved)
+    moved, canvas, rows = moved[kept], canvas[kept], rows[kept]
+
+    n = draws.pictures
+    owners = np.concatenate((np.arange(n), draws.mixed))
+    picture = owners[canvas]
+    order = np.argsort(picture, kind="stable")  # a picture's own boxes, then those mixed in
+    moved, picture, rows = moved[order], picture[order], rows[order]
+    return Targets(
+        _shares(_flipped(moved, draws.flips[picture], imgsz), imgsz),
+        labels.classes[rows][:, None],
+        picture.astype(np.float32),
+    )
+
+
+def _moved(boxes: Boxes, maps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The upright box around each box that was turned."""
+    corners = np.ones((len(boxes), 4, 3))
+    corners[..., :2] = boxes[:, [0, 1, 2, 3, 0, 3, 2, 1]].reshape(-1, 4, 2)
+    corners = np.einsum("nij,nkj->nki", maps[:, :2], corners)
+    return np.concatenate((corners.min(axis=1), corners.max(axis=1)), axis=1)
+
+
+def _candidates(before: Boxes, after: Boxes) -> NDArray[np.bool_]:
+    width, height = after[:, 2] - after[:, 0], after[:, 3] - after[:, 1]
+    longer = np.maximum(width / (height + _TINY), height / (width + _TINY))
+    left = width * height / (_area(before) + _TINY)
+    big: NDArray[np.bool_] = (width > _SMALLEST) & (height > _SMALLEST)
+    return big & (left > _LEAST) & (longer < _THINNEST)
+
+
+def _area(boxes: Boxes) -> Boxes:
+    area: Boxes = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return area
+
+
+def _flipped(boxes: Boxes, flips: NDArray[np.bool_], imgsz: int) -> Boxes:
+    swapped = imgsz - boxes[:, [2, 3, 0, 1]]
+    return np.where(np.tile(flips, 2), swapped, boxes)
+
+
+def _shares(boxes: Boxes, imgsz: int) -> Boxes:
+    centres, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    return (np.concatenate((centres, sizes), axis=1) / imgsz).astype(np.float32)

@@ -13,8 +13,8 @@ from msip_core.errors import DatasetError
 from msip_core.explain import cam
 from msip_core.explain.boundary import boundary_scores
 from msip_core.explain.subject import labelled_subjects
+from msip_core.intervals import PairedDifference, mean_defined, paired_bootstrap
 from msip_core.messages import msg
-from msip_core.pairs import PairedDifference, mean_defined, paired_bootstrap
 from msip_core.questions.base import Job
 from msip_core.questions.looking import (
     BorderScores,

@@ -24,14 +24,17 @@ Source: Yu et al. 2018, arXiv:1711.05908 (there with Inf-FS).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from msip_core.detector.library import copy_model
+from msip_core.importance.inffs import Pooled
 from msip_core.importance.members import ResponseImportance
 from msip_core.importance.responses import conv_blocks
+from msip_core.importance.statistic import Found, Scene, Statistic
 
 
 class NispImportance(ResponseImportance):
@@ -136,3 +139,47 @@ def _hooked(net: nn.Module, collect: Any, seed: Any, seeds: Mapping[str, Tensor]
     finally:
         for handle in handles:
             handle.remove()
+
+
+class _Propagated(Statistic):
+    """Seeds at the last convolutions, and what becomes of them, at the size of the images; on the
+    processor where the device does not know float64."""
+
+    def seeds(self) -> dict[str, Tensor]:
+        """Name of a last convolution -> (c,) importance of each channel that it reads."""
+        raise NotImplementedError
+
+    def result(self) -> Found:
+        (kind,) = self.asked
+        scene = self.scene
+        scene.pause()
+        device = "cpu" if scene.device.type == "mps" else scene.device
+        image = torch.zeros(1, *scene.calibration.images.shape[1:], device=device)
+        twin = copy_model(scene.model).to(device)  # type: ignore[arg-type]
+        return {kind: propagate(twin, image, self.seeds())}
+
+
+class Nisp(_Propagated):
+    """Seeded by what the last convolutions make of each channel."""
+
+    kinds = frozenset({"nisp"})
+
+    def seeds(self) -> dict[str, Tensor]:
+        return column_sums(last_convolutions(self.scene.model))
+
+
+class NispInfFs(_Propagated):
+    """Seeded by Inf-FS on what the last convolutions read."""
+
+    kinds = frozenset({"nisp-inffs"})
+    wants = frozenset({"batches"})
+
+    def __init__(self, scene: Scene, asked: frozenset[str]) -> None:
+        super().__init__(scene, asked)
+        self._pooled = Pooled(last_convolutions(scene.model))
+
+    def batch(self, part: range) -> AbstractContextManager[Any]:
+        return self._pooled.watching()
+
+    def seeds(self) -> dict[str, Tensor]:
+        return self._pooled.seeds()

@@ -14,16 +14,16 @@ GPU is never waited for.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from ultralytics.utils import IterableSimpleNamespace
 
 from msip_core.importance.calibration import CalibrationSet, shrunk
-from msip_core.importance.ready import ready
 from msip_core.importance.room import free_bytes, images_at_once
 from msip_core.importance.statistic import (
     Few,
@@ -229,3 +229,36 @@ def _few(scene: Scene, some: Sequence[Statistic]) -> None:
                 scene.model(shrunk(scene.pixels(part), few.side))
             for one in those:
                 one.end_part()
+
+
+_GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}
+
+
+@contextmanager
+def ready(model: nn.Module) -> Iterator[None]:
+    """Eval mode, gradients on, loss gains as attributes, no cached anchors; then all as before."""
+    modes = {module: module.training for module in model.modules()}
+    flags = {p: p.requires_grad for p in model.parameters()}
+    grads = {p: p.grad for p in model.parameters()}
+    args = model.args
+    head: Any = model.model[-1]  # type: ignore[index]
+    fixed = {id(p) for p in head.dfl.parameters()}
+    model.eval()
+    # Anchors cached under inference mode cannot take part in a backward pass.
+    head.shape = None
+    if isinstance(args, dict):  # as a loaded checkpoint has them; the loss wants attributes
+        model.args = IterableSimpleNamespace(**{**_GAINS, **args})
+    for p in model.parameters():
+        p.requires_grad_(id(p) not in fixed)
+        p.grad = None
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        model.args = args
+        head.shape = None
+        for p, flag in flags.items():
+            p.requires_grad_(flag)
+            p.grad = grads[p]
+        for module, mode in modes.items():
+            module.training = mode

@@ -12,9 +12,9 @@ from typing import Any
 from msip_core.plates.agreement import Bounds, Limits
 from msip_core.plates.analysis import PlateAnalysis, WellResult
 from msip_core.plates.nested import Estimate
-from msip_core.plates.rows import Counting
-from msip_core.plates.tables import (
+from msip_core.plates.rows import (
     OBJECT_COLUMNS,
+    Counting,
     image_cells,
     image_columns,
     object_cells,

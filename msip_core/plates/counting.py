@@ -35,7 +35,7 @@ from msip_core.plates import folder
 from msip_core.plates.folder import PLAN_FILE, SHEET, Facts, ModelFacts, write_facts
 from msip_core.plates.journal import Journal, image_rows
 from msip_core.plates.making import Found, failed_row, image_row, object_rows
-from msip_core.plates.pictures import Read, source_of
+from msip_core.plates.pictures import source_of
 from msip_core.plates.plan import CountPlan, plan_count
 from msip_core.plates.reading import Numbered, TakenPicture, reading_ahead
 from msip_core.plates.rows import ImageRow, ObjectRow, Role
@@ -245,7 +245,7 @@ class _Group:
         """Rows of every picture, in order, as one model sees them."""
         at = self._recipes.index(look.recipe)
         shown = [
-            _Shown(fields[at], self._um(read), look)
+            _Shown(fields[at], self._config.pixel_size_um or read.um_per_px, look)
             for read, fields in self._taken
             if read.problem is None
         ]
@@ -276,9 +276,6 @@ class _Group:
                 first = shown.setdefault(read.digest, item.name)
                 if first != item.name:
                     self._same[item.name] = first
-
-    def _um(self, read: Read) -> float | None:
-        return self._config.pixel_size_um or read.um_per_px
 
     def _find(self, look: _Look, shown: Sequence[_Shown]) -> None:
         limits = {"conf": self._config.conf, "iou": self._config.iou}

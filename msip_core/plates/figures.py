@@ -80,7 +80,7 @@ def strips_of(found: PlateAnalysis, measure: Measure) -> StripInfo:
         keys = {well.key for well in one.condition.wells}
         estimate = one.fraction if measure == "fraction" else one.per_field
         values = tuple(
-            (_word(well), value)
+            (f"{well.seen.key.plate} {well.seen.key.well}".strip(), value)
             for well in found.wells
             if well.seen.key in keys and (value := _value(well, measure)) is not None
         )
@@ -93,10 +93,6 @@ def strips_of(found: PlateAnalysis, measure: Measure) -> StripInfo:
 
 def _value(well: WellResult, measure: Measure) -> float | None:
     return well.fraction.value if measure == "fraction" else well.per_field.value
-
-
-def _word(well: WellResult) -> str:
-    return f"{well.seen.key.plate} {well.seen.key.well}".strip()
 
 
 def dose_of(found: PlateAnalysis, measure: Measure, one: DoseFit) -> DoseInfo:

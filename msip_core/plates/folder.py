@@ -7,7 +7,7 @@ from pathlib import Path
 from msip_core.config import AnyRun, CountConfig, parse_run_config
 from msip_core.documents import read_object, read_record
 from msip_core.errors import NotFoundError, WorkError
-from msip_core.events import Record
+from msip_core.events import Record, RunContext
 from msip_core.messages import Telling, Words
 from msip_core.plates import journal
 from msip_core.plates.plan import CountPlan
@@ -126,3 +126,25 @@ def read(run_dir: Path, role: Role = "model") -> Counting:
         total=facts.total,
         role=role,
     )
+
+
+def check(ctx: RunContext) -> None:
+    """Every picture has a row of every model, and every count its objects.
+
+    Raises:
+        WorkError: something is missing.
+    """
+    facts = read_facts(ctx.run_dir)
+    for role in facts.models:
+        images = journal.image_rows(ctx.run_dir, role)
+        wanted = sum(sum(image.counts.values()) for image in images)
+        found = sum(1 for _ in journal.object_rows(ctx.run_dir, role, images))
+        if len(images) != facts.total or found != wanted:
+            raise WorkError(
+                "The files of this count are not whole ({n} of {total} images, "
+                "{found} of {wanted} objects): resume it, which counts what is missing.",
+                n=len(images),
+                total=facts.total,
+                found=found,
+                wanted=wanted,
+            )

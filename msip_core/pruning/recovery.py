@@ -21,10 +21,10 @@ from typing import Any
 
 from msip_core import catalog
 from msip_core.config import DistillOptions, PruneConfig, TrainingRecipe
+from msip_core.detector.devices import laid_out
 from msip_core.detector.extras import ExtraLoss, GradientTerm
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.detector.pool import DataPool
-from msip_core.detector.precision import laid_out
 from msip_core.detector.training import FitResult, Phase, fit, stop_or_beat
 from msip_core.events import RunContext
 from msip_core.importance.calibration import CalibrationSet

@@ -23,9 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msip_core import catalog
-from msip_core.allocation.journal import Journal
 from msip_core.allocation.ratios import RatioAllocation, unscaled_sentence, unscaled_share
-from msip_core.allocation.searched import LayerFacts, SearchedAllocation, named
+from msip_core.allocation.searched import Journal, LayerFacts, SearchedAllocation, named
 from msip_core.allocation.table import GroupTable
 from msip_core.combinations import allocation_name
 from msip_core.config import PruneConfig

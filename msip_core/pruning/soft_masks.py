@@ -44,7 +44,10 @@ class SoftMasks:
         self._epoch = progress
         score = BnWeightImportance()
         # All scores first: silencing one group changes what others would score.
-        weak = [_weakest(score(group), int(self.share * width(group))) for group in self._groups]
+        weak = [
+            score(group).argsort(stable=True)[: int(self.share * width(group))]
+            for group in self._groups
+        ]
         for group, channels in zip(self._groups, weak, strict=True):
             for member in members(group):
                 if member.kind != "norm":
@@ -53,7 +56,3 @@ class SoftMasks:
                 silent = member.indices[torch.isin(member.positions, channels)]
                 norm.weight[silent.to(norm.weight.device)] = 0
                 norm.bias[silent.to(norm.bias.device)] = 0
-
-
-def _weakest(scores: torch.Tensor, count: int) -> torch.Tensor:
-    return scores.argsort(stable=True)[:count]

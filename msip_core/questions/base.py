@@ -1,19 +1,20 @@
-"""A question, its key, and the job that answers it."""
+"""A question, its key, the job that answers it, where it waits, and how its answer is kept."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from pydantic import BaseModel, JsonValue
 
-from msip_core.cache import key_of
+from msip_core.cache import MARK, Form, key_of
 from msip_core.questions.contents import state
 from msip_core.recipes import Frozen
-from msip_core.workspace import Workspace
+from msip_core.workspace import Workspace, write_json
 
 Progress = Callable[[float, str], None]
 
@@ -98,3 +99,28 @@ def name_of(question: Question[Any]) -> str:
 def question_from(name: str, fields: Mapping[str, JsonValue]) -> Question[Any]:
     """A question that another process wrote down: `name_of` it, and its fields as JSON."""
     return cast(Question[Any], resolve_name(name).model_validate(dict(fields)))
+
+
+def form_of(kind: type[Answer]) -> Form[Answer]:
+    """The form of answers of this class (`cache.ContentStore`): JSON, files beside it."""
+    return Form(
+        lambda folder, value: write_json(folder / MARK, value.model_dump(mode="json")),
+        lambda folder: kind.model_validate(json.loads((folder / MARK).read_text(encoding="utf-8"))),
+    )
+
+
+# A look at a few images never waits for a long count: each lane does one job after another, both at
+# the same time.
+#   look    heat maps, predictions on a few images: seconds each
+#   work    everything else: imports, comparisons, previews, SHAP
+Lane = Literal["look", "work"]
+
+
+def lane_of(question: Question[Any]) -> Lane:
+    """Where a question waits."""
+    return "look" if question.is_look() else "work"
+
+
+def go_together(one: Question[Any], other: Question[Any]) -> bool:
+    """Whether two may be at work at once: to measure milliseconds would measure the other too."""
+    return not (one.measures_time or other.measures_time)

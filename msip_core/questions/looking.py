@@ -11,8 +11,8 @@ from pydantic import Field
 from msip_core.boxes import Box
 from msip_core.catalog import HeatMap as Method
 from msip_core.events import Record
+from msip_core.intervals import PairedDifference
 from msip_core.messages import Telling, Words
-from msip_core.pairs import PairedDifference
 from msip_core.questions.base import Answer_co, Question
 from msip_core.questions.sources import ImageOf, ModelOf, dataset_files
 from msip_core.workspace import Workspace

@@ -1,7 +1,7 @@
 """Interactive work beside the server: asked for by pages, done in two long-lived processes.
 
 Short looks have a lane of their own, so that a heat map does not wait for a comparison of hundreds
-of images (`msip_core.runs.lanes`).
+of images (`questions.base.Lane`).
 
 A plain child process that talks JSON lines over pipes. Python's own process pools were not
 taken: their `spawn` would import the Streamlit script again as its main module, and they cannot
@@ -24,11 +24,8 @@ from pydantic import BaseModel
 from msip_core.cache import ContentStore, is_kept, key_of, trim
 from msip_core.errors import NotFoundError
 from msip_core.messages import msg
-from msip_core.questions.answers import form_of
-from msip_core.questions.base import Answer, Question, name_of
-from msip_core.runs.compute_child import Child
-from msip_core.runs.compute_talk import Cancel, End, Order, State
-from msip_core.runs.lanes import Lane, go_together, lane_of
+from msip_core.questions.base import Answer, Lane, Question, form_of, go_together, lane_of, name_of
+from msip_core.runs.compute_child import Cancel, Child, End, Order, State
 from msip_core.runs.state import WITH_WORKER
 from msip_core.runs.store import RunStore
 from msip_core.workspace import Workspace

@@ -19,15 +19,13 @@ from typing import IO
 import msip_core
 from msip_core.cache import draft
 from msip_core.errors import Stopped
-from msip_core.questions.answers import form_of
-from msip_core.questions.base import Job
-from msip_core.runs.compute_talk import ORDERS, Cancel, End, Order, Progress
+from msip_core.questions.base import Job, form_of
+from msip_core.runs.compute_child import LOG_NAME, ORDERS, Cancel, End, Order, Progress
 from msip_core.runs.failures import explain_failure
 from msip_core.workspace import Workspace, write_json
 
 logger = logging.getLogger("msip_core.compute")
 
-LOG_NAME = "compute.log"
 _REPORT_PAUSE = 0.1  # seconds between two progress reports
 _NICENESS = 10  # a run on the same processor comes first
 

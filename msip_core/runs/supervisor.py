@@ -34,7 +34,7 @@ from msip_core.runs.executors import (
     StartsAhead,
 )
 from msip_core.runs.folding import CONFIG_FILE
-from msip_core.runs.rooms import LocalRooms
+from msip_core.runs.placing import LocalRooms
 from msip_core.runs.settling import START_GRACE, SUPERVISOR_LOCK, state_after_loss, why_gone
 from msip_core.runs.slots import room_of, slot_of
 from msip_core.runs.state import WITH_WORKER, RunState

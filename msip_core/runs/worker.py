@@ -63,7 +63,7 @@ _AHEAD = "msip_core.runs.verify:prepare"
 WORK: dict[str, Work] = {
     "train": Work("msip_core.detector.run:run", _CHECK, ahead=_AHEAD),
     "prune": Work("msip_core.pruning.loop:run", _CHECK, ahead=_AHEAD),
-    "count": Work("msip_core.plates.counting:run", "msip_core.plates.checking:check"),
+    "count": Work("msip_core.plates.counting:run", "msip_core.plates.folder:check"),
 }
 
 # How long a new worker waits for an old one of the same run to leave.

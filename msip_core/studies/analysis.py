@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from msip_core.intervals import mean_defined
 from msip_core.messages import mark, msg
-from msip_core.pairs import mean_defined
 from msip_core.studies.plan import BASELINE
 from msip_core.studies.statistics import (
     Interval,

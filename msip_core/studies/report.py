@@ -21,8 +21,8 @@ from msip_core.studies.plan import BASELINE, StudyPlan, write_plan
 from msip_core.studies.table import StudyTable
 from msip_core.studies.tasks import epochs_of, labels, one_schedule
 from msip_core.studies.verdicts import verdicts
-from msip_core.views import inline, style, widths
-from msip_core.views.pareto_paper import pareto_paper
+from msip_core.views import inline, style
+from msip_core.views.paper_studies import pareto_paper, widths_info, widths_paper
 from msip_core.views.protocol import PRECISIONS
 from msip_core.views.report import Figure
 from msip_core.views.wording import plural
@@ -94,8 +94,8 @@ def _figures(workspace: Workspace, table: StudyTable) -> list[Figure]:
             words = f"Test mAP50 over {UNITS[axis]}; bars: 95 % intervals; dotted: the models that "
             found.append(Figure(title, drawn, f"{words}no other beats in both."))
     if models := _layers(workspace, table):
-        grid = widths.widths_info(models)
-        drawn = inline.svg(widths.widths_paper(grid), "widths", "channels left in each layer")
+        grid = widths_info(models)
+        drawn = inline.svg(widths_paper(grid), "widths", "channels left in each layer")
         caption = "Share of each layer's output channels that is left, first seed."
         found.append(Figure("Which layers became narrower", drawn, caption))
     return found

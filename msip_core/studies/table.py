@@ -15,9 +15,9 @@ import numpy as np
 
 from msip_core.arrays import read_arrays
 from msip_core.documents import damaged, read_record
+from msip_core.intervals import mean_defined
 from msip_core.measures import DRAWS_FILE, MEASURE_FILE, MEASURE_FOLDER
 from msip_core.messages import msg
-from msip_core.pairs import mean_defined
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.studies.engine import Standing, TaskState, standing

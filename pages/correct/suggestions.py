@@ -19,7 +19,7 @@ from msip_core.errors import WorkError
 from msip_core.language import t, tn
 from msip_core.markdown import md
 from msip_core.models import ModelCard, list_models
-from msip_core.questions.answers import form_of
+from msip_core.questions.base import form_of
 from msip_core.questions.contents import state
 from msip_core.questions.detecting import Predict, Predictions
 from msip_core.questions.sources import DatasetImage, SavedModel

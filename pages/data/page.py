@@ -9,19 +9,40 @@ import streamlit as st
 from msip_core.data.dataset import Dataset
 from msip_core.data.export import export_dataset
 from msip_core.data.export_formats import FORMATS
+from msip_core.data.writing import rename_dataset
 from msip_core.language import mark, t
 from msip_core.models import list_models
-from pages.data.deletion import rename_or_delete
+from msip_core.studies.dependants import delete_unused, dependants_of
 from pages.data.importing import add_images
 from pages.data.preview import preview
 from pages.data.report import class_map, objects_by_part, pixel_size, readiness, report, summary
 from pages.kit.choose import choose_dataset, choose_view
 from pages.kit.guard import guard
+from pages.kit.keeping import deletion, renaming
 from pages.kit.lab import dataset, datasets, lab
 from pages.kit.layout import empty, header, next_step
 from pages.kit.saving import save_button
 
 _VIEWS = {"look": mark("Your images"), "add": mark("Add images")}
+_KEEP = mark(
+    "Images, labels and masks are removed from the lab; the files that they came from stay. Runs, "
+    "models and studies keep their records, but nothing of them can be repeated, gone on with or "
+    "looked at on these images."
+)
+
+
+def rename_or_delete(dataset: str, title: str) -> None:
+    """Both, beside each other."""
+    workspace = lab().workspace
+    with st.container(horizontal=True):
+        renaming("dataset", title, lambda text: rename_dataset(workspace, dataset, text))
+        deletion(
+            "dataset",
+            t("Delete this dataset"),
+            t(_KEEP),
+            lambda: dependants_of(workspace, dataset),
+            lambda: delete_unused(workspace, dataset),
+        )
 
 
 def take_out(dataset: Dataset) -> None:

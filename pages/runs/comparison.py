@@ -69,7 +69,7 @@ def _choose(shown: str) -> list[RunRow]:
         t("Runs to compare with"),
         list(offered),
         key="compare:with",
-        format_func=lambda i: _words(offered[i]),
+        format_func=lambda i: f"{offered[i].name} · {i[-4:]} · {when(offered[i].created)}",
         max_selections=len(LOOKS) - 1,
         on_change=changed,
         placeholder=t("Choose runs"),
@@ -89,7 +89,3 @@ def _linked(run_id: str) -> RunRow:
     except InputError:
         st.query_params.pop("with", None)
         raise not_in_this_lab(t("Run"), run_id) from None
-
-
-def _words(row: RunRow) -> str:
-    return f"{row.name} · {row.id[-4:]} · {when(row.created)}"

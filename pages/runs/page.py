@@ -18,10 +18,9 @@ from pages.kit.words import labelled, when
 from pages.runs.attention import attention
 from pages.runs.charts import curves, epoch_curves, network, step_facts, train_facts
 from pages.runs.comparison import compare_runs
-from pages.runs.ending import rename_or_delete
 from pages.runs.history import chosen_step, read_history, stepper
 from pages.runs.listing import pick_run, run_table
-from pages.runs.live import is_moving, run_head
+from pages.runs.live import is_moving, rename_or_delete, run_head
 from pages.runs.live_chart import plotly_library
 from pages.runs.outcome import outcome, submit_changed
 

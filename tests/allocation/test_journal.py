@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msip_core.allocation.journal import Journal
+from msip_core.allocation.searched import Journal
 
 
 def test_entries_come_back_in_order(tmp_path):

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from msip_core.allocation.journal import Journal
-from msip_core.allocation.searched import LayerFacts
+from msip_core.allocation.searched import Journal, LayerFacts
 from msip_core.allocation.stages import stage_of
 from msip_core.config import SearchOptions
 from msip_core.errors import Stopped

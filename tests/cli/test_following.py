@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from msip_core.cli.following import Teller, line
+from msip_core.cli.foreground import Teller, line
 from msip_core.events import (
     BaselineRecord,
     Cost,

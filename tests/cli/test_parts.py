@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from msip_core.cli.main import app, main, make_app
-from msip_core.cli.parts import PARTS, parts_for
+from msip_core.cli.main import PARTS, app, main, make_app, parts_for
 
 
 def _verbs(made: typer.Typer) -> set[str]:

@@ -16,15 +16,13 @@ from msip_core.data.dataset import open_dataset
 from msip_core.data.importing import import_dataset
 from msip_core.detector.augment import Augmentation, Draws, draw, place
 from msip_core.detector.batch import MOST
-from msip_core.detector.device_images import DeviceImages, home_of
-from msip_core.detector.device_loader import DeviceLoader
+from msip_core.detector.device_loader import DeviceImages, DeviceLoader, home_of
 from msip_core.detector.evaluation import Evaluator
 from msip_core.detector.images import SplitImages
 from msip_core.detector.library import hyperparameters
 from msip_core.detector.pool import DataPool, resolve_loader
 from msip_core.detector.training import fit
-from msip_core.detector.warped_boxes import Labels, warped_boxes
-from msip_core.detector.warping import coloured, warped_pictures
+from msip_core.detector.warping import Labels, coloured, warped_boxes, warped_pictures
 from msip_core.errors import ConfigError, Stopped
 from tests.detector.augmentation import reference
 from tests.detector.conftest import IMGSZ, short, thin_model

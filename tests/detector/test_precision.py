@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from msip_core.config import TrainConfig
-from msip_core.detector import precision
+from msip_core.detector import devices
+from msip_core.detector.devices import as_float32, computing_in, laid_out, training_dtype
 from msip_core.detector.library import hyperparameters
 from msip_core.detector.pool import DataPool
-from msip_core.detector.precision import as_float32, computing_in, laid_out, training_dtype
 from msip_core.detector.training import fit
 from msip_core.recipes import TrainingRecipe
 from tests.detector.conftest import IMGSZ, thin_model
@@ -44,7 +44,7 @@ def test_torch_still_tells_what_a_processor_can():
 
     if found.get("architecture") != "x86_64":
         pytest.skip("the names are those of x86")
-    assert set(precision._NATIVE) <= set(found)
+    assert set(devices._NATIVE) <= set(found)
 
 
 def test_a_nest_of_tensors_comes_back_in_float32_and_keeps_its_shape():

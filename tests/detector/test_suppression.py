@@ -6,7 +6,7 @@ import pytest
 import torch
 from ultralytics.utils import nms
 
-from msip_core.detector.suppression import suppressed
+from msip_core.detector.prediction import suppressed
 from tests.fresh import run_fresh
 
 
@@ -30,7 +30,7 @@ def test_what_stays_is_what_ultralytics_keeps_bit_by_bit(iou: float) -> None:
 def test_a_count_begins_without_the_compiler_that_torchvision_loads() -> None:
     code = (
         "import sys, torch, msip_core.plates.counting\n"
-        "from msip_core.detector.suppression import best\n"
+        "from msip_core.detector.prediction import best\n"
         "boxes = torch.tensor([[0., 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]])\n"
         "print(best(boxes, torch.tensor([.5, .9, .7]), .5).tolist(),"
         " {'torchvision', 'torch._dynamo'} & set(sys.modules))"

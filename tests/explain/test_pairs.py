@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from msip_core.errors import InputError
-from msip_core.pairs import mean_defined, paired_bootstrap
+from msip_core.intervals import mean_defined, paired_bootstrap
 
 
 def test_a_constant_gain_has_an_interval_of_no_width():

@@ -9,7 +9,7 @@ import torch
 
 from msip_core.errors import ConfigError
 from msip_core.importance.calibration import shrunk
-from msip_core.importance.ranks import RTOL, SIDE, Ranks, RankTally, ranks_of
+from msip_core.importance.hrank import RTOL, SIDE, Ranks, RankTally, ranks_of
 from msip_core.importance.statistic import Few
 from msip_core.importance.statistics import gather
 from tests.importance.kit import drawn_calibration, thin_detector

@@ -11,11 +11,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from msip_core.questions.answers import form_of
-from msip_core.questions.base import Answer, Question
+from msip_core.questions.base import Answer, Question, form_of, lane_of
 from msip_core.runs.compute import JobStatus
-from msip_core.runs.compute_talk import State
-from msip_core.runs.lanes import lane_of
+from msip_core.runs.compute_child import State
 from msip_core.workspace import Workspace
 from tests.pages.lab_samples import answer
 

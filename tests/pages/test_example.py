@@ -18,7 +18,7 @@ from msip_core.data.dataset import list_datasets
 from msip_core.example import install_example, unpack
 from msip_core.language import read_catalog
 from msip_core.models import list_models
-from msip_core.questions.answers import form_of
+from msip_core.questions.base import form_of
 from msip_core.runs.service import RunService
 from msip_core.workspace import Workspace, write_json
 from tests.fresh import ROOT

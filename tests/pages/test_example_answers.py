@@ -15,8 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 import pages.kit.lab as lab_module
 from msip_core.example import install_example, unpack
-from msip_core.questions.answers import form_of
-from msip_core.questions.base import Job, Question, question_from
+from msip_core.questions.base import Job, Question, form_of, question_from
 from msip_core.questions.detecting import Compare, Predict
 from msip_core.questions.looking import GradCam, HeatMap, Shap
 from msip_core.runs.compute import Compute

@@ -18,9 +18,8 @@ from msip_core.detector.sources import load_source_model
 from msip_core.errors import DatasetError, NotFoundError, Stopped, WorkError
 from msip_core.events import CountedRecord, ProgressRecord
 from msip_core.plates import counting, reading
-from msip_core.plates.checking import check
 from msip_core.plates.counting import run
-from msip_core.plates.folder import read, roles
+from msip_core.plates.folder import check, read, roles
 from msip_core.plates.overlays import numbered
 from msip_core.questions.sources import SavedModel
 from msip_core.workspace import Workspace

@@ -14,10 +14,17 @@ from msip_core.config import PruneConfig, parse_run_config
 from msip_core.events import Stage
 from msip_core.example import EXAMPLE, unpack
 from msip_core.processors import Processors
-from msip_core.pruning import pace as pace_module
-from msip_core.pruning.estimate import CHECK_SECONDS, START_SECONDS, run_seconds
+from msip_core.pruning import estimate as pace_module
+from msip_core.pruning.estimate import (
+    CHECK_SECONDS,
+    START_SECONDS,
+    Pace,
+    Step,
+    measure_pace,
+    pace_of,
+    run_seconds,
+)
 from msip_core.pruning.network import Network
-from msip_core.pruning.pace import Pace, Step, measure_pace, pace_of
 from msip_core.pruning.progress import TRAIN_COST, plan
 
 IMAGES = {"train": 52, "val": 6, "test": 14}  # of the drawn example

@@ -25,8 +25,7 @@ from msip_core.groups.coupling import fixed_layers, prunable_groups
 from msip_core.groups.members import Member, members
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.importance.random import RandomImportance
-from msip_core.importance.ready import ready
-from msip_core.importance.statistics import Statistics, gather
+from msip_core.importance.statistics import Statistics, gather, ready
 from msip_core.importance.taylor import TaylorAbsImportance
 from msip_core.pruning.folder import RunFolder
 from msip_core.pruning.loop import run

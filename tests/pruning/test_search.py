@@ -22,9 +22,8 @@ from msip_core.processors import Processors
 from msip_core.pruning import estimate as estimating
 from msip_core.pruning import search
 from msip_core.pruning.bn import recalibrate
-from msip_core.pruning.estimate import estimate
+from msip_core.pruning.estimate import Pace, estimate
 from msip_core.pruning.loop import run
-from msip_core.pruning.pace import Pace
 from msip_core.pruning.preview import preview
 from msip_core.pruning.search import NetworkProblem
 from msip_core.workspace import Workspace

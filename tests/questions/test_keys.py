@@ -15,8 +15,7 @@ from msip_core.config import PRUNE_PRESETS, ImportConfig, PruneConfig
 from msip_core.data import questions as data
 from msip_core.events import Record
 from msip_core.questions import detecting, looking
-from msip_core.questions.answers import form_of
-from msip_core.questions.base import Question, name_of, question_from
+from msip_core.questions.base import Question, form_of, name_of, question_from
 from msip_core.questions.detecting import Compare, Predict
 from msip_core.questions.looking import BoundaryScores, GradCam, HeatMap, Shap, TimeShap
 from msip_core.questions.planning import Effort, Estimate, Preview

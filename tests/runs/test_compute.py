@@ -13,13 +13,12 @@ import pytest
 
 from msip_core.boxes import Box
 from msip_core.errors import NotFoundError
+from msip_core.questions.base import lane_of
 from msip_core.questions.detecting import Predict
 from msip_core.questions.looking import GradCam, Shap
 from msip_core.questions.sources import DatasetImage, SavedModel
 from msip_core.runs.compute import Compute
-from msip_core.runs.compute_child import Child
-from msip_core.runs.compute_talk import Cancel
-from msip_core.runs.lanes import lane_of
+from msip_core.runs.compute_child import Cancel, Child
 from msip_core.workspace import Workspace
 from tests.runs.conftest import wait_until
 from tests.runs.fake_jobs import Count, Counted, Crash, Fail, Noise, Sulk

@@ -341,7 +341,7 @@ def test_a_run_that_asked_for_one_gpu_waits_for_it_while_others_are_free(
     submit: Submit,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("msip_core.runs.rooms.get_settings", lambda: Settings(gpu_runs=1))
+    monkeypatch.setattr("msip_core.runs.placing.get_settings", lambda: Settings(gpu_runs=1))
     named = _auto(workspace, device="cuda:2")
     first, second = submit(named, **SLOW), submit(named, **SLOW)
     free = submit(_auto(workspace), **SLOW)

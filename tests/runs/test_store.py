@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from msip_core.errors import DatasetError, IllegalTransitionError, NotFoundError, WorkError
 from msip_core.events import EpochRecord, MilestoneRecord, ProgressRecord, Stage, StageRecord
-from msip_core.runs import migrations, store
+from msip_core.runs import index_file, store
 from msip_core.runs import service as runs_service
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.service import RunService
@@ -176,11 +176,11 @@ def test_migrations_lead_from_the_oldest_index_to_the_columns_we_use(tmp_path: P
         connection.exec_driver_sql(
             "CREATE TABLE migrations (name TEXT PRIMARY KEY, applied REAL NOT NULL)"
         )
-        migrations.m001_runs(connection)
+        index_file.m001_runs(connection)
         connection.exec_driver_sql("INSERT INTO migrations VALUES ('m001_runs', 0)")
     with engine.begin() as connection:
-        migrations.migrate(connection)
-        migrations.migrate(connection)
+        index_file.migrate(connection)
+        index_file.migrate(connection)
     inspector = sa.inspect(engine)
     for table in (store._RUNS, store._RECORDS):
         found = {column["name"] for column in inspector.get_columns(table.name)}

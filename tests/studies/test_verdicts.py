@@ -13,9 +13,8 @@ from msip_core.studies.published import PUBLISHED
 from msip_core.studies.statistics import Interval
 from msip_core.studies.table import Line, StudyTable
 from msip_core.studies.verdicts import verdicts
+from msip_core.views.paper_studies import pareto_paper, widths_info, widths_paper
 from msip_core.views.pareto import Point, pareto_figure, pareto_info, spread
-from msip_core.views.pareto_paper import pareto_paper
-from msip_core.views.widths import widths_info, widths_paper
 from tests.studies.conftest import make_plan
 
 

@@ -69,8 +69,8 @@ class RayBridge:
     def __init__(self, address: str, marked: str | None) -> None:
         import ray
 
+        from msip_core.runs.far.cluster import look_around
         from msip_core.runs.far.keeper import Keeper
-        from msip_core.runs.far.probe import look_around
 
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
         self._ray, self._marked = ray, marked

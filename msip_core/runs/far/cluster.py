@@ -1,12 +1,18 @@
-"""What is needed of a cluster, whichever program holds it together; and how its computers look."""
+"""What is needed of a cluster, whichever program holds it together; how its computers look, and
+what each tells of itself."""
 
 from __future__ import annotations
 
+import hashlib
+import platform
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, Protocol
 
+import msip_core
 from msip_core.errors import MsipError, WorkError
-from msip_core.gpus import Gpu
+from msip_core.gpus import Gpu, list_gpus
 from msip_core.runs.lease import Seat
 
 
@@ -84,3 +90,30 @@ class Cluster(Protocol):
 
     def leave(self) -> None:
         """This process asks no more."""
+
+
+def look_around(marked: str | None) -> dict[str, object]:
+    """Name, program, GPUs of the computer where this runs.
+
+    Args:
+        marked: a file that the server has put into the workspace, by its path here; None where the
+            workspace is not shared.
+    """
+    gpus: tuple[Gpu, ...] = list_gpus()
+    return {
+        "computer": platform.node(),
+        "program": program(),
+        "cards": gpus,
+        "sees": marked is None or Path(marked).is_file(),
+    }
+
+
+@cache
+def program() -> str:
+    """Version of MSIP Lab, and what its source says: both sides must do the same."""
+    home = Path(msip_core.__file__).resolve().parent
+    whole = hashlib.sha256()
+    for path in sorted(home.rglob("*.py")):
+        whole.update(path.relative_to(home).as_posix().encode())
+        whole.update(path.read_bytes())
+    return f"{msip_core.__version__} ({whole.hexdigest()[:8]})"

@@ -26,7 +26,7 @@ from msip_core.runs.far.cluster import Cluster, Node
 from msip_core.runs.far.placing import Need, choose_seat, no_place
 from msip_core.runs.gpu_memory import host_gb
 from msip_core.runs.lease import Lease, Seat
-from msip_core.runs.rooms import Wishes
+from msip_core.runs.placing import Wishes
 from msip_core.runs.slots import is_gpu
 from msip_core.runs.store import RunStore
 from msip_core.settings import get_settings

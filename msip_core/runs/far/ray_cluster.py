@@ -19,8 +19,7 @@ from typing import Any
 from msip_core.messages import msg
 from msip_core.runs.executors import worker_environment
 from msip_core.runs.far.bridge import BROKEN, GONE, PlainNode, receive, send
-from msip_core.runs.far.cluster import ClusterGone, KeeperError, KeeperGone, Node
-from msip_core.runs.far.probe import program
+from msip_core.runs.far.cluster import ClusterGone, KeeperError, KeeperGone, Node, program
 from msip_core.runs.lease import Seat, answers
 from msip_core.workspace import Workspace
 

@@ -8,7 +8,6 @@ from streamlit.testing.v1 import AppTest
 from msip_core.data.dataset import list_datasets
 from msip_core.runs.service import RunService
 from msip_core.workspace import Workspace
-from pages.data import deletion as data_delete
 from tests.pages.conftest import Open, no_crash, words
 
 
@@ -23,7 +22,8 @@ def test_nothing_is_looked_up_for_a_deletion_before_it_is_opened(
     full: str, open_page: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(data_delete, "dependants_of", lambda _, name: asked.append(name))
+    place = "msip_core.studies.dependants.dependants_of"
+    monkeypatch.setattr(place, lambda _, name: asked.append(name))
     open_page("data", dataset="example")
     assert not asked
 

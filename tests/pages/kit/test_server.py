@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from msip_core.hosts import OwnHostsOnly, host_of, own_hosts
 from msip_core.settings import Settings
+from pages.kit.server import OwnHostsOnly, host_of, own_hosts
 
 OWN = own_hosts(["lab.example.org"])
 
