@@ -12,8 +12,7 @@ from msip_core.language import mark, t, tn, told
 from msip_core.markdown import md
 from pages.kit.guard import guarded
 from pages.kit.lab import lab
-from pages.kit.layout import Fact, facts
-from pages.kit.readiness import careful
+from pages.kit.layout import Fact, careful, facts
 
 _READ = 30  # rows; more are searched, not read
 _SPLIT_WORDS = {

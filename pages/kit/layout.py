@@ -1,8 +1,9 @@
-"""The frame that every page has: heading, rows of facts, one next step at the end."""
+"""The frame that every page has: heading, rows of facts, what is missing or too few, one next step
+at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,8 +12,9 @@ import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
 
-from msip_core.language import t
-from msip_core.markdown import md
+from msip_core.data.dataset import DatasetSummary
+from msip_core.language import t, told
+from msip_core.markdown import joined, md, rich
 from msip_core.runs.state import RunState
 from msip_core.views.screen import CONFIG
 from pages.kit.words import STATE_WORDS, strong, termed
@@ -175,3 +177,19 @@ def chart(figure: go.Figure, key: str, alt: str) -> None:
     """A Plotly figure that keeps its zoom (key and uirevision) and saves itself as SVG."""
     saving = {"toImageButtonOptions": {"format": "svg", "filename": f"msip-{key}"}}
     st.plotly_chart(figure, key=f"chart:{key}", alt=alt, config=CONFIG | saving)
+
+
+def careful(concerns: Sequence[str]) -> None:
+    """What is too few or too rare to be learned or judged."""
+    if concerns:
+        lines = joined("\n", (rich("- {text}", text=told(text)) for text in concerns))
+        st.warning(md(lines), icon=":material/warning:")
+
+
+def what_is_missing(sets: Sequence[DatasetSummary]) -> None:
+    """The one thing that each dataset lacks, by name."""
+    for item in sets:
+        if item.missing:
+            st.caption(
+                md(rich("**{name}**: {missing}", name=item.words, missing=told(item.missing)))
+            )

@@ -20,9 +20,8 @@ from pages.kit.asking import ask_for, show_command
 from pages.kit.choose import choose, distinct, remember
 from pages.kit.jobs import start_task, task_begun, task_panel
 from pages.kit.lab import datasets, lab
-from pages.kit.layout import empty
+from pages.kit.layout import careful, empty, what_is_missing
 from pages.kit.of_studies import models_switch, models_to_choose
-from pages.kit.readiness import careful, what_is_missing
 from pages.kit.run_fields import batch_size, device_field, image_size, number_field, seed_field
 from pages.kit.upload import keep_upload
 from pages.kit.words import labelled

@@ -10,9 +10,8 @@ from pages.kit.asking import show_command
 from pages.kit.choose import asked, choose
 from pages.kit.guard import show_error
 from pages.kit.lab import datasets, lab
-from pages.kit.layout import empty, header
+from pages.kit.layout import empty, header, what_is_missing
 from pages.kit.of_studies import models_switch, models_to_choose
-from pages.kit.readiness import what_is_missing
 from pages.new_run.checks import Refusal, link_refusal
 from pages.new_run.form import Choice, prune_settings
 from pages.new_run.preview import layers

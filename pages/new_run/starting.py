@@ -11,8 +11,8 @@ from msip_core.questions.planning import PlannedCut
 from msip_core.runs.slots import room_of, slot_of
 from pages.kit.asking import ask_for
 from pages.kit.lab import lab
+from pages.kit.layout import careful
 from pages.kit.machine import find_machine
-from pages.kit.readiness import careful
 from pages.new_run.checks import (
     Refusal,
     class_refusal,
