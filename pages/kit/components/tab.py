@@ -9,24 +9,23 @@ from __future__ import annotations
 import streamlit as st
 
 COOKIE = "msip_language"
-
-_JS = """
-export default function({ data }) {
-  document.documentElement.lang = data.lang;
-  if (data.chosen) {
-    const year = 365 * 24 * 3600;
-    document.cookie = `${data.cookie}=${data.chosen}; path=/; max-age=${year}; samesite=lax`;
-  }
-}
-"""
-_mount = st.components.v2.component("msip_tab", js=_JS, isolate_styles=False)
+_YEAR = 365 * 24 * 3600
 
 
 def tell_language(language: str, *, chosen: bool) -> None:
-    """Say in which language the page is; keep it for the next visit if a person chose it."""
-    kept = language if chosen else ""
-    data = {"lang": language.replace("_", "-"), "chosen": kept, "cookie": COOKIE}
-    _mount(key="tab", data=data, height=0)
+    """Say in which language the page is; keep it for the next visit if a person chose it.
+
+    A script in the page and not a component, which the browser loads and imports at leisure: on a
+    busy computer the language had not come after three minutes.
+
+    Args:
+        language: one of `LANGUAGES`, and so safe inside a script.
+    """
+    said = [f'document.documentElement.lang = "{language.replace("_", "-")}";']
+    if chosen:
+        kept = f"{COOKIE}={language}; path=/; max-age={_YEAR}; samesite=lax"
+        said.append(f'document.cookie = "{kept}";')
+    st.html(f"<script>{' '.join(said)}</script>", unsafe_allow_javascript=True)
 
 
 def remembered_language() -> str:
