@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, TimeoutError, expect
 
 from tests.browser.conftest import Server
 
@@ -13,8 +13,15 @@ MARKUP = re.compile(r":[a-z]+\[|:material/|\*\*")
 
 
 def _choose_language(page: Page, name: str) -> None:
-    page.get_by_role("combobox", name="Language").click()
-    page.get_by_role("option", name=name).click()
+    """As a person does: once more, where the list closes because the page below still grows."""
+    for patience in (10_000, 60_000, 180_000):
+        page.get_by_role("combobox", name="Language").click()
+        try:
+            page.get_by_role("option", name=name).click(timeout=patience)
+        except TimeoutError:
+            continue
+        return
+    raise AssertionError(f"the list of languages never stayed open for {name}")
 
 
 @pytest.mark.browser
