@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
 
 import streamlit as st
@@ -30,8 +28,7 @@ from pages.data.report import reasons_table
 from pages.data.uploads import left_uploads
 from pages.kit.choose import choose_view, remember
 from pages.kit.jobs import ask, start_task, task_begun, task_panel
-from pages.kit.lab import lab
-from pages.kit.upload import keep_upload, server_path
+from pages.kit.upload import files_field, server_path, upload_of
 from pages.kit.words import LABEL_FORMS, labelled
 
 _WAYS = {
@@ -65,48 +62,27 @@ def add_images(taken: set[str]) -> None:
 
 
 def _from_browser() -> Path | None:
-    limit = get_settings().upload_limit_mb
     as_folder = st.toggle(t("Upload a whole folder"), key="as_folder", bind="query-params")
-    files = st.file_uploader(
+    label = (
         t("A folder with images, and labels where there are any")
         if as_folder
-        else t("Images, or a zip with images and labels"),
-        type=KINDS,
-        accept_multiple_files="directory" if as_folder else True,
-        max_upload_size=limit,
-        key=f"upload:{as_folder}",
-        help=md(
-            t(
-                "Up to {limit} MB in the browser. Larger sets: use a folder on the server.",
-                limit=f"{limit:,}",
-            )
-        ),
+        else t("Images, or a zip with images and labels")
     )
+    files = files_field(label, KINDS, "upload", as_folder=as_folder)
     text = t(
         "Images: PNG, JPEG, BMP, TIFF (8 or 16 bit, grey or RGB), OME-TIFF, CZI, LIF, ND2; "
         "OME-Zarr in a zip. Boxes: {forms}, CSV, or masks; the form is found by itself. Up "
         "to {limit} MB here; beyond that, choose “{way}”.",
         forms=LABEL_FORMS,
-        limit=f"{limit:,}",
+        limit=f"{get_settings().upload_limit_mb:,}",
         way=t(_WAYS["server"]),
     )
     st.caption(md(text))
-    if files:
-        if len(files) > 1 and (zips := [f.name for f in files if f.name.lower().endswith(".zip")]):
-            raise InputError("Bring in '{name}' alone: a zip is a whole dataset.", name=zips[0])
-        kept = keep_upload(lab().workspace, files)  # type: ignore[arg-type]
-        left_uploads(kept)
-        st.query_params["source"] = kept.relative_to(lab().workspace.uploads).as_posix()
-        return kept
-    # After a reload the browser's copy is gone, but the one on disk is not.
-    name = st.query_params.get("source")
-    if name and re.fullmatch(r"upload-[0-9a-f]{16}(/[^/\\]+)?", name):
-        kept = lab().workspace.uploads / name
-        if os.path.exists(kept):  # no name is too long to be asked for
-            left_uploads(kept)
-            return kept
-    left_uploads(None)
-    return None
+    if len(files) > 1 and (zips := [f.name for f in files if f.name.lower().endswith(".zip")]):
+        raise InputError("Bring in '{name}' alone: a zip is a whole dataset.", name=zips[0])
+    kept = upload_of(files)
+    left_uploads(kept)
+    return kept
 
 
 def _from_server() -> Path | None:

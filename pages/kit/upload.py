@@ -1,22 +1,31 @@
-"""Uploads go to the workspace's disk at once, in pieces, each into a folder of its own."""
+"""Uploads go to the workspace's disk at once, in pieces, each into a folder of its own; the address
+keeps which one."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast
+
+import streamlit as st
 
 from msip_core.bounded import real_place
 from msip_core.errors import DiskFullError, InputError
 from msip_core.language import t
+from msip_core.markdown import md
+from msip_core.settings import get_settings
 from msip_core.workspace import Workspace, atomic_path
+from pages.kit.lab import lab
 
 _PIECE = 4 * 1024 * 1024
 _UNSAFE = re.compile(r"[^\w. ()+=-]")  # letters and digits of every script stay
+# One upload, as `keep_upload` names it.
+_KEPT = re.compile(r"upload-[0-9a-f]{16}(/(?!\.{1,2}$)[^/\\]+)?")
 _LONGEST = 150  # bytes of a name without its suffix: disks take 255, temporary names are longer
 
 
@@ -29,6 +38,38 @@ class Upload(Protocol):
 
     def seek(self, offset: int, whence: int = 0, /) -> int: ...
     def read(self, size: int = -1, /) -> bytes: ...
+
+
+def files_field(label: str, kinds: Sequence[str], key: str, *, as_folder: bool) -> list[Upload]:
+    """Files of the person's computer, or all of a folder."""
+    limit = get_settings().upload_limit_mb
+    text = t(
+        "Up to {limit} MB in the browser. Larger sets: use a folder on the server.",
+        limit=f"{limit:,}",
+    )
+    files = st.file_uploader(
+        md(label),
+        type=list(kinds),
+        accept_multiple_files="directory" if as_folder else True,
+        max_upload_size=limit,
+        key=f"{key}:{as_folder}",
+        help=md(text),
+    )
+    return cast(list[Upload], files)
+
+
+def upload_of(files: Sequence[Upload]) -> Path | None:
+    """Where these files are kept; without any, the upload that the address names: after a reload
+    the browser's copy is gone, but the one on disk is not."""
+    uploads = lab().workspace.uploads
+    if files:
+        kept = keep_upload(lab().workspace, files)
+        st.query_params["source"] = kept.relative_to(uploads).as_posix()
+        return kept
+    name = st.query_params.get("source")
+    # No name is too long to be asked for by `exists` of os.
+    there = name and _KEPT.fullmatch(name) and os.path.exists(uploads / name)
+    return uploads / name if name and there else None
 
 
 def keep_upload(workspace: Workspace, files: Sequence[Upload]) -> Path:

@@ -45,11 +45,6 @@ _LAYERS = {
     "P4": mark("P4, middle"),
     "P5": mark("P5, coarse"),
 }
-# Reasons of `explain.cam`, named for the catalog.
-_REASONS = (
-    mark("no gradient of this detection reaches it"),
-    mark("its map is empty: nothing there raises the score"),
-)
 _SAME_BOX = 0.5  # overlap (IoU) from which a box is the chosen one
 _SLOW = 120.0  # seconds of SHAP from which a shorter way is offered
 _FEW = SHAP_SAMPLES[0]

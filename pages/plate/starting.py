@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ from pages.kit.lab import datasets, lab
 from pages.kit.layout import empty
 from pages.kit.of_studies import models_switch, models_to_choose
 from pages.kit.run_fields import device_field
-from pages.kit.upload import keep_upload, server_path
+from pages.kit.upload import files_field, keep_upload, server_path, upload_of
 
 _WAYS = {
     "browser": mark("Upload from my computer"),
@@ -41,7 +39,6 @@ _PARTS = {
 }
 _KINDS = ["zip", "png", "jpg", "jpeg", "bmp", "tif", "tiff", "czi", "lif", "nd2"]
 _SHEETS = ["csv", "tsv", "txt", "xlsx"]
-_KEPT = re.compile(r"upload-[0-9a-f]{16}(/(?!\.{1,2}$)[^/\\]+)?")
 
 
 def start_form() -> None:
@@ -112,38 +109,21 @@ def _of_dataset() -> dict[str, Any]:
 
 
 def _from_browser() -> Path | None:
-    limit = get_settings().upload_limit_mb
     as_folder = st.toggle(t("Upload a whole folder"), key="plate:folder")
-    files = st.file_uploader(
-        t("A folder of images") if as_folder else t("Images, or a zip of a plate"),
-        type=_KINDS,
-        accept_multiple_files="directory" if as_folder else True,
-        max_upload_size=limit,
-        key=f"plate:upload:{as_folder}",
-        help=md(
-            t(
-                "Up to {limit} MB in the browser. Larger sets: use a folder on the server.",
-                limit=f"{limit:,}",
-            )
-        ),
-    )
+    label = t("A folder of images") if as_folder else t("Images, or a zip of a plate")
+    files = files_field(label, _KINDS, "plate:upload", as_folder=as_folder)
     st.caption(
         t(
             "PNG, JPEG, BMP, TIFF, OME-TIFF, CZI, LIF, ND2; OME-Zarr in a zip. Wells are read from "
             "the names, as microscopes write them. No labels are needed."
         )
     )
+    kept = upload_of(files)
     if files:
-        kept = keep_upload(lab().workspace, files)  # type: ignore[arg-type]
-        st.query_params["source"] = kept.relative_to(lab().workspace.uploads).as_posix()
         st.caption(md(tn("{n} file is here.", "{n} files are here.", len(files))))
-        return kept
-    # After a reload the browser's copy is gone, but the one on disk is not.
-    name = st.query_params.get("source")
-    if name and _KEPT.fullmatch(name) and os.path.exists(lab().workspace.uploads / name):
-        st.caption(md(t("Uploaded before: {name}", name=Path(name).name)))
-        return lab().workspace.uploads / name
-    return None
+    elif kept:
+        st.caption(md(t("Uploaded before: {name}", name=kept.name)))
+    return kept
 
 
 def _from_server() -> Path | None:

@@ -71,6 +71,7 @@ def test_a_reload_finds_the_upload_again(
         "../lab.sqlite",
         "upload-0123456789abcdef.zip/../../x",
         "upload-0123456789abcdef/../x.zip",
+        "upload-0123456789abcdef/..",
         "upload-0123456789abcdef/..\\x.zip",
         "x.zip",
         f"upload-0123456789abcdef/{'x' * 300}.zip",
@@ -80,6 +81,7 @@ def test_the_address_opens_nothing_but_uploads(
     workspace: Workspace, open_page: Open, name: str
 ) -> None:
     (workspace.uploads / "upload-0123456789abcdef").mkdir()
+    Image.new("L", (64, 64), 90).save(workspace.uploads / "of-another.png")
     test = open_page("data", view="add", source=name)
 
     no_crash(test)
