@@ -39,6 +39,7 @@ from msip_core.messages import msg
 
 logger = logging.getLogger(__name__)
 
+_GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  # of a model that was saved without its settings
 _LOOK = 16  # images; twice as many change less of what is removed than other images do
 Hooks = Callable[[Statistic, range], AbstractContextManager[Any]]
 
@@ -229,9 +230,6 @@ def _few(scene: Scene, some: Sequence[Statistic]) -> None:
                 scene.model(shrunk(scene.pixels(part), few.side))
             for one in those:
                 one.end_part()
-
-
-_GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}
 
 
 @contextmanager

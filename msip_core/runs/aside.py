@@ -14,6 +14,7 @@ import threading
 import time
 
 from msip_core.runs.executors import worker_environment
+from msip_core.runs.processes import open_log
 from msip_core.runs.state import ALIVE
 from msip_core.runs.store import RunStore
 from msip_core.speeds import wanted
@@ -21,7 +22,6 @@ from msip_core.workspace import Workspace
 
 TIMING_MODULE = "msip_core.runs.timing"
 LOG_NAME = "timing.log"
-_LOG_LIMIT = 5_000_000  # bytes; the log starts anew beyond
 _PAUSE = 30.0  # seconds between two starts: what ends at once must not be started for ever
 
 
@@ -50,9 +50,7 @@ class SideTimer:
                 self._process, self._began = self._started(), time.monotonic()
 
     def _started(self) -> subprocess.Popen[bytes]:
-        path = self._workspace.cache / LOG_NAME
-        full = path.exists() and path.stat().st_size > _LOG_LIMIT
-        with path.open("wb" if full else "ab") as log:
+        with open_log(self._workspace.cache / LOG_NAME) as log:
             return subprocess.Popen(
                 [sys.executable, "-m", TIMING_MODULE, str(self._workspace.root)],
                 stdin=subprocess.DEVNULL,

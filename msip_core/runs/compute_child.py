@@ -16,7 +16,7 @@ from msip_core.messages import Telling, Words
 from msip_core.questions.base import Question, name_of, question_from
 from msip_core.recipes import Frozen
 from msip_core.runs.executors import worker_environment
-from msip_core.runs.processes import describe_exit
+from msip_core.runs.processes import describe_exit, open_log
 from msip_core.workspace import Workspace
 
 LOG_NAME = "compute.log"
@@ -73,18 +73,14 @@ ORDERS: TypeAdapter[Order | Cancel] = TypeAdapter(Order | Cancel)
 REPORTS: TypeAdapter[Progress | End] = TypeAdapter(Progress | End)
 
 
-_LOG_LIMIT = 5_000_000  # bytes; the log starts anew beyond
-
-
 class Child:
     """One compute process. It ends by itself when this server does (its stdin closes)."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.log = workspace.cache / LOG_NAME
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        full = self.log.exists() and self.log.stat().st_size > _LOG_LIMIT
         self._sending = threading.Lock()
-        with self.log.open("wb" if full else "ab") as log:
+        with open_log(self.log) as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "msip_core.runs.compute_process", str(workspace.root)],
                 stdin=subprocess.PIPE,

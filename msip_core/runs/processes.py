@@ -8,11 +8,14 @@ import signal
 import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
 from msip_core.messages import msg
 from msip_core.workspace import plain_bytes, write_json
+
+_LOG_LIMIT = 5_000_000  # bytes; a log starts anew beyond
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +129,9 @@ def _born(pid: int) -> str | None:
         return f"{psutil.Process(pid).create_time():.2f}"
     except psutil.Error:
         return None
+
+
+def open_log(path: Path) -> BinaryIO:
+    """Where a process that is started writes what it says."""
+    full = path.exists() and path.stat().st_size > _LOG_LIMIT
+    return path.open("wb" if full else "ab")
