@@ -28,6 +28,7 @@ from msip_core.data.card import Card, read_card
 from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.data.dataset_writer import UNLABELLED, DatasetWriter, TakenImage
 from msip_core.data.grouping import find_groups
+from msip_core.data.incoming import measure_recipe
 from msip_core.data.label_formats import find_labels
 from msip_core.data.labels import LabelReader, called, count_classes
 from msip_core.data.manifest import NO_LABELS, ImportReport, Problem, SourceInfo, place_of
@@ -36,7 +37,6 @@ from msip_core.data.passed_over import passed_over
 from msip_core.data.pictures import Wish
 from msip_core.data.previews import without_previews
 from msip_core.data.questions import Import, Imported, Inspect
-from msip_core.data.scaling import measure_recipe
 from msip_core.data.splitting import SplitItem, SplitPlan, plan_split, without_parts
 from msip_core.data.staging import Asked, StagedTree, load_readers, planned, staged
 from msip_core.data.writing import write_dataset
