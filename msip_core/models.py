@@ -25,7 +25,9 @@ from msip_core.workspace import (
     Workspace,
     clear_away,
     folders_in,
+    json_text,
     plain_bytes,
+    rewrite,
     study_of,
     taken_away,
     write_json,
@@ -164,10 +166,10 @@ def rename_model(workspace: Workspace, model_id: str, title: str) -> ModelCard:
     """Call a model otherwise; its id, its weights and all else stay.
 
     Raises:
-        NotFoundError: there is no such model; InputError: it can be no title.
+        NotFoundError: there is no such model, or no more; InputError: it can be no title.
     """
     card = open_card(workspace, model_id).model_copy(update={"name": checked_title(title)})
-    write_card(workspace, card)
+    rewrite(workspace.model_dir(model_id) / "model.json", json_text(card.model_dump(mode="json")))
     return card
 
 

@@ -14,6 +14,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +26,7 @@ from msip_core.errors import IllegalTransitionError, NotFoundError
 from msip_core.events import Record, parse_record
 from msip_core.messages import restored, stored
 from msip_core.runs.state import TRANSITIONS, RunState, check_transition
+from msip_core.workspace import deleted_meanwhile
 
 logger = logging.getLogger(__name__)
 
@@ -56,13 +58,34 @@ class EventLog:
     def _lock(self) -> BaseFileLock:
         return FileLock(self.path.with_name(".events.lock"))
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else writes meanwhile.
+
+        Raises:
+            NotFoundError: the run was deleted. The lock makes its folder anew: that goes again.
+        """
+        folder = self.path.parent
+        try:
+            there = folder.stat().st_ino
+        except FileNotFoundError:
+            raise deleted_meanwhile(folder.name) from None
+        with self._lock:
+            if folder.exists() and folder.stat().st_ino == there:
+                yield
+                return
+            with suppress(OSError):  # gone once more
+                Path(self._lock.lock_file).unlink()
+                folder.rmdir()
+        raise deleted_meanwhile(folder.name)
+
     def emit(self, record: Record) -> int:
         """Append one record of msip_core.events and return its seq."""
         return self.append(record.model_dump(mode="json"))
 
     def append(self, value: Event) -> int:
         """Append one object with a `kind`; `seq` and `time` (seconds since 1970) are added."""
-        with self._lock:
+        with self.alone():
             return self._append(value)
 
     def take_in(self, events: Sequence[Event], after: int) -> None:
@@ -75,7 +98,7 @@ class EventLog:
             events: as read there, with the seq of there.
             after: seq of the last event that the other history was begun with.
         """
-        with self._lock:
+        with self.alone():
             known = self._newest(lambda event: isinstance(event.get(THERE), int))
             seen = max(after, int(known[THERE]) if known else 0)
             state = self.state()
@@ -200,7 +223,7 @@ class EventLog:
         Raises:
             IllegalTransitionError: somebody else changed the state first, or the table forbids it.
         """
-        with self._lock:
+        with self.alone():
             current = self.state()
             if expected is not None and current not in expected:
                 raise IllegalTransitionError(
@@ -233,7 +256,7 @@ class EventLog:
         Raises:
             IllegalTransitionError: it is neither running nor asked to pause any more.
         """
-        with self._lock:
+        with self.alone():
             current = self.state()
             check_transition(current, RunState.INTERRUPTED)
             lost, again = RunState.INTERRUPTED.value, RunState.QUEUED.value
@@ -247,7 +270,7 @@ class EventLog:
 
     def restart(self, reason: str) -> None:
         """Write a first state, `interrupted`, into a history that holds none (it was lost)."""
-        with self._lock:
+        with self.alone():
             if self.last("state") is None:
                 state = {"state": RunState.INTERRUPTED.value, "before": None, "reason": reason}
                 self._append({"kind": "state", **state, "exit_code": None})

@@ -36,6 +36,7 @@ from msip_core.workspace import (
     new_id,
     taken_away,
     uploads_named,
+    whole_folder,
     write_json,
 )
 
@@ -98,13 +99,10 @@ class RunService:
                 folder=folder,
                 config=CONFIG_FILE,
             )
-        # Made beside, then renamed: a reader sees a whole run folder or none.
-        draft = self.workspace.runs / f".{run_id}"
-        draft.mkdir(parents=True, exist_ok=True)
-        write_json(draft / CONFIG_FILE, config.model_dump(mode="json"))
         asked = {"kind": "state", "state": RunState.QUEUED.value, "before": None}
-        EventLog(draft).append(asked | ({"by": by} if by else {}))
-        draft.rename(self.workspace.run_dir(run_id))
+        with whole_folder(self.workspace.run_dir(run_id)) as draft:
+            write_json(draft / CONFIG_FILE, config.model_dump(mode="json"))
+            EventLog(draft).append(asked | ({"by": by} if by else {}))
         self.store.add(run_id)
         return run_id
 
