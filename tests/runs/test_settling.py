@@ -203,13 +203,14 @@ def test_a_worker_of_another_computer_is_judged_by_its_heartbeat(
     assert service.get(run_id).state is RunState.INTERRUPTED
 
 
+@pytest.mark.parametrize("set_back", [0.0, 3600.0])
 def test_a_run_whose_worker_never_came_is_interrupted_after_its_grace(
-    service: RunService, run_id: str
+    service: RunService, run_id: str, set_back: float
 ) -> None:
     run_dir = service.run_dir(run_id)
     EventLog(run_dir).transition(RunState.RUNNING)
     assert service.get(run_id).state is RunState.RUNNING, "it may still be coming"
-    past = time.time() - settling.START_GRACE - 5
+    past = time.time() + set_back if set_back else time.time() - settling.START_GRACE - 5
     os.utime(run_dir / "events.jsonl", (past, past))
     assert service.get(run_id).state is RunState.INTERRUPTED
     assert "before the worker had started" in str(service.get(run_id).error)
