@@ -275,6 +275,12 @@ def test_what_is_renamed_while_somebody_deletes_it_is_gone(
     assert not folder.exists()
 
 
+def test_a_study_that_is_not_there_gets_no_folder_by_being_asked_for(workspace: Workspace) -> None:
+    with pytest.raises(NotFoundError, match="There is no study 'mine'"):
+        library.set_paused(workspace, "mine", True)
+    assert list(workspace.studies.iterdir()) == []
+
+
 @pytest.mark.parametrize("what", ["run", "study"])
 def test_what_a_full_disk_keeps_from_being_asked_for_leaves_nothing(
     workspace: Workspace, what: str, monkeypatch: pytest.MonkeyPatch

@@ -259,5 +259,10 @@ def changed(workspace: Workspace, study_id: str) -> tuple[int, ...]:
 
 
 def lock(workspace: Workspace, study_id: str) -> FileLock:
-    """Held by whoever changes the study or starts its runs."""
+    """Held by whoever changes the study or starts its runs.
+
+    Raises:
+        NotFoundError: there is none, and its lock shall not make a folder for it.
+    """
+    open_study(workspace, study_id)
     return FileLock(workspace.study_dir(study_id) / ".lock")
