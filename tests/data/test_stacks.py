@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from filelock import FileLock
 
 from msip_core.config import ImageRecipe, ImportConfig
 from msip_core.data import staging
@@ -289,7 +290,7 @@ def test_an_import_at_work_stays_however_old_it_looks(workspace: Workspace) -> N
     for folder in (at_work, left):
         folder.mkdir()
         os.utime(folder, (1, 1))  # the clock was wrong when it began
-    with staging._lock_of(at_work):
+    with FileLock(f"{at_work}.lock"):
         staging._sweep(workspace)
     assert at_work.is_dir()
     assert not list(workspace.datasets.glob(".staged-b*"))
