@@ -15,9 +15,9 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from filelock import BaseFileLock, FileLock
 from pydantic import ValidationError
@@ -26,6 +26,7 @@ from msip_core.errors import IllegalTransitionError, NotFoundError
 from msip_core.events import Record, parse_record
 from msip_core.messages import restored, stored
 from msip_core.runs.state import TRANSITIONS, RunState, check_transition
+from msip_core.runs.tail import end_of_lines, newest_first
 from msip_core.workspace import deleted_meanwhile
 
 logger = logging.getLogger(__name__)
@@ -33,13 +34,26 @@ logger = logging.getLogger(__name__)
 FILE_NAME = "events.jsonl"
 # A power cut may cost the last epoch's line, never the end of a stage or a change of state.
 SYNCED = frozenset({"state", "stage", "baseline", "iteration", "final", "counted", "memory"})
-_BLOCK = 1 << 16
 # The longest record (an iteration, with all its layers) takes some hundred kilobytes.
 LINE_LIMIT = 4 << 20
 
 Event = dict[str, Any]
 # In events that a worker wrote on another computer: the seq that they have there.
 THERE = "there"
+
+
+class Line(NamedTuple):
+    """One line of a history as it stands in the file; `event` is None where none can be read of
+    it, `end` the offset behind it."""
+
+    text: bytes
+    event: Event | None
+    end: int
+
+    @property
+    def is_damaged(self) -> bool:
+        """Torn by a power cut, or not ours."""
+        return self.event is None and bool(self.text.strip())
 
 
 class EventLog:
@@ -99,7 +113,8 @@ class EventLog:
             after: seq of the last event that the other history was begun with.
         """
         with self.alone():
-            known = self._newest(lambda event: isinstance(event.get(THERE), int))
+            told = (e for e in self._backwards(f'"{THERE}"'.encode()) if type(e.get(THERE)) is int)
+            known = next(told, None)
             seen = max(after, int(known[THERE]) if known else 0)
             state = self.state()
             taken: list[Event] = []
@@ -125,42 +140,31 @@ class EventLog:
     def read_from(self, offset: int) -> tuple[list[Event], int]:
         """Whole events behind a byte offset, and the offset to go on from.
 
-        Lines that are damaged are left out; `damaged_lines` counts them.
+        Lines that are damaged are left out; the index counts them.
         """
-        events, damaged = [], 0
+        events = []
+        for line in self.lines(offset):
+            offset = line.end
+            if line.event:
+                events.append(line.event)
+        return events, offset
+
+    def lines(self, offset: int = 0) -> Iterator[Line]:
+        """Whole lines behind a byte offset, one by one: years of a history may be a large file."""
         if not self.path.is_file():
-            return [], offset
+            return
+        damaged = 0
         try:
             with self.path.open("rb") as file:
                 file.seek(offset)
-                for line, end in _whole_lines(file):
-                    offset = end
-                    if event := parse_line(line):
-                        events.append(event)
-                    else:
-                        damaged += bool(line.strip())
+                for text, end in _whole_lines(file):
+                    line = Line(text, parse_line(text), end)
+                    damaged += line.is_damaged
+                    yield line
         except FileNotFoundError:
-            return [], offset
+            return
         if damaged:
             logger.warning("%s: damaged lines were left out: %d", self.path, damaged)
-        return events, offset
-
-    def lines(self) -> Iterator[tuple[Event, bytes]]:
-        """Whole events, each with its line as it stands in the file."""
-        if not self.path.is_file():
-            return
-        with self.path.open("rb") as file:
-            for line, _ in _whole_lines(file):
-                if event := parse_line(line):
-                    yield event, line
-
-    def damaged_lines(self) -> int:
-        """How many lines of the history cannot be used: torn by a power cut, or not ours."""
-        try:
-            found = self.path.stat()
-        except FileNotFoundError:
-            return 0
-        return _count_damaged(self.path, found.st_size, found.st_mtime_ns) if found.st_size else 0
 
     def last_seq(self) -> int:
         """seq of the newest event; 0 where there is none."""
@@ -176,11 +180,12 @@ class EventLog:
 
     def last(self, kind: str, where: Callable[[Event], object] = lambda _: True) -> Event | None:
         """The newest event of one kind (that is so), found from the end of the file."""
-        return self._newest(lambda event: event["kind"] == kind and where(event))
+        found = self._backwards(f'"{kind}"'.encode())
+        return next((one for one in found if one["kind"] == kind and where(one)), None)
 
     def state(self) -> RunState:
         """Where the run is now."""
-        event = self.last("state")
+        event = self._newest_state()
         if event is None:
             raise NotFoundError("{path} holds no state: this is not a run folder.", path=self.path)
         return RunState(event["state"])
@@ -303,49 +308,62 @@ class EventLog:
         if size in (self._known_end, 0):
             return size
         with self.path.open("r+b") as file:
-            keep = size
-            while keep > 0:
-                start = max(0, keep - _BLOCK)
-                file.seek(start)
-                newline = file.read(keep - start).rfind(b"\n")
-                if newline >= 0:
-                    keep = start + newline + 1
-                    break
-                keep = start
+            keep = end_of_lines(file)
             if keep < size:
                 logger.warning("%s ended in half a line; it was cut off", self.path)
                 file.truncate(keep)
         return keep
 
-    def _newest(self, where: Callable[[Event], object]) -> Event | None:
-        return next((event for event in self._backwards() if where(event)), None)
+    def _backwards(self, holding: bytes = b"") -> Iterator[Event]:
+        """Whole events from the newest to the oldest, reading no more than is asked for.
 
-    def _backwards(self) -> Iterator[Event]:
-        """Whole events from the newest to the oldest, reading no more than is asked for."""
+        Args:
+            holding: bytes that each of them holds; others are not even parsed.
+        """
         if not self.path.is_file():
             return
         with self.path.open("rb") as file:
-            end = file.seek(0, os.SEEK_END)
-            rest, too_long = b"", False
-            first_block = True
-            while end > 0:
-                start = max(0, end - _BLOCK)
-                file.seek(start)
-                block = file.read(end - start) + rest
-                if first_block:  # what stands behind the last line end is not whole
-                    block = block[: block.rfind(b"\n") + 1]
-                    first_block = not block
-                lines = block.split(b"\n")
-                rest = lines.pop(0) if start > 0 else b""
-                if too_long and lines:  # its beginning: the end of it was thrown away before
-                    lines.pop()
-                    too_long = False
-                for line in reversed(lines):
-                    if event := parse_line(line):
-                        yield event
-                if len(rest) > LINE_LIMIT or too_long:
-                    rest, too_long = b"", True
-                end = start
+            for _, line in newest_first(file, end_of_lines(file), LINE_LIMIT, holding=holding):
+                if event := parse_line(line):
+                    yield event
+
+    def _newest_state(self) -> Event | None:
+        """The last `state` line. Once found, it is looked for only among what was added: a run may
+        go on for a year without a change, and is asked for its state twice a second."""
+        if not self.path.is_file():
+            return None
+        with self.path.open("rb") as file:
+            known = _states.get(self.path)
+            if known is not None:
+                file.seek(known.at)
+                if file.read(len(known.line)) != known.line:  # another file took its name
+                    known = None
+            end = end_of_lines(file)
+            down_to = known.seen if known is not None and known.seen <= end else 0
+            for at, line in newest_first(
+                file, end, LINE_LIMIT, holding=b'"state"', down_to=down_to
+            ):
+                event = parse_line(line)
+                if event and event["kind"] == "state":
+                    known = _Seen(at, line, event, end)
+                    break
+            else:
+                if known is None or not down_to:
+                    return None
+        _states[self.path] = known._replace(seen=end)
+        return dict(known.event)
+
+
+class _Seen(NamedTuple):
+    """The newest `state` line of a history when it was last looked through, up to `seen`."""
+
+    at: int
+    line: bytes
+    event: Event
+    seen: int
+
+
+_states: dict[Path, _Seen] = {}
 
 
 def _as_here(target: RunState, current: RunState) -> RunState | None:
@@ -369,14 +387,6 @@ def _whole_lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         if not line.endswith(b"\n"):
             return
         yield (b"?" if too_long else line), file.tell()
-
-
-@lru_cache(maxsize=256)
-def _count_damaged(path: Path, _size: int, _changed: int) -> int:
-    with path.open("rb") as file:
-        return sum(
-            bool(line.strip()) and parse_line(line) is None for line, _ in _whole_lines(file)
-        )
 
 
 def parse_line(line: bytes) -> Event | None:

@@ -96,6 +96,20 @@ def test_the_row_follows_the_story(service: RunService) -> None:
     assert service.get(run_id).error is None
 
 
+def test_a_run_does_not_end_before_it_began(
+    service: RunService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = service.submit(make_config(service.workspace))
+    log = EventLog(service.run_dir(run_id))
+    log.transition(RunState.RUNNING)
+    earlier = time.time() - 3600
+    monkeypatch.setattr(time, "time", lambda: earlier)  # the clock was set back
+    log.transition(RunState.COMPLETED)
+    row = service.get(run_id)
+    assert row.started
+    assert row.finished == row.started
+
+
 def test_an_epoch_that_is_repeated_after_a_resume_is_there_once(service: RunService) -> None:
     run_id = service.submit(make_config(service.workspace))
     log = EventLog(service.run_dir(run_id))

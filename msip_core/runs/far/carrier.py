@@ -274,9 +274,9 @@ class Carrier:
     def _history_so_far(self) -> bytes:
         """Up to the event that the lease names: what is told later comes by asking."""
         whole = bytearray()
-        for event, line in self._log.lines():
-            if event["seq"] <= self.lease.after:
-                whole += line
+        for line in self._log.lines():
+            if line.event and line.event["seq"] <= self.lease.after:
+                whole += line.text
         return bytes(whole)
 
     def _pass_on(self) -> None:
