@@ -10,6 +10,7 @@ No torch: pages and the command line list models without loading one.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -149,13 +150,14 @@ def read_card(path: Path) -> ModelCard:
 def open_card(workspace: Workspace, model_id: str) -> ModelCard:
     """The card of one model, or a sentence with what to do."""
     path = workspace.model_dir(model_id) / "model.json"
-    if not path.is_file():
-        raise NotFoundError(
-            "There is no model '{model_id}' in {root}: see 'models' for what is there.",
-            model_id=model_id,
-            root=workspace.root,
-        )
-    return read_card(path)
+    if path.is_file():
+        with suppress(FileNotFoundError):  # deleted in this very moment
+            return read_card(path)
+    raise NotFoundError(
+        "There is no model '{model_id}' in {root}: see 'models' for what is there.",
+        model_id=model_id,
+        root=workspace.root,
+    )
 
 
 def write_card(workspace: Workspace, card: ModelCard) -> None:

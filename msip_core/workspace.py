@@ -264,7 +264,10 @@ def clear_away(gone: Path) -> None:
         WorkError: the disk keeps some of it.
     """
     try:
-        shutil.rmtree(gone)
+        with suppress(OSError):  # who was just writing into it may have put a file there, or taken
+            shutil.rmtree(gone)
+        if gone.exists():
+            shutil.rmtree(gone)
     except OSError as error:
         raise WorkError(
             "It is deleted, but the disk keeps files of it in {gone} ({why}): remove that folder.",

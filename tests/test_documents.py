@@ -26,7 +26,7 @@ from msip_core.data.label_files import mask_path
 from msip_core.data.writing import rename_dataset
 from msip_core.documents import facts_in, read_json
 from msip_core.errors import DatasetError, InputError, NotFoundError, WorkError
-from msip_core.models import damaged_models, list_models, rename_model, step_path
+from msip_core.models import damaged_models, delete_model, list_models, rename_model, step_path
 from msip_core.plates import folder
 from msip_core.runs import service
 from msip_core.runs.provenance import record_provenance
@@ -250,6 +250,21 @@ def test_who_deletes_what_somebody_else_has_just_deleted_is_told(workspace: Work
     assert taken_away(folder).is_dir()
     with pytest.raises(NotFoundError, match="'mine' was deleted meanwhile"):
         taken_away(folder)
+
+
+def test_a_file_that_is_written_while_it_is_deleted_goes_too(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, remove = workspace.model_dir("mine"), shutil.rmtree
+
+    def written(at: Path) -> None:
+        monkeypatch.setattr(shutil, "rmtree", remove)
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(at))
+
+    folder.mkdir()
+    monkeypatch.setattr(shutil, "rmtree", written)
+    delete_model(workspace, "mine")
+    assert list(workspace.models.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["model", "dataset", "run"])

@@ -14,8 +14,9 @@ import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -81,16 +82,19 @@ class EventLog:
         """
         folder = self.path.parent
         try:
-            there = folder.stat().st_ino
-        except FileNotFoundError:
-            raise deleted_meanwhile(folder.name) from None
-        with self._lock:
-            if folder.exists() and folder.stat().st_ino == there:
-                yield
-                return
-            with suppress(OSError):  # gone once more
-                Path(self._lock.lock_file).unlink()
+            begun, lock = self.path.exists(), Path(self._lock.lock_file)
+            # A lock alone in its folder is that of somebody else who came too late.
+            late = not begun and os.listdir(folder) == [lock.name]
+            with self._lock:
+                if not late and self.path.exists() >= begun:
+                    yield
+                    return
+                lock.unlink()
                 folder.rmdir()
+        # Gone between two looks; or made anew by the locks of several at once.
+        except (FileNotFoundError, IsADirectoryError, FileExistsError):
+            if self.path.exists():
+                raise
         raise deleted_meanwhile(folder.name)
 
     def emit(self, record: Record) -> int:
@@ -151,18 +155,13 @@ class EventLog:
 
     def lines(self, offset: int = 0) -> Iterator[Line]:
         """Whole lines behind a byte offset, one by one: years of a history may be a large file."""
-        if not self.path.is_file():
-            return
         damaged = 0
-        try:
-            with self.path.open("rb") as file:
-                file.seek(offset)
-                for text, end in _whole_lines(file):
-                    line = Line(text, parse_line(text), end)
-                    damaged += line.is_damaged
-                    yield line
-        except FileNotFoundError:
-            return
+        with self._opened() as file:
+            file.seek(offset)
+            for text, end in _whole_lines(file):
+                line = Line(text, parse_line(text), end)
+                damaged += line.is_damaged
+                yield line
         if damaged:
             logger.warning("%s: damaged lines were left out: %d", self.path, damaged)
 
@@ -314,15 +313,20 @@ class EventLog:
                 file.truncate(keep)
         return keep
 
+    def _opened(self) -> BinaryIO:
+        """The history; an empty one where there is no plain file, or none any more."""
+        try:
+            return self.path.open("rb") if self.path.is_file() else BytesIO()
+        except FileNotFoundError:
+            return BytesIO()
+
     def _backwards(self, holding: bytes = b"") -> Iterator[Event]:
         """Whole events from the newest to the oldest, reading no more than is asked for.
 
         Args:
             holding: bytes that each of them holds; others are not even parsed.
         """
-        if not self.path.is_file():
-            return
-        with self.path.open("rb") as file:
+        with self._opened() as file:
             for _, line in newest_first(file, end_of_lines(file), LINE_LIMIT, holding=holding):
                 if event := parse_line(line):
                     yield event
@@ -330,9 +334,7 @@ class EventLog:
     def _newest_state(self) -> Event | None:
         """The last `state` line. Once found, it is looked for only among what was added: a run may
         go on for a year without a change, and is asked for its state twice a second."""
-        if not self.path.is_file():
-            return None
-        with self.path.open("rb") as file:
+        with self._opened() as file:
             known = _states.get(self.path)
             if known is not None:
                 file.seek(known.at)

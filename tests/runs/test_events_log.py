@@ -203,3 +203,32 @@ def test_lines_are_found_from_the_end_whatever_the_blocks(
         assert [path.read_bytes()[at : at + len(word)] for at, word in holding] == [
             word for _, word in holding
         ]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_who_writes_into_a_run_that_is_just_deleted_is_told(log: EventLog, again: bool) -> None:
+    folder = log.path.parent
+
+    class Deleting:
+        """The lock of somebody who has waited for it while the run was deleted."""
+
+        lock_file = str(folder / ".events.lock")
+
+        def __enter__(self) -> None:
+            folder.rename(folder.with_name(f"{folder.name}-deleted"))
+            if again:  # as it makes the folder anew for its file
+                folder.mkdir()
+                Path(self.lock_file).touch()
+
+        def __exit__(self, *_: object) -> None: ...
+
+    late = EventLog(folder)
+    log.__dict__["_lock"] = Deleting()
+    with pytest.raises(NotFoundError, match=f"'{folder.name}' was deleted meanwhile"):
+        log.emit(MilestoneRecord(message="renamed"))
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / ".events.lock").touch()  # of another one who came too late, and still holds it
+    with pytest.raises(NotFoundError, match="was deleted meanwhile"):
+        late.emit(MilestoneRecord(message="renamed"))
+    assert not folder.exists()
