@@ -86,7 +86,7 @@ class EventLog:
             # A lock alone in its folder is that of somebody else who came too late.
             late = not begun and os.listdir(folder) == [lock.name]
             with self._lock:
-                if not late and self.path.exists() >= begun:
+                if not late and (self.path.exists() or not begun):
                     yield
                     return
                 lock.unlink()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _BLOCK = 1 << 16
+_MOST = 1 << 20  # bytes that are shown of a log, where a line has no end
 
 
 def last_lines(path: Path, lines: int) -> str:
@@ -17,7 +18,7 @@ def last_lines(path: Path, lines: int) -> str:
         with path.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
             data = b""
-            while end > 0 and data.count(b"\n") <= lines:
+            while end > 0 and data.count(b"\n") <= lines and len(data) < _MOST:
                 start = max(0, end - _BLOCK)
                 file.seek(start)
                 data = file.read(end - start) + data
