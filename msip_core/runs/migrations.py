@@ -43,10 +43,9 @@ def m002_records(connection: Connection) -> None:
 
 
 def m003_damaged(connection: Connection) -> None:
-    """How many lines of a history are damaged; all runs are taken in again, and counted so."""
+    """How many lines of a history are damaged: counted when a run is looked at, and read again."""
     connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN damaged INTEGER NOT NULL DEFAULT 0")
-    connection.exec_driver_sql("DELETE FROM runs")
-    connection.exec_driver_sql("DELETE FROM records")
+    connection.exec_driver_sql("UPDATE runs SET log_offset = 0")
 
 
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_runs, m002_records, m003_damaged)

@@ -201,6 +201,20 @@ def test_migrations_lead_from_the_oldest_index_to_the_columns_we_use(tmp_path: P
         assert found == {column.name for column in table.columns}
 
 
+def test_histories_from_before_damage_was_counted_are_read_again(service: RunService) -> None:
+    run_id = service.submit(make_config(service.workspace))
+    with EventLog(service.run_dir(run_id)).path.open("ab") as file:
+        file.write(b"torn\n")
+    before = service.get(run_id)
+    with sqlite3.connect(service.workspace.index_path) as index:
+        index.execute("ALTER TABLE runs DROP COLUMN damaged")
+        index.execute("DELETE FROM migrations WHERE name = 'm003_damaged'")
+    later = RunService(service.workspace)
+    assert [row.id for row in later.store.rows()] == [run_id]  # at once, as it was
+    assert later.get(run_id) == before
+    assert before.damaged == 1
+
+
 def test_an_index_of_a_newer_program_is_refused(workspace: Workspace) -> None:
     RunStore(workspace)
     with sqlite3.connect(workspace.index_path) as connection:
