@@ -14,7 +14,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -89,8 +89,9 @@ class EventLog:
                 if not late and (self.path.exists() or not begun):
                     yield
                     return
-                lock.unlink()
-                folder.rmdir()
+                with suppress(OSError):  # others are at it too
+                    lock.unlink()
+                    folder.rmdir()
         # Gone between two looks; or made anew by the locks of several at once.
         except (FileNotFoundError, IsADirectoryError, FileExistsError):
             if self.path.exists():
