@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from msip_core.data.image_name import ImageName
@@ -255,6 +256,11 @@ def read_names(sources: Sequence[str]) -> list[ImageName]:
     A word such as A01 in a name or folder is a well if the microscope's scheme says so, if "well"
     stands before it, or if the words at this place of most names are several different wells.
     """
+    return list(_read(tuple(sources)))
+
+
+@lru_cache(maxsize=2)  # who takes a folder in asks several times for all of it: 1 s for 10,000
+def _read(sources: Sequence[str]) -> list[ImageName]:
     sources, planes = zip(*without_marks(sources)) if sources else ((), ())
     known = [_by_scheme(source) for source in sources]
     unknown = [s for s, name in zip(sources, known) if name is None]

@@ -136,7 +136,8 @@ def _of_dataset(workspace: Workspace, config: CountConfig) -> CountPlan:
 def _of_tree(tree: FileTree, source: Path, config: CountConfig, folder: Path) -> CountPlan:
     images, previews = without_previews(tree, [name for name in tree.names if is_image(name)])
     masks = MaskIndex(tree, images)
-    images, made = _without_versions(tree.label, masks.images)
+    label = tree.label.removesuffix(".zip")
+    images, made = _without_versions(label, masks.images)
     files = TreeFiles(source, tree, folder)
     plan = plan_pictures(tree, wish_of(config), files.path, lambda _: (set(), images))
     used = set(plan.used)
@@ -153,7 +154,6 @@ def _of_tree(tree: FileTree, source: Path, config: CountConfig, folder: Path) ->
             n=len(tree.names),
         )
     items.sort(key=lambda item: item.name)
-    label = tree.label.removesuffix(".zip")
     single = len(tree.names) == 1 and tree.names[0] == tree.label
     sources = [item.name if single else f"{label}/{item.name}" for item in items]
     placed = _placed(label, items, sources, config)

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from msip_core.config import CountConfig
+from msip_core.data import names
+from msip_core.data.archive import open_tree
 from msip_core.data.manifest import Problem
 from msip_core.data.pictures import Picture, Plane
 from msip_core.errors import ConfigError, DatasetError, NotFoundError
-from msip_core.plates.plan import CountPlan, Item, _failed, _placed, plan_count
+from msip_core.plates.plan import CountPlan, Item, _failed, _of_tree, _placed, plan_count
 from msip_core.workspace import Workspace
 from tests.data.stacks import write_fields
 from tests.drawn import copy_example
@@ -63,6 +65,20 @@ def test_a_zip_is_planned_like_its_folder(plan: Any, tmp_path: Path) -> None:
             archive.write(file, file.name)
 
     assert plan(tmp_path / "Plate 7.zip").items == plan(folder).items
+
+
+def test_no_list_of_names_is_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_plate(tmp_path / "plate1", wells=("A01", "A02"))
+    looked, find = [], names.find_well_words
+
+    def counted(sources: list[str]) -> Any:
+        looked.append(tuple(sources))
+        return find(sources)
+
+    monkeypatch.setattr(names, "find_well_words", counted)
+    with open_tree(tmp_path / "plate1") as tree:
+        _of_tree(tree, tmp_path / "plate1", CountConfig(source=tmp_path, model="one"), tmp_path)
+    assert len(looked) == len(set(looked)) > 0
 
 
 def test_planes_of_a_field_are_one_picture_in_a_well(plan: Any, tmp_path: Path) -> None:
