@@ -23,6 +23,7 @@ from msip_core.data.label_files import label_text
 from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader, called
 from msip_core.data.manifest import ImportReport, Problem, Spread
 from msip_core.data.outlines import MaskIndex, is_image
+from msip_core.data.verdicts import marks_nothing
 from msip_core.errors import DatasetError
 from msip_core.messages import joined, mark, msg
 
@@ -74,8 +75,14 @@ class DatasetWriter:
         return self.reader.classes if self.reader else []
 
     def _map(self, name: str) -> str | None:
+        if self._is_nothing(name):
+            return None
         # Names go into lists, tables and figures: a line break in one would break these.
         return self._renamed.get(called(name), printable(called(name))) or None  # "" drops too
+
+    def _is_nothing(self, name: str) -> bool:
+        """Of a class that marks no object, unless the class map says what becomes of it."""
+        return marks_nothing(name) and called(name) not in self._renamed
 
     def take_all(self, images: list[str], progress: Callable[[float, str], None]) -> None:
         """Bring in every image; bad ones are named and the others go on."""
@@ -115,8 +122,10 @@ class DatasetWriter:
                 )
         objects, warning = self.masks.outlines(name, labels.objects, (height, width))
         confined.at_hand(name)  # the last file read was its label or mask
+        nothing = Counter(obj.name for obj in objects if self._is_nothing(obj.name))
+        labels.problems += _of_nothing(nothing)
         kept, mended = self._check(objects, width, height)
-        dropped = Counter(obj.name for obj in objects if self._map(obj.name) is None)
+        dropped = Counter(obj.name for obj in objects if self._map(obj.name) is None) - nothing
         if not kept and objects and (mended or labels.problems):
             raise DatasetError(
                 "none of its boxes could be used ({why}); as "
@@ -353,6 +362,18 @@ def spread(values: list[float] | list[int]) -> Spread | None:
     if not values:
         return None
     return Spread(low=min(values), median=float(np.median(values)), high=max(values))
+
+
+def _of_nothing(boxes: Counter[str]) -> list[str]:
+    return [
+        msg(
+            "boxes of class '{name}' left out, since such a class marks no object: {n}; if these "
+            "are objects, say in the class map what they are",
+            name=name,
+            n=n,
+        )
+        for name, n in boxes.items()
+    ]
 
 
 def safe_stem(source: str, taken: set[str]) -> str:

@@ -20,7 +20,7 @@ class TakenImage:
     Attributes:
         dropped: boxes of classes that were dropped as asked.
         scored: boxes that carry a score.
-        lost: labels that could not be read.
+        lost: labels that could not be read, or were left out for what they say.
         reach: how far its boxes go to the right and down, as shares of the image.
         plane: what was taken of several planes of its file.
         labelled: as of an ImageRecord.
@@ -104,7 +104,7 @@ def _lost(taken: Sequence[TakenImage]) -> list[str]:
         return []
     return [
         msg(
-            "Labels that could not be read, in images that were kept: {total} in "
+            "Labels that were left out, in images that were kept: {total} in "
             "{n} images (the first is {first}). What they "
             "marked would be learned as background: mend them, or leave these images out.",
             total=sum(image.lost for image in lost),

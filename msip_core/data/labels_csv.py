@@ -34,6 +34,7 @@ from msip_core.data.labels import (
 )
 from msip_core.data.micrographs import image_size
 from msip_core.data.references import ImageIndex
+from msip_core.data.verdicts import Verdict, is_verdict, unsure_kept, verdict
 from msip_core.data.yolo_doubts import MANY, outside
 from msip_core.errors import DatasetError, InputError
 from msip_core.messages import msg
@@ -65,6 +66,11 @@ _COLUMNS = {
     "height": ("height", "h", "bboxheight", "bboxh", "boxheight", "高", "高度"),
 }  # fmt: skip
 _IMAGEJ = {"label", "bx", "by", "width", "height"}
+_REGION = re.compile(r"(\d{4})-\d{4}-\d{4}")  # as ImageJ calls one in a stack: plane, y, x
+# Columns by which boxes are of several pictures, where those of one file differ in them.
+_PLANES = frozenset(("frame", "z", "t", "slice", "plane", "timepoint", "zslice", "zplane"))
+_UNITS = frozenset(("unit", "units"))
+_LENGTHS = re.compile("[uµμnmc]m|microns?|(?:micro|milli)met(?:er|re)s?|inch|percent|%", re.I)
 _UNIT = re.compile(r"(?:px|pixels?)$")
 Values = NDArray[np.float64]
 _BARE = {"image": 0, "x1": 1, "y1": 2, "x2": 3, "y2": 4, "class": 5}
@@ -100,6 +106,7 @@ class Layout:
     own: str = ""  # the image of a table that names none
     imagej: bool = False  # a table of results, whose lengths are in the image's unit
     grouped: bool = False  # 1,234 may be a thousand
+    said: tuple[tuple[str, int], ...] = ()  # columns that may reject a box, or place it elsewhere
 
     @property
     def maybe_centres(self) -> bool:
@@ -127,6 +134,8 @@ class Row(NamedTuple):
     fault: str = ""
     file: str = ""
     named: str = ""
+    said: tuple[tuple[str, str], ...] = ()
+    unsure: bool = False
 
 
 @dataclass(kw_only=True)
@@ -160,6 +169,7 @@ class CsvReader(LabelReader):
             labels.objects.append(LabelledObject(row.name, box, file=row.file))
             labels.scored += bool(row.score)
             labels.picture = labels.picture or _picture(row, box)
+        labels.notes += unsure_kept(sum(row.unsure for row in self.rows[image] if not row.fault))
         return labels
 
     @cached_property
@@ -268,6 +278,7 @@ def _add(reader: CsvReader, text: str, name: str, index: ImageIndex) -> bool:
         if layout.imagej:
             _check_unit(found)
         _call_numbers(found)
+        _judge(found)
         if layout.own:
             found.setdefault(layout.own, [])  # a header alone: nothing is in its image
     except UnreadableError as error:  # rows before the fault are good
@@ -322,13 +333,48 @@ def _call_numbers(found: dict[str, list[Row]]) -> None:
             found[reference] = [row._replace(name=row.named) for row in rows]
 
 
+def _judge(found: dict[str, list[Row]]) -> None:
+    """Rows that the table rejects, that are in a unit of length, or of several planes."""
+    filled = {key for rows in found.values() for row in rows for key, cell in row.said if cell}
+    for rows in found.values() if filled else ():
+        planes: dict[str, set[str]] = defaultdict(set)
+        for key, cell in (pair for row in rows for pair in row.said):
+            if _word(key) in _PLANES and cell:
+                planes[key].add(cell)
+        several = next((key for key, cells in planes.items() if len(cells) > 1), "")
+        for at, row in enumerate(rows):
+            # `keep` is an x, or nothing.
+            judged = verdict({key: cell or "no" for key, cell in row.said if key in filled})
+            fault = row.fault or _why_not(row, several, judged)
+            rows[at] = row._replace(fault=fault, unsure=bool(judged.unsure))
+
+
+def _why_not(row: Row, several: str, judged: Verdict) -> str:
+    """Why a row is no box of its image; "" if it is one."""
+    if judged.rejected:
+        return msg("its table rejects it ({said})", said=judged.rejected)
+    units = (cell for key, cell in row.said if _word(key) in _UNITS)
+    if unit := next(filter(_LENGTHS.fullmatch, units), ""):
+        return msg("its table gives lengths in {unit}: give them in pixels", unit=unit)
+    if several:
+        return msg(
+            "the boxes of its image are of several planes (column {key}): give each plane an image "
+            "and a name of its own, or keep the rows of one",
+            key=several,
+        )
+    return ""
+
+
 def _take(found: dict[str, list[Row]], layout: Layout, line: int, row: list[str]) -> None:
     """Add one row to those of the image that it names."""
     columns = layout.columns
     cells = [cell.strip() for cell in row] + [""] * (1 + max(columns.values()) - len(row))
     reference = layout.own or as_typed(cells[columns["image"]])
-    if layout.imagej:  # a0.tif:0001-0042 is an object of a0.tif
-        reference = reference.partition(":")[0]
+    said = tuple((key, cells[at]) for key, at in layout.said if at < len(cells))
+    if layout.imagej:  # a0.tif:0001-0042 is an object of a0.tif, a0.tif:0003-0001-0042 of plane 3
+        reference, _, region = reference.partition(":")
+        if match := _REGION.match(region):
+            said = (*said, ("slice", match[1]))
     if reference and any(cells):
         label = as_typed(cells[columns["class"]]) if "class" in columns else ""
         if label.lower() in _SHAPES:  # OMERO's type of a ROI; what people call it is its text
@@ -361,6 +407,7 @@ def _take(found: dict[str, list[Row]], layout: Layout, line: int, row: list[str]
                 score,
                 fault,
                 named=named,
+                said=said,
             )
         )
 
@@ -387,16 +434,30 @@ def _layout_of(text: str, delimiters: str) -> Layout | None:
             continue  # with another delimiter it may be readable; else it is no table of boxes
         layout = _columns(first, delimiter)
         if layout:
-            found.append((len(first), layout))
+            found.append((len(first), replace(layout, said=_said(first, layout))))
     if not found:
         return None
     layout = max(found, key=lambda pair: pair[0])[1]
     return replace(layout, grouped=layout.delimiter == "\t" and not _DECIMALS.search(text))
 
 
+def _word(cell: str) -> str:
+    return _UNIT.sub("", "".join(filter(str.isalnum, cell.lower())))
+
+
+def _said(first: list[str], layout: Layout) -> tuple[tuple[str, int], ...]:
+    """The columns of a header that say more of a box than its place: a verdict, or a plane."""
+    return tuple(
+        (cell.strip(), at)
+        for at, cell in enumerate(first if layout.cells else ())
+        if at not in layout.columns.values()
+        and (_word(cell) in _PLANES | _UNITS or is_verdict(cell))
+    )
+
+
 def _columns(first: list[str], delimiter: str) -> Layout | None:
     """Column number per meaning by the first filled row, or None if these are not boxes."""
-    words = [_UNIT.sub("", "".join(filter(str.isalnum, cell.lower()))) for cell in first]
+    words = [_word(cell) for cell in first]
     if set(words) >= _IMAGEJ:
         places = {"image": "label", "x": "bx", "y": "by", "width": "width", "height": "height"}
         columns = {key: words.index(word) for key, word in places.items()}
