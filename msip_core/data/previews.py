@@ -21,8 +21,13 @@ from msip_core.data.references import plain
 from msip_core.errors import DatasetError
 from msip_core.messages import msg
 
-# As microscopes and picture programs call them; ImageXpress writes `_thumb` and a hexadecimal id.
-_NAMED = re.compile(r"(?<![a-z])(?:thumb|thumbnails?|thumbs|preview|previews)(?![g-z])", re.I)
+# As microscopes and picture programs call them; ImageXpress writes `_thumb` and a hexadecimal id,
+# Cellomics o0 for what it drew over channel d0, CellVoyager DC_ and SC_ for what it corrects by.
+_NAMED = re.compile(
+    r"(?<![a-z])(?:thumb|thumbnails?|thumbs|preview|previews)(?![g-z])|(?<=[a-p]\d\df\d\d)o\d+$"
+    r"|^[ds]c_.+_(?:cam|ch)\d+$",
+    re.I,
+)
 # A copy has at most half of the original's sides, so a quarter of its pixels; its file is smaller
 # than a third however it is compressed.
 _SIDES = 0.5
@@ -49,7 +54,10 @@ def without_previews(tree: FileTree, images: list[str]) -> tuple[list[str], list
     named = {name for name in images if is_named_preview(name)}
     if len(named) == len(images):
         named = set()
-    by_name = msg("is named as a preview or thumbnail: left out; rename it if it is a micrograph")
+    by_name = msg(
+        "is named as a preview or thumbnail, an overlay or a correction image: left out; rename it "
+        "if it is a micrograph"
+    )
     problems = [Problem(file=n, what=by_name) for n in images if n in named]
     rest = [name for name in images if name not in named]
     # An overlay may be drawn larger than the micrograph that it shows.
