@@ -33,6 +33,7 @@ _Marked = list[tuple[str, tuple[int, ...]]]
 _DEVICES = re.compile(r"con|prn|aux|nul|(?:com|lpt)[0-9]", re.IGNORECASE)
 # Rounding in label files puts boxes a fraction of a pixel outside; that is no repair.
 _ROUNDING = 0.5
+_MANY = 3  # boxes
 _MIN_SIDE = 0.98  # pixels; of one pixel, the six digits of a label file leave so much
 UNLABELLED = mark(
     "image without a label: left out, since unlabelled objects would be learned as background; "
@@ -62,6 +63,7 @@ class DatasetWriter:
     def __post_init__(self) -> None:
         self._stems: set[str] = set()
         self._pixels_seen: dict[bytes, tuple[str, _Marked | None]] = {}
+        self._boxes_seen: dict[tuple[tuple[str, tuple[int, ...]], ...], str] = {}
         self._chosen: list[Problem] = []
         self._unsure: list[Problem] = []
         self._renamed = {called(old): new for old, new in self.config.class_map.items()}
@@ -157,7 +159,7 @@ class DatasetWriter:
                 "image again"
             )
         digest = image.digest
-        marked = sorted((mapped, tuple(map(round, obj.xyxy))) for mapped, obj in kept)
+        marked = _marked(kept)
         if digest not in self._pixels_seen:
             self._pixels_seen[digest] = (name, marked)
             return
@@ -278,10 +280,18 @@ class DatasetWriter:
                 outlined=sum(obj.outline is not None for _, obj in objects),
                 plane=image.note if name not in self.tree.told else None,
                 labelled=False if self._is_unlabelled(name) else None,
+                alike=self._alike(name, objects),
             )
         )
         if image.note:
             self._chosen.append(Problem(file=name, what=image.note))
+
+    def _alike(self, name: str, objects: list[tuple[str, LabelledObject]]) -> str | None:
+        """The first image with the same boxes, where these are too many to be so by chance."""
+        if len(objects) < _MANY:
+            return None
+        first = self._boxes_seen.setdefault(tuple(_marked(objects)), name)
+        return first if first != name else None
 
     def _label_text(
         self, objects: list[tuple[str, LabelledObject]], width: int, height: int
@@ -362,6 +372,10 @@ def spread(values: list[float] | list[int]) -> Spread | None:
     if not values:
         return None
     return Spread(low=min(values), median=float(np.median(values)), high=max(values))
+
+
+def _marked(objects: list[tuple[str, LabelledObject]]) -> _Marked:
+    return sorted((mapped, tuple(map(round, obj.xyxy))) for mapped, obj in objects)
 
 
 def _of_nothing(boxes: Counter[str]) -> list[str]:

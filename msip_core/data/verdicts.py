@@ -131,7 +131,8 @@ def _of_value(key: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         yield from _pairs(value, depth + 1)
     elif not isinstance(value, list):
-        yield key, value
+        if value is not None:  # nobody has said
+            yield key, value
     elif value and isinstance(value[0], str | dict):  # not the points of an outline
         for one in value:
             yield from [(key, one)] if isinstance(one, str) else _pairs(one, depth + 1)

@@ -210,9 +210,11 @@ def miscounted(configs: Sequence[dict[str, Any]], names: dict[str, list[str]]) -
     whys: dict[str, str] = {}
     for config in configs:
         listed, nc = _names_in_config(config.get("names"), []), str(config.get("nc", ""))
-        if not listed or not re.fullmatch("[0-9]{1,9}", nc):
+        if not listed or config["__folder__"] in whys:
             continue
-        if int(nc) not in (len(listed), sum(map(bool, listed))):
+        whys[config["__folder__"]] = ""  # of several in one folder the first one's names hold
+        sure = int(nc) if re.fullmatch("[0-9]{1,9}", nc) else len(listed)
+        if sure not in (len(listed), sum(map(bool, listed))):
             whys[config["__folder__"]] = msg(
                 "{file} says nc: {nc} and names {n} classes: left out, since a name may be "
                 "missing; make both agree",
@@ -221,7 +223,7 @@ def miscounted(configs: Sequence[dict[str, Any]], names: dict[str, list[str]]) -
                 n=len(listed),
             )
     first = configs[0]["__folder__"] if configs else ""
-    return {folder: whys[at] for folder in names if (at := folder or first) in whys}
+    return {folder: why for folder in names if (why := whys.get(folder or first))}
 
 
 def pose_values(config: dict[str, Any]) -> int:

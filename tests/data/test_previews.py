@@ -45,6 +45,17 @@ def test_previews_are_known_by_name(tmp_path: Path, name: str) -> None:
     assert "preview or thumbnail" in left_out(tmp_path)[name]
 
 
+@pytest.mark.parametrize("name", ["rejected/A02.png", "A02_REJECT.png", "do not use/x/A02.png"])
+def test_pictures_that_people_have_put_aside_are_left_out(tmp_path: Path, name: str) -> None:
+    for file, seed in (("A01.png", 1), (name, 2)):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / file), picture(seed))
+
+    assert "put aside" in left_out(tmp_path)[name]
+    (tmp_path / "A01.png").unlink()
+    assert left_out(tmp_path) == {}  # what all are called says nothing of one
+
+
 def test_where_all_are_called_so_the_name_says_nothing(tmp_path: Path) -> None:
     for n in range(3):
         cv2.imwrite(str(tmp_path / f"preview_{n}.png"), picture(n))

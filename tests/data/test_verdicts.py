@@ -173,6 +173,7 @@ def test_a_box_that_its_file_calls_unsure_is_kept_and_said(
         {"ignore": 0, "iscrowd": 0, "deleted": False, "rejected": "no", "occluded": 1},
         {"isValid": True, "keep": "yes", "status": "accepted", "comment": "no crypt at the rim"},
         {"flags": {}, "attributes": {"rotation": 0.0, "outside": "0.0"}, "points": [[1, 2]]},
+        {"valid": None, "keep": None, "rejected": None},
         {"label": "bad", "rectanglelabels": ["Ignore"], "group_id": 3, "area": 1.0},
     ],
 )
