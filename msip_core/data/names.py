@@ -253,9 +253,10 @@ _SORTING = re.compile(
 _DAY = re.compile(rf"d(?:ay)?[-_ ]?\d+|week[-_ ]?\d+|h?\d+h|{STAGE}", re.I)
 # 2024/03/15/12-00, and as the Incucyte itself keeps its scans: 2403/15/1200.
 _MONTH_DAY = r"(?:0[1-9]|1[0-2])/(?:0[1-9]|[12]\d|3[01])"
+_HOUR = r"/(?:[01]\d|2[0-3])"
 _CLOCK = re.compile(
-    rf"(?<![^/])(?:(?P<day>(?:19|20)\d\d/{_MONTH_DAY})|\d\d{_MONTH_DAY}(?=/)|{DATE.pattern}(?=/))"
-    r"(?P<hour>/(?:[01]\d|2[0-3])[-_.h]?[0-5]\dm?)?(?![^/])"
+    rf"(?<![^/])(?:\d\d{_MONTH_DAY}(?P<own>{_HOUR}[0-5]\d)|(?:(?P<day>(?:19|20)\d\d/{_MONTH_DAY})"
+    rf"|{DATE.pattern}(?=/))(?P<hour>{_HOUR}[-_.h][0-5]\dm?)?)(?![^/])"
 )
 
 
@@ -443,10 +444,11 @@ def _without_clock(source: str) -> tuple[list[str], str | None, list[str]]:
     and the date where they tell no hour."""
     text = str(PurePosixPath(source).parent)
     clock = _CLOCK.search(text)
-    if clock is None or not (clock["day"] or clock["hour"]):
+    hour = clock and (clock["own"] or clock["hour"])
+    if clock is None or not (hour or clock["day"]):
         return list(PurePosixPath(source).parts[:-1]), None, []
     parts = [*text[: clock.start()].split("/"), *text[clock.end() :].split("/")]
-    time = "".join(filter(str.isdigit, clock.group())) if clock["hour"] else None
+    time = "".join(filter(str.isdigit, clock.group())) if hour else None
     return [p for p in parts if p], time, [] if time else [clock["day"]]
 
 
