@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from msip_core.data.labels_csv import _layout
-from msip_core.data.yolo_config import miscounted
 from tests.data.conftest import Importer, yolo_folder
 from tests.data.labelling import HEIGHT, WIDTH, boxes, coco, field, left_out, mended
 
@@ -461,49 +460,3 @@ def test_a_box_of_two_classes_is_said(tmp_path: Path, bring_in: Importer) -> Non
 
     assert dataset.report.boxes == {"crypt": 1, "cyst": 1}
     assert any("is of class 'crypt' too" in what for what in mended(dataset))
-
-
-@pytest.mark.parametrize(
-    ("config", "doubted"),
-    [
-        ({"names": ["crypt", "cyst"], "nc": "3"}, True),
-        ({"names": ["crypt", "cyst"], "nc": "1"}, True),
-        ({"names": ["crypt", "cyst"], "nc": "2"}, False),
-        ({"names": {"0": "crypt", "2": "cyst"}, "nc": "2"}, False),
-        ({"names": {"0": "crypt", "2": "cyst"}, "nc": "3"}, False),
-        ({"names": ["crypt", "cyst"]}, False),
-        ({"nc": "3"}, False),
-    ],
-)
-def test_a_list_of_names_that_is_counted_otherwise_is_doubted(config: dict, doubted: bool) -> None:
-    for folder in (".", "day1"):
-        found = miscounted([config | {"__folder__": folder, "__file__": "data.yaml"}], {"": ["x"]})
-
-        assert list(found) == ([""] if doubted else [])
-
-
-def test_labels_that_were_copied_for_another_picture_are_said(
-    tmp_path: Path, bring_in: Importer
-) -> None:
-    three = "".join(f"0 0.{n} 0.5 0.2 0.2\n" for n in (2, 5, 8))
-    labels = {
-        "a": three,
-        "b": three,
-        "c": GOOD,
-        "d": GOOD,
-        "e": three.replace("0.2 0.2", "0.3 0.2"),
-    }
-
-    notes = bring_in(yolo_folder(tmp_path / "s", labels, ["crypt"])).report.notes
-
-    assert next(note for note in notes if "exactly those of another image: 1" in note).endswith(
-        "(the first is images/b.png, with those of images/a.png). Check that each label is of its "
-        "own image."
-    )
-
-
-def test_two_names_of_one_number_are_no_names(tmp_path: Path, bring_in: Importer) -> None:
-    root = yolo_folder(tmp_path / "s", {"a": GOOD})
-    (root / "data.yaml").write_text("names: {crypt: 0, cyst: 0}\n")
-
-    assert bring_in(root).classes == ("class_0",)

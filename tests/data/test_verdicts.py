@@ -13,11 +13,13 @@ from msip_core.data.label_formats import find_labels
 from msip_core.data.labels import ImageLabels
 from msip_core.data.outlines import MaskIndex
 from msip_core.data.verdicts import verdict
+from msip_core.data.yolo_config import miscounted
 from msip_core.errors import DatasetError
-from tests.data.conftest import Importer
+from tests.data.conftest import Importer, yolo_folder
 from tests.data.labelling import boxes, field, left_out, mended
 
 GOOD, BAD = [4, 4, 20, 20], [30, 30, 50, 50]
+LINE = "0 0.5 0.5 0.2 0.2\n"
 TABLE = (
     "filename,class,xmin,ymin,xmax,ymax,{}\na.png,crypt,4,4,20,20,{}\na.png,crypt,30,30,50,50,{}\n"
 )
@@ -218,3 +220,49 @@ def test_boxes_of_a_class_that_marks_nothing_are_left_out_unless_they_are_asked_
     assert "marks no object: 1" in mended(left)[0]
     assert "marks no object" in left_out(left)["b.png"]
     assert asked.classes == ("dish", "crypt")
+
+
+@pytest.mark.parametrize(
+    ("config", "doubted"),
+    [
+        ({"names": ["crypt", "cyst"], "nc": "3"}, True),
+        ({"names": ["crypt", "cyst"], "nc": "1"}, True),
+        ({"names": ["crypt", "cyst"], "nc": "2"}, False),
+        ({"names": {"0": "crypt", "2": "cyst"}, "nc": "2"}, False),
+        ({"names": {"0": "crypt", "2": "cyst"}, "nc": "3"}, False),
+        ({"names": ["crypt", "cyst"]}, False),
+        ({"nc": "3"}, False),
+    ],
+)
+def test_a_list_of_names_that_is_counted_otherwise_is_doubted(config: dict, doubted: bool) -> None:
+    for folder in (".", "day1"):
+        found = miscounted([config | {"__folder__": folder, "__file__": "data.yaml"}], {"": ["x"]})
+
+        assert list(found) == ([""] if doubted else [])
+
+
+def test_labels_that_were_copied_for_another_picture_are_said(
+    tmp_path: Path, bring_in: Importer
+) -> None:
+    three = "".join(f"0 0.{n} 0.5 0.2 0.2\n" for n in (2, 5, 8))
+    labels = {
+        "a": three,
+        "b": three,
+        "c": LINE,
+        "d": LINE,
+        "e": three.replace("0.2 0.2", "0.3 0.2"),
+    }
+
+    notes = bring_in(yolo_folder(tmp_path / "s", labels, ["crypt"])).report.notes
+
+    assert next(note for note in notes if "exactly those of another image: 1" in note).endswith(
+        "(the first is images/b.png, with those of images/a.png). Check that each label is of its "
+        "own image."
+    )
+
+
+def test_two_names_of_one_number_are_no_names(tmp_path: Path, bring_in: Importer) -> None:
+    root = yolo_folder(tmp_path / "s", {"a": LINE})
+    (root / "data.yaml").write_text("names: {crypt: 0, cyst: 0}\n")
+
+    assert bring_in(root).classes == ("class_0",)
