@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -118,7 +119,13 @@ def _well(row: str, column: str) -> str:
     return f"{row.upper()}{int(column):02d}"
 
 
-_KINDS = ((_in, ""), (_in_apart, " apart"), (_in_glued, " glued"), (_in_seldom, " seldom"))
+# Folders come again with each of their images.
+_KINDS = tuple(
+    (lru_cache(maxsize=256)(find), kind)
+    for find, kind in (
+        (_in, ""), (_in_apart, " apart"), (_in_glued, " glued"), (_in_seldom, " seldom")
+    )
+)  # fmt: skip
 
 
 def _are_wells(words: dict[str, _Word], of: int) -> bool:
