@@ -295,9 +295,10 @@ def _part(tell: Progress, start: float, end: float) -> Progress:
 
 
 def _check_class_map(source: _Source, config: ImportConfig) -> None:
-    """A name in the map that the source does not have is a typing error: say so now."""
+    """A name in the map that the source does not have is a typing error, unless it stays: say so
+    now."""
     known = set(map(called, source.reader.classes)) if source.reader else set()
-    named = set(map(called, config.class_map))
+    named = {called(old) for old, new in config.class_map.items() if new != old}
     if source.reader and not named <= known:
         known |= set(count_classes(source.reader)[0])
     unknown = sorted(named - known)

@@ -175,6 +175,15 @@ def test_images_without_wells_are_summed_by_folder_and_this_is_said(
     assert "show no wells" in found.wells
 
 
+def test_days_as_folders_of_images_without_wells_are_summed_apart(
+    plan: Any, tmp_path: Path
+) -> None:
+    for seed, day in enumerate(("d3", "d5", "pre")):
+        write(tmp_path / "in" / day / "org1.png", picture(seed))
+
+    assert [item.series for item in plan(tmp_path / "in").items] == ["in/d3", "in/d5", "in/pre"]
+
+
 def test_a_pattern_names_the_wells(plan: Any, tmp_path: Path) -> None:
     write(tmp_path / "in" / "donor-x_drop9.png", picture(1))
     write(tmp_path / "in" / "donor-y_drop9.png", picture(2))
@@ -205,9 +214,15 @@ def test_a_source_without_an_image_is_refused(plan: Any, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("picture_of", "made"),
-    [("{w}.tif", "{w}_crop.tif"), ("{w}_1.tif", "{w}_stitched.tif"), ("{w}_4x.tif", "{w}_10x.tif")],
+    [
+        ("{w}.tif", "{w}_crop.tif"),
+        ("{w}_1.tif", "{w}_stitched.tif"),
+        ("{w}_4x.tif", "{w}_10x.tif"),
+        ("{w}_1.tif", "{w}_1 (1).tif"),
+        ("{w}_pre.tif", "{w}_post.tif"),
+    ],
 )
-def test_what_was_made_of_a_field_is_not_counted_beside_it(
+def test_what_was_made_of_a_field_or_is_later_is_not_counted_beside_it(
     plan: Any, tmp_path: Path, picture_of: str, made: str
 ) -> None:
     for well in ("A1", "A2", "B1", "B2"):
