@@ -34,10 +34,15 @@ check: $(VENV)/.installed
 browser: $(VENV)/.installed
 	$(PY) tests/browser/install.py
 
+# Folders whose tests are collected without torch: a fork of a process that holds it takes five to
+# ten times as long, and these fork for each file of a stranger.
+LIGHT := tests/browser tests/campaign tests/cli tests/data tests/pages tests/views tests/runs
+# In the order given: long files with few tests would else come last, one after another.
+# A test process that dies ends the suite: a new one in its place has left it hanging.
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+
 test: $(VENV)/.installed check browser
-	# In the order of the folders: long files with few tests would else come last, one after another.
-	# A test process that dies ends the suite: a new one in its place has left it hanging.
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+	$(PYTEST) $(LIGHT); light=$$?; $(PYTEST) $(LIGHT:%=--ignore=%) && exit $$light
 
 lock:
 	uv pip compile --universal --python-version 3.11 requirements-dev.txt -o requirements.lock

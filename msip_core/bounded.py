@@ -13,6 +13,7 @@ import io
 import json
 import re
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from xml.etree import ElementTree
 import yaml
 
 from msip_core.errors import InputError, first_line
-from msip_core.messages import message_of, msg
+from msip_core.messages import mark, message_of, msg
 
 # Text of labels and plans. A million boxes of COCO are about 150 MB.
 MAX_CHARACTERS = 160 * 1024**2
@@ -34,6 +35,7 @@ MAX_DEPTH = 200
 MAX_LINES = 2_000_000
 # A cell of any length is one cell; the text as a whole is bounded. (The library's limit is 128 kB.)
 csv.field_size_limit(MAX_CHARACTERS)
+_TWICE = mark("'{name}' is there twice: keep the one that is meant")
 # Ids of databases have up to 39 digits (UUIDs as numbers); no measured number has more.
 _MAX_DIGITS = 40
 
@@ -126,7 +128,9 @@ def load_json(text: str | bytes) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode(json.detect_encoding(text))
-        value = json.loads(text.removeprefix("\ufeff"), parse_int=_whole_number)
+        value = json.loads(
+            text.removeprefix("\ufeff"), parse_int=_whole_number, object_pairs_hook=_once
+        )
         return _without_halves(value) if _HALF.search(text) else value
     except RecursionError as error:
         raise UnreadableError("it is nested too deeply") from error
@@ -222,6 +226,14 @@ def _without_halves(value: Any) -> Any:
     return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise UnreadableError(_TWICE, name=next(n for n in names if names.count(n) > 1)[:60])
+    return found
+
+
 def _whole_number(digits: str) -> int | float:
     return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
 
@@ -250,8 +262,17 @@ def _check_nodes(root: yaml.Node | None) -> None:
             open_nodes.add(key)
             if len(open_nodes) > MAX_DEPTH:
                 raise UnreadableError("it is nested more than {most} levels deep", most=MAX_DEPTH)
+            _check_keys(node)
             stack.append((node, True))
             stack += [(child, False) for child in _children(node)]
+
+
+def _check_keys(node: yaml.Node) -> None:
+    """Of a key that is there twice, YAML's own loader would take the last without a word."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    keys = Counter(key.value for key, _ in pairs if isinstance(key, yaml.ScalarNode))
+    if twice := [key for key, n in keys.items() if n > 1 and key != "<<"]:
+        raise UnreadableError(_TWICE, name=twice[0][:60])
 
 
 def _children(node: yaml.Node) -> list[yaml.Node]:

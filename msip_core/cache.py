@@ -39,6 +39,7 @@ _MEANING = {"shap": 2, "gradcam": 2, "estimate": 3, "preview": 3, "scores": 3, "
 _LIMIT = 4_000_000_000  # bytes of all values
 _DAY = 86400.0  # seconds; a draft is given up after it, whoever has its process's number now
 _LONGEST = 180 * _DAY  # nobody looked
+_CLOCK = time.time() - time.monotonic()  # stays the same until somebody sets the clock
 _PAUSE = 600.0  # seconds between two trims of one process
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _DRAFT = re.compile(r"\..+\.(?P<pid>\d{1,9})(-[0-9a-f]+)?")
@@ -151,7 +152,7 @@ def trim(cache: Path, limit: int = _LIMIT) -> None:
         with suppress(OSError):  # another process clears it away as well
             if (is_draft := _DRAFT.fullmatch(folder.name)) and folder.is_dir():
                 alive = psutil.pid_exists(int(is_draft["pid"]))
-                if not alive or time.time() - folder.stat().st_mtime > _DAY:
+                if not alive or _age(folder.stat().st_mtime) > _DAY:
                     shutil.rmtree(folder, ignore_errors=True)
             elif is_kept(cache, folder.name):
                 size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
@@ -159,8 +160,14 @@ def trim(cache: Path, limit: int = _LIMIT) -> None:
     total = 0
     for seen, size, folder in sorted(kept, reverse=True):
         total += size
-        if total > limit or time.time() - seen > _LONGEST:
+        if total > limit or _age(seen) > _LONGEST:
             _remove(folder)
+
+
+def _age(seen: float) -> float:
+    """Seconds since then; 0 where the clock was set since this process began: nobody can tell."""
+    was_set = abs(time.time() - time.monotonic() - _CLOCK) > _DAY / 2
+    return 0.0 if was_set else time.time() - seen
 
 
 def _settle(folder: Path, place: Path) -> None:

@@ -30,7 +30,7 @@ class Computer:
     Attributes:
         address: of another computer; "" for this one.
         cores, memory_gb: that runs may take, in GB (1e9 bytes).
-        free_cores, free_memory_gb: that no run holds.
+        free_cores, free_memory_gb: that no run holds; of this computer, that nobody takes.
         gpus: as their driver tells them.
         problem: why no run goes there, as a sentence (English); None where runs do.
     """

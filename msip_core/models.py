@@ -10,6 +10,7 @@ No torch: pages and the command line list models without loading one.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +26,9 @@ from msip_core.workspace import (
     Workspace,
     clear_away,
     folders_in,
+    json_text,
     plain_bytes,
+    rewrite,
     study_of,
     taken_away,
     write_json,
@@ -147,13 +150,14 @@ def read_card(path: Path) -> ModelCard:
 def open_card(workspace: Workspace, model_id: str) -> ModelCard:
     """The card of one model, or a sentence with what to do."""
     path = workspace.model_dir(model_id) / "model.json"
-    if not path.is_file():
-        raise NotFoundError(
-            "There is no model '{model_id}' in {root}: see 'models' for what is there.",
-            model_id=model_id,
-            root=workspace.root,
-        )
-    return read_card(path)
+    if path.is_file():
+        with suppress(FileNotFoundError):  # deleted in this very moment
+            return read_card(path)
+    raise NotFoundError(
+        "There is no model '{model_id}' in {root}: see 'models' for what is there.",
+        model_id=model_id,
+        root=workspace.root,
+    )
 
 
 def write_card(workspace: Workspace, card: ModelCard) -> None:
@@ -164,10 +168,10 @@ def rename_model(workspace: Workspace, model_id: str, title: str) -> ModelCard:
     """Call a model otherwise; its id, its weights and all else stay.
 
     Raises:
-        NotFoundError: there is no such model; InputError: it can be no title.
+        NotFoundError: there is no such model, or no more; InputError: it can be no title.
     """
     card = open_card(workspace, model_id).model_copy(update={"name": checked_title(title)})
-    write_card(workspace, card)
+    rewrite(workspace.model_dir(model_id) / "model.json", json_text(card.model_dump(mode="json")))
     return card
 
 

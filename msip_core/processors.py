@@ -143,6 +143,14 @@ def usable_cores() -> int:
     return Processors(cores(), quota()).usable
 
 
+def free_cores() -> float:
+    """Cores that this process may fill and that nobody keeps busy now, itself included."""
+    began, before = time.monotonic(), _used()
+    time.sleep(_SAMPLE)
+    busy = (_used() - before) / (time.monotonic() - began)
+    return max(0.0, min(usable_cores(), cores() - busy))
+
+
 def cores() -> int:
     """Processor cores that this process may use, without their second threads."""
     found = psutil.cpu_count(logical=False) or os.cpu_count() or 1

@@ -9,14 +9,16 @@ No run waits for it, so a reader may meet a model that is still being measured.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import ValidationError
 
+from msip_core.errors import NotFoundError
 from msip_core.events import Record
 from msip_core.messages import Telling, Words
-from msip_core.workspace import Workspace, plain_bytes, write_json
+from msip_core.workspace import Workspace, json_text, plain_bytes, rewrite, write_json
 
 SPEED_FILE = "speed.json"
 State = Literal["measured", "being measured", "not measured"]
@@ -86,9 +88,10 @@ def is_wanted(workspace: Workspace, model_id: str) -> bool:
 
 def write_speed(workspace: Workspace, model_id: str, speed: Speed) -> None:
     """Keep what was found, and take the model off the list; nothing if it was removed meanwhile."""
-    folder = workspace.model_dir(model_id)
-    if folder.is_dir():
-        write_json(folder / SPEED_FILE, speed.model_dump(mode="json"))
+    with suppress(NotFoundError):
+        rewrite(
+            workspace.model_dir(model_id) / SPEED_FILE, json_text(speed.model_dump(mode="json"))
+        )
     (_list(workspace) / f"{model_id}.json").unlink(missing_ok=True)
 
 

@@ -248,8 +248,13 @@ def taken_away(folder: Path) -> Path:
     try:
         folder.rename(gone)
     except FileNotFoundError:
-        raise NotFoundError("'{name}' was deleted meanwhile.", name=folder.name) from None
+        raise deleted_meanwhile(folder.name) from None
     return gone
+
+
+def deleted_meanwhile(name: str) -> NotFoundError:
+    """What is said of a dataset, model or run that somebody else has just deleted."""
+    return NotFoundError("'{name}' was deleted meanwhile.", name=name)
 
 
 def clear_away(gone: Path) -> None:
@@ -259,7 +264,10 @@ def clear_away(gone: Path) -> None:
         WorkError: the disk keeps some of it.
     """
     try:
-        shutil.rmtree(gone)
+        with suppress(OSError):  # who was just writing into it may have put a file there, or taken
+            shutil.rmtree(gone)
+        if gone.exists():
+            shutil.rmtree(gone)
     except OSError as error:
         raise WorkError(
             "It is deleted, but the disk keeps files of it in {gone} ({why}): remove that folder.",
@@ -293,9 +301,25 @@ def study_of(run_id: str) -> str | None:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def whole_folder(place: Path) -> Iterator[Path]:
+    """A hidden folder to fill, which becomes `place` if all went well; else nothing stays.
+
+    Named like an import that is not ready: `doctor --repair` clears away what nobody finishes.
+    """
+    draft = place.with_name(f".building-{place.name}-{os.getpid()}-{secrets.token_hex(3)}")
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        draft.rename(place)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def atomic_path(path: Path, *, makes_folder: bool = True) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename it to `path` only if all went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if makes_folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
     # The number of the process tells `doctor --repair` which of these nobody finishes any more.
     mark = f"{os.getpid()}-{secrets.token_hex(4)}"
     temporary = path.with_name(f".{path.stem}.{mark}{path.suffix}")
@@ -306,9 +330,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, makes_folder: bool = True) -> None:
     """Write text so that a reader sees the old file or the new one, never half of it."""
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with (
+        atomic_path(path, makes_folder=makes_folder) as temporary,
+        temporary.open("w", encoding="utf-8") as file,
+    ):
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -316,7 +343,23 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON document atomically."""
-    write_text(path, json.dumps(stored(value), indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    return json.dumps(stored(value), indent=2, ensure_ascii=False) + "\n"
+
+
+def rewrite(path: Path, text: str) -> None:
+    """Write a file of what is there: who deletes it meanwhile shall not find a part of it again.
+
+    Raises:
+        NotFoundError: somebody else has just deleted it.
+    """
+    try:
+        write_text(path, text, makes_folder=False)
+    except FileNotFoundError:
+        raise deleted_meanwhile(path.parent.name) from None
 
 
 def without_nan(value: Any) -> Any:

@@ -34,6 +34,7 @@ def _bomb(levels: int, width: int) -> str:
         ('{"a": 1', "delimiter"),
         ("", "Expecting value"),
         (b'{"a": "\xff"}', "decode"),
+        ('{"a": [{"b": 1, "b": 2}]}', "'b' is there twice"),
     ],
 )
 def test_json_that_is_no_json_is_one_sentence(text: str | bytes, reason: str) -> None:
@@ -78,6 +79,7 @@ def test_json_is_read_in_the_encodings_that_programs_write() -> None:
         ("{[1]: 2}", "unhashable"),
         ("a: [1\nb: 2", "line 2"),
         ("a: 1\n---\nb: 2", "another document"),
+        ("a:\n  0: crypt\n  0: cyst", "'0' is there twice"),
         ("a: \0", "cannot be"),
         ("!!python/object/apply:os.getcwd []", "constructor"),
         ("x" * 5_000_000, "larger than"),

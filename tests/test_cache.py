@@ -257,6 +257,20 @@ def test_what_nobody_looked_at_for_half_a_year_goes_and_other_files_stay(tmp_pat
     assert names == ["autumn", "compute.log", "layer-times-1.json", "speeds-wanted"]
 
 
+def test_a_clock_that_is_set_makes_nothing_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path, "today", days_ago=0)
+    draft_of_ours = tmp_path / f".k.{os.getpid()}-0a"
+    draft_of_ours.mkdir()
+    later = time.time() + 365 * DAY
+    monkeypatch.setattr(time, "time", lambda: later)
+
+    trim(tmp_path)
+
+    assert sorted(p.name for p in tmp_path.iterdir()) == [draft_of_ours.name, "today"]
+
+
 def test_drafts_of_the_dead_and_forgotten_ones_go_and_those_of_the_living_stay(
     tmp_path: Path,
 ) -> None:

@@ -9,20 +9,26 @@ import math
 import os
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from msip_core import models
 from msip_core.arrays import write_arrays
 from msip_core.cli.main import main
+from msip_core.config import TrainConfig
+from msip_core.data import writing
 from msip_core.data.dataset import list_datasets, open_dataset
 from msip_core.data.drafts import drafts_of
 from msip_core.data.label_files import mask_path
+from msip_core.data.writing import rename_dataset
 from msip_core.documents import facts_in, read_json
 from msip_core.errors import DatasetError, InputError, NotFoundError, WorkError
-from msip_core.models import damaged_models, list_models, step_path
+from msip_core.models import damaged_models, delete_model, list_models, rename_model, step_path
 from msip_core.plates import folder
+from msip_core.runs import service
 from msip_core.runs.provenance import record_provenance
 from msip_core.runs.service import RunService
 from msip_core.studies import engine, library
@@ -244,6 +250,71 @@ def test_who_deletes_what_somebody_else_has_just_deleted_is_told(workspace: Work
     assert taken_away(folder).is_dir()
     with pytest.raises(NotFoundError, match="'mine' was deleted meanwhile"):
         taken_away(folder)
+
+
+def test_a_file_that_is_written_while_it_is_deleted_goes_too(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, remove = workspace.model_dir("mine"), shutil.rmtree
+
+    def written(at: Path) -> None:
+        monkeypatch.setattr(shutil, "rmtree", remove)
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(at))
+
+    folder.mkdir()
+    monkeypatch.setattr(shutil, "rmtree", written)
+    delete_model(workspace, "mine")
+    assert list(workspace.models.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["model", "dataset", "run"])
+def test_what_is_renamed_while_somebody_deletes_it_is_gone(
+    workspace: Workspace, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, room, rename = {
+        "model": (workspace.model_dir("mine"), models, partial(rename_model, workspace)),
+        "dataset": (workspace.dataset_dir("mine"), writing, partial(rename_dataset, workspace)),
+        "run": (workspace.run_dir("mine"), service, RunService(workspace).rename),
+    }[kind]
+    folder.mkdir()
+    (folder / "model.json").write_text(lab_samples.add_model(workspace, "other").model_dump_json())
+    (folder / "config.json").write_text("{}")
+
+    def deleted(title: str) -> str:  # asked for after it was looked up, before it is written
+        taken_away(folder)
+        return title
+
+    monkeypatch.setattr(room, "checked_title", deleted)
+    with pytest.raises(NotFoundError, match="'mine' was deleted meanwhile"):
+        rename("mine", "Plate 7")
+    assert not folder.exists()
+
+
+def test_a_study_that_is_not_there_gets_no_folder_by_being_asked_for(workspace: Workspace) -> None:
+    with pytest.raises(NotFoundError, match="There is no study 'mine'"):
+        library.set_paused(workspace, "mine", True)
+    assert list(workspace.studies.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["run", "study"])
+def test_what_a_full_disk_keeps_from_being_asked_for_leaves_nothing(
+    workspace: Workspace, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab_samples.draw_dataset(workspace)
+    ask = {
+        "run": partial(
+            RunService(workspace).submit, TrainConfig(dataset="example", weights="yolov8n.yaml")
+        ),
+        "study": partial(library.create, workspace, make_plan(seeds=[0])),
+    }[what]
+    monkeypatch.setattr(os, "fsync", _full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        ask()
+    assert [*workspace.runs.iterdir(), *workspace.studies.iterdir()] == []
+
+
+def _full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_folder_in_the_way_of_a_run_of_a_study_is_named(

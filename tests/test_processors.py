@@ -12,6 +12,7 @@ import pytest
 
 from msip_core import processors
 from msip_core.processors import Processors, Sample, quota
+from msip_core.runs.computers import _this_one
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,17 @@ def _machine(
     monkeypatch.setattr(processors, "cores", lambda: cores)
     monkeypatch.setattr(processors, "quota", lambda: None)
     return Sample().look()
+
+
+def test_cores_are_free_that_nobody_keeps_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    used, clock = iter((100.0, 100.14)), iter((0.0, 0.1))
+    monkeypatch.setattr(processors, "_used", lambda: next(used))
+    monkeypatch.setattr(processors, "cores", lambda: 2)
+    monkeypatch.setattr(processors, "quota", lambda: None)
+    monkeypatch.setattr(
+        processors, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None)
+    )
+    assert _this_one([]).free_cores == 0.6
 
 
 def test_our_own_work_is_not_taken_for_that_of_others(monkeypatch: pytest.MonkeyPatch) -> None:

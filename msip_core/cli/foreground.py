@@ -129,7 +129,8 @@ def hand_over(workspace: Workspace, run_id: str) -> Answer:
 
 def records_so_far(service: RunService, run_id: str) -> int:
     """How many records the history of a run holds."""
-    return sum(parse_record(event) is not None for event in service.events(run_id))
+    events = (line.event for line in service.lines(run_id))
+    return sum(event is not None and parse_record(event) is not None for event in events)
 
 
 def describe(workspace: Workspace, run_id: str) -> Answer:
@@ -142,8 +143,8 @@ def describe(workspace: Workspace, run_id: str) -> Answer:
         lines.append(row.error)
     if row.state is RunState.QUEUED and not service.is_supervised():
         lines.append(f"It {UNSUPERVISED}")
-    if damaged := service.damaged_lines(run_id):
-        lines.append(f"Note: damaged lines of events.jsonl that were left out: {damaged}.")
+    if row.damaged:
+        lines.append(f"Note: damaged lines of events.jsonl that were left out: {row.damaged}.")
     lines += [_standing("baseline", document["baseline"]), _standing("final", document["final"])]
     lines += [line(record) or "" for record in service.counted(run_id)]
     lines.append(_speed(document))

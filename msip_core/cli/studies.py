@@ -29,6 +29,7 @@ from msip_core.runs.supervisor import Supervisor
 from msip_core.studies import engine, library
 from msip_core.studies.plan import MAX_RUNS, StudyPlan, read_plan, write_plan
 from msip_core.studies.presets import PRESETS, SIZES, Size
+from msip_core.studies.published import PAPER
 from msip_core.studies.table import read_table
 from msip_core.studies.tasks import tasks
 from msip_core.views.wording import duration, percent, plural
@@ -81,7 +82,8 @@ def presets(session: Session) -> Answer:
         "presets": [dict(zip(("name", "title", "question", "rows"), row)) for row in rows],
         "sizes": list(SIZES),
     }
-    return Answer(document, table(("name", "title", "question", "rows"), rows))
+    said = table(("name", "title", "question", "rows"), rows)
+    return Answer(document, f"{said}\n\n{PAPER}")
 
 
 @verb(app, "plan")

@@ -69,7 +69,7 @@ _PREVIEW_NAME = re.compile(
     r"vi[sz]|ov|ann(?:ot(?:ated)?)?|quicklook|pred|predicted|predictions?|results?|heatmaps?|"
     r"grad[ _-]?cam|detect(?:ed|ions?)|(?:with|w)[ _-](?:boxes|masks|labels|scale[ _-]?bar)|boxed|"
     r"scale[ _-]?bar|masks?[ _-]?colou?r(?:ed)?|bin|thresh(?:old(?:ed)?)?|segmented|contours|edges|"
-    r"bbox(?:es)?|boxes|drawn|label{1,2}ed|probabilit(?:y|ies)|"
+    r"bbox(?:es)?|boxes|drawn|(?:(?:colou?r|id)[ _-])?label{1,2}ed|probabilit(?:y|ies)|"
     r"simple segmentation|object (?:predictions|identities|probabilities))(?:[ _-]\d+)?",
     re.IGNORECASE,
 )

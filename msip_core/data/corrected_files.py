@@ -68,7 +68,9 @@ def read_corrected(
     source = at_home(source)
     with tempfile.TemporaryDirectory(prefix="corrected-") as folder:
         # In a workspace of its own: nothing of it is kept, and no name of this one is taken.
-        given = _given(Workspace.open(folder), source, class_map, progress)
+        # `background` too, where it is one of them.
+        kept: dict[str, str | None] = {name: name for name in dataset.classes}
+        given = _given(Workspace.open(folder), source, kept | dict(class_map or {}), progress)
         classes = _classes(dataset, given, new_classes)
         boxes, passed_over = _taken(dataset, given, classes)
     if not boxes:
@@ -86,7 +88,7 @@ def read_corrected(
 def _given(
     workspace: Workspace,
     source: Path,
-    class_map: Mapping[str, str | None] | None,
+    class_map: dict[str, str | None],
     progress: Progress | None,
 ) -> Dataset:
     """The source as a dataset. Raises DatasetError where it lacks images or labels."""
@@ -97,7 +99,7 @@ def _given(
                 "as `data export` writes them without --labels-only.",
                 source=source,
             )
-    config = ImportConfig(source=source, name="corrected", class_map=dict(class_map or {}))
+    config = ImportConfig(source=source, name="corrected", class_map=class_map)
     given = import_dataset(workspace, config, progress)
     if not given.classes and given.report.format == NO_LABELS:
         raise DatasetError(

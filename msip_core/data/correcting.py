@@ -13,8 +13,6 @@ import json
 import logging
 import math
 import os
-import secrets
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,8 +51,8 @@ from msip_core.data.versions import (
 )
 from msip_core.data.writing import content_hash
 from msip_core.errors import ConfigError, DatasetError, DiskFullError, InputError, NotFoundError
-from msip_core.label_versions import VERSION_FILE, VERSIONS
-from msip_core.workspace import Workspace, write_json, write_text
+from msip_core.label_versions import VERSION_FILE
+from msip_core.workspace import Workspace, whole_folder, write_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -280,9 +278,7 @@ def _add(
     number = dataset.labels_version + 1
     root, place = dataset.root, version_dir(dataset.root, number)
     keep_imported(root, dataset.document, [dataset.image(i) for i in texts])
-    # Named like an import that is not ready: `doctor --repair` clears away what nobody finishes.
-    draft = root / VERSIONS / f".building-{number}-{os.getpid()}-{secrets.token_hex(3)}"
-    try:
+    with whole_folder(place) as draft:
         for folder in ("labels", "masks"):
             (draft / folder).mkdir(parents=True)
         sources = {i: older.image(i) if older else None for i in texts}
@@ -302,9 +298,6 @@ def _add(
         )
         write_text(draft / DOCUMENT, document.model_dump_json(indent=1) + "\n")
         write_json(draft / VERSION_FILE, version.model_dump(mode="json"))
-        draft.rename(place)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     try:
         settle(root)
     except OSError as error:  # it is saved, and counts: whoever opens it next tries this again

@@ -23,6 +23,7 @@ from msip_core.data.label_files import label_text
 from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader, called
 from msip_core.data.manifest import ImportReport, Problem, Spread
 from msip_core.data.outlines import MaskIndex, is_image
+from msip_core.data.verdicts import marks_nothing
 from msip_core.errors import DatasetError
 from msip_core.messages import joined, mark, msg
 
@@ -32,6 +33,7 @@ _Marked = list[tuple[str, tuple[int, ...]]]
 _DEVICES = re.compile(r"con|prn|aux|nul|(?:com|lpt)[0-9]", re.IGNORECASE)
 # Rounding in label files puts boxes a fraction of a pixel outside; that is no repair.
 _ROUNDING = 0.5
+_MANY = 3  # boxes
 _MIN_SIDE = 0.98  # pixels; of one pixel, the six digits of a label file leave so much
 UNLABELLED = mark(
     "image without a label: left out, since unlabelled objects would be learned as background; "
@@ -61,6 +63,7 @@ class DatasetWriter:
     def __post_init__(self) -> None:
         self._stems: set[str] = set()
         self._pixels_seen: dict[bytes, tuple[str, _Marked | None]] = {}
+        self._boxes_seen: dict[tuple[tuple[str, tuple[int, ...]], ...], str] = {}
         self._chosen: list[Problem] = []
         self._unsure: list[Problem] = []
         self._renamed = {called(old): new for old, new in self.config.class_map.items()}
@@ -74,8 +77,14 @@ class DatasetWriter:
         return self.reader.classes if self.reader else []
 
     def _map(self, name: str) -> str | None:
+        if self._is_nothing(name):
+            return None
         # Names go into lists, tables and figures: a line break in one would break these.
         return self._renamed.get(called(name), printable(called(name))) or None  # "" drops too
+
+    def _is_nothing(self, name: str) -> bool:
+        """Of a class that marks no object, unless the class map says what becomes of it."""
+        return marks_nothing(name) and called(name) not in self._renamed
 
     def take_all(self, images: list[str], progress: Callable[[float, str], None]) -> None:
         """Bring in every image; bad ones are named and the others go on."""
@@ -115,8 +124,10 @@ class DatasetWriter:
                 )
         objects, warning = self.masks.outlines(name, labels.objects, (height, width))
         confined.at_hand(name)  # the last file read was its label or mask
+        nothing = Counter(obj.name for obj in objects if self._is_nothing(obj.name))
+        labels.problems += _of_nothing(nothing)
         kept, mended = self._check(objects, width, height)
-        dropped = Counter(obj.name for obj in objects if self._map(obj.name) is None)
+        dropped = Counter(obj.name for obj in objects if self._map(obj.name) is None) - nothing
         if not kept and objects and (mended or labels.problems):
             raise DatasetError(
                 "none of its boxes could be used ({why}); as "
@@ -148,7 +159,7 @@ class DatasetWriter:
                 "image again"
             )
         digest = image.digest
-        marked = sorted((mapped, tuple(map(round, obj.xyxy))) for mapped, obj in kept)
+        marked = _marked(kept)
         if digest not in self._pixels_seen:
             self._pixels_seen[digest] = (name, marked)
             return
@@ -269,10 +280,18 @@ class DatasetWriter:
                 outlined=sum(obj.outline is not None for _, obj in objects),
                 plane=image.note if name not in self.tree.told else None,
                 labelled=False if self._is_unlabelled(name) else None,
+                alike=self._alike(name, objects),
             )
         )
         if image.note:
             self._chosen.append(Problem(file=name, what=image.note))
+
+    def _alike(self, name: str, objects: list[tuple[str, LabelledObject]]) -> str | None:
+        """The first image with the same boxes, where these are too many to be so by chance."""
+        if len(objects) < _MANY:
+            return None
+        first = self._boxes_seen.setdefault(tuple(_marked(objects)), name)
+        return first if first != name else None
 
     def _label_text(
         self, objects: list[tuple[str, LabelledObject]], width: int, height: int
@@ -353,6 +372,22 @@ def spread(values: list[float] | list[int]) -> Spread | None:
     if not values:
         return None
     return Spread(low=min(values), median=float(np.median(values)), high=max(values))
+
+
+def _marked(objects: list[tuple[str, LabelledObject]]) -> _Marked:
+    return sorted((mapped, tuple(map(round, obj.xyxy))) for mapped, obj in objects)
+
+
+def _of_nothing(boxes: Counter[str]) -> list[str]:
+    return [
+        msg(
+            "boxes of class '{name}' left out, since such a class marks no object: {n}; if these "
+            "are objects, say in the class map what they are",
+            name=name,
+            n=n,
+        )
+        for name, n in boxes.items()
+    ]
 
 
 def safe_stem(source: str, taken: set[str]) -> str:

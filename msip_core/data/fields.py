@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from msip_core.data.image_name import ImageName
+from msip_core.data.plane_marks import EARLIER
 from msip_core.data.tiff_channels import is_transmitted
 from msip_core.messages import msg
 
+_EARLIER = re.compile(rf"{EARLIER}(?![^\W_])", re.I)
 _NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]+)?")
 
 
@@ -46,5 +48,8 @@ def choose_field_channel(channels: list[str], wanted: str | None) -> tuple[str |
 
 
 def numeric(text: str) -> tuple[float, str]:
-    """Key by which numbers in names, heights below 0 too, sort as numbers, before words."""
+    """Key by which numbers in names, heights below 0 too, sort as numbers, before words; a time
+    before a treatment is before all others."""
+    if _EARLIER.match(text):
+        return (-math.inf, text)
     return (float(text), "") if _NUMBER.fullmatch(text) else (math.inf, text)

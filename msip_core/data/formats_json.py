@@ -23,6 +23,7 @@ from msip_core.data.labels_records import (
     turned,
 )
 from msip_core.data.outline_boxes import is_upright_box
+from msip_core.data.verdicts import check_taken
 from msip_core.messages import msg
 
 _NO_SHAPES = ("choices", "textarea", "rating", "number", "taxonomy")
@@ -36,7 +37,13 @@ def labelme(value: Any) -> list[Record] | None:
     if not isinstance(value, dict) or not isinstance(value.get("shapes"), list):
         return None
     size = (value.get("imageWidth"), value.get("imageHeight"))
-    labels = labels_of(value["shapes"], _labelme_shape, size, lambda shape: shape.get("group_id"))
+    labels = labels_of(
+        value["shapes"],
+        _labelme_shape,
+        size,
+        lambda shape: shape.get("group_id"),
+        whole=value.get("flags"),
+    )
     return [Record([str(value.get("imagePath") or "")], labels, own=True)]
 
 
@@ -78,7 +85,8 @@ def via(value: Any) -> list[Record] | None:
         regions = entry["regions"]
         regions = list(regions.values()) if isinstance(regions, dict) else regions
         if regions:
-            labels = labels_of(regions, lambda region: _via_region(region, called))
+            whole = entry.get("file_attributes")
+            labels = labels_of(regions, lambda region: _via_region(region, called), whole=whole)
             records.append(Record([str(entry["filename"])], labels))
     return records
 
@@ -90,11 +98,17 @@ def via_table(rows: Any) -> list[Record] | None:
         return None
     image = header.index("filename")
     shape, kind = header.index("region_shape_attributes"), header.index("region_attributes")
+    whole = header.index("file_attributes") if "file_attributes" in header else None
     regions: dict[str, list[tuple[str, str]]] = {}
+    said: dict[str, Any] = {}
     for row in rows[1:]:
         if len(row) > max(shape, kind) and row[shape].strip() not in ("", "{}"):
             regions.setdefault(row[image], []).append((row[shape], row[kind]))
-    return [Record([name], labels_of(found, _via_cells)) for name, found in regions.items()]
+            said[row[image]] = {} if whole is None else json.loads(row[whole] or "{}")
+    return [
+        Record([name], labels_of(found, _via_cells, whole=said[name]))
+        for name, found in regions.items()
+    ]
 
 
 def label_studio_table(rows: Any) -> list[Record] | None:
@@ -116,6 +130,7 @@ def _parsed(cell: str) -> Any:
 
 def _via_cells(cells: tuple[str, str]) -> LabelledObject:
     shape, attributes = (json.loads(cell or "{}") for cell in cells)
+    check_taken(attributes)
     return _via_region({"shape_attributes": shape, "region_attributes": attributes})
 
 
@@ -212,7 +227,9 @@ def _without_areas(features: list[Any]) -> tuple[list[Any], int]:
     kinds = [_kind(feature) for feature in features]
     detected = any(kind in ("detection", "cell") for kind, _ in kinds)
     areas = [
-        name.endswith("*") or (detected and kind == "annotation" and not name)
+        name.endswith("*")
+        or kind in ("tile", "tma_core", "root")
+        or (detected and kind == "annotation" and not name)
         for kind, name in kinds
     ]
     return [f for f, is_area in zip(features, areas, strict=True) if not is_area], sum(areas)
@@ -298,7 +315,9 @@ def _task(task: dict[str, Any]) -> Record | None:
     chosen = [a for a in done if a.get("ground_truth") is True]
     taken = chosen[0] if len(chosen) == 1 else done[0]
     results = [r for r in taken.get("result") or [] if isinstance(r, dict) and "value" in r]
-    labels = _studio_labels(_regions({**r, **r["value"]} for r in results))
+    reviews = [r for r in taken.get("reviews") or [] if isinstance(r, dict)]
+    shapes, said = _regions({**r, **r["value"]} for r in results)
+    labels = _studio_labels(shapes, [*said, *reviews[-1:]])
     if len(pictures := {r.get("to_name") for r in results if r.get("type") not in _NO_SHAPES}) > 1:
         what = msg("its task shows {n} pictures, and each has labels of its own", n=len(pictures))
         labels = ImageLabels(problems=[what])
@@ -311,15 +330,22 @@ def _task(task: dict[str, Any]) -> Record | None:
     return Record([str(task.get("file_upload") or ""), *_names_in(str(image))], labels)
 
 
-def _regions(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One shape a region: where shapes and classes are two tags, both are results of one id."""
+def _regions(results: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Any]]:
+    """One shape a region: where shapes and classes are two tags, both are results of one id. What
+    was answered to a question about a region lies in it; and the answers about the whole image."""
     regions: dict[Any, dict[str, Any]] = {}
+    answers: dict[Any, list[Any]] = {}
     for number, result in enumerate(results):
-        if result.get("type") not in _NO_SHAPES:
-            key = result.get("id")
-            key = key if isinstance(key, str) else number
+        key = result.get("id")
+        key = key if isinstance(key, str) else number
+        if result.get("type") in _NO_SHAPES:
+            given = {kind: result.get(kind) for kind in _NO_SHAPES if kind in result}
+            answers[key] = [*answers.get(key, []), given]
+        else:
             regions[key] = {**regions.get(key, {}), **result}
-    return list(regions.values())
+    for key in regions.keys() & answers.keys():
+        regions[key]["answers"] = answers.pop(key)
+    return list(regions.values()), [answer for given in answers.values() for answer in given]
 
 
 def _flat_task(task: dict[str, Any]) -> Record:
@@ -330,10 +356,11 @@ def _flat_task(task: dict[str, Any]) -> Record:
         for shape in value
         if isinstance(shape, dict)
     ]
-    return Record(_names_in(str(task["image"])), _studio_labels(shapes))
+    said = {key: value for key, value in task.items() if isinstance(value, str)}
+    return Record(_names_in(str(task["image"])), _studio_labels(shapes, [said]))
 
 
-def _studio_labels(shapes: list[dict[str, Any]]) -> ImageLabels:
+def _studio_labels(shapes: list[dict[str, Any]], whole: Any = None) -> ImageLabels:
     shapes = [s for s in shapes if s.get("type") not in _NO_SHAPES]
     sizes = {
         size
@@ -348,7 +375,8 @@ def _studio_labels(shapes: list[dict[str, Any]]) -> ImageLabels:
     def read(shape: dict[str, Any]) -> LabelledObject:
         return _studio_shape(shape, width / 100, height / 100)
 
-    labels = labels_of(shapes, read, (width, height) if unit == "pixels" else None)
+    picture = (width, height) if unit == "pixels" else None
+    labels = labels_of(shapes, read, picture, whole={"answers": whole})
     labels.unit = "pixels" if unit == "pixels" else "fractions"
     return labels
 
@@ -401,7 +429,8 @@ def supervisely(value: Any) -> list[Record] | None:
     if not isinstance(size, dict) or "width" not in size:
         return None
     picture = (size.get("width"), size.get("height"))
-    return [Record([], labels_of(value["objects"], _figure, picture), own=True)]
+    labels = labels_of(value["objects"], _figure, picture, whole={"tags": value.get("tags")})
+    return [Record([], labels, own=True)]
 
 
 def _figure(figure: dict[str, Any]) -> LabelledObject:

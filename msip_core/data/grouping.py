@@ -205,7 +205,8 @@ def _by_names(sources: Sequence[str]) -> Grouping:
         )
     grouping = _choose(candidates, originals)
     said = wells_taken(names)
-    used = grouping.sentence.startswith("Images of one well")
+    # Wells that were taken and not used are no matter; words that may be wells are.
+    used = grouping.sentence.startswith("Images of one well") or not any(n.well for n in names)
     return replace(grouping, notes=(*grouping.notes, said)) if said and used else grouping
 
 

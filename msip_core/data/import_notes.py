@@ -20,9 +20,10 @@ class TakenImage:
     Attributes:
         dropped: boxes of classes that were dropped as asked.
         scored: boxes that carry a score.
-        lost: labels that could not be read.
+        lost: labels that could not be read, or were left out for what they say.
         reach: how far its boxes go to the right and down, as shares of the image.
         plane: what was taken of several planes of its file.
+        alike: another image that came in before, with the very same boxes.
         labelled: as of an ImageRecord.
     """
 
@@ -43,6 +44,7 @@ class TakenImage:
     lost: int = 0
     reach: tuple[float, float] = (0.0, 0.0)
     plane: str | None = None
+    alike: str | None = None
     labelled: bool | None = None
 
 
@@ -60,6 +62,7 @@ def notes_of(taken: Sequence[TakenImage], classes: Sequence[str], *, sizes_said:
         *_lost(taken),
         *_scored(taken),
         *_corner(taken, boxes.total()),
+        *_alike(taken),
         *_planes(taken),
         *_outlined(taken, boxes.total()),
         *_odd_names(boxes),
@@ -104,7 +107,7 @@ def _lost(taken: Sequence[TakenImage]) -> list[str]:
         return []
     return [
         msg(
-            "Labels that could not be read, in images that were kept: {total} in "
+            "Labels that were left out, in images that were kept: {total} in "
             "{n} images (the first is {first}). What they "
             "marked would be learned as background: mend them, or leave these images out.",
             total=sum(image.lost for image in lost),
@@ -140,6 +143,22 @@ def _corner(taken: Sequence[TakenImage], total: int) -> list[str]:
             n=total,
             right=right,
             down=down,
+        )
+    ]
+
+
+def _alike(taken: Sequence[TakenImage]) -> list[str]:
+    """Labels that were copied for another picture, or for the next of a series."""
+    alike = [image for image in taken if image.alike]
+    if not alike:
+        return []
+    return [
+        msg(
+            "Images whose boxes are exactly those of another image: {n} (the first is {first}, "
+            "with those of {other}). Check that each label is of its own image.",
+            n=len(alike),
+            first=alike[0].source,
+            other=alike[0].alike,
         )
     ]
 

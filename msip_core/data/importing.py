@@ -7,8 +7,6 @@ hidden folder and renamed at the end: a dataset is there whole or not at all.
 from __future__ import annotations
 
 import errno
-import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -43,7 +41,7 @@ from msip_core.data.writing import write_dataset
 from msip_core.errors import DatasetError, DiskFullError
 from msip_core.messages import joined, msg
 from msip_core.questions.base import Job, Progress
-from msip_core.workspace import Workspace, check_room
+from msip_core.workspace import Workspace, check_room, whole_folder
 
 # Kinds of microscopes; named in the report, not passed over, where they have no reader.
 VENDOR_SUFFIXES = (
@@ -237,7 +235,6 @@ def import_dataset(
             raise DatasetError(
                 "A dataset '{name}' was made meanwhile: choose another.", name=config.name
             )
-        folder.rename(target)
     tell(1.0, msg("Imported"))
     return open_dataset(workspace, config.name)
 
@@ -298,9 +295,10 @@ def _part(tell: Progress, start: float, end: float) -> Progress:
 
 
 def _check_class_map(source: _Source, config: ImportConfig) -> None:
-    """A name in the map that the source does not have is a typing error: say so now."""
+    """A name in the map that the source does not have is a typing error, unless it stays: say so
+    now."""
     known = set(map(called, source.reader.classes)) if source.reader else set()
-    named = set(map(called, config.class_map))
+    named = {called(old) for old, new in config.class_map.items() if new != old}
     if source.reader and not named <= known:
         known |= set(count_classes(source.reader)[0])
     unknown = sorted(named - known)
@@ -315,12 +313,11 @@ def _check_class_map(source: _Source, config: ImportConfig) -> None:
 
 @contextmanager
 def _building(workspace: Workspace, name: str) -> Iterator[Path]:
-    """A hidden folder to build in; gone afterwards unless it was renamed."""
+    """A hidden folder to build in, which becomes the dataset if all went well."""
     _sweep(workspace)
-    folder = workspace.datasets / f".building-{name}-{os.getpid()}-{secrets.token_hex(3)}"
-    folder.mkdir(parents=True)
     try:
-        yield folder
+        with whole_folder(workspace.dataset_dir(name)) as folder:
+            yield folder
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(
@@ -329,8 +326,6 @@ def _building(workspace: Workspace, name: str) -> Iterator[Path]:
                 root=workspace.root,
             ) from error
         raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sweep(workspace: Workspace) -> None:

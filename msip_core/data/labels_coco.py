@@ -14,6 +14,7 @@ from msip_core.data.coco_objects import crowd_regions, read_object
 from msip_core.data.labels import ODD, ImageLabels, LabelReader, read_text, reason_of, size_of
 from msip_core.data.outlines import is_outline_file
 from msip_core.data.references import ImageIndex
+from msip_core.data.verdicts import check_taken, unsure_kept, verdict
 from msip_core.errors import DatasetError, InputError
 from msip_core.messages import msg
 
@@ -48,9 +49,11 @@ class CocoReader(LabelReader):
             raise DatasetError(self.unsure[image])
         labels = ImageLabels(picture=self.pictures.get(image))
         found = []
+        unsure = 0
         for name, annotation, file in self.annotations[image]:
             number = annotation.get("id", "?")
             try:
+                is_unsure = check_taken(annotation)
                 if name is None:
                     category = annotation.get("category_id")
                     raise ValueError(
@@ -67,6 +70,7 @@ class CocoReader(LabelReader):
                         )
                     )
                 found.append(item)
+                unsure += is_unsure
                 labels.scored += annotation.get("score") is not None
             except ODD as error:
                 reason = reason_of(error)
@@ -83,6 +87,7 @@ class CocoReader(LabelReader):
                 labels.problems.append(what)
             else:
                 labels.objects.append(item.object)
+        labels.notes += unsure_kept(unsure)
         kept = sum(item.flagged for item in found) - len(crowds)
         if kept:
             labels.notes.append(
@@ -187,7 +192,10 @@ def _images(
             reader.unsure.update({image: what, str(images[key]): what})
         images[key] = image
         images.setdefault(reference, image)
-        _ = reader.annotations[image]  # listed, even if empty
+        if why := verdict(entry).rejected:
+            reader.unsure[image] = msg("{name} rejects the image ({why})", name=name, why=why)
+        if entry.get("annotated") is not False:  # COCO Annotator lists images nobody has looked at
+            _ = reader.annotations[image]  # listed, even if empty
         if picture := size_of((entry.get("width"), entry.get("height"))):
             reader.pictures[image] = picture
         reader.place(image, name)

@@ -17,13 +17,26 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msip_core.bounded import UnreadableError, read_csv
 from msip_core.data.archive import FileTree
+from msip_core.data.csv_rows import (
+    CENTRED,
+    CORNERS,
+    PLANES,
+    SIZED,
+    UNITS,
+    Layout,
+    Row,
+    call_numbers,
+    check_order,
+    check_unit,
+    judge,
+    word_of,
+)
 from msip_core.data.labels import (
     ImageLabels,
     LabelledObject,
@@ -34,6 +47,7 @@ from msip_core.data.labels import (
 )
 from msip_core.data.micrographs import image_size
 from msip_core.data.references import ImageIndex
+from msip_core.data.verdicts import is_verdict, unsure_kept
 from msip_core.data.yolo_doubts import MANY, outside
 from msip_core.errors import DatasetError, InputError
 from msip_core.messages import msg
@@ -65,7 +79,7 @@ _COLUMNS = {
     "height": ("height", "h", "bboxheight", "bboxh", "boxheight", "高", "高度"),
 }  # fmt: skip
 _IMAGEJ = {"label", "bx", "by", "width", "height"}
-_UNIT = re.compile(r"(?:px|pixels?)$")
+_REGION = re.compile(r"(\d{4})-\d{4}-\d{4}")  # as ImageJ calls one in a stack: plane, y, x
 Values = NDArray[np.float64]
 _BARE = {"image": 0, "x1": 1, "y1": 2, "x2": 3, "y2": 4, "class": 5}
 _MAKE_SENSE = dict(
@@ -76,57 +90,10 @@ _MAKE_SENSE = dict(
 NAMELESS = "object"
 _SHAPES = frozenset(("rectangle", "rect", "polygon", "ellipse", "mask", "bbox", "box"))
 
-_CORNERS, _SIZED, _CENTRED = (
-    ("x1", "y1", "x2", "y2"),
-    ("x", "y", "width", "height"),
-    ("cx", "cy", "width", "height"),
-)
-_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
-_THOUSANDS = re.compile(r"[-+]?\d{1,3},\d{3}")
 # A comma before any other number of digits than three stands before decimals.
 _DECIMALS = re.compile(r"(?<![\d.,])(?:0,\d|\d+,(?:\d{1,2}|\d{4,})(?![\d,]))")
 _COMMENT = re.compile(r"(?:[ \t]*#[^\n]*\n)+")  # above the header: who made the table, and when
 _LOOKED_AT = 40  # images whose size is looked up
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How one table is written: its delimiter, and the column of each meaning."""
-
-    delimiter: str
-    columns: dict[str, int]
-    places: tuple[str, str, str, str]
-    cells: int = 0  # of the header; 0 if there is none
-    own: str = ""  # the image of a table that names none
-    imagej: bool = False  # a table of results, whose lengths are in the image's unit
-    grouped: bool = False  # 1,234 may be a thousand
-
-    @property
-    def maybe_centres(self) -> bool:
-        """Whether the columns are called x and y only, which corners and middles are."""
-        return self.places is _SIZED and "x1" not in self.columns
-
-    def number(self, text: str) -> str:
-        """A cell with a decimal point. `40,5` is one where the comma cannot be anything else."""
-        if not _DECIMAL_COMMA.fullmatch(text):
-            return text
-        if (self.delimiter == "," or self.grouped) and _THOUSANDS.fullmatch(text):
-            return text  # 1,234 in quotation marks, or where no comma is sure, may be a thousand
-        return text.replace(",", ".")
-
-
-class Row(NamedTuple):
-    """One row, as text."""
-
-    line: int
-    name: str
-    texts: tuple[str, str, str, str]
-    picture: tuple[str, str]
-    layout: Layout
-    score: str = ""
-    fault: str = ""
-    file: str = ""
-    named: str = ""
 
 
 @dataclass(kw_only=True)
@@ -160,6 +127,7 @@ class CsvReader(LabelReader):
             labels.objects.append(LabelledObject(row.name, box, file=row.file))
             labels.scored += bool(row.score)
             labels.picture = labels.picture or _picture(row, box)
+        labels.notes += unsure_kept(sum(row.unsure for row in self.rows[image] if not row.fault))
         return labels
 
     @cached_property
@@ -206,9 +174,9 @@ class CsvReader(LabelReader):
 
 def _corners(row: Row) -> tuple[float, float, float, float]:
     a, b, c, d = map(float, row.texts)
-    if row.layout.places is _SIZED:
+    if row.layout.places is SIZED:
         c, d = a + c, b + d
-    elif row.layout.places is _CENTRED:
+    elif row.layout.places is CENTRED:
         a, b, c, d = a - c / 2, b - d / 2, a + c / 2, b + d / 2
     return (min(a, c), min(b, d), max(a, c), max(b, d))
 
@@ -248,7 +216,7 @@ def _add(reader: CsvReader, text: str, name: str, index: ImageIndex) -> bool:
         next(rows)  # the header
     found: dict[str, list[Row]] = defaultdict(list)
     try:
-        bare = Layout(layout.delimiter, _BARE, _CORNERS)
+        bare = Layout(layout.delimiter, _BARE, CORNERS)
         strays = 0
         for line, cells in rows:
             is_stray = layout.cells not in (0, len(cells)) and _is_bare(cells, bare)
@@ -264,10 +232,11 @@ def _add(reader: CsvReader, text: str, name: str, index: ImageIndex) -> bool:
                 )
             )
         if layout.columns is _BARE:
-            _check_order(found)
+            check_order(found)
         if layout.imagej:
-            _check_unit(found)
-        _call_numbers(found)
+            check_unit(found)
+        call_numbers(found)
+        judge(found)
         if layout.own:
             found.setdefault(layout.own, [])  # a header alone: nothing is in its image
     except UnreadableError as error:  # rows before the fault are good
@@ -281,54 +250,16 @@ def _add(reader: CsvReader, text: str, name: str, index: ImageIndex) -> bool:
     return True
 
 
-def _check_order(found: dict[str, list[Row]]) -> None:
-    """Rows without a header may be x1, x2, y1, y2: then the first two and the last two of each
-    ascend, and as two corners some do not. It is not sure for any of them."""
-    rows = [row for rows in found.values() for row in rows if not no_number(row.texts)]
-    corners = [tuple(map(float, row.texts)) for row in rows]
-    if all(a < b and c < d for a, b, c, d in corners) and any(
-        c < a or d < b for a, b, c, d in corners
-    ):
-        fault = msg(
-            "its numbers may be x1, x2, y1, y2, and without a header x1, y1, x2, y2 are read: give "
-            "the table a header"
-        )
-        for reference, there in found.items():
-            found[reference] = [row._replace(fault=fault) for row in there]
-
-
-def _check_unit(found: dict[str, list[Row]]) -> None:
-    """ImageJ's boxes begin and end at pixels; others are in the unit of an image that has one."""
-    rows = [row for rows in found.values() for row in rows if not no_number(row.texts)]
-    if any(float(text) % 1 for row in rows for text in row.texts):
-        fault = msg(
-            "its lengths are no whole pixels and may be micrometres: remove the scale in ImageJ "
-            "(Analyze, Set Scale) and measure again"
-        )
-        for reference, there in found.items():
-            found[reference] = [row._replace(fault=fault) for row in there]
-
-
-def _call_numbers(found: dict[str, list[Row]]) -> None:
-    """Classes by their names in a table that has a number and a name for each (class, name)."""
-    named: dict[str, set[str]] = defaultdict(set)
-    for rows in found.values():
-        for row in rows:
-            named[row.name].add(row.named)
-    names = [name for given in named.values() for name in given]
-    sure = len(names) == len(named) == len(set(names)) and all(names)
-    if sure and all(number.isdecimal() for number in named):
-        for reference, rows in found.items():
-            found[reference] = [row._replace(name=row.named) for row in rows]
-
-
 def _take(found: dict[str, list[Row]], layout: Layout, line: int, row: list[str]) -> None:
     """Add one row to those of the image that it names."""
     columns = layout.columns
     cells = [cell.strip() for cell in row] + [""] * (1 + max(columns.values()) - len(row))
     reference = layout.own or as_typed(cells[columns["image"]])
-    if layout.imagej:  # a0.tif:0001-0042 is an object of a0.tif
-        reference = reference.partition(":")[0]
+    said = tuple((key, cells[at]) for key, at in layout.said if at < len(cells))
+    if layout.imagej:  # a0.tif:0001-0042 is an object of a0.tif, a0.tif:0003-0001-0042 of plane 3
+        reference, _, region = reference.partition(":")
+        if match := _REGION.match(region):
+            said = (*said, ("slice", match[1]))
     if reference and any(cells):
         label = as_typed(cells[columns["class"]]) if "class" in columns else ""
         if label.lower() in _SHAPES:  # OMERO's type of a ROI; what people call it is its text
@@ -361,6 +292,7 @@ def _take(found: dict[str, list[Row]], layout: Layout, line: int, row: list[str]
                 score,
                 fault,
                 named=named,
+                said=said,
             )
         )
 
@@ -387,20 +319,30 @@ def _layout_of(text: str, delimiters: str) -> Layout | None:
             continue  # with another delimiter it may be readable; else it is no table of boxes
         layout = _columns(first, delimiter)
         if layout:
-            found.append((len(first), layout))
+            found.append((len(first), replace(layout, said=_said(first, layout))))
     if not found:
         return None
     layout = max(found, key=lambda pair: pair[0])[1]
     return replace(layout, grouped=layout.delimiter == "\t" and not _DECIMALS.search(text))
 
 
+def _said(first: list[str], layout: Layout) -> tuple[tuple[str, int], ...]:
+    """The columns of a header that say more of a box than its place: a verdict, or a plane."""
+    return tuple(
+        (cell.strip(), at)
+        for at, cell in enumerate(first if layout.cells else ())
+        if at not in layout.columns.values()
+        and (word_of(cell) in PLANES | UNITS or is_verdict(cell))
+    )
+
+
 def _columns(first: list[str], delimiter: str) -> Layout | None:
     """Column number per meaning by the first filled row, or None if these are not boxes."""
-    words = [_UNIT.sub("", "".join(filter(str.isalnum, cell.lower()))) for cell in first]
+    words = [word_of(cell) for cell in first]
     if set(words) >= _IMAGEJ:
         places = {"image": "label", "x": "bx", "y": "by", "width": "width", "height": "height"}
         columns = {key: words.index(word) for key, word in places.items()}
-        return Layout(delimiter, columns, _SIZED, len(first), imagej=True)
+        return Layout(delimiter, columns, SIZED, len(first), imagej=True)
     columns = {
         key: next(words.index(word) for word in known if word in words)
         for key, known in _COLUMNS.items()
@@ -412,32 +354,32 @@ def _columns(first: list[str], delimiter: str) -> Layout | None:
         columns.setdefault("image", files[0])
     if {"x0", "y0", "x1", "y1"} <= set(columns) and not {"x2", "y2"} & set(columns):
         columns |= {f"{letter}{n + 1}": columns[f"{letter}{n}"] for n in (1, 0) for letter in "xy"}
-    if set(_CORNERS) <= set(columns) and ("image" in columns or "class" in columns):
+    if set(CORNERS) <= set(columns) and ("image" in columns or "class" in columns):
         # "width" and "height" beside corners are the image's.
         if {"width", "height"} <= set(columns):
             columns.setdefault("picture_width", columns["width"])
             columns.setdefault("picture_height", columns["height"])
-        return Layout(delimiter, columns, _CORNERS, len(first))
+        return Layout(delimiter, columns, CORNERS, len(first))
     if {"width", "w", "height", "h"} <= set(words):  # w and h of the box, the others of its image
         columns |= {"picture_width": words.index("width"), "picture_height": words.index("height")}
         columns |= {"width": words.index("w"), "height": words.index("h")}
     if "image" in columns and {"width", "height"} <= set(columns):
         if {"cx", "cy"} <= set(columns):
-            return Layout(delimiter, columns, _CENTRED, len(first))
+            return Layout(delimiter, columns, CENTRED, len(first))
         for letter in "xy":
             place = columns.get(letter, columns.get(f"{letter}1"))
             if place is None:
                 return None
             columns[letter] = place
-        return Layout(delimiter, columns, _SIZED, len(first))
+        return Layout(delimiter, columns, SIZED, len(first))
     return _without_names(first, delimiter)
 
 
 def _without_names(first: list[str], delimiter: str) -> Layout | None:
     """The layout of a table whose first row is that of a box."""
-    bare = Layout(delimiter, _BARE, _CORNERS)
+    bare = Layout(delimiter, _BARE, CORNERS)
     if len(first) == 8 and "." in first[5] and no_number([*first[1:5], *first[6:]]) is None:
-        return Layout(delimiter, _MAKE_SENSE, _SIZED)
+        return Layout(delimiter, _MAKE_SENSE, SIZED)
     return bare if _is_bare(first, bare) else None
 
 

@@ -32,6 +32,7 @@ from msip_core.data.manifest import Problem
 from msip_core.data.outline_boxes import box_beside, ring_area
 from msip_core.data.outlines import is_outline_file
 from msip_core.data.references import ImageIndex
+from msip_core.data.verdicts import check_taken, unsure_kept, verdict
 from msip_core.errors import InputError
 from msip_core.messages import msg
 
@@ -205,15 +206,21 @@ def labels_of(
     read: Callable[[Any], LabelledObject],
     picture: Any = None,
     group: Callable[[Any], Any] = lambda shape: None,
+    whole: Any = None,
 ) -> ImageLabels:
-    """Labels from shapes, one by one: a bad shape costs one box.
+    """Labels from shapes, one by one: a bad shape, or one that its file rejects, costs one box.
 
     Args:
         picture: (width, height) as the file states them, of any kind.
         group: the number that a person gave to all parts of one object; None or 0 is none.
+        whole: what the file says of the whole image (see `verdicts`).
     """
     labels = ImageLabels(picture=size_of(picture))
+    if why := verdict(whole).rejected:
+        labels.problems.append(msg("its label file rejects the image ({why})", why=why))
+        return labels
     groups: list[Any] = []
+    unsure = 0
     for number, shape in enumerate(shapes, 1):
         if number > MOST_OBJECTS:
             labels.problems.append(
@@ -221,11 +228,14 @@ def labels_of(
             )
             break
         try:
+            is_unsure = check_taken(shape)
             labels.objects.append(read(shape))
             groups.append(group(shape))
+            unsure += is_unsure
         except ODD as error:
             what = msg("shape {number} left out: {reason}", number=number, reason=reason_of(error))
             labels.problems.append(what)
+    labels.notes += unsure_kept(unsure)
     return _grouped(labels, groups)
 
 

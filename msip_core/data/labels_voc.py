@@ -25,6 +25,7 @@ from msip_core.data.labels import (
 from msip_core.data.labels_records import around_turned, polygon, turned
 from msip_core.data.manifest import SplitName
 from msip_core.data.references import ImageIndex
+from msip_core.data.verdicts import check_taken, unsure_kept
 from msip_core.errors import DatasetError
 from msip_core.messages import msg
 
@@ -45,13 +46,17 @@ class VocReader(LabelReader):
         root = _parse(self.tree, self.files[image])
         size = (root.findtext("size/width"), root.findtext("size/height"))
         labels = ImageLabels(picture=size_of(size), one_based=True)
+        unsure = 0
         for number, element in enumerate(root.findall("object"), 1):
             try:
+                is_unsure = check_taken(element)
                 labels.objects.append(_object(element))
+                unsure += is_unsure
             except ODD as error:
                 labels.problems.append(
                     msg("object {number} left out: {error}", number=number, error=error)
                 )
+        labels.notes += unsure_kept(unsure)
         return labels
 
 

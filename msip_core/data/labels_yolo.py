@@ -23,6 +23,7 @@ from msip_core.data.references import ImageIndex, plain
 from msip_core.data.yolo_config import (
     class_names,
     is_list,
+    miscounted,
     other_numbers,
     pose_values,
     read_configs,
@@ -239,6 +240,8 @@ def find_yolo(tree: FileTree, index: ImageIndex) -> YoloReader | None:
     reader.unsure = _shared(files)
     reader.names = class_names(tree, configs, files.values(), notes)
     reader.unsure |= _doubly_numbered(reader, other_numbers(tree, configs, reader.names))
+    wrong = miscounted(configs, reader.names)
+    reader.unsure |= {i: wrong[at] for i, f in files.items() if (at := reader.named_in(f)) in wrong}
     for listed in reader.names.values():
         if twice := sorted({n for n in listed if n and listed.count(n) > 1}):
             notes.append(

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from msip_core.data.image_name import ImageName
-from msip_core.data.plane_marks import later_in, without_marks
-from msip_core.data.plate_words import named_plate, plate_of
+from msip_core.data.plane_marks import STAGE, later_in, without_marks
+from msip_core.data.plate_words import DATE, glued_plate, named_plate, plate_of
 from msip_core.data.same_field import alike
 from msip_core.data.well_words import find_well_words
 from msip_core.messages import mark
@@ -26,7 +27,10 @@ _START = r"(?<![A-Za-z0-9])"
 _GAP = r"[ _]*"
 
 
-_INCUCYTE = r"(?:phase|bright[-_ ]?field|green|red|nir|orange)(?:[ _](?:[a-z]+[ _])?mask)?"
+_INCUCYTE = (
+    r"(?:phase|(?:dark[-_ ]?field)?bright[-_ ]?field|green|red|nir|orange|confluence"
+    r"|organoid|spheroid|cell|object)(?:[ _](?:[a-z]+[ _]){0,2}mask)?"
+)
 
 
 # One row a microscope or its program. Groups: row, col or number (the well), z, time, channel.
@@ -101,12 +105,13 @@ SCHEMES: tuple[tuple[str, re.Pattern[str]], ...] = (
             re.I,
         ),
     ),
-    # A1_02_1_1_Bright Field_001_02.tif: well, read, channel, field, name, time, z; A1_02_1_1Z0_…
+    # A1_02_1_1_Bright Field_001_02.tif: well, read, channel, field, name, time, z, which is -1 of
+    # several; A1_02_1_1Z0_…
     (
         "Gen5",
         re.compile(
             rf"^{_WELL}_-?\d+_(?P<channel>\d+)_\d+(?:Z(?P<z2>\d+))?(?:_(?P<also>[^_\d][^_]*))?"
-            r"(?:_(?P<time>\d{3}))?(?:_(?P<z>\d{2,3}))?$",
+            r"(?:_(?P<time>\d{3}))?(?:_(?P<z>-1|\d{2,3}))?$",
             re.I,
         ),
     ),
@@ -243,10 +248,17 @@ _ROBOFLOW = re.compile(r"[._](?:jpe?g|png|bmp|tiff?)\.rf\.[0-9a-f]{8,}$", re.I)
 _SORTING = re.compile(
     r"(?:train|val|valid|validation|test|images?|imgs?|labels?|raw|data|dataset|tiff?s?|pngs?|jpe?gs?"
     r"|fields?|tiles?|wells?|plates?|export(?:ed)?|timepoint[-_ ]?\d+|zstep[-_ ]?\d+|t\d+|z\d+"
-    rf"|d(?:ay)?[-_ ]?\d+|week[-_ ]?\d+|h?\d+h|ch(?:annel)?[-_ ]?\d+|{_STAIN})",
+    rf"|d(?:ay)?[-_ ]?\d+|week[-_ ]?\d+|h?\d+h|ch(?:annel)?[-_ ]?\d+|{STAGE}|{_STAIN})",
     re.I,
 )
-_DAY = re.compile(r"d(?:ay)?[-_ ]?\d+|week[-_ ]?\d+|h?\d+h", re.I)
+_DAY = re.compile(rf"d(?:ay)?[-_ ]?\d+|week[-_ ]?\d+|h?\d+h|{STAGE}", re.I)
+# 2024/03/15/12-00, and as the Incucyte itself keeps its scans: 2403/15/1200.
+_MONTH_DAY = r"(?:0[1-9]|1[0-2])/(?:0[1-9]|[12]\d|3[01])"
+_HOUR = r"/(?:[01]\d|2[0-3])"
+_CLOCK = re.compile(
+    rf"(?<![^/])(?:\d\d{_MONTH_DAY}(?P<own>{_HOUR}[0-5]\d)|(?:(?P<day>(?:19|20)\d\d/{_MONTH_DAY})"
+    rf"|{DATE.pattern}(?=/))(?P<hour>{_HOUR}[-_.h][0-5]\dm?)?)(?![^/])"
+)
 
 
 def read_names(sources: Sequence[str]) -> list[ImageName]:
@@ -255,6 +267,11 @@ def read_names(sources: Sequence[str]) -> list[ImageName]:
     A word such as A01 in a name or folder is a well if the microscope's scheme says so, if "well"
     stands before it, or if the words at this place of most names are several different wells.
     """
+    return list(_read(tuple(sources)))
+
+
+@lru_cache(maxsize=2)  # who takes a folder in asks several times for all of it: 1 s for 10,000
+def _read(sources: Sequence[str]) -> list[ImageName]:
     sources, planes = zip(*without_marks(sources)) if sources else ((), ())
     known = [_by_scheme(source) for source in sources]
     unknown = [s for s, name in zip(sources, known) if name is None]
@@ -284,7 +301,7 @@ def _by_scheme(source: str) -> ImageName | None:
         lead = match.start()
         cuts = [match.span(k) for k in _CUT if parts.get(k)]
         told = {
-            "z": parts.get("z") or parts.get("z2"),
+            "z": parts.get("z2") or parts.get("z"),
             "time": parts.get("time") or parts.get("time2"),
             "channel": parts.get("also") or parts.get("channel"),
         }
@@ -392,12 +409,11 @@ def _kind(word: str) -> str:
 def _with_folders(source: str, name: ImageName, word: tuple[str, str] | None) -> ImageName:
     """What folders say: the plate, the plane, and what may tell plates apart."""
     lights = re.compile(_INCUCYTE if name.scheme == "Incucyte" else "(?!)", re.I)
-    folders = [
-        p
-        for p in PurePosixPath(source).parts[:-1]
-        if not _SORTING.fullmatch(p) and not lights.fullmatch(p)
-    ]
-    for part in PurePosixPath(source).parts[:-1]:
+    parts, time, date = _without_clock(source)
+    name = replace(name, time=name.time or time)
+    folders = [p for p in parts if not (_SORTING.fullmatch(p) or lights.fullmatch(p))]
+    folders = [p for p in folders if not (_ONE.fullmatch(p) and not p.lower().startswith("c"))]
+    for part in parts:
         if match := _ONE.fullmatch(part):
             kind = _kind(match.group(1))
             if getattr(name, kind) is None:
@@ -411,10 +427,11 @@ def _with_folders(source: str, name: ImageName, word: tuple[str, str] | None) ->
         elif name.channel is None and (_STAINS.fullmatch(part) or lights.fullmatch(part)):
             name = replace(name, channel=part)
     texts = [*reversed(folders), name.lead] if name.well else [*reversed(folders), name.rest]
-    behind = named_plate(name.rest) if name.well else None  # A01_plate2
+    # A01_plate2, P2A01
+    behind = named_plate(name.rest) or glued_plate(word[1] if word else "") if name.well else None
     plate = next(filter(None, (*map(plate_of, reversed(texts)), behind)), None)
     rest = name.rest
-    for part in PurePosixPath(source).parts[:-1] if name.well is None else ():
+    for part in parts if name.well is None else ():
         if match := _GRID_POSITION.fullmatch(part):  # the others are its row and column of tiles
             name = replace(name, well=f"position {match.group(1)}")
         elif match := _NUMBERED_WELL.fullmatch(part):
@@ -424,8 +441,21 @@ def _with_folders(source: str, name: ImageName, word: tuple[str, str] | None) ->
     if word is not None and name.well is not None and word[1] not in PurePosixPath(source).stem:
         folders, folder = _without_well(folders, word[1])
         rest = f"{folder}_{rest}" if folder else rest
-    day = "/".join(filter(_DAY.fullmatch, PurePosixPath(source).parts[:-1]))
+    day = "/".join([*date, *filter(_DAY.fullmatch, parts)])
     return replace(name, plate=plate, folders="/".join(folders), rest=rest, day=day)
+
+
+def _without_clock(source: str) -> tuple[list[str], str | None, list[str]]:
+    """The folders of a path without those that tell when it was taken; the time that they tell,
+    and the date where they tell no hour."""
+    text = str(PurePosixPath(source).parent)
+    clock = _CLOCK.search(text)
+    hour = clock and (clock["own"] or clock["hour"])
+    if clock is None or not (hour or clock["day"]):
+        return list(PurePosixPath(source).parts[:-1]), None, []
+    parts = [*text[: clock.start()].split("/"), *text[clock.end() :].split("/")]
+    time = "".join(filter(str.isdigit, clock.group())) if hour else None
+    return [p for p in parts if p], time, [] if time else [clock["day"]]
 
 
 def _without_well(folders: Sequence[str], well: str) -> tuple[list[str], str]:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from msip_core.data.plate_words import DATE
+from msip_core.data.plate_words import DATE, with_number_of_month
 
 # ImageJ: C1-x.tif, C2-x.tif of one image that was split into its channels (C1-s1 is a site of a
 # well), and c:1/3 z:2/9 - x, where a file cannot be called so with other signs for : and /.
@@ -24,12 +24,26 @@ _OF_SLICE = re.compile(r"([czt])[:_-]?(\d+)[-_]\d+")
 # ZEN: x_c1_ORG.tif, or x_c1.tif, x_c2.tif beside the picture of both, x_c1-2.tif.
 _ZEN = re.compile(r"(?P<rest>.+_)c(?P<number>\d(?:[-+]\d)*)(?P<end>_ORG)?")
 _CHANNELS = {f"C{number}" for number in range(1, 10)}
-# Behind a well: A01_24h, A01_T24h, A01_02d12h30m, A01_d3, A01_day 3, A01_week2, A01_第3天.
+# Behind a well: A01_24h, A01_T24h, A01_02d12h30m, A01_d3, A01_day 3, A01_week2, A01_第3天,
+# A01_48hpi (after infection), A01_DIV5 (in vitro), A01_D3F1.
 _LATER = re.compile(
     r"(?<![A-Za-z0-9])(?:(?:(?P<days>\d+)d)?(?P<hours>\d+)h(?P<minutes>\d+)m(?:in)?"
-    r"|t?(?P<alone>\d+)[-_ ]?(?:h|hrs?|hours?|min|天|日|小时|周)"
-    r"|(?:d(?:ay)?|tag|jour|week|wk|woche|frame|第)[-_ ]?(?P<nth>\d+)[天日周]?)(?![A-Za-z0-9])",
+    r"|t?(?P<alone>\d+)[-_ ]?(?:h|hrs?|hours?|min|[hd]p[ipfts]|div|days?|天|日|小时|周)"
+    r"|(?:d(?:ay)?|div|tag|jour|week|wk|woche|frame|第)[-_ ]?(?P<nth>\d+)[天日周]?)"
+    r"(?:(?![A-Za-z0-9])|(?=f\d))",
     re.I,
+)
+# When in a treatment a picture was taken: A01_pre, A01_post, org3_after treatment.
+_OF_WHAT = (
+    r"(?:[-_ ]?(?:treat(?:ment|ed)?|tx|drug|dos(?:e|ing)|wash(?:out)?|stim(?:ulation)?|swelling|fsk"
+    r"|forskolin|behandlung|traitement))?"
+)
+EARLIER = (
+    rf"(?:(?:pre|before|baseline|initial|start|vorher|avant){_OF_WHAT}|(?:处理|用药|给药|治疗)?前)"
+)
+STAGE = (
+    rf"(?:{EARLIER}|(?:post|during|after|final|end(?:point)?|nachher|danach|apr[eè]s){_OF_WHAT}"
+    r"|(?:处理|用药|给药|治疗)?后)"
 )
 _NUMBER_BEHIND = re.compile(r"[T_ -]+00\d\d(?:\d\d)?$")
 _KINDS = {"c": "channel", "z": "z", "t": "time"}
@@ -83,6 +97,7 @@ def later_in(text: str, start: int) -> tuple[str, tuple[int, int]] | None:
         said, end = date.group(), date.end()
         if number := _NUMBER_BEHIND.search(said):  # 20240503_0001 is a first image, not midnight
             said, end = said[: number.start()], date.start() + number.start()
+        said = with_number_of_month(said)
         turned = re.sub(r"^(\d\d?)([-_.])(\d\d?)\2(\d{4})", _year_first, said)
         return "".join(filter(str.isdigit, turned)), (date.start(), end)
     return None

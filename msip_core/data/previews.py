@@ -21,8 +21,13 @@ from msip_core.data.references import plain
 from msip_core.errors import DatasetError
 from msip_core.messages import msg
 
-# As microscopes and picture programs call them; ImageXpress writes `_thumb` and a hexadecimal id.
-_NAMED = re.compile(r"(?<![a-z])(?:thumb|thumbnails?|thumbs|preview|previews)(?![g-z])", re.I)
+# As microscopes and picture programs call them; ImageXpress writes `_thumb` and a hexadecimal id,
+# Cellomics o0 for what it drew over channel d0, CellVoyager DC_ and SC_ for what it corrects by.
+_NAMED = re.compile(
+    r"(?<![a-z])(?:thumb|thumbnails?|thumbs|preview|previews)(?![g-z])|(?<=[a-p]\d\df\d\d)o\d+$"
+    r"|^[ds]c_.+_(?:cam|ch)\d+$",
+    re.I,
+)
 # A copy has at most half of the original's sides, so a quarter of its pixels; its file is smaller
 # than a third however it is compressed.
 _SIDES = 0.5
@@ -40,18 +45,37 @@ _STORED = re.compile(
 _HEAD = 256 * 1024  # bytes; headers with a profile and a thumbnail are shorter
 
 
+# Words by which people put pictures aside.
+_ASIDE = re.compile(
+    r"(?<![^\W_])(?:reject(?:ed|s)?|excluded?|discard(?:ed|s)?|do[-_ ]?n[o']?t[-_ ]?use|unusable"
+    r"|trash|verworfen|ausgeschlossen|ausschuss|unbrauchbar|废弃|排除)(?![^\W_])",
+    re.I,
+)
+
+
 def without_previews(tree: FileTree, images: list[str]) -> tuple[list[str], list[Problem]]:
     """The images that are micrographs, and why the others are none, file by file.
 
     A file is a preview by its name (or its folder's), or since it is the same picture as another
-    file at most half as wide. If all are named so, the name says nothing.
+    file at most half as wide. If all are named so, the name says nothing. Nor is one that people
+    have put aside.
     """
     named = {name for name in images if is_named_preview(name)}
     if len(named) == len(images):
         named = set()
-    by_name = msg("is named as a preview or thumbnail: left out; rename it if it is a micrograph")
+    by_name = msg(
+        "is named as a preview or thumbnail, an overlay or a correction image: left out; rename it "
+        "if it is a micrograph"
+    )
     problems = [Problem(file=n, what=by_name) for n in images if n in named]
     rest = [name for name in images if name not in named]
+    if (aside := list(filter(_ASIDE.search, rest))) != rest:
+        what = msg(
+            "its name or folder says that it was put aside: left out; rename or move it if it is "
+            "to be used"
+        )
+        problems += [Problem(file=name, what=what) for name in aside]
+        rest = [name for name in rest if name not in set(aside)]
     # An overlay may be drawn larger than the micrograph that it shows.
     copies = _copies(tree, [name for name in rest if not in_preview_folder(name)])
     problems += [

@@ -2,8 +2,8 @@
 
 Fields are told apart by numbers, or by a word for their place in the well (edge, left). A word for
 what people and programs make of a picture (crop, copy, MAX, stitched) is no field beside that
-picture, nor is another magnification; any other word, by which alone names of most wells differ,
-is that of a channel.
+picture, nor is another magnification; before and after are time points; any other word, by which
+alone names of most wells differ, is that of a channel.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import reduce
 
 from msip_core.data.image_name import ImageName
+from msip_core.data.plane_marks import EARLIER, STAGE
 
 _START, _END = r"(?<![^\W_])", r"(?![^\W_])"
 # Copies, what was cut out or changed, and what a z-stack was projected to.
@@ -43,6 +44,8 @@ _MAGNIFIED = re.compile(
     rf"{_END}",
     re.I,
 )
+_STAGE = re.compile(rf"{_START}{STAGE}{_END}", re.I)
+_EARLIER = re.compile(EARLIER, re.I)
 _PLACE = re.compile(
     r"(?:edge|rim|mid|middle|cent(?:er|re|ral)|left|right|top|bottom|upper|lower|inner|outer"
     r"|north|south|east|west|[ns][ew]|first|second|third|last|one|two|three|four|i{1,3}|iv|vi{0,3}"
@@ -58,8 +61,8 @@ _LEAST = 3  # letters of a name without a well, that tiles and their mosaic shar
 
 
 def alike(names: Sequence[ImageName]) -> list[ImageName]:
-    """The names, with channels and versions that only the others tell."""
-    return _with_other_channels(_with_magnifications(_with_versions(names)))
+    """The names, with channels, stages and versions that only the others tell."""
+    return _with_other_channels(_with_stages(_with_magnifications(_with_versions(names))))
 
 
 def _place_of(name: ImageName) -> tuple[str | None, str, str, str]:
@@ -129,6 +132,28 @@ def _with_magnifications(names: Sequence[ImageName]) -> list[ImageName]:
         else replace(b, version=b.version or (f"{factor:g}x" if factor > min(seen[unit]) else ""))
         for name, b, unit, factor in zip(names, bare, units, factors, strict=True)
     ]
+
+
+def _with_stages(names: Sequence[ImageName]) -> list[ImageName]:
+    """Before and after a treatment: time points of one field, where a name is there for both."""
+    found = [_STAGE.search(name.rest) for name in names]
+    bare = [
+        replace(name, rest=_without(name.rest, match)) if match else name
+        for name, match in zip(names, found, strict=True)
+    ]
+    seen: dict[tuple[str | None, ...], set[tuple[str, str | None]]] = defaultdict(set)
+    for name, match in zip(bare, found, strict=True):
+        seen[_place_of(name)].add((match.group().lower() if match else "", name.time))
+    staged: list[ImageName] = []
+    for name, cut, match in zip(names, bare, found, strict=True):
+        if not match or len(seen[_place_of(cut)]) < 2 or not (cut.rest or cut.well):
+            staged.append(name)
+        elif cut.time and not _EARLIER.fullmatch(match.group()):  # post_24h
+            staged.append(cut)
+        else:
+            time = " ".join(filter(None, (match.group(), cut.time)))
+            staged.append(replace(cut, time=time))
+    return staged
 
 
 def _with_other_channels(names: list[ImageName]) -> list[ImageName]:

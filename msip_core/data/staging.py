@@ -167,12 +167,12 @@ def _unread(picture: Picture) -> Staged:
 @contextmanager
 def _folder(workspace: Workspace, tree: FileTree, asked: Asked) -> Iterator[Path]:
     folder = workspace.datasets / (_PREFIX + _key(asked.source, tree, asked.wish))
-    lock = FileLock(folder.with_name(folder.name + ".lock"))
+    lock = _lock_of(folder)
     try:
         lock.acquire(blocking=False)
     except Timeout:  # the same source is being imported by another process
         folder = folder.with_name(f"{folder.name}-{os.getpid()}-{threading.get_ident()}")
-        lock = FileLock(folder.with_name(folder.name + ".lock"))
+        lock = _lock_of(folder)
         lock.acquire()
     folder.mkdir(parents=True, exist_ok=True)
     keep = False
@@ -205,14 +205,20 @@ def _key(source: Path, tree: FileTree, wish: Wish) -> str:
 
 
 def _sweep(workspace: Workspace) -> None:
-    """Remove what nobody went on with."""
+    """Remove what nobody went on with; what is at work holds its lock, however old it looks."""
     for folder in workspace.datasets.glob(f"{_PREFIX}*"):
         try:
-            old = time.time() - folder.stat().st_mtime > _KEPT_SECONDS
-        except OSError:
-            continue  # another import has just removed it
-        if old and folder.is_dir():
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.is_dir() and time.time() - folder.stat().st_mtime > _KEPT_SECONDS:
+                lock = _lock_of(folder)
+                with lock.acquire(blocking=False):
+                    shutil.rmtree(folder, ignore_errors=True)
+                    Path(lock.lock_file).unlink(missing_ok=True)
+        except (OSError, Timeout):
+            continue  # another import has just removed it, or is at it
+
+
+def _lock_of(folder: Path) -> FileLock:
+    return FileLock(folder.with_name(folder.name + ".lock"))
 
 
 def _plan(tree: FileTree, folder: Path, asked: Asked) -> Plan:

@@ -28,7 +28,13 @@ from msip_core.data.training_lists import data_yaml, write_lists
 from msip_core.errors import DatasetError, NotFoundError
 from msip_core.events import Record
 from msip_core.label_versions import VERSION_FILE, VERSIONS
-from msip_core.workspace import atomic_path, plain_bytes, write_json, write_text
+from msip_core.workspace import (
+    atomic_path,
+    deleted_meanwhile,
+    plain_bytes,
+    write_json,
+    write_text,
+)
 
 DOCUMENT = "dataset.json"
 _PATIENCE = 20.0  # seconds that one save may hold up another
@@ -125,17 +131,13 @@ def read_document(path: Path) -> DatasetDocument:
     try:
         return DatasetDocument.model_validate_json(plain_bytes(path))
     except FileNotFoundError:
-        raise _gone(path.parent) from None
+        raise deleted_meanwhile(path.parent.name) from None
     except ValidationError as error:
         raise DatasetError(
             "{path} is damaged ({n} errors): import the dataset again.",
             path=path,
             n=error.error_count(),
         ) from error
-
-
-def _gone(root: Path) -> NotFoundError:
-    return NotFoundError("'{name}' was deleted meanwhile.", name=root.name)
 
 
 def newest_document(root: Path) -> DatasetDocument:
@@ -243,7 +245,7 @@ def saving(root: Path) -> Iterator[None]:
         (root / VERSIONS).mkdir(exist_ok=True)
         lock.acquire(timeout=_PATIENCE)
     except FileNotFoundError:
-        raise _gone(root) from None
+        raise deleted_meanwhile(root.name) from None
     except Timeout as error:
         raise DatasetError(
             "The labels of '{name}' are just being saved by somebody else: try again.",

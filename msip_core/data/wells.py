@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from msip_core.data.image_name import ImageName
 from msip_core.data.plate_words import DATE
-from msip_core.data.well_words import doubtful
+from msip_core.data.well_words import doubtful, maybe_wells
 from msip_core.messages import msg
 
 _SHOWN = 4
@@ -88,10 +88,20 @@ def _tell_apart(
 
 
 def wells_taken(names: Sequence[ImageName]) -> str:
-    """What was taken for wells, in one sentence, and what to do if these are none; "" if none."""
+    """What was taken for wells, in one sentence, and what to do if these are none; "" if none was,
+    and none may be one."""
     found = sorted({name.well for name in names if name.well})
     if not found:
-        return ""
+        word = maybe_wells([name.field for name in names])
+        return (
+            msg(
+                "No image was taken for one of a well: words such as {word} may be wells, in a way "
+                "of writing that is not sure. Call them A01, or give a group pattern.",
+                word=word,
+            )
+            if word
+            else ""
+        )
     shown = ", ".join(found if len(found) <= _SHOWN else [*found[: _SHOWN - 1], "…", found[-1]])
     schemes = sorted({name.scheme for name in names if name.well and name.scheme})
     if not schemes and doubtful(found):

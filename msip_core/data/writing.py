@@ -22,6 +22,7 @@ from msip_core.titles import TITLE_FILE, checked_title
 from msip_core.workspace import (
     Workspace,
     clear_away,
+    rewrite,
     taken_away,
     tiles_folder,
     write_json,
@@ -142,7 +143,7 @@ def rename_dataset(workspace: Workspace, name: str, title: str) -> str:
         NotFoundError: there is no such dataset; InputError: it can be no title.
     """
     folder, wanted = folder_of(workspace, name), checked_title(title)
-    write_text(folder / TITLE_FILE, wanted + "\n")
+    rewrite(folder / TITLE_FILE, wanted + "\n")
     return wanted
 
 

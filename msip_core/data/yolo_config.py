@@ -182,12 +182,14 @@ def _names_in_config(names: Any, notes: list[str]) -> list[str]:
     if isinstance(names, str):
         names = re.split(r"[,\n]", names.strip()) if names.strip() else []
     if isinstance(names, list) and all(isinstance(name, dict) for name in names):
-        names = {str(one.get("id", at)): one.get("name") for at, one in enumerate(names)}
+        listed = {str(one.get("id", at)): one.get("name") for at, one in enumerate(names)}
+        names = listed if len(listed) == len(names) else None  # one number for two names
     if isinstance(names, list):
         return [n.strip() for n in names] if all(isinstance(name, str) for name in names) else []
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         return []
-    if not any(key.isdecimal() for key in names) and all(v.isdecimal() for v in names.values()):
+    turned = not any(key.isdecimal() for key in names) and len(set(names.values())) == len(names)
+    if turned and all(number.isdecimal() for number in names.values()):
         names = {number: name for name, number in names.items()}
     # Digits of other scripts count as digits for str.isdigit, and int() takes some of them.
     numbered = {int(key): name for key, name in names.items() if re.fullmatch("[0-9]{1,5}", key)}
@@ -200,6 +202,28 @@ def _names_in_config(names: Any, notes: list[str]) -> list[str]:
             )
         )
     return [numbered.get(i, "").strip() for i in range(max(numbered, default=-1) + 1)]
+
+
+def miscounted(configs: Sequence[dict[str, Any]], names: dict[str, list[str]]) -> dict[str, str]:
+    """Folder of `names` -> why its numbers are not sure: its YAML counts other classes than it
+    names, and behind a name that is missing all numbers are those of the next."""
+    whys: dict[str, str] = {}
+    for config in configs:
+        listed, nc = _names_in_config(config.get("names"), []), str(config.get("nc", ""))
+        if not listed or config["__folder__"] in whys:
+            continue
+        whys[config["__folder__"]] = ""  # of several in one folder the first one's names hold
+        sure = int(nc) if re.fullmatch("[0-9]{1,9}", nc) else len(listed)
+        if sure not in (len(listed), sum(map(bool, listed))):
+            whys[config["__folder__"]] = msg(
+                "{file} says nc: {nc} and names {n} classes: left out, since a name may be "
+                "missing; make both agree",
+                file=config["__file__"],
+                nc=nc,
+                n=len(listed),
+            )
+    first = configs[0]["__folder__"] if configs else ""
+    return {folder: why for folder in names if (why := whys.get(folder or first))}
 
 
 def pose_values(config: dict[str, Any]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -26,8 +27,8 @@ from msip_core.detector.library import DetectionModel, copy_model, is_yolov8_yam
 from msip_core.errors import ConfigError
 from msip_core.events import Metrics
 from msip_core.messages import msg
-from msip_core.models import ModelCard, write_card
-from msip_core.workspace import Workspace, new_id
+from msip_core.models import ModelCard
+from msip_core.workspace import Workspace, new_id, whole_folder, write_json
 
 _DEFAULT_IMGSZ = 640
 
@@ -140,17 +141,13 @@ def register_model(
     origin: Mapping[str, object] | None = None,
     note: str = "",
 ) -> ModelCard:
-    """Put a model into the workspace: model.pt for everyone, work.pt for pruned ones, the card last
-    (so that a model without a card is one that was never finished).
+    """Put a model into the workspace: model.pt for everyone, work.pt for pruned ones, and the card;
+    all of it or nothing.
 
     `model_id` given again overwrites that model: a resumed run registers once. `dataset` is what it
     learned from.
     """
     model_id = model_id or new_id("model")
-    folder = workspace.model_dir(model_id)
-    save_stock(model, folder / "model.pt", imgsz=imgsz)
-    if kind == "pruned":
-        save_work(model, folder / "work.pt", {"model_id": model_id})
     card = ModelCard(
         id=model_id,
         name=name or model_id,
@@ -167,7 +164,12 @@ def register_model(
         note=note or _note(model, kind),
         **({} if dataset is None else _learned_from(dataset)),
     )
-    write_card(workspace, card)
+    place = workspace.model_dir(model_id)
+    with nullcontext(place) if place.is_dir() else whole_folder(place) as folder:
+        save_stock(model, folder / "model.pt", imgsz=imgsz)
+        if kind == "pruned":
+            save_work(model, folder / "work.pt", {"model_id": model_id})
+        write_json(folder / "model.json", card.model_dump(mode="json"))
     return card
 
 

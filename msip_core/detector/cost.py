@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-import torch_pruning as tp
-
 from msip_core.detector.checkpoints import size_mb
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.events import Cost
+from msip_core.groups.copies import count_ops
 
 
 def count_cost(model: DetectionModel, imgsz: int) -> Cost:
@@ -18,8 +16,5 @@ def count_cost(model: DetectionModel, imgsz: int) -> Cost:
     that) and 11.136 M parameters. `model` is left as it is.
     """
     twin = copy_model(model).cpu().float().eval()
-    twin.__deepcopy__ = lambda _: twin  # the counter would copy the copy, which takes longest
-    with torch.no_grad():
-        macs, params = tp.utils.count_ops_and_params(twin, torch.zeros(1, 3, imgsz, imgsz))
-    del twin.__deepcopy__  # a circle, which would keep the weights until they are swept up
-    return Cost(macs=int(macs), params=int(params), size_mb=round(size_mb(twin), 3), imgsz=imgsz)
+    macs, params = count_ops(twin, imgsz)
+    return Cost(macs=macs, params=params, size_mb=round(size_mb(twin), 3), imgsz=imgsz)

@@ -12,15 +12,12 @@ import logging
 import os
 import re
 import sys
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from typing import Any
 
 # torch first: it reads OMP_NUM_THREADS before ultralytics overwrites it.
 import torch
-from torch import nn
 
 _OMP = os.environ.get("OMP_NUM_THREADS")
 os.environ.setdefault("YOLO_OFFLINE", "true")
@@ -33,6 +30,8 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 from ultralytics.cfg import DEFAULT_CFG_DICT  # noqa: E402
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load  # noqa: E402
 from ultralytics.utils import LOGGER, SETTINGS, IterableSimpleNamespace  # noqa: E402
+
+from msip_core.groups.copies import twin_of  # noqa: E402
 
 if _OMP is None:
     os.environ.pop("OMP_NUM_THREADS", None)
@@ -126,40 +125,8 @@ def copy_model(model: DetectionModel) -> DetectionModel:
     Detect keeps after a forward; made under inference_mode, these would break the next backward.
     """
     criterion = getattr(model, "criterion", None)
-    twin: DetectionModel = _twin(model, {id(criterion): None} if criterion is not None else {})
+    twin: DetectionModel = twin_of(model, {id(criterion): None} if criterion is not None else {})
     return reset(twin)
-
-
-def _twin(module: nn.Module | None, memo: dict[int, Any]) -> Any:
-    """deepcopy of a module in a fraction of its time: most of what a module holds are empty
-    containers (one for each kind of hook), numbers and words, which deepcopy takes apart."""
-    if module is None or id(module) in memo or hasattr(module, "__deepcopy__"):
-        return deepcopy(module, memo)
-    twin = memo[id(module)] = module.__class__.__new__(module.__class__)
-    for name, value in module.__dict__.items():
-        if name == "_modules":
-            twin.__dict__[name] = {key: _twin(part, memo) for key, part in value.items()}
-        elif name in ("_parameters", "_buffers"):
-            twin.__dict__[name] = {key: _tensor(one, memo) for key, one in value.items()}
-        elif type(value) in (dict, OrderedDict, set) and not value:
-            twin.__dict__[name] = type(value)()
-        elif value is None or type(value) in (bool, int, float, str):
-            twin.__dict__[name] = value
-        else:
-            twin.__dict__[name] = deepcopy(value, memo)
-    return twin
-
-
-def _tensor(tensor: torch.Tensor | None, memo: dict[int, Any]) -> Any:
-    """The same of a tensor that owns its storage; one that several modules hold stays one."""
-    own = tensor is not None and tensor.untyped_storage().nbytes() == tensor.nbytes
-    if tensor is None or not own or id(tensor) in memo:
-        return deepcopy(tensor, memo)
-    twin = tensor.detach().clone()
-    if isinstance(tensor, nn.Parameter):
-        twin = nn.Parameter(twin)
-    memo[id(tensor)] = twin.requires_grad_(tensor.requires_grad)
-    return twin
 
 
 def reset(model: DetectionModel) -> DetectionModel:

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch_pruning as tp
 from numpy.typing import NDArray
 from torch import nn
 
 from msip_core.errors import WrongModelError
+from msip_core.groups.copies import count_ops, twin_of
 from msip_core.groups.layers import Geometry
 from msip_core.groups.layout import PROBE_SIZE, in_network
 from msip_core.groups.members import group_name, group_structure, members
@@ -68,7 +68,7 @@ class Budget:
         self.imgsz = imgsz
         self._scale = (imgsz / PROBE_SIZE) ** 2
         self._layers(model, groups)
-        counted, self.params_now = self._count(model)
+        counted, self.params_now = count_ops(twin_of(model, {}), PROBE_SIZE)
         now = self.widths[None].astype(np.float64)
         self._fixed_macs = counted * self._scale - self._macs(now)[0]
         self._fixed_params = self.params_now - self._params(now)[0]
@@ -209,13 +209,6 @@ class Budget:
         now = self.widths.astype(np.float64)
         self._in_fixed = np.array([m.in_channels for _, m in convs]) - self._in @ now
         self._out_fixed = np.array([m.out_channels for _, m in convs]) - self._out @ now
-
-    @staticmethod
-    def _count(model: nn.Module) -> tuple[float, int]:
-        device = next(model.parameters()).device
-        example = torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE, device=device)
-        macs, params = tp.utils.count_ops_and_params(model, example)
-        return float(macs), int(params)
 
 
 def _per_channel(positions: torch.Tensor, channels: int, name: str) -> int:

@@ -6,9 +6,10 @@ their own one is chosen, of time points the first, unless every n-th is asked fo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from msip_core import confined
@@ -136,7 +137,10 @@ def _of_dataset(workspace: Workspace, config: CountConfig) -> CountPlan:
 def _of_tree(tree: FileTree, source: Path, config: CountConfig, folder: Path) -> CountPlan:
     images, previews = without_previews(tree, [name for name in tree.names if is_image(name)])
     masks = MaskIndex(tree, images)
-    images, made = _without_versions(tree.label, masks.images)
+    label = tree.label.removesuffix(".zip")
+    images, made = _without_versions(label, masks.images)
+    doubles = _doubles(tree, images)
+    images = [name for name in images if name not in doubles]
     files = TreeFiles(source, tree, folder)
     plan = plan_pictures(tree, wish_of(config), files.path, lambda _: (set(), images))
     used = set(plan.used)
@@ -153,12 +157,25 @@ def _of_tree(tree: FileTree, source: Path, config: CountConfig, folder: Path) ->
             n=len(tree.names),
         )
     items.sort(key=lambda item: item.name)
-    label = tree.label.removesuffix(".zip")
     single = len(tree.names) == 1 and tree.names[0] == tree.label
     sources = [item.name if single else f"{label}/{item.name}" for item in items]
     placed = _placed(label, items, sources, config)
-    others = (*previews, *masks.problems, *made, *placed.left_out)
+    others = (*previews, *masks.problems, *made, *doubles.values(), *placed.left_out)
     return placed.model_copy(update={"notes": (*tree.notes, *plan.notes), "left_out": others})
+
+
+def _doubles(tree: FileTree, images: Sequence[str]) -> dict[str, Problem]:
+    """`a (1).tif` that is `a.tif` once more, byte by byte; else it is a picture of its own."""
+    there, found = set(images), {}
+    for name in images:
+        path = PurePosixPath(name)
+        other = str(path.with_name(re.sub(r"[-_ ]*\(\d+\)$", "", path.stem) + path.suffix))
+        if other == name or other not in there or tree.size(name) != tree.size(other):
+            continue
+        if tree.read(name) == tree.read(other):
+            what = msg("is the same file as {other}, which is counted", other=other)
+            found[name] = Problem(file=name, what=what)
+    return found
 
 
 def _without_versions(label: str, images: Sequence[str]) -> tuple[list[str], list[Problem]]:
@@ -236,7 +253,9 @@ def _placed(
                     "well": well.name if well else "",
                     "field": name.field or item.name,
                     "time": (name.time or "") if config.every else "",
-                    "series": "" if well else name.folders or label,
+                    "series": ""
+                    if well
+                    else "/".join(filter(None, (name.folders, name.day))) or label,
                     "note": note,
                 }
             )

@@ -11,7 +11,7 @@ import psutil
 from msip_core.computers import Computer, Computers, RunThere
 from msip_core.gpus import list_gpus
 from msip_core.messages import msg
-from msip_core.processors import usable_cores
+from msip_core.processors import free_cores, usable_cores
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import Executor
 from msip_core.runs.far.cluster import ClusterGone, Node
@@ -64,7 +64,7 @@ def _this_one(runs: Sequence[RunThere]) -> Computer:
     memory, cores = psutil.virtual_memory(), usable_cores()
     on_processor = any(not is_gpu(run.device) for run in runs)
     return Computer(
-        platform.node(), "", cores, 0.0 if on_processor else cores,
+        platform.node(), "", cores, 0.0 if on_processor else round(free_cores(), 1),
         memory.total / 1e9, memory.available / 1e9, list_gpus(), tuple(runs),
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from msip_core.workspace import Workspace
 
 if TYPE_CHECKING:
     from msip_core.runs.fresh_process import FreshProcess
+
+logger = logging.getLogger(__name__)
 
 _HEART_PERIOD = 2.0
 # A progress line is written for a whole percent (at most one a second) or every ten seconds.
@@ -101,7 +104,11 @@ class Heart:
 
     def _run(self) -> None:
         while not self._done.wait(_HEART_PERIOD):
-            self._file.touch()
+            try:
+                self._file.touch()
+            except OSError as error:
+                # A disk that was away for a moment must not make a living worker look dead.
+                logger.warning("The heartbeat could not be written: %s", error)
 
 
 def read_request(run_dir: Path) -> str | None:

@@ -14,9 +14,11 @@ import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import cached_property, lru_cache
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from filelock import BaseFileLock, FileLock
 from pydantic import ValidationError
@@ -25,19 +27,34 @@ from msip_core.errors import IllegalTransitionError, NotFoundError
 from msip_core.events import Record, parse_record
 from msip_core.messages import restored, stored
 from msip_core.runs.state import TRANSITIONS, RunState, check_transition
+from msip_core.runs.tail import end_of_lines, newest_first
+from msip_core.workspace import deleted_meanwhile
 
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "events.jsonl"
 # A power cut may cost the last epoch's line, never the end of a stage or a change of state.
 SYNCED = frozenset({"state", "stage", "baseline", "iteration", "final", "counted", "memory"})
-_BLOCK = 1 << 16
 # The longest record (an iteration, with all its layers) takes some hundred kilobytes.
 LINE_LIMIT = 4 << 20
 
 Event = dict[str, Any]
 # In events that a worker wrote on another computer: the seq that they have there.
 THERE = "there"
+
+
+class Line(NamedTuple):
+    """One line of a history as it stands in the file; `event` is None where none can be read of
+    it, `end` the offset behind it."""
+
+    text: bytes
+    event: Event | None
+    end: int
+
+    @property
+    def is_damaged(self) -> bool:
+        """Torn by a power cut, or not ours."""
+        return self.event is None and bool(self.text.strip())
 
 
 class EventLog:
@@ -56,13 +73,38 @@ class EventLog:
     def _lock(self) -> BaseFileLock:
         return FileLock(self.path.with_name(".events.lock"))
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else writes meanwhile.
+
+        Raises:
+            NotFoundError: the run was deleted. The lock makes its folder anew: that goes again.
+        """
+        folder = self.path.parent
+        try:
+            begun, lock = self.path.exists(), Path(self._lock.lock_file)
+            # A lock alone in its folder is that of somebody else who came too late.
+            late = not begun and os.listdir(folder) == [lock.name]
+            with self._lock:
+                if not late and (self.path.exists() or not begun):
+                    yield
+                    return
+                with suppress(OSError):  # others are at it too
+                    lock.unlink()
+                    folder.rmdir()
+        # Gone between two looks; or made anew by the locks of several at once.
+        except (FileNotFoundError, IsADirectoryError, FileExistsError):
+            if self.path.exists():
+                raise
+        raise deleted_meanwhile(folder.name)
+
     def emit(self, record: Record) -> int:
         """Append one record of msip_core.events and return its seq."""
         return self.append(record.model_dump(mode="json"))
 
     def append(self, value: Event) -> int:
         """Append one object with a `kind`; `seq` and `time` (seconds since 1970) are added."""
-        with self._lock:
+        with self.alone():
             return self._append(value)
 
     def take_in(self, events: Sequence[Event], after: int) -> None:
@@ -75,8 +117,9 @@ class EventLog:
             events: as read there, with the seq of there.
             after: seq of the last event that the other history was begun with.
         """
-        with self._lock:
-            known = self._newest(lambda event: isinstance(event.get(THERE), int))
+        with self.alone():
+            told = (e for e in self._backwards(f'"{THERE}"'.encode()) if type(e.get(THERE)) is int)
+            known = next(told, None)
             seen = max(after, int(known[THERE]) if known else 0)
             state = self.state()
             taken: list[Event] = []
@@ -102,42 +145,26 @@ class EventLog:
     def read_from(self, offset: int) -> tuple[list[Event], int]:
         """Whole events behind a byte offset, and the offset to go on from.
 
-        Lines that are damaged are left out; `damaged_lines` counts them.
+        Lines that are damaged are left out; the index counts them.
         """
-        events, damaged = [], 0
-        if not self.path.is_file():
-            return [], offset
-        try:
-            with self.path.open("rb") as file:
-                file.seek(offset)
-                for line, end in _whole_lines(file):
-                    offset = end
-                    if event := parse_line(line):
-                        events.append(event)
-                    else:
-                        damaged += bool(line.strip())
-        except FileNotFoundError:
-            return [], offset
-        if damaged:
-            logger.warning("%s: damaged lines were left out: %d", self.path, damaged)
+        events = []
+        for line in self.lines(offset):
+            offset = line.end
+            if line.event:
+                events.append(line.event)
         return events, offset
 
-    def lines(self) -> Iterator[tuple[Event, bytes]]:
-        """Whole events, each with its line as it stands in the file."""
-        if not self.path.is_file():
-            return
-        with self.path.open("rb") as file:
-            for line, _ in _whole_lines(file):
-                if event := parse_line(line):
-                    yield event, line
-
-    def damaged_lines(self) -> int:
-        """How many lines of the history cannot be used: torn by a power cut, or not ours."""
-        try:
-            found = self.path.stat()
-        except FileNotFoundError:
-            return 0
-        return _count_damaged(self.path, found.st_size, found.st_mtime_ns) if found.st_size else 0
+    def lines(self, offset: int = 0) -> Iterator[Line]:
+        """Whole lines behind a byte offset, one by one: years of a history may be a large file."""
+        damaged = 0
+        with self._opened() as file:
+            file.seek(offset)
+            for text, end in _whole_lines(file):
+                line = Line(text, parse_line(text), end)
+                damaged += line.is_damaged
+                yield line
+        if damaged:
+            logger.warning("%s: damaged lines were left out: %d", self.path, damaged)
 
     def last_seq(self) -> int:
         """seq of the newest event; 0 where there is none."""
@@ -153,11 +180,12 @@ class EventLog:
 
     def last(self, kind: str, where: Callable[[Event], object] = lambda _: True) -> Event | None:
         """The newest event of one kind (that is so), found from the end of the file."""
-        return self._newest(lambda event: event["kind"] == kind and where(event))
+        found = self._backwards(f'"{kind}"'.encode())
+        return next((one for one in found if one["kind"] == kind and where(one)), None)
 
     def state(self) -> RunState:
         """Where the run is now."""
-        event = self.last("state")
+        event = self._newest_state()
         if event is None:
             raise NotFoundError("{path} holds no state: this is not a run folder.", path=self.path)
         return RunState(event["state"])
@@ -200,7 +228,7 @@ class EventLog:
         Raises:
             IllegalTransitionError: somebody else changed the state first, or the table forbids it.
         """
-        with self._lock:
+        with self.alone():
             current = self.state()
             if expected is not None and current not in expected:
                 raise IllegalTransitionError(
@@ -233,7 +261,7 @@ class EventLog:
         Raises:
             IllegalTransitionError: it is neither running nor asked to pause any more.
         """
-        with self._lock:
+        with self.alone():
             current = self.state()
             check_transition(current, RunState.INTERRUPTED)
             lost, again = RunState.INTERRUPTED.value, RunState.QUEUED.value
@@ -247,7 +275,7 @@ class EventLog:
 
     def restart(self, reason: str) -> None:
         """Write a first state, `interrupted`, into a history that holds none (it was lost)."""
-        with self._lock:
+        with self.alone():
             if self.last("state") is None:
                 state = {"state": RunState.INTERRUPTED.value, "before": None, "reason": reason}
                 self._append({"kind": "state", **state, "exit_code": None})
@@ -280,49 +308,65 @@ class EventLog:
         if size in (self._known_end, 0):
             return size
         with self.path.open("r+b") as file:
-            keep = size
-            while keep > 0:
-                start = max(0, keep - _BLOCK)
-                file.seek(start)
-                newline = file.read(keep - start).rfind(b"\n")
-                if newline >= 0:
-                    keep = start + newline + 1
-                    break
-                keep = start
+            keep = end_of_lines(file)
             if keep < size:
                 logger.warning("%s ended in half a line; it was cut off", self.path)
                 file.truncate(keep)
         return keep
 
-    def _newest(self, where: Callable[[Event], object]) -> Event | None:
-        return next((event for event in self._backwards() if where(event)), None)
+    def _opened(self) -> BinaryIO:
+        """The history; an empty one where there is no plain file, or none any more."""
+        try:
+            return self.path.open("rb") if self.path.is_file() else BytesIO()
+        except FileNotFoundError:
+            return BytesIO()
 
-    def _backwards(self) -> Iterator[Event]:
-        """Whole events from the newest to the oldest, reading no more than is asked for."""
-        if not self.path.is_file():
-            return
-        with self.path.open("rb") as file:
-            end = file.seek(0, os.SEEK_END)
-            rest, too_long = b"", False
-            first_block = True
-            while end > 0:
-                start = max(0, end - _BLOCK)
-                file.seek(start)
-                block = file.read(end - start) + rest
-                if first_block:  # what stands behind the last line end is not whole
-                    block = block[: block.rfind(b"\n") + 1]
-                    first_block = not block
-                lines = block.split(b"\n")
-                rest = lines.pop(0) if start > 0 else b""
-                if too_long and lines:  # its beginning: the end of it was thrown away before
-                    lines.pop()
-                    too_long = False
-                for line in reversed(lines):
-                    if event := parse_line(line):
-                        yield event
-                if len(rest) > LINE_LIMIT or too_long:
-                    rest, too_long = b"", True
-                end = start
+    def _backwards(self, holding: bytes = b"") -> Iterator[Event]:
+        """Whole events from the newest to the oldest, reading no more than is asked for.
+
+        Args:
+            holding: bytes that each of them holds; others are not even parsed.
+        """
+        with self._opened() as file:
+            for _, line in newest_first(file, end_of_lines(file), LINE_LIMIT, holding=holding):
+                if event := parse_line(line):
+                    yield event
+
+    def _newest_state(self) -> Event | None:
+        """The last `state` line. Once found, it is looked for only among what was added: a run may
+        go on for a year without a change, and is asked for its state twice a second."""
+        with self._opened() as file:
+            known = _states.get(self.path)
+            if known is not None:
+                file.seek(known.at)
+                if file.read(len(known.line)) != known.line:  # another file took its name
+                    known = None
+            end = end_of_lines(file)
+            down_to = known.seen if known is not None and known.seen <= end else 0
+            for at, line in newest_first(
+                file, end, LINE_LIMIT, holding=b'"state"', down_to=down_to
+            ):
+                event = parse_line(line)
+                if event and event["kind"] == "state":
+                    known = _Seen(at, line, event, end)
+                    break
+            else:
+                if known is None or not down_to:
+                    return None
+        _states[self.path] = known._replace(seen=end)
+        return dict(known.event)
+
+
+class _Seen(NamedTuple):
+    """The newest `state` line of a history when it was last looked through, up to `seen`."""
+
+    at: int
+    line: bytes
+    event: Event
+    seen: int
+
+
+_states: dict[Path, _Seen] = {}
 
 
 def _as_here(target: RunState, current: RunState) -> RunState | None:
@@ -346,14 +390,6 @@ def _whole_lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         if not line.endswith(b"\n"):
             return
         yield (b"?" if too_long else line), file.tell()
-
-
-@lru_cache(maxsize=256)
-def _count_damaged(path: Path, _size: int, _changed: int) -> int:
-    with path.open("rb") as file:
-        return sum(
-            bool(line.strip()) and parse_line(line) is None for line, _ in _whole_lines(file)
-        )
 
 
 def parse_line(line: bytes) -> Event | None:

@@ -47,21 +47,22 @@ def new_row(run_dir: Path) -> Row:
         "done": 0.0, "seconds_left": None, "message": "", "error": None, "exit_code": None,
         "created": file.stat().st_mtime, "queued": None, "started": None, "finished": None,
         "slot": slot_of(config.device), "config": text, "map50": None, "macs_ratio": None,
-        "model_id": None, "seq": 0, "log_offset": 0,
+        "model_id": None, "seq": 0, "log_offset": 0, "damaged": 0,
     }  # fmt: skip
 
 
 def fold(row: Row, log: EventLog) -> tuple[Row, list[Row]]:
     """Read on in the history from where `row` stands; the new row, and records to keep."""
-    offset = row["log_offset"]
-    if log.size() < offset:  # somebody put an older copy of the folder here
-        offset = 0
-    events, end = log.read_from(offset)
-    changed = dict(row)
-    for event in events:
-        _apply(event, changed)
-    changed["log_offset"] = end
-    kept = [_record_row(row["id"], event) for event in events if event["kind"] in _KEPT_KINDS]
+    changed, kept = dict(row), []
+    if log.size() < row["log_offset"]:  # somebody put an older copy of the folder here
+        changed |= {"log_offset": 0, "damaged": 0}
+    for line in log.lines(changed["log_offset"]):
+        if line.event:
+            _apply(line.event, changed)
+            if line.event["kind"] in _KEPT_KINDS:
+                kept.append(_record_row(row["id"], line.event))
+        changed["log_offset"] = line.end
+        changed["damaged"] += line.is_damaged
     return changed, kept
 
 
@@ -133,4 +134,5 @@ def _apply_state(event: Event, row: Row) -> None:
     if not state.has_worker:
         row.update(stage=None, seconds_left=0.0 if state is RunState.COMPLETED else None)
     if state.is_finished:
-        row["finished"] = event["time"]
+        # Not before it began, whatever was done to the clock: estimates come from the difference.
+        row["finished"] = max(event["time"], row["started"] or 0.0)

@@ -74,9 +74,9 @@ def follow(
     while True:
         # The state is read first: what the run said before it came to rest is then complete.
         row = service.get(run_id)
-        events, offset = service.events_from(run_id, offset)
-        for event in events:
-            if record := parse_record(event):
+        for line in service.lines(run_id, offset):
+            offset = line.end
+            if line.event and (record := parse_record(line.event)):
                 on_event(record)
         if row.state in _RESTING:
             return row

@@ -178,8 +178,14 @@ def m002_records(connection: Connection) -> None:
     )
 
 
+def m003_damaged(connection: Connection) -> None:
+    """How many lines of a history are damaged: counted when a run is looked at, and read again."""
+    connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN damaged INTEGER NOT NULL DEFAULT 0")
+    connection.exec_driver_sql("UPDATE runs SET log_offset = 0")
+
+
 # From an empty file to today's index. Add a step at the end; never change one.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_runs, m002_records)
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_runs, m002_records, m003_damaged)
 
 
 def is_up_to_date(connection: Connection) -> bool:

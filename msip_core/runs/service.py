@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins  # `list` is also the name of a method below
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from msip_core.events import (
 )
 from msip_core.label_versions import newest_version
 from msip_core.messages import Message, joined, msg
-from msip_core.runs.events_log import Event, EventLog
+from msip_core.runs.events_log import Event, EventLog, Line
 from msip_core.runs.executors import LOG_FILE
 from msip_core.runs.folding import CONFIG_FILE
 from msip_core.runs.inputs import check_disk, check_inputs
@@ -36,6 +36,7 @@ from msip_core.workspace import (
     new_id,
     taken_away,
     uploads_named,
+    whole_folder,
     write_json,
 )
 
@@ -98,13 +99,10 @@ class RunService:
                 folder=folder,
                 config=CONFIG_FILE,
             )
-        # Made beside, then renamed: a reader sees a whole run folder or none.
-        draft = self.workspace.runs / f".{run_id}"
-        draft.mkdir(parents=True, exist_ok=True)
-        write_json(draft / CONFIG_FILE, config.model_dump(mode="json"))
         asked = {"kind": "state", "state": RunState.QUEUED.value, "before": None}
-        EventLog(draft).append(asked | ({"by": by} if by else {}))
-        draft.rename(self.workspace.run_dir(run_id))
+        with whole_folder(self.workspace.run_dir(run_id)) as draft:
+            write_json(draft / CONFIG_FILE, config.model_dump(mode="json"))
+            EventLog(draft).append(asked | ({"by": by} if by else {}))
         self.store.add(run_id)
         return run_id
 
@@ -186,7 +184,7 @@ class RunService:
 
     def asked_by(self, run_id: str) -> str:
         """Who asked for the run, "" where that is not known."""
-        first = next((event for event, _ in self._log(run_id).lines()), {})
+        first = next(filter(None, (line.event for line in self._log(run_id).lines())), {})
         return str(first.get("by") or "")
 
     def get(self, run_id: str) -> RunRow:
@@ -233,13 +231,9 @@ class RunService:
             else:
                 level = event.get("level", "info")
                 found.append(Milestone(event["time"], event["message"], level))
-        if damaged := self._log(run_id).damaged_lines():
+        if damaged := self.store.row(run_id).damaged:
             found.append(_of_damage(damaged, found))
         return found
-
-    def damaged_lines(self, run_id: str) -> int:
-        """Lines of the run's history that cannot be used and are left out of all that is shown."""
-        return self._log(run_id).damaged_lines()
 
     def log_tail(self, run_id: str, lines: int = 200) -> str:
         """The end of log.txt."""
@@ -249,9 +243,9 @@ class RunService:
         """The raw history."""
         return self._log(run_id).read()
 
-    def events_from(self, run_id: str, offset: int) -> tuple[builtins.list[Event], int]:
-        """The history behind a byte offset, and the offset to go on from."""
-        return self._log(run_id).read_from(offset)
+    def lines(self, run_id: str, offset: int = 0) -> Iterator[Line]:
+        """The history behind a byte offset, one by one."""
+        return self._log(run_id).lines(offset)
 
     def run_dir(self, run_id: str) -> Path:
         """The run's folder, or NotFoundError."""

@@ -106,7 +106,8 @@ def _is_dead(run_dir: Path) -> bool:
     identity = ProcessIdentity.read(run_dir / WORKER_FILE)
     if identity is None:
         started = _seconds_since(EventLog(run_dir).path)
-        if started is not None and started < START_GRACE:
+        # Below 0 the clock was set back since: then the lock alone can tell.
+        if started is not None and 0 <= started < START_GRACE:
             return False
         return _lock_is_free(run_dir, 0.0)
     if not identity.is_here:
@@ -130,12 +131,13 @@ def _lock_is_free(run_dir: Path, wait: float) -> bool:
 
 
 def _seconds_since(path: Path) -> float | None:
-    """Age of a file by the clock of its own disk, which all computers that share it agree on."""
+    """Age of a file by the clock of its own disk, which all computers that share it agree on; below
+    0 where that was set back."""
     probe = path.with_name(f".probe.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         probe.touch()
         try:
-            return max(0.0, probe.stat().st_mtime - path.stat().st_mtime)
+            return probe.stat().st_mtime - path.stat().st_mtime
         finally:
             probe.unlink()
     except FileNotFoundError:

@@ -53,7 +53,7 @@ _RUNS = sa.Table(
                                       "model_id")),
     *(sa.Column(n, _Sentence) for n in ("message", "error")),
     *(sa.Column(n, sa.Integer) for n in ("iteration", "iterations", "exit_code", "seq",
-                                         "log_offset")),
+                                         "log_offset", "damaged")),
     *(sa.Column(n, sa.Float) for n in ("done", "seconds_left", "created", "queued", "started",
                                        "finished", "map50", "macs_ratio")),
 )  # fmt: skip
@@ -84,6 +84,7 @@ class RunRow:
             (runs.slots.ANY_GPU: whichever is least busy when it starts).
         queue_position: 1 for the next to start on its device; None unless queued.
         map50, macs_ratio: of the finished run (validation; share of the baseline's MACs).
+        damaged: lines of its history that cannot be used and are left out of all that is shown.
     """
 
     id: str
@@ -108,6 +109,7 @@ class RunRow:
     map50: float | None
     macs_ratio: float | None
     model_id: str | None
+    damaged: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,13 +175,15 @@ def _work(config: AnyRun, context: WorkerContext, work: Work) -> None:
 
 def _was_measuring(context: WorkerContext) -> bool:
     """The model is saved and checked already: a run that is resumed here trains nothing again."""
-    return any(event.get("stage") == Stage.MEASURING.value for event in context.log.read())
+    measuring = Stage.MEASURING.value
+    return context.log.last("stage", lambda one: one["stage"] == measuring) is not None
 
 
 def _model_id(context: WorkerContext) -> str:
     """The model that the work has just saved."""
-    final = [event for event in context.log.read() if event.get("kind") == "final"]
-    return str(final[-1]["model_id"])
+    final = context.log.last("final")
+    assert final is not None
+    return str(final["model_id"])
 
 
 def _stopped(context: WorkerContext, stop: Stopped) -> None:

@@ -172,8 +172,8 @@ def _state(service: RunService, task: Task, run: str) -> TaskState:
 
 
 def _interruptions(service: RunService, run: str) -> int:
-    events = service.events(run)
-    return sum(e.get("state") == RunState.INTERRUPTED.value for e in events)
+    states = service.store.records(run, "state")
+    return sum(e["state"] == RunState.INTERRUPTED.value for e in states)
 
 
 def _ask_all(service: RunService, study_id: str, action: Action) -> None:
@@ -213,7 +213,7 @@ def _progress(plan: StudyPlan, states: tuple[TaskState, ...]) -> tuple[float, fl
         if state.row.state is RunState.COMPLETED and state.row.started and state.row.finished:
             spent += state.row.finished - state.row.started
             measured += weight
-    left = (whole - done) * spent / measured if measured else None
+    left = (whole - done) * spent / measured if spent else None
     return min(1.0, done / whole), left
 
 

@@ -32,7 +32,15 @@ from msip_core.studies.plan import (
     write_plan,
 )
 from msip_core.studies.presets import PRESETS, Size, next_smaller, preset_plan
-from msip_core.workspace import STUDY, Workspace, folders_in, new_id, write_json, write_text
+from msip_core.workspace import (
+    STUDY,
+    Workspace,
+    folders_in,
+    new_id,
+    whole_folder,
+    write_json,
+    write_text,
+)
 
 PLAN_FILE, STUDY_FILE = "plan.yaml", "study.json"
 
@@ -57,10 +65,9 @@ def create(workspace: Workspace, plan: StudyPlan) -> Study:
         newest = newest_version(workspace.dataset_dir(plan.dataset))
         plan = plan.model_copy(update={"dataset_version": newest})
     study = Study(id=new_id(STUDY), name=plan.name, created=time.time())
-    folder = workspace.study_dir(study.id)
-    folder.mkdir(parents=True)
-    write_text(folder / PLAN_FILE, write_plan(plan))
-    write_json(folder / STUDY_FILE, study.model_dump(mode="json"))
+    with whole_folder(workspace.study_dir(study.id)) as folder:
+        write_text(folder / PLAN_FILE, write_plan(plan))
+        write_json(folder / STUDY_FILE, study.model_dump(mode="json"))
     return study
 
 
@@ -252,5 +259,10 @@ def changed(workspace: Workspace, study_id: str) -> tuple[int, ...]:
 
 
 def lock(workspace: Workspace, study_id: str) -> FileLock:
-    """Held by whoever changes the study or starts its runs."""
+    """Held by whoever changes the study or starts its runs.
+
+    Raises:
+        NotFoundError: there is none, and its lock shall not make a folder for it.
+    """
+    open_study(workspace, study_id)
     return FileLock(workspace.study_dir(study_id) / ".lock")

@@ -1,8 +1,7 @@
-"""What the paper prints, to stand beside what we find.
+"""What the paper (`PAPER`) prints, to stand beside what we find.
 
-Fang Yuebing (Southeast University), "YOLOv8 optimisation for crypt classification of intestinal
-organoids: multi-strategy importance pruning" (Chinese). It gives no seeds and no intervals, and its
-2,500 micrographs are not public: its numbers and ours are of different images.
+It gives no seeds and no intervals, and its 2,500 micrographs are not public: its numbers and ours
+are of different images.
 """
 
 from __future__ import annotations
@@ -10,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from msip_core.messages import msg
 from msip_core.studies.plan import BASELINE
+
+PAPER = msg(
+    "Tables and sections are numbered as in the paper of MSIP: Fang Yuebing (Southeast "
+    "University), “YOLOv8 optimisation for crypt classification of intestinal organoids: "
+    "multi-strategy importance pruning”, in Chinese."
+)
 
 
 class Published(NamedTuple):

@@ -172,12 +172,14 @@ def _draw_epochs(parent: FigureBase, room: Room, info: EpochsInfo) -> None:
 
 
 def _epochs_words(letters: Sequence[str], info: EpochsInfo) -> str:
-    count = wording.plural(len(info.position), "epoch")
+    count = wording.plural(max(info.position, default=0), "epoch")
     first = lettered(letters, 0, "mAP50 on the validation images")
     text = f"{first} and {lettered(letters, 1, 'training losses')} over {count}"
     if len(info.starts) > 1:
         text += "; dotted lines mark the start of a phase"
-    best = max((value for value in info.map50 if value is not None), default=None)
+    if info.every > 1:
+        text += f"; one epoch of {info.every} is drawn"
+    best = info.best
     return text + (f". Best epoch: {wording.accuracy(best)}." if best is not None else ".")
 
 

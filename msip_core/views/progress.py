@@ -203,15 +203,19 @@ def tradeoff_info(
 class EpochsInfo(NamedTuple):
     """Epochs of a run in one line; `starts` are the positions where a new phase begins.
 
-    `position` counts all epochs of the run from 1; `map50` is None where none was measured.
+    `position` counts all epochs of the run from 1; `map50` is None where none was measured. Of
+    many epochs one of `every` is drawn, and the last; `best` is the mAP50 of the best of all.
     """
 
     position: tuple[int, ...]
     losses: dict[str, tuple[float | None, ...]]
     map50: tuple[float | None, ...]
     starts: tuple[tuple[int, str], ...]
+    every: int = 1
+    best: float | None = None
 
 
+_MOST_EPOCHS = 2000  # more than a screen has dots; a browser would choke on a hundred thousand
 _PHASES = {"train": "training", "pretrain": "pre-training", "finetune": "fine-tuning"}
 
 
@@ -225,11 +229,15 @@ def epochs_info(epochs: Sequence[EpochRecord]) -> EpochsInfo:
             current = (record.phase, record.iteration)
             word = f"iteration {record.iteration}" if record.iteration else _PHASES[record.phase]
             starts.append((position, word))
+    every = max(1, -(-len(epochs) // _MOST_EPOCHS))
+    drawn = sorted({*range(0, len(epochs), every), len(epochs) - 1} if epochs else ())
     return EpochsInfo(
-        position=tuple(range(1, len(epochs) + 1)),
-        losses={name: tuple(r.losses.get(name) for r in epochs) for name in names},
-        map50=tuple(r.map50 for r in epochs),
+        position=tuple(at + 1 for at in drawn),
+        losses={name: tuple(epochs[at].losses.get(name) for at in drawn) for name in names},
+        map50=tuple(epochs[at].map50 for at in drawn),
         starts=tuple(starts),
+        every=every,
+        best=max((r.map50 for r in epochs if r.map50 is not None), default=None),
     )
 
 
@@ -268,7 +276,8 @@ def epochs_figure(info: EpochsInfo, *, revision: str = "epochs") -> go.Figure:
         figure.add_vline(x=position - 0.5, line={"color": style.GREY, "dash": "dot", "width": 1})
     figure.update_yaxes(title_text="mAP50", row=1, col=1)
     figure.update_yaxes(title_text=t("training loss"), rangemode="tozero", row=2, col=1)
-    figure.update_xaxes(title_text=t("Epoch"), row=2, col=1)
+    few = t("Epoch (one of {n} is drawn)", n=info.every)
+    figure.update_xaxes(title_text=few if info.every > 1 else t("Epoch"), row=2, col=1)
     share_axis(figure, [y for _, y in measured], row=1, col=1)
     whole_steps(figure, max(info.position, default=1))
     return figure

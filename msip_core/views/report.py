@@ -165,7 +165,7 @@ def _tiles(history: RunHistory, latency: Sequence[Latency]) -> list[Tile]:
         Tile("Work per image", wording.macs(first.macs), wording.macs(last.macs),
              f"MACs; {ratio} is left"),
         Tile("Accuracy", wording.accuracy(before.map50), wording.accuracy(after.map50),
-             f"mAP50, {split}; {wording.signed(after.map50 - before.map50)}"),
+             f"mAP50, {split}; {wording.gap(before.map50, after.map50)}"),
         Tile("Size", wording.megabytes(first.size_mb), wording.megabytes(last.size_mb),
              f"{wording.params(first.params)} → {wording.params(last.params)} parameters"),
     ]  # fmt: skip

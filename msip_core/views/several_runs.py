@@ -86,7 +86,7 @@ def _row(run: RunHistory[PruneConfig]) -> dict[str, str]:
     kept = run.final.macs_ratio if run.final else last.macs_ratio if last else None
     params = run.final.cost.params if run.final else last.params if last else None
     tested = run.final.test.map50 if run.final and run.final.test else None
-    change = wording.signed(now - start) if now is not None and start is not None else "—"
+    change = wording.gap(start, now) if now is not None and start is not None else "—"
     return {
         t("Run"): run.name,
         t("Method"): what_chose(run.config),

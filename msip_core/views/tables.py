@@ -209,7 +209,7 @@ def _accuracy_row(name: str, before: float, after: float) -> Row:
         "quantity": name,
         "baseline": wording.accuracy(before),
         "pruned": wording.accuracy(after),
-        "change": wording.signed(after - before),
+        "change": wording.gap(before, after),
     }
 
 

@@ -71,9 +71,14 @@ def signed(value: float, digits: int = 3) -> str:
     return ("+" if value > 0 else "−") + text
 
 
+def gap(before: float, after: float, digits: int = 3) -> str:
+    """The change beside two numbers of so many digits: of what is read there, so that all agree."""
+    return signed(round(after, digits) - round(before, digits), digits)
+
+
 def change(before: float, after: float) -> str:
     """'0.889 → 0.871 (−0.018)'."""
-    return f"{accuracy(before)} → {accuracy(after)} ({signed(after - before)})"
+    return f"{accuracy(before)} → {accuracy(after)} ({gap(before, after)})"
 
 
 def percent(share: float, digits: int = 0) -> str:

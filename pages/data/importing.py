@@ -11,6 +11,7 @@ from msip_core.data.encodings import TEXTS
 from msip_core.data.manifest import NO_LABELS, SourceInfo
 from msip_core.data.micrographs import SUFFIXES
 from msip_core.data.questions import Draw, Import, Imported, Inspect
+from msip_core.data.verdicts import marks_nothing
 from msip_core.data.writing import WIDEST_PIXEL
 from msip_core.errors import InputError
 from msip_core.language import mark, t, tn, told
@@ -221,8 +222,9 @@ def _class_table(classes: dict[str, int], place: str) -> dict[str, str | None]:
     """Rename, merge or leave out classes; an empty new name leaves the class out."""
     if not classes:
         return {}
+    usual = {name: "" if marks_nothing(name) else name for name in classes}
     rows: list[dict[str, str | int]] = [
-        {"found": name, "boxes": count, "becomes": name} for name, count in classes.items()
+        {"found": name, "boxes": count, "becomes": usual[name]} for name, count in classes.items()
     ]
     edited = st.data_editor(
         rows,
@@ -240,7 +242,7 @@ def _class_table(classes: dict[str, int], place: str) -> dict[str, str | None]:
     return {
         str(row["found"]): str(row["becomes"] or "").strip() or None
         for row in edited
-        if str(row["becomes"] or "").strip() != row["found"]
+        if str(row["becomes"] or "").strip() != usual[str(row["found"])]
     }
 
 

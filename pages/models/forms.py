@@ -28,7 +28,7 @@ from pages.kit.words import labelled
 
 SCRATCH = {
     "yolov8n.yaml": mark("Small: YOLOv8n"),
-    "yolov8s.yaml": mark("Medium: YOLOv8s (the paper's)"),
+    "yolov8s.yaml": mark("Medium: YOLOv8s (MSIP's paper)"),
     "yolov8m.yaml": mark("Large: YOLOv8m"),
 }
 # schedule: name, and what it is for
@@ -53,7 +53,7 @@ def train_form(cards: Sequence[ModelCard]) -> None:
         weights = _weights(cards)
         recipe = _schedule()
         pretrain = st.checkbox(
-            md(labelled(t("Pre-train first"), t("50 epochs, the paper’s start"))),
+            md(labelled(t("Pre-train first"), t("50 epochs, as MSIP's paper does"))),
             key="train:pretrain",
             persist_state="session",
         )

@@ -15,7 +15,7 @@ from pages.kit.words import TERM_WORDS, labelled
 _PRESETS = {
     "paper": (
         mark("Balanced"),
-        mark("The weights of the paper: all four signals, the error most. A good first choice."),
+        mark("The weights of MSIP's paper: all four signals, the error most. A good first choice."),
     ),
     "equal": (
         mark("Equal"),

@@ -226,7 +226,7 @@ def _number(title: str, share: float | None, base: float | None, *, is_first: bo
         return _two_lines(title, t("no heat"))
     change = t("on the border")
     if not is_first and base is not None:
-        change = t("{change} points", change=wording.signed(100 * (share - base), 1))
+        change = t("{change} points", change=wording.gap(100 * base, 100 * share, 1))
     number = rich("{title} **{share}**", title=title, share=wording.percent(share, 1))
     return _two_lines(number, change)
 

@@ -33,7 +33,7 @@ def step_facts(history: PruneHistory, step: int) -> None:
     start = first.metrics.map50 if first else None
     now = record.map50_after if record else start
     learned = first is not None and sentences.has_learned(first.metrics)
-    change = wording.signed(now - start) if record and now is not None and start else None
+    change = wording.gap(start, now) if record and now is not None and start else None
     better: Literal["normal", "off"] = "normal" if learned else "off"
     kept = record.macs_ratio if record else 1.0 if first else None
     params = record.params if record else first.cost.params if first else None

@@ -19,6 +19,8 @@ from pages.kit.of_studies import runs_switch, studies_shown
 from pages.kit.words import STATE_WORDS, known, stage_words, when
 
 _PER_PAGE = 10
+# The head of the run that is looked at follows faster; a table drawn anew costs more.
+_EVERY_SECONDS = 5
 _FILTERS: dict[str, tuple[str, tuple[RunState, ...] | None]] = {
     "all": (mark("All"), None),
     "active": (mark("Running and waiting"), ALIVE),
@@ -52,7 +54,7 @@ def run_table() -> None:
             bind="query-params",
         )
     moving = runs.count(ALIVE) > 0
-    st.fragment(_table, run_every=2 if moving else None)(states, of_studies, page)
+    st.fragment(_table, run_every=_EVERY_SECONDS if moving else None)(states, of_studies, page)
 
 
 def _which(chosen: str) -> bool | None:

@@ -15,6 +15,7 @@ from msip_core.studies.engine import advance
 from msip_core.studies.library import check_plan, create, plan_here
 from msip_core.studies.plan import StudyPlan, write_plan
 from msip_core.studies.presets import SIZES, Size
+from msip_core.studies.published import PAPER
 from msip_core.studies.tasks import epochs_of, tasks
 from pages.kit.choose import distinct, remember
 from pages.kit.guard import show_error
@@ -66,6 +67,7 @@ def study_form() -> None:
             format_func=lambda name: md(t(_PRESETS[name][0])),
             captions=[md(t(words)) for _, words in _PRESETS.values()],
         )
+        st.caption(md(told(PAPER)))
         if preset == _SYSTEM:
             preset = _system()
     with right:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch_pruning.utils import op_counter
 
 from msip_core.detector.library import copy_model
 from msip_core.groups.budget import Budget
@@ -18,6 +21,19 @@ def test_the_unpruned_network_costs_what_the_counter_says(detector, budget: Budg
 
     assert budget.macs_now == pytest.approx(macs, rel=1e-9)
     assert budget.params_now == params
+
+
+def test_counting_copies_the_network_once(detector, monkeypatch: pytest.MonkeyPatch):
+    copied, copy = [], deepcopy
+
+    def seen(value, memo=None):
+        found = copy(value, memo)
+        copied.extend([value] if isinstance(value, nn.Module) and found is not value else [])
+        return found
+
+    monkeypatch.setattr(op_counter.copy, "deepcopy", seen)
+    budget_of(detector, 128)
+    assert copied == []
 
 
 @pytest.mark.parametrize("seed", [0, 1])

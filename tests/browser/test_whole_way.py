@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, TimeoutError, expect
 
 from msip_core.data.synthetic import write_folder
 from msip_core.runs.service import RunService
@@ -120,12 +120,7 @@ def see_where_it_looks(page: Page) -> None:
 def take_a_figure_home(page: Page) -> None:
     follow(page, "Next: take figures and the model home", "Export")
     choose(page, "Resolution", "600 dpi")
-    button = page.get_by_role("button", name="Download PNG")
-    button.wait_for(timeout=PATIENT)
-    page.wait_for_timeout(1000)  # the preview of 300 dpi gives way to that of 600
-    with page.expect_download() as download:
-        button.click()
-    figure = Image.open(BytesIO(Path(download.value.path()).read_bytes()))
+    figure = Image.open(BytesIO(download(page, "PNG")))
     assert figure.format == "PNG"
     assert figure.info["dpi"] == pytest.approx((600, 600), abs=0.5)
     assert figure.width == pytest.approx(178 / 25.4 * 600, rel=0.01)
@@ -147,12 +142,19 @@ def text_stays_text(page: Page) -> None:
 
 
 def download(page: Page, form: str) -> bytes:
+    """Asked for once more where the page was just being drawn anew: the file asked for before is
+    no longer there then."""
     choose(page, "File", form)
     button = page.get_by_role("button", name=f"Download {form}")
-    button.wait_for(timeout=PATIENT)
-    with page.expect_download() as given:
-        button.click()
-    return Path(given.value.path()).read_bytes()
+    for patience in (20_000, 60_000, PATIENT):
+        button.wait_for(timeout=PATIENT)
+        try:
+            with page.expect_download(timeout=patience) as given:
+                button.click()
+        except TimeoutError:
+            continue
+        return Path(given.value.path()).read_bytes()
+    raise AssertionError(f"no {form} came, however often it was asked for")
 
 
 def reload_shows_the_same(page: Page) -> None:

@@ -29,6 +29,7 @@ def test_presets_are_listed_with_their_question(msip: Verb) -> None:
     names = [row["name"] for row in said.document["presets"]]
     assert names == ["table-3-1", "table-3-2", "table-3-3", "analysis", "field", *COMPOSITIONS]
     assert said.document["sizes"] == ["paper", "standard", "smoke"]
+    assert "the paper of MSIP: Fang Yuebing" in msip("study", "presets").out
 
 
 def test_a_preset_can_be_written_and_changed_before_it_is_run(msip: Verb, tmp_path) -> None:

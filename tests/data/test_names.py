@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from msip_core.config import SplitConfig
-from msip_core.data.fields import numeric
+from msip_core.data.fields import fields_of, numeric
 from msip_core.data.grouping import find_groups
 from msip_core.data.names import read_names
 from msip_core.data.splitting import SplitItem, plan_split
-from msip_core.data.wells import place_wells
+from msip_core.data.wells import place_wells, wells_taken
 
 # A name of well C05, field and plane, and what it tells: scheme, well, z, time, channel.
 KNOWN = [
@@ -48,6 +48,8 @@ KNOWN = [
     ("WellC05_PointC05_0002_ChannelBF_Seq0012.tif", "NIS-Elements", "C05", None, None, "BF"),
     ("exp-01-Scene-07-P3-C05_ORG.tif", "ZEN", "C05", None, None, None),
     ("exp-01-Scene-7-C05-3_z4_t2.tif", "ZEN", "C05", "4", "2", None),
+    ("C5_-1_1_2Z4_Bright Field_002_-1.tif", "Gen5", "C05", "4", "2", "Bright Field"),
+    ("V7_Organoid Mask_C5_2_00d04h00m.tif", "Incucyte", "C05", None, "00d04h00m", "Organoid Mask"),
     ("C05_s1_w1_z4_t2.tif", "ImageXpress", "C05", "4", "2", "1"),
     ("Image_W005_P00002_00001_Z004_CH1.tif", "Keyence", "position 5", "4", None, "1"),
     ("plate_Row3_Col5_Field2_z4_c1.tif", "row and column", "C05", "4", None, None),
@@ -282,6 +284,7 @@ def test_a_day_before_the_well_counts_apart_but_is_never_split_apart() -> None:
         ("240503/", "240505/"),
         ("03052024/", "05052024/"),
         ("screen 240503/", "screen 240505/"),
+        ("3May2024/", "5-Mai-24/"),
         ("Exp__2024-05-03T12_00_00-Measurement 1/", "Exp__2024-05-05T09_30_00-Measurement 2/"),
     ],
 )
@@ -322,7 +325,20 @@ def test_days_as_folders_are_counted_apart_where_they_hold_the_same_fields() -> 
 
 @pytest.mark.parametrize(
     "later",
-    ["{n}h", "d{n}", "{n} hours", "day {n}", "00d{n:02d}h00m", "{n}h00min", "week{n}", "Tag {n}"],
+    [
+        "{n}h",
+        "d{n}",
+        "{n} hours",
+        "day {n}",
+        "00d{n:02d}h00m",
+        "{n}h00min",
+        "week{n}",
+        "Tag {n}",
+        "{n}hpi",
+        "DIV{n}",
+        "D{n}F1",
+        "{n} days",
+    ],
 )
 def test_hours_and_days_behind_a_well_are_time_points_of_its_field(later: str) -> None:
     sources = [f"A{c:02d}_{later.format(n=n)}.tif" for c in (1, 2) for n in (0, 24)]
@@ -396,3 +412,86 @@ def test_heights_below_and_above_the_focus_are_planes_in_order() -> None:
 
     assert [name.z for name in names] == ["-10", "0", "2.5", "10"]
     assert sorted((name.z or "" for name in names), key=numeric) == ["-10", "0", "2.5", "10"]
+
+
+@pytest.mark.parametrize(
+    ("early", "late"),
+    [
+        ("A{n}_pre", "A{n}_post"),
+        ("A{n}_1_before", "A{n}_1_after"),
+        ("A{n}_vorher", "A{n}_nachher"),
+        ("A{n}_pre-treatment_BF", "A{n}_post-treatment_BF"),
+        ("A{n}_baseline", "A{n}_post_24h"),
+        ("A{n}", "A{n}_post"),
+        ("A{n}_start", "A{n}_end"),
+        ("A{n}_28Apr2024", "A{n}_3-May-24"),
+        ("Time 9/A{n}", "Time 24/A{n}"),
+        ("A{n}_用药前", "A{n}_用药后"),
+        ("org{n}_before", "org{n}_after"),
+        ("2024/03/15/09-00/A{n}_1", "2024/03/15/12-00/A{n}_1"),
+        ("ScanData/2403/15/0900/12/A{n}-1-Ph", "ScanData/2403/16/0000/12/A{n}-1-Ph"),
+        ("2024-03-15/09h00m/VID7_A{n}_1", "2024-03-15/12h00m/VID7_A{n}_1"),
+    ],
+)
+def test_before_and_after_are_time_points_of_one_field_and_no_channels(
+    early: str, late: str
+) -> None:
+    sources = [f"{text.format(n=n)}.tif" for n in (1, 2, 3) for text in (early, late)]
+
+    names = read_names(sources)
+
+    assert {name.channel for name in names} <= {None, "BF", "Ph"}
+    assert [len(members) for members in fields_of(sources, names)] == [2, 2, 2]
+    times = [numeric(name.time or "") for name in names[:2]]
+    assert times[0] < times[1]
+    assert len(set(find_groups(sources).groups)) == 3
+
+
+@pytest.mark.parametrize("folders", [("pre", "post"), ("2024/03/15", "2024/03/16")])
+def test_stages_and_dates_in_folders_count_apart_but_are_never_split_apart(
+    folders: tuple[str, str],
+) -> None:
+    names = read_names([f"{folder}/A{c}_f1.png" for folder in folders for c in (1, 2)])
+
+    assert len({w.label for w in place_wells(names, sure=True) if w}) == 2
+    assert len({w.label for w in place_wells(names, sure=False) if w}) == 4
+
+
+@pytest.mark.parametrize("written", ["P{p}{r}{c}", "p0{p}{r}{c:02d}_f1", "plate{p}{r}{c}"])
+def test_a_plate_that_is_glued_to_its_well_is_a_plate(written: str) -> None:
+    sources = [written.format(p=p, r=r, c=c) for p in (1, 2) for r in "AB" for c in (1, 2)]
+
+    wells = place_wells(read_names([f"{source}.png" for source in sources]), sure=True)
+
+    assert [well.label for well in wells[3:5] if well] == [
+        "plate 1 well B02",
+        "plate 2 well A01",
+    ]
+
+
+@pytest.mark.parametrize("written", ["{c}{r}", "x_{c:02d}{r}_f1", "{r}{c:03d}"])
+def test_wells_that_are_seldom_written_so_are_sure_where_they_fill_a_plate(written: str) -> None:
+    def wells(rows: str, columns: range) -> list[str | None]:
+        sources = [f"{written.format(r=r, c=c)}.png" for r in rows for c in columns]
+        return [name.well for name in read_names(sources)]
+
+    assert wells("ABC", range(1, 5))[:5] == ["A01", "A02", "A03", "A04", "B01"]
+    assert wells("BCDEFG", range(2, 12))[-1] == "G11"
+    assert set(wells("ABC", range(1, 4))) == {None}
+    assert set(wells("A", range(1, 13))) == {None}
+
+
+@pytest.mark.parametrize(
+    "written", ["{c}{r}", "{r}{c:03d}", "{c}-{r}", "3{r}{c}", "{r}{c}f1", "r{c}_c1{c}"]
+)
+def test_words_that_may_be_wells_are_named_and_not_taken(written: str) -> None:
+    sources = [f"{written.format(r=r, c=c)}.png" for r in "ABE" for c in (1, 2, 5)]
+
+    found = find_groups(sources)
+
+    assert {name.well for name in read_names(sources)} == {None}
+    assert "may be wells" in found.notes[-1]
+
+
+def test_numbers_of_specimens_are_no_wells_in_doubt() -> None:
+    assert wells_taken(read_names([f"org_{n:03d}.png" for n in range(12)])) == ""

@@ -33,7 +33,8 @@ def left_out(root: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     "name",
     ["A01_thumb.png", "thumbs/A01.png", "Thumbnails/x/A01.png", "preview_A01.png",
-     "previews/A01.png", "exp_A01_s1_w1_thumbA1B2C3D4-0000.tif", "a.thumbnail.jpg"],
+     "previews/A01.png", "exp_A01_s1_w1_thumbA1B2C3D4-0000.tif", "a.thumbnail.jpg",
+     "MFGTMP_1_A01f00o1.png", "SC_BP445-45_40x_M10_CH01.tif", "DC_sCMOS #1_CAM1.tif"],
 )  # fmt: skip
 def test_previews_are_known_by_name(tmp_path: Path, name: str) -> None:
     for file, seed in (("A01.png", 1), (name, 2)):
@@ -42,6 +43,17 @@ def test_previews_are_known_by_name(tmp_path: Path, name: str) -> None:
 
     assert list(left_out(tmp_path)) == [name]
     assert "preview or thumbnail" in left_out(tmp_path)[name]
+
+
+@pytest.mark.parametrize("name", ["rejected/A02.png", "A02_REJECT.png", "do not use/x/A02.png"])
+def test_pictures_that_people_have_put_aside_are_left_out(tmp_path: Path, name: str) -> None:
+    for file, seed in (("A01.png", 1), (name, 2)):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / file), picture(seed))
+
+    assert "put aside" in left_out(tmp_path)[name]
+    (tmp_path / "A01.png").unlink()
+    assert left_out(tmp_path) == {}  # what all are called says nothing of one
 
 
 def test_where_all_are_called_so_the_name_says_nothing(tmp_path: Path) -> None:
@@ -122,7 +134,15 @@ def test_one_picture_in_two_formats_may_lie_in_folders_of_these(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "name", ["a_detections.png", "a_ov.jpg", "a-with boxes.png", "a_thresh.png", "a_mask_color.png"]
+    "name",
+    [
+        "a_id-labeled.png",
+        "a_detections.png",
+        "a_ov.jpg",
+        "a-with boxes.png",
+        "a_thresh.png",
+        "a_mask_color.png",
+    ],
 )
 def test_overlays_are_no_micrographs(name: str) -> None:
     found = sort_images(["a.png", "b.png", name])

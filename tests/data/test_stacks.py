@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from filelock import FileLock
 
 from msip_core.config import ImageRecipe, ImportConfig
 from msip_core.data import staging
@@ -281,6 +283,17 @@ def _quiet(done: float, message: str) -> None:
 
 def _goes_down(*_: object) -> None:
     raise SystemError("power cut")
+
+
+def test_an_import_at_work_stays_however_old_it_looks(workspace: Workspace) -> None:
+    at_work, left = (workspace.datasets / f".staged-{name}" for name in "ab")
+    for folder in (at_work, left):
+        folder.mkdir()
+        os.utime(folder, (1, 1))  # the clock was wrong when it began
+    with FileLock(f"{at_work}.lock"):
+        staging._sweep(workspace)
+    assert at_work.is_dir()
+    assert not list(workspace.datasets.glob(".staged-b*"))
 
 
 def test_an_import_that_is_cancelled_leaves_nothing(tmp_path: Path, workspace: Workspace) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 
 import pytest
 import torch
@@ -71,6 +73,16 @@ def test_a_registered_model_has_a_card_and_a_stock_file(workspace):
     assert card.classes == CLASSES
     assert card.cost.imgsz == IMGSZ
     assert weights_path(workspace, card.id).name == "model.pt"
+
+
+def test_a_model_that_a_full_disk_keeps_from_being_whole_leaves_nothing(workspace, monkeypatch):
+    def full_disk(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full_disk)  # of its card: model.pt is there already
+    with pytest.raises(OSError, match="No space left"):
+        register_model(workspace, thin_model(), name="", kind="baseline", imgsz=IMGSZ)
+    assert list(workspace.models.iterdir()) == []
 
 
 def test_a_pruned_model_also_keeps_its_working_copy(workspace):

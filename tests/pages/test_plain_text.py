@@ -22,8 +22,15 @@ _WORDS = frozenset({"label", "body", "text", "help", "caption", "title"})
 _FORBIDDEN = frozenset({"write", "write_stream", "latex", "iframe", "components", "chat_message"})
 _HTML = frozenset({"html"})
 _OWN_HTML = frozenset(
-    {"''.join(items)", "' busy' if busy else ''", "_SHOWN", "page.width", "page.height"}
-)  # items: pages/data/preview.py, each of them escaped there
+    {
+        "''.join(items)",
+        "' '.join(said)",
+        "' busy' if busy else ''",
+        "_SHOWN",
+        "page.width",
+        "page.height",
+    }
+)  # items: pages/data/preview.py, each of them escaped there; said: names of languages
 
 
 def _is_plain(value: ast.expr) -> bool:

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from msip_core.config import CountConfig
+from msip_core.data import names
+from msip_core.data.archive import open_tree
 from msip_core.data.manifest import Problem
 from msip_core.data.pictures import Picture, Plane
 from msip_core.errors import ConfigError, DatasetError, NotFoundError
-from msip_core.plates.plan import CountPlan, Item, _failed, _placed, plan_count
+from msip_core.plates.plan import CountPlan, Item, _failed, _of_tree, _placed, plan_count
 from msip_core.workspace import Workspace
 from tests.data.stacks import write_fields
 from tests.drawn import copy_example
@@ -63,6 +65,20 @@ def test_a_zip_is_planned_like_its_folder(plan: Any, tmp_path: Path) -> None:
             archive.write(file, file.name)
 
     assert plan(tmp_path / "Plate 7.zip").items == plan(folder).items
+
+
+def test_no_list_of_names_is_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_plate(tmp_path / "plate1", wells=("A01", "A02"))
+    looked, find = [], names.find_well_words
+
+    def counted(sources: list[str]) -> Any:
+        looked.append(tuple(sources))
+        return find(sources)
+
+    monkeypatch.setattr(names, "find_well_words", counted)
+    with open_tree(tmp_path / "plate1") as tree:
+        _of_tree(tree, tmp_path / "plate1", CountConfig(source=tmp_path, model="one"), tmp_path)
+    assert len(looked) == len(set(looked)) > 0
 
 
 def test_planes_of_a_field_are_one_picture_in_a_well(plan: Any, tmp_path: Path) -> None:
@@ -159,6 +175,15 @@ def test_images_without_wells_are_summed_by_folder_and_this_is_said(
     assert "show no wells" in found.wells
 
 
+def test_days_as_folders_of_images_without_wells_are_summed_apart(
+    plan: Any, tmp_path: Path
+) -> None:
+    for seed, day in enumerate(("d3", "d5", "pre")):
+        write(tmp_path / "in" / day / "org1.png", picture(seed))
+
+    assert [item.series for item in plan(tmp_path / "in").items] == ["in/d3", "in/d5", "in/pre"]
+
+
 def test_a_pattern_names_the_wells(plan: Any, tmp_path: Path) -> None:
     write(tmp_path / "in" / "donor-x_drop9.png", picture(1))
     write(tmp_path / "in" / "donor-y_drop9.png", picture(2))
@@ -189,9 +214,15 @@ def test_a_source_without_an_image_is_refused(plan: Any, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("picture_of", "made"),
-    [("{w}.tif", "{w}_crop.tif"), ("{w}_1.tif", "{w}_stitched.tif"), ("{w}_4x.tif", "{w}_10x.tif")],
+    [
+        ("{w}.tif", "{w}_crop.tif"),
+        ("{w}_1.tif", "{w}_stitched.tif"),
+        ("{w}_4x.tif", "{w}_10x.tif"),
+        ("{w}_1.tif", "{w}_1 (1).tif"),
+        ("{w}_pre.tif", "{w}_post.tif"),
+    ],
 )
-def test_what_was_made_of_a_field_is_not_counted_beside_it(
+def test_what_was_made_of_a_field_or_is_later_is_not_counted_beside_it(
     plan: Any, tmp_path: Path, picture_of: str, made: str
 ) -> None:
     for well in ("A1", "A2", "B1", "B2"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import pytest
 
 from msip_core.errors import IllegalTransitionError, NotFoundError
 from msip_core.events import EpochRecord, MilestoneRecord, parse_record
+from msip_core.runs import events_log, tail
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.state import TRANSITIONS, RunState
 
@@ -152,3 +154,81 @@ def test_a_folder_without_a_story_is_no_run(tmp_path: Path) -> None:
     assert EventLog(tmp_path).read() == []
     with pytest.raises(NotFoundError, match="not a run folder"):
         EventLog(tmp_path).state()
+
+
+def test_the_state_of_years_is_found_without_reading_them_again(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.transition(RunState.RUNNING)
+    line = b'{"seq":3,"time":1,"kind":"progress","done":0.5,"message":"states"}\n'
+    with log.path.open("ab") as file:
+        file.write(line * 4000)
+    looked: list[bytes] = []
+    parse = events_log.parse_line
+    monkeypatch.setattr(events_log, "parse_line", lambda one: looked.append(one) or parse(one))
+
+    assert EventLog(log.path.parent).state() is RunState.RUNNING
+    assert len(looked) == 1  # none of the others holds the word
+    log.append({"kind": "progress", "done": 0.5})
+    looked.clear()
+    assert EventLog(log.path.parent).state() is RunState.RUNNING
+    assert looked == []
+    log.transition(RunState.PAUSING)
+    assert EventLog(log.path.parent).state() is RunState.PAUSING
+    shutil.copyfile(_older(log), log.path)  # a backup in its place
+    assert EventLog(log.path.parent).state() is RunState.QUEUED
+
+
+def _older(log: EventLog) -> Path:
+    first = log.path.read_bytes().partition(b"\n")[0]
+    kept = log.path.with_name("older.jsonl")
+    kept.write_bytes(first + b"\n")
+    return kept
+
+
+@pytest.mark.parametrize("size", [3, 64, 100, 1 << 16])
+def test_lines_are_found_from_the_end_whatever_the_blocks(
+    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "_BLOCK", size)
+    words = [b"a", b"state", b"x" * 150, b"", b"b" * 70, b"the state", b"y" * 99, b"c"]
+    path = tmp_path / "lines"
+    path.write_bytes(b"\n".join(words) + b"\nhalf")
+    with path.open("rb") as file:
+        end = tail.end_of_lines(file)
+        found = [word for _, word in tail.newest_first(file, end, 120)]
+        assert found == [word for word in reversed(words) if word and len(word) <= 120]
+        holding = list(tail.newest_first(file, end, 120, holding=b"state"))
+        assert [word for _, word in holding] == [b"the state", b"state"]
+        assert [path.read_bytes()[at : at + len(word)] for at, word in holding] == [
+            word for _, word in holding
+        ]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_who_writes_into_a_run_that_is_just_deleted_is_told(log: EventLog, again: bool) -> None:
+    folder = log.path.parent
+
+    class Deleting:
+        """The lock of somebody who has waited for it while the run was deleted."""
+
+        lock_file = str(folder / ".events.lock")
+
+        def __enter__(self) -> None:
+            folder.rename(folder.with_name(f"{folder.name}-deleted"))
+            if again:  # as it makes the folder anew for its file
+                folder.mkdir()
+                Path(self.lock_file).touch()
+
+        def __exit__(self, *_: object) -> None: ...
+
+    late = EventLog(folder)
+    log.__dict__["_lock"] = Deleting()
+    with pytest.raises(NotFoundError, match=f"'{folder.name}' was deleted meanwhile"):
+        log.emit(MilestoneRecord(message="renamed"))
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / ".events.lock").touch()  # of another one who came too late, and still holds it
+    with pytest.raises(NotFoundError, match="was deleted meanwhile"):
+        late.emit(MilestoneRecord(message="renamed"))
+    assert not folder.exists()

@@ -53,3 +53,5 @@ def test_the_tail_of_a_log_shows_progress_bars_as_they_stood_last(tmp_path: Path
     assert last_lines(log, 2) == "100 %\nend"
     assert last_lines(log, 100).startswith("first\n")
     assert last_lines(tmp_path / "none", 5) == ""
+    log.write_text("x" * 3_000_000)  # what draws over one line for weeks ends it never
+    assert 1 << 20 <= len(last_lines(log, 2)) < 1_200_000

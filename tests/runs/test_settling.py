@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import pytest
 from filelock import FileLock
 
 from msip_core.errors import IllegalTransitionError
-from msip_core.runs import settling
+from msip_core.runs import context, settling
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.executors import HEARTBEAT_FILE, WORKER_FILE, LocalExecutor
 from msip_core.runs.processes import ProcessIdentity
@@ -203,13 +204,14 @@ def test_a_worker_of_another_computer_is_judged_by_its_heartbeat(
     assert service.get(run_id).state is RunState.INTERRUPTED
 
 
+@pytest.mark.parametrize("set_back", [0.0, 3600.0])
 def test_a_run_whose_worker_never_came_is_interrupted_after_its_grace(
-    service: RunService, run_id: str
+    service: RunService, run_id: str, set_back: float
 ) -> None:
     run_dir = service.run_dir(run_id)
     EventLog(run_dir).transition(RunState.RUNNING)
     assert service.get(run_id).state is RunState.RUNNING, "it may still be coming"
-    past = time.time() - settling.START_GRACE - 5
+    past = time.time() + set_back if set_back else time.time() - settling.START_GRACE - 5
     os.utime(run_dir / "events.jsonl", (past, past))
     assert service.get(run_id).state is RunState.INTERRUPTED
     assert "before the worker had started" in str(service.get(run_id).error)
@@ -278,3 +280,22 @@ def test_runs_that_nobody_works_on_say_so(
     with FileLock(service.workspace.root / settling.SUPERVISOR_LOCK):
         assert main(["runs", "list", "--json", "--workspace", root]) == 0
     assert "notes" not in json.loads(capsys.readouterr().out)
+
+
+def test_a_disk_that_is_away_for_a_moment_does_not_stop_the_heart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats: list[int] = []
+    came_back = threading.Event()
+
+    def touch(_: Path) -> None:
+        beats.append(1)
+        if len(beats) == 2:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        if len(beats) > 2:
+            came_back.set()
+
+    monkeypatch.setattr(context, "_HEART_PERIOD", 0.01)
+    monkeypatch.setattr(Path, "touch", touch)
+    with context.Heart(tmp_path):
+        assert came_back.wait(5)

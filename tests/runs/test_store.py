@@ -96,6 +96,20 @@ def test_the_row_follows_the_story(service: RunService) -> None:
     assert service.get(run_id).error is None
 
 
+def test_a_run_does_not_end_before_it_began(
+    service: RunService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = service.submit(make_config(service.workspace))
+    log = EventLog(service.run_dir(run_id))
+    log.transition(RunState.RUNNING)
+    earlier = time.time() - 3600
+    monkeypatch.setattr(time, "time", lambda: earlier)  # the clock was set back
+    log.transition(RunState.COMPLETED)
+    row = service.get(run_id)
+    assert row.started
+    assert row.finished == row.started
+
+
 def test_an_epoch_that_is_repeated_after_a_resume_is_there_once(service: RunService) -> None:
     run_id = service.submit(make_config(service.workspace))
     log = EventLog(service.run_dir(run_id))
@@ -185,6 +199,20 @@ def test_migrations_lead_from_the_oldest_index_to_the_columns_we_use(tmp_path: P
     for table in (store._RUNS, store._RECORDS):
         found = {column["name"] for column in inspector.get_columns(table.name)}
         assert found == {column.name for column in table.columns}
+
+
+def test_histories_from_before_damage_was_counted_are_read_again(service: RunService) -> None:
+    run_id = service.submit(make_config(service.workspace))
+    with EventLog(service.run_dir(run_id)).path.open("ab") as file:
+        file.write(b"torn\n")
+    before = service.get(run_id)
+    with sqlite3.connect(service.workspace.index_path) as index:
+        index.execute("ALTER TABLE runs DROP COLUMN damaged")
+        index.execute("DELETE FROM migrations WHERE name = 'm003_damaged'")
+    later = RunService(service.workspace)
+    assert [row.id for row in later.store.rows()] == [run_id]  # at once, as it was
+    assert later.get(run_id) == before
+    assert before.damaged == 1
 
 
 def test_an_index_of_a_newer_program_is_refused(workspace: Workspace) -> None:

@@ -106,7 +106,7 @@ def test_a_new_title_is_kept_when_the_index_is_built_anew_and_by_a_repeated_run(
     assert service.get(run).name == "Plate 7"
     assert service.get(run).config == config
     assert service.get(service.repeat(run)).name == "Plate 7"
-    assert service.damaged_lines(run) == 0
+    assert service.get(run).damaged == 0
 
 
 def test_a_title_changes_nothing_that_was_computed_from_the_images(

@@ -154,3 +154,13 @@ def test_figures_leave_ground_and_font_colour_to_the_theme(name):
     assert layout.paper_bgcolor == layout.plot_bgcolor == style.CLEAR
     assert layout.font.color is None
     assert layout.uirevision == name
+
+
+def test_of_a_hundred_thousand_epochs_some_are_drawn_and_this_is_said():
+    record = samples.epoch_records(1, 1)[0]
+    info = progress.epochs_info([record] * 100_000)
+    assert (len(info.position), info.every) == (2001, 50)
+    assert (info.position[:2], info.position[-1]) == ((1, 51), 100_000)
+    assert {len(values) for values in (info.map50, *info.losses.values())} == {2001}
+    title = progress.epochs_figure(info).layout.xaxis2.title.text
+    assert title == "Epoch (one of 50 is drawn)"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from msip_core.config import TERMS
 from msip_core.views import style
+from pages.kit import layout
 from tests.views.samples import contrast
 
 LINES = ["BASELINE", "BEFORE", "AFTER", "MACS", "TARGET", "GREEN", "PINK", "GREY", "GOLD"]
@@ -40,6 +45,17 @@ def test_contrast_of_black_and_white_is_21():
 @pytest.mark.parametrize("name", LINES)
 def test_lines_have_a_contrast_of_three_on_light_and_dark(name, ground):
     assert contrast(getattr(style, name), ground) >= 3
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_of_axes_can_be_read_on_light_and_dark(theme):
+    config = Path(__file__).parents[2] / ".streamlit" / "config.toml"
+    colours = tomllib.loads(config.read_text(encoding="utf-8"))["theme"][theme]
+    found = re.search(r"text\[class.*\s+fill: color-mix\(in srgb, currentColor (\d+)%", layout._CSS)
+    share = int(found[1]) / 100
+    ink, ground = (style.rgb(colours[key]) for key in ("textColor", "backgroundColor"))
+    mixed = [round(share * a + (1 - share) * b) for a, b in zip(ink, ground, strict=True)]
+    assert contrast("#{:02X}{:02X}{:02X}".format(*mixed), colours["backgroundColor"]) >= 4.5
 
 
 def _lab(colour: str, matrix: list[list[float]]) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from msip_core.views import wording
+from msip_core.views import tables, wording
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,8 @@ def test_milliseconds_have_three_digits(value, text):
 def test_plural_knows_one_and_thousands():
     assert wording.plural(1, "image") == "1 image"
     assert wording.plural(2500, "image") == "2,500 images"
+
+
+def test_a_change_is_that_of_the_numbers_beside_it():
+    assert wording.change(0.9884, 0.9915) == "0.988 → 0.992 (+0.004)"
+    assert tables._accuracy_row("mAP50", 0.9884, 0.9915)["change"] == "+0.004"

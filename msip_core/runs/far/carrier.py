@@ -274,9 +274,9 @@ class Carrier:
     def _history_so_far(self) -> bytes:
         """Up to the event that the lease names: what is told later comes by asking."""
         whole = bytearray()
-        for event, line in self._log.lines():
-            if event["seq"] <= self.lease.after:
-                whole += line
+        for line in self._log.lines():
+            if line.event and line.event["seq"] <= self.lease.after:
+                whole += line.text
         return bytes(whole)
 
     def _pass_on(self) -> None:
@@ -351,10 +351,9 @@ class Carrier:
                 remember(config, self._workspace, record.parts, float(record.peak_gb or 0.0))
 
     def _ask_for_speed(self) -> None:
-        for event in self._log.read():
-            if event["kind"] == "final":
-                model, imgsz = event["model_id"], event["cost"]["imgsz"]
-                ask_after_run(self._workspace, self._run_dir, model, imgsz)
+        if final := self._log.last("final"):
+            model, imgsz = final["model_id"], final["cost"]["imgsz"]
+            ask_after_run(self._workspace, self._run_dir, model, imgsz)
 
     def _files_here(self) -> Files:
         folder = f"runs/{self._run_dir.name}"

@@ -75,6 +75,7 @@ def test_a_click_keeps_the_plan_and_queues_the_baseline(open_page: Open, drawn: 
     test = open_page("studies")
     no_crash(test)
     assert "19 runs" in words(test)
+    assert "Tables and sections are numbered as in the paper of MSIP: Fang" in words(test)
     next(b for b in test.button if b.label == "Start the study").click().run()
     no_crash(test)
     (study,) = library.list_studies(drawn)
