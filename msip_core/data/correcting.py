@@ -363,21 +363,27 @@ def _after(made: _Next, changes: Sequence[Change], draft: Path) -> DatasetDocume
     """The document of the new version, whose labels lie in `draft` yet."""
     dataset, number, classes, labelled = made
     changed = {change.image: change for change in changes}
+    after = tuple(
+        record.model_copy(
+            update={
+                "labels_version": number,
+                "counts": changed[record.id].counts,
+                "labelled": labelled[record.id],
+            }
+        )
+        if record.id in changed
+        else record
+        for record in dataset.images
+    )
+    known = {r.id: sum(r.counts.values()) for r in after if dataset.document.is_labelled(r)}
     images: list[ImageRecord] = []
     shas: list[str] = []
     sizes: list[float] = []
     boxes: Counter[str] = Counter()
-    for before in in_parts(dataset.images):
-        record, path = before, label_path(dataset.root, before)
-        if (change := changed.get(before.id)) is not None:
+    for before, record in zip(dataset.images, in_parts(after, known), strict=True):
+        path = label_path(dataset.root, before)
+        if record.id in changed:
             path = draft / "labels" / path.name
-            record = before.model_copy(
-                update={
-                    "labels_version": number,
-                    "counts": change.counts,
-                    "labelled": labelled[before.id],
-                }
-            )
         stat = path.stat()
         facts = _facts(path, stat.st_size, stat.st_mtime_ns, record.width, record.height)
         images.append(record)

@@ -7,7 +7,7 @@ stay on one side, or the score would tell how well the detector knows a well it 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,18 +82,54 @@ def without_parts(items: Sequence[SplitItem], config: SplitConfig) -> SplitPlan:
     )
 
 
-def in_parts(images: Sequence[ImageRecord]) -> tuple[ImageRecord, ...]:
-    """New images get their parts with their first labels, whole groups together as at an import;
-    images that are in a part stay there."""
-    if all(image.split is not None for image in images):
-        return tuple(images)
+def in_parts(images: Sequence[ImageRecord], boxes: Mapping[str, int]) -> tuple[ImageRecord, ...]:
+    """New images get a part with their first labels, whole groups together as at an import; images
+    that are in a part stay there.
+
+    Nobody labels a whole plate before the first training: the first group with boxes is learned
+    from, the second checks progress, and each after them goes where most of a share is missing.
+
+    Args:
+        boxes: number of boxes of each image that is labelled, by its id.
+    """
     items = [SplitItem(image.source, {}) for image in images]
     groups = Grouping(tuple(image.group for image in images), "", ())
-    parts = _assign(_features(items), _units(items, groups, []), SplitConfig())
+    units = _units(items, groups, [])
+    parts: dict[int, SplitName] = {
+        int(unit): image.split for unit, image in zip(units, images, strict=True) if image.split
+    }
+    members: dict[int, list[str]] = {}
+    for unit, image in zip(units, images, strict=True):
+        if image.id in boxes:
+            members.setdefault(int(unit), []).append(image.id)
+    for unit in sorted(members.keys() - parts.keys()):
+        parts[unit] = _missing_most(parts, members, boxes, unit)
     return tuple(
-        image if image.split else image.model_copy(update={"split": part})
-        for image, part in zip(images, parts, strict=True)
+        image
+        if image.split or image.id not in boxes
+        else image.model_copy(update={"split": parts[int(unit)]})
+        for unit, image in zip(units, images, strict=True)
     )
+
+
+def _missing_most(
+    parts: Mapping[int, SplitName],
+    members: Mapping[int, Sequence[str]],
+    boxes: Mapping[str, int],
+    unit: int,
+) -> SplitName:
+    """The part that a unit of newly labelled images belongs to."""
+    labelled, objects = Counter[SplitName](), Counter[SplitName]()
+    for other, part in parts.items():
+        labelled[part] += len(members.get(other, ()))
+        objects[part] += sum(boxes[image] for image in members.get(other, ()))
+    if any(boxes[image] for image in members[unit]):
+        for part in ("train", "val"):
+            if not objects[part]:
+                return part
+    total = labelled.total() + len(members[unit])
+    shares = _shares(SplitConfig())
+    return max(SPLITS, key=lambda part: shares[SPLITS.index(part)] * total - labelled[part])
 
 
 def _units(items: Sequence[SplitItem], grouping: Grouping, notes: list[str]) -> NDArray[np.int64]:
@@ -136,11 +172,15 @@ def _assign(
         return ()
     totals = np.zeros((int(units.max()) + 1, features.shape[1]))
     np.add.at(totals, units, features)
+    part = stratify(totals, _shares(config), config.seed)
+    return tuple(SPLITS[int(part[unit])] for unit in units)
+
+
+def _shares(config: SplitConfig) -> NDArray[np.float64]:
+    """Of train, val and test."""
     test = config.test_fraction
     val = (1 - test) * config.val_fraction
-    shares = np.array([1 - test - val, val, test])
-    part = stratify(totals, shares, config.seed)
-    return tuple(SPLITS[int(part[unit])] for unit in units)
+    return np.array([1 - test - val, val, test])
 
 
 def stratify(

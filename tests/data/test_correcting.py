@@ -410,17 +410,15 @@ def test_of_unlabelled_images_those_that_were_looked_at_are_learned_from(
         write_image(tmp_path / "new" / f"well{n}.png", n)
     data = bring_in(tmp_path / "new", "wells")
     assert {record.split for record in data.images} == {None}, "they are not split yet"
-    parts = in_parts(data.images)  # that they get with their first labels
-    train, val = ([r for r in parts if r.split == part] for part in ("train", "val"))
-    assert len(train) + len(val) + sum(r.split == "test" for r in parts) == 10
     box = CRYPT.model_copy(update={"cls": 0})
 
-    looked_at = {train[0].id: [box], train[1].id: [], val[0].id: [box]}
+    looked_at = {"well2": [box], "well5": [], "well7": [box]}
     save_labels(workspace, "wells", looked_at, seen=1, who="Ada", classes=("crypt",))
 
     now = open_dataset(workspace, "wells")
-    assert [record.split for record in now.images] == [record.split for record in parts]
-    assert [r.id for r in now.split("train")] == [train[0].id, train[1].id], "one is background"
+    assert [r.id for r in now.split("train")] == ["well2", "well5"], "one is background"
+    assert [r.id for r in now.split("val")] == ["well7"]
+    assert sum(record.split is None for record in now.images) == 7
     assert now.split("test") == ()
     assert now.readiness().ready
     assert (now.root / "splits" / "train.txt").read_text().count("\n") == 2
@@ -429,6 +427,29 @@ def test_of_unlabelled_images_those_that_were_looked_at_are_learned_from(
     again = open_dataset(workspace, "wells")
     assert again.split("train") == (), "nobody has labelled them any more"
     assert open_dataset(workspace, "wells", 2).split("train") == now.split("train")
+
+
+def test_images_get_their_parts_one_by_one_with_their_first_labels(
+    bring_in: Importer, tmp_path: Path
+) -> None:
+    """The second with boxes checks progress, so that one can train on a few; after that each goes
+    where most of a share is missing. Fields of a well stay together."""
+    wells = [f"{row}{column:02d}" for row in "ABCD" for column in range(1, 6)]
+    for n, well in enumerate(wells):
+        for place in range(2):
+            write_image(tmp_path / "new" / f"{well}_f{place}.png", 2 * n + place)
+    images, boxes = bring_in(tmp_path / "new", "wells").images, {}
+    for well in wells:
+        boxes[f"{well}_f0"] = 0 if well == "A02" else 3
+        images = in_parts(images, boxes)
+
+    part_of = {image.id: image.split for image in images}
+    parts = [part_of[f"{well}_f0"] for well in wells]
+    assert parts[:4] == ["train", "train", "val", "train"], "the second has no box"
+    assert [parts.count(part) for part in ("train", "val", "test")] == [14, 2, 4]
+    assert part_of["A03_f1"] is None
+    (found,) = (i for i in in_parts(images, {**boxes, "A03_f1": 1}) if i.id == "A03_f1")
+    assert found.split == "val"
 
 
 # --- runs -----------------------------------------------------------------------
