@@ -134,7 +134,7 @@ def _three_boxes_are_mended_and_learned_from(lab: Server, page: Page, workspace:
     service = RunService(workspace)
     run = service.list(limit=1)[0]
     assert (run.kind, run.config.dataset, run.config.dataset_version) == ("train", "screen", 4)
-    _wait(page, lambda: service.epochs(run.id))  # it learns from the three images
+    _wait(page, lambda: service.epochs(run.id))  # it learns from two, and is checked on the third
     service.act(run.id, next(a for a in service.actions(run.id) if a.value == "cancel"))
 
 
