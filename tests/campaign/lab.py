@@ -12,8 +12,8 @@ from pathlib import Path
 from msip_core.workspace import Workspace
 from tests.fresh import ROOT
 
-_TRAIN = ("train", "--data", "drawn", "--weights", "yolov8n.yaml", "--epochs", "2", "--imgsz", "64")
-_PRUNE = ("prune", "--data", "drawn", "--iterations", "3", "--epochs", "2", "--imgsz", "64",
+_TRAIN = ("train", "--data", "drawn", "--weights", "yolov8n.yaml", "--epochs", "1", "--imgsz", "64")
+_PRUNE = ("prune", "--data", "drawn", "--iterations", "2", "--epochs", "2", "--imgsz", "64",
           "--preset", "quick", "--max-drop", "0", "--batch", "8")  # fmt: skip
 
 
