@@ -17,7 +17,6 @@ from msip_core.data.cut import open_for_run
 from msip_core.data.dataset import Dataset, list_datasets, open_dataset
 from msip_core.data.drafts import drafts_of, drop_draft
 from msip_core.data.label_changes import label_changes
-from msip_core.data.splitting import in_parts
 from msip_core.data.versions import history
 from msip_core.errors import ConfigError, DatasetError, DiskFullError, NotFoundError
 from msip_core.repair import repair
@@ -427,29 +426,6 @@ def test_of_unlabelled_images_those_that_were_looked_at_are_learned_from(
     again = open_dataset(workspace, "wells")
     assert again.split("train") == (), "nobody has labelled them any more"
     assert open_dataset(workspace, "wells", 2).split("train") == now.split("train")
-
-
-def test_images_get_their_parts_one_by_one_with_their_first_labels(
-    bring_in: Importer, tmp_path: Path
-) -> None:
-    """The second with boxes checks progress, so that one can train on a few; after that each goes
-    where most of a share is missing. Fields of a well stay together."""
-    wells = [f"{row}{column:02d}" for row in "ABCD" for column in range(1, 6)]
-    for n, well in enumerate(wells):
-        for place in range(2):
-            write_image(tmp_path / "new" / f"{well}_f{place}.png", 2 * n + place)
-    images, boxes = bring_in(tmp_path / "new", "wells").images, {}
-    for well in wells:
-        boxes[f"{well}_f0"] = 0 if well == "A02" else 3
-        images = in_parts(images, boxes)
-
-    part_of = {image.id: image.split for image in images}
-    parts = [part_of[f"{well}_f0"] for well in wells]
-    assert parts[:4] == ["train", "train", "val", "train"], "the second has no box"
-    assert [parts.count(part) for part in ("train", "val", "test")] == [14, 2, 4]
-    assert part_of["A03_f1"] is None
-    (found,) = (i for i in in_parts(images, {**boxes, "A03_f1": 1}) if i.id == "A03_f1")
-    assert found.split == "val"
 
 
 # --- runs -----------------------------------------------------------------------

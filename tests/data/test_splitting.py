@@ -11,9 +11,10 @@ import pytest
 from msip_core.config import ImportConfig, SplitConfig
 from msip_core.data.grouping import find_groups, original
 from msip_core.data.importing import import_dataset
-from msip_core.data.splitting import SplitItem, SplitPlan, plan_split, stratify
+from msip_core.data.splitting import SplitItem, SplitPlan, in_parts, plan_split, stratify
 from msip_core.errors import ConfigError
 from msip_core.workspace import Workspace
+from tests.data.conftest import Importer, write_image
 
 
 def items(sources: list[str], counts: dict[str, int] | None = None) -> list[SplitItem]:
@@ -302,3 +303,29 @@ def test_frames_of_few_videos_stay_together() -> None:
     names = [f"video{v}_frame_{n:04d}.png" for v in range(4) for n in range(6)]
 
     assert len(set(find_groups(names).groups)) == 4
+
+
+# --- new images, labelled one by one ---------------------------------------------------
+
+
+def test_images_get_their_parts_one_by_one_with_their_first_labels(
+    bring_in: Importer, tmp_path: Path
+) -> None:
+    """The second with boxes checks progress, so that one can train on a few; after that each goes
+    where most of a share is missing. Fields of a well stay together."""
+    wells = [f"{row}{column:02d}" for row in "ABCD" for column in range(1, 6)]
+    for n, well in enumerate(wells):
+        for place in range(2):
+            write_image(tmp_path / "new" / f"{well}_f{place}.png", 2 * n + place)
+    images, boxes = bring_in(tmp_path / "new", "wells").images, {}
+    for well in wells:
+        boxes[f"{well}_f0"] = 0 if well == "A02" else 3
+        images = in_parts(images, boxes)
+
+    part_of = {image.id: image.split for image in images}
+    parts = [part_of[f"{well}_f0"] for well in wells]
+    assert parts[:4] == ["train", "train", "val", "train"], "the second has no box"
+    assert [parts.count(part) for part in ("train", "val", "test")] == [14, 2, 4]
+    assert part_of["A03_f1"] is None
+    (found,) = (i for i in in_parts(images, {**boxes, "A03_f1": 1}) if i.id == "A03_f1")
+    assert found.split == "val"
