@@ -85,8 +85,7 @@ def check_order(found: dict[str, list[Row]]) -> None:
             "its numbers may be x1, x2, y1, y2, and without a header x1, y1, x2, y2 are read: give "
             "the table a header"
         )
-        for reference, there in found.items():
-            found[reference] = [row._replace(fault=fault) for row in there]
+        _blame_all(found, fault)
 
 
 def check_unit(found: dict[str, list[Row]]) -> None:
@@ -97,8 +96,12 @@ def check_unit(found: dict[str, list[Row]]) -> None:
             "its lengths are no whole pixels and may be micrometres: remove the scale in ImageJ "
             "(Analyze, Set Scale) and measure again"
         )
-        for reference, there in found.items():
-            found[reference] = [row._replace(fault=fault) for row in there]
+        _blame_all(found, fault)
+
+
+def _blame_all(found: dict[str, list[Row]], fault: str) -> None:
+    for reference, rows in found.items():
+        found[reference] = [row._replace(fault=fault) for row in rows]
 
 
 def call_numbers(found: dict[str, list[Row]]) -> None:

@@ -92,6 +92,8 @@ def in_parts(images: Sequence[ImageRecord], boxes: Mapping[str, int]) -> tuple[I
     Args:
         boxes: number of boxes of each image that is labelled, by its id.
     """
+    if all(image.split or image.id not in boxes for image in images):
+        return tuple(images)
     items = [SplitItem(image.source, {}) for image in images]
     groups = Grouping(tuple(image.group for image in images), "", ())
     units = _units(items, groups, [])
