@@ -18,6 +18,7 @@ import platform
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def main() -> None:
             name: {**cost.model_dump(), "macs_ratio": cost.macs / costs["baseline"].macs}
             for name, cost in costs.items()
         },
-        "latency": [latency._asdict() for latency in measured],
+        "latency": [asdict(latency) for latency in measured],
         "speed_up": _speed_up(measured),
     }
     _show(result)

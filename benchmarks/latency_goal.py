@@ -22,6 +22,7 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,7 @@ def _measure(
     measured = measure_latency(models, options.imgsz, [way], runs=options.runs)
     rows["baseline"] = {}
     for one in measured:
-        rows[one.name]["latency"] = one._asdict()
+        rows[one.name]["latency"] = asdict(one)
 
 
 def _paired(
@@ -225,7 +226,10 @@ def _paired(
         for name, other in samples.items()
         if name != "milliseconds"
     }
-    return {"map50": {name: one[0] for name, one in samples.items()}, "gaps": gaps}
+    return {
+        "map50": {name: float(one.values.mean()) for name, one in samples.items()},
+        "gaps": gaps,
+    }
 
 
 def _table(options: argparse.Namespace, pairs: list[dict[str, Row]], mean: dict[str, Any]) -> str:

@@ -159,8 +159,8 @@ def make_plan(model: str, epochs: int) -> StudyPlan:
 @contextmanager
 def working(workspace: Workspace, executor: Executor) -> Iterator[None]:
     """A server's supervisor, which carries studies on."""
-    timing = Timing(tick=0.2, errand=0.5)
-    supervisor = Supervisor(workspace, executor, timing, errands=[engine.Watch()]).start()
+    timing = Timing(tick=0.2, periodic=0.5)
+    supervisor = Supervisor(workspace, executor, timing, periodic=[engine.Watch()]).start()
     try:
         yield
     finally:
