@@ -10,6 +10,7 @@ is described (blueprint, assembly), and a new one is built from that description
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -323,8 +324,12 @@ def _envelope(model: DetectionModel, imgsz: int | None = None) -> dict[str, obje
 
 
 def _write(value: Mapping[str, object], path: Path) -> None:
+    # Through memory, not to a path: torch would write the name of the temporary file into the
+    # archive (equal weights would never be equal files), and of a full disk only "unexpected pos".
+    content = io.BytesIO()
+    torch.save(value, content)
     with atomic_path(path) as temporary:
-        torch.save(value, temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def _floats(model: nn.Module) -> list[torch.Tensor]:

@@ -281,6 +281,15 @@ def test_weights_rounded_to_half_are_stored_in_half_the_room_without_loss(tmp_pa
     assert size_mb(model) * 2**20 == pytest.approx(sizes[1], abs=200_000)
 
 
+def test_equal_weights_are_equal_files_whatever_they_are_called(tmp_path, model):
+    for name in ("a", "another"):
+        save_stock(copy_model(model), tmp_path / f"{name}.pt")
+        save_work(copy_model(model), tmp_path / f"{name}-work.pt")
+
+    assert sha256_of(tmp_path / "a.pt") == sha256_of(tmp_path / "another.pt")
+    assert sha256_of(tmp_path / "a-work.pt") == sha256_of(tmp_path / "another-work.pt")
+
+
 def test_a_file_carries_no_paths_of_this_computer(tmp_path, model):
     twin = copy_model(model)
     twin.pt_path = "/home/someone/secret.pt"
