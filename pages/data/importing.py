@@ -17,18 +17,12 @@ from msip_core.errors import InputError
 from msip_core.language import mark, t, tn, told
 from msip_core.markdown import md, rich
 from msip_core.settings import get_settings
-from pages.data.import_fields import (
-    checked_name,
-    free_name,
-    group_field,
-    recipe_fields,
-    split_fields,
-    stack_fields,
-)
-from pages.data.report import reasons_table
+from pages.data.import_fields import group_field, recipe_fields, split_fields
 from pages.data.uploads import left_uploads
 from pages.kit.choose import choose_view, remember
 from pages.kit.jobs import ask, start_task, task_begun, task_panel
+from pages.kit.layout import reasons_table
+from pages.kit.new_dataset import checked_name, free_name, stack_fields
 from pages.kit.upload import files_field, server_path, upload_of
 from pages.kit.words import LABEL_FORMS, labelled
 

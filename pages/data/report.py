@@ -12,9 +12,8 @@ from msip_core.language import mark, t, tn, told
 from msip_core.markdown import md
 from pages.kit.guard import guarded
 from pages.kit.lab import lab
-from pages.kit.layout import Fact, careful, facts
+from pages.kit.layout import Fact, careful, facts, reasons_table
 
-_READ = 30  # rows; more are searched, not read
 _SPLIT_WORDS = {
     "train": mark("To learn from"),
     "val": mark("To check progress"),
@@ -221,18 +220,6 @@ def _chosen(rows: tuple[Problem, ...]) -> None:
             [{t("Image"): row.file, t("What was taken"): told(row.what)} for row in rows],
             alt=t("Images from several planes and what was taken"),
         )
-
-
-def reasons_table(rows: list[dict[str, str]], alt: str) -> None:
-    """Files with reasons: to be read while they are few, to be sorted and searched when many.
-
-    A grid cuts a long reason off at its edge; a table breaks it into lines, but draws every row.
-    """
-    if len(rows) <= _READ:
-        columns = {head: [md(row[head]) for row in rows] for head in rows[0]}
-        st.table(columns, border="horizontal", hide_index=True, alt=alt)
-    else:
-        st.dataframe(rows, hide_index=True, alt=alt)
 
 
 def _rows(problems: tuple[Problem, ...], what: str) -> list[dict[str, str]]:

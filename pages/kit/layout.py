@@ -19,6 +19,7 @@ from msip_core.runs.state import RunState
 from msip_core.views.screen import CONFIG
 from pages.kit.words import STATE_WORDS, strong, termed
 
+_READ = 30  # rows; more are searched, not read
 # What the theme cannot express: tighter cards whose labels wrap instead of being cut, the "Next"
 # link as a button, and on narrow screens curves and pictures below each other.
 _CSS = """
@@ -196,3 +197,15 @@ def what_is_missing(sets: Sequence[DatasetSummary]) -> None:
             st.caption(
                 md(rich("**{name}**: {missing}", name=item.words, missing=told(item.missing)))
             )
+
+
+def reasons_table(rows: list[dict[str, str]], alt: str) -> None:
+    """Files with reasons: to be read while they are few, to be sorted and searched when many.
+
+    A grid cuts a long reason off at its edge; a table breaks it into lines, but draws every row.
+    """
+    if len(rows) <= _READ:
+        columns = {head: [md(row[head]) for row in rows] for head in rows[0]}
+        st.table(columns, border="horizontal", hide_index=True, alt=alt)
+    else:
+        st.dataframe(rows, hide_index=True, alt=alt)

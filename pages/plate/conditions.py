@@ -17,9 +17,8 @@ from msip_core.plates.sheet import MOST_BYTES
 from msip_core.plates.statements import difference_words, p_words
 from msip_core.views.plate_dose import dose_figure
 from msip_core.views.plate_strips import strip_figure
-from pages.data.report import reasons_table
 from pages.kit.choose import choose, choose_view, remember
-from pages.kit.layout import chart
+from pages.kit.layout import chart, reasons_table
 from pages.kit.saving import save_button
 from pages.plate.choosing import Count, choose_class, choose_time, quantity
 from pages.plate.overview import interval, number

@@ -12,9 +12,9 @@ from msip_core.data.questions import Import, Imported
 from msip_core.language import t
 from msip_core.markdown import md
 from msip_core.models import list_models
-from pages.data.import_fields import checked_name, free_name
 from pages.kit.jobs import start_task, task_begun, task_panel
 from pages.kit.lab import dataset, datasets, lab
+from pages.kit.new_dataset import checked_name, free_name
 from pages.plate.choosing import Count
 
 _PAGE = "pages/correct/page.py"

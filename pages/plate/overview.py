@@ -14,10 +14,9 @@ from msip_core.plates.figures import Shown, map_of, plates_of, sizes_info
 from msip_core.plates.nested import Estimate
 from msip_core.views.plate_map import map_figure
 from msip_core.views.plate_sizes import size_figure
-from pages.data.report import reasons_table
 from pages.kit.choose import choose, choose_view
 from pages.kit.classes import are_organoids
-from pages.kit.layout import Fact, chart, facts
+from pages.kit.layout import Fact, chart, facts, reasons_table
 from pages.plate.choosing import Count, choose_class, choose_time, quantity
 
 _SHOWN = {

@@ -8,6 +8,7 @@ from msip_core.language import mark, t
 from msip_core.markdown import md
 from pages.kit.choose import choose_view
 from pages.kit.layout import empty, header
+from pages.kit.run_head import is_moving, run_head
 from pages.plate.choosing import choose_count, counts, look_at
 from pages.plate.conditions import conditions
 from pages.plate.files import files
@@ -15,7 +16,6 @@ from pages.plate.models import how_sure
 from pages.plate.overview import overview
 from pages.plate.pictures import pictures
 from pages.plate.starting import start_form
-from pages.runs.live import is_moving, run_head
 
 _VIEWS = {"look": mark("Counts"), "start": mark("Count images")}
 _PARTS = {

@@ -17,11 +17,11 @@ from msip_core.markdown import md
 from msip_core.models import ModelCard, list_models
 from msip_core.plates.sheet import MOST_BYTES, parse_sheet
 from msip_core.settings import get_settings
-from pages.data.import_fields import stack_fields
 from pages.kit.asking import ask_for, show_command
 from pages.kit.choose import asked, choose, choose_view, distinct, remember
 from pages.kit.lab import datasets, lab
 from pages.kit.layout import empty
+from pages.kit.new_dataset import stack_fields
 from pages.kit.of_studies import models_switch, models_to_choose
 from pages.kit.run_fields import device_field
 from pages.kit.upload import files_field, keep_upload, server_path, upload_of

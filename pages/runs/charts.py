@@ -20,10 +20,10 @@ from pages.kit.choose import choose_view
 from pages.kit.guard import guarded
 from pages.kit.lab import lab
 from pages.kit.layout import Fact, chart, facts
+from pages.kit.run_head import EVERY_SECONDS, is_moving
 from pages.kit.ways import goal_way_words
 from pages.kit.words import TERM_WORDS, known, strong
 from pages.runs.history import PruneHistory, pick_step
-from pages.runs.live import EVERY_SECONDS, is_moving
 from pages.runs.live_chart import live_chart
 
 

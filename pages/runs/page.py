@@ -5,22 +5,24 @@ from __future__ import annotations
 import streamlit as st
 
 from msip_core.config import PruneConfig
-from msip_core.language import t, tn, told
+from msip_core.language import mark, t, tn, told
 from msip_core.markdown import md
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
+from msip_core.studies.dependants import delete_run, dependants_of_run
 from pages.kit.asking import show_command
 from pages.kit.choose import asked
 from pages.kit.guard import guarded
+from pages.kit.keeping import deletion, renaming
 from pages.kit.lab import lab, still_here
 from pages.kit.layout import empty, header, next_step
+from pages.kit.run_head import is_moving, run_head
 from pages.kit.words import labelled, when
 from pages.runs.attention import attention
 from pages.runs.charts import curves, epoch_curves, network, step_facts, train_facts
 from pages.runs.comparison import compare_runs
 from pages.runs.history import chosen_step, read_history, stepper
 from pages.runs.listing import pick_run, run_table
-from pages.runs.live import is_moving, rename_or_delete, run_head
 from pages.runs.live_chart import plotly_library
 from pages.runs.outcome import outcome, submit_changed
 
@@ -33,6 +35,10 @@ _CSS = """
 """
 _SHOWN = 100  # entries of the diary, lines of the log
 _EVERY_SECONDS = 3
+_KEEP = mark(
+    "Its curves, steps, diary and the weights of its steps are removed. Models that it has made, "
+    "and the images, stay. A study that asked for it is paused: resuming it makes the run again."
+)
 
 
 def settings_of(run: RunRow) -> None:
@@ -78,6 +84,20 @@ def aftermath(run: RunRow) -> None:
             kwargs={"name": run.name},
         )
     rename_or_delete(run)
+
+
+def rename_or_delete(run: RunRow) -> None:
+    """Both, beside each other."""
+    service = lab().runs
+    with st.container(horizontal=True):
+        renaming("run", run.name, lambda text: service.rename(run.id, text))
+        deletion(
+            "run",
+            t("Delete this run"),
+            t(_KEEP),
+            lambda: dependants_of_run(lab().workspace, run.id),
+            lambda: delete_run(lab().workspace, run.id),
+        )
 
 
 header(t("Runs"), t("What is waiting, what is running, what came out."))

@@ -314,7 +314,7 @@ def _reasons(test: AppTest) -> dict[str, list[str]]:
 
 def test_a_few_reasons_are_read_and_many_are_searched(workspace: Workspace, app: None) -> None:
     def page(rows: int) -> None:
-        from pages.data.report import reasons_table
+        from pages.kit.layout import reasons_table
 
         reasons_table([{"File": f"plate_7_{i}.png", "Why": "[cut] *off*"} for i in range(rows)], "")
 

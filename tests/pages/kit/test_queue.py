@@ -10,7 +10,7 @@ from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
 from msip_core.workspace import Workspace
-from pages.runs.live import waiting_time
+from pages.kit.run_head import waiting_time
 from tests.pages import lab_samples
 
 

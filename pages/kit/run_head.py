@@ -9,18 +9,16 @@ from dataclasses import dataclass
 import streamlit as st
 
 from msip_core.config import AnyRun, CountConfig, TrainConfig
-from msip_core.language import mark, t, told
+from msip_core.language import t, told
 from msip_core.markdown import md
 from msip_core.runs.slots import compete, room_of
 from msip_core.runs.state import ALIVE, Action, RunState
 from msip_core.runs.store import RunRow
-from msip_core.studies.dependants import delete_run, dependants_of_run
 from msip_core.views import wording
 from msip_core.views.wording import duration
 from msip_core.workspace import study_of
 from pages.kit.asking import asked_here
 from pages.kit.guard import guarded
-from pages.kit.keeping import deletion, renaming
 from pages.kit.lab import lab
 from pages.kit.layout import state_badge
 from pages.kit.words import ACTION_WORDS, doing, strong, time_left, when
@@ -28,10 +26,6 @@ from pages.kit.words import ACTION_WORDS, doing, strong, time_left, when
 EVERY_SECONDS = 2
 _LOOKED_AT = 200  # newest runs that tell how long a run like this took
 _EARLY = ("preparing", "baseline evaluation")
-_KEEP = mark(
-    "Its curves, steps, diary and the weights of its steps are removed. Models that it has made, "
-    "and the images, stay. A study that asked for it is paused: resuming it makes the run again."
-)
 
 
 Signature = tuple[RunState, bool, float | None, float | None]
@@ -227,18 +221,4 @@ def _cancelling(run: RunRow) -> None:
             type="primary",
             on_click=_act,
             args=(run.id, Action.CANCEL),
-        )
-
-
-def rename_or_delete(run: RunRow) -> None:
-    """Both, beside each other."""
-    service = lab().runs
-    with st.container(horizontal=True):
-        renaming("run", run.name, lambda text: service.rename(run.id, text))
-        deletion(
-            "run",
-            t("Delete this run"),
-            t(_KEEP),
-            lambda: dependants_of_run(lab().workspace, run.id),
-            lambda: delete_run(lab().workspace, run.id),
         )
