@@ -160,7 +160,7 @@ def objects_table(pair: ModelPair, matched: Matched, kinds: Sequence[str]) -> No
     if not rows:
         return
     shown = [_screen_row(row, _link(pair, matched, row), scale.unit) for row in rows]
-    *_, before, after, overlap, link = shown[0]
+    found, *drawn, before, after, overlap, link = shown[0]
     number = st.column_config.NumberColumn
     st.dataframe(
         shown,
@@ -168,7 +168,10 @@ def objects_table(pair: ModelPair, matched: Matched, kinds: Sequence[str]) -> No
         height=min(36 * len(rows) + 40, 420),
         alt=t("Matched objects with number, class, score and size"),
         column_config={
-            link: st.column_config.LinkColumn(display_text=t("Why?"), pinned=True, width="small"),
+            # Pixels: on a screen of 1400 these four are seen whole beside the pictures.
+            link: st.column_config.LinkColumn(display_text=t("Why?"), pinned=True, width=54),
+            found: st.column_config.Column(width=96),
+            **{name: st.column_config.Column(width=108) for name in drawn},
             before: number(format="%.0f"),
             after: number(format="%.0f"),
             overlap: number(format="%.2f"),
