@@ -64,6 +64,18 @@ def test_streamlit_sends_no_usage_statistics() -> None:
     assert config["server"]["address"] in ("localhost", "127.0.0.1")
 
 
+def test_streamlit_does_not_collect_garbage_after_every_look_at_a_page() -> None:
+    """It was two fifths of the server's work while a run is followed. Asked of Streamlit itself:
+    where it renames a setting, ours would be passed over without a word."""
+    from tests.fresh import run_fresh
+
+    out = run_fresh(
+        "from streamlit import config\n"
+        "print(config.get_option('runner.postScriptGC'), config.get_option('server.maxUploadSize'))"
+    )
+    assert out.split() == ["False", "1000"]
+
+
 def test_ultralytics_reports_nothing_from_an_isolated_workspace(tmp_path: Path) -> None:
     from tests.fresh import run_fresh
 
