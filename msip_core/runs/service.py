@@ -167,7 +167,7 @@ class RunService:
     ) -> builtins.list[RunRow]:
         """A page of runs, newest first; only those of studies (True), without them (False)."""
         self.store.adopt_folders()
-        self.store.sync_unfinished()
+        self.store.sync_several()
         self._settle(self.store.ids(WITH_WORKER))
         return self.store.rows(
             limit=limit, offset=offset, states=states, kind=kind, of_studies=of_studies
@@ -191,6 +191,14 @@ class RunService:
         """One run as it is now, or NotFoundError."""
         self._sync(run_id)
         return self.store.row(run_id)
+
+    def several(self, run_ids: Collection[str]) -> dict[str, RunRow]:
+        """Those of these runs that the index can show, as they are now: it is asked once for all,
+        where `get` asks six times for each."""
+        self.store.sync_several(run_ids)
+        self._settle([run_id for run_id in self.store.ids(WITH_WORKER) if run_id in run_ids])
+        rows = self.store.rows(run_ids=run_ids)
+        return {row.id: row for row in rows if self._is_there(row.id)}
 
     def left_out(self) -> tuple[str, ...]:
         """Folders below runs/ that are no runs we can read, each with the reason."""
@@ -249,10 +257,9 @@ class RunService:
 
     def run_dir(self, run_id: str) -> Path:
         """The run's folder, or NotFoundError."""
-        folder = self.workspace.run_dir(run_id)
-        if not (folder / CONFIG_FILE).is_file():
+        if not self._is_there(run_id):
             raise unknown_run(run_id)
-        return folder
+        return self.workspace.run_dir(run_id)
 
     # --- giving away ----------------------------------------------------------
 
@@ -311,6 +318,9 @@ class RunService:
         for name in uploads:
             self.workspace.clear_upload(self.workspace.uploads / name)
         clear_away(gone)
+
+    def _is_there(self, run_id: str) -> bool:
+        return (self.workspace.run_dir(run_id) / CONFIG_FILE).is_file()
 
     def _log(self, run_id: str) -> EventLog:
         return EventLog(self.run_dir(run_id))

@@ -171,9 +171,13 @@ class RunStore:
             _put(connection, [changed], records)
 
     @heals
-    def sync_unfinished(self) -> None:
-        """Sync every run that may still change."""
-        query = _filtered(sa.select(_RUNS.c.id, _RUNS.c.log_offset), _UNFINISHED, None)
+    def sync_several(self, run_ids: Collection[str] | None = None) -> None:
+        """Sync these runs, else every run that may still change."""
+        query = sa.select(_RUNS.c.id, _RUNS.c.log_offset)
+        if run_ids is None:
+            query = _filtered(query, _UNFINISHED, None)
+        else:
+            query = query.where(_RUNS.c.id.in_(run_ids))
         with self._file.engine().connect() as connection:
             rows = connection.execute(query).all()
         for row in rows:
@@ -264,19 +268,21 @@ class RunStore:
     def rows(
         self,
         *,
+        run_ids: Collection[str] | None = None,
         limit: int = 50,
         offset: int = 0,
         states: Collection[RunState] | None = None,
         kind: str | None = None,
         of_studies: bool | None = None,
     ) -> list[RunRow]:
-        """A page of runs, newest first; only those of studies (True), without them (False)."""
-        query = (
-            _filtered(sa.select(_RUNS), states, kind, of_studies)
-            .order_by(_RUNS.c.created.desc(), _RUNS.c.id.desc())
-            .limit(limit)
-            .offset(offset)
-        )
+        """A page of runs, newest first, or all of `run_ids`; only those of studies (True),
+        without them (False)."""
+        query = _filtered(sa.select(_RUNS), states, kind, of_studies)
+        if run_ids is None:
+            newest = (_RUNS.c.created.desc(), _RUNS.c.id.desc())
+            query = query.order_by(*newest).limit(limit).offset(offset)
+        else:
+            query = query.where(_RUNS.c.id.in_(run_ids))
         with self._file.engine().connect() as connection:
             found = connection.execute(query).mappings().all()
             places = _queue_places(connection) if found else {}

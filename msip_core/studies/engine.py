@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 
 from filelock import Timeout
@@ -77,7 +78,7 @@ def standing(service: RunService, study_id: str) -> Standing:
     """Every run of the study as it is now."""
     workspace = service.workspace
     study, plan = open_study(workspace, study_id), plan_of(workspace, study_id)
-    states = tuple(_state(service, task, run_id(study_id, task)) for task in tasks(plan))
+    states = _states(service, {run_id(study_id, task): task for task in tasks(plan)})
     done, left = _progress(plan, states)
     return Standing(states, done, left, study.paused, _blocked(states))
 
@@ -162,12 +163,21 @@ def _start(service: RunService, plan: StudyPlan, states: tuple[TaskState, ...]) 
     return asked
 
 
-def _state(service: RunService, task: Task, run: str) -> TaskState:
-    try:
-        row = service.get(run)
-    except NotFoundError:
-        return TaskState(task, run, None)
-    lost = row.state is RunState.INTERRUPTED and _interruptions(service, run) > RESUMES
+def _states(service: RunService, asked: dict[str, Task]) -> tuple[TaskState, ...]:
+    known = service.several(set(asked))
+    return tuple(_state(service, task, run, known.get(run)) for run, task in asked.items())
+
+
+def _state(service: RunService, task: Task, run: str, row: RunRow | None) -> TaskState:
+    if row is None:
+        with suppress(NotFoundError):
+            service.run_dir(run)
+            row = service.get(run)  # it is there: why it is not shown is said
+    lost = (
+        row is not None
+        and row.state is RunState.INTERRUPTED
+        and _interruptions(service, run) > RESUMES
+    )
     return TaskState(task, run, row, lost)
 
 

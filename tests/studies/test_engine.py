@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from msip_core.errors import ConfigError, DatasetError
@@ -122,16 +124,42 @@ def test_a_paused_study_starts_nothing_and_goes_on_where_it_was(
     assert now.states[0].row.state is RunState.QUEUED
 
 
-def test_where_nothing_can_be_started_every_run_is_asked_once(
+def test_where_nothing_can_be_started_the_index_is_asked_once_for_all_runs(
     service: RunService, drawn: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = library.create(drawn, make_plan(seeds=[0], honest=["random"]))
     engine.advance(service, study.id)
-    asked: list[str] = []
-    get = service.get
-    monkeypatch.setattr(service, "get", lambda run: asked.append(run) or get(run))
+    asked: list[object] = []
+    several = service.several
+    monkeypatch.setattr(service, "get", asked.append)
+    monkeypatch.setattr(service, "several", lambda runs: asked.append(runs) or several(runs))
     now = engine.advance(service, study.id)
-    assert asked == [state.run_id for state in now.states]
+    assert asked == [{state.run_id for state in now.states}]
+    assert now.states[0].row is not None
+
+
+def test_a_run_whose_folder_was_taken_away_is_asked_for_again(
+    service: RunService, drawn: Workspace
+) -> None:
+    study = library.create(drawn, make_plan(seeds=[0], honest=["random"]))
+    run = engine.advance(service, study.id).states[0].run_id
+    shutil.rmtree(drawn.run_dir(run))
+    assert engine.standing(service, study.id).states[0].row is None
+    again = engine.advance(service, study.id).states[0].row
+    assert again is not None
+    assert again.state is RunState.QUEUED
+
+
+def test_a_run_that_the_index_does_not_know_is_taken_in_not_asked_for_again(
+    service: RunService, drawn: Workspace
+) -> None:
+    study = library.create(drawn, make_plan(seeds=[0], honest=["random"]))
+    run = engine.advance(service, study.id).states[0].run_id
+    service.store.forget(run)
+    row = engine.advance(service, study.id).states[0].row
+    assert row is not None
+    assert row.state is RunState.QUEUED
+    assert len(drawn.run_dir(run).joinpath("events.jsonl").read_text().splitlines()) == 1
 
 
 def test_nothing_is_started_without_a_baseline(service: RunService, drawn: Workspace) -> None:

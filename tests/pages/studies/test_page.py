@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection
 
 import pytest
 
@@ -129,18 +130,23 @@ def test_a_finished_study_shows_table_sentences_and_charts(
     assert states[-1].row.state is RunState.QUEUED
 
 
-def test_one_view_reads_the_state_of_each_run_once(
+def test_one_view_reads_the_state_of_all_runs_once(
     open_page: Open, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: Counter[str] = Counter()
-    get = RunService.get
+    get, several = RunService.get, RunService.several
 
-    def counted(service: RunService, run_id: str) -> RunRow:
+    def one(service: RunService, run_id: str) -> RunRow:
         read[run_id] += 1
         return get(service, run_id)
 
+    def all_at_once(service: RunService, run_ids: Collection[str]) -> dict[str, RunRow]:
+        read.update(run_ids)
+        return several(service, run_ids)
+
     test = open_page("studies", study=study)
-    monkeypatch.setattr(RunService, "get", counted)
+    monkeypatch.setattr(RunService, "get", one)
+    monkeypatch.setattr(RunService, "several", all_at_once)
     no_crash(test.run())
     assert len(test.dataframe) == 1
     assert read == {f"{study}-{row}-s0": 1 for row in ("baseline", "random", "l2", "msip")}
