@@ -140,13 +140,14 @@ def _cells(
     cells = [name, str(len(mine)), f"{mean(one['macs_ratio'] for one in mine):.3f}"]
     cells += [_spread([one[key] for one in mine]) for where in shown for key in KEYS[where]]
     for one in compared:
-        cells += ["", "", ""] if one is None else _difference(one)
+        cells += ["", "", ""] if one is None else difference(one)
     steps = zip(*(one["val_map50_before_tuning"] for one in mine), strict=False)
     cells.append(" ".join(f"{mean(step):.3f}" for step in steps))
     return [*cells, f"{mean(one['seconds'] for one in mine):.0f}"]
 
 
-def _difference(one: Interval) -> list[str]:
+def difference(one: Interval) -> list[str]:
+    """Three cells: the difference with its interval, p after Holm's correction, the verdict."""
     bounds = f" [{one.low:+.3f}, {one.high:+.3f}]" if one.seeds != 1 else ""
     adjusted = "" if one.adjusted is None else f"{one.adjusted:.3f}"
     return [f"{one.value:+.3f}{bounds}", adjusted, verdict(one)]

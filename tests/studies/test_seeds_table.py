@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from benchmarks.before_tuning import table
 from benchmarks.seeds_table import compare, student, verdict
 
 
@@ -54,3 +55,16 @@ def test_a_clear_difference_must_survive_the_correction_over_the_rows():
     assert verdict(against["steady"]) == "clearly higher"
     assert against["steady"].adjusted == pytest.approx(4 * against["steady"].p)
     assert verdict(against["noisy-0"]) == "not clear"
+
+
+def test_what_was_kept_before_tuning_is_compared_by_its_last_cut_most_first():
+    results = [
+        {"row": row, "seed": seed, "cuts": [0.9, last], "last": last}
+        for row, lasts in (("msip", (0.5, 0.6, 0.7)), ("obs", (0.611, 0.710, 0.809)))
+        for seed, last in enumerate(lasts)
+    ]
+
+    *_, first, second, _ = table(results, ["msip", "obs", "never-ran"], "msip").split("\n")
+
+    assert first.startswith("| `obs` | 3 | 0.900 0.710 | +0.110 [+0.108, +0.112] | 0.000 | clearly")
+    assert second == "| `msip` | 3 | 0.900 0.600 |  |  |  |"
