@@ -251,6 +251,15 @@ def _method() -> tuple[str, MsipOptions]:
         st.caption(md(t("Source: {paper}. Looks at weights only.", paper=told(entry.paper))))
     if not entry.has_term_weights:
         return method, MsipOptions()
+    if entry.loss_unit:
+        # The README's "Methods on OrgaQuant", and benchmarks/before_tuning.py.
+        st.caption(
+            t(
+                "On human organoids (OrgaQuant, five seeds) it cannot be told from Taylor and OBS "
+                "once the network has trained again. Before that, OBS keeps clearly more: choose "
+                "it where there is hardly time to train."
+            )
+        )
     weights = weight_sliders()
     dynamic = st.toggle(
         md(labelled(t("Let the weights follow what validation says"), t("dynamic weights"))),
