@@ -3,9 +3,9 @@
     python benchmarks/repair.py --workspace W --data D --model M --imgsz 256 --out DIR
 
 Two tables, nothing trained in either: one cut to a third of the MACs, and four cuts to the same
-goal, scored anew before each. Seven criteria; every one gets every repair on the same calibration
-images: none, batch norm recalibrated, and the weights refitted with three ridges, of which
-validation chooses; accuracy is that of the test images. `auto` is what the product's default,
+goal, scored anew before each. Seven criteria, and MSIP with OBS as its geometry, each with every
+repair on the same calibration images: none, batch norm recalibrated, and the weights refitted with
+three ridges, of which validation chooses; accuracy is that of the test images. `auto` is what the product's default,
 `--repair auto`, takes by validation.
 """
 
@@ -46,16 +46,18 @@ from msip_core.pruning.schedule import corridor
 from msip_core.pruning.surgery import channel_counts, prune_channels
 from msip_core.workspace import Workspace, write_json, write_text
 
-# criterion -> allocation: the method's own, and Taylor's scores per MAC as ours
+# row -> criterion, allocation: the method's own, and Taylor's scores per MAC as ours
 CRITERIA = {
-    "msip": "msip",
-    "taylor": "msip",
-    "taylor-abs": "msip",
-    "taylor-2": "msip",
-    "obs": "msip",
-    "lamp": "global",
-    "l2": "uniform",
+    "msip": ("msip", "msip"),
+    "taylor": ("taylor", "msip"),
+    "taylor-abs": ("taylor-abs", "msip"),
+    "taylor-2": ("taylor-2", "msip"),
+    "obs": ("obs", "msip"),
+    "lamp": ("lamp", "global"),
+    "l2": ("l2", "uniform"),
+    "msip-obs": ("msip", "msip"),
 }
+SWITCHES = {"msip-obs": {"geometry": "obs"}}  # of MSIP, where a row sets one
 REFITS = tuple(refit_name(ridge) for ridge in RIDGES)
 CUTS = 4
 # Each cut's repair; "refitted" and "auto" by mAP50, then mAP50-95, on validation.
@@ -94,11 +96,9 @@ class Bench:
     ) -> tuple[DetectionModel, dict[str, Tensor], float]:
         """The network after this step, the filters that stayed, and its share of the MACs."""
         groups = prunable_groups(model).groups
-        kind, rule = (
-            catalog.find(family, name).load()
-            for family, name in (("criterion", criterion), ("allocation", CRITERIA[criterion]))
-        )
-        settings = MsipOptions(dynamic_weights=False)
+        names = zip(("criterion", "allocation"), CRITERIA[criterion], strict=True)
+        kind, rule = (catalog.find(family, name).load() for family, name in names)
+        settings = MsipOptions(dynamic_weights=False, **SWITCHES.get(criterion, {}))
         found = gather(model, self.calibration, kind.required(settings))
         scores = {n: s.numpy() for n, s in kind(found, settings, 0).scores(groups).items()}
         budget = Budget(model, list(groups.values()), self.options.imgsz)
@@ -176,7 +176,7 @@ def main() -> None:
             print(json.dumps(found["one"][criterion]), flush=True)
             write_json(path, found)
     for criterion in options.four:
-        for mode in MODES:
+        for mode in options.modes:
             if mode not in found.setdefault("four", {}).setdefault(criterion, {}):
                 found["four"][criterion][mode] = bench.four_cuts(criterion, mode)
                 print(criterion, mode, json.dumps(found["four"][criterion][mode]), flush=True)
@@ -188,6 +188,19 @@ def main() -> None:
 
 def _chosen(repairs: Mapping[str, Any], names: tuple[str, ...]) -> str:
     return max(names, key=lambda name: repairs[name]["val"])
+
+
+def _head_of_one(options: argparse.Namespace) -> list[str]:
+    if not options.criteria:
+        return []
+    return [
+        f"One cut to {options.keep:g} of the MACs:",
+        "",
+        "| criterion | MACs | as cut | recalibrated | "
+        + " | ".join(f"ridge {ridge:g}" for ridge in RIDGES)
+        + " | ridge by validation | `auto` takes | seconds of a refit |",
+        "|---" * (7 + len(RIDGES)) + "|",
+    ]
 
 
 def _tables(found: Mapping[str, Any], options: argparse.Namespace) -> str:
@@ -202,14 +215,9 @@ def _tables(found: Mapping[str, Any], options: argparse.Namespace) -> str:
         f"{found['calibration']} calibration images, seed {options.seed}, one seed only. Cells: "
         "test mAP50 / mAP50-95.",
         "",
-        f"One cut to {options.keep:g} of the MACs:",
-        "",
-        "| criterion | MACs | as cut | recalibrated | "
-        + " | ".join(f"ridge {ridge:g}" for ridge in RIDGES)
-        + " | ridge by validation | `auto` takes | seconds of a refit |",
-        "|---" * (7 + len(RIDGES)) + "|",
+        *_head_of_one(options),
     ]
-    for row in found["one"].values():
+    for row in found.get("one", {}).values():
         repairs = row["repairs"]
         cells = [_cell(repairs[name]["test"]) for name in (AS_CUT, RECALIBRATED, *REFITS)]
         best, auto = _chosen(repairs, REFITS), _chosen(repairs, MODES["auto"])
@@ -257,6 +265,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--keep", type=float, default=0.335)
     parser.add_argument("--criteria", nargs="*", default=list(CRITERIA))
     parser.add_argument("--four", nargs="*", default=["msip"], help="cut four times")
+    parser.add_argument("--modes", nargs="*", default=list(MODES), help="how those are repaired")
     return parser.parse_args()
 
 
