@@ -5,8 +5,8 @@
 Two tables, nothing trained in either: one cut to a third of the MACs, and four cuts to the same
 goal, scored anew before each. Seven criteria, and MSIP with OBS as its geometry, each with every
 repair on the same calibration images: none, batch norm recalibrated, and the weights refitted with
-three ridges, of which validation chooses; accuracy is that of the test images. `auto` is what the product's default,
-`--repair auto`, takes by validation.
+three ridges, of which validation chooses; accuracy is that of the test images. `auto` is what the
+product's default, `--repair auto`, takes by validation.
 """
 
 from __future__ import annotations
