@@ -285,8 +285,10 @@ def list_datasets(workspace: Workspace) -> list[DatasetSummary]:
     for folder in folders_in(workspace.datasets):
         try:
             summary = _summary(folder)
-        except NotFoundError:  # just deleted
-            continue
+        except NotFoundError:
+            if not _holds_something(folder):  # just deleted
+                continue
+            summary = _damaged(folder.name)
         except (OSError, DatasetError):
             summary = _damaged(folder.name)
         # A folder that was copied or renamed has the name that it lies under.
@@ -296,11 +298,34 @@ def list_datasets(workspace: Workspace) -> list[DatasetSummary]:
 
 
 def _summary(folder: Path) -> DatasetSummary:
-    """As it was written down; where that is damaged, of the dataset itself."""
+    """As it was written down; where that is damaged, of the dataset itself.
+
+    Raises:
+        NotFoundError, DatasetError: dataset.json is gone, or was cut off by a full disk or a power
+            cut (more of it is not read here).
+    """
+    if not _ends_well(folder / "dataset.json"):
+        return summarise(newest_document(folder))
     try:
         return DatasetSummary.model_validate_json(plain_bytes(folder / "summary.json"))
     except (OSError, ValidationError):
         return summarise(newest_document(folder))
+
+
+def _holds_something(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except OSError:
+        return folder.is_dir()
+
+
+def _ends_well(path: Path) -> bool:
+    """Whether a file ends as a JSON object does."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 64))
+        return file.read().rstrip().endswith(b"}")
 
 
 def _damaged(name: str) -> DatasetSummary:

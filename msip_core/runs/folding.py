@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from msip_core.config import AnyRun, PruneConfig, parse_kept_config
+from msip_core.documents import damaged
 from msip_core.errors import NotFoundError
 from msip_core.messages import stored
 from msip_core.runs.events_log import Event, EventLog
@@ -37,8 +38,11 @@ def new_row(run_dir: Path) -> Row:
             run_dir=run_dir,
             config_file=CONFIG_FILE,
         )
-    text = file.read_text(encoding="utf-8")
-    config = config_of(text)
+    try:
+        text = file.read_text(encoding="utf-8")
+        config = config_of(text)
+    except (ValueError, RecursionError) as error:
+        raise damaged(file) from error
     EventLog(run_dir).state()
     return {
         "id": run_dir.name, "name": config.name or run_dir.name, "kind": config.kind,

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from msip_core.config import AnyRun
 from msip_core.errors import MsipError, NotFoundError
-from msip_core.messages import Message, message_of, msg, restored, stored
+from msip_core.messages import Message, joined, message_of, msg, restored, stored
 from msip_core.runs.events_log import Event, EventLog
 from msip_core.runs.folding import CONFIG_FILE, Row, config_of, fold, new_row
 from msip_core.runs.healing import Healing, heals
@@ -209,7 +209,7 @@ class RunStore:
                 logger.warning("%s is left out of the index: %s", folders[name], error)
                 left_out[name] = (changed, _reason(error))
         self._left_out = left_out
-        return tuple(f"{name}: {why}" for name, (_, why) in sorted(left_out.items()))
+        return tuple(joined(": ", (name, why)) for name, (_, why) in sorted(left_out.items()))
 
     @heals
     def forget(self, run_id: str) -> None:

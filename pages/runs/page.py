@@ -101,6 +101,8 @@ def rename_or_delete(run: RunRow) -> None:
 
 
 header(t("Runs"), t("What is waiting, what is running, what came out."))
+for why in lab().runs.left_out():
+    st.warning(md(told(why)))
 if not lab().runs.count():
     empty(
         t("No runs yet."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,26 @@ def test_a_damaged_dataset_does_not_hide_the_others(
     assert "damaged" in (found["bad"].missing or "")
     with pytest.raises(DatasetError, match="is damaged"):
         open_dataset(workspace, "bad")
+
+
+def test_a_dataset_that_was_cut_off_or_lost_its_document_is_not_called_ready(
+    tmp_path: Path, workspace: Workspace, bring_in: Importer
+) -> None:
+    """Lists read the small summary, which knows nothing of it."""
+    bring_in(yolo_folder(tmp_path / "good", {"a": "0 0.5 0.5 0.2 0.2\n"}, ["crypt"]), "good")
+    for name in ("cut", "zeros", "lost"):
+        shutil.copytree(workspace.dataset_dir("good"), workspace.dataset_dir(name))
+    document = workspace.dataset_dir("good") / "dataset.json"
+    half = document.read_bytes()[: document.stat().st_size // 2]
+    (workspace.dataset_dir("cut") / "dataset.json").write_bytes(half)
+    (workspace.dataset_dir("zeros") / "dataset.json").write_bytes(half + bytes(4096))
+    (workspace.dataset_dir("lost") / "dataset.json").unlink()
+    workspace.dataset_dir("empty").mkdir()
+
+    missing = {summary.name: str(summary.missing) for summary in list_datasets(workspace)}
+
+    assert {name for name, why in missing.items() if "damaged" in why} == {"cut", "zeros", "lost"}
+    assert set(missing) == {"good", "cut", "zeros", "lost"}
 
 
 def test_files_that_went_away_are_named(tmp_path: Path, bring_in: Importer) -> None:

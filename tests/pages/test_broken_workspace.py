@@ -146,3 +146,19 @@ def test_every_page_opens_and_speaks_in_words(
             crashed.append(f"{page}: {said}")
 
     assert crashed == []
+
+
+def test_runs_that_cannot_be_read_are_named_on_their_page(
+    full: str, workspace: Workspace, open_page: Open
+) -> None:
+    for name, text in (("prune-cut", '{"kind": "pr'), ("prune-foreign", '{"kind": "melt"}')):
+        shutil.copytree(workspace.run_dir(full), workspace.runs / name)
+        (workspace.runs / name / "config.json").write_text(text, encoding="utf-8")
+
+    test = open_page("runs")
+
+    no_crash(test)
+    cut, foreign = (item.value for item in test.warning)
+    assert cut.startswith("prune-cut: ")
+    assert "damaged" in cut
+    assert foreign.startswith("prune-foreign: ")

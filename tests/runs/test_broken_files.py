@@ -192,7 +192,14 @@ def test_one_bad_folder_hides_no_other(
     bad = service.workspace.runs / "prune-copied"
     shutil.copytree(service.run_dir(runs[0]), bad)
     (bad / "config.json").write_text('{"kind": "melt"}')
+    cut = service.workspace.runs / "prune-cut"
+    shutil.copytree(service.run_dir(runs[0]), cut)
+    (cut / "config.json").write_text('{"kind": "pr')
     assert [row.id for row in service.list()] == runs
+    assert service.left_out()[1] == (
+        f"prune-cut: {cut / 'config.json'} is damaged and cannot be read. Restore it from a backup,"
+        " or begin its run or study anew."
+    )
     assert main(["runs", "list", "--workspace", str(service.workspace.root)]) == 0
     assert "Left out: prune-copied: " in capsys.readouterr().out
     assert main(["runs", "show", bad.name, "--workspace", str(service.workspace.root)]) == 2
