@@ -138,10 +138,8 @@ def read_card(path: Path) -> ModelCard:
         card = ModelCard.model_validate_json(plain_bytes(path))
     except ValidationError as error:
         raise CheckpointError(
-            "{path} is damaged ({n} errors): train or upload this model again, "
-            "or remove its folder.",
+            "{path} is damaged: train or upload this model again, or remove its folder.",
             path=path,
-            n=error.error_count(),
         ) from error
     # A folder that was copied or renamed has the id that it lies under.
     return card.model_copy(update={"id": path.parent.name})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,18 +12,23 @@ from msip_core.messages import Message, joined, mark, msg
 
 _MOST_NAMED = 8
 _KINDS = ("train", "prune", "count")  # of runs, which no person set
-# What pydantic says, by its types of errors.
+# In our words, by pydantic's types of errors; what stands in braces is what it tells of them.
+_WHOLE, _NUMBER = mark("it must be a whole number"), mark("it must be a number")
 _WHY = {
-    "value_error": mark("Value error, {error}"),
-    "missing": mark("Field required"),
-    "extra_forbidden": mark("Extra inputs are not permitted"),
-    "int_type": mark("Input should be a valid integer"),
-    "float_type": mark("Input should be a valid number"),
-    "greater_than": mark("Input should be greater than {gt}"),
-    "greater_than_equal": mark("Input should be greater than or equal to {ge}"),
-    "less_than": mark("Input should be less than {lt}"),
-    "less_than_equal": mark("Input should be less than or equal to {le}"),
+    "value_error": mark("{error}"),
+    "missing": mark("it is missing"),
+    "extra_forbidden": mark("there is no such setting"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), _WHOLE),
+    **dict.fromkeys(("float_type", "float_parsing"), _NUMBER),
+    "literal_error": mark("it must be {expected}"),
+    "enum": mark("it must be {expected}"),
+    "greater_than": mark("it must be above {gt}"),
+    "greater_than_equal": mark("it must be at least {ge}"),
+    "less_than": mark("it must be below {lt}"),
+    "less_than_equal": mark("it must be at most {le}"),
 }
+_DECIMAL_COMMA = re.compile(r"\s*-?\d*,\d+\s*")
+_PERCENT = 100.0
 
 
 def explain(error: ValidationError) -> str:
@@ -30,23 +36,39 @@ def explain(error: ValidationError) -> str:
     parts = []
     for item in error.errors()[:_MOST_NAMED]:
         place = ".".join(str(p) for p in item["loc"] if p not in _KINDS) or "settings"
-        got = _got(item.get("input"))
-        parts.append(
-            msg("{setting}: {why} (got {got})", setting=short(place), why=_why(item), got=got)
-        )
+        parts.append(msg("{setting}: {why}", setting=short(place), why=_reason(item)))
     if error.error_count() > _MOST_NAMED:
         parts.append(msg("and {n} more", n=error.error_count() - _MOST_NAMED))
     return msg("These settings cannot be used: {wrong}.", wrong=joined("; ", parts))
 
 
+def reason(error: ValidationError) -> str:
+    """Why one value cannot be taken, and what it was."""
+    return _reason(error.errors()[0])
+
+
+def _reason(item: ErrorDetails) -> str:
+    why, given = _why(item), item.get("input")
+    if isinstance(given, str) and given in why:
+        return why
+    return msg("{why} (got {got})", why=why, got=_got(given))
+
+
 def _why(item: ErrorDetails) -> str:
-    said = short(item["msg"], 300)
     values = {  # it writes 1.0 as 1
         name: int(value) if isinstance(value, float) and value.is_integer() else value
         for name, value in item.get("ctx", {}).items()
     }
-    known = Message(_WHY.get(item["type"], said), values)
-    return known if known == said else said
+    if item["type"] not in _WHY:
+        return short(item["msg"], 300)
+    why, given = Message(_WHY[item["type"]], values), item.get("input")
+    if item["type"] == "float_parsing" and _DECIMAL_COMMA.fullmatch(str(given)):
+        return msg("it must be a number with a point, not a comma")
+    limit = values.get("lt", values.get("le"))
+    if limit == 1 and isinstance(given, int | float) and 1 < given <= _PERCENT:
+        share = {"percent": f"{given:g}", "share": f"{given / _PERCENT:g}"}
+        return msg("{why}; {percent} % is {share}", why=why, **share)
+    return why
 
 
 def _got(value: Any) -> str:

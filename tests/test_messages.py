@@ -106,7 +106,7 @@ def test_errors_are_said_in_chinese(tmp_path: Path):
     )
     settings = {"kind": "prune", "model": "m", "dataset": "d", "keep_macs": 5}
     assert told(_message(lambda: parse_run_config(settings))) == (
-        "这些设置无法使用：keep_macs：应小于 1（当前值 5）。"
+        "这些设置无法使用：keep_macs：必须小于 1；5 % 应写作 0.05（当前值 5）。"
     )
 
 

@@ -27,7 +27,7 @@ from msip_core.cli.verbs import Answer, JsonOption, WorkspaceOption
 from msip_core.errors import InputError, MsipError
 from msip_core.settings import get_settings
 from msip_core.workspace import DISK_FAULTS, without_nan
-from msip_core.wrong_settings import explain
+from msip_core.wrong_settings import explain, reason
 
 PROGRAM = "python -m msip_core"
 # What the place that a person named does not allow; other errors of files are faults of ours.
@@ -136,7 +136,10 @@ def _in_words(error: Exception, words: list[str]) -> tuple[str, int]:
         case ValidationError():
             return explain(error), 2
         case typer.TyperException():  # words that no verb understands
-            return error.format_message() or "Name a verb; --help lists them.", 2
+            said = error.format_message() or "Name a verb; --help lists them."
+            if isinstance(error.__cause__, ValidationError):
+                said = f"{said.partition(': ')[0]}: {reason(error.__cause__).rstrip('.')}."
+            return said, 2
         case typer.Abort():
             return "Stopped.", 1
         case OSError() | MemoryError() if (known := _of_the_computer(error)) is not None:

@@ -134,9 +134,8 @@ def read_document(path: Path) -> DatasetDocument:
         raise deleted_meanwhile(path.parent.name) from None
     except ValidationError as error:
         raise DatasetError(
-            "{path} is damaged ({n} errors): import the dataset again.",
+            "{path} is damaged: import the dataset again.",
             path=path,
-            n=error.error_count(),
         ) from error
 
 

@@ -200,7 +200,7 @@ def test_a_wrong_speed_up_is_one_sentence(
     [
         ("msip.nonsense=1", "There is no setting 'msip.nonsense'"),
         ("fusion", "'fusion' is no setting: write its name"),
-        ("msip.fusion=cold", "msip.fusion: Input should be"),
+        ("msip.fusion=cold", "msip.fusion: it must be 'product' or 'rank' (got 'cold')"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(
@@ -209,6 +209,27 @@ def test_a_wrong_setting_is_one_sentence(
     words = ["prune", "--data", "d", "--model", str(weights), "--workspace", str(workspace.root)]
 
     assert main([*words, "--set", word, "--detach"]) == 2
+    assert said in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--keep-macs", "33", "keep_macs: it must be below 1; 33 % is 0.33 (got 33.0)."),
+        ("--keep-macs", "1", "keep_macs: it must be below 1 (got 1.0)."),
+        ("--keep-macs", "0,335", "'--keep-macs': it must be a number with a point, not a comma"),
+        ("--keep-macs", "a third", "'--keep-macs': it must be a number (got 'a third')."),
+        ("--seed", "1.5", "'--seed': it must be a whole number (got '1.5')."),
+        ("--seed", "-1", "'--seed': it must be at least 0 (got '-1')."),
+    ],
+)
+def test_a_wrong_number_is_told_in_words_that_say_how_to_write_it(
+    workspace: Workspace, weights: Path, capfd: pytest.CaptureFixture[str],
+    option: str, value: str, said: str,
+) -> None:  # fmt: skip
+    words = ["prune", "--data", "d", "--model", str(weights), "--workspace", str(workspace.root)]
+
+    assert main([*words, option, value, "--detach"]) == 2
     assert said in capfd.readouterr().err
 
 

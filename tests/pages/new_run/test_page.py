@@ -96,7 +96,7 @@ def test_wrong_settings_are_told_beside_start(
     test.number_input("new:seed").set_value(2**33).run()
 
     no_crash(test)
-    assert "seed: Input should be less than or equal to 4294967295" in words(test)
+    assert "seed: it must be at most 4294967295" in words(test)
     assert test.button("new:start").disabled
 
 
