@@ -255,9 +255,9 @@ def _method() -> tuple[str, MsipOptions]:
         # The README's "Methods on OrgaQuant", and benchmarks/before_tuning.py.
         st.caption(
             t(
-                "On human organoids (OrgaQuant, five seeds) it cannot be told from Taylor and OBS "
-                "once the network has trained again. Before that, OBS keeps clearly more: choose "
-                "it where there is hardly time to train."
+                "On the micrographs of OrgaQuant (five seeds) it cannot be told from Taylor and "
+                "OBS once the network has trained again. Before that, OBS keeps clearly more: "
+                "choose it where there is hardly time to train."
             )
         )
     weights = weight_sliders()

@@ -251,7 +251,7 @@ def test_old_settings_mean_the_processor_and_auto_means_where_the_run_runs() -> 
         ),
         ({"latency_device": "cuda:1", "device": "cuda:0"}, "where the run runs, on 'cuda:0'"),
         ({"latency_device": "cuda", "device": "cpu"}, "where the run runs, on 'cpu'"),
-        ({"latency_batch": 0}, "greater than or equal to 1"),
+        ({"latency_batch": 0}, "must be at least 1"),
     ],
 )
 def test_a_way_that_there_is_not_is_one_sentence(more: dict, said: str) -> None:
