@@ -49,7 +49,7 @@ def reason(error: ValidationError) -> str:
 
 def _reason(item: ErrorDetails) -> str:
     why, given = _why(item), item.get("input")
-    if isinstance(given, str) and given in why:
+    if item["type"] == "value_error" and str(given) in why:  # it names the value itself
         return why
     return msg("{why} (got {got})", why=why, got=_got(given))
 

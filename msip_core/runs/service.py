@@ -193,8 +193,8 @@ class RunService:
         return self.store.row(run_id)
 
     def several(self, run_ids: Collection[str]) -> dict[str, RunRow]:
-        """Those of these runs that the index can show, as they are now: it is asked once for all,
-        where `get` asks six times for each."""
+        """Those of these runs that the index can show, as they are now. It is asked once for all,
+        not once for each as by `get`."""
         self.store.sync_several(run_ids)
         self._settle([run_id for run_id in self.store.ids(WITH_WORKER) if run_id in run_ids])
         rows = self.store.rows(run_ids=run_ids)
