@@ -33,182 +33,130 @@ _INCUCYTE = (
 )
 
 
+def _scheme(name: str, pattern: str, flags: re.RegexFlag = re.I) -> tuple[str, re.Pattern[str]]:
+    return name, re.compile(pattern, flags)
+
+
 # One row a microscope or its program. Groups: row, col or number (the well), z, time, channel.
 # What z, time and channel match is cut out of the name to give the field.
-SCHEMES: tuple[tuple[str, re.Pattern[str]], ...] = (
+SCHEMES = (
     # r01c02f03p01-ch1sk1fk1fl1.tiff
-    (
+    _scheme(
         mark("Operetta or Opera Phenix"),
-        re.compile(
-            rf"{_START}r(?P<row>\d\d)c(?P<col>\d\d)f\d+(?:p(?P<z>\d+))?(?:rc\d+)?"
-            r"(?:-?ch(?P<channel>\d+))?(?:sk(?P<time>\d+))?(?:fk\d+)?(?:fl\d+)?(?![a-z0-9])",
-            re.I,
-        ),
+        rf"{_START}r(?P<row>\d\d)c(?P<col>\d\d)f\d+(?:p(?P<z>\d+))?(?:rc\d+)?"
+        r"(?:-?ch(?P<channel>\d+))?(?:sk(?P<time>\d+))?(?:fk\d+)?(?:fl\d+)?(?![a-z0-9])",
     ),
     # 002003-1-001001001.tif: row 2, column 3, field 1, plane, time, channel
-    (
+    _scheme(
         "Operetta",
-        re.compile(
-            r"^(?P<row>\d{3})(?P<col>\d{3})-\d+-(?P<z>\d{3})(?P<time>\d{3})(?P<channel>\d{3})$",
-            re.I,
-        ),
+        r"^(?P<row>\d{3})(?P<col>\d{3})-\d+-(?P<z>\d{3})(?P<time>\d{3})(?P<channel>\d{3})$",
     ),
     # A - 01(fld 1 wv Green - dsRed z 3).tif, also with _ for blanks and brackets
-    (
+    _scheme(
         "IN Cell",
-        re.compile(
-            rf"{_START}(?P<row>{ROW}){_GAP}-{_GAP}(?P<col>{COLUMN})(?!\d){_GAP}\(?{_GAP}"
-            rf"fld{_GAP}\d+(?:{_GAP}time{_GAP}(?P<time>\d+)(?: - \d+ ms)?)?"
-            rf"(?:{_GAP}wv{_GAP}(?P<channel>[^()]*?))?(?:{_GAP}z{_GAP}(?P<z>\d+))?"
-            rf"(?:{_GAP}time{_GAP}(?P<time2>\d+)[^()]*)?{_GAP}\)?$",
-            re.I,
-        ),
+        rf"{_START}(?P<row>{ROW}){_GAP}-{_GAP}(?P<col>{COLUMN})(?!\d){_GAP}\(?{_GAP}"
+        rf"fld{_GAP}\d+(?:{_GAP}time{_GAP}(?P<time>\d+)(?: - \d+ ms)?)?"
+        rf"(?:{_GAP}wv{_GAP}(?P<channel>[^()]*?))?(?:{_GAP}z{_GAP}(?P<z>\d+))?"
+        rf"(?:{_GAP}time{_GAP}(?P<time2>\d+)[^()]*)?{_GAP}\)?$",
     ),
     # plate_A01_T0001F001L01A01Z01C01.tif
-    (
-        "CellVoyager",
-        re.compile(
-            rf"{_START}{_WELL}_T(?P<time>\d+)F\d+L\d+A\d+Z(?P<z>\d+)C(?P<channel>\d+)", re.I
-        ),
+    _scheme(
+        "CellVoyager", rf"{_START}{_WELL}_T(?P<time>\d+)F\d+L\d+A\d+Z(?P<z>\d+)C(?P<channel>\d+)"
     ),
     # W0001F0001T0001Z01C1.tif
-    (
-        "CellVoyager",
-        re.compile(
-            rf"{_START}W(?P<number>\d+)F\d+T(?P<time>\d+)Z(?P<z>\d+)C(?P<channel>\d+)", re.I
-        ),
+    _scheme(
+        "CellVoyager", rf"{_START}W(?P<number>\d+)F\d+T(?P<time>\d+)Z(?P<z>\d+)C(?P<channel>\d+)"
     ),
     # VID123_A1_1_2020y05m01d_10h00m.tif, Exp_Phase_A1_1_00d04h00m.tif
-    (
+    _scheme(
         "Incucyte",
-        re.compile(
-            rf"{_START}(?:(?P<channel>{_INCUCYTE})_)?{_WELL}_\d+_(?P<time>(?:\d{{4}}y\d\dm\d\dd_\d\dh\d\dm)|(?:\d+d\d+h\d+m))",
-            re.I,
-        ),
+        rf"{_START}(?:(?P<channel>{_INCUCYTE})_)?{_WELL}_\d+_(?P<time>(?:\d{{4}}y\d\dm\d\dd_\d\dh\d\dm)|(?:\d+d\d+h\d+m))",
     ),
     # scan_Plate_R_p00_z03_0_A01f00d0.TIF (EVOS), MFGTMP_A01f00d0.TIF (Cellomics)
-    (
+    _scheme(
         mark("EVOS or Cellomics"),
-        re.compile(
-            rf"(?:_z(?P<z>\d+))?(?:_(?P<time>\d{{1,2}}))?(?:_|{_START}){_WELL}"
-            r"f\d+d(?P<channel>\d+)",
-            re.I,
-        ),
+        rf"(?:_z(?P<z>\d+))?(?:_(?P<time>\d{{1,2}}))?(?:_|{_START}){_WELL}"
+        r"f\d+d(?P<channel>\d+)",
     ),
     # exp_A01_s1_w1UUID.tif, exp_A01_w2.tif, exp_A01_s1_w10A1B2C3D.tif
-    (
+    _scheme(
         "ImageXpress",
-        re.compile(
-            rf"{_START}{_WELL}(?=_[sw]\d)(?:_s\d+)?(?:_w(?P<channel>\d))?"
-            r"(?:(?P<gone>[0-9A-F]{8}(?:(?:-[0-9A-F]{4}){3}-[0-9A-F]{12})?)(?![a-z0-9])"
-            r"|(?<=\d)(?P<also>[a-z][a-z0-9-]*)|(?![a-z0-9]))",
-            re.I,
-        ),
+        rf"{_START}{_WELL}(?=_[sw]\d)(?:_s\d+)?(?:_w(?P<channel>\d))?"
+        r"(?:(?P<gone>[0-9A-F]{8}(?:(?:-[0-9A-F]{4}){3}-[0-9A-F]{12})?)(?![a-z0-9])"
+        r"|(?<=\d)(?P<also>[a-z][a-z0-9-]*)|(?![a-z0-9]))",
     ),
     # A1_02_1_1_Bright Field_001_02.tif: well, read, channel, field, name, time, z, which is -1 of
     # several; A1_02_1_1Z0_…
-    (
+    _scheme(
         "Gen5",
-        re.compile(
-            rf"^{_WELL}_-?\d+_(?P<channel>\d+)_\d+(?:Z(?P<z2>\d+))?(?:_(?P<also>[^_\d][^_]*))?"
-            r"(?:_(?P<time>\d{3}))?(?:_(?P<z>-1|\d{2,3}))?$",
-            re.I,
-        ),
+        rf"^{_WELL}_-?\d+_(?P<channel>\d+)_\d+(?:Z(?P<z2>\d+))?(?:_(?P<also>[^_\d][^_]*))?"
+        r"(?:_(?P<time>\d{3}))?(?:_(?P<z>-1|\d{2,3}))?$",
     ),
     # 2021--W00001--P00001--Z00000--T00000--DAPI.tif
-    (
-        "ScanR",
-        re.compile(
-            r"W(?P<number>\d{5})--P\d{5}--Z(?P<z>\d{5})--T(?P<time>\d{5})--(?P<channel>[^.]+)$",
-            re.I,
-        ),
+    _scheme(
+        "ScanR", r"W(?P<number>\d{5})--P\d{5}--Z(?P<z>\d{5})--T(?P<time>\d{5})--(?P<channel>[^.]+)$"
     ),
     # Image_XY01_00001_Z001_CH1.tif, Image_T0001_XY01_Z003_CH4.tif
-    (
+    _scheme(
         "Keyence",
-        re.compile(
-            rf"(?:{_START}T(?P<time>\d{{4}})_)?(?:(?<=_)|{_START})XY(?P<number>\d+)(?:_\d{{5}})?"
-            r"(?:_Z(?P<z>\d{3}))?(?:_CH(?P<channel>\d+))?(?![a-z0-9])",
-            re.I,
-        ),
+        rf"(?:{_START}T(?P<time>\d{{4}})_)?(?:(?<=_)|{_START})XY(?P<number>\d+)(?:_\d{{5}})?"
+        r"(?:_Z(?P<z>\d{3}))?(?:_CH(?P<channel>\d+))?(?![a-z0-9])",
     ),
     # Image_W001_P00001_CH4.tif
-    (
+    _scheme(
         "Keyence",
-        re.compile(
-            rf"{_START}W(?P<number>\d{{3}})_P\d{{5}}(?:_Z(?P<z>\d{{3}}))?(?:_CH(?P<channel>\d+))?"
-            r"(?![a-z0-9])",
-            re.I,
-        ),
+        rf"{_START}W(?P<number>\d{{3}})_P\d{{5}}(?:_Z(?P<z>\d{{3}}))?(?:_CH(?P<channel>\d+))?"
+        r"(?![a-z0-9])",
     ),
     # scan001t01xy03z2c1.tif: a position, all behind the name without a gap
-    (
+    _scheme(
         "NIS-Elements",
-        re.compile(
-            r"(?:t(?P<time>\d{2,}))?xy(?P<number>\d{2,})(?:t(?P<time2>\d+))?(?:z(?P<z>\d+))?"
-            r"(?:c(?P<channel>\d+))?$",
-            re.I,
-        ),
+        r"(?:t(?P<time>\d{2,}))?xy(?P<number>\d{2,})(?:t(?P<time2>\d+))?(?:z(?P<z>\d+))?"
+        r"(?:c(?P<channel>\d+))?$",
     ),
     # TileScan 1_A_1_R1_ch00.tif, TileScan_001--A01--R02.tif
-    (
+    _scheme(
         "LAS X",
-        re.compile(
-            rf"{_START}(?P<row>[A-H])(?:_|--?)?(?P<col>{COLUMN})(?!\d)(?:_|--)R[ _]?\d+"
-            r"(?:_t(?P<time>\d+))?(?:_z(?P<z>\d+))?(?:_ch(?P<channel>\d+))?(?![A-Za-z0-9])"
-        ),
+        rf"{_START}(?P<row>[A-H])(?:_|--?)?(?P<col>{COLUMN})(?!\d)(?:_|--)R[ _]?\d+"
+        r"(?:_t(?P<time>\d+))?(?:_z(?P<z>\d+))?(?:_ch(?P<channel>\d+))?(?![A-Za-z0-9])",
+        re.NOFLAG,
     ),
     # image--L00--S00--U01--V02--J00--E00--O00--X00--Y00--T00--Z00--C00.tif: column U, row V, from 0
-    (
+    _scheme(
         mark("LAS X (Matrix Screener)"),
-        re.compile(
-            r"--U(?P<col0>\d\d)--V(?P<row0>\d\d)--.*?X\d\d--Y\d\d"
-            r"(?:--T(?P<time>\d+))?(?:--Z(?P<z>\d+))?(?:--C(?P<channel>\d+))?$"
-        ),
+        r"--U(?P<col0>\d\d)--V(?P<row0>\d\d)--.*?X\d\d--Y\d\d"
+        r"(?:--T(?P<time>\d+))?(?:--Z(?P<z>\d+))?(?:--C(?P<channel>\d+))?$",
+        re.NOFLAG,
     ),
     # A1-1-Ph.tif, A1-1-C1.tif: as the Incucyte itself keeps them
-    ("Incucyte", re.compile(rf"^{_WELL}-\d+-(?P<channel>Ph|C\d)$")),
+    _scheme("Incucyte", rf"^{_WELL}-\d+-(?P<channel>Ph|C\d)$", re.NOFLAG),
     # A01f01z02c1.tif, A01-F1-C2.tif: behind a field, c is a channel
-    (
+    _scheme(
         "",
-        re.compile(
-            rf"{_START}{_WELL}(?P<gap>[-_ ]?)f\d{{1,4}}(?:(?P=gap)t(?P<time>\d+))?"
-            r"(?:(?P=gap)z(?P<z>\d+))?(?P=gap)c(?:h)?(?P<channel>\d+)(?![A-Za-z0-9])",
-            re.I,
-        ),
+        rf"{_START}{_WELL}(?P<gap>[-_ ]?)f\d{{1,4}}(?:(?P=gap)t(?P<time>\d+))?"
+        r"(?:(?P=gap)z(?P<z>\d+))?(?P=gap)c(?:h)?(?P<channel>\d+)(?![A-Za-z0-9])",
     ),
     # exp-01-Scene-07-P3-B02_ORG.tif, exp-01-Scene-7-B02-3.tif: where the scene lies says the end
-    (
-        "ZEN",
-        re.compile(rf"{_START}Scene-\d+-(?:P\d+-)?{_WELL}(?:-P?\d+)?(?![A-Za-z0-9])", re.I),
-    ),
+    _scheme("ZEN", rf"{_START}Scene-\d+-(?:P\d+-)?{_WELL}(?:-P?\d+)?(?![A-Za-z0-9])"),
     # Row1_Col2_Field3.tif, R01C02_F03.tif; not A01_r1c2, where these are tiles of one well
-    (
+    _scheme(
         mark("row and column"),
-        re.compile(
-            rf"^(?:(?!{_START}(?:{ROW})(?:{COLUMN})(?![A-Za-z0-9])).)*?(?<![A-Za-z0-9])"
-            r"(?:row[-_ ]?(?P<row>\d{1,2}|[A-P])[-_ ]*col(?:umn)?[-_ ]?(?P<col>\d{1,2})(?!\d)"
-            r"|r(?P<row3>\d{1,2})[-_]?c(?P<col3>\d{1,2})(?=[-_]?(?:f|field|s|site)[-_ ]?\d))"
-            r"(?:[-_ ]*(?:f|field|s|site)[-_ ]?\d+)?",
-            re.I,
-        ),
+        rf"^(?:(?!{_START}(?:{ROW})(?:{COLUMN})(?![A-Za-z0-9])).)*?(?<![A-Za-z0-9])"
+        r"(?:row[-_ ]?(?P<row>\d{1,2}|[A-P])[-_ ]*col(?:umn)?[-_ ]?(?P<col>\d{1,2})(?!\d)"
+        r"|r(?P<row3>\d{1,2})[-_]?c(?P<col3>\d{1,2})(?=[-_]?(?:f|field|s|site)[-_ ]?\d))"
+        r"(?:[-_ ]*(?:f|field|s|site)[-_ ]?\d+)?",
     ),
     # well12_field3.tif
-    ("", re.compile(r"(?<![A-Za-z0-9])well[-_ ]?(?P<number>\d{1,4})(?!\d)", re.I)),
+    _scheme("", r"(?<![A-Za-z0-9])well[-_ ]?(?P<number>\d{1,4})(?!\d)"),
     # WellB03_PointB03_0001_ChannelBF_Seq0012.tif
-    (
+    _scheme(
         "NIS-Elements",
-        re.compile(
-            rf"{_START}(?:Well|Point){_WELL}(?:_Point\w+?)?_\d+_Channel(?P<channel>[^_]+)(?:_Seq\d+)?",
-            re.I,
-        ),
+        rf"{_START}(?:Well|Point){_WELL}(?:_Point\w+?)?_\d+_Channel(?P<channel>[^_]+)(?:_Seq\d+)?",
     ),
 )
 _CUT = ("z", "z2", "time", "time2", "channel", "also", "gone")
-_COUNTED = {
-    "Keyence": "position",
-    "NIS-Elements": "position",
-}  # else "well": the microscope counts them
+# What the microscope counts; else "well".
+_COUNTED = {"Keyence": "position", "NIS-Elements": "position"}
 
 # Words of a name that tell planes of one field apart, where no scheme is known. A chain such as
 # t01z03c2 is one word.
@@ -415,15 +363,8 @@ def _with_folders(source: str, name: ImageName, word: tuple[str, str] | None) ->
     folders = [p for p in folders if not (_ONE.fullmatch(p) and not p.lower().startswith("c"))]
     for part in parts:
         if match := _ONE.fullmatch(part):
-            kind = _kind(match.group(1))
-            if getattr(name, kind) is None:
-                number = _number(match.group(2))
-                if kind == "z":
-                    name = replace(name, z=number)
-                elif kind == "channel":
-                    name = replace(name, channel=number)
-                else:
-                    name = replace(name, time=number)
+            if getattr(name, kind := _kind(match.group(1))) is None:
+                name = replace(name, **{kind: _number(match.group(2)) or "0"})
         elif name.channel is None and (_STAINS.fullmatch(part) or lights.fullmatch(part)):
             name = replace(name, channel=part)
     texts = [*reversed(folders), name.lead] if name.well else [*reversed(folders), name.rest]
