@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from msip_core.data.labels_csv import NAMELESS
@@ -71,42 +71,30 @@ def notes_of(taken: Sequence[TakenImage], classes: Sequence[str], *, sizes_said:
     ]
 
 
-def _unlabelled(taken: Sequence[TakenImage]) -> list[str]:
-    number = sum(image.labelled is False for image in taken)
-    if not number:
-        return []
-    return [
-        msg(
+def _unlabelled(taken: Sequence[TakenImage]) -> Iterator[str]:
+    if number := sum(image.labelled is False for image in taken):
+        yield msg(
             "Images without a label: {number}. They came in to be labelled, and nothing is learned "
             "from them before.",
             number=number,
         )
-    ]
 
 
-def _dropped(taken: Sequence[TakenImage]) -> list[str]:
+def _dropped(taken: Sequence[TakenImage]) -> Iterator[str]:
     dropped: Counter[str] = sum((image.dropped for image in taken), Counter())
-    notes = [
-        msg("Boxes of class '{name}' dropped, as asked: {n}.", name=c, n=n)
-        for c, n in dropped.items()
-    ]
+    for name, n in dropped.items():
+        yield msg("Boxes of class '{name}' dropped, as asked: {n}.", name=name, n=n)
     if emptied := sum(bool(image.dropped) and not image.counts for image in taken):
-        notes.append(
-            msg(
-                "Images whose boxes are all of dropped classes: {n}. They were kept "
-                "as background, as asked: a model learns that nothing is there.",
-                n=emptied,
-            )
+        yield msg(
+            "Images whose boxes are all of dropped classes: {n}. They were kept "
+            "as background, as asked: a model learns that nothing is there.",
+            n=emptied,
         )
-    return notes
 
 
-def _lost(taken: Sequence[TakenImage]) -> list[str]:
-    lost = [image for image in taken if image.lost]
-    if not lost:
-        return []
-    return [
-        msg(
+def _lost(taken: Sequence[TakenImage]) -> Iterator[str]:
+    if lost := [image for image in taken if image.lost]:
+        yield msg(
             "Labels that were left out, in images that were kept: {total} in "
             "{n} images (the first is {first}). What they "
             "marked would be learned as background: mend them, or leave these images out.",
@@ -114,29 +102,22 @@ def _lost(taken: Sequence[TakenImage]) -> list[str]:
             n=len(lost),
             first=lost[0].source,
         )
-    ]
 
 
-def _scored(taken: Sequence[TakenImage]) -> list[str]:
-    scored = sum(image.scored for image in taken)
-    if not scored:
-        return []
-    return [
-        msg(
+def _scored(taken: Sequence[TakenImage]) -> Iterator[str]:
+    if scored := sum(image.scored for image in taken):
+        yield msg(
             "Boxes that carry a score: {n}. A model predicted them: check them "
             "before you train on them.",
             n=scored,
         )
-    ]
 
 
-def _corner(taken: Sequence[TakenImage], total: int) -> list[str]:
+def _corner(taken: Sequence[TakenImage], total: int) -> Iterator[str]:
     """Boxes of many images that all lie in one corner: percents, or pixels of a smaller picture."""
     right, down = (max((image.reach[axis] for image in taken), default=1.0) for axis in (0, 1))
-    if total < _ENOUGH_BOXES or max(right, down) > _CORNER:
-        return []
-    return [
-        msg(
+    if total >= _ENOUGH_BOXES and max(right, down) <= _CORNER:
+        yield msg(
             "All {n} boxes lie in the upper left of their images, within {right:.0%} of the width "
             "and {down:.0%} of the height: their labels may be percents, or for a smaller picture. "
             "Look at some images before you train.",
@@ -144,81 +125,62 @@ def _corner(taken: Sequence[TakenImage], total: int) -> list[str]:
             right=right,
             down=down,
         )
-    ]
 
 
-def _alike(taken: Sequence[TakenImage]) -> list[str]:
+def _alike(taken: Sequence[TakenImage]) -> Iterator[str]:
     """Labels that were copied for another picture, or for the next of a series."""
-    alike = [image for image in taken if image.alike]
-    if not alike:
-        return []
-    return [
-        msg(
+    if alike := [image for image in taken if image.alike]:
+        yield msg(
             "Images whose boxes are exactly those of another image: {n} (the first is {first}, "
             "with those of {other}). Check that each label is of its own image.",
             n=len(alike),
             first=alike[0].source,
             other=alike[0].alike,
         )
-    ]
 
 
-def _planes(taken: Sequence[TakenImage]) -> list[str]:
-    planes = Counter(image.plane for image in taken if image.plane)
-    return [
-        msg("Files with several planes: {n} ({what}).", n=n, what=what)
-        for what, n in planes.items()
-    ]
+def _planes(taken: Sequence[TakenImage]) -> Iterator[str]:
+    for what, n in Counter(image.plane for image in taken if image.plane).items():
+        yield msg("Files with several planes: {n} ({what}).", n=n, what=what)
 
 
-def _outlined(taken: Sequence[TakenImage], total: int) -> list[str]:
-    outlined = sum(image.outlined for image in taken)
-    if not outlined:
-        return []
-    return [
-        msg("Outlines are known for {outlined} of {total} boxes.", outlined=outlined, total=total)
-    ]
+def _outlined(taken: Sequence[TakenImage], total: int) -> Iterator[str]:
+    if outlined := sum(image.outlined for image in taken):
+        yield msg(
+            "Outlines are known for {outlined} of {total} boxes.", outlined=outlined, total=total
+        )
 
 
-def _odd_names(boxes: Counter[str]) -> list[str]:
+def _odd_names(boxes: Counter[str]) -> Iterator[str]:
     """Classes that may be one, and boxes that name none."""
     alike: dict[str, list[str]] = {}
     for name in boxes:
         alike.setdefault("".join(c for c in name.casefold() if c.isalnum()), []).append(name)
-    notes = [
-        msg(
-            "Classes whose names differ in capitals or signs only: {names}. They were taken as "
-            "several: join them in the class map if they are one.",
-            names=", ".join(names),
-        )
-        for names in alike.values()
-        if len(names) > 1
-    ]
-    if len(boxes) > 1 and boxes[NAMELESS]:
-        notes.append(
-            msg(
-                "Boxes that name no class, beside others that do: {n}. They are of the class "
-                "'{name}': give it a name in the class map, or drop it.",
-                n=boxes[NAMELESS],
-                name=NAMELESS,
+    for names in alike.values():
+        if len(names) > 1:
+            yield msg(
+                "Classes whose names differ in capitals or signs only: {names}. They were taken as "
+                "several: join them in the class map if they are one.",
+                names=", ".join(names),
             )
+    if len(boxes) > 1 and boxes[NAMELESS]:
+        yield msg(
+            "Boxes that name no class, beside others that do: {n}. They are of the class "
+            "'{name}': give it a name in the class map, or drop it.",
+            n=boxes[NAMELESS],
+            name=NAMELESS,
         )
-    return notes
 
 
-def _empty(classes: Sequence[str], boxes: Counter[str]) -> list[str]:
+def _empty(classes: Sequence[str], boxes: Counter[str]) -> Iterator[str]:
     empty = [name for name in classes if not boxes[name]]
-    if not empty or not boxes:
-        return []
-    return [msg("Classes without any box were left out: {empty}.", empty=", ".join(empty))]
+    if empty and boxes:
+        yield msg("Classes without any box were left out: {empty}.", empty=", ".join(empty))
 
 
-def _sizes(taken: Sequence[TakenImage]) -> list[str]:
-    if len({image.pixel_size_um for image in taken}) < 2:
-        return []
-    return [
-        msg(
+def _sizes(taken: Sequence[TakenImage]) -> Iterator[str]:
+    if len({image.pixel_size_um for image in taken}) > 1:
+        yield msg(
             "The images state different pixel sizes, or only some do: sizes of the dataset "
             "are given in pixels unless you enter one."
         )
-    ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from msip_core.messages import mark, msg
+from msip_core.messages import Message, mark, msg
 
 # Part -> fewest objects of a class that it needs.
 PARTS: dict[str, int] = {
@@ -54,45 +54,36 @@ def readiness_of(
     Args:
         unlabelled: no label came with the images: nothing is missing for counting them.
     """
+    missing = _missing(images, classes, unlabelled)
+    return Readiness(missing is None, missing)
+
+
+def _missing(images: Sequence[Counted], classes: Sequence[str], unlabelled: bool) -> str | None:
     if not images:
-        return Readiness(
-            False, msg("There are no images: import a folder or zip with micrographs.")
-        )
+        return msg("There are no images: import a folder or zip with micrographs.")
     if unlabelled:
-        return Readiness(
-            False,
-            msg(
-                "These are new images without labels: count them with a model. To train on them, "
-                "label them first."
-            ),
+        return msg(
+            "These are new images without labels: count them with a model. To train on them, "
+            "label them first."
         )
     if not classes:
-        return Readiness(
-            False, msg("No image has a box: import the label files together with the images.")
-        )
+        return msg("No image has a box: import the label files together with the images.")
     for split, purpose in (("train", msg("to learn from")), ("val", msg("to check progress on"))):
         if not any(image.counts for image in images if image.split == split):
-            return Readiness(
-                False,
-                msg(
-                    "No labelled image in the {split} part, so there is nothing {purpose}: "
-                    "import more images, or choose another split.",
-                    split=PART_WORDS[split],
-                    purpose=purpose,
-                ),
+            return msg(
+                "No labelled image in the {split} part, so there is nothing {purpose}: "
+                "import more images, or choose another split.",
+                split=PART_WORDS[split],
+                purpose=purpose,
             )
     learned = {name for image in images if image.split == "train" for name in image.counts}
-    for name in classes:
-        if name not in learned:
-            return Readiness(
-                False,
-                msg(
-                    "No box of class '{name}' in the train part: add images of it, choose another "
-                    "split seed, or map the class to another one.",
-                    name=name,
-                ),
-            )
-    return Readiness(True, None)
+    if unlearned := [name for name in classes if name not in learned]:
+        return msg(
+            "No box of class '{name}' in the train part: add images of it, choose another "
+            "split seed, or map the class to another one.",
+            name=unlearned[0],
+        )
+    return None
 
 
 def objects_of(images: Sequence[Counted], classes: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -129,29 +120,21 @@ def concerns_of(objects: Counts) -> tuple[str, ...]:
     for part, least in PARTS.items():
         few = [f"{n[part]} {name}" for name, n in objects.items() if n[part] < least]
         if few:
-            found.append(_few(part, ", ".join(few), least))
+            found.append(Message(_TOO_FEW[part], {"which": ", ".join(few), "least": least}))
     return tuple(found)
 
 
-def _few(part: str, which: str, least: int) -> str:
-    """Too few of one part, in the words of what that part is for."""
-    if part == "train":
-        return msg(
-            "Too few boxes to learn from: {which} (at least {least} of each class). The network "
-            "would remember these images instead: label more.",
-            which=which,
-            least=least,
-        )
-    if part == "val":
-        return msg(
-            "Too few boxes to check progress on: {which} (at least {least} of each class). Each "
-            "one moves the accuracy more than the guard rail allows.",
-            which=which,
-            least=least,
-        )
-    return msg(
+_TOO_FEW = {
+    "train": mark(
+        "Too few boxes to learn from: {which} (at least {least} of each class). The network "
+        "would remember these images instead: label more."
+    ),
+    "val": mark(
+        "Too few boxes to check progress on: {which} (at least {least} of each class). Each "
+        "one moves the accuracy more than the guard rail allows."
+    ),
+    "test": mark(
         "Too few boxes for the final test: {which} (at least {least} of each class). Chance "
-        "differences will be larger than those between models.",
-        which=which,
-        least=least,
-    )
+        "differences will be larger than those between models."
+    ),
+}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -67,13 +65,13 @@ class Kind(NamedTuple):
         name: for people.
         suffixes: ends of names, lower case.
         module: that must be there, "" if it always is.
-        open: the reader of a path.
+        reader: the class that reads a path, by its import string: few sources need one.
     """
 
     name: str
     suffixes: tuple[str, ...]
     module: str
-    open: Callable[[Path], Reader]
+    reader: str
 
 
 def image_of(pixels: Raw, *, bgr: bool = False) -> Raw:

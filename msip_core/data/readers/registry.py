@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 
 from msip_core.data.readers.base import Kind, Reader
 from msip_core.errors import DatasetError
@@ -14,35 +15,11 @@ BRING = "python -m pip install --no-deps -r requirements-microscopes.txt"
 ZARR = ".zarr"
 
 
-def _czi(path: Path) -> Reader:
-    from msip_core.data.readers.czi import CziFile
-
-    return CziFile(path)
-
-
-def _lif(path: Path) -> Reader:
-    from msip_core.data.readers.lif import LifFile
-
-    return LifFile(path)
-
-
-def _nd2(path: Path) -> Reader:
-    from msip_core.data.readers.nikon import Nd2File
-
-    return Nd2File(path)
-
-
-def _zarr(path: Path) -> Reader:
-    from msip_core.data.readers.ome_zarr import OmeZarr
-
-    return OmeZarr(path)
-
-
 KINDS = (
-    Kind("CZI", (".czi",), "pylibCZIrw", _czi),
-    Kind("LIF", (".lif",), "liffile", _lif),
-    Kind("ND2", (".nd2",), "nd2", _nd2),
-    Kind("OME-Zarr", (ZARR,), "zarr", _zarr),
+    Kind("CZI", (".czi",), "pylibCZIrw", "msip_core.data.readers.czi:CziFile"),
+    Kind("LIF", (".lif",), "liffile", "msip_core.data.readers.lif:LifFile"),
+    Kind("ND2", (".nd2",), "nd2", "msip_core.data.readers.nikon:Nd2File"),
+    Kind("OME-Zarr", (ZARR,), "zarr", "msip_core.data.readers.ome_zarr:OmeZarr"),
 )
 SUFFIXES = tuple(suffix for kind in KINDS for suffix in kind.suffixes)
 
@@ -80,7 +57,8 @@ def open_reader(name: str, path: Path) -> Reader:
         raise DatasetError("{name} is of no kind that has a reader of its own.", name=name)
     if not is_there(kind):
         raise DatasetError("{name} {why}.", name=name, why=missing(kind))
-    return kind.open(path)
+    reader: Reader = resolve_name(kind.reader)(path)
+    return reader
 
 
 def load(kind: Kind) -> None:
