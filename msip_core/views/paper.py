@@ -14,6 +14,7 @@ from functools import lru_cache
 from math import floor, log10
 from pathlib import Path
 from threading import RLock
+from typing import Any
 
 import matplotlib
 from matplotlib import font_manager
@@ -125,6 +126,14 @@ def save(figure: Figure, path: Path, dpi: int = 300) -> Path:
 def open_circles(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
     """A circle a well, through which those behind it are seen."""
     axes.plot(x, y, "o", color=style.BLUE, markerfacecolor="none", markersize=3)
+
+
+def beside(
+    axes: Axes, text: str, place: tuple[float, float], shift: tuple[float, float], **look: Any
+) -> None:
+    """Small words next to a place of the data, `shift` points away from it."""
+    look = {"fontsize": 6, **look}
+    axes.annotate(text, place, xytext=shift, textcoords="offset points", **look)
 
 
 def letter(axes: Axes, text: str) -> None:

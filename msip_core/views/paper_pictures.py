@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from msip_core.boxes import Box, Detection, Pair, PairKind
 from msip_core.views import pictures, style
-from msip_core.views.paper import length_label, nice_length, scale_bar
+from msip_core.views.paper import beside, length_label, nice_length, scale_bar
 from msip_core.views.paper_page import Panel, Room
 from msip_core.views.wording import plural
 
@@ -231,10 +231,9 @@ def _show(axes: Axes, pixels: Pixels) -> None:
 
 
 def _corner_letter(axes: Axes, text: str) -> None:
-    axes.annotate(
-        text, (0, 1), xycoords="axes fraction", xytext=(3, -3), textcoords="offset points",
-        ha="left", va="top", fontsize=8, fontweight="bold", color="white", path_effects=_RIM,
-        zorder=6,
+    beside(
+        axes, text, (0, 1), (3, -3), xycoords="axes fraction", ha="left", va="top", fontsize=8,
+        fontweight="bold", color="white", path_effects=_RIM, zorder=6,
     )  # fmt: skip
 
 
@@ -297,11 +296,9 @@ def _box(
         )
     )  # fmt: skip
     if text:
-        axes.annotate(
-            text, (box.x1, box.y1), xytext=(0.6, 1.8), textcoords="offset points", fontsize=5.5,
-            color="#0C1212", annotation_clip=True,
-            bbox={"facecolor": colour, "edgecolor": "#0C1212", "linewidth": 0.3, "pad": 0.9},
-        )  # fmt: skip
+        plate = {"facecolor": colour, "edgecolor": "#0C1212", "linewidth": 0.3, "pad": 0.9}
+        look = {"fontsize": 5.5, "color": "#0C1212", "annotation_clip": True, "bbox": plate}
+        beside(axes, text, (box.x1, box.y1), (0.6, 1.8), **look)
 
 
 def _dash(kind: PairKind) -> str | tuple[int, tuple[int, ...]]:

@@ -14,9 +14,9 @@ from matplotlib.ticker import MaxNLocator
 from msip_core.views import style, wording
 from msip_core.views.channels import ChannelsInfo, LayerBar, part_label
 from msip_core.views.comparison import LatencyInfo
-from msip_core.views.paper import MAX_HEIGHT_MM, letter
+from msip_core.views.paper import MAX_HEIGHT_MM, beside, letter
 from msip_core.views.paper_page import Panel, Room, corner_letter, lettered
-from msip_core.views.progress import EpochsInfo, MacsInfo, MapInfo, TradeoffInfo, WeightsInfo
+from msip_core.views.progress import EpochsInfo, MacsInfo, MapInfo, WeightsInfo
 from msip_core.views.screen import share_range
 
 _WIDE = 130.0  # millimetres from which axes stand side by side
@@ -41,10 +41,10 @@ def _level(
 ) -> None:
     axes.axhline(y, color=colour, linestyle=dash, linewidth=0.9)
     left, below = "left" in place, "below" in place
-    axes.annotate(
-        text, (0.02 if left else 1, y), xycoords=("axes fraction", "data"), fontsize=6,
-        ha="left" if left else "right", va="top" if below else "bottom", color=colour,
-        xytext=(0, -1.5 if below else 1.5), textcoords="offset points",
+    beside(
+        axes, text, (0.02 if left else 1, y), (0, -1.5 if below else 1.5), color=colour,
+        xycoords=("axes fraction", "data"), ha="left" if left else "right",
+        va="top" if below else "bottom",
     )  # fmt: skip
 
 
@@ -237,7 +237,7 @@ def _weights_words(letters: Sequence[str], info: WeightsInfo, parts: int) -> str
     return text
 
 
-def tradeoff_panel(info: TradeoffInfo) -> Panel:
+def tradeoff_panel(info: MacsInfo) -> Panel:
     """mAP50 over MACs, points numbered by iteration."""
     return Panel(
         "Accuracy over work",
@@ -249,33 +249,25 @@ def tradeoff_panel(info: TradeoffInfo) -> Panel:
     )
 
 
-def _draw_tradeoff(parent: FigureBase, room: Room, info: TradeoffInfo) -> None:
+def _draw_tradeoff(parent: FigureBase, room: Room, info: MacsInfo) -> None:
     (panel,) = _axes(parent, room, 1)
     panel.plot(info.gmacs, info.map50, "-", color=style.AFTER, linewidth=0.8)
     for index, x, y in zip(info.iterations, info.gmacs, info.map50):
         first = index == 0
         colour = style.BASELINE if first else style.AFTER
         panel.plot([x], [y], "D" if first else "o", color=colour)
-        panel.annotate(
-            "baseline" if first else str(index),
-            (x, y),
-            xytext=(3, 4),
-            fontsize=6,
-            textcoords="offset points",
-            ha="center" if first else "left",
-        )
+        text, align = ("baseline", "center") if first else (str(index), "left")
+        beside(panel, text, (x, y), (3, 4), ha=align)
     if info.target is not None:
         panel.axvline(info.target, color=style.TARGET, linestyle="--", linewidth=0.9)
-        panel.annotate(
-            "target", (info.target, 0.02), xycoords=("data", "axes fraction"), fontsize=6,
-            xytext=(-2, 0), textcoords="offset points", ha="right", color=style.TARGET,
-        )  # fmt: skip
+        look = {"xycoords": ("data", "axes fraction"), "ha": "right", "color": style.TARGET}
+        beside(panel, "target", (info.target, 0.02), (-2, 0), **look)
     panel.set(xlabel="GMACs per image", ylabel="mAP50 (validation)")
     panel.margins(y=0.2, x=0.1)
     panel.set_xlim(left=0)
 
 
-def _tradeoff_words(letters: Sequence[str], info: TradeoffInfo) -> str:
+def _tradeoff_words(letters: Sequence[str], info: MacsInfo) -> str:
     text = "mAP50 on the validation images over multiply-adds per image, iterations numbered"
     if len(info.gmacs) > 1:
         text += (
@@ -386,14 +378,7 @@ def _draw_latency(
             xerr=[[bar.median - bar.low], [bar.high - bar.median]],
             error_kw={"elinewidth": 0.8, "capsize": 2, "ecolor": style.INK},
         )  # fmt: skip
-        panel.annotate(
-            wording.milliseconds(bar.median),
-            (bar.high, row),
-            xytext=(4, 0),
-            fontsize=6,
-            textcoords="offset points",
-            va="center",
-        )
+        beside(panel, wording.milliseconds(bar.median), (bar.high, row), (4, 0), va="center")
     panel.set_yticks(range(len(settings)), settings)
     panel.set_ylim(len(settings) - 0.5, -0.5)
     panel.set_xlabel("Milliseconds per image")

@@ -36,13 +36,7 @@ def pareto_paper(info: ParetoInfo) -> Figure:
                 fmt=marker, color=colour, linewidth=0.7, capsize=1.5, markersize=4,
                 label=f"{number} {point.label}",
             )  # fmt: skip
-            axes.annotate(
-                str(number),
-                (point.cost, point.map50),
-                xytext=(3, 3),
-                fontsize=6,
-                textcoords="offset points",
-            )
+            paper.beside(axes, str(number), (point.cost, point.map50), (3, 3))
         axes.set(xlabel=info.unit, ylabel="mAP50 (test)")
         axes.set_xlim(left=0)
         axes.legend(

@@ -122,11 +122,17 @@ def _stems(figure: go.Figure, info: MapInfo) -> None:
 
 
 class MacsInfo(NamedTuple):
-    """MACs in G; index 0 is the baseline. `target` is what the run aims for."""
+    """MACs in G and the accuracy that they give; index 0 is the baseline.
+
+    Attributes:
+        map50: on validation, after fine-tuning.
+        target: GMACs that the run aims for.
+    """
 
     iterations: tuple[int, ...]
     gmacs: tuple[float, ...]
     ratios: tuple[float, ...]
+    map50: tuple[float, ...]
     target: float | None
 
 
@@ -135,15 +141,15 @@ def macs_info(
     iterations: Sequence[IterationRecord],
     keep_macs: float | None = None,
 ) -> MacsInfo:
-    """Work per image, from the baseline down to the goal."""
-    start = [(0, baseline.cost.macs / 1e9, 1.0)] if baseline else []
-    rows = start + [(r.index, r.macs / 1e9, r.macs_ratio) for r in iterations]
-    target = keep_macs * baseline.cost.macs / 1e9 if baseline and keep_macs else None
+    """Work per image and accuracy, from the baseline down to the goal."""
+    start = [(0, baseline.cost.macs / 1e9, 1.0, baseline.metrics.map50)] if baseline else []
+    rows = start + [(r.index, r.macs / 1e9, r.macs_ratio, r.map50_after) for r in iterations]
     return MacsInfo(
         iterations=tuple(row[0] for row in rows),
         gmacs=tuple(row[1] for row in rows),
         ratios=tuple(row[2] for row in rows),
-        target=target,
+        map50=tuple(row[3] for row in rows),
+        target=keep_macs * baseline.cost.macs / 1e9 if baseline and keep_macs else None,
     )
 
 
@@ -173,31 +179,6 @@ def macs_figure(info: MacsInfo, *, chosen: int | None = None, revision: str = "m
     figure.update_yaxes(range=[0, top * 1.1 or 1.0])
     whole_steps(figure, max(info.iterations, default=1), first=0)
     return figure
-
-
-class TradeoffInfo(NamedTuple):
-    """Accuracy over work; `iterations` names the point that a click picks (0: baseline)."""
-
-    iterations: tuple[int, ...]
-    gmacs: tuple[float, ...]
-    map50: tuple[float, ...]
-    target: float | None
-
-
-def tradeoff_info(
-    baseline: BaselineRecord | None,
-    iterations: Sequence[IterationRecord],
-    keep_macs: float | None = None,
-) -> TradeoffInfo:
-    """mAP50 after fine-tuning against MACs."""
-    start = [(0, baseline.cost.macs / 1e9, baseline.metrics.map50)] if baseline else []
-    rows = start + [(r.index, r.macs / 1e9, r.map50_after) for r in iterations]
-    return TradeoffInfo(
-        iterations=tuple(row[0] for row in rows),
-        gmacs=tuple(row[1] for row in rows),
-        map50=tuple(row[2] for row in rows),
-        target=keep_macs * baseline.cost.macs / 1e9 if baseline and keep_macs else None,
-    )
 
 
 class EpochsInfo(NamedTuple):

@@ -111,9 +111,8 @@ def _steps(scene: Scene) -> Made | Left:
 
 def _tradeoff(scene: Scene) -> Made | Left:
     runs, run_id = lab().runs, scene.pair.run.id
-    info = progress.tradeoff_info(
-        runs.baseline(run_id), _records(run_id), scene.pair.config.macs_goal
-    )
+    goal = scene.pair.config.macs_goal
+    info = progress.macs_info(runs.baseline(run_id), _records(run_id), goal)
     return Made(paper_runs.tradeoff_panel(info), (info,))
 
 

@@ -30,7 +30,7 @@ def _iterations(width: float) -> Figure:
 
 
 def _tradeoff(width: float) -> Figure:
-    info = progress.tradeoff_info(samples.baseline_record(), samples.iteration_records(), 0.335)
+    info = progress.macs_info(samples.baseline_record(), samples.iteration_records(), 0.335)
     return alone(paper_runs.tradeoff_panel(info), width)
 
 

@@ -33,7 +33,7 @@ def _panels() -> dict[str, paper_page.Panel]:
         "steps": paper_runs.iterations_panel(
             progress.map_info(baseline, records, 0.03), progress.macs_info(baseline, records, 0.335)
         ),
-        "tradeoff": paper_runs.tradeoff_panel(progress.tradeoff_info(baseline, records, 0.335)),
+        "tradeoff": paper_runs.tradeoff_panel(progress.macs_info(baseline, records, 0.335)),
         "epochs": paper_runs.epochs_panel(progress.epochs_info(samples.epoch_records())),
         "weights": paper_runs.weights_panel(progress.weights_info(records)),
         "channels": paper_runs.channels_panel(channels.channels_info(samples.layers(5, 5))),
