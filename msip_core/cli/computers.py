@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-import typer
-
 from msip_core.cli.console import table
-from msip_core.cli.verbs import Answer, Session, verb
+from msip_core.cli.verbs import Answer, Session
 from msip_core.computers import Computers, commands_here, commands_there
 from msip_core.runs.computers import find_computers
 from msip_core.runs.engines import chosen_executor
@@ -17,11 +15,6 @@ from msip_core.views.computers import computers_info, places_info
 from msip_core.views.wording import percent
 
 _PATIENCE = 10.0  # seconds, for computers that were asked just now
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb to the root of the command line."""
-    verb(app, "computers")(computers)
 
 
 def computers(session: Session) -> Answer:
@@ -60,3 +53,6 @@ def _text(found: Computers) -> str:
                   "and on each other one, in its own folder of MSIP Lab:", "",
                   commands_there(found.address)]  # fmt: skip
     return "\n".join(lines)
+
+
+VERBS = (computers,)

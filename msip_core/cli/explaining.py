@@ -17,7 +17,7 @@ from msip_core.cli.asking import ask, image_files, image_source, model_source, s
 from msip_core.cli.console import say, table
 from msip_core.cli.plate_options import ImageSize
 from msip_core.cli.targets import folder_target
-from msip_core.cli.verbs import Answer, Session, verb
+from msip_core.cli.verbs import Answer, Session
 from msip_core.data.dataset import open_dataset
 from msip_core.data.subject import drawn_borders
 from msip_core.errors import NotFoundError
@@ -72,11 +72,6 @@ class Explained:
             "folder": str(self.folder),
             **{side: maps.document() for side, maps in self.maps.items()},
         }
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb to the root of the command line."""
-    verb(app, "explain")(explain)
 
 
 def explain(
@@ -224,3 +219,6 @@ def _known_of(workspace: Workspace, image: ImageOf, box: Box) -> _Known:
 
 def _rounded(value: float | bool | None) -> float | bool | None:
     return round(value, 4) if isinstance(value, float) else value
+
+
+VERBS = (explain,)

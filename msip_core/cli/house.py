@@ -13,21 +13,13 @@ from msip_core.catalog import FAMILIES
 from msip_core.cli.console import say, table
 from msip_core.cli.foreground import in_foreground
 from msip_core.cli.targets import folder_target
-from msip_core.cli.verbs import Answer, Session, verb
+from msip_core.cli.verbs import Answer, Session
 from msip_core.config import PruneConfig, TrainConfig
 from msip_core.errors import WorkError
 from msip_core.runs.service import RunService
 from msip_core.views.wording import duration
 
 MARKS = {"ok": "ok  ", "note": "note", "problem": "MEND"}
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verbs to the root of the command line."""
-    verb(app, "doctor")(doctor)
-    verb(app, "serve")(serve)
-    verb(app, "demo")(demo)
-    verb(app, "methods")(methods)
 
 
 def doctor(
@@ -120,3 +112,6 @@ def methods(session: Session) -> Answer:
     }
     rows = [(e.family, e.name, e.description, e.paper) for e in entries]
     return Answer(document, table(("kind", "name", "what it does", "source"), rows))
+
+
+VERBS = (doctor, serve, demo, methods)

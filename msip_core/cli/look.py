@@ -16,7 +16,7 @@ from msip_core.cli.console import table
 from msip_core.cli.plate_options import ImageSize, Iou
 from msip_core.cli.predicting import predict
 from msip_core.cli.targets import file_target, folder_target
-from msip_core.cli.verbs import Answer, Session, verb
+from msip_core.cli.verbs import Answer, Session
 from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.data.manifest import SplitName
 from msip_core.errors import ConfigError
@@ -33,14 +33,6 @@ TheModel = Annotated[str, typer.Argument(help=_WHICH)]
 Conf = Annotated[float, typer.Option(min=0, max=1, help="Lowest score of a box.")]
 
 _MOST_IMAGES = 1024  # at a time
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verbs to the root of the command line."""
-    verb(app, "predict")(predict)
-    verb(app, "compare")(compare)
-    verb(app, "latency")(latency)
-    verb(app, "export")(export)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,3 +254,6 @@ def export(
         shutil.move(made, target)
     document = result.model_copy(update={"path": str(target)}).model_dump(mode="json")
     return Answer(document, f"{target} ({result.format}, {result.imgsz} px)")
+
+
+VERBS = (predict, compare, latency, export)

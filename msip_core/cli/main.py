@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from msip_core.bounded import plain_text
 from msip_core.cli.early import workspace_of
-from msip_core.cli.verbs import Answer, JsonOption, WorkspaceOption
+from msip_core.cli.verbs import Answer, JsonOption, WorkspaceOption, verb
 from msip_core.errors import InputError, MsipError
 from msip_core.settings import get_settings
 from msip_core.workspace import DISK_FAULTS, without_nan
@@ -210,9 +210,9 @@ def parts_for(word: str | None) -> tuple[str, ...]:
 
 
 def add_part(root: typer.Typer, part: str) -> None:
-    """Give the root the verbs of one module."""
+    """Give the root the verbs of one module: `VERBS`, or a group of them, its `app`."""
     module = import_module(f"msip_core.cli.{part}")
-    if hasattr(module, "register"):
-        module.register(root)
-    else:
+    for function in getattr(module, "VERBS", ()):
+        verb(root, function.__name__)(function)
+    if hasattr(module, "app"):
         root.add_typer(module.app)

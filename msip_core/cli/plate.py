@@ -19,18 +19,13 @@ from msip_core.cli.plate_options import (
     named_model,
 )
 from msip_core.cli.targets import folder_target
-from msip_core.cli.verbs import Answer, Session, verb
+from msip_core.cli.verbs import Answer, Session
 from msip_core.errors import ConfigError
 from msip_core.plates import folder
 from msip_core.plates.outcome import keep_sheet
 from msip_core.plates.sheet import read_sheet
 from msip_core.runs.service import RunService
 from msip_core.workspace import Workspace
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb to the root of the command line."""
-    verb(app, "plate")(plate)
 
 
 def plate(
@@ -108,3 +103,6 @@ def _known(workspace: Workspace, run_id: str, sheet: Path | None) -> str:
     if sheet is not None:
         keep_sheet(workspace.run_dir(run_id), sheet.read_bytes(), sheet.name)
     return run_id
+
+
+VERBS = (plate,)

@@ -14,7 +14,7 @@ from msip_core.changes import read_run_config, with_settings
 from msip_core.cli.console import say
 from msip_core.cli.early import worker_ready
 from msip_core.cli.foreground import hand_over, in_foreground
-from msip_core.cli.verbs import Answer, Session, verb
+from msip_core.cli.verbs import Answer, Session
 from msip_core.cli.ways import gpu_of, with_options
 from msip_core.combinations import check_combination, idle_settings
 from msip_core.compositions import Composition, find_composition
@@ -57,12 +57,6 @@ _MORE: dict[str, tuple[Any, Any, Any]] = {
         False,
     ),
 }
-
-
-def register(app: typer.Typer) -> None:
-    """Add both verbs to the root of the command line."""
-    verb(app, "train")(with_options(train, "train", _MORE))
-    verb(app, "prune")(with_options(prune, "prune", _MORE))
 
 
 def train(session: Session, **given: Any) -> Answer:
@@ -214,3 +208,6 @@ def _say_estimate(workspace: Workspace, config: PruneConfig) -> None:
     )
     for sentence in filter(None, (expected.speed, busy)):
         say(sentence)
+
+
+VERBS = (with_options(train, "train", _MORE), with_options(prune, "prune", _MORE))
