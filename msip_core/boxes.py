@@ -77,23 +77,29 @@ def match_detections(
     )
     pairs: list[Pair] = []
     free_a, free_b = set(range(len(baseline))), set(range(len(pruned)))
-    for flat in np.argsort(-iou, axis=None, kind="stable"):
-        i, j = divmod(int(flat), max(1, len(pruned)))
-        if iou[i, j] < min_iou:
-            break
-        if i in free_a and j in free_b:
-            free_a.remove(i)
-            free_b.remove(j)
-            same = baseline[i].cls == pruned[j].cls
-            pairs.append(
-                Pair(
-                    kind="both" if same else "class changed",
-                    baseline=i,
-                    pruned=j,
-                    iou=float(iou[i, j]),
-                )
-            )
+    for i, j in best_pairs(iou, min_iou):
+        free_a.remove(i)
+        free_b.remove(j)
+        kind: PairKind = "both" if baseline[i].cls == pruned[j].cls else "class changed"
+        pairs.append(Pair(kind=kind, baseline=i, pruned=j, iou=float(iou[i, j])))
     pairs.sort(key=lambda pair: pair.kind)
     pairs += [Pair(kind="lost", baseline=i, pruned=None) for i in sorted(free_a)]
     pairs += [Pair(kind="new", baseline=None, pruned=j) for j in sorted(free_b)]
     return pairs
+
+
+def best_pairs(iou: NDArray[np.float64], least: float) -> list[tuple[int, int]]:
+    """Places in a matrix (n, m) of overlaps from `least` on, the best first, each row and column
+    once; of equal ones the first."""
+    rows: set[int] = set()
+    columns: set[int] = set()
+    found = []
+    for flat in np.argsort(-iou, axis=None, kind="stable"):
+        i, j = divmod(int(flat), iou.shape[1])
+        if iou[i, j] < least:
+            break
+        if i not in rows and j not in columns:
+            rows.add(i)
+            columns.add(j)
+            found.append((i, j))
+    return found

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msip_core.boxes import Box, iou_matrix
+from msip_core.boxes import Box, best_pairs, iou_matrix
 
 LEAST_OVERLAP = 0.1  # IoU from which a box counts as the same one, moved
 
@@ -60,16 +60,5 @@ def label_changes(before: Sequence[Box], after: Sequence[Box], within: float) ->
                 free.discard(at[0])
     renamed = sum(i is not None and before[i].cls != b.cls for i, b in zip(kept, after))
     left = [j for j, i in enumerate(kept) if i is None]
-    moved = _moved(old[sorted(free)], new[left])
+    moved = len(best_pairs(iou_matrix(old[sorted(free)], new[left]), LEAST_OVERLAP))
     return LabelChanges(len(left) - moved, moved, len(free) - moved, renamed, tuple(kept))
-
-
-def _moved(old: np.ndarray, new: np.ndarray) -> int:
-    """Pairs of boxes that overlap, each used once, best overlap first."""
-    iou = iou_matrix(old, new)
-    pairs = 0
-    while iou.size and iou.max() >= LEAST_OVERLAP:
-        i, j = np.unravel_index(int(iou.argmax()), iou.shape)
-        iou[i], iou[:, j] = 0, 0
-        pairs += 1
-    return pairs

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msip_core.bounded import load_json
-from msip_core.boxes import iou_matrix
+from msip_core.boxes import best_pairs, iou_matrix
 from msip_core.data.archive import FileTree
 from msip_core.data.companions import in_mask_folder, sort_images
 from msip_core.data.fitting import same_shape
@@ -137,12 +137,8 @@ def _from_instances(
         return list(objects), None
     spans = np.array([[*o.min(axis=0), *o.max(axis=0)] for o in found])
     iou = iou_matrix(np.array([obj.xyxy for obj in objects], dtype=np.float64), spans)
-    full, used = list(objects), set()
-    for flat in np.argsort(-iou, axis=None, kind="stable"):
-        i, j = divmod(int(flat), len(found))
-        if iou[i, j] < MIN_IOU:
-            break
-        if full[i].outline is None and j not in used:
-            full[i] = replace(full[i], outline=found[j])
-            used.add(j)
+    iou[[obj.outline is not None for obj in objects]] = 0
+    full = list(objects)
+    for i, j in best_pairs(iou, MIN_IOU):
+        full[i] = replace(full[i], outline=found[j])
     return full, None
