@@ -20,7 +20,7 @@ from msip_core.data.archive import FileTree
 from msip_core.data.enhance import Raw, apply_recipe, needs_scaling, scaling_limits
 from msip_core.data.mask_objects import refuse_numbers, shows_numbers
 from msip_core.data.micrographs import decode, image_size
-from msip_core.data.png import bands, encode_png, png_of
+from msip_core.data.png import encode_png, png_of
 from msip_core.data.regions import LARGE, MOST_COLOUR, MOST_DECODED, Field, open_large, raw_parts
 from msip_core.errors import DatasetError
 from msip_core.messages import msg
@@ -119,7 +119,7 @@ def _of_rows(field: Field, path: Path) -> Incoming:
         )
     digest = hashlib.sha256(repr((field.height, field.width)).encode())
     least, most = math.inf, -math.inf  # of all rows
-    for rows in bands(field):
+    for rows in field.bands():
         digest.update(np.ascontiguousarray(rows).data)
         least, most = min(least, rows.min()), max(most, rows.max())
     suffix = _suffix(path) if field.plain else ".png"
@@ -175,7 +175,8 @@ def measure_recipe(
     """
     if recipe.scope == "image" or recipe.low_value is not None:
         return recipe, []
-    suspects = [name for name in images if recipe.normalise or _may_be_deep(tree, name)]
+    eight_bit = (".jpg", ".jpeg", ".bmp")
+    suspects = [n for n in images if recipe.normalise or not n.lower().endswith(eight_bit)]
     if not suspects:
         return recipe, []
     samples, depths = _samples(tree, suspects, recipe, progress)
@@ -248,9 +249,3 @@ def _sample(
             step = step or max(1, size // share)
             values.append(part.ravel()[::step].astype(np.float32))
     return kind, np.concatenate(values)
-
-
-def _may_be_deep(tree: FileTree, name: str) -> bool:
-    """JPEG and BMP are 8 bit; a PNG says so in its header; all others may be anything."""
-    suffix = name.lower().rpartition(".")[2]
-    return suffix not in ("jpg", "jpeg", "bmp")

@@ -14,18 +14,17 @@ from msip_core.errors import DatasetError
 
 _LEVEL = 1  # of zlib: micrographs are noise, for which more effort gives a hundredth
 _GREY, _COLOUR, _UP = 0, 2, 2  # as the format numbers them; "up" is the row minus the one above
-_ROWS = 256  # at a time
 
 
 def png_of(field: Field) -> Iterator[bytes]:
     """The file, in parts; grey images have one channel, as `encode_png` gives it."""
-    grey = all(_is_grey(part) for part in bands(field))
+    grey = all(map(_is_grey, field.bands()))
     yield b"\x89PNG\r\n\x1a\n"
     kind = _GREY if grey else _COLOUR
     yield _chunk(b"IHDR", struct.pack(">IIBBBBB", field.width, field.height, 8, kind, 0, 0, 0))
     packed = zlib.compressobj(_LEVEL)
     above = np.zeros(field.width * (1 if grey else 3), np.uint8)
-    for part in bands(field):
+    for part in field.bands():
         rows = (part[..., 0] if grey else part).reshape(len(part), -1)
         lines = np.empty((len(rows), 1 + rows.shape[1]), np.uint8)
         lines[:, 0] = _UP
@@ -38,22 +37,13 @@ def png_of(field: Field) -> Iterator[bytes]:
     yield _chunk(b"IEND", b"")
 
 
-def encode_png(pixels: np.ndarray) -> bytes:
+def encode_png(pixels: Pixels) -> bytes:
     """PNG bytes of (height, width, 3) RGB; grey images are stored with one channel."""
-    grey = bool(
-        (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all()
-    )
-    image = pixels[..., 0] if grey else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    image = pixels[..., 0] if _is_grey(pixels) else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(".png", np.ascontiguousarray(image))
     if not done:
         raise DatasetError("could not be written as PNG")
     return bytes(data.tobytes())
-
-
-def bands(field: Field) -> Iterator[Pixels]:
-    """The image from the top, some rows at a time."""
-    for top in range(0, field.height, _ROWS):
-        yield field.rows(top, min(top + _ROWS, field.height))
 
 
 def _is_grey(pixels: Pixels) -> bool:

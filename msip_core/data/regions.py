@@ -8,9 +8,10 @@ parts, is decoded once and held in 8 bit (grey one byte a pixel, colour four).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import cv2
 import numpy as np
@@ -34,6 +35,7 @@ LARGE = 32_000_000  # pixels; up to here an image is read whole
 MOST_DECODED, MOST_COLOUR = 400_000_000, 250_000_000
 MOST_STRIPS = 10_000_000_000  # of a TIFF: a hundred thousand pixels each way
 _ROWS = 512  # that are read at a time where nobody asks for some
+_BAND = 256  # the same of an image that is written: a PNG is the same again
 _SAMPLES = 2**23  # values for percentiles of what is not 8 or 16 bit
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _READERS: dict[bytes, type[ImageFile.ImageFile]] = {
@@ -78,6 +80,11 @@ class Field:
     def pixels(self) -> Pixels:
         """The whole image, (height, width, 3) uint8 RGB."""
         return self.rows(0, self.height)
+
+    def bands(self) -> Iterator[Pixels]:
+        """The image from the top, some rows at a time."""
+        for top in range(0, self.height, _BAND):
+            yield self.rows(top, min(top + _BAND, self.height))
 
 
 def field_of(micrograph: Micrograph) -> Field:
@@ -270,27 +277,22 @@ def _parts(read: Rows, height: int) -> Iterator[Raw]:
 # --- what cannot be read --------------------------------------------------------
 
 
-class _damage_named:
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
     """Errors of readers become one sentence with the file's name."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, MemoryError):
-            raise DatasetError(
-                "{name} needs more memory than there is: save it as a TIFF in strips or tiles.",
-                name=self._path.name,
-            ) from error
-        if isinstance(error, DAMAGE):
-            raise DatasetError(
-                "{name} is damaged or cut short ({error}): copy or export it again.",
-                name=self._path.name,
-                error=first_line(error),
-            ) from error
+    try:
+        yield
+    except MemoryError as error:
+        raise DatasetError(
+            "{name} needs more memory than there is: save it as a TIFF in strips or tiles.",
+            name=path.name,
+        ) from error
+    except DAMAGE as error:
+        raise DatasetError(
+            "{name} is damaged or cut short ({error}): copy or export it again.",
+            name=path.name,
+            error=first_line(error),
+        ) from error
 
 
 def _named(path: Path, rows: Callable[[int, int], Pixels]) -> Callable[[int, int], Pixels]:

@@ -32,7 +32,6 @@ from msip_core.messages import Telling, Words, joined
 from msip_core.plates.plan import Item, wish_of
 from msip_core.workspace import Workspace
 
-_ROWS = 512  # that are written at a time
 _DIGEST = 20  # hexadecimal digits: of a million pictures two different ones would not share one
 _EVERY = 4  # of rows and columns whose grey values are looked at
 
@@ -171,8 +170,7 @@ def _as_trained(data: bytes, name: str) -> Field:
 def _written(field: Field, told: Told, path: Path) -> Read:
     grey, digest = np.zeros(256, np.int64), hashlib.sha256()
     with path.open("wb") as file:
-        for top in range(0, field.height, _ROWS):
-            rows = field.rows(top, min(top + _ROWS, field.height))
+        for rows in field.bands():
             values = np.ascontiguousarray(rows)
             file.write(values.data)
             digest.update(values.data)
