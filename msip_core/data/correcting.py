@@ -43,6 +43,7 @@ from msip_core.data.versions import (
     LabelState,
     Version,
     at_version,
+    check_version,
     keep_imported,
     saving,
     settle,
@@ -101,14 +102,7 @@ def save_labels(
     _check_words(who, note)
     with _open(workspace, name) as dataset:
         known = _classes(dataset, classes)
-        if not 1 <= seen <= dataset.labels_version:
-            raise NotFoundError(
-                "Dataset '{name}' has no version {seen} of its labels: it has the versions 1 to "
-                "{labels_version}.",
-                name=name,
-                seen=seen,
-                labels_version=dataset.labels_version,
-            )
+        check_version(dataset.document, seen)
         texts = {i: _text(dataset.image(i), found, known) for i, found in boxes.items()}
         changed = _changed(dataset, texts)
         late = [i for i in changed if dataset.image(i).labels_version > seen]

@@ -68,13 +68,11 @@ class DatasetWriter:
         self._unsure: list[Problem] = []
         self._renamed = {called(old): new for old, new in self.config.class_map.items()}
         # Ids in label files are given by first appearance and put in order at the end.
-        self._order = list(dict.fromkeys(self._map(name) for name in self._listed()))
+        listed = self.reader.classes if self.reader else []
+        self._order = list(dict.fromkeys(map(self._map, listed)))
         self.classes: tuple[str, ...] = ()
         for name in ("images", "labels", "masks", "splits"):
             (self.folder / name).mkdir()
-
-    def _listed(self) -> list[str]:
-        return self.reader.classes if self.reader else []
 
     def _map(self, name: str) -> str | None:
         if self._is_nothing(name):

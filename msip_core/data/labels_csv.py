@@ -252,25 +252,23 @@ def _add(reader: CsvReader, text: str, name: str, index: ImageIndex) -> bool:
 
 def _take(found: dict[str, list[Row]], layout: Layout, line: int, row: list[str]) -> None:
     """Add one row to those of the image that it names."""
-    columns = layout.columns
-    cells = [cell.strip() for cell in row] + [""] * (1 + max(columns.values()) - len(row))
-    reference = layout.own or as_typed(cells[columns["image"]])
+    cells = [cell.strip() for cell in row] + [""] * (1 + max(layout.columns.values()) - len(row))
+
+    def cell(meaning: str) -> str:
+        return cells[layout.columns[meaning]] if meaning in layout.columns else ""
+
+    reference = layout.own or as_typed(cell("image"))
     said = tuple((key, cells[at]) for key, at in layout.said if at < len(cells))
     if layout.imagej:  # a0.tif:0001-0042 is an object of a0.tif, a0.tif:0003-0001-0042 of plane 3
         reference, _, region = reference.partition(":")
         if match := _REGION.match(region):
             said = (*said, ("slice", match[1]))
     if reference and any(cells):
-        label = as_typed(cells[columns["class"]]) if "class" in columns else ""
+        label = as_typed(cell("class"))
         if label.lower() in _SHAPES:  # OMERO's type of a ROI; what people call it is its text
-            label = as_typed(cells[columns["text"]]) if "text" in columns else ""
-        a, b, c, d = (layout.number(cells[columns[place]]) for place in layout.places)
-        across, along = (
-            layout.number(cells[columns[side]]) if side in columns else ""
-            for side in ("picture_width", "picture_height")
-        )
-        named = as_typed(cells[columns["named"]]) if "named" in columns else ""
-        score = cells[columns["score"]] if "score" in columns else ""
+            label = as_typed(cell("text"))
+        a, b, c, d = (layout.number(cell(place)) for place in layout.places)
+        sides = layout.number(cell("picture_width")), layout.number(cell("picture_height"))
         more = [cell for cell in cells[layout.cells :] if cell] if layout.cells else []
         fault = (
             msg(
@@ -284,17 +282,10 @@ def _take(found: dict[str, list[Row]], layout: Layout, line: int, row: list[str]
         )
         found[reference].append(
             Row(
-                line,
-                label or NAMELESS,
-                (a, b, c, d),
-                (across, along),
-                layout,
-                score,
-                fault,
-                named=named,
-                said=said,
+                line, label or NAMELESS, (a, b, c, d), sides, layout, cell("score"), fault,
+                named=as_typed(cell("named")), said=said,
             )
-        )
+        )  # fmt: skip
 
 
 def _layout(text: str) -> tuple[Layout | None, str]:

@@ -18,7 +18,7 @@ from msip_core.bounded import at_home
 from msip_core.config import ImageRecipe
 from msip_core.data.readiness import concerns_of, objects_of, readiness_of
 from msip_core.events import Record
-from msip_core.messages import Telling, Words, mark, msg
+from msip_core.messages import Message, Telling, Words, mark, msg
 
 SplitName = Literal["train", "val", "test"]
 NO_LABELS = mark("images without labels")  # the format of a source that has none
@@ -146,24 +146,22 @@ class ImportReport(Record, Telling):
     def headline(self) -> str:
         """One sentence: images and boxes in, things left out and mended."""
         boxes = ", ".join(f"{n} {name}" for name, n in self.boxes.items()) or msg("no boxes")
-        skipped, repaired = len(self.skipped), len(self.repaired)
-        facts = {"kept": self.kept, "found": self.found, "boxes": boxes}
-        if skipped and repaired:
-            return msg(
-                "{kept} of {found} images ({boxes}); {skipped} left out; {repaired} mended.",
-                skipped=skipped,
-                repaired=repaired,
-                **facts,
-            )
-        if skipped:
-            return msg(
-                "{kept} of {found} images ({boxes}); {skipped} left out.", skipped=skipped, **facts
-            )
-        if repaired:
-            return msg(
-                "{kept} of {found} images ({boxes}); {repaired} mended.", repaired=repaired, **facts
-            )
-        return msg("{kept} of {found} images ({boxes}).", **facts)
+        facts = {
+            "kept": self.kept, "found": self.found, "boxes": boxes, "skipped": len(self.skipped),
+            "repaired": len(self.repaired),
+        }  # fmt: skip
+        return Message(_HEADLINES[bool(self.skipped), bool(self.repaired)], facts)
+
+
+# By whether something was left out, and mended.
+_HEADLINES = {
+    (True, True): mark(
+        "{kept} of {found} images ({boxes}); {skipped} left out; {repaired} mended."
+    ),
+    (True, False): mark("{kept} of {found} images ({boxes}); {skipped} left out."),
+    (False, True): mark("{kept} of {found} images ({boxes}); {repaired} mended."),
+    (False, False): mark("{kept} of {found} images ({boxes})."),
+}
 
 
 class DatasetDocument(Record):

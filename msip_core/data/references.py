@@ -169,26 +169,17 @@ class Pairing(NamedTuple):
 
     def problems(self) -> list[tuple[str, str]]:
         """(label file, why it was not taken)."""
-        found = [(label, msg("label without an image of that name")) for label in self.lost]
-        found += [
-            (
-                label,
-                msg(
-                    "second label of {image}; {files} was taken",
-                    image=image,
-                    files=self.files[image],
-                ),
+        found = dict.fromkeys(self.lost, msg("label without an image of that name"))
+        for label, image in self.second.items():
+            taken = self.files[image]
+            found[label] = msg(
+                "second label of {image}; {files} was taken", image=image, files=taken
             )
-            for label, image in self.second.items()
-        ]
-        found += [
-            (
-                label,
-                msg("several labels differ from it by the prefix of Label Studio only: left out"),
-            )
-            for label in self.unsure
-        ]
-        return sorted(found)
+        found |= dict.fromkeys(
+            self.unsure,
+            msg("several labels differ from it by the prefix of Label Studio only: left out"),
+        )
+        return sorted(found.items())
 
 
 def _path(reference: str) -> PurePosixPath:

@@ -172,10 +172,21 @@ def _assign(
     """Give whole units to parts so that each part gets its share of images and of every class."""
     if len(features) == 0:
         return ()
+    return tuple(
+        SPLITS[int(part)] for part in _shared_out(features, units, _shares(config), config)
+    )
+
+
+def _shared_out(
+    features: NDArray[np.float64],
+    units: NDArray[np.int64],
+    shares: NDArray[np.float64],
+    config: SplitConfig,
+) -> NDArray[np.int64]:
+    """Index of each image's part."""
     totals = np.zeros((int(units.max()) + 1, features.shape[1]))
     np.add.at(totals, units, features)
-    part = stratify(totals, _shares(config), config.seed)
-    return tuple(SPLITS[int(part[unit])] for unit in units)
+    return stratify(totals, shares, config.seed)[units]
 
 
 def _shares(config: SplitConfig) -> NDArray[np.float64]:
@@ -336,12 +347,9 @@ def _keep_existing(
         index = [i for i, split in enumerate(splits) if split == "train"]
         units = _numbered([grouping.groups[i] for i in index])
         features = _features([items[i] for i in index])
-        totals = np.zeros((int(units.max()) + 1, features.shape[1]))
-        np.add.at(totals, units, features)
         shares = np.array([1 - config.val_fraction, config.val_fraction])
-        part = stratify(totals, shares, config.seed)
-        for i, unit in zip(index, units):
-            if part[unit] == 1:
+        for i, part in zip(index, _shared_out(features, units, shares, config)):
+            if part == 1:
                 splits[i] = "val"
         notes.append(
             msg(

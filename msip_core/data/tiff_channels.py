@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import tifffile
 
 from msip_core.errors import DatasetError
-from msip_core.messages import msg
+from msip_core.messages import Message, mark, msg
 
 # Transmitted light, as microscopes call it: organoids are labelled there, not in a reporter.
 _TRANSMITTED = re.compile(
@@ -55,27 +55,13 @@ def choose_channel(names: Sequence[str], count: int, wanted: str | None, file: s
     known = list(names) if len(names) == count and any(names) else []
     if wanted is not None and wanted.strip():
         index = _asked(known, count, wanted.strip(), file)
-        return Choice(
-            index,
-            msg(
-                "channel {index} of {count}, as asked{called}",
-                index=index + 1,
-                count=count,
-                called=_called(known, index),
-            ),
-        )
-    light = [index for index, name in enumerate(known) if is_transmitted(name)]
-    if light:
-        index = light[0]
-        return Choice(
-            index,
-            msg(
-                "channel {index} of {count}, for its name{called}",
-                index=index + 1,
-                count=count,
-                called=_called(known, index),
-            ),
-        )
+        how = mark("channel {index} of {count}, as asked{called}")
+    else:
+        index = next((at for at, name in enumerate(known) if is_transmitted(name)), -1)
+        how = mark("channel {index} of {count}, for its name{called}")
+    if index >= 0:
+        facts = {"index": index + 1, "count": count, "called": _called(known, index)}
+        return Choice(index, Message(how, facts))
     doubt = msg(
         "has {count} channels and nobody said which: the first was taken; choose a channel by "
         "number or name if the organoids are in another",

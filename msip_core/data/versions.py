@@ -186,14 +186,7 @@ def at_version(root: Path, document: DatasetDocument, number: int) -> DatasetDoc
         DatasetError: one on the way back is damaged.
     """
     newest = document.labels_version
-    if not 1 <= number <= newest:
-        raise NotFoundError(
-            "Dataset '{name}' has no version {number} of its labels: it has the versions "
-            "1 to {newest}.",
-            name=document.name,
-            number=number,
-            newest=newest,
-        )
+    check_version(document, number)
     if number == newest:
         return document
     images = {record.id: record for record in document.images}
@@ -202,6 +195,18 @@ def at_version(root: Path, document: DatasetDocument, number: int) -> DatasetDoc
             images[change.image] = changed_back(images[change.image], change)
     older = document.model_copy(update={"images": tuple(images.values())})
     return with_state(older, number, _read(root, number).state)
+
+
+def check_version(document: DatasetDocument, number: int) -> None:
+    """Raises NotFoundError where its labels have no version of that number."""
+    if not 1 <= number <= document.labels_version:
+        raise NotFoundError(
+            "Dataset '{name}' has no version {number} of its labels: it has the versions "
+            "1 to {newest}.",
+            name=document.name,
+            number=number,
+            newest=document.labels_version,
+        )
 
 
 def changed_back(record: ImageRecord, change: Change) -> ImageRecord:

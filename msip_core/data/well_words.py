@@ -7,7 +7,7 @@ day, F1 a well or the first field. So the words at one place of all names are lo
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -94,28 +94,19 @@ def _words(source: str) -> list[tuple[tuple[str, int], _Word]]:
 def _in(text: str) -> list[_Word]:
     words = []
     for match in _WORD.finditer(text):
-        row, col = match.group("row") or match.group("row2"), match.group("col") or match["col2"]
-        tile = row in "Cc" and _TILE.search(text[: match.start()]) is not None
-        words.append(_Word(_well(row, col), match.group(), bool(match["said"]), tile=tile))
+        well = _well(match)
+        tile = well[:-2] == "C" and _TILE.search(text[: match.start()]) is not None
+        words.append(_Word(well, match.group(), bool(match["said"]), tile=tile))
     return words
 
 
-def _in_apart(text: str) -> list[_Word]:
-    return [_Word(_well(m["row"], m["col"]), m.group(), apart=True) for m in _APART.finditer(text)]
+def _others(pattern: re.Pattern[str], **kind: bool) -> Callable[[str], list[_Word]]:
+    return lambda text: [_Word(_well(m), m.group(), **kind) for m in pattern.finditer(text)]
 
 
-def _in_glued(text: str) -> list[_Word]:
-    return [_Word(_well(m["row"], m["col"]), m.group(), apart=True) for m in _GLUED.finditer(text)]
-
-
-def _in_seldom(text: str) -> list[_Word]:
-    return [
-        _Word(_well(m["row"] or m["row2"], m["col"] or m["col2"]), m.group(), seldom=True)
-        for m in _SELDOM.finditer(text)
-    ]
-
-
-def _well(row: str, column: str) -> str:
+def _well(match: re.Match[str]) -> str:
+    found = match.groupdict()
+    row, column = found["row"] or found["row2"], found["col"] or found["col2"]
     return f"{row.upper()}{int(column):02d}"
 
 
@@ -123,9 +114,12 @@ def _well(row: str, column: str) -> str:
 _KINDS = tuple(
     (lru_cache(maxsize=256)(find), kind)
     for find, kind in (
-        (_in, ""), (_in_apart, " apart"), (_in_glued, " glued"), (_in_seldom, " seldom")
+        (_in, ""),
+        (_others(_APART, apart=True), " apart"),
+        (_others(_GLUED, apart=True), " glued"),
+        (_others(_SELDOM, seldom=True), " seldom"),
     )
-)  # fmt: skip
+)
 
 
 def _are_wells(words: dict[str, _Word], of: int) -> bool:
