@@ -6,7 +6,7 @@ Pixels, origin top left, x to the right; corners (x1, y1, x2, y2) with x2, y2 ex
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,11 @@ class Box(BaseModel):
     @property
     def xyxy(self) -> tuple[float, float, float, float]:
         return (self.x1, self.y1, self.x2, self.y2)
+
+    def scaled(self, factor: float) -> Self:
+        """In pixels of a picture `factor` times as large."""
+        corners = {key: getattr(self, key) * factor for key in ("x1", "y1", "x2", "y2")}
+        return self.model_copy(update=corners)
 
 
 class Detection(Box):

@@ -9,7 +9,7 @@ from pathlib import Path
 from msip_core.bounded import real_place
 from msip_core.cli.console import ProgressLines
 from msip_core.data.micrographs import SUFFIXES
-from msip_core.data.references import plain
+from msip_core.data.references import unique
 from msip_core.errors import ConfigError, NotFoundError
 from msip_core.models import open_card
 from msip_core.questions.base import Answer, Job, Question
@@ -89,13 +89,5 @@ def short_names(files: Sequence[Path]) -> list[str]:
     """File names for tables and pictures: unique, also where letters' case and accents do not
     count, and short enough for any disk."""
     taken: set[str] = set()
-    names = []
-    for file in files:
-        stem = file.stem.encode("utf-8", "replace")[:_NAME_BYTES].decode("utf-8", "ignore")
-        name, number = stem, 1
-        while plain(name) in taken:
-            number += 1
-            name = f"{stem}-{number}"
-        taken.add(plain(name))
-        names.append(name)
-    return names
+    stems = (file.stem.encode("utf-8", "replace")[:_NAME_BYTES] for file in files)
+    return [unique(stem.decode("utf-8", "ignore"), taken) for stem in stems]

@@ -7,7 +7,7 @@ by their content, or by name and size where a program has written them anew.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -25,9 +25,8 @@ from msip_core.data.readers.registry import kind_of
 from msip_core.data.references import plain
 from msip_core.errors import DatasetError
 from msip_core.messages import msg
+from msip_core.questions.base import Progress
 from msip_core.workspace import Workspace
-
-Progress = Callable[[float, str], None]
 
 
 class Corrected(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -19,10 +18,11 @@ from msip_core.data.archive import FileTree, printable
 from msip_core.data.fitting import check_upright, fit_labels, orientation_of
 from msip_core.data.import_notes import TakenImage, notes_of
 from msip_core.data.incoming import Incoming, incoming
-from msip_core.data.label_files import label_text
+from msip_core.data.label_files import label_text, masks_text
 from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader, called
 from msip_core.data.manifest import ImportReport, Problem, Spread
 from msip_core.data.outlines import MaskIndex, is_image
+from msip_core.data.references import unique
 from msip_core.data.verdicts import marks_nothing
 from msip_core.errors import DatasetError
 from msip_core.messages import joined, mark, msg
@@ -305,13 +305,8 @@ class DatasetWriter:
     def _write_masks(self, stem: str, objects: list[LabelledObject]) -> None:
         if not any(obj.outline is not None for obj in objects):
             return
-        value: dict[str, object] = {
-            "outlines": [[] if o.outline is None else o.outline.round(2).tolist() for o in objects]
-        }
-        if any(obj.crypts is not None for obj in objects):
-            value["crypts"] = [[c.round(2).tolist() for c in obj.crypts or ()] for obj in objects]
-        path = self.folder / "masks" / f"{stem}.json"
-        path.write_text(json.dumps(value, separators=(",", ":")), encoding="utf-8")
+        text = masks_text([o.outline for o in objects], [o.crypts for o in objects], 2)
+        (self.folder / "masks" / f"{stem}.json").write_text(text, encoding="utf-8")
 
     # --- report -------------------------------------------------------------
 
@@ -397,9 +392,4 @@ def safe_stem(source: str, taken: set[str]) -> str:
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in stem)
     plain = plain.strip("_-")[:80] or "image"
     plain = f"image_{plain}" if _DEVICES.fullmatch(plain) else plain
-    unique, number = plain, 1
-    while unique.lower() in taken:
-        number += 1
-        unique = f"{plain}-{number}"
-    taken.add(unique.lower())
-    return unique
+    return unique(plain, taken)

@@ -28,13 +28,13 @@ from msip_core.data.export_formats import (
 )
 from msip_core.data.labels import SPLIT_WORDS
 from msip_core.data.manifest import ImageRecord, SplitName
-from msip_core.data.references import plain
+from msip_core.data.references import unique
 from msip_core.errors import ConfigError, DatasetError
 from msip_core.events import Record
 from msip_core.messages import msg
+from msip_core.questions.base import Progress
 from msip_core.workspace import atomic_path
 
-Progress = Callable[[float, str], None]
 # What Windows does not take in a name of a file.
 _FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f]')
 _SORTING = frozenset(("images", "image", "imgs", "img", "labels", "annotations"))
@@ -181,14 +181,8 @@ def exported_names(images: Sequence[ImageRecord], *, originals: bool = False) ->
         source = PurePosixPath(record.source)
         folders = [piece for part in source.parts[:-1] if (piece := _folder(part))]
         top = PurePosixPath("images", part_of(record), *folders)
-        stem = unique = _writable(source.stem) or record.id
-        number = 1
-        while plain(f"{top}/{unique}") in taken:
-            number += 1
-            unique = f"{stem}-{number}"
-        taken.add(plain(f"{top}/{unique}"))
-        suffix = source.suffix if originals else PurePosixPath(record.file).suffix
-        names[record.id] = f"{top}/{unique}{suffix}"
+        place = unique(f"{top}/{_writable(source.stem) or record.id}", taken)
+        names[record.id] = place + (source if originals else PurePosixPath(record.file)).suffix
     return names
 
 

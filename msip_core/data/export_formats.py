@@ -22,6 +22,7 @@ import yaml
 from numpy.typing import NDArray
 
 from msip_core.boxes import iou_matrix
+from msip_core.data.label_files import masks_text
 from msip_core.data.labels_yolo import DRAWN
 from msip_core.data.manifest import SPLITS, SplitName
 from msip_core.data.outline_boxes import fills, ring_area
@@ -30,6 +31,7 @@ from msip_core.spreadsheet import write_rows
 Points = NDArray[np.float64]
 Texts = Iterator[tuple[str, str]]
 Json = dict[str, Any]
+_DIGITS = 4  # of a pixel
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class Counts:
 
 
 def _r(value: float) -> float:
-    return round(float(value), 4)
+    return round(float(value), _DIGITS)
 
 
 def _points(outline: Points) -> list[list[float]]:
@@ -136,7 +138,9 @@ def yolo(whole: ExportedSet, images: Iterable[ExportedImage], counts: Counts) ->
             counts.add(obj, obj.outline)
         yield image.beside("labels", ".txt"), "".join(lines)
         if any(obj.outline is not None for obj in image.objects):
-            yield image.beside("masks", ".json"), _json(_masks(image.objects))
+            outlines = [obj.outline for obj in image.objects]
+            text = masks_text(outlines, [obj.crypts for obj in image.objects], _DIGITS)
+            yield image.beside("masks", ".json"), f"{text}\n"
     config: Json = {split: f"images/{split}" for split in SPLITS if split in splits}
     if "train" in config:
         config.setdefault("val", config["train"])  # Ultralytics asks for both
@@ -144,13 +148,6 @@ def yolo(whole: ExportedSet, images: Iterable[ExportedImage], counts: Counts) ->
     if whole.drawn:
         config["origin"] = DRAWN
     yield "data.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-
-
-def _masks(objects: Sequence[ExportedObject]) -> Json:
-    known: Json = {"outlines": [[] if o.outline is None else _points(o.outline) for o in objects]}
-    if any(obj.crypts is not None for obj in objects):
-        known["crypts"] = [[_points(c) for c in o.crypts or ()] for o in objects]
-    return known
 
 
 # --- COCO ---------------------------------------------------------------------

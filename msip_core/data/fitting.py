@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import JpegImagePlugin, PngImagePlugin
 
 from msip_core.boxes import iou_matrix
 from msip_core.data.labels import ImageLabels, LabelledObject
+from msip_core.data.micrographs import is_tiff, reader_of
 from msip_core.errors import DatasetError
 from msip_core.messages import msg
 
@@ -68,11 +68,8 @@ def fit_labels(labels: ImageLabels, width: int, height: int, orientation: int = 
 def orientation_of(source: bytes | Path) -> int:
     """The camera's tag of a JPEG or PNG, 1 (upright) to 8; 1 if there is none."""
     head, file = _head(source)
-    if head.startswith(b"\xff\xd8\xff"):
-        reader: type = JpegImagePlugin.JpegImageFile
-    elif head.startswith(b"\x89PNG\r\n\x1a\n"):
-        reader = PngImagePlugin.PngImageFile
-    else:
+    reader = reader_of(head)
+    if reader is None:
         return 1
     try:
         with reader(file) as image:
@@ -98,7 +95,7 @@ def check_upright(source: bytes | Path) -> None:
         DatasetError: the image is a TIFF that its tag turns.
     """
     head, file = _head(source)
-    if head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    if not is_tiff(head):
         return
     try:
         with tifffile.TiffFile(file) as tiff:

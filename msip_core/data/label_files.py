@@ -17,11 +17,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from msip_core.boxes import Box
 from msip_core.data.manifest import ImageRecord
 from msip_core.errors import DatasetError
 from msip_core.label_versions import VERSIONS
 from msip_core.workspace import plain_bytes
+
+Points = NDArray[np.float64]
 
 
 def version_dir(root: Path, number: int) -> Path:
@@ -83,6 +88,19 @@ def box_line(box: Box, width: int, height: int) -> str:
 def label_text(boxes: Sequence[Box], width: int, height: int) -> str:
     """The whole label of an image."""
     return "".join(box_line(box, width, height) for box in boxes)
+
+
+def masks_text(
+    outlines: Sequence[Points | None], crypts: Sequence[Sequence[Points] | None], digits: int
+) -> str:
+    """The JSON at `mask_path`: outlines of the boxes in their order, empty where one is not known;
+    crypts where they are known of any."""
+    known: dict[str, Any] = {
+        "outlines": [[] if o is None else o.round(digits).tolist() for o in outlines]
+    }
+    if any(buds is not None for buds in crypts):
+        known["crypts"] = [[c.round(digits).tolist() for c in buds or ()] for buds in crypts]
+    return json.dumps(known, separators=(",", ":"))
 
 
 def parse_label(text: str, width: int, height: int) -> tuple[Box, ...]:

@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import PngImagePlugin
 
-from msip_core.data.micrographs import MAX_PIXELS, decode
+from msip_core.data.micrographs import MAX_PIXELS, decode, is_tiff
 from msip_core.data.tiff import DAMAGE
 from msip_core.errors import DatasetError
 
@@ -64,7 +64,7 @@ def read_mask(data: bytes, name: str) -> NDArray[Any]:
     Raises:
         DatasetError: unreadable, or no mask.
     """
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    if is_tiff(data):
         mask = _read_tiff(data, name)
     elif data.startswith(b"\x89PNG\r\n\x1a\n") and data[25:26] == b"\x03":  # palette
         decode(data, name)  # its checks of size and damage

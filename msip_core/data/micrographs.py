@@ -30,6 +30,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 128_000_000
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Pillow's own readers instead of Image.open: Ultralytics replaces that function in its
+# process by one that ends in an ImportError on a file it does not know.
 _READERS: dict[bytes, type[ImageFile.ImageFile]] = {
     b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
     b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
@@ -116,7 +118,7 @@ def decode(data: bytes, name: str, channel: str | None = None, z: int | None = N
     """
     if not data:
         raise DatasetError("{name} is empty: copy it again.", name=name)
-    if data[:4] in _TIFF:
+    if is_tiff(data):
         planes = read_tiff(data, name, MAX_PIXELS, channel, z)
         return RawImage(
             planes.pixels,
@@ -128,11 +130,21 @@ def decode(data: bytes, name: str, channel: str | None = None, z: int | None = N
     return _colour_of(_decode_pillow(data, name), channel)
 
 
+def is_tiff(start: bytes) -> bool:
+    """Whether a file that begins so is a TIFF."""
+    return start[:4] in _TIFF
+
+
+def reader_of(start: bytes) -> type[ImageFile.ImageFile] | None:
+    """Pillow's reader of a PNG, JPEG or BMP that begins so; None for anything else."""
+    return next((reader for magic, reader in _READERS.items() if start.startswith(magic)), None)
+
+
 def image_size(data: bytes, name: str) -> tuple[int, int]:
     """Width and height of the image that `decode` would give, from headers. Raises DatasetError."""
-    if data[:4] in _TIFF:
+    if is_tiff(data):
         return tiff_size(data)
-    reader = next((r for magic, r in _READERS.items() if data.startswith(magic)), None)
+    reader = reader_of(data)
     if reader is None:
         raise DatasetError("{name} is not a PNG, JPEG, BMP or TIFF image.", name=name)
     try:
@@ -156,9 +168,7 @@ def _colour_of(raw: RawImage, channel: str | None) -> RawImage:
 
 
 def _decode_pillow(data: bytes, name: str) -> RawImage:
-    # Pillow's own readers instead of Image.open: Ultralytics replaces that function in its
-    # process by one that ends in an ImportError on a file it does not know.
-    reader = next((r for magic, r in _READERS.items() if data.startswith(magic)), None)
+    reader = reader_of(data)
     if reader is None:
         raise DatasetError(
             "{name} is not a PNG, JPEG, BMP or TIFF image: save it as one of these.", name=name
@@ -206,17 +216,12 @@ def _decode_deep_png(data: bytes, name: str, rotated: bool) -> RawImage:
 def _check_pixels(width: int, height: int, name: str) -> None:
     if width * height > MAX_PIXELS:
         raise DatasetError(
-            _too_large(name, msg("{width} x {height} pixels", width=width, height=height))
+            "{name} is too large ({how}; up to {most} megapixels are read at once): cut it into "
+            "tiles.",
+            name=name,
+            how=msg("{width} x {height} pixels", width=width, height=height),
+            most=MAX_PIXELS // 10**6,
         )
-
-
-def _too_large(name: str, how: str) -> str:
-    return msg(
-        "{name} is too large ({how}; up to {most} megapixels are read at once): cut it into tiles.",
-        name=name,
-        how=how,
-        most=MAX_PIXELS // 10**6,
-    )
 
 
 def _depth(pixels: Raw) -> int:

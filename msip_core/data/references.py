@@ -51,6 +51,16 @@ def plain(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
+def unique(name: str, taken: set[str]) -> str:
+    """The name, or `name-2`, `name-3` … where it is taken already; then it is taken."""
+    found, number = name, 1
+    while plain(found) in taken:
+        number += 1
+        found = f"{name}-{number}"
+    taken.add(plain(found))
+    return found
+
+
 class ImageIndex:
     """Finds the image that a label file means."""
 

@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import BmpImagePlugin, Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin
+from PIL import Image, ImageFile, ImageOps
 
 from msip_core.config import ImageRecipe
 from msip_core.data.enhance import Raw, apply_recipe, needs_scaling, scaling_limits
-from msip_core.data.micrographs import MAX_PIXELS, Micrograph, read_micrograph
+from msip_core.data.micrographs import MAX_PIXELS, Micrograph, is_tiff, read_micrograph, reader_of
 from msip_core.data.tiff import DAMAGE, largest
 from msip_core.data.tiff_planes import Asked
 from msip_core.data.tiff_rows import TiffRows, is_plain, picked_page
@@ -37,12 +37,6 @@ MOST_STRIPS = 10_000_000_000  # of a TIFF: a hundred thousand pixels each way
 _ROWS = 512  # that are read at a time where nobody asks for some
 _BAND = 256  # the same of an image that is written: a PNG is the same again
 _SAMPLES = 2**23  # values for percentiles of what is not 8 or 16 bit
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_READERS: dict[bytes, type[ImageFile.ImageFile]] = {
-    b"\x89PNG": PngImagePlugin.PngImageFile,
-    b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
-    b"BM": BmpImagePlugin.BmpImageFile,
-}
 Rows = Callable[[int, int], Raw]
 
 
@@ -114,9 +108,9 @@ def open_field(path: Path, recipe: ImageRecipe | None = None, *, z: int | None =
 def open_large(path: Path, recipe: ImageRecipe, *, z: int | None = None) -> Field | None:
     """The same of an image of more than `LARGE` pixels; None for any other."""
     start = _start(path)
-    if start[:4] in _TIFF:
+    if is_tiff(start):
         return _large_tiff(path, recipe, z)
-    reader = next((r for magic, r in _READERS.items() if start.startswith(magic)), None)
+    reader = reader_of(start)
     return _large_picture(path, reader, start, recipe) if reader else None
 
 

@@ -32,9 +32,9 @@ from msip_core.errors import DatasetError, MsipError, Stopped, WorkError
 from msip_core.events import Record
 from msip_core.messages import Telling, Words, joined, msg
 from msip_core.processors import usable_cores
+from msip_core.questions.base import Progress
 from msip_core.workspace import Workspace, write_text
 
-Progress = Callable[[float, str], None]
 Labelled = Callable[[FileTree], tuple[set[str], list[str]]]
 _PREFIX = ".staged-"
 _KEPT_SECONDS = 7 * 24 * 3600.0  # what an import that ended left, for the next to go on with

@@ -7,7 +7,6 @@ light are drawn from the same ranges, so that what a detector learns must be the
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from msip_core.config import ImportConfig
 from msip_core.data import optics
 from msip_core.data.dataset import Dataset
 from msip_core.data.importing import import_dataset
+from msip_core.data.label_files import masks_text
 from msip_core.data.mask_objects import mask_outline
 from msip_core.data.optics import Scene, Texture
 from msip_core.data.png import encode_png
@@ -209,11 +209,8 @@ def write_folder(
         (folder / "images" / f"{stem}.png").write_bytes(encode_png(drawn.pixels))
         lines = [_label(box, size) for box in drawn.boxes]
         (folder / "labels" / f"{stem}.txt").write_text("".join(lines), encoding="utf-8")
-        known = {
-            "outlines": [outline.tolist() for outline in drawn.outlines],
-            "crypts": [[crypt.tolist() for crypt in buds] for buds in drawn.crypts],
-        }
-        (folder / "masks" / f"{stem}.json").write_text(json.dumps(known), encoding="utf-8")
+        known = masks_text(drawn.outlines, drawn.crypts, 2)
+        (folder / "masks" / f"{stem}.json").write_text(known, encoding="utf-8")
     (folder / "data.yaml").write_text(data_yaml(CLASSES, drawn=True, parts=False), encoding="utf-8")
     return folder
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from msip_core.plates.agreement import Bounds, Limits
 from msip_core.plates.analysis import PlateAnalysis, WellResult
+from msip_core.plates.conditions import Measure
 from msip_core.plates.nested import Estimate
 from msip_core.plates.rows import (
     OBJECT_COLUMNS,
@@ -22,6 +23,7 @@ from msip_core.plates.rows import (
 )
 
 Cells = dict[str, Any]
+MEASURES: Mapping[Measure, str] = {"fraction": "fraction", "count": "objects per field"}
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def _comparisons(found: PlateAnalysis) -> Iterator[Cells]:
     for one in found.comparisons:
         gap, ratio = (Bounds(*b) if b else None for b in (one.difference, one.ratio))
         yield {
-            "measure": "fraction" if one.measure == "fraction" else "objects per field",
+            "measure": MEASURES[one.measure],
             "condition": one.group,
             "control": one.control,
             "units": one.units,
@@ -191,7 +193,7 @@ def _doses(found: PlateAnalysis) -> Iterator[Cells]:
     for measure, one in found.doses:
         curve = one.curve
         yield {
-            "measure": "fraction" if measure == "fraction" else "objects per field",
+            "measure": MEASURES[measure],
             "series": one.name,
             "unit": one.unit,
             "wells": len(one.doses),
@@ -222,7 +224,7 @@ def _agreement(found: PlateAnalysis) -> Iterator[Cells]:
         same = one.equivalence
         yield {
             "compared": "this model minus baseline, per well",
-            "measure": "fraction" if one.measure == "fraction" else "objects per field",
+            "measure": MEASURES[one.measure],
             **_limits(one.limits),
             "margin": rounded(same.margin) if same else None,
             "bias_90_low": rounded(same.low) if same else None,
@@ -256,7 +258,7 @@ def _by_condition(found: PlateAnalysis) -> Iterator[Cells]:
     for one in found.agreement:
         for name, reference, other in one.by_condition:
             yield {
-                "measure": "fraction" if one.measure == "fraction" else "objects per field",
+                "measure": MEASURES[one.measure],
                 "condition": name,
                 "units": other.units,
                 **bounds("baseline", reference),

@@ -39,7 +39,7 @@ from msip_core.plates.pictures import source_of
 from msip_core.plates.plan import CountPlan, plan_count
 from msip_core.plates.reading import Numbered, TakenPicture, reading_ahead
 from msip_core.plates.rows import ImageRow, ObjectRow, Role
-from msip_core.questions.sources import ModelOf, RunStep, model_named
+from msip_core.questions.sources import model_named
 from msip_core.workspace import Workspace, write_text
 
 _AHEAD = "ahead"  # below the run's folder: pictures that were read and not seen yet
@@ -152,7 +152,7 @@ def _looks(config: CountConfig, workspace: Workspace, device: _Device) -> Looks:
     for role, name in wanted.items():
         if name is None:
             continue
-        model, facts = load_source_model(workspace, _named(name))
+        model, facts = load_source_model(workspace, model_named(name))
         imgsz = config.imgsz or facts.imgsz
         looks[role] = _Look(
             facts=ModelFacts(
@@ -169,14 +169,6 @@ def _looks(config: CountConfig, workspace: Workspace, device: _Device) -> Looks:
             recipe=None if config.source is None else facts.recipe,
         )
     return looks
-
-
-def _named(model: str) -> ModelOf:
-    """A model of the settings as questions name it."""
-    run, slash, step = model.partition("/")
-    if slash and step.isdecimal() and not model.endswith(".pt"):
-        return RunStep(run=run, iteration=int(step))
-    return model_named(model)
 
 
 def _begin(config: CountConfig, ctx: RunContext, plan: CountPlan, looks: Looks) -> None:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
@@ -86,7 +85,10 @@ def fit(
         refuse: why no curve is to be tried.
     """
     x, y = np.asarray(doses, float), np.asarray(responses, float)
-    refused = partial(_refused, name, unit, x, y)
+
+    def refused(reason: str, curve: Curve | None = None) -> DoseFit:
+        return DoseFit(name, unit, x, y, Estimate(None, reason=reason), curve, reason)
+
     if reason := refuse or _unfit(x, y):
         return refused(reason)
     grid = _Grid(x)
@@ -108,12 +110,6 @@ def fit(
         return refused(reason, curve)
     ec50 = replace(_interval(theta, x, y, grid, seed), unit=of)
     return DoseFit(name, unit, x, y, ec50, curve)
-
-
-def _refused(  # noqa: PLR0917 - what a series is, and why nothing could be told of it
-    name: str, unit: str, x: Floats, y: Floats, reason: str, curve: Curve | None = None
-) -> DoseFit:
-    return DoseFit(name, unit, x, y, Estimate(None, reason=reason), curve, reason)
 
 
 def _unfit(x: Floats, y: Floats) -> str:

@@ -105,11 +105,7 @@ def drawn_on(
     if isinstance(field, DatasetError):
         raise field
     pixels, factor = shrunk(field, _LONGEST)
-    corners = ("x1", "y1", "x2", "y2")
-    boxes = [
-        box.model_copy(update={key: getattr(box, key) / factor for key in corners})
-        for box in detections(objects, classes)
-    ]
+    boxes = [box.scaled(1 / factor) for box in detections(objects, classes)]
     return draw_boxes(pixels, boxes, classes)
 
 

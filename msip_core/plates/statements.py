@@ -33,11 +33,8 @@ def with_interval(found: Estimate | Bounds, measure: Measure) -> str:
 
 def difference_words(bounds: tuple[float, float, float], measure: Measure) -> str:
     """ "+12.0 points (+3.1 to +20.9)"; of counts, "+2.1 (+0.4 to +3.8)"."""
-    if measure == "fraction":
-        value, low, high = (wording.signed(100 * one, 1) for one in bounds)
-        return f"{value} points ({low} to {high})"
-    value, low, high = (wording.signed(one, 1) for one in bounds)
-    return f"{value} ({low} to {high})"
+    value, low, high = (signed(one, measure) for one in bounds)
+    return f"{value} ({low.removesuffix(' points')} to {high.removesuffix(' points')})"
 
 
 def comparison_sentence(one: Comparison) -> str:

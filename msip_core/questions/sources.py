@@ -56,9 +56,12 @@ class WeightsFile(Source):
 ModelOf = SavedModel | RunStep | WeightsFile
 
 
-def model_named(name: str) -> SavedModel | WeightsFile:
-    """The model that a run's settings name: an id, or a .pt file."""
-    return WeightsFile(weights=Path(name)) if name.endswith(".pt") else SavedModel(model=name)
+def model_named(name: str) -> ModelOf:
+    """The model that a run's settings name: an id, a .pt file, or RUN/STEP."""
+    if name.endswith(".pt"):
+        return WeightsFile(weights=Path(name))
+    run, _, step = name.partition("/")
+    return RunStep(run=run, iteration=int(step)) if step.isdecimal() else SavedModel(model=name)
 
 
 class DatasetImage(Source):

@@ -190,7 +190,7 @@ def analysis_rows(found: Sequence[Analysed]) -> list[dict[str, object]]:
 
 def _value(value: Interval | float | None) -> str:
     if isinstance(value, Interval):
-        return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
+        return value.words
     return "" if value is None else f"{value:.3f}"
 
 

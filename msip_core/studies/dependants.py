@@ -8,6 +8,7 @@ from typing import NamedTuple
 from msip_core.config import TrainConfig
 from msip_core.data.writing import delete_dataset, folder_of
 from msip_core.errors import InputError, MsipError
+from msip_core.messages import msg
 from msip_core.models import ModelCard, delete_model, list_models
 from msip_core.runs.service import RunService
 from msip_core.runs.state import ALIVE
@@ -79,13 +80,7 @@ def delete_unused(workspace: Workspace, dataset: str) -> Dependants:
         InputError: a run uses it.
     """
     found = dependants_of(workspace, dataset)
-    if found.working:
-        raise InputError(
-            "The dataset '{dataset}' is used by {working}: wait until that is "
-            "over or cancel it, then delete the dataset.",
-            dataset=dataset,
-            working=", ".join(found.working),
-        )
+    _check_unused(msg("dataset"), dataset, found)
     delete_dataset(workspace, dataset)
     return found
 
@@ -98,15 +93,20 @@ def delete_unused_model(workspace: Workspace, model: str) -> Dependants:
         InputError: a run uses it.
     """
     found = dependants_of_model(workspace, model)
-    if found.working:
-        raise InputError(
-            "The model '{model}' is used by {working}: wait until that is over "
-            "or cancel it, then delete the model.",
-            model=model,
-            working=", ".join(found.working),
-        )
+    _check_unused(msg("model"), model, found)
     delete_model(workspace, model)
     return found
+
+
+def _check_unused(what: str, name: str, found: Dependants) -> None:
+    if found.working:
+        raise InputError(
+            "The {what} '{name}' is used by {working}: wait until that is over or cancel it, then "
+            "delete the {what}.",
+            what=what,
+            name=name,
+            working=", ".join(found.working),
+        )
 
 
 def delete_run(workspace: Workspace, run: str) -> None:

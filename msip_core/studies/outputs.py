@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msip_core.documents import facts_in
 from msip_core.studies.library import PLAN_FILE
+from msip_core.studies.published import Published
 from msip_core.studies.statistics import DRAWS, Interval
 from msip_core.studies.table import Line, StudyTable
 from msip_core.studies.verdicts import change_words, verdicts
@@ -59,7 +60,7 @@ def _printed(line: Line) -> dict[str, object]:
     paper = line.published
     return {
         "model": name,
-        "mAP50 [95 %]": _with_interval(line.map50),
+        "mAP50 [95 %]": line.map50.words,
         "vs baseline": change_words(line.change) if line.change else "",
         "mAP50-95": f"{line.map50_95.value:.3f}" if line.map50_95 else "",
         "GMACs": _number(line.macs, 1e9, 3),
@@ -92,7 +93,6 @@ def all_numbers(table: StudyTable) -> list[dict[str, object]]:
 
 
 def _flat(line: Line, timed: str) -> dict[str, object]:
-    paper = line.published
     return {
         "key": line.key, "model": line.label, "differs": line.differs, "seeds": line.seeds,
         "seeds_asked": line.asked, "reason": line.reason, "macs": line.macs,
@@ -105,11 +105,7 @@ def _flat(line: Line, timed: str) -> dict[str, object]:
         "speedup_high": line.speedup_interval.high if line.speedup_interval else None,
         **_compared("change", line.change), **_compared("main_minus_this", line.against_main),
         **_compared("main_minus_this_95", line.against_main_95),
-        "paper_map50": paper.map50 if paper else None,
-        "paper_gmacs": paper.gmacs if paper else None,
-        "paper_size_mb": paper.size_mb if paper else None,
-        "paper_ms": paper.ms if paper else None,
-        "paper_mparams": paper.mparams if paper else None,
+        **{f"paper_{name}": getattr(line.published, name, None) for name in Published._fields},
     }  # fmt: skip
 
 
@@ -173,10 +169,6 @@ def document(study_id: str, table: StudyTable) -> dict[str, object]:
             for s in now.states
         },
     }  # fmt: skip
-
-
-def _with_interval(value: Interval) -> str:
-    return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
 
 
 def _number(value: float | None, unit: float, digits: int) -> str:

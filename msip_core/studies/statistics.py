@@ -64,6 +64,11 @@ class Interval:
         enough = self.groups is None or self.groups >= LEAST_UNITS
         return self.is_known and enough and outside and corrected
 
+    @property
+    def words(self) -> str:
+        """ "0.912 [0.903, 0.921]"."""
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
     def as_dict(self) -> dict[str, object]:
         """As it stands in table.json."""
         return asdict(self)

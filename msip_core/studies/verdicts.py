@@ -252,18 +252,12 @@ def _programs(table: StudyTable) -> list[str]:
     gap = table.coco_gap
     if gap is None:
         return []
+    said = mark(
+        "COCO's own arithmetic (faster-coco-eval) differs from these mAP50 by {gap:.3f} at most."
+    )
     if gap > _PROGRAMS_AGREE:
-        return [
-            msg(
-                "COCO's own arithmetic (faster-coco-eval) differs from these mAP50 by up to "
-                "{gap:.3f}: more than it should, look into it.",
-                gap=gap,
-            )
-        ]
-    return [
-        msg(
-            "COCO's own arithmetic (faster-coco-eval) differs from these mAP50 by {gap:.3f} "
-            "at most.",
-            gap=gap,
+        said = mark(
+            "COCO's own arithmetic (faster-coco-eval) differs from these mAP50 by up to "
+            "{gap:.3f}: more than it should, look into it."
         )
-    ]
+    return [Message(said, {"gap": gap})]

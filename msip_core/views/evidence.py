@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +15,7 @@ from msip_core.language import mark
 from msip_core.questions.detecting import ComparedImage
 from msip_core.questions.looking import BoundaryScores, HeatMap, ShapValues
 from msip_core.views import wording
+from msip_core.views.pictures import shrink
 
 Pixels = NDArray[np.uint8]
 
@@ -64,25 +64,12 @@ def micrograph_of(item: ComparedImage, pixels: Pixels, classes: Sequence[str]) -
 
 def fitted(item: Micrograph, longest: int = 1400) -> Micrograph:
     """The micrograph shrunk, boxes and all, so that its longer side is at most `longest`."""
-    height, width = item.pixels.shape[:2]
-    scale = longest / max(height, width)
-    if scale >= 1:
-        return item
-    size = (round(width * scale), round(height * scale))
-    pixels = cv2.resize(item.pixels, size, interpolation=cv2.INTER_AREA)
-
-    def smaller(found: Sequence[Detection]) -> list[Detection]:
-        corners = ("x1", "y1", "x2", "y2")
-        return [
-            box.model_copy(update={key: getattr(box, key) * scale for key in corners})
-            for box in found
-        ]
-
+    scale = min(1.0, longest / max(item.pixels.shape[:2]))
     return replace(
         item,
-        pixels=np.asarray(pixels, dtype=np.uint8),
-        baseline=smaller(item.baseline),
-        pruned=smaller(item.pruned),
+        pixels=shrink(item.pixels, longest),
+        baseline=[box.scaled(scale) for box in item.baseline],
+        pruned=[box.scaled(scale) for box in item.pruned],
     )
 
 
