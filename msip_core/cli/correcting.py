@@ -191,10 +191,7 @@ def _told(name: str, saved: Saved, passed_over: Sequence[Problem]) -> Answer:
         f"yours is kept as draft {draft.id} (--take)"
         for draft in saved.late
     ]
-    shown = passed_over[:SHOWN]
-    lines += [f"  passed over: {problem.file}: {problem.what}" for problem in shown]
-    if len(passed_over) > SHOWN:
-        lines.append(f"  … and {len(passed_over) - SHOWN} more passed over (all with --json)")
+    lines += named("passed over", passed_over)
     document = {
         "dataset": name,
         "version": version.model_dump(mode="json") if version else None,
@@ -202,6 +199,13 @@ def _told(name: str, saved: Saved, passed_over: Sequence[Problem]) -> Answer:
         "passed_over": [problem.model_dump(mode="json") for problem in passed_over],
     }
     return Answer(document, "\n".join(lines))
+
+
+def named(what: str, problems: Sequence[Problem]) -> list[str]:
+    """What became of files, a line each."""
+    lines = [f"  {what}: {problem.file}: {problem.what}" for problem in problems[:SHOWN]]
+    more = len(problems) - SHOWN
+    return [*lines, f"  … and {more} more {what} (all with --json)"] if more > 0 else lines
 
 
 def _note(version: Version) -> str:

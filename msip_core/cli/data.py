@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from msip_core.cli.console import SHOWN, ProgressLines, table
-from msip_core.cli.correcting import correct, parse_class_map, versions
+from msip_core.cli.console import ProgressLines, table
+from msip_core.cli.correcting import correct, named, parse_class_map, versions
 from msip_core.cli.deleting import Yes, delete_for_good
 from msip_core.cli.plate_options import LabelForm
 from msip_core.cli.targets import file_target
 from msip_core.cli.verbs import Answer, Session, verb
 from msip_core.config import MAX_SEED, ImageRecipe, ImportConfig, SplitConfig
 from msip_core.data.dataset import Dataset, list_datasets, open_dataset
-from msip_core.data.manifest import Problem
 from msip_core.data.readiness import PARTS, Readiness, is_few
 from msip_core.errors import ConfigError
 
@@ -329,9 +328,9 @@ def describe(dataset: Dataset) -> Answer:
         "pixel size: "
         + (f"{dataset.pixel_size_um} micrometres" if dataset.pixel_size_um else "not known"),
         *report.notes,
-        *_named("chosen", report.chosen),
-        *_named("left out", report.skipped),
-        *_named("mended", report.repaired),
+        *named("chosen", report.chosen),
+        *named("left out", report.skipped),
+        *named("mended", report.repaired),
         *_by_part(objects),
         *(f"  careful: {concern}" for concern in concerns if ready.ready),
         _verdict(dataset, ready, concerns),
@@ -368,9 +367,3 @@ def _verdict(dataset: Dataset, ready: Readiness, concerns: Sequence[str]) -> str
     if concerns:
         return "Can be trained on, but too few or too uneven to rely on: see above."
     return "Ready to train on."
-
-
-def _named(what: str, problems: Sequence[Problem]) -> list[str]:
-    lines = [f"  {what}: {problem.file}: {problem.what}" for problem in problems[:SHOWN]]
-    more = len(problems) - SHOWN
-    return [*lines, f"  … and {more} more {what} (all with --json)"] if more > 0 else lines

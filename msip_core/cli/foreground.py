@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from functools import singledispatch
+from typing import Annotated
 
 import typer
 
@@ -230,21 +230,24 @@ def _left(seconds: float | None) -> str:
     return f"  ·  about {duration(seconds)} left" if seconds else ""
 
 
+@singledispatch
 def line(record: Record) -> str | None:
     """One record in words; None for records that say nothing new to a person."""
-    tell = _WORDS.get(type(record))
-    return None if tell is None else tell(record)
+    return None
 
 
+@line.register
 def _stage(record: StageRecord) -> str:
     where = f" (iteration {record.iteration})" if record.iteration else ""
     return f"- {record.stage.value}{where}"
 
 
+@line.register
 def _milestone(record: MilestoneRecord) -> str:
     return ("Note: " if record.level == "warning" else "") + record.message
 
 
+@line.register
 def _baseline(record: BaselineRecord) -> str:
     return (
         f"Baseline: mAP50 {accuracy(record.metrics.map50)}, {macs(record.cost.macs)} MACs, "
@@ -252,6 +255,7 @@ def _baseline(record: BaselineRecord) -> str:
     )
 
 
+@line.register
 def _epoch(record: EpochRecord) -> str:
     reached = "" if record.map50 is None else f"  mAP50 {accuracy(record.map50)}"
     loss = sum(record.losses.values())
@@ -261,6 +265,7 @@ def _epoch(record: EpochRecord) -> str:
     )
 
 
+@line.register
 def _iteration(record: IterationRecord) -> str:
     return (
         f"Iteration {record.index}: {percent(record.macs_ratio, 1)} of the MACs, mAP50 "
@@ -268,6 +273,7 @@ def _iteration(record: IterationRecord) -> str:
     )
 
 
+@line.register
 def _counted(record: CountedRecord) -> str:
     found = ", ".join(f"{count:,} {name}" for name, count in record.counts.items())
     bad = f", {record.failed} could not be read" if record.failed else ""
@@ -275,6 +281,7 @@ def _counted(record: CountedRecord) -> str:
     return f"Counted by {record.model}: {record.images:,} images{blank}{bad}: {found}"
 
 
+@line.register
 def _final(record: FinalRecord) -> str:
     on = record.test or record.metrics
     work = f"{percent(record.macs_ratio, 1)} of the MACs, " if record.iteration else ""
@@ -282,14 +289,3 @@ def _final(record: FinalRecord) -> str:
     if record.baseline_test and record.test:
         sentence += f" (baseline {accuracy(record.baseline_test.map50)})"
     return sentence + (f". {record.stopped_by}" if record.stopped_by else "")
-
-
-_WORDS: dict[type[Record], Callable[[Any], str]] = {
-    StageRecord: _stage,
-    MilestoneRecord: _milestone,
-    BaselineRecord: _baseline,
-    EpochRecord: _epoch,
-    IterationRecord: _iteration,
-    FinalRecord: _final,
-    CountedRecord: _counted,
-}

@@ -13,11 +13,11 @@ import struct
 import unicodedata
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 from msip_core import confined
 from msip_core.bounded import at_home, real_place
@@ -52,7 +52,8 @@ _NOISE = (
 _NOISE_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini")
 
 
-class FileTree(Protocol):
+@dataclass
+class FileTree(ABC):
     """Files by POSIX path relative to the top, in sorted order.
 
     Attributes:
@@ -64,17 +65,20 @@ class FileTree(Protocol):
     """
 
     label: str
-    names: list[str]
-    refused: list[Problem]
-    notes: list[str]
-    told: dict[str, Told]
+    names: list[str] = field(default_factory=list, kw_only=True)
+    refused: list[Problem] = field(default_factory=list, kw_only=True)
+    notes: list[str] = field(default_factory=list, kw_only=True)
+    told: dict[str, Told] = field(default_factory=dict, kw_only=True)
 
+    @abstractmethod
     def size(self, name: str) -> int:
         """Bytes of one file."""
 
+    @abstractmethod
     def read(self, name: str) -> bytes:
         """The content of one file. Raises DatasetError if it cannot be read."""
 
+    @abstractmethod
     def on_disk(self, name: str) -> Path | None:
         """Where it lies, to be read in parts; None in a zip."""
 
@@ -89,7 +93,7 @@ def open_tree(path: Path) -> Iterator[FileTree]:
     """
     path = at_home(path)
     if path.is_dir() and path.name.lower().endswith(ZARR):
-        yield TreeOnDisk(path.parent, path.name, [path.name])
+        yield TreeOnDisk(path.name, path.parent, names=[path.name])
         return
     if path.is_dir():
         yield _folder_tree(path)
@@ -99,7 +103,7 @@ def open_tree(path: Path) -> Iterator[FileTree]:
             "There is no folder or zip at {path}: check the path.", path=printable(str(path))
         )
     if path.name.lower().endswith(ALONE):
-        yield TreeOnDisk(path.parent, path.name, [path.name])
+        yield TreeOnDisk(path.name, path.parent, names=[path.name])
         return
     try:
         archive = zipfile.ZipFile(path)
@@ -129,7 +133,7 @@ def joined_tree(paths: Sequence[Path]) -> TreeOnDisk:
                 raise DatasetError("{name} is a zip: give it alone.", name=path.name)
             trees.append(tree)
     root = Path(os.path.commonpath([tree.root for tree in trees]))
-    joined = TreeOnDisk(root, root.name)
+    joined = TreeOnDisk(root.name, root)
     for tree in trees:
         below = tree.root.relative_to(root)
         joined.names += [(below / name).as_posix() for name in tree.names]
@@ -144,15 +148,10 @@ def joined_tree(paths: Sequence[Path]) -> TreeOnDisk:
 
 
 @dataclass
-class TreeOnDisk:
+class TreeOnDisk(FileTree):
     """A folder, or one file of it."""
 
     root: Path
-    label: str
-    names: list[str] = field(default_factory=list)
-    refused: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    told: dict[str, Told] = field(default_factory=dict)
 
     def path(self, name: str) -> Path:
         """Where a file lies, for a reader that wants to open it by itself.
@@ -198,7 +197,7 @@ class TreeOnDisk:
 
 
 def _folder_tree(root: Path) -> TreeOnDisk:
-    tree = TreeOnDisk(root, root.resolve().name)
+    tree = TreeOnDisk(root.resolve().name, root)
     folders = [""]
     while folders:
         for name, is_folder, reason in _entries(root, folders.pop()):
@@ -250,14 +249,9 @@ def _entries(root: Path, folder: str) -> Iterator[tuple[str, bool, str | None]]:
 
 
 @dataclass
-class _Zip:
+class _Zip(FileTree):
     archive: zipfile.ZipFile
-    label: str
     entries: dict[str, zipfile.ZipInfo] = field(default_factory=dict)
-    names: list[str] = field(default_factory=list)
-    refused: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    told: dict[str, Told] = field(default_factory=dict)
 
     def on_disk(self, name: str) -> None:
         return None
@@ -297,7 +291,7 @@ def _zip_tree(archive: zipfile.ZipFile, path: Path) -> _Zip:
             total=total / 1024**3,
             size=path.stat().st_size / 1024**2,
         )
-    tree = _Zip(archive, path.name)
+    tree = _Zip(path.name, archive)
     renamed, note = decode_zip_names(infos, lambda info: _content(tree, info))
     tree.notes += [note] if note else []
     names = [(renamed.get(i.filename, i.filename).replace("\\", "/"), i) for i in infos]

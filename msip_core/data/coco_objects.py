@@ -54,7 +54,8 @@ def read_object(name: str, annotation: dict[str, Any], file: str = "") -> CocoOb
         ValueError, TypeError, LookupError: with the reason; a value is not what COCO asks for.
     """
     segmentation = annotation.get("segmentation")
-    number, flagged = annotation.get("id", "?"), _is_true(annotation.get("iscrowd"))
+    crowd = str(annotation.get("iscrowd")).strip().lower()
+    number, flagged = annotation.get("id", "?"), crowd in ("1", "1.0", "true", "yes")
     parts, size = 0, None
     if isinstance(segmentation, dict) and segmentation.get("counts"):
         mask = _run_lengths(segmentation)
@@ -108,10 +109,6 @@ def crowd_regions(found: Sequence[CocoObject]) -> set[int]:
         if item.flagged and (item.parts > 1 or inside.sum() - 1 >= 2):
             crowds.add(i)
     return crowds
-
-
-def _is_true(value: Any) -> bool:
-    return str(value).strip().lower() in ("1", "1.0", "true", "yes")
 
 
 def _box(value: Any) -> Corners | None:

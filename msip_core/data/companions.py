@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -183,18 +183,15 @@ def _of_objects(masks: dict[str, list[str]]) -> tuple[dict[str, list[str]], list
     of_classes = {name for name in masks if _leads_through(name, _CLASSES)}
     if len(of_classes) == len(masks):
         of_classes = set()
-    problems = [
-        Problem(file=name, what=msg("it tells classes, not objects: the mask of objects was taken"))
-        for name in masks
-        if name in of_classes
-    ]
-    tracks = {n for n in masks if (m := _tracked(n)) is not None and m["kind"] == "TRA"}
-    problems += [
-        Problem(file=name, what=msg("it tells tracks, and not how far an object reaches"))
-        for name in masks
-        if name in tracks
-    ]
-    return {n: b for n, b in masks.items() if n not in of_classes | tracks}, problems
+    classes = msg("it tells classes, not objects: the mask of objects was taken")
+    why = {name: classes for name in masks if name in of_classes}
+    tracks = [n for n in masks if (m := _tracked(n)) is not None and m["kind"] == "TRA"]
+    why |= dict.fromkeys(tracks, msg("it tells tracks, and not how far an object reaches"))
+    return {n: b for n, b in masks.items() if n not in why}, _problems(why)
+
+
+def _problems(why: Mapping[str, str]) -> list[Problem]:
+    return [Problem(file=name, what=what) for name, what in why.items()]
 
 
 def _tracked(name: str) -> re.Match[str] | None:
@@ -235,22 +232,12 @@ def _paired(images: list[str], masks: dict[str, list[str]], previews: list[str])
     pairing = ImageIndex(images).pair(masks)
     parts = _parts(images, pairing.lost)
     taken = {name for names in parts.values() for name in names}
-    problems = [
-        Problem(file=name, what=msg("mask without an image of that name"))
-        for name in pairing.lost
-        if name not in taken
-    ]
-    problems += [
-        Problem(file=name, what=msg("another mask of {image}", image=image))
-        for name, image in pairing.second.items()
-    ]
-    problems += [
-        Problem(
-            file=name,
-            what=msg("preview or overlay, not a micrograph: left out (rename it if it is one)"),
-        )
-        for name in previews
-    ]
+    without = msg("mask without an image of that name")
+    why = {name: without for name in pairing.lost if name not in taken}
+    for name, image in pairing.second.items():
+        why[name] = msg("another mask of {image}", image=image)
+    preview = msg("preview or overlay, not a micrograph: left out (rename it if it is one)")
+    why |= dict.fromkeys(previews, preview)
     ambiguous = {
         image: msg(
             "it has several masks ({files}, {name}): keep one for each image",
@@ -259,7 +246,7 @@ def _paired(images: list[str], masks: dict[str, list[str]], previews: list[str])
         )
         for name, image in pairing.second.items()
     }
-    return Companions(images, pairing.files, problems, ambiguous, parts)
+    return Companions(images, pairing.files, _problems(why), ambiguous, parts)
 
 
 def _parts(images: list[str], masks: list[str]) -> dict[str, list[str]]:

@@ -160,13 +160,14 @@ class _Finder:
         if not named:
             return None, msg("no image of the dataset has this content or this name")
         same = [r for r in named if (r.width, r.height) == (record.width, record.height)]
-        if len(same) == 1 and not self._shows(record, same[0]):
+        if len(same) == 1:
+            pixels = self._given.pixels(record), self._dataset.pixels(same[0])
+            if show_the_same(*pixels):
+                return same[0], ""
             return None, msg(
                 "it has the name and the size of an image of the dataset, and shows another "
                 "picture: its boxes would mark nothing there"
             )
-        if len(same) == 1:
-            return same[0], ""
         if same:
             return None, msg("several images of the dataset have this name")
         ours = named[0]
@@ -180,9 +181,6 @@ class _Finder:
                 own_height=ours.height,
             )
         )
-
-    def _shows(self, record: ImageRecord, ours: ImageRecord) -> bool:
-        return show_the_same(self._given.pixels(record), self._dataset.pixels(ours))
 
 
 def _seen(dataset: Dataset, source: Path) -> int | None:

@@ -25,7 +25,7 @@ from msip_core.bounded import plain_text
 from msip_core.boxes import Box
 from msip_core.data.dataset import Dataset, open_dataset
 from msip_core.data.dataset_writer import spread
-from msip_core.data.drafts import Author, Draft, drop_draft, keep_draft
+from msip_core.data.drafts import Draft, drop_draft, keep_draft
 from msip_core.data.label_changes import label_changes
 from msip_core.data.label_files import (
     box_line,
@@ -107,7 +107,8 @@ def save_labels(
         changed = _changed(dataset, texts)
         late = [i for i in changed if dataset.image(i).labels_version > seen]
         kept = tuple(
-            keep_draft(dataset, i, changed.pop(i), Author(who.strip(), seen, known)) for i in late
+            keep_draft(dataset, i, changed.pop(i), who=who.strip(), seen=seen, classes=known)
+            for i in late
         )
         version = _add(dataset, changed, who=who, note=note, classes=known) if changed else None
         if draft is not None:
@@ -128,7 +129,11 @@ def restore_version(
     with _open(workspace, name) as dataset:
         older = Dataset(dataset.root, at_version(dataset.root, dataset.document, number))
         pairs = list(zip(older.images, dataset.images, strict=True))
-        texts = {t.id: _label(older, t) for t, n in pairs if t.labels_version != n.labels_version}
+        texts = {  # as we write labels, whatever they were imported as
+            then.id: label_text(older.boxes(then), then.width, then.height)
+            for then, now in pairs
+            if then.labels_version != now.labels_version
+        }
         unlabelled = {t.id for t, n in pairs if t.labelled != n.labelled}
         same = texts.keys() - unlabelled - _changed(dataset, texts).keys()
         changed = {image: text for image, text in texts.items() if image not in same}
@@ -204,32 +209,26 @@ def _text(record: ImageRecord, boxes: Sequence[Box], classes: Sequence[str]) -> 
 
 def _fitted(record: ImageRecord, number: int, box: Box, classes: Sequence[str]) -> Box:
     """The part of a box that lies on its image."""
+    which = {"id": record.id, "number": number}
     if not 0 <= box.cls < len(classes):
         raise DatasetError(
             "{id}: box {number} has class number {cls}, and there are the classes "
             "0 to {n}: {classes}.",
-            id=record.id,
-            number=number,
+            **which,
             cls=box.cls,
             n=len(classes) - 1,
             classes=", ".join(classes),
         )
     if not all(map(math.isfinite, box.xyxy)):
-        raise DatasetError(
-            "{id}: box {number} has a corner that is not a number.", id=record.id, number=number
-        )
+        raise DatasetError("{id}: box {number} has a corner that is not a number.", **which)
     x1, x2 = (min(max(0.0, x), float(record.width)) for x in (box.x1, box.x2))
     y1, y2 = (min(max(0.0, y), float(record.height)) for y in (box.y1, box.y2))
     if min(x2 - x1, y2 - y1) < _MIN_SIDE:
         raise DatasetError(
             "{id}: box {number} ({x1:.0f}, {y1:.0f}, {x2:.0f}, {y2:.0f}) "
             "is smaller than a pixel of the image: make it larger or delete it.",
-            id=record.id,
-            number=number,
-            x1=box.x1,
-            y1=box.y1,
-            x2=box.x2,
-            y2=box.y2,
+            **which,
+            **dict(zip(("x1", "y1", "x2", "y2"), box.xyxy)),
         )
     return Box(cls=box.cls, x1=x1, y1=y1, x2=x2, y2=y2)
 
@@ -245,11 +244,6 @@ def _changed(dataset: Dataset, texts: Mapping[str, str]) -> dict[str, str]:
         if first or label_changes(dataset.boxes(record), after, _rounding(record)).any:
             found[image] = text
     return found
-
-
-def _label(dataset: Dataset, record: ImageRecord) -> str:
-    """The label as we write it, whatever it was imported as."""
-    return label_text(dataset.boxes(record), record.width, record.height)
 
 
 # --- the new version ----------------------------------------------------------
@@ -280,7 +274,9 @@ def _add(
             _write(dataset, image, text, draft, sources[image])
         changes = [_change(dataset, draft, image, classes) for image in texts]
         labelled = {i: source.labelled if source else True for i, source in sources.items()}
-        document = _after(_Next(dataset, number, classes, labelled), changes, draft)
+        document = _after(
+            dataset, changes, draft, number=number, classes=classes, labelled=labelled
+        )
         version = Version(
             number=number,
             who=who.strip(),
@@ -344,18 +340,16 @@ def _rounding(record: ImageRecord) -> float:
     return 2e-6 * max(record.width, record.height)
 
 
-class _Next(NamedTuple):
-    """What is known of the next version of a dataset before its labels were counted."""
-
-    dataset: Dataset
-    number: int
-    classes: tuple[str, ...]
-    labelled: Mapping[str, bool | None]
-
-
-def _after(made: _Next, changes: Sequence[Change], draft: Path) -> DatasetDocument:
+def _after(
+    dataset: Dataset,
+    changes: Sequence[Change],
+    draft: Path,
+    *,
+    number: int,
+    classes: tuple[str, ...],
+    labelled: Mapping[str, bool | None],
+) -> DatasetDocument:
     """The document of the new version, whose labels lie in `draft` yet."""
-    dataset, number, classes, labelled = made
     changed = {change.image: change for change in changes}
     after = tuple(
         record.model_copy(

@@ -16,11 +16,11 @@ datasets/<name>/
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -50,6 +50,8 @@ from msip_core.errors import DatasetError, NotFoundError
 from msip_core.messages import msg
 from msip_core.titles import title_in
 from msip_core.workspace import Workspace, folders_in, plain_bytes
+
+Mask = TypeVar("Mask")
 
 
 @dataclass(frozen=True)
@@ -162,22 +164,14 @@ class Dataset:
         A box whose outline is not known has an empty (0, 2) array; None if no outline of this
         image is known.
         """
-        outlines = self._masks(record).get("outlines")
-        try:
-            return None if outlines is None else tuple(map(_polygon, outlines))
-        except (ValueError, TypeError) as error:
-            raise damaged_label(mask_path(self._labelled_in(record), record)) from error
+        return self._known(record, "outlines", _polygon)
 
     def crypts(self, record: ImageRecord) -> tuple[tuple[NDArray[np.float64], ...], ...] | None:
         """Crypt (bud) contours, for each of `boxes(record)` a tuple of polygons (n, 2).
 
         A box without crypts has an empty tuple; None if crypts of this image are not known.
         """
-        crypts = self._masks(record).get("crypts")
-        try:
-            return None if crypts is None else tuple(tuple(map(_polygon, buds)) for buds in crypts)
-        except (ValueError, TypeError) as error:
-            raise damaged_label(mask_path(self._labelled_in(record), record)) from error
+        return self._known(record, "crypts", lambda buds: tuple(map(_polygon, buds)))
 
     def readiness(self) -> Readiness:
         """Whether this dataset can be trained on, or the one thing that is missing."""
@@ -200,8 +194,16 @@ class Dataset:
         """The folder that holds the labels of an image."""
         return self.root
 
-    def _masks(self, record: ImageRecord) -> dict[str, Any]:
-        return read_masks(self._labelled_in(record), record)
+    def _known(
+        self, record: ImageRecord, what: str, read: Callable[[Any], Mask]
+    ) -> tuple[Mask, ...] | None:
+        """What masks tell of each box; None if they do not."""
+        place = self._labelled_in(record)
+        found = read_masks(place, record).get(what)
+        try:
+            return None if found is None else tuple(map(read, found))
+        except (ValueError, TypeError) as error:
+            raise damaged_label(mask_path(place, record)) from error
 
 
 def _polygon(points: list[list[float]]) -> NDArray[np.float64]:

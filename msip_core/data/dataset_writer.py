@@ -316,7 +316,7 @@ class DatasetWriter:
     def notes(self) -> list[str]:
         """What concerns more than one image."""
         said = self.config.pixel_size_um is not None
-        return notes_of(self.taken, [name for name in self._order if name], sizes_said=said)
+        return list(notes_of(self.taken, [name for name in self._order if name], sizes_said=said))
 
     def report(self, base: ImportReport) -> ImportReport:
         """Complete the report with what was counted."""

@@ -10,7 +10,7 @@ import re
 import secrets
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -44,24 +44,18 @@ class Draft(Record):
     boxes: tuple[Box, ...]
 
 
-class Author(NamedTuple):
-    """Who made a draft, on which version, and the classes that they counted in."""
-
-    who: str
-    seen: int
-    classes: tuple[str, ...]
-
-
-def keep_draft(dataset: Dataset, image: str, label: str, author: Author) -> Draft:
-    """Keep what came too late for an image; `label` is its YOLO text."""
+def keep_draft(
+    dataset: Dataset, image: str, label: str, *, who: str, seen: int, classes: tuple[str, ...]
+) -> Draft:
+    """Keep what came too late for an image; `label` is its YOLO text, the others as of `Draft`."""
     record = dataset.image(image)
     draft = Draft(
         id=f"{image}-{secrets.token_hex(4)}",
         image=image,
-        who=author.who,
+        who=who,
         when=time.strftime("%Y-%m-%dT%H:%M:%S"),
-        seen=author.seen,
-        classes=author.classes,
+        seen=seen,
+        classes=classes,
         boxes=parse_label(label, record.width, record.height),
     )
     write_json(_path(dataset.root, draft.id), draft.model_dump(mode="json"))

@@ -13,6 +13,7 @@ import re
 import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 
 from msip_core.boxes import Box, Detection
@@ -163,9 +164,7 @@ def write_set(  # noqa: PLR0917 - what every export has
         path=str(target),
         format=form,
         images=len(images),
-        boxes=counts.boxes,
-        outlines=counts.outlines,
-        without_outline=counts.without_outline,
+        **asdict(counts),
     )
 
 

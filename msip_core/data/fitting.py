@@ -154,6 +154,7 @@ def _with_size(
     stated: tuple[float, float], width: int, height: int, orientation: int
 ) -> tuple[Move, str | None]:
     """Labels that say how large their picture is: turned or scaled from there."""
+    sizes = {"size": _size(stated), "own": _size((width, height))}
     if orientation != 1:
         turned = orientation >= 5 and same_shape(stated, height, width)
         upright = orientation >= 5 and same_shape(stated, width, height)
@@ -163,8 +164,7 @@ def _with_size(
             note = msg(
                 "boxes turned into the upright image: they are for {size} pixels of the "
                 "sensor, and the camera's tag turns the image to {own}",
-                size=_size(stated),
-                own=_size((width, height)),
+                **sizes,
             )
             return lambda points: turn(scale(points)), note
         if orientation < 5 or turned:
@@ -172,17 +172,12 @@ def _with_size(
     if max(abs(stated[0] - width), abs(stated[1] - height)) < 0.5:
         return _same, None
     if same_shape(stated, width, height):
-        note = msg(
-            "boxes scaled from {size} to {own} pixels",
-            size=_size(stated),
-            own=_size((width, height)),
-        )
+        note = msg("boxes scaled from {size} to {own} pixels", **sizes)
         return _scale(width / stated[0], height / stated[1]), note
     raise DatasetError(
         "its labels are for an image of {size} pixels, and it has "
         "{own}: left out; export the labels of this very image",
-        size=_size(stated),
-        own=_size((width, height)),
+        **sizes,
     )
 
 

@@ -48,7 +48,9 @@ class TakenImage:
     labelled: bool | None = None
 
 
-def notes_of(taken: Sequence[TakenImage], classes: Sequence[str], *, sizes_said: bool) -> list[str]:
+def notes_of(
+    taken: Sequence[TakenImage], classes: Sequence[str], *, sizes_said: bool
+) -> Iterator[str]:
     """Everything that concerns more than one image.
 
     Args:
@@ -56,31 +58,36 @@ def notes_of(taken: Sequence[TakenImage], classes: Sequence[str], *, sizes_said:
         sizes_said: a person has said how large a pixel is, for all images.
     """
     boxes: Counter[str] = sum((Counter(image.counts) for image in taken), Counter())
-    return [
-        *_unlabelled(taken),
-        *_dropped(taken),
-        *_lost(taken),
-        *_scored(taken),
-        *_corner(taken, boxes.total()),
-        *_alike(taken),
-        *_planes(taken),
-        *_outlined(taken, boxes.total()),
-        *_odd_names(boxes),
-        *_empty(classes, boxes),
-        *([] if sizes_said else _sizes(taken)),
-    ]
+    yield from _of_labels(taken)
+    yield from _corner(taken, boxes.total())
+    yield from _alike(taken)
+    for what, n in Counter(image.plane for image in taken if image.plane).items():
+        yield msg("Files with several planes: {n} ({what}).", n=n, what=what)
+    if outlined := sum(image.outlined for image in taken):
+        yield msg(
+            "Outlines are known for {outlined} of {total} boxes.",
+            outlined=outlined,
+            total=boxes.total(),
+        )
+    yield from _odd_names(boxes)
+    empty = [name for name in classes if not boxes[name]]
+    if empty and boxes:
+        yield msg("Classes without any box were left out: {empty}.", empty=", ".join(empty))
+    if not sizes_said and len({image.pixel_size_um for image in taken}) > 1:
+        yield msg(
+            "The images state different pixel sizes, or only some do: sizes of the dataset "
+            "are given in pixels unless you enter one."
+        )
 
 
-def _unlabelled(taken: Sequence[TakenImage]) -> Iterator[str]:
+def _of_labels(taken: Sequence[TakenImage]) -> Iterator[str]:
+    """Labels that are missing, were left out, or are no person's."""
     if number := sum(image.labelled is False for image in taken):
         yield msg(
             "Images without a label: {number}. They came in to be labelled, and nothing is learned "
             "from them before.",
             number=number,
         )
-
-
-def _dropped(taken: Sequence[TakenImage]) -> Iterator[str]:
     dropped: Counter[str] = sum((image.dropped for image in taken), Counter())
     for name, n in dropped.items():
         yield msg("Boxes of class '{name}' dropped, as asked: {n}.", name=name, n=n)
@@ -90,9 +97,6 @@ def _dropped(taken: Sequence[TakenImage]) -> Iterator[str]:
             "as background, as asked: a model learns that nothing is there.",
             n=emptied,
         )
-
-
-def _lost(taken: Sequence[TakenImage]) -> Iterator[str]:
     if lost := [image for image in taken if image.lost]:
         yield msg(
             "Labels that were left out, in images that were kept: {total} in "
@@ -102,9 +106,6 @@ def _lost(taken: Sequence[TakenImage]) -> Iterator[str]:
             n=len(lost),
             first=lost[0].source,
         )
-
-
-def _scored(taken: Sequence[TakenImage]) -> Iterator[str]:
     if scored := sum(image.scored for image in taken):
         yield msg(
             "Boxes that carry a score: {n}. A model predicted them: check them "
@@ -139,18 +140,6 @@ def _alike(taken: Sequence[TakenImage]) -> Iterator[str]:
         )
 
 
-def _planes(taken: Sequence[TakenImage]) -> Iterator[str]:
-    for what, n in Counter(image.plane for image in taken if image.plane).items():
-        yield msg("Files with several planes: {n} ({what}).", n=n, what=what)
-
-
-def _outlined(taken: Sequence[TakenImage], total: int) -> Iterator[str]:
-    if outlined := sum(image.outlined for image in taken):
-        yield msg(
-            "Outlines are known for {outlined} of {total} boxes.", outlined=outlined, total=total
-        )
-
-
 def _odd_names(boxes: Counter[str]) -> Iterator[str]:
     """Classes that may be one, and boxes that name none."""
     alike: dict[str, list[str]] = {}
@@ -169,18 +158,4 @@ def _odd_names(boxes: Counter[str]) -> Iterator[str]:
             "'{name}': give it a name in the class map, or drop it.",
             n=boxes[NAMELESS],
             name=NAMELESS,
-        )
-
-
-def _empty(classes: Sequence[str], boxes: Counter[str]) -> Iterator[str]:
-    empty = [name for name in classes if not boxes[name]]
-    if empty and boxes:
-        yield msg("Classes without any box were left out: {empty}.", empty=", ".join(empty))
-
-
-def _sizes(taken: Sequence[TakenImage]) -> Iterator[str]:
-    if len({image.pixel_size_um for image in taken}) > 1:
-        yield msg(
-            "The images state different pixel sizes, or only some do: sizes of the dataset "
-            "are given in pixels unless you enter one."
         )

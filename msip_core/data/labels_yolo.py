@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
 from msip_core.data.archive import FileTree
 from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader, no_number, read_text
@@ -154,7 +153,8 @@ def _objects(lines: list[list[str]], names: list[str], unit: str) -> list[Labell
         x1, y1, x2, y2 = box.tolist()
         if len(values) > 6 and not len(values) % 2:
             raise ValueError(msg("its outline has an odd number of coordinates"))
-        outline = _outline(values) if len(values) > 6 else None
+        points = np.array(list(map(float, values[1:])))
+        outline = points.reshape(-1, 2) if len(values) > 6 else None
         objects.append(LabelledObject(_name(values[0], names), (x1, y1, x2, y2), outline))
     return objects
 
@@ -216,10 +216,6 @@ def _reason(values: list[str]) -> str | None:
             "it has {n} of the 5 values (class, centre x and y, width, height)", n=len(values)
         )
     return no_number(values)
-
-
-def _outline(values: list[str]) -> NDArray[np.float64]:
-    return np.array([float(value) for value in values[1:]]).reshape(-1, 2)
 
 
 def find_yolo(tree: FileTree, index: ImageIndex) -> YoloReader | None:

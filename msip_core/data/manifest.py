@@ -204,23 +204,18 @@ class DatasetDocument(Record):
         names = list(dict.fromkeys(file for file in files if file not in seen))
         if not names:
             return ()
-        shown, more = ", ".join(names[:_NAMED]), len(names) - _NAMED
-        if more > 0:
-            return (
-                msg(
-                    "Look at these first: {shown} and {more} more. Labels were lost there, or the "
-                    "plane may be the wrong one: what is not labelled is learned as background.",
-                    shown=shown,
-                    more=more,
-                ),
-            )
-        return (
-            msg(
-                "Look at these first: {shown}. Labels were lost there, or the plane may be the "
-                "wrong one: what is not labelled is learned as background.",
-                shown=shown,
-            ),
+        facts: dict[str, object] = {"shown": ", ".join(names[:_NAMED])}
+        said = mark(
+            "Look at these first: {shown}. Labels were lost there, or the plane may be the "
+            "wrong one: what is not labelled is learned as background."
         )
+        if (more := len(names) - _NAMED) > 0:
+            facts["more"] = more
+            said = mark(
+                "Look at these first: {shown} and {more} more. Labels were lost there, or the "
+                "plane may be the wrong one: what is not labelled is learned as background."
+            )
+        return (Message(said, facts),)
 
     def concerns(self) -> tuple[str, ...]:
         """What is unsure, too few or too rare to be learned or judged, a sentence each."""

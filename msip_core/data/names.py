@@ -17,6 +17,7 @@ from msip_core.data.plane_marks import STAGE, later_in, without_marks
 from msip_core.data.plate_words import DATE, glued_plate, named_plate, plate_of
 from msip_core.data.same_field import alike
 from msip_core.data.well_words import find_well_words
+from msip_core.data.wells import plain_well
 from msip_core.messages import mark
 
 # Rows A to P of 384 wells, AA to AF of 1536; columns 1 to 48.
@@ -284,10 +285,7 @@ def _well_of(parts: dict[str, str | None], counted: str) -> str | None:
     if row is None or col is None:
         return None
     if row.isdigit():
-        nth = int(row)
-        if not (1 <= nth <= 32 and 1 <= int(col) <= 48):
-            return None
-        row = chr(64 + nth) if nth <= 26 else "A" + chr(64 + nth - 26)
+        return plain_well(int(row) - 1, int(col) - 1)
     return f"{row.upper()}{int(col):02d}"
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from msip_core.boxes import Box
 from msip_core.data.dataset import Dataset
-from msip_core.messages import msg
+from msip_core.messages import Message, mark, msg
 from msip_core.models import TrainedSizes
 
 FACTOR = 1.5
@@ -106,15 +106,13 @@ def _other_scale(
     longer = max(seen.width, seen.height)
     here = trained.object_px / relative * seen.imgsz / longer
     learned = trained.share * trained_imgsz
-    extent = msg(
-        "images {longer:,} px here and {image:,.0f} px there", longer=longer, image=trained.image
-    )
+    extents = {"longer": longer, "image": trained.image}
+    extent = msg("images {longer:,} px here and {image:,.0f} px there", **extents)
     if seen.pixel_size_um and trained.pixel_size_um:
         extent = msg(
             "images {longer:,} px here and {image:,.0f} px there, {here_um:,.0f} µm here and "
             "{there_um:,.0f} µm there",
-            longer=longer,
-            image=trained.image,
+            **extents,
             here_um=longer * seen.pixel_size_um,
             there_um=trained.image * trained.pixel_size_um,
         )
@@ -126,17 +124,12 @@ def _other_scale(
         learned=learned,
         extent=extent,
     )
-    if here < learned:
-        return msg(
-            "{sizes}: many will be missed. Cut the image into tiles of about {side:,} px.",
-            sizes=sizes,
-            side=side,
-        )
-    return msg(
-        "{sizes}: many will be missed. Take a field of about {side:,} px, not a part of it.",
-        sizes=sizes,
-        side=side,
+    said = mark(
+        "{sizes}: many will be missed. Take a field of about {side:,} px, not a part of it."
     )
+    if here < learned:
+        said = mark("{sizes}: many will be missed. Cut the image into tiles of about {side:,} px.")
+    return Message(said, {"sizes": sizes, "side": side})
 
 
 def _side(box: Box) -> float:

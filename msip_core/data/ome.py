@@ -122,7 +122,7 @@ def own_planes(tiff: tifffile.TiffFile, pixels: ElementTree.Element | None) -> O
         return None
     own = [b for b in blocks if any((u.text or "").strip() == mine for u in b.findall("{*}UUID"))]
     order = [axis for axis in pixels.get("DimensionOrder", "XYZCT") if axis in "ZCT"]
-    sizes = {axis: _size(pixels, axis) for axis in "ZCT"}
+    sizes = {axis: max(1, _number(pixels.get(f"Size{axis}"), 1)) for axis in "ZCT"}
     sizes["C"] = max(1, sizes["C"] // _samples(pixels))
     places = []
     for block in own:
@@ -148,10 +148,6 @@ def _after(
         at[axis] = step % sizes[axis]
         step //= sizes[axis]
     return at["Z"], at["C"], at["T"]
-
-
-def _size(pixels: ElementTree.Element, axis: str) -> int:
-    return max(1, _number(pixels.get(f"Size{axis}"), 1))
 
 
 def _number(text: str | None, usual: int) -> int:

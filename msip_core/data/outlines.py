@@ -62,7 +62,7 @@ class MaskIndex:
         self, image: str, objects: Sequence[LabelledObject], size: tuple[int, int]
     ) -> tuple[list[LabelledObject], str | None]:
         """`objects` with the outlines of the image's mask file, and what was wrong with it."""
-        name = self._mask_of(image)
+        name = self._own.get(image) or self.masks.get(image)
         if name is None or all(obj.outline is not None for obj in objects):
             return list(objects), None
         try:
@@ -76,9 +76,6 @@ class MaskIndex:
             return list(objects), msg(
                 "its mask {name} was not used ({error})", name=name, error=error
             )
-
-    def _mask_of(self, image: str) -> str | None:
-        return self._own.get(image) or self.masks.get(image)
 
 
 def is_image(name: str) -> bool:

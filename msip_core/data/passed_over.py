@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 
 from msip_core.data.manifest import Problem
-from msip_core.messages import mark, msg
+from msip_core.messages import Message, mark
 
 # Ends of names -> what they are, and what to export instead.
 _KNOWN: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -61,16 +61,15 @@ def passed_over(names: Sequence[str], used: Collection[str]) -> tuple[list[Probl
                 others.append(name)
     if not others:
         return problems, None
-    shown, more = ", ".join(others[:_SHOWN]), len(others) - _SHOWN
-    if more > 0:
-        return problems, msg(
-            "Files in which no labels were recognised: {shown} and {more} more. If they hold "
-            "labels, export these as COCO or YOLO.",
-            shown=shown,
-            more=more,
-        )
-    return problems, msg(
+    facts: dict[str, object] = {"shown": ", ".join(others[:_SHOWN])}
+    said = mark(
         "Files in which no labels were recognised: {shown}. If they hold labels, export these as "
-        "COCO or YOLO.",
-        shown=shown,
+        "COCO or YOLO."
     )
+    if (more := len(others) - _SHOWN) > 0:
+        facts["more"] = more
+        said = mark(
+            "Files in which no labels were recognised: {shown} and {more} more. If they hold "
+            "labels, export these as COCO or YOLO."
+        )
+    return problems, Message(said, facts)

@@ -84,7 +84,6 @@ class Plan(Record, Telling):
     Attributes:
         used: files that became pictures and are no images of their own.
         problems: files of which nothing can be taken.
-        notes: what the files hold, one sentence each.
         channels: what can be chosen where a file or field has several: their names, in order, the
             number (from 1) of one without a name.
     """
@@ -92,7 +91,6 @@ class Plan(Record, Telling):
     pictures: tuple[Picture, ...] = ()
     used: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
-    notes: tuple[Words, ...] = ()
     channels: tuple[str, ...] = ()
 
 

@@ -60,34 +60,28 @@ def without_previews(tree: FileTree, images: list[str]) -> tuple[list[str], list
     file at most half as wide. If all are named so, the name says nothing. Nor is one that people
     have put aside.
     """
-    named = {name for name in images if is_named_preview(name)}
-    if len(named) == len(images):
-        named = set()
     by_name = msg(
         "is named as a preview or thumbnail, an overlay or a correction image: left out; rename it "
         "if it is a micrograph"
     )
-    problems = [Problem(file=n, what=by_name) for n in images if n in named]
-    rest = [name for name in images if name not in named]
+    why = dict.fromkeys(filter(is_named_preview, images), by_name)
+    if len(why) == len(images):
+        why = {}
+    rest = [name for name in images if name not in why]
     if (aside := list(filter(_ASIDE.search, rest))) != rest:
-        what = msg(
+        put_aside = msg(
             "its name or folder says that it was put aside: left out; rename or move it if it is "
             "to be used"
         )
-        problems += [Problem(file=name, what=what) for name in aside]
-        rest = [name for name in rest if name not in set(aside)]
+        why |= dict.fromkeys(aside, put_aside)
     # An overlay may be drawn larger than the micrograph that it shows.
-    copies = _copies(tree, [name for name in rest if not in_preview_folder(name)])
-    problems += [
-        Problem(file=n, what=msg("is a small copy of {copies}", copies=copies[n])) for n in copies
-    ]
-    rest = [name for name in rest if name not in copies]
-    formats = _other_formats(tree, rest)
-    problems += [
-        Problem(file=n, what=msg("is the picture of {other} in another format", other=formats[n]))
-        for n in formats
-    ]
-    return [name for name in rest if name not in formats], problems
+    rest = [name for name in rest if name not in why and not in_preview_folder(name)]
+    for name, other in _copies(tree, rest).items():
+        why[name] = msg("is a small copy of {copies}", copies=other)
+    for name, other in _other_formats(tree, [n for n in images if n not in why]).items():
+        why[name] = msg("is the picture of {other} in another format", other=other)
+    left_out = [Problem(file=name, what=what) for name, what in why.items()]
+    return [name for name in images if name not in why], left_out
 
 
 def is_named_preview(name: str) -> bool:

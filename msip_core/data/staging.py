@@ -58,7 +58,7 @@ class Staged(Record, Telling):
     problem: Words | None = None
 
 
-class StagedTree:
+class StagedTree(FileTree):
     """A tree in which stacks are the pictures that were taken from them.
 
     See `archive.FileTree`; `told` says how each was chosen, `channels` which there are.
@@ -74,7 +74,7 @@ class StagedTree:
         self.names = sorted({n for n in tree.names if n not in hidden} | set(self._staged))
         bad = [Problem(file=s.name, what=s.problem) for s in staged if s.problem is not None]
         self.refused = [*tree.refused, *plan.problems, *bad]
-        self.notes = [*tree.notes, *plan.notes]
+        self.notes = tree.notes
         self.told = {s.name: s.told for s in self._staged.values()}
         self.channels = plan.channels
 

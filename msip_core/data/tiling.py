@@ -136,7 +136,9 @@ def choose_tiling(
         here=here,
         share=trained.share * trained_imgsz,
     )
-    return Tiling(side, _pixels(_needed(trained) if overlap is None else overlap, side), why)
+    # Of a tile that holds 19 of 20 of the training's objects.
+    share = float(np.clip(trained.share_high * _LONGER, *_OVERLAPS)) if overlap is None else overlap
+    return Tiling(side, _pixels(share, side), why)
 
 
 def tiling_for_small(sizes: TrainedSizes, overlap: float | None, seen: SeenImage) -> Tiling | None:
@@ -162,11 +164,6 @@ def tiling_for_small(sizes: TrainedSizes, overlap: float | None, seen: SeenImage
         cell=2 * _CELL,
     )
     return Tiling(side, _pixels(share, side), why)
-
-
-def _needed(trained: TrainedSizes) -> float:
-    """Share of a tile that holds 19 of 20 of the training's objects."""
-    return float(np.clip(trained.share_high * _LONGER, *_OVERLAPS))
 
 
 def _pixels(share: float, side: int) -> int:

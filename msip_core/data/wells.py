@@ -29,6 +29,18 @@ class Well:
         return " ".join([*([self.plate] if self.plate else []), *word, self.name])
 
 
+def plain_well(row: object, column: object) -> str | None:
+    """Row and column that count from 0 -> "B03"; None beyond the largest plate."""
+    try:
+        at, col = int(str(row)), int(str(column))
+    except ValueError:
+        return None
+    if not (0 <= at < 32 and 0 <= col < 48):
+        return None
+    letters = chr(65 + at) if at < 26 else "A" + chr(65 + at - 26)
+    return f"{letters}{col + 1:02d}"
+
+
 def place_wells(names: Sequence[ImageName], *, sure: bool) -> list[Well | None]:
     """The well of each image, None where its name tells none.
 

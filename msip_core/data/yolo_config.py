@@ -25,6 +25,7 @@ LISTS = (
     "_classes.txt",
     "predefined_classes.txt",
 )
+_PARTS: dict[str, SplitName] = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 _NUMBERED = re.compile(r"(\d+)\s*[\s:,;=]\s*(\S.*)")
 
 
@@ -243,13 +244,7 @@ def splits(
     config = {key: value for key, value in config.items() if value not in ("", "~", "null")}
     folder = str(config.get("__folder__", "."))
     base = str(config.get("path") or "")
-    keys: tuple[tuple[str, SplitName], ...] = (
-        ("train", "train"),
-        ("val", "val"),
-        ("validation", "val"),
-        ("test", "test"),
-    )
-    for key, split in keys:
+    for key, split in _PARTS.items():
         places = config.get(key) or []
         for place in [places] if isinstance(places, str) else dict.fromkeys(map(str, places)):
             # Roboflow writes "../train/images" where it means "train/images".

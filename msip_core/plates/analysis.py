@@ -167,7 +167,8 @@ def analyse(
     time = _time(times, asked)
     counting, baseline = _at(counting, time), _at(baseline, time) if baseline else None
     seen, sizes = gather(counting), sizes_of(counting)
-    placed = _placed(sheet, seen)
+    keys = [(well.key.plate, well.key.name) for well in seen]
+    placed = place_samples(sheet, keys) if sheet is not None else None
     found = PlateAnalysis(
         counting=counting, baseline=baseline, asked=asked, crypts=crypts, time=time, times=times,
         wells=tuple(_well(well, placed, crypts, sizes) for well in seen),
@@ -221,12 +222,6 @@ def _at(counting: Counting, time: str) -> Counting:
         images=[image for image in counting.images if image.time == time],
         objects=[item for item in counting.objects if item.time == time],
     )
-
-
-def _placed(sheet: SampleSheet | None, seen: Sequence[SeenWell]) -> SampleSheet | None:
-    if sheet is None:
-        return None
-    return place_samples(sheet, [(well.key.plate, well.key.name) for well in seen])
 
 
 def _well(

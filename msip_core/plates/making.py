@@ -54,7 +54,12 @@ def image_row(item: Item, read: Read, found: Found) -> ImageRow:
     )
     full = "" if found.tiles or len(found.boxes) < MOST_FOUND else _FULL
     doubt = msg("This file {doubt}.", doubt=read.doubt) if read.doubt else ""
-    notes = ("" if blank else _twice(found), found.warning, doubt, full)
+    twice = msg(
+        "Shows the same picture as {file}, so its objects are counted twice: take one of the files "
+        "away.",
+        file=found.same,
+    )
+    notes = (twice if found.same and not blank else "", found.warning, doubt, full)
     return ImageRow(
         plate=item.plate, well=item.well, field=item.field, image=item.name,
         state="empty" if empty else "counted", reason=reason,
@@ -70,16 +75,6 @@ _FULL = msg(
     "The detector stops at {most} objects a picture and found as many here: count it in tiles.",
     most=MOST_FOUND,
 )
-
-
-def _twice(found: Found) -> str:
-    if not found.same:
-        return ""
-    return msg(
-        "Shows the same picture as {file}, so its objects are counted twice: take one of the files "
-        "away.",
-        file=found.same,
-    )
 
 
 def object_rows(item: Item, read: Read, found: Found) -> list[ObjectRow]:

@@ -91,7 +91,7 @@ def opened(source: Source, folder: Path) -> Iterator[Pictures]:
     """
     if source.path.is_dir() and not source.path.name.lower().endswith(ZARR):
         # Whose files the plan names: nobody looks through the folder once more.
-        yield Pictures(source, TreeOnDisk(source.path, source.path.name), folder)
+        yield Pictures(source, TreeOnDisk(source.path.name, source.path), folder)
         return
     with open_tree(source.path) as tree:
         yield Pictures(source, tree, folder)

@@ -161,7 +161,7 @@ def _of_tree(tree: FileTree, source: Path, config: CountConfig, folder: Path) ->
     sources = [item.name if single else f"{label}/{item.name}" for item in items]
     placed = _placed(label, items, sources, config)
     others = (*previews, *masks.problems, *made, *doubles.values(), *placed.left_out)
-    return placed.model_copy(update={"notes": (*tree.notes, *plan.notes), "left_out": others})
+    return placed.model_copy(update={"notes": tuple(tree.notes), "left_out": others})
 
 
 def _doubles(tree: FileTree, images: Sequence[str]) -> dict[str, Problem]:

@@ -25,11 +25,10 @@ from msip_core.plates.statements import (
     with_interval,
 )
 from msip_core.views import inline
-from msip_core.views.paper_page import Panel, alone, alone_caption
-from msip_core.views.report import Figure
+from msip_core.views.paper_page import Panel
+from msip_core.views.report import Figure, figure_of
 from msip_core.workspace import write_text
 
-_WIDTH = 178.0  # millimetres of a figure
 Rows = list[dict[str, Any]]
 
 
@@ -80,10 +79,9 @@ def render_report(found: PlateAnalysis, settings: Sequence[Part] = (), title: st
 
 
 def _figure(name: str, panel: Panel) -> Figure:
-    caption = alone_caption(panel)
     letters = "".join(letter for letter in name if letter.isalpha())
     number = "".join("abcdefghij"[int(digit)] for digit in name if digit.isdecimal())
-    return Figure(panel.title, inline.svg(alone(panel, _WIDTH), letters + number, caption), caption)
+    return figure_of(panel, letters + number)
 
 
 def _of(figures: dict[str, Figure], *beginnings: str) -> list[Figure]:

@@ -237,13 +237,8 @@ def well_columns(classes: Sequence[str]) -> list[str]:
 
 def object_cells(row: ObjectRow) -> Row:
     outline = " ".join(f"{x:g},{y:g}" for x, y in row.outline or ())
-    return {
-        "plate": row.plate, "well": row.well, "field": row.field, "time": row.time,
-        "image": row.image, "object": row.object, "class": row.class_name, "score": row.score,
-        "x1": row.x1, "y1": row.y1, "x2": row.x2, "y2": row.y2, "area_px": row.area_px,
-        "diameter_px": row.diameter_px, "area_um2": row.area_um2, "diameter_um": row.diameter_um,
-        "at_edge": "yes" if row.at_edge else "no", "outline": outline,
-    }  # fmt: skip
+    told = {"class": row.class_name, "at_edge": "yes" if row.at_edge else "no", "outline": outline}
+    return {column: told.get(column, getattr(row, column, None)) for column in OBJECT_COLUMNS}
 
 
 def image_cells(row: ImageRow) -> Row:

@@ -24,7 +24,7 @@ from msip_core.bounded import UnreadableError, read_csv
 from msip_core.data.encodings import decode_text
 from msip_core.data.names import COLUMN, ROW
 from msip_core.errors import InputError
-from msip_core.messages import msg
+from msip_core.messages import Message, mark, msg
 from msip_core.plates.dose import in_one_unit
 from msip_core.plates.sheet_doses import DoseColumn, head_of, is_logarithm
 from msip_core.plates.workbook_rows import read_workbook
@@ -332,20 +332,18 @@ def _without_doubles(samples: Iterable[Sample]) -> tuple[list[Sample], list[Prob
     kept: list[Sample] = []
     problems: list[Problem] = []
     for same in seen.values():
-        well = same[0].well
         said = {(s.condition, s.dose, s.unit, s.replicate) for s in same}
         if len(said) == 1:
             kept.append(same[0])
         for again in same[1:]:
-            what = msg("well {well} stands in row {row} already.", well=well, row=same[0].row)
+            what = mark("well {well} stands in row {row} already.")
             if len(said) > 1:
-                what = msg(
+                what = mark(
                     "well {well} stands in row {row} already with something else: none of these "
-                    "rows is used.",
-                    well=well,
-                    row=same[0].row,
+                    "rows is used."
                 )
-            problems.append(Problem(again.row, what))
+            place = {"well": same[0].well, "row": same[0].row}
+            problems.append(Problem(again.row, Message(what, place)))
     return kept, problems
 
 

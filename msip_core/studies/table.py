@@ -17,7 +17,7 @@ from msip_core.arrays import read_arrays
 from msip_core.documents import damaged, read_record
 from msip_core.intervals import mean_defined
 from msip_core.measures import DRAWS_FILE, MEASURE_FILE, MEASURE_FOLDER
-from msip_core.messages import msg
+from msip_core.messages import Message, mark, msg
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.studies.engine import Standing, TaskState, standing
@@ -304,8 +304,8 @@ def _reason(states: Sequence[TaskState]) -> str:
     """What the missing runs of a row are doing, or why they failed."""
     for state in states:
         row = state.row
-        if row and row.state in (RunState.FAILED, RunState.INTERRUPTED, RunState.CANCELLED):
-            return _lost(row.state, row.error or msg("by hand"))
+        if row and row.state in _LOST:
+            return Message(_LOST[row.state], {"why": row.error or msg("by hand")})
     for state in states:
         if state.row and state.row.state is not RunState.COMPLETED:
             return state.row.state.value
@@ -314,12 +314,11 @@ def _reason(states: Sequence[TaskState]) -> str:
     return msg("not started")
 
 
-def _lost(state: RunState, why: str) -> str:
-    if state is RunState.FAILED:
-        return msg("failed: {why}", why=why)
-    if state is RunState.INTERRUPTED:
-        return msg("interrupted: {why}", why=why)
-    return msg("cancelled: {why}", why=why)
+_LOST = {
+    RunState.FAILED: mark("failed: {why}"),
+    RunState.INTERRUPTED: mark("interrupted: {why}"),
+    RunState.CANCELLED: mark("cancelled: {why}"),
+}
 
 
 def _way(numbers: Json) -> Way | None:

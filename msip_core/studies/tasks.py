@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from msip_core.config import PruneConfig, TrainConfig
 from msip_core.messages import msg
 from msip_core.recipes import RECIPES, TrainingRecipe
-from msip_core.studies.plan import BASELINE, HONEST, RANDOM, Row, StudyPlan
+from msip_core.studies.plan import BASELINE, HONEST, RANDOM, StudyPlan
 
 _MEASURED_ONLY = TrainingRecipe(epochs=0)
 
@@ -89,12 +89,9 @@ def config_of(plan: StudyPlan, task: Task, baseline: str | None) -> TrainConfig 
         label = labels(plan)[task.row]
         shared = plan.shared(task.seed) | {"name": f"{plan.name}: {label}, seed {task.seed}"}
         return TrainConfig.model_validate({**shared, **settings, "measure": measure})
-    config = plan.pruning(_row(plan, task.row), model=baseline, seed=task.seed)
+    row = next(row for row in (*plan.rows, RANDOM) if row.key == task.row)
+    config = plan.pruning(row, model=baseline, seed=task.seed)
     return config.model_copy(update={"measure": measure})
-
-
-def _row(plan: StudyPlan, key: str) -> Row:
-    return next(row for row in (*plan.rows, RANDOM) if row.key == key)
 
 
 def _baseline(plan: StudyPlan) -> TrainConfig:

@@ -147,26 +147,13 @@ def _at_its_work(table: StudyTable, line: Line) -> str:
 
 
 def _comparison(name: str, label: str, gap: Interval) -> str:
-    words = change_words(gap)
+    facts = {"label": label, "name": name, "words": change_words(gap)}
     if gap.is_clear and gap.value < 0:
-        return msg(
-            "“{label}” beats {name}: mAP50 of {name} is {words} beside it.",
-            label=label,
-            name=name,
-            words=words,
-        )
+        return msg("“{label}” beats {name}: mAP50 of {name} is {words} beside it.", **facts)
     if gap.is_clear:
-        return msg(
-            "{name} keeps more mAP50 than the row “{label}”: {words}.",
-            name=name,
-            label=label,
-            words=words,
-        )
+        return msg("{name} keeps more mAP50 than the row “{label}”: {words}.", **facts)
     return msg(
-        "Between {name} and “{label}” there is no clear difference of mAP50: {words}.",
-        name=name,
-        label=label,
-        words=words,
+        "Between {name} and “{label}” there is no clear difference of mAP50: {words}.", **facts
     )
 
 

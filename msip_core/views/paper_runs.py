@@ -203,14 +203,8 @@ def weights_panel(info: WeightsInfo) -> Panel:
 def _draw_weights(parent: FigureBase, room: Room, info: WeightsInfo, parts: int) -> None:
     panels = _axes(parent, room, parts)
     for term, values in info.weights.items():
-        panels[0].plot(
-            info.iterations,
-            values,
-            "-",
-            marker=style.TERM_MARKERS[term],
-            color=style.TERM_COLOURS[term],
-            label=term,
-        )
+        colour, _, marker = style.TERM_LOOKS[term]
+        panels[0].plot(info.iterations, values, "-", marker=marker, color=colour, label=term)
     panels[0].set(xlabel="Pruning iteration", ylabel="Weight")
     panels[0].set_ylim(bottom=0)
     _legend_above(panels[0], 4 if room.width >= 80 and (parts == 1 or room.width < _WIDE) else 2)

@@ -312,10 +312,11 @@ def weights_figure(
     figure.update_yaxes(gridcolor=style.GRID, zeroline=False)
     mark_step(figure, chosen)
     for term, values in info.weights.items():
+        colour, symbol, _ = style.TERM_LOOKS[term]
         figure.add_scatter(
             x=info.iterations, y=values, mode="lines+markers", row=1, col=1,
-            name=t(_TERM_NAMES[term]), line={"color": style.TERM_COLOURS[term], "width": 2},
-            marker={"symbol": style.TERM_SYMBOLS[term], "size": 9}, hovertemplate="%{y:.2f}",
+            name=t(_TERM_NAMES[term]), line={"color": colour, "width": 2},
+            marker={"symbol": symbol, "size": 9}, hovertemplate="%{y:.2f}",
         )  # fmt: skip
     top = max((v for values in info.weights.values() for v in values), default=1.0)
     figure.update_yaxes(title_text=t("weight"), range=[0, min(1.05, top + 0.1)], row=1, col=1)

@@ -84,7 +84,8 @@ def render_report(
         classes: names by class index, for the count tables.
         latency: measured speed, where the comparison holds none.
     """
-    latency = (compare.latency if compare else ()) or latency
+    compared, timed = (compare.images, compare.latency) if compare else ((), ())
+    latency = timed or latency
     classes = classes or tuple(history.dataset.get("classes", ()))
     asked = _explainers(explained)
     return inline.template("report.html.j2").render(
@@ -99,7 +100,7 @@ def render_report(
         speed=_speed(latency),
         metrics=_metrics(history, latency),
         agreement=sentences.agreement_sentence(compare.agreement) if compare else "",
-        counts=_counts(compare, classes),
+        counts=tables.compare_count_rows(compared, classes, by_group=True) if classes else [],
         pairs=[_picture(item) for item in micrographs],
         kinds=[(k, style.PAIR_WORDS[k], style.PAIR_COLOURS[k]) for k in style.PAIR_KINDS],
         explained=[(item.title, [_panel(p) for p in item.panels]) for item in explained],
@@ -116,12 +117,6 @@ def render_report(
         config=json.dumps(history.config.model_dump(mode="json"), indent=2, ensure_ascii=False),
         glossary=list(GLOSSARY.values()),
     )
-
-
-def _counts(compare: Comparison | None, classes: Sequence[str]) -> list[tables.Row]:
-    if not compare or not classes:
-        return []
-    return tables.compare_count_rows(compare.images, classes, by_group=True)
 
 
 def _explainers(explained: Sequence[ExplainedObject]) -> set[str]:
@@ -189,7 +184,7 @@ def _figures(history: RunHistory) -> list[Figure]:
 
     def add(title: str, panel: Panel) -> None:
         name = "".join(letter for letter in title.lower() if letter.isalpha())
-        found.append(_figure(title, name, panel))
+        found.append(figure_of(panel, name, title))
 
     if history.iterations:
         config = history.config
@@ -207,16 +202,18 @@ def _figures(history: RunHistory) -> list[Figure]:
     return found
 
 
-def _figure(title: str, name: str, panel: Panel) -> Figure:
+def figure_of(panel: Panel, name: str, title: str = "") -> Figure:
+    """A panel as it stands in a report; `name` as `inline.svg` has it."""
     caption = alone_caption(panel)
-    return Figure(title, inline.svg(alone(panel, 178.0), name, caption), caption)
+    drawn = inline.svg(alone(panel, 178.0), name, caption)
+    return Figure(title or panel.title, drawn, caption)
 
 
 def _speed(latency: Sequence[Latency]) -> Figure | None:
     info = comparison.latency_info(latency)
     if not info.bars:
         return None
-    return _figure("Speed on this computer", "latency", paper_runs.latency_panel(info))
+    return figure_of(paper_runs.latency_panel(info), "latency")
 
 
 def _metrics(history: RunHistory, latency: Sequence[Latency]) -> list[tables.Row]:

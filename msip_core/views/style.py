@@ -38,23 +38,12 @@ AFTER = ACCENT
 MACS = BLUE
 TARGET = VERMILLION
 
-TERM_COLOURS: Mapping[str, str] = {
-    "gradient": BLUE,
-    "geometry": VERMILLION,
-    "sparsity": GREEN,
-    "information": PINK,
-}
-TERM_SYMBOLS: Mapping[str, str] = {
-    "gradient": "circle",
-    "geometry": "square",
-    "sparsity": "diamond",
-    "information": "triangle-up",
-}
-TERM_MARKERS: Mapping[str, str] = {
-    "gradient": "o",
-    "geometry": "s",
-    "sparsity": "D",
-    "information": "^",
+# Colour, symbol on screen, marker on paper.
+TERM_LOOKS: Mapping[str, tuple[str, str, str]] = {
+    "gradient": (BLUE, "circle", "o"),
+    "geometry": (VERMILLION, "square", "s"),
+    "sparsity": (GREEN, "diamond", "D"),
+    "information": (PINK, "triangle-up", "^"),
 }
 
 # kind of pair -> colour, dash pattern in units of the line width (empty: solid), Plotly/CSS word

@@ -302,7 +302,7 @@ _LATEX = str.maketrans(
 def to_latex(rows: Sequence[Row]) -> str:
     """A booktabs tabular (needs `\\usepackage{booktabs}`)."""
     columns = columns_of(rows)
-    numeric = {c for c in columns if all(_is_number(row.get(c)) for row in rows)}
+    numeric = {c for c in columns if all(isinstance(r.get(c), int | float | None) for r in rows)}
     spec = "".join("r" if column in numeric else "l" for column in columns)
     head = " & ".join(column.translate(_LATEX) for column in columns)
     lines = [f"\\begin{{tabular}}{{{spec}}}", "\\toprule", head + r" \\", "\\midrule"]
@@ -313,7 +313,3 @@ def to_latex(rows: Sequence[Row]) -> str:
 
 def _cell(value: Any) -> str:
     return "" if value is None else str(value)
-
-
-def _is_number(value: Any) -> bool:
-    return value is None or isinstance(value, int | float)

@@ -12,7 +12,8 @@ import pytest
 from msip_core.config import ImageRecipe
 from msip_core.data.importing import inspect_source
 from msip_core.data.readers import registry
-from msip_core.data.readers.base import micrometres, plain_well
+from msip_core.data.readers.base import micrometres
+from msip_core.data.wells import plain_well
 from msip_core.errors import DatasetError
 from tests.data.conftest import Importer, write_image
 from tests.data.stacks import planes

@@ -75,7 +75,7 @@ def _lab(colour: str, matrix: list[list[float]]) -> np.ndarray:
     "colours",
     [
         tuple(style.PAIR_COLOURS.values()),
-        tuple(style.TERM_COLOURS.values()),
+        tuple(colour for colour, *_ in style.TERM_LOOKS.values()),
         (style.BEFORE, style.AFTER),
         (style.ADDS, style.TAKES),
     ],
@@ -95,8 +95,9 @@ def test_every_kind_of_pair_has_its_own_line_style_and_word():
 
 
 def test_every_term_has_its_own_symbol():
-    assert set(style.TERM_SYMBOLS) == set(TERMS)
-    assert len(set(style.TERM_SYMBOLS.values())) == len(set(style.TERM_MARKERS.values())) == 4
+    assert set(style.TERM_LOOKS) == set(TERMS)
+    _, symbols, markers = zip(*style.TERM_LOOKS.values(), strict=True)
+    assert len(set(symbols)) == len(set(markers)) == 4
 
 
 def test_the_eighth_class_takes_the_first_colour_again():

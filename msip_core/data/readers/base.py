@@ -103,15 +103,3 @@ def micrometres(metres: object) -> float | None:
         return None
     # Nine digits: 1.6e-6 m are 1.6 µm, not 1.5999999999999999.
     return float(f"{value:.9g}") if math.isfinite(value) and 1e-4 < value < 1e4 else None
-
-
-def plain_well(row: object, column: object) -> str | None:
-    """Row and column that count from 0 -> "B03"."""
-    try:
-        at, col = int(str(row)), int(str(column))
-    except ValueError:
-        return None
-    if not (0 <= at < 32 and 0 <= col < 48):
-        return None
-    letters = chr(65 + at) if at < 26 else "A" + chr(65 + at - 26)
-    return f"{letters}{col + 1:02d}"

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from msip_core.data.enhance import Raw
-from msip_core.data.readers.base import Scene, image_of, micrometres, plain_well
+from msip_core.data.readers.base import Scene, image_of, micrometres
+from msip_core.data.wells import plain_well
 from msip_core.errors import DatasetError
 from msip_core.messages import mark
 
