@@ -14,6 +14,7 @@ import io
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
@@ -73,6 +74,8 @@ def texts(tree: ast.Module, calls: Collection[str] = _CALLS) -> Iterator[str | t
         elif name == "tn":
             one, many = (next(_constants(text)) for text in call.args[:2])
             yield one, many
+        elif name == "_term":  # of the glossary: each of its words is one
+            yield from chain.from_iterable(map(_constants, call.args))
 
 
 def _constants(text: ast.expr) -> Iterator[str]:

@@ -54,13 +54,15 @@ def plate(
     ] = False,
 ) -> Answer:
     """Count a plate: a row an object, an image and a well, in the background like a run."""
+    from msip_core.cli.plate_tables import tell  # draws: `--help` does without
+
     if results.out is not None:
         folder_target(results.out)
     workspace = session.isolated_workspace()
     sheet = _readable(results.sample_sheet)
     if model is None:
         run_id = _known(workspace, source, sheet)
-        return _tell(workspace, run_id, results, label_files)
+        return tell(workspace, run_id, results, label_files)
     if detach and (results.out is not None or label_files.labels):
         raise ConfigError(
             "A count that is handed over writes no tables yet: leave --out and --labels out, and "
@@ -77,7 +79,7 @@ def plate(
         return hand_over(workspace, run_id)
     with worker_ready(workspace, begin_now=False) as executor:
         answer = in_foreground(workspace, run_id, executor=executor)
-    return answer if answer.exit_code else _tell(workspace, run_id, results, label_files)
+    return answer if answer.exit_code else tell(workspace, run_id, results, label_files)
 
 
 def _readable(sheet: Path | None) -> Path | None:
@@ -87,12 +89,6 @@ def _readable(sheet: Path | None) -> Path | None:
     sheet = real_place(sheet)
     read_sheet(sheet)
     return sheet
-
-
-def _tell(workspace: Workspace, run_id: str, results: Results, labels: LabelFiles) -> Answer:
-    from msip_core.cli.plate_tables import tell  # draws: `--help` does without
-
-    return tell(workspace, run_id, results, labels)
 
 
 def _known(workspace: Workspace, run_id: str, sheet: Path | None) -> str:

@@ -20,7 +20,7 @@ from msip_core.data.archive import joined_tree
 from msip_core.errors import NotFoundError
 from msip_core.plates import folder
 from msip_core.plates.rows import Counting, ImageRow
-from msip_core.questions.counting import Count
+from msip_core.questions.detecting import Count
 from msip_core.workspace import Workspace
 
 _LINES = 40  # of images, and of files left out, in the text; tables and document have all

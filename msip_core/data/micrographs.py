@@ -180,12 +180,8 @@ def _decode_pillow(data: bytes, name: str) -> RawImage:
             if image.format == "PNG" and data[24] == 16:
                 return _decode_deep_png(data, name, rotated)
             plain = image.mode in ("L", "RGB") and not rotated and "transparency" not in image.info
-            note = None
-            if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
-                note, plain = (
-                    msg("first of {getattr} frames", getattr=getattr(image, "n_frames", 1)),
-                    False,
-                )
+            frames = getattr(image, "n_frames", 1) if image.format == "PNG" else 1
+            note = msg("first of {getattr} frames", getattr=frames) if frames > 1 else None
             upright = ImageOps.exif_transpose(image) if rotated else image
             grey = upright.mode in ("L", "1")
             mode = "L" if grey else "RGB"
@@ -198,7 +194,7 @@ def _decode_pillow(data: bytes, name: str) -> RawImage:
             name=name,
             error=error,
         ) from error
-    return RawImage(pixels, 8, None, note, plain)
+    return RawImage(pixels, 8, None, note, plain and frames == 1)
 
 
 def _decode_deep_png(data: bytes, name: str, rotated: bool) -> RawImage:

@@ -15,7 +15,6 @@ from msip_core.plates.conditions import Measure
 from msip_core.plates.nested import Estimate
 from msip_core.plates.rows import (
     OBJECT_COLUMNS,
-    Counting,
     image_cells,
     image_columns,
     object_cells,
@@ -52,16 +51,15 @@ def tables_of(found: PlateAnalysis) -> list[Table]:
         _listed("Dose response", list(_doses(found))),
         _listed("Agreement", [*_agreement(found), *_calibration(found)]),
         _listed("Models by condition", list(_by_condition(found))),
-        Table("Images", image_columns(found.counting.classes), _images(found.counting)),
-        Table("Objects", OBJECT_COLUMNS, _objects(found.counting)),
     ]
-    if found.baseline is not None:
-        other = found.baseline
-        made.append(Table("Baseline images", image_columns(other.classes), _images(other)))
-        made.append(Table("Baseline objects", OBJECT_COLUMNS, _objects(other)))
-    made.append(
-        _listed("Sheet problems", [{"row": p.row or None, "what": p.what} for p in found.problems])
-    )
+    for kind, one in (("", found.counting), ("Baseline ", found.baseline)):
+        if one is not None:
+            images = _Again(one.images, image_cells)
+            made.append(Table(f"{kind}images".capitalize(), image_columns(one.classes), images))
+            objects = _Again(one.objects, object_cells)
+            made.append(Table(f"{kind}objects".capitalize(), OBJECT_COLUMNS, objects))
+    problems = [{"row": p.row or None, "what": p.what} for p in found.problems]
+    made.append(_listed("Sheet problems", problems))
     return [table for table in made if table.columns]
 
 
@@ -77,14 +75,6 @@ class _Again:
 
     def __iter__(self) -> Iterator[Cells]:
         return (self._cells(row) for row in self._rows)
-
-
-def _images(counting: Counting) -> _Again:
-    return _Again(counting.images, image_cells)
-
-
-def _objects(counting: Counting) -> _Again:
-    return _Again(counting.objects, object_cells)
 
 
 def rounded(value: float | None, digits: int = 6) -> float | None:

@@ -8,7 +8,7 @@ from msip_core.plates.counting import run
 from msip_core.plates.folder import PLAN_FILE
 from msip_core.plates.plan import plan_count
 from msip_core.questions.base import Job
-from msip_core.questions.counting import Count, Counted
+from msip_core.questions.detecting import Count, Counted
 from msip_core.workspace import write_json, write_text
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from msip_core.boxes import Detection, Pair, PairKind
-from msip_core.config import ImageRecipe
+from msip_core.config import CountConfig, ImageRecipe
 from msip_core.events import Cost, Metrics, Record
 from msip_core.messages import Telling, Words
 from msip_core.models import ModelCard
@@ -78,6 +78,28 @@ class Predict(Question[Predictions]):
 
     def is_look(self) -> bool:
         return len(self.images) <= _FEW
+
+
+class Counted(Record):
+    """What was counted: so many pictures; their rows lie beside (`plates.folder`)."""
+
+    pictures: int
+
+
+class Count(Question[Counted]):
+    """Objects on every picture of a source, as a run that counts finds them.
+
+    Attributes:
+        paths: what of the source is counted: folders and files; all of it where none is named.
+    """
+
+    answered_by: ClassVar[str] = "msip_core.plates.jobs:count"
+
+    config: CountConfig
+    paths: tuple[Path, ...] = ()
+
+    def files(self, workspace: Workspace) -> Sequence[Path]:
+        return [*super().files(workspace), *self.paths, *filter(None, [self.config.source])]
 
 
 class ComparedModel(Record):

@@ -64,7 +64,9 @@ def micrograph_of(item: ComparedImage, pixels: Pixels, classes: Sequence[str]) -
 
 def fitted(item: Micrograph, longest: int = 1400) -> Micrograph:
     """The micrograph shrunk, boxes and all, so that its longer side is at most `longest`."""
-    scale = min(1.0, longest / max(item.pixels.shape[:2]))
+    scale = longest / max(item.pixels.shape[:2])
+    if scale >= 1:
+        return item
     return replace(
         item,
         pixels=shrink(item.pixels, longest),
