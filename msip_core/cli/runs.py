@@ -45,10 +45,9 @@ def list_(
     service = RunService(session.workspace)
     found = service.list(limit=limit, offset=offset, states=state or None, kind=kind)
     rows = [
-        (r.id, r.name, r.kind, r.state.value, percent(r.done),
-         None if r.seconds_left is None else duration(r.seconds_left), r.stage)
+        (r.id, r.name, r.kind, r.state.value, percent(r.done), _left(r.seconds_left), r.stage)
         for r in found
-    ]  # fmt: skip
+    ]
     documents = [
         {
             "id": r.id, "name": r.name, "kind": r.kind, "state": r.state.value, "stage": r.stage,
@@ -158,3 +157,7 @@ def _act(session: Session, run: str, action: Action) -> Answer:
     service.act(run, action)
     state = service.get(run).state.value
     return Answer({"id": run, "state": state}, f"{run} is {state}.")
+
+
+def _left(seconds: float | None) -> str | None:
+    return None if seconds is None else duration(seconds)

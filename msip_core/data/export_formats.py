@@ -21,8 +21,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from msip_core.boxes import iou_matrix
-from msip_core.data.label_files import masks_text
+from msip_core.boxes import Box, iou_matrix
+from msip_core.data.label_files import box_line, masks_text
 from msip_core.data.labels_yolo import DRAWN
 from msip_core.data.manifest import SPLITS, SplitName
 from msip_core.data.outline_boxes import fills, ring_area
@@ -127,14 +127,9 @@ def yolo(whole: ExportedSet, images: Iterable[ExportedImage], counts: Counts) ->
         lines = []
         for obj in image.objects:
             x1, y1, x2, y2 = obj.xyxy
-            values = [
-                (x1 + x2) / 2 / image.width,
-                (y1 + y2) / 2 / image.height,
-                (x2 - x1) / image.width,
-                (y2 - y1) / image.height,
-            ]
-            values += [] if obj.score is None else [obj.score]
-            lines.append(f"{numbers[obj.name]} {' '.join(f'{v:.6f}' for v in values)}\n")
+            box = Box(cls=numbers[obj.name], x1=x1, y1=y1, x2=x2, y2=y2)
+            score = "" if obj.score is None else f" {obj.score:.6f}"
+            lines.append(f"{box_line(box, image.width, image.height).rstrip()}{score}\n")
             counts.add(obj, obj.outline)
         yield image.beside("labels", ".txt"), "".join(lines)
         if any(obj.outline is not None for obj in image.objects):

@@ -280,12 +280,8 @@ def _take(found: dict[str, list[Row]], layout: Layout, line: int, row: list[str]
             if more
             else ""
         )
-        found[reference].append(
-            Row(
-                line, label or NAMELESS, (a, b, c, d), sides, layout, cell("score"), fault,
-                named=as_typed(cell("named")), said=said,
-            )
-        )  # fmt: skip
+        told = Row(line, label or NAMELESS, (a, b, c, d), sides, layout, cell("score"), fault)
+        found[reference].append(told._replace(named=as_typed(cell("named")), said=said))
 
 
 def _layout(text: str) -> tuple[Layout | None, str]:

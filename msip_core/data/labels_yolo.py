@@ -153,8 +153,8 @@ def _objects(lines: list[list[str]], names: list[str], unit: str) -> list[Labell
         x1, y1, x2, y2 = box.tolist()
         if len(values) > 6 and not len(values) % 2:
             raise ValueError(msg("its outline has an odd number of coordinates"))
-        points = np.array(list(map(float, values[1:])))
-        outline = points.reshape(-1, 2) if len(values) > 6 else None
+        points = np.array(list(map(float, values[1:] if len(values) > 6 else ())))
+        outline = points.reshape(-1, 2) if points.size else None
         objects.append(LabelledObject(_name(values[0], names), (x1, y1, x2, y2), outline))
     return objects
 

@@ -146,10 +146,8 @@ class ImportReport(Record, Telling):
     def headline(self) -> str:
         """One sentence: images and boxes in, things left out and mended."""
         boxes = ", ".join(f"{n} {name}" for name, n in self.boxes.items()) or msg("no boxes")
-        facts = {
-            "kept": self.kept, "found": self.found, "boxes": boxes, "skipped": len(self.skipped),
-            "repaired": len(self.repaired),
-        }  # fmt: skip
+        facts = {"kept": self.kept, "found": self.found, "boxes": boxes}
+        facts |= {"skipped": len(self.skipped), "repaired": len(self.repaired)}
         return Message(_HEADLINES[bool(self.skipped), bool(self.repaired)], facts)
 
 

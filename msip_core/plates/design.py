@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from msip_core.plates.conditions import Group, Measure, Unit
 from msip_core.plates.dose import in_one_unit
-from msip_core.plates.fractions import SeenWell, WellKey
-from msip_core.plates.nested import Estimate, Fields, rate, share
+from msip_core.plates.fractions import SeenWell, WellKey, fields_of
+from msip_core.plates.nested import Estimate, rate, share
 from msip_core.plates.sheet import Sample, SampleSheet
 
 _CONTROL = re.compile(
@@ -135,16 +135,6 @@ def likely_control(conditions: Sequence[Condition]) -> str | None:
 
 
 # --- estimates of a condition -------------------------------------------------
-
-
-def fields_of(wells: Sequence[SeenWell], measure: Measure, name: str | None) -> Fields:
-    """Numerators and denominators of all fields of these wells: crypts and objects, or objects and
-    fields."""
-    fields = [field for well in wells for field in well.fields]
-    totals = [sum(field.counts.values()) for field in fields]
-    if measure == "count":
-        return Fields.of(totals, [1] * len(fields))
-    return Fields.of([field.counts.get(name or "", 0) for field in fields], totals)
 
 
 def estimate(condition: Condition, measure: Measure, name: str | None) -> Estimate:

@@ -20,6 +20,7 @@ import numpy as np
 
 from msip_core.intervals import LEAST_UNITS, middle, stretch
 from msip_core.messages import msg
+from msip_core.plates.conditions import Measure
 from msip_core.plates.nested import DRAWS, Estimate, Fields, rate, share, too_few
 from msip_core.plates.rows import Counting, ImageRow, WellRow, images_by_well, wells_of
 
@@ -69,16 +70,24 @@ def gather(counting: Counting) -> list[SeenWell]:
     ]
 
 
+def fields_of(wells: Sequence[SeenWell], measure: Measure, name: str | None) -> Fields:
+    """Numerators and denominators of all fields of these wells: objects of class `name` and all of
+    them, or objects and fields."""
+    fields = [field for well in wells for field in well.fields]
+    totals = [_count(field) for field in fields]
+    if measure == "count":
+        return Fields.of(totals, [1] * len(fields))
+    return Fields.of([_count(field, name or "") for field in fields], totals)
+
+
 def fraction_of(well: SeenWell, name: str) -> Estimate:
     """Share of the objects of one well that are of class `name`, with its fields as units."""
-    totals = [_count(field) for field in well.fields]
-    return share([Fields.of([_count(f, name) for f in well.fields], totals)], one_well=True)
+    return share([fields_of([well], "fraction", name)], one_well=True)
 
 
 def per_field(well: SeenWell) -> Estimate:
     """Objects per field of one well."""
-    totals = [_count(field) for field in well.fields]
-    return rate([Fields.of(totals, [1] * len(totals))], one_well=True)
+    return rate([fields_of([well], "count", None)], one_well=True)
 
 
 def _count(image: ImageRow, name: str | None = None) -> int:

@@ -238,7 +238,7 @@ def well_columns(classes: Sequence[str]) -> list[str]:
 def object_cells(row: ObjectRow) -> Row:
     outline = " ".join(f"{x:g},{y:g}" for x, y in row.outline or ())
     told = {"class": row.class_name, "at_edge": "yes" if row.at_edge else "no", "outline": outline}
-    return {column: told.get(column, getattr(row, column, None)) for column in OBJECT_COLUMNS}
+    return {c: told[c] if c in told else getattr(row, c) for c in OBJECT_COLUMNS}
 
 
 def image_cells(row: ImageRow) -> Row:

@@ -26,7 +26,7 @@ from msip_core.views import style
 from msip_core.workspace import atomic_path
 
 Pixels = NDArray[np.uint8]
-Labels = Literal["auto", "full", "number", "none"]
+Labels = Literal["auto", "none"]
 Side = Literal["baseline", "pruned", "together"]
 Rect = tuple[float, float, float, float]
 
@@ -69,7 +69,7 @@ def draw_boxes(
         dashed: tell classes apart by their line too, for pictures without names.
     """
     canvas = _Canvas(pixels, min_side)
-    brief = labels == "number" or (labels == "auto" and len(boxes) > _CROWDED)
+    brief = len(boxes) > _CROWDED
     for box in boxes:
         dash = style.class_dash(box.cls) if dashed else ()
         canvas.rectangle(box, style.class_colour(box.cls), dash)
@@ -97,12 +97,9 @@ def draw_pairs(
             the pruned model found (both, class changed, new), "together" every pair once.
     """
     canvas = _Canvas(pixels, min_side)
-    brief = labels == "number" or (labels == "auto" and len(pairs) > _CROWDED)
-    shown: list[tuple[Detection, Pair]] = []
-    for pair in pairs:
-        box = _shown_box(pair, baseline, pruned, side)
-        if box is not None:
-            shown.append((box, pair))
+    brief = len(pairs) > _CROWDED
+    every = ((_shown_box(pair, baseline, pruned, side), pair) for pair in pairs)
+    shown = [(box, pair) for box, pair in every if box is not None]
     for box, pair in shown:
         canvas.rectangle(box, style.PAIR_COLOURS[pair.kind], style.PAIR_DASHES[pair.kind])
     for box, pair in shown:
