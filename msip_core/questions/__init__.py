@@ -7,7 +7,7 @@ how it is asked: which files it depends on, under which key its answer is kept, 
 
     asks about                          answered in
     looking     heat maps, SHAP, borders    explain
-    detecting   predict, compare, export    detector
+    detecting   predict, compare, export    detector; plates (counts)
     speed       milliseconds                detector
     planning    preview, estimate           pruning
     data.questions  look into, import, draw  data
