@@ -107,6 +107,21 @@ def test_a_study_is_cancelled_by_a_second_click_that_says_what_ends(
     assert [s.row.state for s in states if s.row] == [RunState.CANCELLED]
 
 
+def test_a_study_is_deleted_by_a_second_click_and_its_runs_stay(
+    open_page: Open, drawn: Workspace, study: str
+) -> None:
+    test = open_page("studies", study=study)
+    test.session_state["study:deletion"] = True
+    test.run()
+    assert "Made with it: 4 runs" in words(test)
+
+    test.button("study:delete").click().run()
+
+    no_crash(test)
+    assert library.list_studies(drawn) == []
+    assert RunService(drawn).count() == 4
+
+
 def test_a_study_is_offered_datasets_by_their_titles(open_page: Open, drawn: Workspace) -> None:
     rename_dataset(drawn, "example", "Plates of May")
 
