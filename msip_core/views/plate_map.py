@@ -125,7 +125,7 @@ def map_figure(info: MapInfo | None, *, revision: str = "plate") -> go.Figure:
         say_empty(figure, t("The names of these images show no wells"))
         return figure
     side = min(_SIDE_PX, _MOST_PX // info.columns)
-    figure = new_figure("", "", revision=revision, height=int(max(18, side) * info.rows + 210))
+    figure = new_figure("", "", revision=revision, height=int(max(18, side) * info.rows + 230))
     figure.update_layout(hovermode="closest")
     low, high = info.limits or (0.0, 1.0)
     figure.add_heatmap(
@@ -141,7 +141,7 @@ def map_figure(info: MapInfo | None, *, revision: str = "plate") -> go.Figure:
             # Above the plate: beside it, a telephone's width would be left for neither. Tied to the
             # plate: Plotly writes the title of a bar that hangs from the figure's rim upon the bar.
             "orientation": "h", "len": 0.6, "x": 0, "xanchor": "left",
-            "y": 1, "yref": "paper", "yanchor": "bottom", "ypad": 26,
+            "y": 1, "yref": "paper", "yanchor": "bottom", "ypad": 40,
         },
     )  # fmt: skip
     for state in WORDS:

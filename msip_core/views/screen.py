@@ -109,7 +109,7 @@ def share_axis(figure: go.Figure, values: list[float], **where: Any) -> None:
     _include(figure.update_yaxes, figure, low, high, where)
     if values:
         exact = {"autorangeoptions_minallowed": low, "autorangeoptions_maxallowed": high}
-        figure.update_yaxes(tickformat=".2f", **exact, **where)
+        figure.update_yaxes(tickformat=".3~f", **exact, **where)
 
 
 def as_label(name: str) -> str:

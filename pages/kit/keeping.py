@@ -63,7 +63,7 @@ def deletion(
     )
     if not box.open:
         return
-    with box:
+    with box.container(key=f"deleting:{kind}{place}"):
         found = find()
         st.markdown(md(keeps))
         _hanging(found)
