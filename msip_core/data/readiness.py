@@ -54,10 +54,6 @@ def readiness_of(
     Args:
         unlabelled: no label came with the images: nothing is missing for counting them.
     """
-    if not images:
-        return Readiness(
-            False, msg("There are no images: import a folder or zip with micrographs.")
-        )
     if unlabelled:
         return Readiness(
             False,
@@ -65,6 +61,10 @@ def readiness_of(
                 "These are new images without labels: count them with a model. To train on them, "
                 "label them first."
             ),
+        )
+    if not images:
+        return Readiness(
+            False, msg("There are no images: import a folder or zip with micrographs.")
         )
     if not classes:
         return Readiness(
