@@ -180,7 +180,7 @@ class Dataset:
     @property
     def unlabelled(self) -> bool:
         """New images without any label: to be counted, not to be learned from."""
-        return self.report.unlabelled
+        return self.document.unlabelled
 
     def objects(self) -> dict[str, dict[str, int]]:
         """Labelled objects by class and part."""

@@ -190,6 +190,11 @@ class DatasetDocument(Record):
             return self.images
         return tuple(record for record in self.images if self.is_labelled(record))
 
+    @property
+    def unlabelled(self) -> bool:
+        """New images without any label, or without one again since an old version came back."""
+        return self.report.unlabelled or (bool(self.images) and not self.labelled)
+
     def is_labelled(self, record: ImageRecord) -> bool:
         """Whether its source or somebody has labelled an image, if only as empty."""
         return self.report.format != NO_LABELS if record.labelled is None else record.labelled
@@ -255,7 +260,7 @@ class DatasetSummary(Record, Telling):
 def summarise(document: DatasetDocument) -> DatasetSummary:
     """The few numbers of a dataset that lists show."""
     ready, missing = readiness_of(
-        document.labelled, document.classes, unlabelled=document.report.unlabelled
+        document.labelled, document.classes, unlabelled=document.unlabelled
     )
     counts = Counter(image.split for image in document.images)
     return DatasetSummary(
@@ -272,6 +277,6 @@ def summarise(document: DatasetDocument) -> DatasetSummary:
         content_hash=document.content_hash,
         labels_version=document.labels_version,
         concerns=document.concerns(),
-        unlabelled=document.report.unlabelled,
+        unlabelled=document.unlabelled,
         place=document.report.place,
     )

@@ -59,13 +59,13 @@ def readiness_of(
 
 
 def _missing(images: Sequence[Counted], classes: Sequence[str], unlabelled: bool) -> str | None:
-    if not images:
-        return msg("There are no images: import a folder or zip with micrographs.")
     if unlabelled:
         return msg(
             "These are new images without labels: count them with a model. To train on them, "
             "label them first."
         )
+    if not images:
+        return msg("There are no images: import a folder or zip with micrographs.")
     if not classes:
         return msg("No image has a box: import the label files together with the images.")
     for split, purpose in (("train", msg("to learn from")), ("val", msg("to check progress on"))):

@@ -138,6 +138,12 @@ class PlateAnalysis:
     calibration: tuple[Calibration, ...] = ()
     problems: tuple[Problem, ...] = ()
 
+    def held(self, well: WellResult) -> str:
+        """The condition of a well, with its dose where it has several; "" where none is known."""
+        keys = ((one.condition.name, other.key) for one in self.conditions
+                for other in one.condition.wells)  # fmt: skip
+        return next((name for name, key in keys if key == well.seen.key), "")
+
     @property
     def measures(self) -> tuple[Measure, ...]:
         """What can be asked of this count."""

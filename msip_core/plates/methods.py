@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 
 import msip_core
 from msip_core.config import CountConfig
@@ -38,8 +39,10 @@ def _counting(found: PlateAnalysis, settings: Sequence[Part]) -> str:
     counting = found.counting
     failed = sum(image.state == "failed" for image in counting.images)
     blank = sum(image.state == "empty" for image in counting.images)
+    # A name, no path: where a server keeps what was uploaded is nothing for a paper.
+    source = PurePath(counting.source).name
     text = (
-        f"{plural(len(counting.images), 'image')} of {counting.source} were counted by the model "
+        f"{plural(len(counting.images), 'image')} of {source} were counted by the model "
         f"{counting.name or counting.model} (classes: {', '.join(counting.classes)})."
     )
     if settings:

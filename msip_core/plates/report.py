@@ -110,8 +110,7 @@ def _plate(found: PlateAnalysis, figures: dict[str, Figure]) -> Section:
         rows.append(
             {
                 "well": row.group,
-                **({"condition": well.sample.condition if well.sample else ""}
-                   if found.conditions else {}),
+                **({"condition": found.held(well)} if found.conditions else {}),
                 "state": well_state(well),
                 "fields": f"{len(well.seen.fields)} of {row.fields_counted + row.fields_failed}",
                 **{name: (row.counts.get(name) if seen else None)

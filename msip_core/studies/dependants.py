@@ -1,4 +1,4 @@
-"""What hangs on a dataset, model or run, told before it is deleted; what a run works on stays."""
+"""What hangs on a dataset, model, run or study, told before it is deleted; what works stays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from msip_core.runs.state import ALIVE
 from msip_core.runs.store import RunRow
 from msip_core.studies.library import list_studies, open_study, plan_of, set_paused
 from msip_core.studies.plan import StudyPlan
-from msip_core.workspace import Workspace, study_of
+from msip_core.workspace import Workspace, clear_away, study_of, taken_away
 
 _MOST = 1_000_000  # runs
 
@@ -66,6 +66,16 @@ def dependants_of_run(workspace: Workspace, run: str) -> Dependants:
         working=(run,) if busy else (),
         models=tuple(made),
         studies=(study,) if study else (),
+    )
+
+
+def dependants_of_study(workspace: Workspace, study: str) -> Dependants:
+    """The runs of a study and the models that they made."""
+    return _found(
+        workspace,
+        run=lambda row: study_of(row.id) == study,
+        card=lambda card: study_of(str(card.origin.get("run_id") or "")) == study,
+        plan=lambda plan: False,
     )
 
 
@@ -126,6 +136,26 @@ def delete_run(workspace: Workspace, run: str) -> None:
     except MsipError:
         set_paused(workspace, study, before)
         raise
+
+
+def delete_study(workspace: Workspace, study: str) -> None:
+    """Delete the plan and the table of a study; its runs and their models stay.
+
+    Raises:
+        NotFoundError: there is none of that id.
+        InputError: a run of it waits or works.
+    """
+    before = open_study(workspace, study).paused
+    set_paused(workspace, study, True)  # nothing is started while we look
+    if working := dependants_of_study(workspace, study).working:
+        set_paused(workspace, study, before)
+        raise InputError(
+            "Runs of the study '{study}' wait or work ({working}): cancel it first, then delete "
+            "it.",
+            study=study,
+            working=", ".join(working),
+        )
+    clear_away(taken_away(workspace.study_dir(study)))
 
 
 def _found(

@@ -71,7 +71,7 @@ def _standing(table: StudyTable) -> list[str]:
     if table.plan.size == "smoke":
         found.append(
             msg(
-                "This is the smoke size: it shows that every row works. The models are trained for "
+                "This is a trial: it shows that every row works. The models are trained for "
                 "minutes, so their accuracies and their order mean nothing."
             )
         )

@@ -51,34 +51,40 @@ def altman_figure(info: AltmanInfo, *, revision: str = "altman") -> go.Figure:
     if not info.points:
         say_empty(figure, t("No well was counted by both"))
         return figure
-    form = ".1%" if info.is_share else ".1f"
+    # Differences of shares are points: "+5 %" could mean a twentieth more.
+    scale, unit = (100, f" {t('points')}") if info.is_share else (1, "")
     figure.add_scatter(
         x=[x for _, x, _ in info.points],
-        y=[y for *_, y in info.points],
+        y=[scale * y for *_, y in info.points],
         mode="markers",
         name=t("a well or image"),
         text=[as_label(name) for name, *_ in info.points],
         marker=OPEN_CIRCLE,
-        hovertemplate="%{text}<br>%{x:" + form + "}, %{y:+" + form + "}<extra></extra>",
+        hovertemplate="%{text}<br>%{x:"
+        + (".1%" if info.is_share else ".1f")
+        + "}, %{y:+.1f}"
+        + f"{unit}<extra></extra>",
         showlegend=False,
     )
     for word, level, dash in zip(LEVELS, info.levels, ("solid", "dash", "dash")):
         number = _number(level.value, info.is_share).replace("points", t("points"))
         # Between its limits lie the margins, whose lines would go through the words.
         place = "bottom right" if word == "lower limit" else "top right"
-        reference_line(figure, level.value, f"{t(word)} {number}", style.AFTER, dash, place=place)
+        text = f"{t(word)} {number}"
+        reference_line(figure, scale * level.value, text, style.AFTER, dash, place=place)
         if level.low is not None and level.high is not None:
-            figure.add_hrect(
-                y0=level.low, y1=level.high, fillcolor=_BAND, line={"width": 0}, layer="below"
-            )
+            low, high = scale * level.low, scale * level.high
+            figure.add_hrect(y0=low, y1=high, fillcolor=_BAND, line={"width": 0}, layer="below")
     if info.margin is not None:
         beyond = info.levels and info.levels[2].value > info.margin
         place = "bottom left" if beyond else "top left"
         for sign, text in ((-1, ""), (1, t("margin"))):
-            at = sign * info.margin
+            at = sign * scale * info.margin
             reference_line(figure, at, text, style.VERMILLION, "dot", place=place)
     figure.update_xaxes(tickformat=".0%" if info.is_share else "")
-    figure.update_yaxes(tickformat="+.1~%" if info.is_share else "+", zeroline=True)
+    figure.update_yaxes(tickformat="+", zeroline=True)
+    if info.is_share:
+        figure.update_yaxes(title_text=f"{info.y_title} ({t('points')})")
     return figure
 
 

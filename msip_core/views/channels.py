@@ -112,7 +112,7 @@ def network_figure(info: ChannelsInfo, *, revision: str = "network") -> go.Figur
     Outlines are the baseline, filled bars what is left: the picture thins out as the step moves,
     since its scale stays that of the baseline.
     """
-    from msip_core.views.screen import as_label, new_figure
+    from msip_core.views.screen import as_label, new_figure, say_empty
 
     figure = new_figure("", "", revision=revision, height=340)
     places = _places(info)
@@ -151,6 +151,8 @@ def network_figure(info: ChannelsInfo, *, revision: str = "network") -> go.Figur
     figure.update_xaxes(visible=False, range=[-1, max(places, default=0) + 1])
     figure.update_yaxes(visible=False, range=[-tallest * 0.56, tallest * 0.68])
     _name_parts(figure, info, places, tallest)
+    if not info.bars:
+        say_empty(figure, t("Appears with the first pruning step"))
     return figure
 
 

@@ -125,7 +125,7 @@ def map_figure(info: MapInfo | None, *, revision: str = "plate") -> go.Figure:
         say_empty(figure, t("The names of these images show no wells"))
         return figure
     side = min(_SIDE_PX, _MOST_PX // info.columns)
-    figure = new_figure("", "", revision=revision, height=int(max(18, side) * info.rows + 190))
+    figure = new_figure("", "", revision=revision, height=int(max(18, side) * info.rows + 230))
     figure.update_layout(hovermode="closest")
     low, high = info.limits or (0.0, 1.0)
     figure.add_heatmap(
@@ -138,9 +138,10 @@ def map_figure(info: MapInfo | None, *, revision: str = "plate") -> go.Figure:
         colorbar={
             "title": {"text": as_label(info.what), "side": "top"}, "thickness": 12,
             "tickformat": ".0%" if info.is_share else "", "outlinewidth": 0,
-            # Above the plate: beside it, a telephone's width would be left for neither.
+            # Above the plate: beside it, a telephone's width would be left for neither. Tied to the
+            # plate: Plotly writes the title of a bar that hangs from the figure's rim upon the bar.
             "orientation": "h", "len": 0.6, "x": 0, "xanchor": "left",
-            "y": 1, "yref": "container", "yanchor": "top",
+            "y": 1, "yref": "paper", "yanchor": "bottom", "ypad": 40,
         },
     )  # fmt: skip
     for state in WORDS:

@@ -99,7 +99,9 @@ def strip_figure(info: StripInfo, *, revision: str = "strips") -> go.Figure:
         range=[-0.6, len(info.strips) - 0.3],
         ticktext=[as_label(strip.name) for strip in info.strips],
         showgrid=False,
-        tickangle=-35 if len(info.strips) > _TILT else 0,
+        # Few names stand level, unless the screen is too narrow for them. Tilted the other way the
+        # last one would end outside, and Plotly leaves such a one out.
+        autotickangles=[-35] if len(info.strips) > _TILT else [0, -35],
     )
     figure.update_yaxes(rangemode="tozero", tickformat=".0%" if info.is_share else "")
     return figure

@@ -232,7 +232,8 @@ def epochs_figure(info: EpochsInfo, *, revision: str = "epochs") -> go.Figure:
         say_empty(base, t("The curve begins with the first finished epoch"))
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08, figure=base)
     for row in (1, 2):
-        figure.update_xaxes(gridcolor=style.GRID, zeroline=False, row=row, col=1)
+        # Room for the numbers too, else the title of the axis is written upon them.
+        figure.update_xaxes(gridcolor=style.GRID, zeroline=False, automargin=True, row=row, col=1)
         figure.update_yaxes(gridcolor=style.GRID, zeroline=False, row=row, col=1)
     measured = [(x, y) for x, y in zip(info.position, info.map50) if y is not None]
     figure.add_scatter(
@@ -308,7 +309,7 @@ def weights_figure(
         row_heights=[0.65, 0.35] if with_alpha else [1.0],
         figure=base,
     )
-    figure.update_xaxes(gridcolor=style.GRID, zeroline=False)
+    figure.update_xaxes(gridcolor=style.GRID, zeroline=False, automargin=True)
     figure.update_yaxes(gridcolor=style.GRID, zeroline=False)
     mark_step(figure, chosen)
     for term, values in info.weights.items():

@@ -104,11 +104,12 @@ def share_range(values: Sequence[float]) -> tuple[float, float]:
 
 
 def share_axis(figure: go.Figure, values: list[float], **where: Any) -> None:
-    """Give an accuracy axis the limits of `share_range`."""
+    """Give an accuracy axis the limits of `share_range`; of one value Plotly would draw -1 to 2."""
     low, high = share_range(values)
     _include(figure.update_yaxes, figure, low, high, where)
     if values:
-        figure.update_yaxes(tickformat=".2f", **where)
+        exact = {"autorangeoptions_minallowed": low, "autorangeoptions_maxallowed": high}
+        figure.update_yaxes(tickformat=".3~f", **exact, **where)
 
 
 def as_label(name: str) -> str:
@@ -119,14 +120,14 @@ def as_label(name: str) -> str:
 def reference_line(
     figure: go.Figure, y: float, label: str, colour: str, dash: str, *, place: str = "top left"
 ) -> None:
-    """A level with its name written on it."""
+    """A level with its name written on it, in the theme's colour: that of a line is no text's."""
     vertical, side = place.split()
     figure.add_shape(
         type="line", xref="x domain", yref="y", x0=0, x1=1, y0=y, y1=y,
         line={"color": colour, "dash": dash, "width": 1.5},
     )  # fmt: skip
     figure.add_annotation(
-        text=label, font={"color": colour, "size": 12}, showarrow=False, xref="x domain", yref="y",
+        text=label, font={"size": 12}, showarrow=False, xref="x domain", yref="y",
         x=0 if side == "left" else 1, xanchor=side, y=y,
         yanchor="bottom" if vertical == "top" else "top",
     )  # fmt: skip

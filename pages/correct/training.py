@@ -22,7 +22,12 @@ def train_again(data: Dataset, card: ModelCard | None) -> None:
     st.subheader(t("Train again with these labels"), anchor=False)
     ready, missing = data.readiness()
     if not ready:
-        st.caption(md(told(missing or "")))
+        some = {data.document.is_labelled(record) for record in data.images} == {True, False}
+        more = t(
+            "Label more images first: they get their part one by one, the first well to learn "
+            "from, the next to check progress."
+        )
+        st.caption(more if some else md(told(missing or "")))
         return
     config, words = recommended(data, _start_from(data, card))
     with st.container(horizontal=True, vertical_alignment="center"):

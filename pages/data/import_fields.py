@@ -16,7 +16,7 @@ from pages.kit.words import labelled
 _GROUPINGS = {
     "auto": mark("Found from the file names"),
     "off": mark("No grouping"),
-    "pattern": mark("By my own pattern"),
+    "pattern": mark("By a group pattern of my own"),
 }
 _MIDDLE = 50.0  # per cent: black lies below it, white above
 

@@ -271,4 +271,4 @@ def _open_when_done(result: Imported | None) -> None:
 
 def _usual_name(source: Path) -> str:
     """What its owner calls it; a folder that was uploaded lies in one with a generated name."""
-    return "organoids" if source.name.startswith("upload-") else source.stem
+    return "images" if source.name.startswith("upload-") else source.stem

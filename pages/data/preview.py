@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
 import io
-from collections.abc import Sequence
 
 import numpy as np
 import streamlit as st
@@ -15,8 +13,8 @@ from msip_core.data.dataset import Dataset, ImageRecord
 from msip_core.data.manifest import SPLITS
 from msip_core.language import mark, t, tn
 from msip_core.markdown import md
-from msip_core.views import style
 from msip_core.views.pictures import draw_boxes
+from pages.kit.classes import class_legend
 from pages.kit.lab import dataset as open_again
 
 _PER_PAGE = 8
@@ -61,38 +59,25 @@ def preview(dataset: Dataset) -> None:
         and (not classes or any(record.counts.get(name) for name in classes))
     ]
     pages = max(1, -(-len(wanted) // _PER_PAGE))
-    page = right.number_input(
-        md(t("Page of {pages}", pages=pages)),
-        min_value=1,
-        max_value=pages,
-        key="page",
-        bind="query-params",
-    )
+    page = 1
+    if pages > 1:
+        page = right.number_input(
+            md(t("Page of {pages}", pages=pages)),
+            min_value=1,
+            max_value=pages,
+            key="page",
+            bind="query-params",
+        )
     if not wanted:
         st.info(t("No image of this part has a box of that class."), icon=":material/info:")
         return
     first = (page - 1) * _PER_PAGE
     shown = tuple(classes) if classes else dataset.classes
-    _legend(dataset.classes, shown)
+    class_legend(dataset.classes, shown)
     columns = st.columns(4)
     for place, record in enumerate(wanted[first : first + _PER_PAGE]):
         with columns[place % 4]:
             _tile(dataset, record, shown)
-
-
-def _legend(classes: Sequence[str], shown: Sequence[str]) -> None:
-    """Line and colour of each class that is drawn."""
-    items = []
-    for index, name in enumerate(classes):
-        if name not in shown:
-            continue
-        line = style.CLASS_DASHES[style.class_dash(index)]
-        items.append(
-            f'<span style="white-space: nowrap; margin-right: 1.2rem"><span style="display: '
-            f"inline-block; width: 2rem; margin-right: .4rem; vertical-align: middle; border-top: "
-            f'3px {line} {style.class_colour(index)}"></span>{html.escape(name)}</span>'
-        )
-    st.html(f'<div style="font-size: .875rem">{"".join(items)}</div>')
 
 
 def _tile(dataset: Dataset, record: ImageRecord, shown: tuple[str, ...]) -> None:

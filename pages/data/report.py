@@ -146,7 +146,12 @@ def _headline(report: ImportReport) -> str:
     """Images and boxes in, things left out and mended."""
     boxes = ", ".join(f"{n} {name}" for name, n in report.boxes.items()) or t("no boxes")
     parts = [
-        t("{kept} of {found} images ({boxes})", kept=report.kept, found=report.found, boxes=boxes)
+        t(
+            "{kept} of {found} images taken in ({boxes})",
+            kept=report.kept,
+            found=report.found,
+            boxes=boxes,
+        )
     ]
     if report.skipped:
         parts.append(tn("{n} left out", "{n} left out", len(report.skipped)))

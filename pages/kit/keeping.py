@@ -50,7 +50,7 @@ def deletion(
     """A button that opens the warning, and in it the one that deletes.
 
     Args:
-        kind: "run", "dataset" or "model"; also the address's name for it.
+        kind: "run", "dataset", "model" or "study"; also the address's name for it.
         label: of the button.
         keeps: what goes and what stays, in words.
         find: looks for what hangs on it; asked only when the warning is opened, since it reads
@@ -63,7 +63,7 @@ def deletion(
     )
     if not box.open:
         return
-    with box:
+    with box.container(key=f"deleting:{kind}{place}"):
         found = find()
         st.markdown(md(keeps))
         _hanging(found)

@@ -67,6 +67,8 @@ __GRIDS__
   [data-testid="stColumn"]:has(> div > div > .st-key-aside),
   [data-testid="stColumn"]:has(> div > .st-key-aside) {
     position: sticky; top: 4rem; align-self: flex-start; }
+  /* What comes after the click made it taller: it opens upwards where there is no room below. */
+  [data-testid="stPopoverBody"]:has([class*="st-key-deleting"]) { min-height: 12.5rem; }
   @media (max-width: 1200px) {
     .stMainBlockContainer { padding-left: 2.5rem; padding-right: 2.5rem; }
     [data-testid="stColumn"]:has(.st-key-aside) { position: static !important; }

@@ -41,6 +41,7 @@ def cards_table(cards: Sequence[ModelCard]) -> None:
     st.dataframe(
         rows,
         hide_index=True,
+        placeholder="—",
         height=min(35 * len(rows) + 38, 320),
         column_config={
             "Model": t("Model"),

@@ -276,14 +276,17 @@ def _draw_shap(subject: Subject, question: Shap, found: ShapValues, word: str) -
         caption=words,
         alt=t("SHAP contributions of {model} on {image}", model=word, image=subject.record.id),
     )
-    text = t(
-        "Score {score:.2f}, {base:.2f} on the blurred image. The strongest tenth of the "
-        "patches carries {share} {term}.",
-        score=found.score,
-        base=found.base,
-        share=known(found.c_at_10, percent),
-        term=small("C@10"),
-    )
+    numbers = {"score": found.score, "base": found.base}
+    if found.c_at_10 is None:
+        text = t("Score {score:.2f}, {base:.2f} on the blurred image.", **numbers)
+    else:
+        text = t(
+            "Score {score:.2f}, {base:.2f} on the blurred image. The strongest tenth of the "
+            "patches carries {share} {term}.",
+            **numbers,
+            share=percent(found.c_at_10),
+            term=small("C@10"),
+        )
     st.caption(md(text))
     if found.converged and found.c_at_10 is not None:
         st.caption(

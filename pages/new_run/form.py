@@ -271,7 +271,7 @@ def _method() -> tuple[str, MsipOptions]:
 
 
 def _place(model: ModelCard) -> _Place:
-    columns = st.columns(4)
+    columns = [*st.columns(2), *st.columns(2)]  # four abreast cut the device's name off
     with columns[0]:
         imgsz = image_size(model.imgsz, f"new:{model.id}")
     with columns[1]:

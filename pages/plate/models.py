@@ -95,7 +95,17 @@ def _models(found: PlateAnalysis) -> None:
     st.caption(md(text))
     for one in found.agreement:
         _one(found, one)
+    _lines()
     _by_condition(found)
+
+
+def _lines() -> None:
+    st.caption(
+        t(
+            "Line: the mean difference (bias); dashed: the limits between which 95 % of the "
+            "differences are expected; grey: the 95 % intervals of all three; dotted: the margin."
+        )
+    )
 
 
 def _one(found: PlateAnalysis, one: ModelAgreement) -> None:
@@ -186,6 +196,7 @@ def _labels(found: PlateAnalysis) -> None:
         "plate-labels",
         t("Difference of count and labels over their mean, a dot an image"),
     )
+    _lines()
 
 
 def _calibration(one: Calibration) -> dict[str, Any]:

@@ -129,7 +129,14 @@ def _map(found: PlateAnalysis) -> None:
 def _wells(found: PlateAnalysis) -> None:
     rows = [_row(found, well) for well in found.wells]
     names: dict[str, Any] = {t("Well"): st.column_config.Column(width=_NAME_PX, pinned=True)}
-    st.dataframe(rows, hide_index=True, width="stretch", column_config=names, key="plate:wells")
+    st.dataframe(
+        rows,
+        hide_index=True,
+        width="stretch",
+        column_config=names,
+        placeholder="—",
+        key="plate:wells",
+    )
     if found.crypts:
         st.caption(
             t(
@@ -143,7 +150,7 @@ def _row(found: PlateAnalysis, well: WellResult) -> dict[str, Any]:
     row, seen = well.seen.row, bool(well.seen.fields)
     cells: dict[str, Any] = {t("Well"): row.group}
     if found.conditions:
-        cells[t("Condition")] = well.sample.condition if well.sample else "—"
+        cells[t("Condition")] = found.held(well) or "—"
     cells[t("State")] = t(STATE_WORDS[well_state(well)])
     cells[t("Fields")] = f"{len(well.seen.fields)} / {row.fields_counted + row.fields_failed}"
     for name in found.counting.classes:

@@ -17,6 +17,7 @@ from msip_core.plates.rows import Counting, ImageRow, ObjectRow
 from msip_core.runs.store import RunRow
 from msip_core.workspace import Workspace
 from pages.kit.choose import choose, remember
+from pages.kit.classes import class_legend
 from pages.kit.guard import guard
 from pages.kit.lab import lab
 from pages.kit.layout import picture
@@ -38,6 +39,7 @@ def pictures(count: Count) -> None:
         name = choose(t("Image"), [image.image for image in images], "image")
     image = next(item for item in images if item.image == name)
     objects = [item for item in counting.objects if item.image == name]
+    class_legend(counting.classes, dashed=False)
     with guard():  # the source may be gone; the rows are not
         _picture(count.run, counting.role, image, objects)
     _said(image)

@@ -200,7 +200,7 @@ def _settings() -> dict[str, Any]:
         help=t("0: as the files say it; where they do not, sizes are in pixels."),
     )
     group = left.text_input(
-        t("Pattern of the well in a name"),
+        t("Group pattern: the well in a name"),
         max_chars=200,
         key="plate:group",
         help=t("Only where wells are not found by themselves: its brackets stand around the well."),

@@ -19,6 +19,7 @@ from pages.kit.of_studies import runs_switch, studies_shown
 from pages.kit.words import STATE_WORDS, known, stage_words, when
 
 _PER_PAGE = 10
+_STATE_PX, _DOING_PX = 130, 190  # "Interrupted", "evaluation before fine-tuning"
 # The head of the run that is looked at follows faster; a table drawn anew costs more.
 _EVERY_SECONDS = 5
 _FILTERS: dict[str, tuple[str, tuple[RunState, ...] | None]] = {
@@ -91,9 +92,12 @@ def _table(states: tuple[RunState, ...] | None, of_studies: bool | None, page: i
         on_select=picked,
         selection_mode="single-row",
         column_config={
+            # What changes while one looks: Streamlit keeps the widths of the first words.
+            t("State"): st.column_config.Column(width=_STATE_PX),
+            t("Doing"): st.column_config.Column(width=_DOING_PX),
             t("Done"): st.column_config.ProgressColumn(
                 t("Done"), min_value=0, max_value=1, format="percent"
-            )
+            ),
         },
         alt=t("Runs of this page with state, progress and result"),
     )
@@ -108,7 +112,7 @@ def _cells(rows: Sequence[RunRow]) -> list[dict[str, object]]:
             t("Kind"): _kind(row.kind),
             t("State"): _state(row),
             t("Doing"): stage_words(row.stage) if row.state.has_worker else "",
-            t("Done"): row.done,
+            t("Done"): int(100 * row.done) / 100,  # "0.88%" is a precision that nobody has
             t("Time left"): duration(row.seconds_left)
             if row.state.has_worker and row.seconds_left is not None
             else "",

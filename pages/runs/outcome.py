@@ -51,7 +51,8 @@ def _interrupted(run: RunRow) -> None:
         icon=":material/power_off:",
     )
     reason = told(run.error or "")
-    st.caption(md(f"{reason} ".lstrip() + t("Nothing is lost but the epoch it was in.")))
+    # First what matters: the reason may end with the last lines of a log.
+    st.caption(md(t("Nothing is lost but the epoch it was in.") + f" {reason}".rstrip()))
 
 
 def _failed(run: RunRow) -> None:

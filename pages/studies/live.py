@@ -26,15 +26,21 @@ def study_head(study_id: str) -> Standing:
         The state of its runs: the rest of the page is made from the same reading.
     """
     now = engine.standing(lab().runs, study_id)
-    moving = not (now.is_over or now.paused)
-    head = st.fragment(_head, run_every=EVERY_SECONDS if moving else None)
+    head = st.fragment(_head, run_every=EVERY_SECONDS if _moves(now) else None)
     head(study_id, _signature(now), [now])
     return now
 
 
+def _moves(now: Standing) -> bool:
+    """Whether it changes by itself: runs of a study that was paused or cancelled still end."""
+    ending = now.count(RunState.RUNNING, RunState.PAUSING, RunState.CANCELLING)
+    return not now.is_over and (not now.paused or ending > 0)
+
+
 def _signature(now: Standing) -> tuple[object, ...]:
     """The table below changes only when this does."""
-    return now.paused, now.is_over, now.count(RunState.COMPLETED, RunState.FAILED)
+    finished = now.count(RunState.COMPLETED, RunState.FAILED)
+    return now.paused, now.is_over, _moves(now), finished
 
 
 @guarded

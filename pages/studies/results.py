@@ -28,7 +28,8 @@ from pages.kit.ways import way_words
 from pages.kit.words import STATE_WORDS, known
 from pages.studies.form import start_by_hand
 
-_NAME_PX = 200  # beside it a telephone still shows the first numbers
+_INTERVAL_PX = 165  # "+0.012 [−0.003, +0.027]"
+_NAME_PX = 230  # beside it a telephone still shows the first numbers
 # The table's own names of rows that are called by a whole phrase elsewhere.
 _SHORT = {
     "more-epochs": mark("unpruned, more epochs"),
@@ -57,6 +58,10 @@ def study_results(study_id: str, now: Standing) -> None:
 def _rows(rows: list[dict[str, Any]], *, pinned: str) -> None:
     """A table whose names stay in sight when it is moved sideways, on a narrow screen too."""
     names = {pinned: st.column_config.Column(width=_NAME_PX, pinned=True)}
+    if rows and any(row.get(t("Change")) not in ("—", None) for row in rows):
+        # Streamlit keeps the widths of the first words, the dashes of rows still to come.
+        wide = st.column_config.Column(width=_INTERVAL_PX)
+        names |= dict.fromkeys((t("Change"), t("Speed-up")), wide)
     st.dataframe(rows, hide_index=True, width="stretch", height="content", column_config=names)
 
 

@@ -62,3 +62,17 @@ def test_accessible_names_are_plain_words_and_the_focus_is_seen(page: Page, serv
                    return [style.outlineStyle, parseFloat(style.outlineWidth)]; }"""
     )
     assert seen == ["solid", 2]
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_the_button_that_deletes_is_in_sight_however_low_its_question_opens(
+    page: Page, server: Server
+) -> None:
+    page.set_viewport_size({"width": 1400, "height": 800})
+    page.goto(f"{server.url}/models")
+    page.get_by_role("link", name="Next: compare before and after").scroll_into_view_if_needed()
+    page.get_by_role("button", name="Delete this model").click()
+    expect(page.get_by_role("button", name="Delete for good")).to_be_in_viewport(
+        ratio=1, timeout=20_000
+    )

@@ -10,7 +10,7 @@ import pytest
 
 from msip_core.boxes import Box, Detection
 from msip_core.config import ImageRecipe
-from msip_core.data.correcting import save_labels
+from msip_core.data.correcting import restore_version, save_labels
 from msip_core.data.dataset import ensure_ready, list_datasets, open_dataset
 from msip_core.data.export import Predictions, export_dataset
 from msip_core.data.manifest import SPLITS, DatasetDocument, ImageRecord, ImportReport, Problem
@@ -199,6 +199,25 @@ def test_new_images_get_their_parts_with_their_first_labels(
     save_labels(workspace, dataset.name, more, seen=2, who="Anna")
     later = open_dataset(workspace, dataset.name)
     assert [r.split for r in later.images] == [r.split for r in again.images]
+
+
+def test_images_whose_labels_were_taken_back_are_new_images_again_not_none(
+    tmp_path: Path, bring_in: Importer, workspace: Workspace
+) -> None:
+    for number in range(2):
+        field(tmp_path / "s" / f"plate1_A0{number + 1}_f0.png", number)
+    dataset = bring_in(tmp_path / "s")
+    box = Box(cls=0, x1=4, y1=4, x2=24, y2=24)
+    first = {dataset.images[0].id: [box]}
+    save_labels(workspace, dataset.name, first, seen=1, who="Anna", classes=["gland"])
+
+    restore_version(workspace, dataset.name, 1, who="Anna")
+
+    again = open_dataset(workspace, dataset.name)
+    assert again.unlabelled
+    assert "label them first" in (again.readiness().missing or "")
+    (listed,) = list_datasets(workspace)
+    assert listed.unlabelled
 
 
 def _document(report: ImportReport) -> DatasetDocument:

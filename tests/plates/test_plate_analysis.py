@@ -11,12 +11,15 @@ from msip_core.config import CountConfig
 from msip_core.errors import InputError
 from msip_core.plates import fractions
 from msip_core.plates.analysis import Asked, analyse
-from msip_core.plates.figures import map_of, panels_of, strips_of
+from msip_core.plates.figures import map_of, models_info, panels_of, strips_of
+from msip_core.plates.methods import methods
 from msip_core.plates.outcome import labels_of
 from msip_core.plates.rows import Counting
 from msip_core.plates.sheet import parse_sheet
+from msip_core.views.bland_altman import altman_figure
 from msip_core.views.paper import to_bytes
 from msip_core.views.paper_page import alone
+from msip_core.views.plate_map import map_figure
 from msip_core.workspace import Workspace
 from tests.drawn import copy_example
 from tests.plates.made_up import count, drawn_plate, image, wells_of_plate
@@ -207,6 +210,9 @@ def test_one_dose_in_two_units_is_one_condition_and_spellings_are_said() -> None
         ("CHIR 1 µM", 8),
         ("control", 3),
     ]
+    # A well is called by its dose too, in the unit of its condition.
+    assert [found.held(well) for well in found.wells[:4]] == ["Control", "CHIR 1 µM", "CHIR 1 µM",
+                                                              "control"]  # fmt: skip
     assert [p.what for p in found.problems] == [
         "'Control' and 'control' differ in capitals or gaps only: they are taken for two "
         "conditions."
@@ -237,6 +243,32 @@ def test_a_map_of_every_format_tells_each_state_apart(rows: int, columns: int) -
     assert len(info.of("absent")) == 1
     assert len(info.of("value")) == rows * columns - 4
     assert info.wells[-1][-1].value == pytest.approx(0.3)
+
+
+def test_the_title_of_the_maps_colours_stands_above_their_bar() -> None:
+    found = analyse(count(drawn_plate(2, 3, 1, lambda _: 0.4)))
+    bar = map_figure(map_of(found, "P1", "fraction")).data[0].colorbar
+    # Hung from the figure's rim ("container"), Plotly writes the title upon the bar.
+    assert (bar.yref, bar.yanchor) == ("paper", "bottom")
+
+
+def test_differences_of_shares_are_drawn_in_points_and_their_words_in_the_themes_colour() -> None:
+    rows = drawn_plate(4, 6, 3, lambda _: 0.4, seed=1)
+    other = drawn_plate(4, 6, 3, lambda _: 0.6, seed=2)
+    found = analyse(count(rows), baseline=count(other, role="baseline"))
+    (one,) = [one for one in found.agreement if one.measure == "fraction"]
+    info = models_info(found, one)
+    figure = altman_figure(info)
+    assert figure.data[0].y[0] == pytest.approx(100 * info.points[0][2])
+    assert figure.layout.yaxis.title.text.endswith("(points)")
+    assert {note.font.color for note in figure.layout.annotations} == {None}
+
+
+def test_methods_name_the_images_and_no_folder_of_a_server() -> None:
+    counting = replace(count([image("A01", 1, 2, 8)]), source="/srv/lab/uploads/upload-1/May.zip")
+    text = dict(methods(analyse(counting)))["Counting"]
+    assert text.startswith("1 image of May.zip ")
+    assert "/srv" not in text
 
 
 def test_a_map_of_384_wells_is_drawn_as_a_file_for_print() -> None:

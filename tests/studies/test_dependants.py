@@ -14,8 +14,9 @@ from msip_core.runs.events_log import EventLog
 from msip_core.runs.far.parcels import parcels_of
 from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
-from msip_core.studies import library
+from msip_core.studies import engine, library
 from msip_core.studies.dependants import (
+    delete_study,
     delete_unused,
     delete_unused_model,
     dependants_of,
@@ -43,6 +44,22 @@ def test_runs_models_and_studies_that_name_it_are_told(workspace: Workspace, run
     assert set(found.models) == {path.name for path in workspace.models.iterdir()}
     assert found.studies == (study.id,)
     assert found.working == ()
+
+
+def test_a_study_whose_run_waits_is_not_deleted_and_goes_on(workspace: Workspace, run: str) -> None:
+    plan = library.plan_here(workspace, "table-3-1", "smoke", "example")
+    study, service = library.create(workspace, plan).id, RunService(workspace)
+    engine.advance(service, study)
+
+    with pytest.raises(InputError, match="cancel it first, then delete it"):
+        delete_study(workspace, study)
+    assert not library.open_study(workspace, study).paused
+
+    engine.cancel(service, study)
+    delete_study(workspace, study)
+    assert library.list_studies(workspace) == []
+    with pytest.raises(NotFoundError):
+        delete_study(workspace, study)
 
 
 def test_it_goes_and_everything_made_with_it_stays(workspace: Workspace, run: str) -> None:

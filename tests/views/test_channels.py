@@ -127,6 +127,9 @@ def test_a_run_without_a_finished_step_has_an_empty_picture():
     figure = channels.network_figure(channels.channels_info([]))
 
     assert len(figure.data[0].x) == 0
+    assert [note.text for note in figure.layout.annotations] == [
+        "Appears with the first pruning step"
+    ]
 
 
 def test_a_block_that_went_whole_keeps_its_place_as_an_outline_everywhere(history):

@@ -100,8 +100,12 @@ def test_the_curves_of_one_epoch_are_points_with_room_around_them():
     assert all(len(trace.x) == 1 for trace in figure.data)
     assert list(figure.layout.xaxis.autorangeoptions.include) == [0.5, 1.5]
     assert figure.layout.xaxis2.dtick == 1  # no tick at 0.9 or 1.1
-    low, high = figure.layout.yaxis.autorangeoptions.include
+    limits = figure.layout.yaxis.autorangeoptions
+    low, high = limits.include
     assert low < figure.data[0].y[0] < high
+    # Exactly these: around a lone accuracy of 0 Plotly would draw -1 to 1.
+    assert (limits.minallowed, limits.maxallowed) == (low, high)
+    assert figure.layout.xaxis2.automargin  # else "Epoch" is written upon the number 1
     assert figure.layout.yaxis2.rangemode == "tozero"  # else a lone loss of 2 lies on -1 to 5
 
 

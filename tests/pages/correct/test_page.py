@@ -204,6 +204,24 @@ def test_train_again_is_one_click_from_the_present_model(
     assert "You asked for it in this tab" in words(test), "as who cancels it is told"
 
 
+def test_who_has_labelled_a_first_image_of_many_is_told_to_label_more(
+    workspace: Workspace, open_page: Open
+) -> None:
+    lab_samples.fill(workspace)
+    records = [{"split": None, "labelled": False} for _ in data_of(workspace).images]
+    records[0] = {"split": "train", "labelled": True}
+    path = data_of(workspace).root / "dataset.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    for record, change in zip(document["images"], records):
+        record.update(change)
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+    said = words(open_page("correct", dataset="example", by=lab_samples.LIGHTER))
+
+    assert "Label more images first" in said
+    assert "import more images" not in said  # they are all there
+
+
 def test_train_again_says_that_there_is_too_little_room_and_queues_nothing(
     full: str, open_page: Open, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,7 @@ def test_new_images_are_welcome_and_their_next_step_is_counting(
     assert not any(word in said for word in ("To learn from", "For the final test"))
     assert [m.label for m in test.metric] == ["Images"]
     assert "preview:split" not in [group.key for group in test.get("button_group")]
+    assert "page" not in [field.key for field in test.number_input]  # of one page
     links = [link.proto.label for link in test.get("page_link")]
     assert "Next: add what is missing" not in links
     assert [link for link in links if link == "Next: count them"] or "msip_core predict" in said

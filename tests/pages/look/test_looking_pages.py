@@ -251,6 +251,16 @@ def test_heat_maps_come_at_once_and_shap_on_demand(
     assert "31 %" in words(test)
 
 
+def test_a_share_that_is_not_given_is_no_dash_in_a_sentence(
+    full: str, open_page: Open, compute: FakeCompute
+) -> None:
+    compute.answers = changed(Shap, c_at_10=None, converged=False)
+    test = open_page("look", run=full, objects="labelled")
+    test.button("job:shap:baseline:start").click().run()
+    assert "on the blurred image." in words(test)
+    assert "strongest tenth" not in words(test)
+
+
 def test_evaluations_that_are_set_and_asked_for_at_once_are_the_ones_that_count(
     full: str, open_page: Open, compute: FakeCompute
 ) -> None:

@@ -26,6 +26,7 @@ def test_all_models_are_listed_with_their_numbers(full: str, open_page: Open) ->
     table = test.dataframe[0].value
     assert set(table["Model"]) == {"Example baseline", "Example, a third"}
     assert {m.value for m in test.metric} >= {"1.35 G", "33.3 %", "900 k"}
+    assert test.dataframe[0].proto.placeholder == "—"  # not "None", for what was not measured
 
 
 def test_a_model_names_its_dataset_by_the_title_that_it_has_now(

@@ -14,6 +14,7 @@ from msip_core.runs.state import RunState
 from msip_core.runs.store import RunRow
 from msip_core.studies import engine, library
 from msip_core.workspace import Workspace
+from pages.studies import live
 from tests.drawn import copy_example
 from tests.pages.conftest import Open, no_crash, words
 from tests.pages.test_chinese import english_of
@@ -105,6 +106,35 @@ def test_a_study_is_cancelled_by_a_second_click_that_says_what_ends(
     no_crash(test)
     states = engine.standing(RunService(drawn), study).states
     assert [s.row.state for s in states if s.row] == [RunState.CANCELLED]
+
+
+def test_a_cancelled_study_is_followed_until_its_last_run_has_ended(drawn: Workspace) -> None:
+    study = library.create(drawn, make_plan(seeds=[0], honest=["random"])).id
+    service = RunService(drawn)
+    (state,) = [s for s in engine.advance(service, study).states if s.row]
+    service.store.transition(state.run_id, RunState.RUNNING, expected=[RunState.QUEUED])
+
+    now = engine.cancel(service, study)
+
+    assert now.paused
+    assert live._moves(now)
+    service.store.transition(state.run_id, RunState.CANCELLED, expected=[RunState.CANCELLING])
+    assert not live._moves(engine.standing(service, study))
+
+
+def test_a_study_is_deleted_by_a_second_click_and_its_runs_stay(
+    open_page: Open, drawn: Workspace, study: str
+) -> None:
+    test = open_page("studies", study=study)
+    test.session_state["study:deletion"] = True
+    test.run()
+    assert "Made with it: 4 runs" in words(test)
+
+    test.button("study:delete").click().run()
+
+    no_crash(test)
+    assert library.list_studies(drawn) == []
+    assert RunService(drawn).count() == 4
 
 
 def test_a_study_is_offered_datasets_by_their_titles(open_page: Open, drawn: Workspace) -> None:
