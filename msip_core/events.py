@@ -253,9 +253,6 @@ class RunContext(Protocol):
         """Raise `errors.Stopped` if a person asked to pause or cancel. Called at safe points,
         at least once per training batch."""
 
-    def beat(self) -> None:
-        """Say that the work is alive; cheap, may be called often."""
-
 
 def parse_record(value: Mapping[str, object]) -> Record | None:
     """The record of one event line, or None for kinds that only the runs room knows."""

@@ -105,7 +105,7 @@ def fit(
     plan = FitPlan(
         model=laid_out(copy_model(model).float(), pool.device), pool=pool, recipe=recipe,
         workdir=workdir, seed=seed, phase=phase, iteration=iteration,
-        validate_every=validate_every, l1_names=names, before_batch=stop_or_beat(ctx),
+        validate_every=validate_every, l1_names=names, before_batch=ctx.check_stop,
         after_epoch=_reporter(ctx, phase, iteration, recipe.epochs),
         extra=extra, terms=terms, dtype=training_dtype(pool.device, precision),
         weighed=_teller(ctx, recipe), averaged=averaged,
@@ -177,16 +177,6 @@ def _finished(
     if kept:
         kept.keep(name, result)
     return result, False
-
-
-def stop_or_beat(ctx: RunContext) -> Callable[[], None]:
-    """What long work calls between two small pieces: raises Stopped if asked to, else beats."""
-
-    def tick() -> None:
-        ctx.check_stop()
-        ctx.beat()
-
-    return tick
 
 
 def _check_terms(

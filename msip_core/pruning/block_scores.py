@@ -79,7 +79,6 @@ def cosine_scores(
                 for part in calibration.micro_batches(batch):
                     if ctx is not None:
                         ctx.check_stop()
-                        ctx.beat()
                     model(calibration.pixels(part, device))
         finally:
             for module, mode in modes.items():

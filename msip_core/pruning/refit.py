@@ -106,7 +106,6 @@ def refitted(
         for conv in _in_order(module, new.inputs(layer)[0]):
             if ctx is not None:
                 ctx.check_stop()
-                ctx.beat()
             name = new.names[conv]
             if name in wanted:
                 norm = new.norms.get(conv)
