@@ -102,9 +102,9 @@ class Healing:
         if not self._is_usable():
             moved = move_aside(self.path)
             logger.warning("The index %s was broken: it is now %s", self.path, moved.name)
-        self._use(open_index(self.path))
-        assert self._engine is not None
-        return moved, self._fill(self._engine)
+        engine, _ = open_index(self.path, self._tables)
+        self._use(engine)
+        return moved, self._fill(engine)
 
     def _is_usable(self) -> bool:
         if not self.path.exists():
@@ -119,13 +119,12 @@ class Healing:
         if not sound:
             return False
         try:
-            open_index(self.path).dispose()
+            open_index(self.path, self._tables)[0].dispose()
         except WorkError:  # of a newer version
             return False
         return True
 
     def _open(self) -> None:
-        fresh = not self.path.exists()
         if not self._workspace.is_writable:
             self._open_temporary()
             return
@@ -133,11 +132,11 @@ class Healing:
             if self.path.exists() and not self.path.is_file():
                 self.rebuild()
                 return
-            engine = open_index(self.path)
+            engine, is_new = open_index(self.path, self._tables)
             self._use(engine)
             if not has_columns(engine, self._tables):
                 self.rebuild()
-            elif fresh and any(p.name[0] != "." for p in self._workspace.runs.iterdir()):
+            elif is_new:
                 self._fill(engine)
         except sa.exc.DBAPIError as error:
             if (trouble := trouble_of(error)) is None:
@@ -150,7 +149,7 @@ class Healing:
         self._tried = time.monotonic()
         folder = tempfile.mkdtemp(prefix="msip-index-")
         self._temporary = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        self._engine = open_index(Path(folder) / self.path.name)
+        self._engine, _ = open_index(Path(folder) / self.path.name, self._tables)
         return self._fill(self._engine)
 
     def _use(self, engine: sa.Engine) -> None:

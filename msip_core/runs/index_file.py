@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,9 @@ from sqlalchemy import event as sa_event
 
 from msip_core.errors import WorkError
 
+# Of the tables: a higher number has an index that an older program wrote built anew from the run
+# folders.
+VERSION = 1
 _WAIT = 30.0  # seconds for another writer
 
 
@@ -57,8 +59,9 @@ def trouble_of(error: sa.exc.DBAPIError) -> Trouble | None:
     return None if code is None else _MEANING.get(code & 0xFF)
 
 
-def open_index(path: Path) -> sa.Engine:
-    """An engine whose tables are as this version knows them; empty where there was no file.
+def open_index(path: Path, tables: sa.MetaData) -> tuple[sa.Engine, bool]:
+    """An engine whose tables are as this version knows them, and whether they are new and empty:
+    there was no file, or an older version wrote it.
 
     Raises:
         sa.exc.DBAPIError: see `trouble_of`.
@@ -67,14 +70,27 @@ def open_index(path: Path) -> sa.Engine:
     engine = make_engine(path)
     try:
         with engine.connect() as connection:
-            ready = is_up_to_date(connection)
-        if not ready:  # asked first: a reader need not wait for whoever writes
+            version = _version(connection)
+        if version > VERSION:
+            raise WorkError(
+                "lab.sqlite was written by a newer MSIP Lab ({unknown}). Update "
+                "the program, or run 'runs reindex': it rebuilds the index from the run folders.",
+                unknown=f"user_version {version}",
+            )
+        if version < VERSION:  # asked first: a reader need not wait for whoever writes
             with engine.execution_options(write=True).begin() as connection:
-                migrate(connection)
+                if _version(connection) < VERSION:  # else another process was faster
+                    tables.drop_all(connection)
+                    tables.create_all(connection)
+                    connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
     except BaseException:
         engine.dispose()
         raise
-    return engine
+    return engine, version < VERSION
+
+
+def _version(connection: Connection) -> int:
+    return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
 
 
 def make_engine(path: Path) -> sa.Engine:
@@ -144,79 +160,3 @@ def file_identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def m001_runs(connection: Connection) -> None:
-    """One row per run: what lists and the queue show."""
-    connection.exec_driver_sql(
-        """
-        CREATE TABLE runs (
-            id TEXT PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,
-            stage TEXT, iteration INTEGER NOT NULL, iterations INTEGER NOT NULL,
-            done REAL NOT NULL, seconds_left REAL, message TEXT NOT NULL, error TEXT,
-            exit_code INTEGER, created REAL NOT NULL, queued REAL, started REAL, finished REAL,
-            slot TEXT NOT NULL, config TEXT NOT NULL, map50 REAL, macs_ratio REAL, model_id TEXT,
-            seq INTEGER NOT NULL, log_offset INTEGER NOT NULL
-        ) WITHOUT ROWID
-        """
-    )
-    connection.exec_driver_sql("CREATE INDEX runs_by_age ON runs (created DESC, id DESC)")
-    connection.exec_driver_sql("CREATE INDEX runs_by_state ON runs (state, queued)")
-
-
-def m002_records(connection: Connection) -> None:
-    """What a run reported, the newest of each (kind, key): a repeated epoch replaces the old."""
-    connection.exec_driver_sql(
-        """
-        CREATE TABLE records (
-            run_id TEXT NOT NULL,
-            kind TEXT NOT NULL, place TEXT NOT NULL, seq INTEGER NOT NULL, time REAL NOT NULL,
-            payload TEXT NOT NULL,
-            PRIMARY KEY (run_id, kind, place)
-        ) WITHOUT ROWID
-        """
-    )
-
-
-def m003_damaged(connection: Connection) -> None:
-    """How many lines of a history are damaged: counted when a run is looked at, and read again."""
-    connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN damaged INTEGER NOT NULL DEFAULT 0")
-    connection.exec_driver_sql("UPDATE runs SET log_offset = 0")
-
-
-# From an empty file to today's index. Add a step at the end; never change one.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_runs, m002_records, m003_damaged)
-
-
-def is_up_to_date(connection: Connection) -> bool:
-    """Exactly the steps of this version were applied."""
-    tables = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'migrations'"
-    if connection.exec_driver_sql(tables).scalar() is None:
-        return False
-    applied = {row[0] for row in connection.exec_driver_sql("SELECT name FROM migrations")}
-    return applied == {step.__name__ for step in MIGRATIONS}
-
-
-def migrate(connection: Connection) -> None:
-    """Apply the steps that are missing; the caller holds the write lock.
-
-    Raises:
-        WorkError: the index was written by a newer version of the program.
-    """
-    connection.exec_driver_sql(
-        "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied REAL NOT NULL)"
-    )
-    applied = {row[0] for row in connection.exec_driver_sql("SELECT name FROM migrations")}
-    known = [step.__name__ for step in MIGRATIONS]
-    if unknown := applied.difference(known):
-        raise WorkError(
-            "lab.sqlite was written by a newer MSIP Lab ({unknown}). Update "
-            "the program, or run 'runs reindex': it rebuilds the index from the run folders.",
-            unknown=", ".join(sorted(unknown)),
-        )
-    for step in MIGRATIONS:
-        if step.__name__ not in applied:
-            step(connection)
-            connection.exec_driver_sql(
-                "INSERT INTO migrations VALUES (?, ?)", (step.__name__, time.time())
-            )
