@@ -22,7 +22,7 @@ from msip_core.errors import MsipError, NotFoundError
 from msip_core.messages import Message, joined, message_of, msg, restored, stored
 from msip_core.runs.events_log import Event, EventLog
 from msip_core.runs.folding import CONFIG_FILE, Row, config_of, fold, new_row
-from msip_core.runs.healing import Healing, heals
+from msip_core.runs.index_file import Healing, heals
 from msip_core.runs.state import RunState
 from msip_core.workspace import STUDY, Workspace, folders_in
 
