@@ -19,7 +19,7 @@ from collections.abc import Callable
 from enum import Enum
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
@@ -295,16 +295,12 @@ class Healing:
             self._temporary = None
 
 
-class _HasFile(Protocol):
-    _file: Healing
-
-
 def heals(method: Callable[Concatenate[Any, _P], _R]) -> Callable[Concatenate[Any, _P], _R]:
     """Decorate a method that reads or writes the index: after trouble with the file, mend it and
     try once more."""
 
     @wraps(method)
-    def call(store: _HasFile, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def call(store: Any, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         try:
             return method(store, *args, **kwargs)
         except sa.exc.DBAPIError as error:
