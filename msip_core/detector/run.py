@@ -146,12 +146,12 @@ def _fit(
         ctx=work.ctx,
         precision=work.config.precision,
     )
-    if result.best_map50 is not None:
+    if result.metrics is not None:
         said = msg(
             "{phase}: {epochs} epochs, best validation mAP50 {best:.3f}.",
             phase=_PHASES[phase],
             epochs=result.epochs_done,
-            best=result.best_map50,
+            best=result.metrics.map50,
         )
         work.ctx.emit(MilestoneRecord(message=said))
     return result.model

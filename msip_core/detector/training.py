@@ -47,15 +47,13 @@ class FitResult(NamedTuple):
     """The trained copy, ready for any room.
 
     Attributes:
-        best_map50: validation mAP50 of `model`, None where it was not validated.
         seconds: of training and validating, over all sittings.
-        metrics: all validation metrics of `model`.
+        metrics: on validation, of `model`; None where it was not validated.
         taken: from an equal fit of another run; nothing was trained here.
         averaged: steps that the running average has counted, those before this fit too.
     """
 
     model: DetectionModel
-    best_map50: float | None
     epochs_done: int
     seconds: float
     metrics: Metrics | None
@@ -267,7 +265,6 @@ def _result(model: DetectionModel, state: FitState) -> FitResult:
     metrics = Metrics.model_validate(state.metrics) if state.metrics else None
     return FitResult(
         model=normalise(model),
-        best_map50=metrics.map50 if metrics else None,
         epochs_done=state.epochs_done,
         seconds=state.seconds,
         metrics=metrics,
