@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -49,15 +49,6 @@ class Choice:
 
     model: ModelCard
     dataset: DatasetSummary
-
-
-class _Place(TypedDict):
-    """Of a PruneConfig, what says how and where it is worked on."""
-
-    imgsz: int
-    batch: int
-    seed: int
-    device: str
 
 
 def prune_settings(choice: Choice) -> PruneConfig | Refusal:
@@ -270,7 +261,8 @@ def _method() -> tuple[str, MsipOptions]:
     return method, MsipOptions(weights=weights, dynamic_weights=dynamic)
 
 
-def _place(model: ModelCard) -> _Place:
+def _place(model: ModelCard) -> dict[str, Any]:
+    """Of a PruneConfig, what says how and where it is worked on."""
     columns = st.columns(4)
     with columns[0]:
         imgsz = image_size(model.imgsz, f"new:{model.id}")
