@@ -163,9 +163,6 @@ class Context:
     def check_stop(self) -> None:
         pass
 
-    def beat(self) -> None:
-        pass
-
 
 def write_tables(options: argparse.Namespace) -> None:
     """every_method.md and .json beside each other."""

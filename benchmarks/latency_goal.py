@@ -133,9 +133,6 @@ class _Context:
     def check_stop(self) -> None:
         pass
 
-    def beat(self) -> None:
-        pass
-
 
 def _run(workspace: Workspace, config: PruneConfig) -> dict[str, Any]:
     """Run it, or read what it found; a changed setting is another run."""

@@ -253,9 +253,6 @@ def _ours(options: argparse.Namespace, workspace: Workspace) -> tuple[Any, list[
         def check_stop(self) -> None:
             pass
 
-        def beat(self) -> None:
-            pass
-
     run(config, Context())
     return load_model(workspace.model_dir(f"pruned-{options.row}") / "model.pt"), [
         before[t] for t in sorted(before)

@@ -262,9 +262,6 @@ class Context:
     def check_stop(self) -> None:
         pass
 
-    def beat(self) -> None:
-        pass
-
 
 # --- all runs -------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pkgutil import resolve_name
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from msip_core.errors import ConfigError
 from msip_core.messages import mark
@@ -410,25 +410,15 @@ def _family(family: Family) -> Mapping[str, Entry]:
     return MappingProxyType({e.name: e for e in _ENTRIES if e.family == family})
 
 
-CRITERIA = _family("criterion")
-ALLOCATIONS = _family("allocation")
-GRANULARITIES = _family("granularity")
-RECOVERIES = _family("recovery")
-EXPLAINERS = _family("explainer")
+FAMILIES: Mapping[Family, Mapping[str, Entry]] = MappingProxyType(
+    {family: _family(family) for family in get_args(Family)}
+)
+CRITERIA, ALLOCATIONS, GRANULARITIES, RECOVERIES, EXPLAINERS = FAMILIES.values()
 HEAT_MAPS: Mapping[str, Entry] = MappingProxyType(
     {name: entry for name, entry in EXPLAINERS.items() if entry.job == "gradcam"}
 )
 PLAIN_EXPLAINERS: Mapping[str, Entry] = MappingProxyType(
     {name: entry for name, entry in EXPLAINERS.items() if entry.job == name}
-)
-FAMILIES: Mapping[Family, Mapping[str, Entry]] = MappingProxyType(
-    {
-        "criterion": CRITERIA,
-        "allocation": ALLOCATIONS,
-        "granularity": GRANULARITIES,
-        "recovery": RECOVERIES,
-        "explainer": EXPLAINERS,
-    }
 )
 
 

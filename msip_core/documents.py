@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from msip_core.errors import InputError
 from msip_core.events import Record
 from msip_core.messages import restored
+from msip_core.workspace import plain_bytes
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+_reader: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
 def read_json(path: Path) -> Any | None:
@@ -45,6 +50,16 @@ def read_record(path: Path, kind: type[R]) -> R | None:
         raise _unreadable(path, error) from error
     except ValidationError as error:
         raise damaged(path) from error
+
+
+def read_as(path: Path, kind: type[T]) -> T | None:
+    """A document as this type; None where there is none, or it cannot be read or is damaged: for
+    what is only a note of ours, without which things are as if nobody had written it."""
+    try:
+        found: T = _reader(kind).validate_json(plain_bytes(path))
+        return found
+    except (OSError, ValidationError):
+        return None
 
 
 class _Hardware(Record):

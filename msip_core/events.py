@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -223,16 +223,8 @@ Payload = (
     | MilestoneRecord
     | MemoryRecord
 )
-RECORDS: dict[str, type[Record]] = {
-    "baseline": BaselineRecord,
-    "epoch": EpochRecord,
-    "iteration": IterationRecord,
-    "final": FinalRecord,
-    "counted": CountedRecord,
-    "stage": StageRecord,
-    "progress": ProgressRecord,
-    "milestone": MilestoneRecord,
-    "memory": MemoryRecord,
+_BY_KIND: dict[str, type[Record]] = {
+    one.model_fields["kind"].default: one for one in get_args(Payload)
 }
 
 
@@ -253,11 +245,8 @@ class RunContext(Protocol):
         """Raise `errors.Stopped` if a person asked to pause or cancel. Called at safe points,
         at least once per training batch."""
 
-    def beat(self) -> None:
-        """Say that the work is alive; cheap, may be called often."""
-
 
 def parse_record(value: Mapping[str, object]) -> Record | None:
     """The record of one event line, or None for kinds that only the runs room knows."""
-    kind = RECORDS.get(str(value.get("kind")))
+    kind = _BY_KIND.get(str(value.get("kind")))
     return kind.model_validate(value) if kind else None

@@ -13,12 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pydantic import ValidationError
-
+from msip_core.documents import read_as
 from msip_core.errors import NotFoundError
 from msip_core.events import Record
 from msip_core.messages import Telling, Words
-from msip_core.workspace import Workspace, json_text, plain_bytes, rewrite, write_json
+from msip_core.workspace import Workspace, json_text, rewrite, write_json
 
 SPEED_FILE = "speed.json"
 State = Literal["measured", "being measured", "not measured"]
@@ -97,11 +96,7 @@ def write_speed(workspace: Workspace, model_id: str, speed: Speed) -> None:
 
 def read_speed(workspace: Workspace, model_id: str) -> Speed | None:
     """What is known of a model's speed; None before it was measured."""
-    try:
-        text = plain_bytes(workspace.model_dir(model_id) / SPEED_FILE)
-        return Speed.model_validate_json(text)
-    except (OSError, ValidationError):
-        return None
+    return read_as(workspace.model_dir(model_id) / SPEED_FILE, Speed)
 
 
 def state_of(workspace: Workspace, model_id: str) -> State:

@@ -57,11 +57,28 @@ def uploads_named(config: Path) -> frozenset[str]:
         return frozenset()
 
 
+class _Below:
+    """A path inside a workspace, as a property of it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, workspace: Workspace, _owner: type[Workspace]) -> Path:
+        return workspace.root / self._name
+
+
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """Paths inside one workspace folder; the only place that knows the layout."""
 
     root: Path
+    index_path = _Below("lab.sqlite")
+    datasets = _Below("datasets")
+    models = _Below("models")
+    runs = _Below("runs")
+    studies = _Below("studies")
+    cache = _Below("cache")
+    uploads = _Below("uploads")
 
     @classmethod
     def open(cls, root: Path | str) -> Workspace:
@@ -86,34 +103,6 @@ class Workspace:
     def is_writable(self) -> bool:
         """False for a read-only disk or another person's folder: it can only be looked at."""
         return os.access(self.root, os.W_OK)
-
-    @property
-    def index_path(self) -> Path:
-        return self.root / "lab.sqlite"
-
-    @property
-    def datasets(self) -> Path:
-        return self.root / "datasets"
-
-    @property
-    def models(self) -> Path:
-        return self.root / "models"
-
-    @property
-    def runs(self) -> Path:
-        return self.root / "runs"
-
-    @property
-    def studies(self) -> Path:
-        return self.root / "studies"
-
-    @property
-    def cache(self) -> Path:
-        return self.root / "cache"
-
-    @property
-    def uploads(self) -> Path:
-        return self.root / "uploads"
 
     def dataset_dir(self, name: str) -> Path:
         return self.datasets / check_name(name, mark("dataset"))

@@ -71,7 +71,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(setting: str) -> None:
 
 
 def test_a_criterion_that_compares_images_is_refused_fewer_than_it_can_compare() -> None:
-    from msip_core.importance.inffs import LEAST_IMAGES
+    from msip_core.importance.nisp import LEAST_IMAGES
 
     least = CRITERIA["nisp-inffs"].least_images
     assert least == LEAST_IMAGES

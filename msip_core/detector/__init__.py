@@ -6,5 +6,5 @@ keeps of its training (`models.TrainedSizes`: pixels, micrometres where known), 
 a row of tiles after the other, `joining` joins what was found: sahi's greedy merging, kept to
 pieces (its docstring has the measurement). For a run `data/cut` gives a dataset of tiles
 (`open_for_run`; files in the cache), which every reader takes for a dataset; only evaluation knows
-of the whole (`whole_fields`) and judges that.
+of the whole (`images.WholeFields`) and judges that.
 """

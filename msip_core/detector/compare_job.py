@@ -10,10 +10,11 @@ from msip_core.data.dataset import Dataset, ImageRecord, open_dataset
 from msip_core.detector.cost import count_cost
 from msip_core.detector.devices import resolve_device
 from msip_core.detector.evaluation import Evaluator
+from msip_core.detector.latency import measure_latency
 from msip_core.detector.library import DetectionModel
 from msip_core.detector.prediction import Predictor, one_class_each
 from msip_core.detector.sources import ModelFacts, load_source_model
-from msip_core.detector.speed_job import asked_ways, measured
+from msip_core.detector.speed_job import asked_ways
 from msip_core.detector.tiles import TileChoice, look_at_several
 from msip_core.messages import msg
 from msip_core.questions.base import Job
@@ -55,14 +56,14 @@ def compare(question: Compare, at: Job) -> Comparison:
         )
         for source, (model, facts) in zip(_asked(question).values(), sides.values(), strict=True)
     )
-    latency = measured(
+    latency = measure_latency(
         {side: model for side, (model, _) in sides.items()}, imgsz, ways,
         runs=question.runs, seconds=question.seconds,
         tick=lambda done: at.progress(0.8 + 0.2 * done, msg("Timing")),
-    ) if ways else ()  # fmt: skip
+    ) if ways else []  # fmt: skip
     return Comparison(
         baseline=baseline, pruned=pruned, tiles=tiles, split=question.split, agreement=agreement,
-        images=tuple(images), latency=latency, missing=tuple(missing),
+        images=tuple(images), latency=tuple(latency), missing=tuple(missing),
     )  # fmt: skip
 
 

@@ -97,7 +97,7 @@ class Evaluator:
             ConfigError: it detects other classes than the dataset has.
             OutOfMemoryError: the batch does not fit the device.
         """
-        return self._evaluate(model, keep=False).metrics
+        return self.measured(model, keep=False).metrics
 
     def measured(
         self,
@@ -105,6 +105,7 @@ class Evaluator:
         *,
         forward: Forward | None = None,
         disturb: Disturb | None = None,
+        keep: bool = True,
     ) -> Evaluation:
         """The same, with what was found on each image.
 
@@ -112,17 +113,8 @@ class Evaluator:
             forward: predicts in the model's place (a quantised twin of it, say): (n, 3, h, w) in
                 [0, 1] to (n, 4 + classes, anchors). Then there is no loss.
             disturb: changes the pixels of each image, (3, h, w) in [0, 1], knowing its file name.
+            keep: boxes and labels of each image too.
         """
-        return self._evaluate(model, forward=forward, disturb=disturb, keep=True)
-
-    def _evaluate(
-        self,
-        model: DetectionModel,
-        *,
-        keep: bool,
-        forward: Forward | None = None,
-        disturb: Disturb | None = None,
-    ) -> Evaluation:
         check_classes(model, self.classes)
         twin = copy_model(model)
         twin.args = hyperparameters()

@@ -35,7 +35,7 @@ def measure_latency(
     files: Mapping[str, Path] | None = None,
     sizes: Mapping[str, int] | None = None,
     tick: Tick | None = None,
-    seconds: float = math.inf,
+    seconds: float | None = None,
     engine: Callable[[Way], Engine] = engine_for,
 ) -> list[Latency]:
     """Time the forward pass (decoding included, reading and NMS not).
@@ -50,7 +50,8 @@ def measure_latency(
             the other models on the processor.
         sizes: image size of some models, where it is not `imgsz`.
         tick: called with the share done; may raise to stop.
-        seconds: after which no further round begins on a device, once there are LEAST_RUNS.
+        seconds: after which no further round begins on a device, once there are LEAST_RUNS; None
+            never.
         engine: what runs and times a way; another in tests.
 
     Raises:
@@ -72,7 +73,7 @@ def measure_latency(
                 runners |= _file_runners(files or {}, side)
             own = (here or [engine(Way())])[0]
             told = of_part(report, n / len(devices), 1 / len(devices))
-            times = interleaved(runners, runs, told, own.milliseconds, seconds=seconds)
+            times = interleaved(runners, runs, told, own.milliseconds, seconds=seconds or math.inf)
             found += [_latency(*key, values, own.hardware) for key, values in times.items()]
     return found
 

@@ -32,7 +32,8 @@ import torch
 from msip_core.detector.engines import hardware_of, ready_engine
 from msip_core.detector.latency import Tick, interleaved, of_part
 from msip_core.groups.layers import Geometry, Grid, Layer
-from msip_core.ways import LatencyFormat, Way
+from msip_core.processors import processor_name
+from msip_core.ways import Way
 from msip_core.workspace import write_json
 
 _RUNS = 15  # timed forwards of each layer, after the warm-up
@@ -52,13 +53,12 @@ class LayerTimes:
 
     Args:
         cache: folder to keep it in.
-        way: in which networks are timed; a format alone is that on the processor.
+        way: in which networks are timed.
         timer: times layers, in milliseconds; another one in tests.
     """
 
-    def __init__(self, cache: Path, way: Way | LatencyFormat, timer: Timer | None = None) -> None:
-        asked = way if isinstance(way, Way) else Way(format=way)
-        self.way = asked.of_layers
+    def __init__(self, cache: Path, way: Way, timer: Timer | None = None) -> None:
+        self.way = way.of_layers
         self.path = cache / f"layer-times-{_key(self.way)}.json"
         self._timer = timer or (lambda layers, tick: time_layers(layers, self.way, tick))
         self.times = self._stored()
@@ -105,9 +105,9 @@ class LayerTimes:
         return Grid(inputs, outputs, np.array(values).reshape(len(inputs), len(outputs)))
 
 
-def time_layers(layers: Sequence[Layer], way: Way | LatencyFormat, tick: Tick) -> list[float]:
+def time_layers(layers: Sequence[Layer], way: Way, tick: Tick) -> list[float]:
     """Median milliseconds of each layer, for one image, all that fit into memory in turn."""
-    engine = ready_engine(way if isinstance(way, Way) else Way(format=way))
+    engine = ready_engine(way)
     found: list[float] = []
     for start in range(0, len(layers), engine.at_once):
         part = layers[start : start + engine.at_once]
@@ -124,7 +124,8 @@ def time_layers(layers: Sequence[Layer], way: Way | LatencyFormat, tick: Tick) -
 
 def _key(way: Way) -> str:
     facts: list[Any] = [
-        platform.node(), platform.machine(), platform.processor(), _processor(), os.cpu_count(),
+        platform.node(), platform.machine(), platform.processor(), processor_name(),
+        os.cpu_count(),
         way.format, torch.get_num_threads(), version(_PACKAGES[way.format]),
     ]  # fmt: skip
     if way.batch > 1:
@@ -134,12 +135,3 @@ def _key(way: Way) -> str:
         cuda = [hardware_of(way.device), torch.version.cuda, torch.backends.cudnn.version()]
         facts = [platform.node(), way.format, way.precision, way.batch, torch.__version__, *cuda]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
-
-
-def _processor() -> str:
-    """The processor's own name; Linux tells it here and nowhere in `platform`."""
-    path = Path("/proc/cpuinfo")
-    if not path.is_file():
-        return ""
-    names = [x for x in path.read_text(encoding="utf-8").splitlines() if x.startswith("model name")]
-    return names[0] if names else ""

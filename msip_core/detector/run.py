@@ -20,7 +20,7 @@ from msip_core.detector.cost import count_cost
 from msip_core.detector.devices import resolve_device
 from msip_core.detector.library import DetectionModel
 from msip_core.detector.pool import DataPool
-from msip_core.detector.training import Phase, fit, stop_or_beat
+from msip_core.detector.training import Phase, fit
 from msip_core.documents import read_object
 from msip_core.events import (
     EpochRecord,
@@ -58,7 +58,7 @@ def run(config: TrainConfig, ctx: RunContext) -> None:
         workers=config.workers,
         loader=config.loader,
         parts=config.parts,
-        tick=stop_or_beat(ctx),
+        tick=ctx.check_stop,
     )
     work = _Work(config, pool, _WithProgress(ctx, config))
     model = _start_model(config, dataset, ctx)
@@ -85,7 +85,7 @@ class _WithProgress:
 
     def __init__(self, ctx: RunContext, config: TrainConfig) -> None:
         self.run_id, self.run_dir, self.workspace = ctx.run_id, ctx.run_dir, ctx.workspace
-        self.check_stop, self.beat = ctx.check_stop, ctx.beat
+        self.check_stop = ctx.check_stop
         self._ctx = ctx
         self._before = config.pretrain.epochs if config.pretrain else 0
         self._epochs = self._before + config.recipe.epochs
@@ -146,12 +146,12 @@ def _fit(
         ctx=work.ctx,
         precision=work.config.precision,
     )
-    if result.best_map50 is not None:
+    if result.metrics is not None:
         said = msg(
             "{phase}: {epochs} epochs, best validation mAP50 {best:.3f}.",
             phase=_PHASES[phase],
             epochs=result.epochs_done,
-            best=result.best_map50,
+            best=result.metrics.map50,
         )
         work.ctx.emit(MilestoneRecord(message=said))
     return result.model

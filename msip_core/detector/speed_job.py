@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 
 from msip_core.detector.devices import resolve_device
 from msip_core.detector.engines import engine_for, ways_of
 from msip_core.detector.latency import measure_latency
-from msip_core.detector.library import DetectionModel
 from msip_core.detector.sources import load_source_model
 from msip_core.errors import ConfigError
 from msip_core.messages import msg
 from msip_core.questions.base import Job
 from msip_core.questions.speed import MissingWay, Timed, TimeModels
-from msip_core.ways import Latency, Way
+from msip_core.ways import Way
 
 
 def time_models(question: TimeModels, at: Job) -> Timed:
@@ -28,7 +26,7 @@ def time_models(question: TimeModels, at: Job) -> Timed:
         question.latency_device, question.formats, question.precisions, question.batches
     )
     first = next(iter(found.values()))[1]
-    latency = measured(
+    latency = measure_latency(
         {side: model for side, (model, _) in found.items()},
         question.imgsz or first.imgsz,
         ways,
@@ -36,17 +34,7 @@ def time_models(question: TimeModels, at: Job) -> Timed:
         seconds=question.seconds,
         tick=lambda done: at.progress(done, text),
     )
-    return Timed(latency=latency, missing=tuple(missing))
-
-
-def measured(
-    models: Mapping[str, DetectionModel], imgsz: int, ways: Sequence[Way], *, runs: int,
-    seconds: float | None, tick: Callable[[float], None],
-) -> tuple[Latency, ...]:  # fmt: skip
-    """Every model in every way, `runs` times or fewer where that takes longer than `seconds`."""
-    return tuple(
-        measure_latency(models, imgsz, ways, runs=runs, seconds=seconds or math.inf, tick=tick)
-    )
+    return Timed(latency=tuple(latency), missing=tuple(missing))
 
 
 def asked_ways(

@@ -47,15 +47,13 @@ class FitResult(NamedTuple):
     """The trained copy, ready for any room.
 
     Attributes:
-        best_map50: validation mAP50 of `model`, None where it was not validated.
         seconds: of training and validating, over all sittings.
-        metrics: all validation metrics of `model`.
+        metrics: on validation, of `model`; None where it was not validated.
         taken: from an equal fit of another run; nothing was trained here.
         averaged: steps that the running average has counted, those before this fit too.
     """
 
     model: DetectionModel
-    best_map50: float | None
     epochs_done: int
     seconds: float
     metrics: Metrics | None
@@ -105,7 +103,7 @@ def fit(
     plan = FitPlan(
         model=laid_out(copy_model(model).float(), pool.device), pool=pool, recipe=recipe,
         workdir=workdir, seed=seed, phase=phase, iteration=iteration,
-        validate_every=validate_every, l1_names=names, before_batch=stop_or_beat(ctx),
+        validate_every=validate_every, l1_names=names, before_batch=ctx.check_stop,
         after_epoch=_reporter(ctx, phase, iteration, recipe.epochs),
         extra=extra, terms=terms, dtype=training_dtype(pool.device, precision),
         weighed=_teller(ctx, recipe), averaged=averaged,
@@ -177,16 +175,6 @@ def _finished(
     if kept:
         kept.keep(name, result)
     return result, False
-
-
-def stop_or_beat(ctx: RunContext) -> Callable[[], None]:
-    """What long work calls between two small pieces: raises Stopped if asked to, else beats."""
-
-    def tick() -> None:
-        ctx.check_stop()
-        ctx.beat()
-
-    return tick
 
 
 def _check_terms(
@@ -277,7 +265,6 @@ def _result(model: DetectionModel, state: FitState) -> FitResult:
     metrics = Metrics.model_validate(state.metrics) if state.metrics else None
     return FitResult(
         model=normalise(model),
-        best_map50=metrics.map50 if metrics else None,
         epochs_done=state.epochs_done,
         seconds=state.seconds,
         metrics=metrics,

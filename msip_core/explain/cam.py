@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -28,6 +28,7 @@ from msip_core.detector.frame import Frame
 from msip_core.detector.library import DetectionModel
 from msip_core.errors import ConfigError
 from msip_core.explain.targets import BoxTarget, Candidates, choose_target, private_copy
+from msip_core.groups.hooks import heard
 from msip_core.messages import joined, mark, msg
 
 Method = HeatMap
@@ -134,18 +135,13 @@ def _outputs_kept(model: DetectionModel, layers: Sequence[int]) -> Iterator[dict
     """
     kept: dict[int, Tensor] = {}
 
-    def keep(index: int, output: Tensor) -> Tensor:
+    def keep(index: int, _inputs: Any, output: Tensor) -> Tensor:
         if torch.is_grad_enabled() and not output.requires_grad:
             output = output.detach().requires_grad_(True)
         kept[index] = output
         return output
 
-    with ExitStack() as hooks:
-        for index in layers:
-            layer = model.model[index]
-            hooks.enter_context(
-                layer.register_forward_hook(lambda _, __, output, i=index: keep(i, output))
-            )
+    with heard({index: model.model[index] for index in layers}, keep):
         yield kept
 
 

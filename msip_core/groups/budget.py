@@ -23,6 +23,7 @@ from torch import nn
 
 from msip_core.errors import WrongModelError
 from msip_core.groups.copies import count_ops, twin_of
+from msip_core.groups.hooks import heard, modes_kept
 from msip_core.groups.layers import Geometry
 from msip_core.groups.layout import PROBE_SIZE, in_network
 from msip_core.groups.members import group_name, group_structure, members
@@ -240,21 +241,14 @@ def _pooled(group: Any) -> float:
 def _areas(model: nn.Module) -> dict[str, float]:
     """H*W of the output of every convolution and batch norm, at the probe size."""
     area: dict[str, float] = {}
-    modes = {module: module.training for module in model.modules()}
-    handles = [
-        m.register_forward_hook(
-            lambda _m, _i, out, n=n: area.__setitem__(n, float(np.prod(out.shape[2:])))
-        )
-        for n, m in model.named_modules()
-        if isinstance(m, nn.Conv2d | nn.BatchNorm2d)
-    ]
-    try:
+
+    def note(name: str, _inputs: Any, output: torch.Tensor) -> None:
+        area[name] = float(np.prod(output.shape[2:]))
+
+    kinds = nn.Conv2d | nn.BatchNorm2d
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, kinds)}
+    with modes_kept(model), heard(layers, note):
         model.eval()
         model(torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE, device=next(model.parameters()).device))
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, mode in modes.items():
-            module.training = mode
-        model.model[-1].shape = None  # type: ignore[index, union-attr]
+    model.model[-1].shape = None  # type: ignore[index, union-attr]
     return area

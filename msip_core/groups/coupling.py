@@ -18,6 +18,7 @@ from torch import nn
 from ultralytics.nn.modules import C2f
 
 from msip_core.errors import WrongModelError
+from msip_core.groups.hooks import modes_kept
 from msip_core.groups.layout import PROBE_SIZE, in_network
 from msip_core.groups.members import group_name
 
@@ -107,18 +108,15 @@ def _raw(output: Any) -> list[torch.Tensor]:
 def traceable(model: nn.Module) -> Iterator[None]:
     """Gradients on (torch-pruning traces autograd: without them the graph is empty and nothing is
     pruned); afterwards flags and train/eval mode are as before (tracing leaves eval mode)."""
-    modes = {module: module.training for module in model.modules()}
     flags = {name: p.requires_grad for name, p in model.named_parameters()}
     head: Any = head_of(model)
     head.shape = None  # anchors cached by an inference-mode forward cannot be traced
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     try:
-        with torch.inference_mode(False), torch.enable_grad():
+        with modes_kept(model), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
         head.shape = None
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(flags[name])
-        for module, mode in modes.items():
-            module.training = mode

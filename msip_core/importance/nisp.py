@@ -12,7 +12,7 @@ The final responses are the inputs of the six last head convolutions (boxes and 
 scales), every position alike. Their importance s is
 
     nisp        what the last convolution makes of channel i: sum over o of |W_oi|
-    nisp-inffs  Infinite Feature Selection (inffs.py) on what the last convolution reads, pooled
+    nisp-inffs  Infinite Feature Selection (`inf_fs`) on what the last convolution reads, pooled
                 over space, from all calibration images
 
 Scores are for ranking inside one layer only: they grow with every layer that lies behind, so one
@@ -23,15 +23,16 @@ Source: Yu et al. 2018, arXiv:1711.05908 (there with Inf-FS).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from msip_core.detector.library import copy_model
-from msip_core.importance.inffs import Pooled
+from msip_core.errors import ConfigError
+from msip_core.groups.hooks import heard
 from msip_core.importance.members import ResponseImportance
 from msip_core.importance.responses import conv_blocks
 from msip_core.importance.statistic import Found, Scene, Statistic
@@ -79,7 +80,7 @@ def propagate(net: nn.Module, image: Tensor, seeds: Mapping[str, Tensor]) -> dic
     found: dict[str, Tensor] = {}
     ends: list[tuple[Tensor, Tensor]] = []
 
-    def collect(name: str, output: Tensor) -> None:
+    def collect(name: str, _inputs: Any, output: Tensor) -> None:
         found[name] = output.new_zeros(output.shape[1])
 
         def keep(gradient: Tensor) -> None:
@@ -87,10 +88,12 @@ def propagate(net: nn.Module, image: Tensor, seeds: Mapping[str, Tensor]) -> dic
 
         output.register_hook(keep)
 
-    def seed(name: str, x: Tensor) -> None:
+    def seed(name: str, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
+        x = inputs[0]
         ends.append((x, seeds[name].to(x).view(1, -1, 1, 1).expand_as(x)))
 
-    with _hooked(net, collect, seed, seeds):
+    last = {name: net.get_submodule(name) for name in seeds}
+    with heard(dict(conv_blocks(net)), collect), heard(last, seed):
         net(image.double().requires_grad_(True))
     torch.autograd.backward([x for x, _ in ends], [s for _, s in ends])
     return found
@@ -121,24 +124,6 @@ def make_linear(net: nn.Module) -> None:
                     module.bias.zero_()
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.running_mean.zero_()  # type: ignore[union-attr]
-
-
-@contextmanager
-def _hooked(net: nn.Module, collect: Any, seed: Any, seeds: Mapping[str, Tensor]) -> Iterator[None]:
-    handles = [
-        block.register_forward_hook(lambda _m, _i, output, name=name: collect(name, output))
-        for name, block in conv_blocks(net)
-    ]
-    modules = dict(net.named_modules())
-    handles += [
-        modules[name].register_forward_pre_hook(lambda _m, inputs, name=name: seed(name, inputs[0]))
-        for name in seeds
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class _Propagated(Statistic):
@@ -183,3 +168,83 @@ class NispInfFs(_Propagated):
 
     def seeds(self) -> dict[str, Tensor]:
         return self._pooled.seeds()
+
+
+# --- Infinite Feature Selection ---------------------------------------------------
+
+MIX = 0.5  # share of the spread, the rest is independence
+REGULAR = 0.9
+ROUNDING = 1e-5  # of a pooled response, in float32
+LEAST_IMAGES = 3  # rank correlations of fewer say nothing
+
+
+class Pooled:
+    """Mean over space of what each last convolution reads, image by image."""
+
+    def __init__(self, last: Mapping[str, nn.Conv2d]) -> None:
+        self.last = last
+        self._rows: dict[str, list[Tensor]] = {name: [] for name in last}
+
+    def watching(self) -> AbstractContextManager[None]:
+        """Pool what passes while inside."""
+        return heard(self.last, self._pool)
+
+    def _pool(self, name: str, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
+        self._rows[name].append(inputs[0].detach().mean((2, 3)).double())
+
+    def seeds(self) -> dict[str, Tensor]:
+        """Seeds of `nisp-inffs`, by name of the last convolution."""
+        return {name: inf_fs(torch.cat(rows).cpu()) for name, rows in self._rows.items()}
+
+
+def inf_fs(responses: Tensor) -> Tensor:
+    """Inf-FS importance of each feature: (images, c) -> (c,), float64, >= 0.
+
+    Features are the nodes of a graph and count by all paths that lead through them; an edge is
+    heavy where the two vary much and are independent:
+
+        A_ij = a max(sd_i, sd_j) + (1 - a) (1 - |rho_ij|),   a = .5
+        s_i  = row sum of sum over k >= 1 of (r A)^k = (Id - r A)^-1 - Id
+
+    with r = .9 / spectral radius, Spearman's rho over images, and sd in units of the largest, so
+    that the scale of a layer does not matter. A response that never changes is taken as fully
+    correlated: it tells nothing of its own (what changes by rounding alone never does: the order of
+    its images would be that of the digits).
+    Source: Roffo et al. 2015 (ICCV); 2020, arXiv:2006.08184.
+
+    Two features of equal spread without correlation score alike: A = [[.5, 1], [1, .5]] has the
+    spectral radius 1.5, r = .6, and the row sums of all paths are .9 / (1 - .9) = 9. NaN where the
+    responses are no numbers.
+
+    Raises:
+        ConfigError: fewer than LEAST_IMAGES images.
+    """
+    if len(responses) < LEAST_IMAGES:
+        raise ConfigError(
+            "NISP with Inf-FS compares responses over images and needs at least {least} "
+            "calibration images, not {n}: raise the calibration batches or choose "
+            "NISP without Inf-FS.",
+            least=LEAST_IMAGES,
+            n=len(responses),
+        )
+    x = responses.double()
+    if not torch.isfinite(x).all():
+        return torch.full((x.shape[1],), torch.nan, dtype=x.dtype)  # refused by who ranks them
+    spread = x.std(0, correction=0)
+    still = spread <= ROUNDING * x.abs().amax(0)
+    x, spread = torch.where(still, x[0], x), torch.where(still, 0.0, spread)
+    spread = spread / spread.max().clamp_min(1e-300)
+    a = MIX * torch.maximum(spread[:, None], spread) + (1 - MIX) * (1 - spearman(x).abs())
+    radius = torch.linalg.eigvalsh(a).abs().max().clamp_min(1e-300)
+    ones = torch.ones(len(a), 1, dtype=torch.float64)
+    paths = torch.linalg.solve(torch.eye(len(a), dtype=torch.float64) - REGULAR / radius * a, ones)
+    return paths.squeeze(1) - 1
+
+
+def spearman(x: Tensor) -> Tensor:
+    """Rank correlation of the columns, ties with their mean rank: (n, c) -> (c, c); 1 with a
+    constant column, which tells nothing of its own."""
+    from scipy.stats import rankdata  # takes time to import, and few runs need it
+
+    ranks = torch.from_numpy(rankdata(x.numpy(), axis=0))
+    return torch.corrcoef(ranks.t()).reshape(x.shape[1], x.shape[1]).nan_to_num(1.0)

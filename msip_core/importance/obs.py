@@ -41,24 +41,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from msip_core.groups.coupling import prunable_groups
+from msip_core.groups.hooks import heard
 from msip_core.groups.members import group_name, members, width
 from msip_core.importance.members import GroupImportance
-from msip_core.importance.moments import (
-    POSITIONS,
-    Moments,
-    OutputGradients,
-    centred_ones,
-    moment_bytes,
-    readers,
-)
 from msip_core.importance.statistic import Found, Scene, Statistic
-from msip_core.importance.windows import Places
+from msip_core.importance.windows import Places, norms_behind, windows
 
 RIDGE = 0.1  # the middle one of the refit's
 MOMENT_BYTES = 2**29  # of the moments that are gathered in one pass
@@ -281,3 +275,94 @@ class Removals(Statistic):
 
 def _finite(*values: Tensor) -> bool:
     return all(bool(torch.isfinite(v).all()) for v in values)
+
+
+# --- what inputs have in common, and how the loss bends with outputs --------------
+# Moments are 8 bytes for each pair of inputs (42 MB for 256 channels under 3x3), so wide networks
+# pass several times. They are of full kernel windows: one value a channel would leave out that what
+# a channel alone says is smooth in space.
+
+POSITIONS = 8192  # of every map, over all images
+
+
+def readers(model: nn.Module) -> dict[str, nn.Conv2d]:
+    """The convolutions whose inputs can stand in for one another; not the fixed sum of DFL."""
+    head: Any = model.model[-1]  # type: ignore[index]
+    fixed = set(head.dfl.modules())
+    return {
+        name: m
+        for name, m in model.named_modules()
+        if isinstance(m, nn.Conv2d) and m.groups == 1 and m not in fixed
+    }
+
+
+def centred_ones(model: nn.Module) -> set[nn.Conv2d]:
+    """The convolutions behind which something can take up a change of the mean."""
+    behind = norms_behind(model)
+    convs = (m for m in model.modules() if isinstance(m, nn.Conv2d))
+    return {conv for conv in convs if conv.bias is not None or conv in behind}
+
+
+def moment_bytes(conv: nn.Conv2d) -> int:
+    """What the moments of one convolution take."""
+    return 8 * conv.weight[0].numel() ** 2
+
+
+class OutputGradients:
+    """Squares of the loss's gradient with respect to the outputs of convolutions."""
+
+    def __init__(self, convs: Mapping[str, nn.Conv2d]) -> None:
+        self.convs = convs
+        self._batch: dict[str, Tensor] = {}
+        self._total: dict[str, Tensor] = {}
+
+    def watching(self) -> AbstractContextManager[None]:
+        """Add up, before any division of the loss, what passes back while inside."""
+        return heard(self.convs, self._listen)
+
+    def _listen(self, name: str, _inputs: Any, output: Tensor) -> None:
+        def add(gradient: Tensor) -> None:
+            square = gradient.square().sum((2, 3)).double().sum(0)
+            self._batch[name] = self._batch.get(name, 0) + square
+
+        output.register_hook(add)
+
+    def close_batch(self, factor: Tensor | float) -> None:
+        """Every gradient of the batch times this, as its parameters' are."""
+        for name, square in self._batch.items():
+            self._total[name] = self._total.get(name, 0) + factor**2 * square
+        self._batch = {}
+
+    def fisher(self, images: int) -> dict[str, Tensor]:
+        """Convolution -> (out,) sum over positions, mean over images."""
+        return {name: total / images for name, total in self._total.items()}
+
+
+class Moments:
+    """Sums and products of what convolutions read, over the places that are looked at."""
+
+    def __init__(self, convs: Mapping[str, nn.Conv2d], places: Places) -> None:
+        self.convs, self.places = convs, places
+        self._sums: dict[str, Tensor] = {}
+        self._products: dict[str, Tensor] = {}
+        self._rows: dict[str, int] = {}
+
+    def watching(self, part: range) -> AbstractContextManager[None]:
+        """Add up what the images of these numbers make pass while inside."""
+        return heard(self.convs, partial(self._add, part))
+
+    def _add(self, part: range, name: str, inputs: Any, output: Tensor) -> None:
+        x = inputs[0].detach()
+        cells = self.places(part, output.shape[2] * output.shape[3], x.device)
+        rows = windows(self.convs[name], x, cells, output.shape[3])[:, 0]
+        # MPS knows no float64; float32 would lose what varies about a large mean.
+        rows = (rows.cpu() if x.device.type == "mps" else rows).double()
+        self._sums[name] = self._sums.get(name, 0) + rows.sum(0)
+        self._products[name] = self._products.get(name, 0) + rows.t() @ rows
+        self._rows[name] = self._rows.get(name, 0) + len(rows)
+
+    def take(self, name: str, *, centred: bool) -> Tensor:
+        """(d, d) float64 X'X / n, about the mean where `centred`; not kept any longer."""
+        rows = self._rows.pop(name)
+        mean, products = self._sums.pop(name) / rows, self._products.pop(name) / rows
+        return products - torch.outer(mean, mean) if centred else products

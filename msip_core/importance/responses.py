@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
+
+from msip_core.groups.hooks import heard
 
 
 def conv_blocks(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -16,17 +18,9 @@ def conv_blocks(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield f"{name}.conv", module
 
 
-@contextmanager
-def watched(model: nn.Module, see: Callable[[str, Tensor], None]) -> Iterator[None]:
+def watched(model: nn.Module, see: Callable[[str, Tensor], None]) -> AbstractContextManager[None]:
     """Call `see(name of the convolution, output)` for every Conv block while inside."""
-
-    def hook(name: str) -> Callable[..., None]:
-        return lambda _module, _inputs, output: see(name, output.detach())
-
-    with ExitStack() as hooks:
-        for name, block in conv_blocks(model):
-            hooks.enter_context(block.register_forward_hook(hook(name)))
-        yield
+    return heard(dict(conv_blocks(model)), lambda name, _inputs, output: see(name, output.detach()))
 
 
 def mutual_information(joint: Tensor) -> Tensor:

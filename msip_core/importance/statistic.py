@@ -100,7 +100,6 @@ class Scene:
         """A safe point: may raise."""
         if self.ctx is not None:
             self.ctx.check_stop()
-            self.ctx.beat()
 
     def _note(self, _module: nn.Module, _inputs: Any, outputs: Any) -> None:
         self.assigned = outputs[2].detach().sum()

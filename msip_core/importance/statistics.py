@@ -6,9 +6,11 @@ undone for each part and done for the whole batch). Batch norm is in eval mode: 
 makes a filter scale-free and the sum of w*g over it vanishes.
 
 What is found, from which passes, is told by the statistics themselves (statistic.py), and only
-what is asked for is done. Memory is bounded by one micro-batch, on a GPU as large as fits
-(room.py), whatever the number of images. Nothing is read from the device before all is over, so a
-GPU is never waited for.
+what is asked for is done. Memory is bounded by one micro-batch, whatever the number of images: on a
+processor as many as the settings say, since more are no faster and others need the memory too; on a
+GPU as many as a share of what is free holds, up to a whole batch, and never fewer than the settings
+say. That changes how fast the pass is, not what it finds. Nothing is read from the device before
+all is over, so a GPU is never waited for.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ import torch
 from torch import Tensor, nn
 from ultralytics.utils import IterableSimpleNamespace
 
+from msip_core.groups.hooks import modes_kept
 from msip_core.importance.calibration import CalibrationSet, shrunk
-from msip_core.importance.room import free_bytes, images_at_once
 from msip_core.importance.statistic import (
     Few,
     Pass,
@@ -235,13 +237,11 @@ def _few(scene: Scene, some: Sequence[Statistic]) -> None:
 @contextmanager
 def ready(model: nn.Module) -> Iterator[None]:
     """Eval mode, gradients on, loss gains as attributes, no cached anchors; then all as before."""
-    modes = {module: module.training for module in model.modules()}
     flags = {p: p.requires_grad for p in model.parameters()}
     grads = {p: p.grad for p in model.parameters()}
     args = model.args
     head: Any = model.model[-1]  # type: ignore[index]
     fixed = {id(p) for p in head.dfl.parameters()}
-    model.eval()
     # Anchors cached under inference mode cannot take part in a backward pass.
     head.shape = None
     if isinstance(args, dict):  # as a loaded checkpoint has them; the loss wants attributes
@@ -250,7 +250,8 @@ def ready(model: nn.Module) -> Iterator[None]:
         p.requires_grad_(id(p) not in fixed)
         p.grad = None
     try:
-        with torch.enable_grad():
+        with modes_kept(model), torch.enable_grad():
+            model.eval()
             yield
     finally:
         model.args = args
@@ -258,5 +259,51 @@ def ready(model: nn.Module) -> Iterator[None]:
         for p, flag in flags.items():
             p.requires_grad_(flag)
             p.grad = grads[p]
-        for module, mode in modes.items():
-            module.training = mode
+
+
+# --- how many images of a pass are in memory at once ------------------------------
+
+SHARE = 0.25  # of what is free: other runs may be on the same GPU, and come to need theirs
+PEAK = 2.0  # of what the backward pass keeps: gradients, and what is counted on the way
+
+
+def images_at_once(model: nn.Module, image: Tensor, least: int, most: int, free: int | None) -> int:
+    """How many images of one size pass the network at a time.
+
+    Args:
+        model: as it will run, with gradients.
+        image: (1, 3, s, s), on the device of the model.
+        least: as the settings say; also where nothing is known of the memory.
+        most: more would be of no use.
+        free: bytes, or None where it is not to be asked.
+    """
+    if free is None or most <= least:
+        return least
+    fit = int(SHARE * free / (PEAK * max(1, bytes_kept(model, image))))
+    return max(least, min(most, fit))
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """What is free on a GPU for this process, or None for another device."""
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    mine = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return free + mine
+
+
+def bytes_kept(model: nn.Module, image: Tensor) -> int:
+    """What a forward pass of `image` keeps for the backward pass, the weights apart."""
+    own = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *model.buffers()]}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        memory = tensor.untyped_storage()
+        if memory.data_ptr() not in own:
+            kept[memory.data_ptr()] = memory.nbytes()
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda kept: kept):
+        output = model(image)  # held until all is counted: memory that is free is given out again
+    del output
+    return sum(kept.values())

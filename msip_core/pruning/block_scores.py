@@ -10,8 +10,7 @@ is that of both. The cosine is for shortcuts alone, where m(x) = x + F(x).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from torch.nn.functional import cosine_similarity
 
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.events import RunContext
+from msip_core.groups.hooks import heard, modes_kept
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.importance.statistic import on_cpu
 from msip_core.messages import mark
@@ -70,20 +70,19 @@ def cosine_scores(
 ) -> dict[str, float]:
     """How far each bottleneck turns what it gets, over all calibration images."""
     sums: dict[str, Tensor] = {}
-    modes = {module: module.training for module in model.modules()}
     device = next(model.parameters()).device
-    with _seen({site.name: _parts(model, site) for site in sites}, sums):
-        try:
-            model.eval()
-            for batch in calibration.batches():
-                for part in calibration.micro_batches(batch):
-                    if ctx is not None:
-                        ctx.check_stop()
-                        ctx.beat()
-                    model(calibration.pixels(part, device))
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
+
+    def look(name: str, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        turned = 1 - cosine_similarity(inputs[0].flatten(1), output.flatten(1), dim=1)
+        sums[name] = sums.get(name, 0) + turned.double().sum()
+
+    with modes_kept(model), heard({site.name: _parts(model, site) for site in sites}, look):
+        model.eval()
+        for batch in calibration.batches():
+            for part in calibration.micro_batches(batch):
+                if ctx is not None:
+                    ctx.check_stop()
+                model(calibration.pixels(part, device))
     return {name: float(value) / len(calibration) for name, value in on_cpu(sums).items()}
 
 
@@ -123,23 +122,6 @@ class BlockScorer:
             done=self._files.read_json(_TRIALS) or {},
             keep=lambda trials: self._files.write_json(_TRIALS, dict(trials)),
         )
-
-
-@contextmanager
-def _seen(modules: Mapping[str, nn.Module], sums: dict[str, Tensor]) -> Iterator[None]:
-    """Add up 1 - cos of every image while the network runs."""
-
-    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def look(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            turned = 1 - cosine_similarity(inputs[0].flatten(1), output.flatten(1), dim=1)
-            sums[name] = sums.get(name, 0) + turned.double().sum()
-
-        return look
-
-    with ExitStack() as hooks:
-        for name, module in modules.items():
-            hooks.enter_context(module.register_forward_hook(hook(name)))
-        yield
 
 
 def _parts(model: nn.Module, site: Site) -> Any:

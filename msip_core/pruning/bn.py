@@ -43,7 +43,6 @@ def recalibrate(
     for batch in _batches(calibration):
         if ctx is not None:
             ctx.check_stop()
-            ctx.beat()
         model(calibration.pixels(batch, device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -20,8 +20,9 @@ Sources: Shu et al. 2021, arXiv:2011.13256 (channel-wise); Romero et al. 2015, a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ from msip_core.config import DistillOptions
 from msip_core.detector.fit_state import fingerprint
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.errors import ConfigError
+from msip_core.groups.hooks import heard
 from msip_core.importance.calibration import CalibrationSet
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
@@ -67,20 +69,75 @@ def _standardised(maps: Tensor) -> Tensor:
     return (maps - mean) * (variance + _EPS).rsqrt()
 
 
-class Distillation:
-    """An ExtraLoss (msip_core.detector.extras) with a teacher.
+class Taught(ABC):
+    """Base of the ExtraLosses (msip_core.detector.extras) with a teacher: the unpruned network, and
+    adapters from the student's widths to its own.
+
+    Args:
+        adapters: what is trained along, by name; may be none.
+        calibration: images that the adapters start from.
+        tick: called once per calibration batch; may raise to stop.
+        facts: for the fit's fingerprint.
+    """
+
+    name = "distill"
+
+    def __init__(
+        self,
+        teacher: DetectionModel,
+        adapters: Mapping[str, nn.Conv2d],
+        *,
+        options: DistillOptions,
+        calibration: CalibrationSet,
+        tick: Callable[[], None],
+        facts: Mapping[str, object],
+    ) -> None:
+        self._teacher = copy_model(teacher).eval().requires_grad_(False)
+        self._options, self._calibration, self._tick = options, calibration, tick
+        self._adapters = dict(adapters)
+        self.parts: nn.Module = nn.ModuleDict(self._adapters)
+        self.facts: dict[str, object] = {
+            **facts,
+            "teacher": fingerprint(teacher, {}),
+            "calibration": list(calibration.ids),
+        }
+
+    def begin(self, model: DetectionModel) -> None:
+        """Set every adapter to the least squares map from student to teacher."""
+        if not self._adapters:
+            return
+        # A copy in train mode: with the statistics of the batch, as in training.
+        student, device = copy_model(model).train(), next(model.parameters()).device
+        self._teacher.to(device)
+        moments = {name: Moments() for name in self._adapters}
+        with torch.no_grad():
+            for batch in self._calibration.batches():
+                self._tick()
+                images = self._calibration.pixels(batch, device)
+                for name, (thin, wide) in self._pairs(student, images).items():
+                    moments[name].add(thin, wide)
+            for name, found in moments.items():
+                weight, bias = found.map_with_bias()
+                adapter = self._adapters[name]
+                adapter.weight.copy_(weight[:, :, None, None])
+                if adapter.bias is not None:
+                    adapter.bias.copy_(bias)
+
+    @abstractmethod
+    def _pairs(self, student: DetectionModel, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """Adapter -> what it reads of the student, and what it is to give, of the teacher."""
+
+
+class Distillation(Taught):
+    """The teacher shows its feature maps.
 
     Args:
         student: the pruned network; only its widths are read, the fit trains a copy.
         method: name of the divergence, for the fit's fingerprint.
-        calibration: images that the adapters start from.
-        tick: called once per calibration batch; may raise to stop.
 
     Raises:
         ConfigError: a layer that the networks do not have, or two different graphs.
     """
-
-    name = "distill"
 
     def __init__(
         self,
@@ -95,37 +152,18 @@ class Distillation:
     ) -> None:
         check_layers(teacher, options)
         check_same_graph(teacher, student)
-        self._divergence, self._options = divergence, options
-        self._teacher = copy_model(teacher).eval()
-        self._calibration, self._tick = calibration, tick
-        self._layers = tuple(sorted(options.layers))
+        self._divergence, self._layers = divergence, tuple(sorted(options.layers))
         self._seen: Maps = {}
         wide, thin = (_probe(model, self._layers) for model in (teacher, student))
-        self.parts: nn.Module = nn.ModuleDict(
-            {str(i): adapter(thin[i].shape[1], wide[i].shape[1]) for i in self._layers}
+        adapters = {str(i): adapter(thin[i].shape[1], wide[i].shape[1]) for i in self._layers}
+        facts = {"divergence": method, **options.model_dump()}
+        super().__init__(
+            teacher, adapters, facts=facts, options=options, calibration=calibration, tick=tick
         )
-        self.facts: dict[str, object] = {
-            "divergence": method,
-            **options.model_dump(),
-            "teacher": fingerprint(teacher, {}),
-            "calibration": list(calibration.ids),
-        }
 
-    def begin(self, model: DetectionModel) -> None:
-        """Set every adapter to the least squares map from student to teacher."""
-        # A copy in train mode: with the statistics of the batch, as in training.
-        student = copy_model(model).train()
-        moments = {i: Moments() for i in self._layers}
-        device = next(model.parameters()).device
-        with torch.no_grad():
-            for batch in self._calibration.batches():
-                self._tick()
-                images = self._calibration.pixels(batch, device)
-                thin, wide = maps_of(student, images, self._layers), self._taught(images)
-                for i in self._layers:
-                    moments[i].add(thin[i], wide[i])
-            for i in self._layers:
-                self._adapter(i).weight.copy_(moments[i].map()[:, :, None, None])
+    def _pairs(self, student: DetectionModel, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        thin, wide = maps_of(student, images, self._layers), self._taught(images)
+        return {str(i): (thin[i], wide[i]) for i in self._layers}
 
     @contextmanager
     def watching(self, model: DetectionModel) -> Iterator[None]:
@@ -137,7 +175,7 @@ class Distillation:
         wide = self._taught(images)
         # In float32: a softmax over hundreds of positions is lost in 8 bits.
         parts = [
-            self._divergence(self._adapter(i)(self._seen[i]).float(), wide[i].float())
+            self._divergence(self._adapters[str(i)](self._seen[i]).float(), wide[i].float())
             for i in self._layers
         ]
         self._seen.clear()
@@ -147,10 +185,6 @@ class Distillation:
         self._teacher.to(images.device)
         with torch.no_grad():
             return maps_of(self._teacher, images, self._layers)
-
-    def _adapter(self, layer: int) -> nn.Conv2d:
-        adapter: nn.Conv2d = self.parts.get_submodule(str(layer))  # type: ignore[assignment]
-        return adapter
 
 
 def check_layers(model: DetectionModel, options: DistillOptions) -> None:
@@ -198,27 +232,16 @@ def maps_of(model: DetectionModel, images: Tensor, layers: tuple[int, ...]) -> M
     return seen
 
 
-@contextmanager
-def heard(modules: Mapping[Any, nn.Module], seen: dict[Any, Any]) -> Iterator[None]:
+def kept(modules: Mapping[Any, nn.Module], seen: dict[Any, Any]) -> AbstractContextManager[None]:
     """While open, every forward leaves what these modules gave in `seen`, under their keys."""
-
-    def keeper(key: Any) -> Callable[[nn.Module, Any, Any], None]:
-        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
-            seen[key] = output
-
-        return keep
-
-    with ExitStack() as hooks:
-        for key, module in modules.items():
-            hooks.enter_context(module.register_forward_hook(keeper(key)))
-        yield
+    return heard(modules, lambda key, _inputs, output: seen.__setitem__(key, output))
 
 
 def _captured(
     model: DetectionModel, layers: tuple[int, ...], seen: Maps
 ) -> AbstractContextManager[None]:
     """While open, every forward leaves the outputs of these layers in `seen`."""
-    return heard({i: model.model[i] for i in layers}, seen)
+    return kept({i: model.model[i] for i in layers}, seen)
 
 
 def _probe(model: DetectionModel, layers: tuple[int, ...]) -> Maps:

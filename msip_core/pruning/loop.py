@@ -27,7 +27,6 @@ from msip_core.detector.evaluation import check_classes
 from msip_core.detector.library import DetectionModel
 from msip_core.detector.pool import DataPool
 from msip_core.detector.sources import load_source_model
-from msip_core.detector.training import stop_or_beat
 from msip_core.documents import read_record
 from msip_core.events import (
     BaselineRecord,
@@ -99,7 +98,7 @@ class PruneRun:
         self.pool = DataPool(
             self.dataset, imgsz=config.imgsz, batch=config.batch, device=self.device,
             workers=config.workers, loader=config.loader, parts=config.parts,
-            tick=stop_or_beat(self.ctx),
+            tick=self.ctx.check_stop,
         )  # fmt: skip
 
     def go(self) -> None:

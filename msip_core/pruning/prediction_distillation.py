@@ -25,7 +25,7 @@ Zheng et al. 2022, arXiv:2102.12252 (distributions of box sides).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -34,11 +34,10 @@ from torch.nn import functional as F
 from ultralytics.nn.modules import Detect
 
 from msip_core.config import DistillOptions
-from msip_core.detector.fit_state import fingerprint
-from msip_core.detector.library import DetectionModel, copy_model
+from msip_core.detector.library import DetectionModel
 from msip_core.errors import ConfigError
 from msip_core.importance.calibration import CalibrationSet
-from msip_core.pruning.distillation import Moments, adapter, check_same_graph, heard
+from msip_core.pruning.distillation import Taught, adapter, check_same_graph, kept
 
 BOX_WEIGHT = 4.0
 _LEAST_CONFIDENCE = 1e-6  # keeps a batch without any detection finite
@@ -71,20 +70,16 @@ def _sides(boxes: Tensor, temperature: float) -> Tensor:
     return F.log_softmax(boxes.float().unflatten(1, (4, -1)) / temperature, dim=2)
 
 
-class PredictionDistillation:
-    """An ExtraLoss (msip_core.detector.extras) with a teacher, on predictions.
+class PredictionDistillation(Taught):
+    """The teacher shows its predictions.
 
     Args:
         student: the pruned network; only its widths are read, the fit trains a copy.
         crossed: send what the student's head computes first through the teacher's head.
-        calibration: images that the adapters start from.
-        tick: called once per calibration batch; may raise to stop.
 
     Raises:
         ConfigError: two different graphs, or heads that do not predict alike.
     """
-
-    name = "distill"
 
     def __init__(
         self,
@@ -99,56 +94,35 @@ class PredictionDistillation:
         for model in (teacher, student):
             check_head(model)
         check_same_graph(teacher, student)
-        self._crossed, self._options = crossed, options
-        self._teacher = copy_model(teacher).eval().requires_grad_(False)
-        self._calibration, self._tick = calibration, tick
+        self._crossed = crossed
         self._heard: dict[str, Any] = {}
         pairs = zip(_branches(student), _branches(teacher), strict=True)
-        self.parts: nn.Module = nn.ModuleDict(
-            {
-                name: adapter(_width(thin), _width(wide), bias=True)
-                for (name, thin), (_, wide) in pairs
-                if crossed
-            }
-        )
-        self.facts: dict[str, object] = {
+        adapters = {
+            name: adapter(_width(thin), _width(wide), bias=True)
+            for (name, thin), (_, wide) in pairs
+            if crossed
+        }
+        facts = {
             "divergence": "crosskd" if crossed else "prediction",
             "weight": options.weight,
             "temperature": options.temperature,
-            "teacher": fingerprint(teacher, {}),
-            "calibration": list(calibration.ids),
         }
+        super().__init__(
+            teacher, adapters, facts=facts, options=options, calibration=calibration, tick=tick
+        )
 
-    def begin(self, model: DetectionModel) -> None:
-        """Set every adapter to the least squares map from student to teacher."""
-        if not self._crossed:
-            return
-        # A copy in train mode: with the statistics of the batch, as in training.
-        student = copy_model(model).train()
-        device = next(model.parameters()).device
-        self._teacher.to(device)
-        moments = {name: Moments() for name, _ in _branches(student)}
+    def _pairs(self, student: DetectionModel, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         thin: dict[str, Tensor] = {}
         wide: dict[str, Tensor] = {}
-        with torch.no_grad(), self._first(student, thin), self._first(self._teacher, wide):
-            for batch in self._calibration.batches():
-                self._tick()
-                images = self._calibration.pixels(batch, device)
-                student(images)
-                self._teacher(images)
-                for name, found in moments.items():
-                    found.add(thin[name], wide[name])
-            for name, found in moments.items():
-                weight, bias = found.map_with_bias()
-                part = self._adapter(name)
-                part.weight.copy_(weight[:, :, None, None])
-                if part.bias is not None:
-                    part.bias.copy_(bias)
+        with self._first(student, thin), self._first(self._teacher, wide):
+            student(images)
+            self._teacher(images)
+        return {name: (thin[name], wide[name]) for name in thin}
 
     @contextmanager
     def watching(self, model: DetectionModel) -> Iterator[None]:
         self._teacher.to(next(model.parameters()).device)
-        with self._first(model, self._heard), heard({"raw": model.model[-1]}, self._heard):
+        with self._first(model, self._heard), kept({"raw": model.model[-1]}, self._heard):
             yield
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -171,21 +145,17 @@ class PredictionDistillation:
         found = {}
         for part, branches in (("boxes", head.cv2), ("scores", head.cv3)):
             maps = [
-                branch[1:](self._adapter(f"{part}-{i}")(self._heard[f"{part}-{i}"]))
+                branch[1:](self._adapters[f"{part}-{i}"](self._heard[f"{part}-{i}"]))
                 for i, branch in enumerate(branches)
             ]
             found[part] = torch.cat([one.flatten(2) for one in maps], dim=2)
         return found
 
-    @contextmanager
-    def _first(self, model: DetectionModel, found: dict[str, Tensor]) -> Iterator[None]:
+    def _first(
+        self, model: DetectionModel, found: dict[str, Tensor]
+    ) -> AbstractContextManager[None]:
         """While open, every forward leaves what the first layer of each branch gave."""
-        with heard({name: branch[0] for name, branch in _branches(model)}, found):
-            yield
-
-    def _adapter(self, name: str) -> nn.Conv2d:
-        part: nn.Conv2d = self.parts.get_submodule(name)  # type: ignore[assignment]
-        return part
+        return kept({name: branch[0] for name, branch in _branches(model)}, found)
 
 
 def check_head(model: DetectionModel) -> None:

@@ -324,6 +324,3 @@ class _Ticks:
         share = min(1.0, self._passed / self._points)
         self.progress(_CALIBRATING * share, msg("Looking at a few training images"))
         self._passed += 1
-
-    def beat(self) -> None:
-        """Progress is the sign of life."""

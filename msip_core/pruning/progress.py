@@ -148,9 +148,6 @@ class ProgressTracker:
     def check_stop(self) -> None:
         self._ctx.check_stop()
 
-    def beat(self) -> None:
-        self._ctx.beat()
-
     def advance(self, share: float) -> None:
         """Say which share of the current part is done; it never goes back."""
         self._share = max(self._share, min(1.0, share))

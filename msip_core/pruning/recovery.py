@@ -25,7 +25,7 @@ from msip_core.detector.devices import laid_out
 from msip_core.detector.extras import ExtraLoss, GradientTerm
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.detector.pool import DataPool
-from msip_core.detector.training import FitResult, Phase, fit, stop_or_beat
+from msip_core.detector.training import FitResult, Phase, fit
 from msip_core.events import RunContext
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.pruning.distillation import Distillation, channel_wise, check_layers, feature_error
@@ -109,7 +109,7 @@ def _taught(loss: Callable[..., ExtraLoss]) -> Recovery:
             model,
             options=config.distill,
             calibration=aids.calibration,
-            tick=stop_or_beat(ctx),
+            tick=ctx.check_stop,
         )
         return finetune(
             model, config, recipe, workdir=workdir, pool=pool, iteration=iteration, ctx=ctx,

@@ -20,8 +20,7 @@ Source: ThiNet (1707.06342); He, Zhang, Sun (1707.06168); OBSPA (2403.18955); me
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -33,6 +32,7 @@ from ultralytics.nn.modules import DFL
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.errors import ConfigError
 from msip_core.events import RunContext
+from msip_core.groups.hooks import heard
 from msip_core.groups.members import members
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.importance.windows import Places, norms_behind, windows
@@ -106,7 +106,6 @@ def refitted(
         for conv in _in_order(module, new.inputs(layer)[0]):
             if ctx is not None:
                 ctx.check_stop()
-                ctx.beat()
             name = new.names[conv]
             if name in wanted:
                 norm = new.norms.get(conv)
@@ -170,8 +169,7 @@ class _Walk:
         size: dict[str, tuple[int, int]] = {}
         number = 0
 
-        def look(conv: Any, _inputs: Any, output: Tensor) -> None:
-            name = self.names[conv]
+        def look(name: str, _inputs: Any, output: Tensor) -> None:
             size[name] = (output.shape[2], output.shape[3])
             if len(found.setdefault(name, [])) > number:
                 raise ValueError(
@@ -182,11 +180,9 @@ class _Walk:
             y = chosen.gather(2, cells[:, None].expand(-1, chosen.shape[1], -1))
             found[name].append(y.transpose(1, 2).flatten(0, 1))
 
-        convs = [c for c in _convolutions(self.layers[layer]) if self.names[c] in kept]
+        convs = {self.names[conv]: conv for conv in _convolutions(self.layers[layer])}
         given, maps = self.inputs(layer), []
-        with ExitStack() as hooks:
-            for conv in convs:
-                hooks.enter_context(conv.register_forward_hook(look))
+        with heard({name: conv for name, conv in convs.items() if name in kept}, look):
             for x in given:
                 maps.append(self.layers[layer](x))
                 number += 1
@@ -221,20 +217,13 @@ class _Reached(Exception):
     """The convolution that was waited for is about to run."""
 
 
-@contextmanager
-def _told(convs: Sequence[nn.Conv2d], listener: Any) -> Iterator[None]:
-    with ExitStack() as hooks:
-        for conv in convs:
-            hooks.enter_context(conv.register_forward_pre_hook(listener))
-        yield
-
-
 def _in_order(module: nn.Module, given: Any) -> list[nn.Conv2d]:
     """The convolutions of a layer as they run."""
-    order: dict[Any, None] = {}
+    order: dict[nn.Conv2d, None] = {}
+    convs = {conv: conv for conv in _convolutions(module)}
     one = [x[:1] for x in given] if isinstance(given, list) else given[:1]
-    with _told(_convolutions(module), lambda conv, _: order.setdefault(conv)):
-        if _convolutions(module):
+    with heard(convs, lambda conv, _inputs, _output: order.setdefault(conv)):
+        if convs:
             module(one)
     return list(order)
 
@@ -247,7 +236,7 @@ def _reaching(module: nn.Module, conv: nn.Conv2d, given: Any) -> Tensor:
         found.append(inputs[0])
         raise _Reached
 
-    with _told([conv], take):
+    with conv.register_forward_pre_hook(take):
         try:
             module(list(given) if isinstance(given, list) else given)
         except _Reached:

@@ -176,7 +176,6 @@ class NetworkProblem:
 
     def tick(self, done: float) -> None:
         self.ctx.check_stop()
-        self.ctx.beat()
         self.ctx.advance(done)
 
     def say(self, message: str) -> None:

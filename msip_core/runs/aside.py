@@ -14,7 +14,7 @@ import threading
 import time
 
 from msip_core.runs.executors import worker_environment
-from msip_core.runs.processes import open_log
+from msip_core.runs.processes import open_log, start_process
 from msip_core.runs.state import ALIVE
 from msip_core.runs.store import RunStore
 from msip_core.speeds import wanted
@@ -51,11 +51,5 @@ class SideTimer:
 
     def _started(self) -> subprocess.Popen[bytes]:
         with open_log(self._workspace.cache / LOG_NAME) as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", TIMING_MODULE, str(self._workspace.root)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=worker_environment(),
-                start_new_session=True,
-            )
+            command = [sys.executable, "-m", TIMING_MODULE, str(self._workspace.root)]
+            return start_process(command, log, worker_environment())

@@ -60,9 +60,6 @@ class WorkerContext:
             if request := read_request(self.run_dir):
                 raise Stopped(request)
 
-    def beat(self) -> None:
-        """The heartbeat thread says that the process lives; nothing more is needed here."""
-
     def terminate(self) -> None:
         """Stop at the next safe point because the system asks for it (SIGTERM)."""
         self._terminated.set()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import msip_core
-from msip_core.runs.processes import ProcessIdentity
+from msip_core.runs.processes import ProcessIdentity, start_process
 from msip_core.runs.spare import Spare, most
 from msip_core.workspace import Workspace
 
@@ -48,14 +48,6 @@ class Executor(Protocol):
     def exit_code(self, run_dir: Path) -> int | None:
         """How a worker ended (negative: signal), waiting for it if it is about to; None if that
         is unknown."""
-
-
-@runtime_checkable
-class StartsAhead(Protocol):
-    """What an executor has besides that can make the next start quick."""
-
-    def prepare(self, workspace: Workspace, *, wanted: int) -> None:
-        """Have so many processes ready for the next runs, let others go; called often."""
 
 
 class Place(NamedTuple):
@@ -118,8 +110,9 @@ class LocalExecutor:
         self._lock = threading.Lock()
 
     def prepare(self, workspace: Workspace, *, wanted: int) -> None:
-        """Keep processes that have loaded torch for the next runs, while there is memory; at most
-        one more a call, so that they do not all load at once."""
+        """Keep so many processes that have loaded torch for the next runs, while there is memory,
+        and let others go. Called often: at most one more a call, so that they do not all load at
+        once."""
         environment = worker_environment()
         with self._lock:
             wanted = min(wanted, most(self._spares)) if wanted else 0
@@ -146,14 +139,7 @@ class LocalExecutor:
         with (run_dir / LOG_FILE).open("ab") as log:
             child = self._take_spare(workspace, command[3:], run_dir / LOG_FILE)
             if child is None:
-                child = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=worker_environment(),
-                    start_new_session=True,
-                )
+                child = start_process(command, log, worker_environment())
         with self._lock:
             self._children[run_dir] = child
         if identity := ProcessIdentity.of(child.pid):

@@ -25,6 +25,7 @@ from typing import Any
 
 from msip_core import catalog
 from msip_core.config import AnyRun, CountConfig, PruneConfig, TrainConfig
+from msip_core.documents import read_as
 from msip_core.errors import MsipError
 from msip_core.models import open_card
 from msip_core.workspace import Workspace, write_json
@@ -60,7 +61,6 @@ def estimated_gb(config: AnyRun, workspace: Workspace, parts: int) -> float:
     if isinstance(config, CountConfig):
         models = 1 if config.baseline is None else 2
         return CUDA_GB + models * (2 * 4 * millions * _MILLION / 1e9 + maps)
-    images = 3e-9 * config.imgsz**2 * _images(config, workspace)
     teaches = (
         isinstance(config, PruneConfig) and catalog.find("recovery", config.recovery).needs_teacher
     )
@@ -68,7 +68,7 @@ def estimated_gb(config: AnyRun, workspace: Workspace, parts: int) -> float:
         CUDA_GB
         + _COPIES * 4 * millions * _MILLION / 1e9
         + (_BACKWARD + teaches) * maps
-        + min(images, _MOST_IMAGES_GB)
+        + _images_gb(config, workspace)
     )
 
 
@@ -79,8 +79,7 @@ def host_gb(config: AnyRun, workspace: Workspace, *, on_gpu: bool) -> float:
         return _PROGRAM_GB + estimated_gb(config, workspace, config.parts) - CUDA_GB
     if isinstance(config, CountConfig):  # images pass by, none is kept
         return _PROGRAM_GB + CUDA_GB
-    images = 3e-9 * config.imgsz**2 * _images(config, workspace)
-    return _PROGRAM_GB + CUDA_GB + min(images, _MOST_IMAGES_GB)
+    return _PROGRAM_GB + CUDA_GB + _images_gb(config, workspace)
 
 
 def remember(config: AnyRun, workspace: Workspace, parts: int, peak_gb: float) -> None:
@@ -91,11 +90,8 @@ def remember(config: AnyRun, workspace: Workspace, parts: int, peak_gb: float) -
 
 
 def _measured(config: AnyRun, workspace: Workspace, parts: int) -> float | None:
-    try:
-        found = json.loads(_file(config, workspace, parts).read_text(encoding="utf-8"))
-        return float(found["peak_gb"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # none has ended yet, or the file was damaged: the formula will do
+    """None where none has ended yet, or the file was damaged: the formula will do."""
+    return (read_as(_file(config, workspace, parts), dict[str, float]) or {}).get("peak_gb")
 
 
 def _file(config: AnyRun, workspace: Workspace, parts: int) -> Path:
@@ -142,8 +138,7 @@ def _activations(letter: str, millions: float) -> float:
     return kept * math.sqrt(millions / whole)
 
 
-def _images(config: AnyRun, workspace: Workspace) -> int:
-    if not config.dataset:
-        return 0
-    folder = workspace.dataset_dir(config.dataset) / "images"
-    return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
+def _images_gb(config: AnyRun, workspace: Workspace) -> float:
+    folder = workspace.dataset_dir(config.dataset) / "images" if config.dataset else None
+    count = sum(1 for _ in folder.iterdir()) if folder and folder.is_dir() else 0
+    return min(3e-9 * config.imgsz**2 * count, _MOST_IMAGES_GB)

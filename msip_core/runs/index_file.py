@@ -1,4 +1,4 @@
-"""The file lab.sqlite: opened, checked, brought up to date, and moved aside when it is broken.
+"""The file lab.sqlite, which mends itself: opened, checked, moved aside when it is broken.
 
 What goes wrong with it is of three kinds: it is broken (then it is built anew, since the run
 folders are the truth), it is held by somebody for long, or the place cannot be written (a full or
@@ -7,21 +7,39 @@ read-only disk: then the index is built in a temporary folder, for looking only)
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
 import sqlite3
+import tempfile
+import threading
 import time
+import weakref
 from collections.abc import Callable
 from enum import Enum
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from filelock import FileLock, Timeout
 from sqlalchemy import event as sa_event
 
 from msip_core.errors import WorkError
+from msip_core.workspace import Workspace
 
-_WAIT = 30.0  # seconds for another writer
+logger = logging.getLogger(__name__)
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+Filled = tuple[int, tuple[str, ...]]
+Fill = Callable[[sa.Engine], Filled]
+
+# Of the tables: a higher number has an index that an older program wrote built anew from the run
+# folders.
+VERSION = 1
+_WAIT, _REPAIR_WAIT = 30.0, 60.0  # seconds for another writer; for one who builds it anew
+_TRY_AGAIN = 5.0  # seconds until a place that could not be written is tried again
 
 
 class Trouble(Enum):
@@ -32,22 +50,16 @@ class Trouble(Enum):
     NO_ROOM = "no room"  # full, read-only, or not to be opened
 
 
+_CODES = {
+    # Its plain ERROR is that of a table or column that is not there.
+    Trouble.BROKEN: "CORRUPT NOTADB ERROR MISMATCH SCHEMA CONSTRAINT FORMAT",
+    Trouble.BUSY: "BUSY LOCKED PROTOCOL",
+    Trouble.NO_ROOM: "FULL READONLY CANTOPEN PERM IOERR",
+}
 _MEANING = {
-    sqlite3.SQLITE_CORRUPT: Trouble.BROKEN,
-    sqlite3.SQLITE_NOTADB: Trouble.BROKEN,
-    sqlite3.SQLITE_ERROR: Trouble.BROKEN,  # no such table, no such column
-    sqlite3.SQLITE_MISMATCH: Trouble.BROKEN,
-    sqlite3.SQLITE_SCHEMA: Trouble.BROKEN,
-    sqlite3.SQLITE_CONSTRAINT: Trouble.BROKEN,
-    sqlite3.SQLITE_FORMAT: Trouble.BROKEN,
-    sqlite3.SQLITE_BUSY: Trouble.BUSY,
-    sqlite3.SQLITE_LOCKED: Trouble.BUSY,
-    sqlite3.SQLITE_PROTOCOL: Trouble.BUSY,
-    sqlite3.SQLITE_FULL: Trouble.NO_ROOM,
-    sqlite3.SQLITE_READONLY: Trouble.NO_ROOM,
-    sqlite3.SQLITE_CANTOPEN: Trouble.NO_ROOM,
-    sqlite3.SQLITE_PERM: Trouble.NO_ROOM,
-    sqlite3.SQLITE_IOERR: Trouble.NO_ROOM,
+    getattr(sqlite3, f"SQLITE_{code}"): trouble
+    for trouble, codes in _CODES.items()
+    for code in codes.split()
 }
 
 
@@ -57,8 +69,9 @@ def trouble_of(error: sa.exc.DBAPIError) -> Trouble | None:
     return None if code is None else _MEANING.get(code & 0xFF)
 
 
-def open_index(path: Path) -> sa.Engine:
-    """An engine whose tables are as this version knows them; empty where there was no file.
+def open_index(path: Path, tables: sa.MetaData) -> tuple[sa.Engine, bool]:
+    """An engine whose tables are as this version knows them, and whether they are new and empty:
+    there was no file, or an older version wrote it.
 
     Raises:
         sa.exc.DBAPIError: see `trouble_of`.
@@ -67,14 +80,27 @@ def open_index(path: Path) -> sa.Engine:
     engine = make_engine(path)
     try:
         with engine.connect() as connection:
-            ready = is_up_to_date(connection)
-        if not ready:  # asked first: a reader need not wait for whoever writes
+            version = _version(connection)
+        if version > VERSION:
+            raise WorkError(
+                "lab.sqlite was written by a newer MSIP Lab ({unknown}). Update "
+                "the program, or run 'runs reindex': it rebuilds the index from the run folders.",
+                unknown=f"user_version {version}",
+            )
+        if version < VERSION:  # asked first: a reader need not wait for whoever writes
             with engine.execution_options(write=True).begin() as connection:
-                migrate(connection)
+                if _version(connection) < VERSION:  # else another process was faster
+                    tables.drop_all(connection)
+                    tables.create_all(connection)
+                    connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
     except BaseException:
         engine.dispose()
         raise
-    return engine
+    return engine, version < VERSION
+
+
+def _version(connection: sa.Connection) -> int:
+    return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
 
 
 def make_engine(path: Path) -> sa.Engine:
@@ -146,77 +172,149 @@ def file_identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def m001_runs(connection: Connection) -> None:
-    """One row per run: what lists and the queue show."""
-    connection.exec_driver_sql(
-        """
-        CREATE TABLE runs (
-            id TEXT PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,
-            stage TEXT, iteration INTEGER NOT NULL, iterations INTEGER NOT NULL,
-            done REAL NOT NULL, seconds_left REAL, message TEXT NOT NULL, error TEXT,
-            exit_code INTEGER, created REAL NOT NULL, queued REAL, started REAL, finished REAL,
-            slot TEXT NOT NULL, config TEXT NOT NULL, map50 REAL, macs_ratio REAL, model_id TEXT,
-            seq INTEGER NOT NULL, log_offset INTEGER NOT NULL
-        ) WITHOUT ROWID
-        """
+class Healing:
+    """The index file of one workspace, whatever state it is in."""
+
+    def __init__(self, workspace: Workspace, tables: sa.MetaData, fill: Fill) -> None:
+        """Opens nothing yet: `rebuild` must work where nothing can be opened."""
+        self.path = workspace.index_path
+        self._workspace, self._tables, self._fill = workspace, tables, fill
+        self._guard = threading.RLock()
+        self._engine: sa.Engine | None = None
+        self._identity: tuple[int, int] | None = None
+        self._temporary: Callable[[], object] | None = None  # removes the folder
+        self._tried = 0.0
+
+    def engine(self) -> sa.Engine:
+        """Where to read and write now; another file under the name (built anew by another
+        process) is noticed."""
+        with self._guard:
+            if self._temporary is not None:
+                if time.monotonic() - self._tried > _TRY_AGAIN and self._workspace.is_writable:
+                    self._close()
+            elif self._engine is not None and file_identity(self.path) != self._identity:
+                self._close()
+            if self._engine is None:
+                self._open()
+            assert self._engine is not None
+            return self._engine
+
+    def mend(self, trouble: Trouble) -> None:
+        """After an error: make `engine` give one that works, or say why there is none."""
+        if trouble is Trouble.BUSY:
+            raise _busy(self.path)
+        with self._guard:
+            if trouble is Trouble.BROKEN:
+                self.rebuild()
+            else:
+                self._open_temporary()
+
+    def rebuild(self) -> tuple[Path | None, Filled]:
+        """Build the index from the run folders; where a broken one was moved to, and what was
+        found. One process does it, others wait and take what it built."""
+        with self._guard:
+            if not self._workspace.is_writable:
+                return None, self._open_temporary()
+            try:
+                with FileLock(self._workspace.root / "index.lock", timeout=_REPAIR_WAIT):
+                    return self._rebuild()
+            except Timeout:
+                raise _busy(self.path) from None
+            except sa.exc.DBAPIError as error:
+                if (trouble := trouble_of(error)) is Trouble.BUSY:
+                    raise _busy(self.path) from error
+                if trouble is not Trouble.NO_ROOM:
+                    raise
+                return None, self._open_temporary()
+
+    def _rebuild(self) -> tuple[Path | None, Filled]:
+        self._close()
+        moved = None
+        if not self._is_usable():
+            moved = move_aside(self.path)
+            logger.warning("The index %s was broken: it is now %s", self.path, moved.name)
+        engine, _ = open_index(self.path, self._tables)
+        self._use(engine)
+        return moved, self._fill(engine)
+
+    def _is_usable(self) -> bool:
+        if not self.path.exists():
+            return True
+        if not self.path.is_file():
+            return False
+        engine = make_engine(self.path)
+        try:
+            sound = is_sound(engine, self._tables) if self.path.stat().st_size else True
+        finally:
+            engine.dispose()
+        if not sound:
+            return False
+        try:
+            open_index(self.path, self._tables)[0].dispose()
+        except WorkError:  # of a newer version
+            return False
+        return True
+
+    def _open(self) -> None:
+        if not self._workspace.is_writable:
+            self._open_temporary()
+            return
+        try:
+            if self.path.exists() and not self.path.is_file():
+                self.rebuild()
+                return
+            engine, is_new = open_index(self.path, self._tables)
+            self._use(engine)
+            if not has_columns(engine, self._tables):
+                self.rebuild()
+            elif is_new:
+                self._fill(engine)
+        except sa.exc.DBAPIError as error:
+            if (trouble := trouble_of(error)) is None:
+                raise
+            self.mend(trouble)
+
+    def _open_temporary(self) -> Filled:
+        logger.warning("%s cannot be written: the index is built elsewhere", self.path)
+        self._close()
+        self._tried = time.monotonic()
+        folder = tempfile.mkdtemp(prefix="msip-index-")
+        self._temporary = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._engine, _ = open_index(Path(folder) / self.path.name, self._tables)
+        return self._fill(self._engine)
+
+    def _use(self, engine: sa.Engine) -> None:
+        self._engine, self._identity = engine, file_identity(self.path)
+
+    def _close(self) -> None:
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+        if self._temporary is not None:
+            self._temporary()
+            self._temporary = None
+
+
+def heals(method: Callable[Concatenate[Any, _P], _R]) -> Callable[Concatenate[Any, _P], _R]:
+    """Decorate a method that reads or writes the index: after trouble with the file, mend it and
+    try once more."""
+
+    @wraps(method)
+    def call(store: Any, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return method(store, *args, **kwargs)
+        except sa.exc.DBAPIError as error:
+            if (trouble := trouble_of(error)) is None:
+                raise
+            store._file.mend(trouble)
+        return method(store, *args, **kwargs)
+
+    return call
+
+
+def _busy(path: Path) -> WorkError:
+    return WorkError(
+        "Another program holds the index {path} for long. Close it (a database viewer, a backup) "
+        "and try again; nothing is lost.",
+        path=path,
     )
-    connection.exec_driver_sql("CREATE INDEX runs_by_age ON runs (created DESC, id DESC)")
-    connection.exec_driver_sql("CREATE INDEX runs_by_state ON runs (state, queued)")
-
-
-def m002_records(connection: Connection) -> None:
-    """What a run reported, the newest of each (kind, key): a repeated epoch replaces the old."""
-    connection.exec_driver_sql(
-        """
-        CREATE TABLE records (
-            run_id TEXT NOT NULL,
-            kind TEXT NOT NULL, place TEXT NOT NULL, seq INTEGER NOT NULL, time REAL NOT NULL,
-            payload TEXT NOT NULL,
-            PRIMARY KEY (run_id, kind, place)
-        ) WITHOUT ROWID
-        """
-    )
-
-
-def m003_damaged(connection: Connection) -> None:
-    """How many lines of a history are damaged: counted when a run is looked at, and read again."""
-    connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN damaged INTEGER NOT NULL DEFAULT 0")
-    connection.exec_driver_sql("UPDATE runs SET log_offset = 0")
-
-
-# From an empty file to today's index. Add a step at the end; never change one.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_runs, m002_records, m003_damaged)
-
-
-def is_up_to_date(connection: Connection) -> bool:
-    """Exactly the steps of this version were applied."""
-    tables = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'migrations'"
-    if connection.exec_driver_sql(tables).scalar() is None:
-        return False
-    applied = {row[0] for row in connection.exec_driver_sql("SELECT name FROM migrations")}
-    return applied == {step.__name__ for step in MIGRATIONS}
-
-
-def migrate(connection: Connection) -> None:
-    """Apply the steps that are missing; the caller holds the write lock.
-
-    Raises:
-        WorkError: the index was written by a newer version of the program.
-    """
-    connection.exec_driver_sql(
-        "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied REAL NOT NULL)"
-    )
-    applied = {row[0] for row in connection.exec_driver_sql("SELECT name FROM migrations")}
-    known = [step.__name__ for step in MIGRATIONS]
-    if unknown := applied.difference(known):
-        raise WorkError(
-            "lab.sqlite was written by a newer MSIP Lab ({unknown}). Update "
-            "the program, or run 'runs reindex': it rebuilds the index from the run folders.",
-            unknown=", ".join(sorted(unknown)),
-        )
-    for step in MIGRATIONS:
-        if step.__name__ not in applied:
-            step(connection)
-            connection.exec_driver_sql(
-                "INSERT INTO migrations VALUES (?, ?)", (step.__name__, time.time())
-            )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from msip_core.documents import read_as
 from msip_core.runs.executors import PLACE_FILE
-from msip_core.workspace import plain_bytes, write_json
+from msip_core.workspace import write_json
 
 _PATIENCE = 1.0  # seconds, for a computer that does not answer at all
 _ASKED_ANEW = 5.0
@@ -57,12 +57,7 @@ class Lease:
     @classmethod
     def read(cls, run_dir: Path) -> Lease | None:
         """None where the run is on this computer, or nothing can be known."""
-        try:
-            value = json.loads(plain_bytes(run_dir / PLACE_FILE))
-            seat = Seat(**value.pop("seat"))
-            return cls(seat=seat, **value)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
+        return read_as(run_dir / PLACE_FILE, cls)
 
     @staticmethod
     def remove(run_dir: Path) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
+import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import psutil
 
+from msip_core.documents import read_as
 from msip_core.messages import msg
-from msip_core.workspace import plain_bytes, write_json
+from msip_core.workspace import write_json
 
 _LOG_LIMIT = 5_000_000  # bytes; a log starts anew beyond
 
@@ -40,11 +42,7 @@ class ProcessIdentity:
     @classmethod
     def read(cls, path: Path) -> ProcessIdentity | None:
         """The identity a file holds; None where it is missing or unreadable."""
-        try:
-            value = json.loads(plain_bytes(path))
-            return cls(int(value["pid"]), str(value["born"]), str(value["host"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        return read_as(path, cls)
 
     def write(self, path: Path) -> None:
         write_json(path, asdict(self))
@@ -129,6 +127,27 @@ def _born(pid: int) -> str | None:
         return f"{psutil.Process(pid).create_time():.2f}"
     except psutil.Error:
         return None
+
+
+def start_process(
+    command: Sequence[str],
+    log: IO[bytes],
+    environment: Mapping[str, str],
+    *,
+    stdin: int = subprocess.DEVNULL,
+    home: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    """A process of its own session, so that it outlives whoever starts it and Ctrl-C in that one's
+    terminal does not reach it; what it says goes to the log."""
+    return subprocess.Popen(
+        command,
+        stdin=stdin,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        cwd=home,
+        start_new_session=True,
+    )
 
 
 def open_log(path: Path) -> BinaryIO:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import psutil
 
+from msip_core.runs.processes import start_process
 from msip_core.settings import get_settings
 from msip_core.workspace import Workspace
 
@@ -50,14 +51,8 @@ class Spare:
         workspace.cache.mkdir(parents=True, exist_ok=True)
         (workspace.cache / LOG_NAME).unlink(missing_ok=True)  # those before write to theirs
         with (workspace.cache / LOG_NAME).open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", SPARE_MODULE, str(workspace.root)],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,
-            )
+            command = [sys.executable, "-m", SPARE_MODULE, str(workspace.root)]
+            self._process = start_process(command, log, environment, stdin=subprocess.PIPE)
 
     @property
     def pid(self) -> int:

@@ -22,7 +22,7 @@ from msip_core.errors import MsipError, NotFoundError
 from msip_core.messages import Message, joined, message_of, msg, restored, stored
 from msip_core.runs.events_log import Event, EventLog
 from msip_core.runs.folding import CONFIG_FILE, Row, config_of, fold, new_row
-from msip_core.runs.healing import Healing, heals
+from msip_core.runs.index_file import Healing, heals
 from msip_core.runs.state import RunState
 from msip_core.workspace import STUDY, Workspace, folders_in
 
@@ -45,25 +45,36 @@ class _Sentence(sa.TypeDecorator[str]):
         return Message(restored(json.loads(value))["text"])
 
 
+def _columns(kind: Any, known: str, unknown_at_first: str = "") -> list[sa.Column[Any]]:
+    """Columns of one type, by their names; those of the first always have a value."""
+    never_empty = known.split()
+    names = [*never_empty, *unknown_at_first.split()]
+    return [sa.Column(name, kind, nullable=name not in never_empty) for name in names]
+
+
+# A change of these goes with another `index_file.VERSION`.
 _META = sa.MetaData()
 _RUNS = sa.Table(
-    "runs", _META,
+    "runs",
+    _META,
     sa.Column("id", sa.Text, primary_key=True),
-    *(sa.Column(n, sa.Text) for n in ("name", "kind", "state", "stage", "slot", "config",
-                                      "model_id")),
-    *(sa.Column(n, _Sentence) for n in ("message", "error")),
-    *(sa.Column(n, sa.Integer) for n in ("iteration", "iterations", "exit_code", "seq",
-                                         "log_offset", "damaged")),
-    *(sa.Column(n, sa.Float) for n in ("done", "seconds_left", "created", "queued", "started",
-                                       "finished", "map50", "macs_ratio")),
-)  # fmt: skip
+    *_columns(sa.Text, "name kind state slot config", "stage model_id"),
+    *_columns(_Sentence, "message", "error"),
+    *_columns(sa.Integer, "iteration iterations seq log_offset damaged", "exit_code"),
+    *_columns(sa.Float, "done created", "seconds_left queued started finished map50 macs_ratio"),
+    sa.Index("runs_by_age", sa.text("created DESC"), sa.text("id DESC")),
+    sa.Index("runs_by_state", "state", "queued"),
+    sqlite_with_rowid=False,
+)
+# What a run reported, the newest of each (kind, place): a repeated epoch replaces the old.
 _RECORDS = sa.Table(
     "records",
     _META,
-    *(sa.Column(n, sa.Text, primary_key=True) for n in ("run_id", "kind", "place")),
-    sa.Column("seq", sa.Integer),
-    sa.Column("time", sa.Float),
-    sa.Column("payload", sa.Text),
+    *(sa.Column(name, sa.Text, primary_key=True) for name in ("run_id", "kind", "place")),
+    sa.Column("seq", sa.Integer, nullable=False),
+    sa.Column("time", sa.Float, nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
 )
 _UNFINISHED = tuple(state for state in RunState if not state.is_finished)
 _SELECT_ROW = _RUNS.select().where(_RUNS.c.id == sa.bindparam("run"))

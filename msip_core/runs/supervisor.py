@@ -30,8 +30,8 @@ from msip_core.runs.executors import (
     STOP_FILE,
     Elsewhere,
     Executor,
+    LocalExecutor,
     Place,
-    StartsAhead,
 )
 from msip_core.runs.folding import CONFIG_FILE
 from msip_core.runs.placing import LocalRooms
@@ -302,7 +302,7 @@ class Supervisor:
             self._have_ready(wanted)
 
     def _have_ready(self, wanted: int) -> None:
-        if isinstance(self.executor, StartsAhead):
+        if isinstance(self.executor, LocalExecutor):
             self.executor.prepare(self.workspace, wanted=wanted)
 
     def _start_queued(self) -> None:

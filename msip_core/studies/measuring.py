@@ -99,9 +99,8 @@ class _Measuring:
         size = cost.size_mb
         files: dict[str, Path] = {}
         if self.asked.int8:
-            path = quantise(
-                self.model, self.cut, self.config.imgsz, self.folder / "int8.onnx", tick=self._tick
-            )
+            file, stop = self.folder / "int8.onnx", self.ctx.check_stop
+            path = quantise(self.model, self.cut, self.config.imgsz, file, tick=stop)
             self.forward, size = onnx_forward(path), path.stat().st_size / _MIB
             files = {"model": path}
         evaluator = self._evaluator(self.cut)
@@ -125,10 +124,6 @@ class _Measuring:
         write_arrays(self.folder / DRAWS_FILE, self.draws)
         return found
 
-    def _tick(self) -> None:
-        self.ctx.check_stop()
-        self.ctx.beat()
-
     def _evaluator(self, dataset: Dataset) -> Evaluator:
         return Evaluator(
             dataset,
@@ -137,7 +132,7 @@ class _Measuring:
             self.config.batch,
             self.device,
             parts=self.config.parts,
-            tick=self._tick,
+            tick=self.ctx.check_stop,
         )
 
     def _scores(self, name: str, found: Evaluation, dataset: Dataset) -> Json:
@@ -193,7 +188,7 @@ class _Measuring:
             runs=self.asked.latency_runs,
             files=files,
             sizes={"beside": self.asked.beside_imgsz or self.config.imgsz},
-            tick=lambda _: self._tick(),
+            tick=lambda _: self.ctx.check_stop(),
         )
         return {one.name: asdict(one) for one in timed}
 
@@ -271,7 +266,7 @@ class _Measuring:
         return DatasetImage(dataset=self.config.dataset, image=name)
 
     def _job(self, out: Path) -> Job:
-        return Job(self.ctx.workspace, out, lambda done, message: self._tick())
+        return Job(self.ctx.workspace, out, lambda done, message: self.ctx.check_stop())
 
 
 _PICTURES = 3

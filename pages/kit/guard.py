@@ -36,24 +36,15 @@ log = logging.getLogger("msip_lab.pages")
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# error -> what to do next, and where (page, its title); the sentence itself comes with the error
+# error -> what to do next, and where (folder and title of a page); the sentence itself comes with
+# the error
 _NEXT: tuple[tuple[type[MsipError], str, str, str], ...] = (
-    (
-        OutOfMemoryError,
-        mark("Choose a smaller batch or image size."),
-        "pages/new_run/page.py",
-        "New run",
-    ),
+    (OutOfMemoryError, mark("Choose a smaller batch or image size."), "new_run", "New run"),
     (DiskFullError, mark("Free some room on the disk, then try again."), "", ""),
-    (DatasetError, mark("Look at what the data check says."), "pages/data/page.py", "Data"),
-    (CheckpointError, mark("Choose another weights file."), "pages/models/page.py", "Models"),
-    (
-        IllegalTransitionError,
-        mark("The run moved on meanwhile: look again."),
-        "pages/runs/page.py",
-        "Runs",
-    ),
-    (NotFoundError, mark("It may have been renamed or removed."), "pages/start/page.py", "Start"),
+    (DatasetError, mark("Look at what the data check says."), "data", "Data"),
+    (CheckpointError, mark("Choose another weights file."), "models", "Models"),
+    (IllegalTransitionError, mark("The run moved on meanwhile: look again."), "runs", "Runs"),
+    (NotFoundError, mark("It may have been renamed or removed."), "start", "Start"),
 )
 
 
@@ -65,7 +56,8 @@ def show_error(error: MsipError) -> None:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.caption(md(t(advice)), width="content")
                 if page:
-                    st.page_link(page, label=md(t("Go to {page}", page=t(label))))
+                    there = md(t("Go to {page}", page=t(label)))
+                    st.page_link(f"pages/{page}/page.py", label=there)
             return
 
 

@@ -129,8 +129,8 @@ def choose_image(data: Dataset) -> ImageRecord:
         st.query_params.pop("image")  # the part was changed: begin with its first image
     with right:
         label = t("Micrograph")
-        chosen = choose(label, list(records), "image", words=lambda i: _words(records[i]))
-    _forget_object_of_another(chosen)
+        chosen = choose(label, list(records), "image", words=lambda i: image_words(records[i]))
+    forget_object_of_another(chosen)
     return records[chosen]
 
 
@@ -154,16 +154,21 @@ def forget_object() -> None:
     remember("objects", None)
 
 
-def _forget_object_of_another(image: str) -> None:
-    """Number 3 of one micrograph is not number 3 of the next one."""
-    before = st.session_state.get("object:image")
-    st.session_state["object:image"] = image
+def forget_object_of_another(image: str, place: str = "object") -> None:
+    """Number 3 of one micrograph is not number 3 of the next one, unless a link asks for it.
+
+    Args:
+        place: of a chooser that follows another image than the others do.
+    """
+    before = st.session_state.get(f"{place}:image")
+    st.session_state[f"{place}:image"] = image
     if before not in (None, image):
         st.session_state.pop("last:object", None)
         st.query_params.pop("object", None)
 
 
-def _words(record: ImageRecord) -> str:
+def image_words(record: ImageRecord) -> str:
+    """Its name and what is labelled on it."""
     counts = ", ".join(f"{count} {name}" for name, count in record.counts.items())
     return f"{record.id} ({counts or t('no object')})"
 

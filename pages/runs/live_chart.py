@@ -12,6 +12,7 @@ import gzip
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
@@ -22,70 +23,19 @@ from msip_core.language import current
 from msip_core.views.screen import CONFIG
 from pages.kit.guard import guarded
 
-_LOADER = """
-export default function({ data, setStateValue }) {
-  if (window.msipPlotly || window.msipPlotlyLoading) return;
-  if (!data || data.length === 0) { setStateValue("wanted", true); return; }
-  window.msipPlotlyLoading = true;
-  const unpacked = new Blob([data]).stream().pipeThrough(new DecompressionStream("gzip"));
-  new Response(unpacked).blob().then(code => {
-    const script = document.createElement("script");
-    script.src = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
-    script.onload = () => {
-      window.msipPlotly = window.Plotly;
-      document.dispatchEvent(new Event("msip-plotly"));
-      setStateValue("wanted", false);
-    };
-    document.head.append(script);
-  });
-}
-"""
 
-_CHART = """
-function themed(layout, host) {
-  const css = getComputedStyle(host), value = name => css.getPropertyValue(name).trim();
-  const text = value("--st-text-color"), ground = value("--st-background-color");
-  return { ...layout, autosize: true,
-    font: { ...layout.font, color: text, family: value("--st-font") },
-    hoverlabel: { bgcolor: ground, bordercolor: text, font: { color: text } } };
-}
-function draw(host) {
-  const { data } = host.msip, figure = JSON.parse(data.figure);
-  window.msipPlotly.react(
-    host, figure.data, themed(figure.layout, host), { ...data.config, responsive: true });
-  host.classList.toggle("clickable", data.clickable);
-  if (host.msipWired) return;
-  host.msipWired = true;
-  host.on("plotly_click", event => {
-    const { data, setTriggerValue } = host.msip;
-    if (data.clickable) setTriggerValue("picked", Math.round(event.points[0].x));
-  });
-  // Light and dark change Streamlit's colours without calling us.
-  matchMedia("(prefers-color-scheme: dark)").addEventListener(
-    "change", () => setTimeout(() => draw(host), 300));
-}
-export default function({ parentElement, data, setTriggerValue }) {
-  const host = parentElement.querySelector(".msip-live-chart");
-  const first = !host.msip;
-  host.msip = { data, setTriggerValue };
-  host.style.height = data.height + "px";
-  host.setAttribute("aria-label", data.alt);
-  if (window.msipPlotly) draw(host);
-  else if (first) document.addEventListener("msip-plotly", () => draw(host), { once: true });
-}
-"""
+def _part(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
-_CSS = """
-.msip-live-chart { width: 100%; }
-.msip-live-chart.clickable .nsewdrag { cursor: pointer; }
-"""
 
-_loader = st.components.v2.component("msip_plotly_loader", js=_LOADER, isolate_styles=False)
+_loader = st.components.v2.component(
+    "msip_plotly_loader", js=_part("plotly_loader.js"), isolate_styles=False
+)
 _chart = st.components.v2.component(
     "msip_live_chart",
     html='<div class="msip-live-chart" role="figure"></div>',
-    css=_CSS,
-    js=_CHART,
+    css=_part("live_chart.css"),
+    js=_part("live_chart.js"),
     isolate_styles=False,
 )
 

@@ -24,7 +24,7 @@ _OF_OTHERS = {
     "msip_core/data/readers/registry.py", "msip_core/runs/computers.py",
     "msip_core/runs/far/keeper.py", "msip_core/runs/far/ray_cluster.py",
     "msip_core/runs/executors.py", "msip_core/views/inline.py", "msip_core/views/paper_runs.py",
-    "pages/runs/live_chart.py", "pages/kit/machine.py",
+    "pages/kit/machine.py",
 }  # fmt: skip
 
 

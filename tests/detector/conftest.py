@@ -131,9 +131,6 @@ class RunHistory:
         if self.stop_after is not None and self.asked > self.stop_after:
             raise Stopped("pause")
 
-    def beat(self) -> None:
-        pass
-
     def epochs(self) -> list[EpochRecord]:
         return [record for record in self.records if isinstance(record, EpochRecord)]
 

@@ -16,11 +16,10 @@ from msip_core.data.dataset import open_dataset
 from msip_core.data.importing import import_dataset
 from msip_core.detector.augment import Augmentation, Draws, draw, place
 from msip_core.detector.batch import MOST
-from msip_core.detector.device_loader import DeviceImages, DeviceLoader, home_of
 from msip_core.detector.evaluation import Evaluator
 from msip_core.detector.images import SplitImages
 from msip_core.detector.library import hyperparameters
-from msip_core.detector.pool import DataPool, resolve_loader
+from msip_core.detector.pool import DataPool, DeviceImages, DeviceLoader, home_of, resolve_loader
 from msip_core.detector.training import fit
 from msip_core.detector.warping import Labels, coloured, warped_boxes, warped_pictures
 from msip_core.errors import ConfigError, Stopped
@@ -247,7 +246,7 @@ def test_an_epoch_follows_from_its_seed_and_begins_with_every_image_once(images,
     loader = DeviceLoader(images, 4)
     firsts = []
     monkeypatch.setattr(
-        "msip_core.detector.device_loader.draw",
+        "msip_core.detector.pool.draw",
         lambda rng, some, *rest: (firsts.extend(some), draw(rng, some, *rest))[1],
     )
 
@@ -388,7 +387,7 @@ def test_mosaic_closes_for_the_last_epochs(train, monkeypatch):
     seen = []
     real = draw
     monkeypatch.setattr(
-        "msip_core.detector.device_loader.draw",
+        "msip_core.detector.pool.draw",
         lambda rng, some, n, imgsz, how: (seen.append(how.mosaic), real(rng, some, n, imgsz, how))[
             1
         ],

@@ -156,7 +156,8 @@ def made_up_gpus(monkeypatch):
         return real(*args, **more, engine=engine)
 
     monkeypatch.setattr(speed_job, "engine_for", engine)
-    monkeypatch.setattr(speed_job, "measure_latency", measure)
+    for job in (speed_job, compare_job):
+        monkeypatch.setattr(job, "measure_latency", measure)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     return gpu

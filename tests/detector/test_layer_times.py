@@ -13,7 +13,7 @@ from msip_core.config import LatencyFormat
 from msip_core.detector.layer_times import LayerTimes, time_layers
 from msip_core.errors import Stopped
 from msip_core.groups.layers import Geometry, Layer
-from msip_core.ways import PROCESSOR_FORMATS
+from msip_core.ways import PROCESSOR_FORMATS, Way
 
 WIDE = Geometry(kernel=3, stride=1, side=8, inputs=64, outputs=128, narrow_in=True, narrow_out=True)
 STEM = Geometry(kernel=3, stride=2, side=32, inputs=3, outputs=16, narrow_in=False, narrow_out=True)
@@ -35,7 +35,7 @@ class FakeTimer:
 
 
 def table(cache: Path, timer: FakeTimer, format: LatencyFormat = "onnx") -> LayerTimes:
-    return LayerTimes(cache, format, timer)
+    return LayerTimes(cache, Way(format=format), timer)
 
 
 def test_layers_are_timed_at_five_widths_in_steps_of_eight():
@@ -89,7 +89,7 @@ def test_every_format_times_ordinary_and_depthwise_layers(format: LatencyFormat)
         Layer(3, 1, 8, inputs=8, outputs=8, depthwise=True),
     ]
 
-    milliseconds = time_layers(layers, format, lambda done: None)
+    milliseconds = time_layers(layers, Way(format=format), lambda done: None)
 
     assert len(milliseconds) == 3
     assert all(ms > 0 for ms in milliseconds)

@@ -139,7 +139,7 @@ def test_every_way_has_a_table_of_its_own_and_exporters_share_that_of_torch(tmp_
 
     assert len({LayerTimes(tmp_path, way).path for way in ways}) == len(ways)
     assert {LayerTimes(tmp_path, way).path for way in shared} == {LayerTimes(tmp_path, GPU).path}
-    assert LayerTimes(tmp_path, "onnx").path == LayerTimes(tmp_path, Way()).path
+    assert LayerTimes(tmp_path, Way(format="onnx")).path == LayerTimes(tmp_path, Way()).path
 
 
 def test_a_table_that_would_take_too_long_is_left(

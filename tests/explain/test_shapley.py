@@ -10,8 +10,8 @@ from msip_core.detector.frame import Frame
 from msip_core.errors import ConfigError, Stopped
 from msip_core.explain import shapley
 from msip_core.explain.boundary import concentration
-from msip_core.explain.memory import CPU_PIXELS, batch_size, evaluate_batched
 from msip_core.explain.permutations import converge
+from msip_core.explain.shapley import CPU_PIXELS, batch_size, evaluate_batched
 from msip_core.explain.superpixels import BLUR_SIGMA, Patchwork, blurred, segment
 from msip_core.explain.targets import Candidates, private_copy, similarity
 from tests.explain.toy import (

@@ -8,8 +8,7 @@ import torch
 from scipy.stats import spearmanr
 
 from msip_core.errors import ConfigError
-from msip_core.importance.inffs import Pooled, inf_fs, spearman
-from msip_core.importance.nisp import last_convolutions
+from msip_core.importance.nisp import Pooled, inf_fs, last_convolutions, spearman
 from tests.importance.kit import drawn_calibration, thin_detector
 
 

@@ -13,15 +13,19 @@ from msip_core.config import WEIGHT_PRESETS, MsipOptions
 from msip_core.detector.library import copy_model
 from msip_core.groups.coupling import prunable_groups
 from msip_core.importance import obs
-from msip_core.importance.moments import (
+from msip_core.importance.msip import MsipImportance
+from msip_core.importance.obs import (
     Moments,
+    ObsImportance,
     OutputGradients,
+    Reader,
     centred_ones,
+    costs_in_turn,
+    coupled,
     moment_bytes,
+    portions,
     readers,
 )
-from msip_core.importance.msip import MsipImportance
-from msip_core.importance.obs import ObsImportance, Reader, costs_in_turn, coupled, portions
 from msip_core.importance.statistics import Statistics, gather
 from msip_core.importance.windows import Places
 from tests.importance.kit import (

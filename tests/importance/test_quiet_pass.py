@@ -36,9 +36,7 @@ class PartByPart:
     def __init__(self, looks: Looks) -> None:
         self.looks, self.before = looks, []
 
-    def check_stop(self) -> None: ...
-
-    def beat(self) -> None:
+    def check_stop(self) -> None:
         self.before.append(Counter(self.looks.found))
 
 

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from msip_core.importance import activity, statistics
-from msip_core.importance.room import PEAK, SHARE, bytes_kept, images_at_once
-from msip_core.importance.statistics import gather
+from msip_core.importance.statistics import PEAK, SHARE, bytes_kept, gather, images_at_once
 from tests.importance.kit import drawn_calibration, thin_detector
 from tests.importance.test_statistics import Beats
 from tests.looks import Looks

@@ -47,8 +47,6 @@ class Listener:
 
     def check_stop(self) -> None: ...
 
-    def beat(self) -> None: ...
-
     def of(self, kind: type) -> list:
         return [r for r in self.records if isinstance(r, kind)]
 

@@ -12,9 +12,9 @@ from torch.nn.functional import silu
 from msip_core.detector.library import DetectionModel, copy_model
 from msip_core.groups.coupling import prunable_groups
 from msip_core.groups.members import members
-from msip_core.pruning.absorb import absorbed, at_rest
 from msip_core.pruning.bottlenecks import remove_bottlenecks
 from msip_core.pruning.refit import kept_filters
+from msip_core.pruning.repair import absorbed, at_rest
 from msip_core.pruning.surgery import channel_counts, prune_channels
 from tests.importance.kit import drawn_calibration, thin_detector
 

@@ -181,7 +181,9 @@ def test_the_preview_adds_up_layers_that_this_computer_has_timed(lab: Workspace)
         tick(1.0)
         return [1e-3 * layer.outputs * layer.side**2 for layer in layers]
 
-    LayerTimes(lab.cache, "openvino", by_area).measure(geometries.values(), lambda _: None)
+    LayerTimes(lab.cache, Way(format="openvino"), by_area).measure(
+        geometries.values(), lambda _: None
+    )
     asked = {**QUICK, "latency_format": "openvino", "keep_latency": 0.8}
 
     found = preview(config(**asked), lab, lambda *_: None)

@@ -19,9 +19,6 @@ class Quiet:
     def check_stop(self) -> None:
         pass
 
-    def beat(self) -> None:
-        pass
-
 
 def uneven() -> CalibrationSet:
     """One batch in which some images have one object and some twelve."""

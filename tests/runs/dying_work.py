@@ -51,9 +51,6 @@ class Deadly:
             self._left -= 1
             self._die_if_due()
 
-    def beat(self) -> None:
-        self._ctx.beat()
-
     def _die_if_due(self) -> None:
         if self._left is not None and self._left <= 0:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -96,7 +96,6 @@ def _finetune(config: PruneConfig, ctx: RunContext, index: int, plan: dict[str, 
     first = json.loads(state.read_text())["epoch"] if state.exists() else 0
     for epoch in range(first + 1, config.finetune.epochs + 1):
         for _batch in range(plan.get("batches", 1)):
-            ctx.beat()
             if not plan.get("deaf"):
                 ctx.check_stop()
             time.sleep(plan.get("batch_seconds", 0.0))

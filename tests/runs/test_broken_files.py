@@ -92,7 +92,7 @@ def test_a_broken_index_is_built_anew_by_who_finds_it(
 def test_an_index_of_a_newer_version_is_left_alone_until_it_is_asked_for(
     service: RunService, runs: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _sql("INSERT INTO migrations VALUES ('m999_x', 1)")(service.workspace.index_path)
+    _sql("PRAGMA user_version = 999")(service.workspace.index_path)
     with pytest.raises(WorkError, match="newer MSIP Lab"):
         RunStore(service.workspace)
     assert main(["runs", "reindex", "--workspace", str(service.workspace.root)]) == 0

@@ -1,19 +1,18 @@
-"""The index: derived from folders, migrated by numbers, quick with many runs."""
+"""The index: derived from folders, built anew for another version, quick with many runs."""
 
 from __future__ import annotations
 
 import shutil
 import sqlite3
 import time
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from msip_core.errors import DatasetError, IllegalTransitionError, NotFoundError, WorkError
 from msip_core.events import EpochRecord, MilestoneRecord, ProgressRecord, Stage, StageRecord
-from msip_core.runs import index_file, store
 from msip_core.runs import service as runs_service
+from msip_core.runs import store
 from msip_core.runs.events_log import EventLog
 from msip_core.runs.service import RunService
 from msip_core.runs.slots import slot_of
@@ -184,18 +183,21 @@ def test_a_run_that_works_cannot_be_deleted(service: RunService) -> None:
     assert service.list() == []
 
 
-def test_migrations_lead_from_the_oldest_index_to_the_columns_we_use(tmp_path: Path) -> None:
-    engine = sa.create_engine(f"sqlite:///{tmp_path / 'old.sqlite'}")
-    with engine.begin() as connection:
-        connection.exec_driver_sql(
-            "CREATE TABLE migrations (name TEXT PRIMARY KEY, applied REAL NOT NULL)"
-        )
-        index_file.m001_runs(connection)
-        connection.exec_driver_sql("INSERT INTO migrations VALUES ('m001_runs', 0)")
-    with engine.begin() as connection:
-        index_file.migrate(connection)
-        index_file.migrate(connection)
-    inspector = sa.inspect(engine)
+def test_an_index_of_an_older_program_is_built_anew_with_the_columns_we_use(
+    service: RunService,
+) -> None:
+    run_id = service.submit(make_config(service.workspace))
+    path = service.workspace.index_path
+    service.store._file.engine().dispose()
+    path.unlink()
+    with sqlite3.connect(path) as index:  # as the first version left it
+        index.execute("CREATE TABLE migrations (name TEXT PRIMARY KEY, applied REAL NOT NULL)")
+        index.execute("CREATE TABLE runs (id TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID")
+        index.execute("INSERT INTO runs VALUES ('prune-gone', 'gone')")
+        index.execute("INSERT INTO migrations VALUES ('m001_runs', 0)")
+    assert [row.id for row in RunStore(service.workspace).rows()] == [run_id]
+    assert list(path.parent.glob("lab.sqlite.broken-*")) == []
+    inspector = sa.inspect(sa.create_engine(f"sqlite:///{path}"))
     for table in (store._RUNS, store._RECORDS):
         found = {column["name"] for column in inspector.get_columns(table.name)}
         assert found == {column.name for column in table.columns}
@@ -208,7 +210,7 @@ def test_histories_from_before_damage_was_counted_are_read_again(service: RunSer
     before = service.get(run_id)
     with sqlite3.connect(service.workspace.index_path) as index:
         index.execute("ALTER TABLE runs DROP COLUMN damaged")
-        index.execute("DELETE FROM migrations WHERE name = 'm003_damaged'")
+        index.execute("PRAGMA user_version = 0")
     later = RunService(service.workspace)
     assert [row.id for row in later.store.rows()] == [run_id]  # at once, as it was
     assert later.get(run_id) == before
@@ -218,8 +220,8 @@ def test_histories_from_before_damage_was_counted_are_read_again(service: RunSer
 def test_an_index_of_a_newer_program_is_refused(workspace: Workspace) -> None:
     RunStore(workspace)
     with sqlite3.connect(workspace.index_path) as connection:
-        connection.execute("INSERT INTO migrations VALUES ('m999_future', 0)")
-    with pytest.raises(WorkError, match=r"newer MSIP Lab \(m999_future\)"):
+        connection.execute("PRAGMA user_version = 999")
+    with pytest.raises(WorkError, match=r"newer MSIP Lab \(user_version 999\)"):
         RunStore(workspace)
 
 

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any, TypedDict
 
 from msip_core.messages import msg
+from msip_core.runs.lease import Seat
 
 NAMESPACE = "msip-lab"
 GONE, BROKEN, REFUSED = "gone", "broken", "refused"
@@ -52,15 +53,6 @@ class PlainNode(TypedDict):
     all: dict[str, float]
     free: dict[str, float]
     told: Any
-
-
-class PlainSeat(TypedDict):
-    """Of `lease.Seat`, what Ray needs."""
-
-    node: str
-    cpus: float
-    gpus: float
-    memory_gb: float
 
 
 class RayBridge:
@@ -106,13 +98,13 @@ class RayBridge:
                 for node in alive
             ]
 
-    def open(self, name: str, seat: PlainSeat) -> None:
+    def open(self, name: str, seat: Seat) -> None:
         where = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            seat["node"], soft=False
+            seat.node, soft=False
         )
         self._handles[name] = self._keeper.options(
             name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True,
-            num_cpus=seat["cpus"], num_gpus=seat["gpus"], memory=int(seat["memory_gb"] * 1e9),
+            num_cpus=seat.cpus, num_gpus=seat.gpus, memory=int(seat.memory_gb * 1e9),
             max_restarts=0, scheduling_strategy=where,
         ).remote(name)  # fmt: skip
 

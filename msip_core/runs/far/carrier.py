@@ -12,7 +12,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from typing import Any
 from msip_core.errors import MsipError
 from msip_core.events import MemoryRecord
 from msip_core.messages import msg
+from msip_core.runs.context import read_request
 from msip_core.runs.events_log import Event, EventLog
-from msip_core.runs.executors import HEARTBEAT_FILE, LOG_FILE, STOP_FILE, WORKER_FILE
+from msip_core.runs.executors import HEARTBEAT_FILE, LOG_FILE, WORKER_FILE
 from msip_core.runs.far.cluster import Cluster, ClusterGone, KeeperError, KeeperGone
 from msip_core.runs.far.keeper import MOST_LOG, Look, Order
 from msip_core.runs.far.parcels import Parcel, Part, Piece, parcels_of, portions, read_part
@@ -29,9 +30,10 @@ from msip_core.runs.far.snapshots import Files, run_files
 from msip_core.runs.folding import CONFIG_FILE, config_of
 from msip_core.runs.gpu_memory import remember
 from msip_core.runs.lease import Lease
+from msip_core.runs.processes import ProcessIdentity
 from msip_core.runs.state import RunState
 from msip_core.speeds import ask_after_run
-from msip_core.workspace import Workspace, write_json
+from msip_core.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -283,12 +285,8 @@ class Carrier:
         """What a person asks lies in the folder here."""
         if self._shared is not None:
             return
-        try:
-            note = (self._run_dir / STOP_FILE).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return
-        request = "cancel" if '"cancel"' in note else "pause"
-        if request != self._passed:
+        request = read_request(self._run_dir)
+        if request is not None and request != self._passed:
             self._call("ask", request)
             self._passed = request
 
@@ -300,8 +298,9 @@ class Carrier:
         if look.heart != self._heart:
             self._heart = look.heart
             self._beat()
-        if look.worker is not None and not _same(self._run_dir / WORKER_FILE, look.worker):
-            write_json(self._run_dir / WORKER_FILE, look.worker)
+        known = self._run_dir / WORKER_FILE
+        if look.worker is not None and look.worker != ProcessIdentity.read(known):
+            look.worker.write(known)
         self._replace(look.files, look.gone)
         with (self._run_dir / LOG_FILE).open("ab") as file:
             file.write(look.log)
@@ -361,10 +360,3 @@ class Carrier:
 
     def _beat(self) -> None:
         (self._run_dir / HEARTBEAT_FILE).touch()
-
-
-def _same(path: Path, worker: Mapping[str, object]) -> bool:
-    try:
-        return f'"{worker["born"]}"' in path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return False

@@ -12,7 +12,6 @@ now.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Collection, Iterable, Sequence
@@ -21,6 +20,7 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from msip_core.documents import read_as
 from msip_core.errors import DiskFullError, WorkError
 from msip_core.runs.far.parcels import Piece
 from msip_core.workspace import write_json
@@ -123,7 +123,10 @@ class Contents:
 
     def _make_room(self, size: int, used: Collection[str]) -> None:
         kept = sorted(self.root.glob("*.json"), key=lambda facts: facts.stat().st_mtime)
-        sizes = {facts.stem: _bytes(facts) for facts in kept}
+        # Of one that is gone or damaged nothing is known to be there.
+        sizes = {
+            facts.stem: (read_as(facts, dict[str, int]) or {}).get("bytes", 0) for facts in kept
+        }
         for key in [key for key in sizes if key not in used]:
             if sum(sizes.values()) + size <= self._most:
                 return
@@ -150,10 +153,3 @@ def write_pieces(folder: Path, pieces: Iterable[Piece]) -> None:
             file.seek(piece.start)
             file.write(piece.data)
         os.utime(path, ns=(piece.changed, piece.changed))
-
-
-def _bytes(facts: Path) -> int:
-    try:
-        return int(json.loads(facts.read_text(encoding="utf-8"))["bytes"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0  # gone or damaged: nothing is known to be there

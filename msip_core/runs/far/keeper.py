@@ -13,7 +13,6 @@ all that goes in and out is plain data. Its folder, on a computer that does not 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -24,6 +23,7 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from msip_core.documents import read_as
 from msip_core.errors import IllegalTransitionError, WorkError
 from msip_core.runs.events_log import Event, EventLog
 from msip_core.runs.executors import (
@@ -40,7 +40,7 @@ from msip_core.runs.far.contents import Contents, State, write_pieces
 from msip_core.runs.far.parcels import Part, Piece, read_part
 from msip_core.runs.far.snapshots import Files, freeze, model_files, run_files
 from msip_core.runs.folding import CONFIG_FILE
-from msip_core.runs.processes import ProcessIdentity
+from msip_core.runs.processes import ProcessIdentity, start_process
 from msip_core.runs.state import RunState
 from msip_core.runs.tight_memory import SHARED_GPU
 from msip_core.settings import get_settings
@@ -89,7 +89,7 @@ class Look:
         events: of the history there, behind what was asked for.
         log: bytes of the worker's output behind what was asked for.
         heart: time of the last heartbeat, in nanoseconds.
-        worker: its ProcessIdentity, as a file holds it.
+        worker: of the run's folder there.
         code: how it ended; negative: by a signal.
     """
 
@@ -99,7 +99,7 @@ class Look:
     events: tuple[Event, ...] = ()
     log: bytes = b""
     heart: int = 0
-    worker: dict[str, object] | None = None
+    worker: ProcessIdentity | None = None
     code: int | None = None
 
 
@@ -177,15 +177,8 @@ class Keeper:
         if order.shares_gpu:
             environment[SHARED_GPU] = "1"
         with (run_dir / LOG_FILE).open("ab") as log:
-            self._child = subprocess.Popen(
-                worker_command(run_dir, root, ("--leash", *order.arguments)),
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                cwd=root,
-                start_new_session=True,
-            )
+            command = worker_command(run_dir, root, ("--leash", *order.arguments))
+            self._child = start_process(command, log, environment, stdin=subprocess.PIPE, home=root)
         if identity := ProcessIdentity.of(self._child.pid):
             identity.write(run_dir / WORKER_FILE)
 
@@ -222,7 +215,6 @@ class Keeper:
         )
         self._frozen, self._told = files, told
         self._ever |= files.keys()
-        identity = ProcessIdentity.read(run_dir / WORKER_FILE)
         return Look(
             phase,
             {path: stamp for path, stamp in files.items() if self._known.get(path) != stamp},
@@ -230,9 +222,7 @@ class Keeper:
             tuple(events),
             _tail(run_dir / LOG_FILE, log_from),
             _changed(run_dir / HEARTBEAT_FILE),
-            None
-            if identity is None
-            else {"pid": identity.pid, "born": identity.born, "host": identity.host},
+            ProcessIdentity.read(run_dir / WORKER_FILE),
             self._code,
         )
 
@@ -319,10 +309,7 @@ class Keeper:
         """Keys that runs on this computer need, living keepers' and swept ones' alike."""
         used: set[str] = set()
         for file in self._folder.parent.glob(f"*/{_USES}"):
-            try:
-                used |= set(json.loads(file.read_text(encoding="utf-8")))
-            except (OSError, ValueError):
-                continue  # its keeper has just left
+            used |= set(read_as(file, list[str]) or ())  # none where its keeper has just left
         return used
 
     def _scan(self) -> Files:

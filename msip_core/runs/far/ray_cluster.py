@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TooLate
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ class RayCluster:
         return self._connected().address
 
     def open(self, name: str, seat: Seat) -> None:
-        self._ask("open", name, asdict(seat))
+        self._ask("open", name, seat)
 
     def call(self, name: str, method: str, *args: Any, patience: float = 60.0) -> Any:
         return self._ask("call", name, method, args, patience, patience=patience + _ANSWER)

@@ -25,8 +25,8 @@ from msip_core.runs.service import RunService
 from msip_core.runs.state import RunState
 from msip_core.workspace import Workspace
 from pages.plate.choosing import Count
-from pages.plate.correcting import imported
 from pages.plate.files import _book, _csv, _report, labels_in
+from pages.plate.pictures import imported
 from tests.pages import lab_samples
 from tests.pages.conftest import Open, no_crash, words
 from tests.pages.fake_compute import FakeCompute
