@@ -275,6 +275,35 @@ WELLS = [(row, column) for row in "ABCD" for column in (1, 2, 3)]
         [f"img{s:02d}_{x}_0_{x + 640}_640.png" for s in range(12) for x in (0, 512)],
         [f"img{i:02d}{copy}.png" for i in range(12) for copy in ("", "_rot90")],
         [f"org{o:02d}_{time}.png" for o in range(12) for time in ("0h", "48 hrs")],
+        *(
+            [name.format(o=o, t=t) + ".png" for o in range(12) for t in (1, 5)]
+            for name in (
+                "org{o:02d}_{t}d",
+                "org{o:02d}_2024-03-0{t}",
+                "org{o:02d}_{t}dpi",
+                "org{o:02d}_第{t}天",
+                "{t}d/org{o:02d}",
+                "{t}h_org{o:02d}",
+                "day{t}_org{o:02d}",
+                "D{t}_org{o:02d}",
+                "wk{t}/org{o:02d}",
+            )
+        ),
+        *(
+            [f"{when.format(t=t)}/{r}{c}.png" for r, c in WELLS for t in (1, 5)]
+            for when in (
+                "{t}d",
+                "Tag {t}",
+                "{t} min",
+                "{t}hr",
+                "wk{t}",
+                "{t}mo",
+                "{t}dpt",
+                "第{t}天",
+                "1d{t}h",
+                "round{t}",
+            )
+        ),
         [f"org{o:02d}_z{z}um.png" for o in range(12) for z in (-10, 10)],
         [f"img{i:02d}{copy}.png" for i in range(12) for copy in ("", " - Copy")],
         [f"img{i:02d}{copy}.png" for i in range(12) for copy in ("", " (2)")],
@@ -292,6 +321,7 @@ def test_two_images_of_one_well_place_or_picture_are_one_group(names: list[str])
     [
         [f"img ({n}).png" for n in range(1, 25)],
         [f"img_{n:03d}.png" for n in range(24)],
+        [f"organoids_day{n}.png" for n in range(24)],
         [f"{drug}_{n:03d}.png" for drug in ("control", "chir", "wnt") for n in range(8)],
     ],
 )
