@@ -26,6 +26,7 @@ from msip_core.workspace import (
     Workspace,
     clear_away,
     folders_in,
+    holds_something,
     json_text,
     plain_bytes,
     rewrite,
@@ -121,8 +122,9 @@ def _cards(workspace: Workspace) -> list[tuple[Path, ModelCard | None]]:
     for folder in folders_in(workspace.models):
         try:
             found.append((folder, read_card(folder / "model.json")))
-        except FileNotFoundError:  # just deleted, or no model yet
-            continue
+        except FileNotFoundError:
+            if holds_something(folder):  # else just deleted
+                found.append((folder, None))
         except (CheckpointError, OSError):
             found.append((folder, None))
     return found
