@@ -147,8 +147,18 @@ def read_card(path: Path) -> ModelCard:
     return card.model_copy(update={"id": path.parent.name})
 
 
+# Files that people take for the weights of a detector; paths are looked for before models are.
+_OTHER_WEIGHTS = (".pt", ".pth", ".onnx", ".safetensors", ".engine", ".torchscript", ".bin", ".h5")
+
+
 def open_card(workspace: Workspace, model_id: str) -> ModelCard:
     """The card of one model, or a sentence with what to do."""
+    if "/" in model_id or model_id.lower().endswith(_OTHER_WEIGHTS):
+        raise NotFoundError(
+            "'{model_id}' is no model of the workspace, and no file whose name ends in .pt: give "
+            "the id of a model, or the .pt file that YOLOv8's training wrote (best.pt).",
+            model_id=model_id[:100],
+        )
     path = workspace.model_dir(model_id) / "model.json"
     if path.is_file():
         with suppress(FileNotFoundError):  # deleted in this very moment

@@ -24,6 +24,8 @@ _WHY = {
     "enum": mark("it must be {expected}"),
     "greater_than": mark("it must be above {gt}"),
     "greater_than_equal": mark("it must be at least {ge}"),
+    "model_type": mark("it has parts, which are set one by one"),
+    "multiple_of": mark("it must be a multiple of {multiple_of}"),
     "less_than": mark("it must be below {lt}"),
     "less_than_equal": mark("it must be at most {le}"),
 }
