@@ -50,7 +50,8 @@ def _word(*words: str) -> re.Pattern[str]:
 # was looked at again. A copy of the file itself is told by the file without "(2)" or "Copy".
 _COPY = re.compile(
     r"(?:[-_ .]+(?:aug(?:mented)?|[hv]?flip(?:ped)?|rot(?:at(?:ed|ion))?|mirror(?:ed)?|tile|patch)"
-    r"(?:[-_ ]?[hvxy\d]+){0,2}|[-_ ]x\d+[-_ ]?y\d+|(?:_\d+){4}"
+    r"(?:[-_ ]?[hvxy\d]+){0,2}|[-_ ]x=?\d+[-_ ]?y=?\d+|(?:_\d+){4}|[-_ ]\d+of\d+"
+    r"|[-_ ]*[\[(](?:[a-z]=)?\d+(?: ?, ?(?:[a-z]=)?\d+)+[\])]"
     rf"|[-_ .]+(?:{AGE}|{DATE.pattern}))+$",
     re.IGNORECASE,
 )
@@ -59,7 +60,8 @@ _DOUBLE = re.compile(r"(?:[-_ ]+copy(?:[-_ ]?\d+)?| ?\(\d+\))+$", re.IGNORECASE)
 _COUNTER = re.compile(r"(?:[-_ .]+[A-Za-z]*[-_ ]?|(?<=\d)[A-Za-z]+)\d+$")
 # Words whose images are of one place, however few of them there are.
 _PLACE = re.compile(
-    r"(?<![a-z])(?:video|movie|film|clip|pos(?:ition)?|slide|scan|stack|org(?:anoid)?)[-_ ]?\d+$",
+    r"(?<![a-z])(?:vid(?:eo)?|mov(?:ie)?|film|clip|time[-_ ]?lapse|pos(?:ition)?|slide|scan|stack"
+    r"|org(?:anoid)?)[-_ ]?\d+$",
     re.IGNORECASE,
 )
 # One word of a name between gaps; what is left has to name something with a number.
@@ -226,15 +228,15 @@ def _originals(fields: Sequence[str]) -> tuple[str, ...]:
 
 
 def _without_words(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of which most are there twice and more but for one word (s5_before, 24h_s5): that word
-    is none that tells specimens apart."""
+    """Names of which most are there twice and more but for one word (s5_before, 24h_s5, s5_blur
+    beside s5): that word is none that tells specimens apart."""
     places: dict[str, set[str]] = defaultdict(set)
     told: list[list[str]] = []
     for name in names:
         parts = _PARTS.split(name)  # every second one is a gap
         words = [at for at in range(0, len(parts), 2) if _WORDS.fullmatch(parts[at])]
         kept = ["".join(parts[:at] + parts[at + 2 :]).strip("-_ .") for at in words]
-        kept = [text for text in kept if _NAMED.search(text)]
+        kept = [name, *(text for text in kept if _NAMED.search(text))]
         told.append(kept)
         for text in kept:
             places[text].add(name)

@@ -7,6 +7,7 @@ supervision's, called one object at a time, so that one bad line costs one box a
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -168,7 +169,7 @@ def split_of_path(name: str) -> SplitName | None:
     """The part that a folder or file name stands for: train, val/valid/validation, test."""
     for part in reversed(PurePosixPath(name.lower()).parts):
         stem = part.split(".")[0]
-        for word in (stem, *reversed(stem.replace("-", "_").split("_"))):
+        for word in (stem, *reversed(re.split("[-_ ]", stem))):
             if word in SPLIT_WORDS:
                 return SPLIT_WORDS[word]
     return None

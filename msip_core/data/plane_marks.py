@@ -35,8 +35,8 @@ _BEFORE = (
     r"|mois|第)"
 )
 AGE = (
-    r"(?:t?(?:(?P<days>\d+)d[-_ ]?)?(?P<hours>\d+)h(?:(?P<minutes>\d+)m(?:in)?)?"
-    rf"|t?(?P<alone>\d+)[-_ ]?{_UNIT}|{_BEFORE}[-_ ]?(?P<nth>\d+)[天日周月]?)"
+    r"(?:(?:t[-_ =]?)?(?:(?P<days>\d+)d[-_ ]?)?(?P<hours>\d+)h(?:(?P<minutes>\d+)m(?:in)?)?"
+    rf"|(?:t[-_ =]?)?(?P<alone>\d+)[-_ ]?{_UNIT}|{_BEFORE}[-_ ]?(?P<nth>\d+)[天日周月]?)"
 )
 # Behind a well: A01_24h, A01_D3F1; there h24 is no well.
 _LATER = re.compile(
@@ -109,7 +109,7 @@ def later_in(text: str, start: int) -> tuple[str, tuple[int, int]] | None:
         if number := _NUMBER_BEHIND.search(said):  # 20240503_0001 is a first image, not midnight
             said, end = said[: number.start()], date.start() + number.start()
         said = with_number_of_month(said)
-        turned = re.sub(r"^(\d\d?)([-_.])(\d\d?)\2(\d{4})", _year_first, said)
+        turned = re.sub(r"^(\d\d?)([-_.])(\d\d?)\2(\d{4}|(?<=\.)\d\d$)", _year_first, said)
         return "".join(filter(str.isdigit, turned)), (date.start(), end)
     return None
 
