@@ -310,6 +310,9 @@ def _by_scheme(source: str) -> ImageName | None:
             if span[0] >= match.end() and sure and not any(told[kind] for kind in more):
                 told |= more
                 cuts.append(span)
+        if not told["time"] and (later := later_in(stem, match.end())):  # A01_s1_24h
+            told["time"] = later[0]
+            cuts.append(later[1])
         if not told["channel"] and (stain := _STAINS.search(stem, match.end())):
             told["channel"] = stain.group()
             cuts.append(stain.span())

@@ -354,6 +354,14 @@ def test_hours_and_days_behind_a_well_are_time_points_of_its_field(later: str) -
     assert len({(name.well, name.field) for name in names}) == 2
 
 
+@pytest.mark.parametrize("later", ["{n}h", "day{n}", "2024-05-0{n}"])
+def test_hours_and_days_behind_what_a_microscope_writes_are_time_points(later: str) -> None:
+    names = read_names([f"A0{c}_s1_{later.format(n=n)}.tif" for c in (1, 2) for n in (1, 5)])
+
+    assert len({name.time for name in names} - {None}) == 2
+    assert len({(name.well, name.field) for name in names}) == 2
+
+
 def test_zen_s_channels_beside_their_merged_picture_are_no_wells() -> None:
     names = read_names([f"x-{n:02d}_{c}.tif" for n in (1, 2) for c in ("c1", "c2", "c1-2")])
 
