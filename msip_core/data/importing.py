@@ -119,7 +119,7 @@ def _look(tree: FileTree) -> _Source:
         )
     if not source.images:
         raise DatasetError(
-            "{label} holds no PNG, JPEG, BMP or TIFF image ({n} other files): "
+            "{label} holds no PNG, JPEG, BMP or TIFF image (other files: {n}): "
             "choose the folder or zip with the images.",
             label=tree.label,
             n=len(tree.names),

@@ -140,6 +140,8 @@ def read_list(tree: FileTree, name: str, notes: list[str]) -> list[str]:
 
 def reason_of(error: Exception) -> str:
     """What is wrong with an odd value, for the end of a sentence."""
+    if isinstance(error, TypeError | AttributeError):  # Python's words for it help nobody
+        return msg("a value of it is missing, or of another kind than it must be")
     return f"no {error}" if isinstance(error, KeyError) else message_of(error)
 
 

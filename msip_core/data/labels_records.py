@@ -112,7 +112,7 @@ def _parse(
             what = msg(
                 "looks like labels of {label}, but cannot be read ({error}): export it again",
                 label=label,
-                error=error,
+                error=reason_of(error),
             )
             broken.setdefault(label, []).append(Problem(file=name, what=what))
             return
