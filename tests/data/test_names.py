@@ -341,8 +341,6 @@ def test_days_as_folders_are_counted_apart_where_they_hold_the_same_fields() -> 
         "{n}d",
         "h{n}",
         "00d{n:02d}h",
-        "{n}wpi",
-        "wk{n}",
     ],
 )
 def test_hours_and_days_behind_a_well_are_time_points_of_its_field(later: str) -> None:
@@ -351,14 +349,6 @@ def test_hours_and_days_behind_a_well_are_time_points_of_its_field(later: str) -
     names = read_names(sources)
 
     assert [name.time for name in names] == ["0", "24", "0", "24"]
-    assert len({(name.well, name.field) for name in names}) == 2
-
-
-@pytest.mark.parametrize("later", ["{n}h", "day{n}", "2024-05-0{n}"])
-def test_hours_and_days_behind_what_a_microscope_writes_are_time_points(later: str) -> None:
-    names = read_names([f"A0{c}_s1_{later.format(n=n)}.tif" for c in (1, 2) for n in (1, 5)])
-
-    assert len({name.time for name in names} - {None}) == 2
     assert len({(name.well, name.field) for name in names}) == 2
 
 
