@@ -20,4 +20,5 @@ if __name__ == "__main__":
 
         leave(main())
     except KeyboardInterrupt:  # before the verb has begun, or behind it
-        sys.exit("Stopped.")
+        sys.stderr.write("Stopped.\n")
+        sys.exit(130)

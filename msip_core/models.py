@@ -26,6 +26,7 @@ from msip_core.workspace import (
     Workspace,
     clear_away,
     folders_in,
+    holds_something,
     json_text,
     plain_bytes,
     rewrite,
@@ -121,8 +122,9 @@ def _cards(workspace: Workspace) -> list[tuple[Path, ModelCard | None]]:
     for folder in folders_in(workspace.models):
         try:
             found.append((folder, read_card(folder / "model.json")))
-        except FileNotFoundError:  # just deleted, or no model yet
-            continue
+        except FileNotFoundError:
+            if holds_something(folder):  # else just deleted
+                found.append((folder, None))
         except (CheckpointError, OSError):
             found.append((folder, None))
     return found
@@ -145,8 +147,18 @@ def read_card(path: Path) -> ModelCard:
     return card.model_copy(update={"id": path.parent.name})
 
 
+# Files that people take for the weights of a detector; paths are looked for before models are.
+_OTHER_WEIGHTS = (".pt", ".pth", ".onnx", ".safetensors", ".engine", ".torchscript", ".bin", ".h5")
+
+
 def open_card(workspace: Workspace, model_id: str) -> ModelCard:
     """The card of one model, or a sentence with what to do."""
+    if "/" in model_id or model_id.lower().endswith(_OTHER_WEIGHTS):
+        raise NotFoundError(
+            "'{model_id}' is no model of the workspace, and no file whose name ends in .pt: give "
+            "the id of a model, or the .pt file that YOLOv8's training wrote (best.pt).",
+            model_id=model_id[:100],
+        )
     path = workspace.model_dir(model_id) / "model.json"
     if path.is_file():
         with suppress(FileNotFoundError):  # deleted in this very moment

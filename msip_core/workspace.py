@@ -179,6 +179,11 @@ def check_room(root: Path, needed: float, what: str) -> None:
 
 def _no_workspace(root: Path | str, error: Exception) -> MsipError:
     number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, FileExistsError) and Path(error.filename).parent.is_dir():
+        return InputError(
+            "{part} is a file, and the workspace needs a folder there: move or rename it.",
+            part=error.filename,
+        )
     if number == errno.ENOTDIR and Path(root).expanduser().is_file():
         number = errno.EEXIST
     shown = str(root) if len(str(root)) <= 200 else f"{str(root)[:200]}…"
@@ -268,6 +273,14 @@ def clear_away(gone: Path) -> None:
 def folders_in(place: Path) -> list[Path]:
     """The folders in one of the workspace's, readable or not, without what is hidden."""
     return sorted(p for p in place.iterdir() if p.name[0] != "." and p.is_dir())
+
+
+def holds_something(folder: Path) -> bool:
+    """Whether there is a folder with a file in it, or one that cannot be looked into."""
+    try:
+        return any(folder.iterdir())
+    except OSError:
+        return folder.is_dir()
 
 
 def tiles_folder(workspace: Workspace, dataset: str) -> Path:

@@ -199,6 +199,14 @@ def test_a_folder_in_the_place_of_a_document_hides_no_other(
     assert drafts_of(root) == ([], [str(root / "versions" / "drafts" / "x.json")])
 
 
+def test_a_model_without_its_card_is_named(workspace: Workspace) -> None:
+    for name in ("lost", "just-deleted"):
+        workspace.model_dir(name).mkdir()
+    (workspace.model_dir("lost") / "model.pt").write_bytes(b"x")
+
+    assert damaged_models(workspace) == ["lost"]
+
+
 @pytest.mark.parametrize("text", [bytes(40), b"0 0.5 0.5 0.1", b"\xff", b"7 0.5 0.5 0.1 0.1\n"])
 def test_a_damaged_label_is_named(workspace: Workspace, text: bytes) -> None:
     data = lab_samples.draw_dataset(workspace)

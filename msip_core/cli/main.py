@@ -1,6 +1,6 @@
 """The way in: words to a verb, its answer to stdout, any error to one sentence and a code.
 
-0  done        1  the work failed        2  the input was wrong
+0  done        1  the work failed        2  the input was wrong        130  stopped by Ctrl-C
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _in_words(error: Exception, words: list[str]) -> tuple[str, int]:
                 said = f"{said.partition(': ')[0]}: {reason(error.__cause__).rstrip('.')}."
             return said, 2
         case typer.Abort():
-            return "Stopped.", 1
+            return "Stopped.", 130
         case OSError() | MemoryError() if (known := _of_the_computer(error)) is not None:
             return known
     return _unexpected(error, words), 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -37,7 +37,9 @@ def list_(
     state: Annotated[
         list[RunState] | None, typer.Option(help="Only these; may be repeated.")
     ] = None,
-    kind: Annotated[str | None, typer.Option(help="train, prune or count.")] = None,
+    kind: Annotated[
+        Literal["train", "prune", "count"] | None, typer.Option(help="Only runs of this kind.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1)] = 50,
     offset: Annotated[int, typer.Option(min=0)] = 0,
 ) -> Answer:

@@ -49,6 +49,7 @@ _NOISE = (
     "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information",
     "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot",
 )  # fmt: skip
+_CLOUD = ".icloud"  # a Mac leaves .a.png.icloud where a.png was
 _NOISE_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini")
 
 
@@ -77,6 +78,10 @@ class FileTree(ABC):
     @abstractmethod
     def read(self, name: str) -> bytes:
         """The content of one file. Raises DatasetError if it cannot be read."""
+
+    @abstractmethod
+    def head(self, name: str, most: int) -> bytes:
+        """The first bytes of a file; none where it cannot be read."""
 
     @abstractmethod
     def on_disk(self, name: str) -> Path | None:
@@ -248,6 +253,13 @@ def _entries(root: Path, folder: str) -> Iterator[tuple[str, bool, str | None]]:
 # --- zip ----------------------------------------------------------------------
 
 
+# zipfile and the compressions report damage through all of these.
+_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError,
+    ValueError, LookupError, OverflowError,
+)  # fmt: skip
+
+
 @dataclass
 class _Zip(FileTree):
     archive: zipfile.ZipFile
@@ -258,6 +270,13 @@ class _Zip(FileTree):
 
     def size(self, name: str) -> int:
         return self.entries[name].file_size
+
+    def head(self, name: str, most: int) -> bytes:
+        try:
+            with self.archive.open(self.entries[name]) as file:
+                return file.read(most)
+        except _DAMAGE:
+            return b""  # `read` says so
 
     def read(self, name: str) -> bytes:
         confined.at_hand(name)
@@ -270,9 +289,7 @@ class _Zip(FileTree):
             raise DatasetError(
                 "{name} uses a zip compression that is not known here: pack it anew", name=name
             ) from error
-        # zipfile and the compressions report damage through all of these.
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError,
-                RuntimeError, ValueError, LookupError, OverflowError) as error:  # fmt: skip
+        except _DAMAGE as error:
             raise DatasetError(
                 "{name} is damaged inside the zip ({error})", name=name, error=error
             ) from error
@@ -350,6 +367,8 @@ _TOO_LARGE = msg(
 def _odd_name(name: str) -> str | None:
     """Why a file of this name is not read, or None. Names go into reports, tables and lists."""
     parts = name.split("/")
+    if name.endswith(_CLOUD):
+        return msg("lies in iCloud and was not downloaded: open it once, or copy the folder again")
     if not name.strip("/. "):
         return msg("has no name")
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
@@ -374,7 +393,11 @@ def _is_noise(name: str) -> bool:
     """Files that operating systems leave behind: hidden ones, thumbnails, resource forks."""
     parts = PurePosixPath(name).parts
     return (
-        any(part in _NOISE or (part.startswith(".") and part not in ("..", ".")) for part in parts)
+        any(part in _NOISE or _is_hidden(part) for part in parts)
         or name.rpartition("/")[2].lower() in _NOISE_FILES
         or name.rpartition("/")[2].startswith("~$")  # of an open Office file
     )
+
+
+def _is_hidden(part: str) -> bool:
+    return part.startswith(".") and part not in ("..", ".") and not part.endswith(_CLOUD)

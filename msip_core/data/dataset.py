@@ -49,7 +49,7 @@ from msip_core.data.versions import at_version, newest_document
 from msip_core.errors import DatasetError, NotFoundError
 from msip_core.messages import msg
 from msip_core.titles import title_in
-from msip_core.workspace import Workspace, folders_in, plain_bytes
+from msip_core.workspace import Workspace, folders_in, holds_something, plain_bytes
 
 Mask = TypeVar("Mask")
 
@@ -288,7 +288,7 @@ def list_datasets(workspace: Workspace) -> list[DatasetSummary]:
         try:
             summary = _summary(folder)
         except NotFoundError:
-            if not _holds_something(folder):  # just deleted
+            if not holds_something(folder):  # just deleted
                 continue
             summary = _damaged(folder.name)
         except (OSError, DatasetError):
@@ -312,13 +312,6 @@ def _summary(folder: Path) -> DatasetSummary:
         return DatasetSummary.model_validate_json(plain_bytes(folder / "summary.json"))
     except (OSError, ValidationError):
         return summarise(newest_document(folder))
-
-
-def _holds_something(folder: Path) -> bool:
-    try:
-        return any(folder.iterdir())
-    except OSError:
-        return folder.is_dir()
 
 
 def _ends_well(path: Path) -> bool:

@@ -20,10 +20,11 @@ from msip_core.data.import_notes import TakenImage, notes_of
 from msip_core.data.incoming import Incoming, incoming
 from msip_core.data.label_files import label_text, masks_text
 from msip_core.data.labels import ImageLabels, LabelledObject, LabelReader, called
+from msip_core.data.labels_csv import NAMELESS
 from msip_core.data.manifest import ImportReport, Problem, Spread
 from msip_core.data.outlines import MaskIndex, is_image
 from msip_core.data.references import unique
-from msip_core.data.verdicts import marks_nothing
+from msip_core.data.verdicts import marks_nothing, names_no_class
 from msip_core.errors import DatasetError
 from msip_core.messages import joined, mark, msg
 
@@ -77,8 +78,11 @@ class DatasetWriter:
     def _map(self, name: str) -> str | None:
         if self._is_nothing(name):
             return None
+        name = called(name)
+        if names_no_class(name) and name not in self._renamed:
+            name = NAMELESS
         # Names go into lists, tables and figures: a line break in one would break these.
-        return self._renamed.get(called(name), printable(called(name))) or None  # "" drops too
+        return self._renamed.get(name, printable(name)) or None  # "" drops too
 
     def _is_nothing(self, name: str) -> bool:
         """Of a class that marks no object, unless the class map says what becomes of it."""

@@ -9,6 +9,7 @@ split is a folder, since every reader knows that. Bringing the zip in again give
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 import zipfile
@@ -27,6 +28,7 @@ from msip_core.data.export_formats import (
     ExportedObject,
     ExportedSet,
 )
+from msip_core.data.label_files import damaged_label
 from msip_core.data.labels import SPLIT_WORDS
 from msip_core.data.manifest import ImageRecord, SplitName
 from msip_core.data.references import unique
@@ -109,6 +111,9 @@ def export_dataset(
             tell(n / len(records), image_of(n, len(records)))
             if not (path := dataset.path(record)).is_file():
                 raise gone(path)
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != record.sha256:
+                    raise damaged_label(path)
             archive.write(path, names[record.id], zipfile.ZIP_STORED)
 
     whole = ExportedSet(

@@ -37,6 +37,7 @@ def cvat(root: Any) -> list[Record] | None:
                 _shape,
                 (image.get("width"), image.get("height")),
                 lambda shape: shape.get("group_id"),
+                {**image.attrib, "tags": [tag.get("label", "") for tag in image.iterfind("tag")]},
             ),
         )
         for image in images

@@ -11,6 +11,8 @@ from typing import Any
 import re2
 
 from msip_core.data.names import read_names
+from msip_core.data.plane_marks import AGE
+from msip_core.data.plate_words import DATE
 from msip_core.data.wells import Well, place_wells, wells_taken
 from msip_core.errors import ConfigError
 from msip_core.messages import Message, mark, msg
@@ -48,8 +50,9 @@ def _word(*words: str) -> re.Pattern[str]:
 # was looked at again. A copy of the file itself is told by the file without "(2)" or "Copy".
 _COPY = re.compile(
     r"(?:[-_ .]+(?:aug(?:mented)?|[hv]?flip(?:ped)?|rot(?:at(?:ed|ion))?|mirror(?:ed)?|tile|patch)"
-    r"(?:[-_ ]?[hvxy\d]+){0,2}|[-_ ]x\d+[-_ ]?y\d+|(?:_\d+){4}"
-    r"|[-_ .]+\d+[-_ ]?(?:h|hrs?|hours?|mins?|days?|weeks?))+$",
+    r"(?:[-_ ]?[hvxy\d]+){0,2}|[-_ ]x=?\d+[-_ ]?y=?\d+|(?:_\d+){4}|[-_ ]\d+of\d+"
+    r"|[-_ ]*[\[(](?:[a-z]=)?\d+(?: ?, ?(?:[a-z]=)?\d+)+[\])]"
+    rf"|[-_ .]+(?:{AGE}|{DATE.pattern}))+$",
     re.IGNORECASE,
 )
 _DOUBLE = re.compile(r"(?:[-_ ]+copy(?:[-_ ]?\d+)?| ?\(\d+\))+$", re.IGNORECASE)
@@ -57,12 +60,13 @@ _DOUBLE = re.compile(r"(?:[-_ ]+copy(?:[-_ ]?\d+)?| ?\(\d+\))+$", re.IGNORECASE)
 _COUNTER = re.compile(r"(?:[-_ .]+[A-Za-z]*[-_ ]?|(?<=\d)[A-Za-z]+)\d+$")
 # Words whose images are of one place, however few of them there are.
 _PLACE = re.compile(
-    r"(?<![a-z])(?:video|movie|film|clip|pos(?:ition)?|slide|scan|stack|org(?:anoid)?)[-_ ]?\d+$",
+    r"(?<![a-z])(?:vid(?:eo)?|mov(?:ie)?|film|clip|time[-_ ]?lapse|pos(?:ition)?|slide|scan|stack"
+    r"|org(?:anoid)?)[-_ ]?\d+$",
     re.IGNORECASE,
 )
 # One word of a name between gaps; what is left has to name something with a number.
 _PARTS = re.compile(r"([-_ .]+)")
-_LETTERS = re.compile(r"[^\W\d_]{2,}")
+_WORDS = re.compile(rf"[^\W\d_]{{2,}}|{AGE}", re.IGNORECASE)
 _NAMED = re.compile(r"[^\W\d_].*\d")
 _DONOR = _word("donor", "patient", "subject", "mouse", "animal", "line")
 _SERIES = _word("subset", "batch", "experiment", "exp", "series")
@@ -218,19 +222,21 @@ def _originals(fields: Sequence[str]) -> tuple[str, ...]:
         single = _DOUBLE.sub("", text)
         single = single if single in there else text
         found.append(_COPY.sub("", single) or text)
+    if len(set(found)) == 1:  # organoids_day1, organoids_day2: no specimen is named
+        found = list(fields)
     return _without_words(found)
 
 
 def _without_words(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of which most are there twice and more but for one word (s5_before, s5_after): that
-    word is none that tells specimens apart."""
+    """Names of which most are there twice and more but for one word (s5_before, 24h_s5, s5_blur
+    beside s5): that word is none that tells specimens apart."""
     places: dict[str, set[str]] = defaultdict(set)
     told: list[list[str]] = []
     for name in names:
         parts = _PARTS.split(name)  # every second one is a gap
-        words = [at for at in range(0, len(parts), 2) if _LETTERS.fullmatch(parts[at])]
+        words = [at for at in range(0, len(parts), 2) if _WORDS.fullmatch(parts[at])]
         kept = ["".join(parts[:at] + parts[at + 2 :]).strip("-_ .") for at in words]
-        kept = [text for text in kept if _NAMED.search(text)]
+        kept = [name, *(text for text in kept if _NAMED.search(text))]
         told.append(kept)
         for text in kept:
             places[text].add(name)

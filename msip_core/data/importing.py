@@ -29,14 +29,16 @@ from msip_core.data.grouping import find_groups
 from msip_core.data.incoming import measure_recipe
 from msip_core.data.label_formats import find_labels
 from msip_core.data.labels import LabelReader, called, count_classes
+from msip_core.data.labels_csv import NAMELESS
 from msip_core.data.manifest import NO_LABELS, ImportReport, Problem, SourceInfo, place_of
 from msip_core.data.outlines import MaskIndex, is_image
-from msip_core.data.passed_over import passed_over
+from msip_core.data.passed_over import hidden_pictures, passed_over
 from msip_core.data.pictures import Wish
 from msip_core.data.previews import without_previews
 from msip_core.data.questions import Import, Imported, Inspect
 from msip_core.data.splitting import SplitItem, SplitPlan, plan_split, without_parts
 from msip_core.data.staging import Asked, StagedTree, load_readers, planned, staged
+from msip_core.data.verdicts import names_no_class
 from msip_core.data.writing import write_dataset
 from msip_core.errors import DatasetError, DiskFullError
 from msip_core.messages import joined, msg
@@ -76,12 +78,13 @@ class _Source:
 
 
 def unread(tree: FileTree) -> list[Problem]:
-    """Files of microscopes that have no reader: named, not passed over."""
-    return [
-        Problem(file=name, what=msg("this kind of file is not read: export it as TIFF"))
-        for name in tree.names
-        if name.lower().endswith(VENDOR_SUFFIXES) and not is_image(name)
-    ]
+    """Files of microscopes that have no reader, and pictures that are not called so: named, not
+    passed over."""
+    others = [name for name in tree.names if not is_image(name)]
+    known = [name for name in others if name.lower().endswith(VENDOR_SUFFIXES)]
+    what = msg("this kind of file is not read: export it as TIFF")
+    unknown = hidden_pictures(tree, sorted(set(others) - set(known)))
+    return [*(Problem(file=name, what=what) for name in known), *unknown]
 
 
 def _look(tree: FileTree) -> _Source:
@@ -91,7 +94,7 @@ def _look(tree: FileTree) -> _Source:
     source = _Source(tree, masks, reader, [*tree.notes, *notes], [*tree.refused, *previews])
     source.card, card_file = read_card(tree, source.notes)
     source.problems += masks.problems
-    source.problems += unread(tree)
+    source.problems += (pictures := unread(tree))
     if reader:
         source.notes += reader.notes
         source.problems += reader.orphans
@@ -105,9 +108,10 @@ def _look(tree: FileTree) -> _Source:
                     "labels. The label files are named below, with what is wrong."
                 )
             )
-    problems, note = passed_over(tree.names, used | masks.used | {card_file})
+    named = {problem.file for problem in pictures}.union(filter(is_image, tree.names))
+    problems, unknown = passed_over(tree.names, used | masks.used | {card_file} | named)
     source.problems += problems
-    source.notes += [note] if note else []
+    source.notes += unknown
     if not source.images and source.problems:
         reasons = _named(source.problems)
         raise DatasetError(
@@ -115,7 +119,7 @@ def _look(tree: FileTree) -> _Source:
         )
     if not source.images:
         raise DatasetError(
-            "{label} holds no PNG, JPEG, BMP or TIFF image ({n} other files): "
+            "{label} holds no PNG, JPEG, BMP or TIFF image (other files: {n}): "
             "choose the folder or zip with the images.",
             label=tree.label,
             n=len(tree.names),
@@ -301,6 +305,8 @@ def _check_class_map(source: _Source, config: ImportConfig) -> None:
     named = {called(old) for old, new in config.class_map.items() if new != old}
     if source.reader and not named <= known:
         known |= set(count_classes(source.reader)[0])
+    if any(map(names_no_class, known)):
+        known.add(NAMELESS)
     unknown = sorted(named - known)
     if unknown:
         raise DatasetError(

@@ -6,6 +6,7 @@ A format is added by writing a finder and listing it here, or a parser of one re
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import NamedTuple
 
 from msip_core.bounded import load_json, load_xml
@@ -19,8 +20,9 @@ from msip_core.data.labels_masks import MaskReader
 from msip_core.data.labels_records import FileKind, find_records, table_of
 from msip_core.data.labels_voc import find_voc
 from msip_core.data.labels_yolo import find_yolo
-from msip_core.data.outlines import MaskIndex
+from msip_core.data.outlines import MaskIndex, is_image
 from msip_core.data.references import ImageIndex
+from msip_core.data.verdicts import ASIDE
 from msip_core.errors import DatasetError
 from msip_core.messages import msg
 
@@ -50,13 +52,27 @@ class FoundLabels(NamedTuple):
 def find_labels(tree: FileTree, masks: MaskIndex) -> FoundLabels:
     """The reader that labels most images, with most boxes.
 
-    Masks count where nothing else has boxes.
+    Masks count where nothing else has boxes; labels that people put aside do not, as images do not.
     """
+    aside = [] if any(map(ASIDE.search, masks.images)) else list(filter(ASIDE.search, tree.names))
+    tree = copy(tree)
+    tree.names = [name for name in tree.names if name not in set(aside)]
     index = ImageIndex(masks.images)
     readers = [reader for finder in FINDERS if (reader := finder(tree, index)) is not None]
     readers += [*find_records(tree, index, PARSERS), *find_lines(tree, index)]
     used = {name for reader in readers for name in reader.used}
     used |= {problem.file for reader in readers for problem in reader.orphans}
+    notes: list[str] = []
+    if labels := [name for name in aside if not is_image(name)]:
+        used.update(labels)
+        notes.append(
+            msg(
+                "Files whose name or folder says that they were put aside were not read: {n} (the "
+                "first is {first}). Rename or move them if they are to be used.",
+                n=len(labels),
+                first=labels[0],
+            )
+        )
     readers = [reader for reader in readers if reader.labelled or reader.orphans]
     best = max(readers, key=_images_with_boxes) if len(readers) > 1 else next(iter(readers), None)
     with_boxes = _images_with_boxes(best)[0] if best and (masks.masks or masks.parts) else 0
@@ -66,7 +82,7 @@ def find_labels(tree: FileTree, masks: MaskIndex) -> FoundLabels:
             tree=tree, files=masks.masks, unsure=masks.ambiguous, parts=masks.parts, orphans=lost
         )
     if best is None:
-        return FoundLabels(None, [], used)
+        return FoundLabels(None, notes, used)
     others = [
         msg("{format} ({n} images)", format=r.format, n=len(r.labelled))
         for r in readers
@@ -74,12 +90,15 @@ def find_labels(tree: FileTree, masks: MaskIndex) -> FoundLabels:
     ]
     if best.labelled:  # files that nobody could read are named, whichever format was taken
         best.orphans += [p for r in readers if r is not best and not r.used for p in r.orphans]
-    notes = [
-        msg(
-            "Labels were read as {format}; also found: {others}.", format=best.format, others=others
+    if others:
+        notes.append(
+            msg(
+                "Labels were read as {format}; also found: {others}.",
+                format=best.format,
+                others=others,
+            )
         )
-    ]
-    return FoundLabels(best, notes if others else [], used)
+    return FoundLabels(best, notes, used)
 
 
 def _images_with_boxes(reader: LabelReader) -> tuple[int, int]:

@@ -7,6 +7,7 @@ supervision's, called one object at a time, so that one bad line costs one box a
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -139,6 +140,8 @@ def read_list(tree: FileTree, name: str, notes: list[str]) -> list[str]:
 
 def reason_of(error: Exception) -> str:
     """What is wrong with an odd value, for the end of a sentence."""
+    if isinstance(error, TypeError | AttributeError):  # Python's words for it help nobody
+        return msg("a value of it is missing, or of another kind than it must be")
     return f"no {error}" if isinstance(error, KeyError) else message_of(error)
 
 
@@ -168,7 +171,7 @@ def split_of_path(name: str) -> SplitName | None:
     """The part that a folder or file name stands for: train, val/valid/validation, test."""
     for part in reversed(PurePosixPath(name.lower()).parts):
         stem = part.split(".")[0]
-        for word in (stem, *reversed(stem.replace("-", "_").split("_"))):
+        for word in (stem, *reversed(re.split("[-_ ]", stem))):
             if word in SPLIT_WORDS:
                 return SPLIT_WORDS[word]
     return None

@@ -272,11 +272,12 @@ def _check_numbers(
 
 
 def _is_coco(value: Any) -> bool:
-    """Names of classes may be missing, images and annotations not."""
+    """Names of classes may be missing, images and annotations not. Captions are no objects."""
     return (
         isinstance(value, dict)
         and all(isinstance(value.get(key), list) for key in ("images", "annotations"))
         and isinstance(value.get("categories", []), list)
+        and not any(isinstance(a, dict) and "caption" in a for a in value["annotations"][:1])
     )
 
 

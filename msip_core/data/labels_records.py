@@ -112,7 +112,7 @@ def _parse(
             what = msg(
                 "looks like labels of {label}, but cannot be read ({error}): export it again",
                 label=label,
-                error=error,
+                error=reason_of(error),
             )
             broken.setdefault(label, []).append(Problem(file=name, what=what))
             return
@@ -183,9 +183,12 @@ def _joined(one: ImageLabels, two: ImageLabels) -> ImageLabels:
 
 
 def _take(reader: RecordReader, name: str, image: str, labels: ImageLabels) -> None:
-    if image in reader.records:
+    if (first := reader.records.get(image)) and (first.objects or not labels.objects):
         reader.lose(name, msg("second labels of {image} in another file: left out", image=image))
         return
+    if first:  # as where two people share a task, and each has saved the images of both
+        what = msg("{image} is without labels in another file: these were taken", image=image)
+        labels.notes.append(what)
     reader.records[image] = labels
     reader.place(image, name)
 

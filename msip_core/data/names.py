@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 
 from msip_core.data.image_name import ImageName
-from msip_core.data.plane_marks import STAGE, later_in, without_marks
+from msip_core.data.plane_marks import STAGE, WHEN, later_in, without_marks
 from msip_core.data.plate_words import DATE, glued_plate, named_plate, plate_of
 from msip_core.data.same_field import alike
 from msip_core.data.well_words import find_well_words
@@ -197,10 +197,10 @@ _ROBOFLOW = re.compile(r"[._](?:jpe?g|png|bmp|tiff?)\.rf\.[0-9a-f]{8,}$", re.I)
 _SORTING = re.compile(
     r"(?:train|val|valid|validation|test|images?|imgs?|labels?|raw|data|dataset|tiff?s?|pngs?|jpe?gs?"
     r"|fields?|tiles?|wells?|plates?|export(?:ed)?|timepoint[-_ ]?\d+|zstep[-_ ]?\d+|t\d+|z\d+"
-    rf"|d(?:ay)?[-_ ]?\d+|week[-_ ]?\d+|h?\d+h|ch(?:annel)?[-_ ]?\d+|{STAGE}|{_STAIN})",
+    rf"|{WHEN}|ch(?:annel)?[-_ ]?\d+|{STAGE}|{_STAIN})",
     re.I,
 )
-_DAY = re.compile(rf"d(?:ay)?[-_ ]?\d+|week[-_ ]?\d+|h?\d+h|{STAGE}", re.I)
+_DAY = re.compile(rf"{WHEN}|{STAGE}", re.I)
 # 2024/03/15/12-00, and as the Incucyte itself keeps its scans: 2403/15/1200.
 _MONTH_DAY = r"(?:0[1-9]|1[0-2])/(?:0[1-9]|[12]\d|3[01])"
 _HOUR = r"/(?:[01]\d|2[0-3])"
@@ -259,6 +259,9 @@ def _by_scheme(source: str) -> ImageName | None:
             if span[0] >= match.end() and sure and not any(told[kind] for kind in more):
                 told |= more
                 cuts.append(span)
+        if not told["time"] and (later := later_in(stem, match.end())):  # A01_s1_24h
+            told["time"] = later[0]
+            cuts.append(later[1])
         if not told["channel"] and (stain := _STAINS.search(stem, match.end())):
             told["channel"] = stain.group()
             cuts.append(stain.span())

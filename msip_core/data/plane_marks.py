@@ -24,15 +24,26 @@ _OF_SLICE = re.compile(r"([czt])[:_-]?(\d+)[-_]\d+")
 # ZEN: x_c1_ORG.tif, or x_c1.tif, x_c2.tif beside the picture of both, x_c1-2.tif.
 _ZEN = re.compile(r"(?P<rest>.+_)c(?P<number>\d(?:[-+]\d)*)(?P<end>_ORG)?")
 _CHANNELS = {f"C{number}" for number in range(1, 10)}
-# Behind a well: A01_24h, A01_T24h, A01_02d12h30m, A01_d3, A01_day 3, A01_week2, A01_第3天,
-# A01_48hpi (after infection), A01_DIV5 (in vitro), A01_D3F1.
-_LATER = re.compile(
-    r"(?<![A-Za-z0-9])(?:(?:(?P<days>\d+)d)?(?P<hours>\d+)h(?P<minutes>\d+)m(?:in)?"
-    r"|t?(?P<alone>\d+)[-_ ]?(?:h|hrs?|hours?|min|[hd]p[ipfts]|div|days?|天|日|小时|周)"
-    r"|(?:d(?:ay)?|div|tag|jour|week|wk|woche|frame|第)[-_ ]?(?P<nth>\d+)[天日周]?)"
-    r"(?:(?![A-Za-z0-9])|(?=f\d))",
-    re.I,
+# How long after the start: 24h, 1d12h, 02d12h30m, 90 min, 3 days, 1d (2D and 3D are cultures), 2wk,
+# 48hpi (after infection), 3天; day 3, d3, DIV5 (in vitro), Tag 3, wk2, 第3天.
+_UNIT = (
+    r"(?:hrs?|hours?|std|stunden?|heures?|min(?:s|utes?|uten)?|(?-i:d)|days?|tage?|jours?|wks?|weeks?"
+    r"|wochen?|semaines?|mo|months?|monate?|mois|[hdw]p[a-z]|div|天|日|小时|分钟|周|个?月)"
 )
+_BEFORE = (
+    r"(?:d(?!00)|days?|div|tage?|jours?|hrs?|hours?|stunde|weeks?|wk|woche|semaine|months?|monat"
+    r"|mois|第)"
+)
+AGE = (
+    r"(?:(?:t[-_ =]?)?(?:(?P<days>\d+)d[-_ ]?)?(?P<hours>\d+)h(?:(?P<minutes>\d+)m(?:in)?)?"
+    rf"|(?:t[-_ =]?)?(?P<alone>\d+)[-_ ]?{_UNIT}|{_BEFORE}[-_ ]?(?P<nth>\d+)[天日周月]?)"
+)
+# Behind a well: A01_24h, A01_D3F1; there h24 is no well.
+_LATER = re.compile(
+    rf"(?<![A-Za-z0-9])(?:{AGE}|(?:h|frame[-_ ]?)(?P<hour>\d+))(?:(?![A-Za-z0-9])|(?=f\d))", re.I
+)
+# Folders: the same, and rounds of one plate.
+WHEN = rf"(?:{AGE}|(?:round|session|visit|time[-_ ]?point)[-_ ]?\d+)"
 # When in a treatment a picture was taken: A01_pre, A01_post, org3_after treatment.
 _OF_WHAT = (
     r"(?:[-_ ]?(?:treat(?:ment|ed)?|tx|drug|dos(?:e|ing)|wash(?:out)?|stim(?:ulation)?|swelling|fsk"
@@ -89,7 +100,7 @@ def later_in(text: str, start: int) -> tuple[str, tuple[int, int]] | None:
     A date is told without its signs, the year first: 03.05.2024 10:30 is 202405031030.
     """
     if found := _LATER.search(text, start):
-        if alone := found["alone"] or found["nth"]:
+        if alone := found["alone"] or found["nth"] or found["hour"]:
             return str(int(alone)), found.span()
         days, hours, minutes = (int(found[part] or 0) for part in ("days", "hours", "minutes"))
         return f"{24 * days + hours + minutes / 60:g}", found.span()
@@ -98,7 +109,7 @@ def later_in(text: str, start: int) -> tuple[str, tuple[int, int]] | None:
         if number := _NUMBER_BEHIND.search(said):  # 20240503_0001 is a first image, not midnight
             said, end = said[: number.start()], date.start() + number.start()
         said = with_number_of_month(said)
-        turned = re.sub(r"^(\d\d?)([-_.])(\d\d?)\2(\d{4})", _year_first, said)
+        turned = re.sub(r"^(\d\d?)([-_.])(\d\d?)\2(\d{4}|(?<=\.)\d\d$)", _year_first, said)
         return "".join(filter(str.isdigit, turned)), (date.start(), end)
     return None
 

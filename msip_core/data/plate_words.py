@@ -24,6 +24,7 @@ _MONTH = rf"(?i:{'|'.join(_MONTHS)})[a-zé]{{0,6}}"
 DATE = re.compile(
     rf"(?<![A-Za-z0-9])(?:(?:19|20)\d\d[-_.]?(?:{_MONTH_OF})[-_.]?(?:{_DAY_OF})"
     rf"|(?:{_DAY_OF}|[1-9])(?P<gap>[-_.]?)(?:{_DAY_OF}|[1-9])(?P=gap)(?:19|20)\d\d"
+    rf"|(?:{_DAY_OF}|[1-9])\.(?:{_DAY_OF}|[1-9])\.\d\d|(?:{_DAY_OF})-(?:{_DAY_OF})-\d\d"
     rf"|(?:{_DAY_OF}|[1-9])[-_. ]?{_MONTH}[-_. ]{{0,2}}(?:19|20)?\d\d"
     rf"|(?:19|20)\d\d[-_. ]?{_MONTH}[-_. ]?(?:{_DAY_OF})"
     rf"|\d\d(?:{_MONTH_OF})(?:{_DAY_OF}))"

@@ -18,6 +18,7 @@ from msip_core.data.companions import in_preview_folder
 from msip_core.data.manifest import Problem
 from msip_core.data.micrographs import decode, image_size
 from msip_core.data.references import plain
+from msip_core.data.verdicts import ASIDE
 from msip_core.errors import DatasetError
 from msip_core.messages import msg
 
@@ -45,14 +46,6 @@ _STORED = re.compile(
 _HEAD = 256 * 1024  # bytes; headers with a profile and a thumbnail are shorter
 
 
-# Words by which people put pictures aside.
-_ASIDE = re.compile(
-    r"(?<![^\W_])(?:reject(?:ed|s)?|excluded?|discard(?:ed|s)?|do[-_ ]?n[o']?t[-_ ]?use|unusable"
-    r"|trash|verworfen|ausgeschlossen|ausschuss|unbrauchbar|废弃|排除)(?![^\W_])",
-    re.I,
-)
-
-
 def without_previews(tree: FileTree, images: list[str]) -> tuple[list[str], list[Problem]]:
     """The images that are micrographs, and why the others are none, file by file.
 
@@ -68,7 +61,7 @@ def without_previews(tree: FileTree, images: list[str]) -> tuple[list[str], list
     if len(why) == len(images):
         why = {}
     rest = [name for name in images if name not in why]
-    if (aside := list(filter(_ASIDE.search, rest))) != rest:
+    if (aside := list(filter(ASIDE.search, rest))) != rest:
         put_aside = msg(
             "its name or folder says that it was put aside: left out; rename or move it if it is "
             "to be used"

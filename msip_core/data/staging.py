@@ -86,6 +86,10 @@ class StagedTree(FileTree):
             self._sizes[name] if self._folder is None else (self._folder / item.file).stat().st_size
         )
 
+    def head(self, name: str, most: int) -> bytes:
+        item = self._staged.get(name)
+        return self._tree.head(name, most) if item is None or item.source else b""
+
     def on_disk(self, name: str) -> Path | None:
         item = self._staged.get(name)
         if item is None or item.source:

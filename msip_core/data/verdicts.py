@@ -23,7 +23,7 @@ _YES = re.compile(
     rf"(?:is|was)?(?:accept(?:ed)?|approved?|valid|keep|kept|included?|used?|confirm(?:ed)?){_OF_WHAT}"
 )
 _UNSURE = re.compile(
-    r"(?:is)?(?:unsure|uncertain|doubt(?:ful)?|difficult|ambiguous|unclear|questionable|maybe"
+    r"(?:is)?(?:unsure|notsure|uncertain|doubt(?:ful)?|difficult|ambiguous|unclear|questionable|maybe"
     rf"|unsicher|fraglich){_OF_WHAT}"
 )
 _CHECKED = re.compile(rf"(?:is|was)?(?:verified|validated|checked|reviewed){_OF_WHAT}")
@@ -40,6 +40,16 @@ _NOTHING = frozenset(
     ("background", "bg", "backgroundarea", "ignore", "ignored", "ignoreregion", "ignoredregions",
      "ignoredregion", "dontcare", "unlabeled", "unlabelled", "void", "hintergrund", "背景")
 )  # fmt: skip
+# What programs write in the place of a class that nobody has named.
+_UNNAMED = frozenset(
+    ("none", "null", "nil", "nan", "na", "undefined", "unnamed", "noname", "noclass", "nolabel")
+)
+# Pictures and labels that people put aside, by their own name or that of a folder.
+ASIDE = re.compile(
+    r"(?<![^\W_])(?:reject(?:ed|s)?|excluded?|discard(?:ed|s)?|do[-_ ]?n[o']?t[-_ ]?use|unusable"
+    r"|trash|verworfen|ausgeschlossen|ausschuss|unbrauchbar|废弃|排除)(?![^\W_])",
+    re.I,
+)
 _DEEPEST = 4
 
 
@@ -53,6 +63,11 @@ class Verdict(NamedTuple):
 def marks_nothing(name: str) -> bool:
     """Whether a class is one of those that programs give to what is no object."""
     return _bare(name) in _NOTHING
+
+
+def names_no_class(name: str) -> bool:
+    """Whether a class is what programs write where nobody has named one."""
+    return _bare(name) in _UNNAMED
 
 
 def verdict(said: Any) -> Verdict:

@@ -180,6 +180,8 @@ def _without_numbers(lines: list[str]) -> list[str]:
 def _names_in_config(names: Any, notes: list[str]) -> list[str]:
     """`[a, b]`, `{0: a, 1: b}`, `{a: 0, b: 1}`, a line each, or `[{id: 0, name: a}]`; [] for
     anything else. "" is no name."""
+    if isinstance(names, str) and is_list(names):
+        return []  # it is read as a list
     if isinstance(names, str):
         names = re.split(r"[,\n]", names.strip()) if names.strip() else []
     if isinstance(names, list) and all(isinstance(name, dict) for name in names):

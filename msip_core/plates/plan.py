@@ -152,7 +152,7 @@ def _of_tree(tree: FileTree, source: Path, config: CountConfig, folder: Path) ->
     if not items:
         raise DatasetError(
             "{label} holds no PNG, JPEG, BMP, TIFF or microscope file "
-            "({n} other files): choose the folder or zip with the images.",
+            "(other files: {n}): choose the folder or zip with the images.",
             label=tree.label,
             n=len(tree.names),
         )

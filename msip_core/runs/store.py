@@ -24,7 +24,7 @@ from msip_core.runs.events_log import Event, EventLog
 from msip_core.runs.folding import CONFIG_FILE, Row, config_of, fold, new_row
 from msip_core.runs.index_file import Healing, heals
 from msip_core.runs.state import RunState
-from msip_core.workspace import STUDY, Workspace, folders_in
+from msip_core.workspace import STUDY, Workspace, check_name, folders_in
 
 logger = logging.getLogger(__name__)
 
@@ -259,6 +259,7 @@ class RunStore:
         rows, records, skipped = [], [], []
         for folder in folders_in(self.workspace.runs):
             try:
+                check_name(folder.name, "run")
                 _mend_history(folder)
                 row, kept = fold(new_row(folder), EventLog(folder))
             except _UNREADABLE as error:

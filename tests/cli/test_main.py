@@ -338,5 +338,5 @@ def test_ctrl_c_in_a_verb_says_that_it_stopped(msip: Verb, monkeypatch: pytest.M
 
     monkeypatch.setattr(data_verbs, "list_datasets", interrupted)
     said = msip("data", "list", "--json")
-    assert (said.code, said.err) == (1, "Stopped.\n")
+    assert (said.code, said.err) == (130, "Stopped.\n")
     assert said.document["error"] == "Stopped."

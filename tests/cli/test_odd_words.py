@@ -263,3 +263,19 @@ def test_every_verb_refuses_a_device_as_its_target(msip: Verb, words: tuple[str,
     _is_one_sentence(said.code, said.err)
     assert "/dev/null" in said.err
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+@pytest.mark.parametrize("name", ["crypts.onnx", "BEST.PT", "nets/crypts.safetensors"])
+def test_a_file_that_is_no_pt_file_is_called_a_file(
+    msip: Verb, workspace: Workspace, tmp_path: Path, name: str
+) -> None:
+    copy_example(workspace, images=12, size=64)
+    said = msip("train", "--detach", "--data", "example", "--weights", str(tmp_path / name))
+    _is_one_sentence(said.code, said.err)
+    assert "no file whose name ends in .pt" in said.err
+
+
+def test_a_kind_of_runs_that_there_is_not_is_refused(msip: Verb) -> None:
+    said = msip("runs", "list", "--kind", "training")
+    _is_one_sentence(said.code, said.err)
+    assert "'training' is not one of 'train', 'prune', 'count'" in said.err

@@ -200,6 +200,8 @@ def test_a_wrong_speed_up_is_one_sentence(
     [
         ("msip.nonsense=1", "There is no setting 'msip.nonsense'"),
         ("fusion", "'fusion' is no setting: write its name"),
+        ("finetune=5", "finetune: it has parts, which are set one by one"),
+        ("imgsz=33", "imgsz: it must be a multiple of 32"),
         ("msip.fusion=cold", "msip.fusion: it must be 'product' or 'rank' (got 'cold')"),
     ],
 )

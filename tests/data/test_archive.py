@@ -14,7 +14,7 @@ from msip_core.data import archive
 from msip_core.data.archive import open_tree
 from msip_core.data.passed_over import passed_over
 from msip_core.errors import DatasetError, NotFoundError
-from tests.data.conftest import Importer, yolo_folder
+from tests.data.conftest import Importer, write_image, yolo_folder
 
 
 def write_zip(path: Path, entries: dict[str, bytes]) -> Path:
@@ -135,9 +135,35 @@ def test_rubbish_of_windows_and_packed_files_are_no_images(tmp_path: Path) -> No
     with open_tree(tmp_path) as tree:
         assert tree.names == ["a.png"]
 
-    problems, note = passed_over(["a.png", "labels.zip", "train.csv", "train.txt"], {"a.png"})
+    problems, notes = passed_over(["a.png", "labels.zip", "train.csv", "train.txt"], {"a.png"})
     assert [(p.file, p.what.startswith("is packed inside")) for p in problems] == [
         ("labels.zip", True)
     ]
-    assert "train.csv" in str(note)
-    assert "train.txt" not in str(note)
+    assert "train.csv" in str(notes)
+    assert "train.txt" not in str(notes)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_pictures_that_are_not_called_so_are_named(
+    tmp_path: Path, bring_in: Importer, packed: bool
+) -> None:
+    folder = tmp_path / "in"
+    write_image(folder / "good.png", 0)
+    for number, name in enumerate(("scan1", "a.png.", "a.jpg_large", "a.tif.bak"), 1):
+        write_image(folder / "x.png", number).rename(folder / name)
+    for name in (".b.png.icloud", "c.raw", "README.md", ".hidden"):
+        (folder / name).write_bytes(b"bplist00")
+    if packed:
+        with zipfile.ZipFile(tmp_path / "in.zip", "w") as file:
+            for path in folder.iterdir():
+                file.write(path, path.name)
+
+    report = bring_in(tmp_path / "in.zip" if packed else folder).report
+
+    reasons = {problem.file: str(problem.what) for problem in report.skipped}
+    assert sorted(reasons) == [".b.png.icloud", "a.jpg_large", "a.png.", "a.tif.bak", "scan1"]
+    assert "was not downloaded" in reasons.pop(".b.png.icloud")
+    assert all("does not end as one" in reason for reason in reasons.values())
+    assert [n.partition(". ")[0] for n in report.notes if "kinds that are not read" in n] == [
+        "Files of kinds that are not read: c.raw"
+    ]

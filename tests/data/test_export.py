@@ -35,6 +35,16 @@ NAMES = [
 AS_TEXT = ("yolo", "coco", "voc")  # formats whose outlines stand beside their boxes
 
 
+def test_a_picture_that_was_damaged_does_not_go_out(tmp_path: Path, bring_in: Importer) -> None:
+    dataset = bring_in(yolo_folder(tmp_path / "in", {"a": "0 0.5 0.5 0.5 0.5\n"}))
+    path = dataset.path(dataset.images[0])
+    path.write_bytes(bytes(path.stat().st_size))
+
+    with pytest.raises(DatasetError, match=r"a\.png is damaged"):
+        export_dataset(dataset, "yolo", tmp_path / "out.zip")
+    assert not (tmp_path / "out.zip").exists()
+
+
 def ring(rng: np.random.Generator, box: list[float]) -> list[list[float]]:
     """A contour that a mask of this box would have."""
     x1, y1, x2, y2 = box

@@ -14,6 +14,7 @@ from msip_core.data.dataset import Dataset
 from msip_core.data.formats_json import geojson
 from msip_core.data.labels_records import turned
 from msip_core.data.labels_voc import _object as voc_object
+from msip_core.errors import DatasetError
 from tests.data.conftest import Importer
 from tests.data.labelling import boxes, field, left_out, mended
 
@@ -39,7 +40,15 @@ def studio(value: dict, **more: object) -> str:
     }])  # fmt: skip
 
 
-def geo(geometry: dict) -> str:
+def test_a_value_that_is_missing_is_told_in_words(tmp_path: Path, bring_in: Importer) -> None:
+    field(tmp_path / "a.png")
+    (tmp_path / "a.geojson").write_text(geo(None))
+
+    with pytest.raises(DatasetError, match="a value of it is missing, or of another kind"):
+        bring_in(tmp_path)
+
+
+def geo(geometry: dict | None) -> str:
     properties = {"objectType": "annotation", "classification": {"name": "crypt"}}
     feature = {"type": "Feature", "geometry": geometry, "properties": properties}
     return json.dumps({"type": "FeatureCollection", "features": [feature]})

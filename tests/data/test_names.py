@@ -338,6 +338,9 @@ def test_days_as_folders_are_counted_apart_where_they_hold_the_same_fields() -> 
         "DIV{n}",
         "D{n}F1",
         "{n} days",
+        "{n}d",
+        "h{n}",
+        "00d{n:02d}h",
     ],
 )
 def test_hours_and_days_behind_a_well_are_time_points_of_its_field(later: str) -> None:

@@ -176,3 +176,11 @@ def test_a_folder_a_row_and_one_a_column_in_it_are_wells_and_groups_of_images_no
     assert [name.well for name in nested[::2]] == ["A01", "A02", "B01", "B02"]
     assert len({(name.well, name.field) for name in nested}) == 8
     assert {name.well for name in groups} == {None}
+
+
+@pytest.mark.parametrize("later", ["{n}h", "day{n}", "{n}wpi", "2024-05-0{n}"])
+def test_hours_and_days_behind_what_a_microscope_writes_are_time_points(later: str) -> None:
+    names = read_names([f"A0{c}_s1_{later.format(n=n)}.tif" for c in (1, 2) for n in (1, 5)])
+
+    assert len({name.time for name in names} - {None}) == 2
+    assert len({(name.well, name.field) for name in names}) == 2

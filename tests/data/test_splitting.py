@@ -11,6 +11,7 @@ import pytest
 from msip_core.config import ImportConfig, SplitConfig
 from msip_core.data.grouping import find_groups, original
 from msip_core.data.importing import import_dataset
+from msip_core.data.labels import split_of_path
 from msip_core.data.splitting import SplitItem, SplitPlan, in_parts, plan_split, stratify
 from msip_core.errors import ConfigError
 from msip_core.workspace import Workspace
@@ -274,7 +275,45 @@ WELLS = [(row, column) for row in "ABCD" for column in (1, 2, 3)]
         [f"slide{s}_x{x}_y0.png" for s in range(12) for x in (0, 512)],
         [f"img{s:02d}_{x}_0_{x + 640}_640.png" for s in range(12) for x in (0, 512)],
         [f"img{i:02d}{copy}.png" for i in range(12) for copy in ("", "_rot90")],
+        [f"img{i:02d}{copy}.png" for i in range(12) for copy in ("", "_blur")],
+        [f"img{i:02d}{copy}.png" for i in range(12) for copy in ("_gamma", "")],
         [f"org{o:02d}_{time}.png" for o in range(12) for time in ("0h", "48 hrs")],
+        *(
+            [name.format(o=o, t=t) + ".png" for o in range(12) for t in (1, 5)]
+            for name in (
+                "org{o:02d} [d=1,x={t},y=0,w=512,h=512]",
+                "org{o:02d} ({t}, 0)",
+                "org{o:02d}_x={t}_y=0",
+                "org{o:02d}_{t}of5",
+                "org{o:02d}_t={t}h",
+                "org{o:02d}_0{t}.01.24",
+                "mov{o:02d}_f0000{t}",
+                "org{o:02d}_{t}d",
+                "org{o:02d}_2024-03-0{t}",
+                "org{o:02d}_{t}dpi",
+                "org{o:02d}_第{t}天",
+                "{t}d/org{o:02d}",
+                "{t}h_org{o:02d}",
+                "day{t}_org{o:02d}",
+                "D{t}_org{o:02d}",
+                "wk{t}/org{o:02d}",
+            )
+        ),
+        *(
+            [f"{when.format(t=t)}/{r}{c}.png" for r, c in WELLS for t in (1, 5)]
+            for when in (
+                "{t}d",
+                "Tag {t}",
+                "{t} min",
+                "{t}hr",
+                "wk{t}",
+                "{t}mo",
+                "{t}dpt",
+                "第{t}天",
+                "1d{t}h",
+                "round{t}",
+            )
+        ),
         [f"org{o:02d}_z{z}um.png" for o in range(12) for z in (-10, 10)],
         [f"img{i:02d}{copy}.png" for i in range(12) for copy in ("", " - Copy")],
         [f"img{i:02d}{copy}.png" for i in range(12) for copy in ("", " (2)")],
@@ -292,6 +331,7 @@ def test_two_images_of_one_well_place_or_picture_are_one_group(names: list[str])
     [
         [f"img ({n}).png" for n in range(1, 25)],
         [f"img_{n:03d}.png" for n in range(24)],
+        [f"organoids_day{n}.png" for n in range(24)],
         [f"{drug}_{n:03d}.png" for drug in ("control", "chir", "wnt") for n in range(8)],
     ],
 )
@@ -299,10 +339,16 @@ def test_numbers_of_one_series_or_of_few_conditions_make_no_groups(names: list[s
     assert len(set(find_groups(names).groups)) == 24
 
 
-def test_frames_of_few_videos_stay_together() -> None:
-    names = [f"video{v}_frame_{n:04d}.png" for v in range(4) for n in range(6)]
+@pytest.mark.parametrize("word", ["video", "mov", "time lapse "])
+def test_frames_of_few_videos_stay_together(word: str) -> None:
+    names = [f"{word}{v}_frame_{n:04d}.png" for v in range(4) for n in range(6)]
 
     assert len(set(find_groups(names).groups)) == 4
+
+
+def test_parts_are_known_by_folders_of_several_words() -> None:
+    places = ("Training Set/a.png", "test set/b.png", "my-val_images/c.png", "sets/d.png")
+    assert [split_of_path(place) for place in places] == ["train", "test", "val", None]
 
 
 # --- new images, labelled one by one ---------------------------------------------------

@@ -19,6 +19,7 @@ from tests.data.conftest import Importer, yolo_folder
 from tests.data.labelling import boxes, field, left_out, mended
 
 GOOD, BAD = [4, 4, 20, 20], [30, 30, 50, 50]
+UNNAMED = ("crypt", "undefined", "None", "nan", "N/A")
 LINE = "0 0.5 0.5 0.2 0.2\n"
 TABLE = (
     "filename,class,xmin,ymin,xmax,ymax,{}\na.png,crypt,4,4,20,20,{}\na.png,crypt,30,30,50,50,{}\n"
@@ -266,3 +267,42 @@ def test_two_names_of_one_number_are_no_names(tmp_path: Path, bring_in: Importer
     (root / "data.yaml").write_text("names: {crypt: 0, cyst: 0}\n")
 
     assert bring_in(root).classes == ("class_0",)
+
+
+def test_labels_that_were_put_aside_are_not_taken(tmp_path: Path, bring_in: Importer) -> None:
+    for seed, name in enumerate("ab"):
+        field(tmp_path / "images" / f"{name}.png", seed=seed)
+    for folder, name in (("labels_rejected", "a"), ("labels", "b")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.txt").write_text(LINE)
+
+    dataset = bring_in(tmp_path)
+
+    assert list(boxes(dataset)) == ["images/b.png"]
+    assert list(left_out(dataset)) == ["images/a.png"]
+    assert "put aside" in dataset.report.notes[0]
+    assert "labels_rejected/a.txt" in dataset.report.notes[0]
+
+
+@pytest.mark.parametrize("said", ['deleted="true"', ">TAG"])
+def test_cvat_says_of_a_whole_image_that_it_is_none(tmp_path: Path, said: str) -> None:
+    box = '<box label="crypt" xtl="4" ytl="4" xbr="20" ybr="20"/>'
+    attribute, tag = (said, "") if ">" not in said else ("", '<tag label="Reject"/>')
+    image = f'<image name="a.png" width="64" height="64" {attribute}>{tag}{box}</image>'
+
+    labels = read(tmp_path, "a.xml", f"<annotations>{image}</annotations>")
+
+    assert not labels.objects
+    assert "rejects the image" in labels.problems[0]
+
+
+def test_what_programs_write_for_no_class_is_no_class(tmp_path: Path, bring_in: Importer) -> None:
+    folder = tmp_path / "in"
+    field(folder / "a.png", size=(64, 64))
+    rows = [f"a.png,{4 * n},4,{4 * n + 20},20,{name}" for n, name in enumerate(UNNAMED)]
+    table = "\n".join(["filename,xmin,ymin,xmax,ymax,class", *rows])
+    (folder / "labels.csv").write_text(table)
+
+    assert bring_in(folder).report.boxes == {"crypt": 1, "object": len(UNNAMED) - 1}
+    mapped = bring_in(folder, name="mapped", class_map={"undefined": "cyst", "object": "crypt"})
+    assert mapped.report.boxes == {"crypt": len(UNNAMED) - 1, "cyst": 1}

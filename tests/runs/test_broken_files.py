@@ -239,6 +239,14 @@ def test_what_can_be_no_workspace_is_said_in_a_sentence(
         Workspace.open(f"{tmp_path}/{place}")
 
 
+def test_a_file_in_the_place_of_a_folder_of_the_workspace_is_named(tmp_path: Path) -> None:
+    Workspace.open(tmp_path)
+    (tmp_path / "models").rmdir()
+    (tmp_path / "models").write_text("x")
+    with pytest.raises(InputError, match=r"models is a file, and the workspace needs a folder"):
+        Workspace.open(tmp_path)
+
+
 def test_a_full_disk_is_said_in_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

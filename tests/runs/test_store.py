@@ -155,6 +155,14 @@ def test_reindex_names_what_it_leaves_out(service: RunService, workspace: Worksp
     assert any("batch" in s for s in found.skipped)
 
 
+def test_a_folder_whose_name_no_verb_takes_is_left_out_by_name(service: RunService) -> None:
+    run_id = service.submit(make_config(service.workspace))
+    shutil.copytree(service.run_dir(run_id), service.workspace.runs / f"{run_id} - Copy")
+    found = service.reindex()
+    assert found.runs == 1
+    assert "cannot be a run name" in found.skipped[0]
+
+
 def test_a_run_folder_that_was_copied_in_is_found_by_its_id(service: RunService) -> None:
     run_id = service.submit(make_config(service.workspace))
     shutil.copytree(service.run_dir(run_id), service.workspace.runs / "prune-copied")
