@@ -168,17 +168,8 @@ class Road:
         modules = sorted({layer.module for layer in layers})
         return np.array(
             [
-                (
-                    g,
-                    modules.index(f.module),
-                    f.inputs,
-                    f.outputs,
-                    f.stride,
-                    f.kernel,
-                    f.weights,
-                    own,
-                )
-                for g, (f, own) in enumerate(zip(layers, self._own, strict=True))
+                (g, modules.index(module), *numbers, own)
+                for g, ((module, *numbers), own) in enumerate(zip(layers, self._own, strict=True))
             ],
             np.float64,
         )

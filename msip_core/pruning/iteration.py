@@ -92,6 +92,11 @@ class RunParts:
     original: dict[str, int]
     layers: dict[str, int]
 
+    @property
+    def way(self) -> Way | None:
+        """In which way the goal's milliseconds are measured."""
+        return self.latency_goal.way if self.latency_goal and self.goal.kind == "latency" else None
+
     def begin(self, step: Step, iteration: int = 0) -> None:
         """Announce a step and seed it, so that a resumed run draws the same numbers."""
         self.ctx.check_stop()
@@ -434,7 +439,7 @@ class Iteration:
             term_map50=scored.get("term_map50"),
             alpha=cut["alpha"],
             latency_ms=cut.get("latency_ms"),
-            latency_way=self._way if cut.get("latency_ms") else None,
+            latency_way=self.parts.way if cut.get("latency_ms") else None,
             blocks=tuple(self._blocks["removed"]),
             # A layer of a block that has gone has no channels left.
             layers=tuple(
@@ -445,10 +450,6 @@ class Iteration:
             ),
             model=f"iterations/{self.index}/model.pt",
         )
-
-    @property
-    def _way(self) -> Way | None:
-        return self.parts.latency_goal.way if self.parts.latency_goal else None
 
     def _seconds(self, now: Mapping[Step, float]) -> dict[str, float]:
         """Column -> what its steps took, in this sitting or as their results say."""

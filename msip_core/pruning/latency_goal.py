@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,15 +43,7 @@ NEAR = 0.02  # of the goal: where the last iteration stops trying
 FAR = 0.05  # beyond it the goal was missed
 ATTEMPTS, ON_THE_WAY = 6, 2  # of the last iteration, and of those before it
 _RUNS = 40  # timed forwards of each network
-
-
-class Measure(Protocol):
-    """`measure_latency`, or another clock in tests."""
-
-    def __call__(
-        self, models: Mapping[str, DetectionModel], imgsz: int, *, runs: int,
-        ways: Sequence[Way], tick: Callable[[float], None] | None,
-    ) -> list[Latency]: ...  # fmt: skip
+Measure = Callable[..., list[Latency]]  # `measure_latency`, or another clock in tests
 
 
 def in_macs(config: PruneConfig) -> PruneConfig:
@@ -151,7 +143,7 @@ class LatencyGoal:
             ctx.emit(MilestoneRecord(message=said))
 
         def tick(done: float) -> None:
-            self._tick(done)
+            ctx.check_stop()
             progress(done)
 
         times.measure(geometries.values(), tick)
@@ -196,13 +188,10 @@ class LatencyGoal:
             self._config.imgsz,
             runs=_RUNS,
             ways=[self.way],
-            tick=self._tick,
+            tick=lambda _: self._ctx.check_stop(),
         )
         self.way = replace(self.way, hardware=measured[0].hardware)
         return {one.name: one.median_ms for one in measured}
-
-    def _tick(self, _done: float) -> None:
-        self._ctx.check_stop()
 
 
 def cut_by_the_clock(

@@ -62,7 +62,6 @@ from msip_core.pruning.search import search_units, settle_ratios
 from msip_core.pruning.surgery import channel_counts
 from msip_core.questions.sources import model_named
 from msip_core.steps import BASELINE, ITERATION, LAYERS, MULTIPLE, PRETRAINING, TESTING, Step
-from msip_core.ways import Way
 from msip_core.workspace import Workspace
 
 # Metrics of the opened network, where it is not the baseline to the last bit.
@@ -359,7 +358,7 @@ class PruneRun:
         final = FinalRecord(
             iteration=good, metrics=metrics, test=test, baseline_test=before, cost=cost,
             macs_ratio=ratio, goal_ratio=_goal_ratio(model, cost, baseline, parts),
-            latency_way=_way(parts),
+            latency_way=parts.way,
             channel_multiple=parts.config.limits.multiple, stopped_by=stopped_by, model_id=model_id,
             artifacts=self._artifacts(model_id, good),
         )  # fmt: skip
@@ -418,12 +417,6 @@ def _goal_ratio(
     if parts.goal.kind == "latency" and parts.latency_goal:
         return parts.latency_goal(model) / parts.latency_goal.baseline_ms
     return cost.macs / baseline.cost.macs
-
-
-def _way(parts: RunParts) -> Way | None:
-    """In which way the goal's milliseconds were measured."""
-    timed = parts.latency_goal is not None and parts.goal.kind == "latency"
-    return parts.latency_goal.way if timed and parts.latency_goal else None
 
 
 def _card_id(model: str, workspace: Workspace) -> str | None:

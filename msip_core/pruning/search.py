@@ -16,11 +16,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from msip_core import catalog
 from msip_core.allocation.ratios import RatioAllocation, unscaled_sentence, unscaled_share
@@ -31,21 +34,22 @@ from msip_core.config import PruneConfig
 from msip_core.detector.checkpoints import load_model, save_work
 from msip_core.detector.evaluation import Evaluator
 from msip_core.detector.fit_state import seed_from
-from msip_core.detector.library import DetectionModel, copy_model
+from msip_core.detector.library import DetectionModel, copy_model, hyperparameters, reset
 from msip_core.detector.memory import memory_errors_named
-from msip_core.events import MilestoneRecord
+from msip_core.events import MilestoneRecord, RunContext
 from msip_core.groups.budget import Budget, Widths
 from msip_core.groups.coupling import prunable_groups
 from msip_core.groups.layout import layer_of
 from msip_core.importance.calibration import CalibrationSet
 from msip_core.importance.shared import gather_once
+from msip_core.importance.statistic import Scene
+from msip_core.importance.statistics import multiply_gradients
 from msip_core.pruning.bn import recalibrate
 from msip_core.pruning.folder import IterationFolder
 from msip_core.pruning.iteration import RunParts, widths_of
 from msip_core.pruning.masking import Mask
 from msip_core.pruning.progress import FIXED_COST, SPEED_EXPONENT, TRAIN_COST
 from msip_core.pruning.schedule import final_window
-from msip_core.pruning.short_tuning import tune_shortly
 from msip_core.pruning.surgery import prune_channels
 from msip_core.steps import SEARCHING
 
@@ -268,3 +272,48 @@ def _facts(modules: Mapping[str, Any], name: str) -> LayerFacts:
         kernel=conv.kernel_size[0],
         weights=conv.weight.numel(),
     )
+
+
+# --- a short tuning -------------------------------------------------------------
+
+MOMENTUM, WEIGHT_DECAY, CLIP = 0.9, 5e-4, 10.0
+
+
+def tune_shortly(
+    model: DetectionModel, calibration: CalibrationSet, *, steps: int, rate: float, ctx: RunContext
+) -> None:
+    """Train `model` in place for so many steps, which show how well a cut network recovers.
+
+    Plain SGD (momentum .9, weight decay 5e-4) at a constant learning rate on the calibration
+    images, batch after batch, without augmentation; batch norm in train mode, gradients clipped as
+    in the full fine-tuning. Nothing is drawn, so the same network ends the same. Gradients are
+    those of the loss of a whole batch, in however many parts it passes (Ultralytics divides a loss
+    by what its own images were assigned); batch norm alone takes the statistics of each part.
+    Source: Yang et al. 2018, arXiv:1804.03230 (10 to 500 steps at 1e-3 in the authors' code).
+
+    Args:
+        steps: one batch of the calibration set each.
+        rate: learning rate.
+    """
+    args, model.args = model.args, hyperparameters()
+    fixed = {id(p) for p in model.model[-1].dfl.parameters()}
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) not in fixed)
+    free = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(free, rate, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+    model.train()
+    scene = Scene(model, calibration, calibration.micro_batch, ctx)
+    with torch.enable_grad():
+        for batch in islice(cycle(calibration.batches()), steps):
+            optimizer.zero_grad()
+            assigned = torch.zeros((), device=scene.device)
+            for part in scene.parts(batch):
+                loss = scene.loss(part)
+                (loss * scene.assigned.clamp(min=1) / len(part)).backward()
+                assigned += scene.assigned
+            multiply_gradients(model, len(batch) / assigned.clamp(min=1))
+            if torch.isfinite(nn.utils.clip_grad_norm_(free, CLIP)):
+                optimizer.step()
+    optimizer.zero_grad()
+    model.args = args
+    reset(model.eval())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from msip_core.importance.calibration import CalibrationSet
-from msip_core.pruning.short_tuning import tune_shortly
+from msip_core.pruning.search import tune_shortly
 from tests.importance.kit import drawn_calibration, thin_detector
 
 
