@@ -70,6 +70,7 @@ class DatasetWriter:
         self._renamed = {called(old): new for old, new in self.config.class_map.items()}
         # Ids in label files are given by first appearance and put in order at the end.
         listed = self.reader.classes if self.reader else []
+        self._listed = frozenset(map(called, listed))
         self._order = list(dict.fromkeys(map(self._map, listed)))
         self.classes: tuple[str, ...] = ()
         for name in ("images", "labels", "masks", "splits"):
@@ -79,8 +80,8 @@ class DatasetWriter:
         if self._is_nothing(name):
             return None
         name = called(name)
-        if names_no_class(name) and name not in self._renamed:
-            name = NAMELESS
+        if names_no_class(name) and name not in self._listed and name not in self._renamed:
+            name = NAMELESS  # what a list of classes has is a name, whatever it is
         # Names go into lists, tables and figures: a line break in one would break these.
         return self._renamed.get(name, printable(name)) or None  # "" drops too
 

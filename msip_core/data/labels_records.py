@@ -32,7 +32,7 @@ from msip_core.data.manifest import Problem
 from msip_core.data.outline_boxes import box_beside, ring_area
 from msip_core.data.outlines import is_outline_file
 from msip_core.data.references import ImageIndex
-from msip_core.data.verdicts import check_taken, unsure_kept, verdict
+from msip_core.data.verdicts import check_taken, names_no_class, unsure_kept, verdict
 from msip_core.errors import InputError
 from msip_core.messages import msg
 
@@ -140,8 +140,8 @@ def reader_of(
             reader.lose(name, what)
         if name not in single:
             _take_several(reader, name, records, index)
-    names = {obj.name: None for labels in reader.records.values() for obj in labels.objects}
-    reader.classes = sorted(names)
+    names = {obj.name for labels in reader.records.values() for obj in labels.objects}
+    reader.classes = sorted(name for name in names if not names_no_class(name))
     return reader
 
 

@@ -27,7 +27,7 @@ def train_again(data: Dataset, card: ModelCard | None) -> None:
             "Label more images first: they get their part one by one, the first well to learn "
             "from, the next to check progress."
         )
-        st.caption(more if some else md(told(missing or "")))
+        st.caption(md(more if some else told(missing or "")))
         return
     config, words = recommended(data, _start_from(data, card))
     with st.container(horizontal=True, vertical_alignment="center"):

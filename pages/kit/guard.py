@@ -56,8 +56,8 @@ def show_error(error: MsipError) -> None:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.caption(md(t(advice)), width="content")
                 if page:
-                    there = md(t("Go to {page}", page=t(label)))
-                    st.page_link(f"pages/{page}/page.py", label=there)
+                    way = f"pages/{page}/page.py"
+                    st.page_link(way, label=md(t("Go to {page}", page=t(label))))
             return
 
 

@@ -306,3 +306,16 @@ def test_what_programs_write_for_no_class_is_no_class(tmp_path: Path, bring_in: 
     assert bring_in(folder).report.boxes == {"crypt": 1, "object": len(UNNAMED) - 1}
     mapped = bring_in(folder, name="mapped", class_map={"undefined": "cyst", "object": "crypt"})
     assert mapped.report.boxes == {"crypt": len(UNNAMED) - 1, "cyst": 1}
+
+
+def test_a_shape_called_undefined_names_no_class_either(tmp_path: Path, bring_in: Importer) -> None:
+    folder = tmp_path / "in"
+    field(folder / "a.png", size=(64, 64))
+    shapes = [
+        {"label": name, "points": [[4 * n, 4], [4 * n + 20, 20]], "shape_type": "rectangle"}
+        for n, name in enumerate(("crypt", "undefined"))
+    ]
+    said = {"imagePath": "a.png", "imageWidth": 64, "imageHeight": 64, "shapes": shapes}
+    (folder / "a.json").write_text(json.dumps(said))
+
+    assert bring_in(folder).report.boxes == {"crypt": 1, "object": 1}
