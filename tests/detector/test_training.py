@@ -49,7 +49,7 @@ def test_an_equal_fit_of_another_run_is_taken_and_not_repeated(train, history, t
 
     assert (len(first.epochs()), len(second.epochs())) == (2, 0)
     assert_equal(one.model, other.model)
-    assert (one.best_map50, one.metrics) == (other.best_map50, other.metrics)
+    assert one.metrics == other.metrics
 
 
 def test_another_seed_is_another_fit(train, history, tmp_path):
@@ -214,7 +214,8 @@ def test_the_best_epoch_by_validation_is_returned(train, pool, history, monkeypa
 
     result = train(thin_model(), short(4))
 
-    assert result.best_map50 == 0.7
+    assert result.metrics is not None
+    assert result.metrics.map50 == 0.7
     assert all(torch.equal(seen[1][n], v) for n, v in result.model.state_dict().items())
 
 
@@ -224,7 +225,7 @@ def test_without_validation_in_every_epoch_the_last_weights_are_returned(train, 
     result = train(thin_model(), short(3), validate_every=2, ctx=heard)
 
     assert [epoch.map50 is None for epoch in heard.epochs()] == [True, False, True]
-    assert result.best_map50 is None
+    assert result.metrics is None
     assert train(thin_model(), short(1), validate_every=0).metrics is None
 
 
@@ -234,7 +235,7 @@ def test_no_epochs_give_the_same_model(train):
     result = train(model, short(0))
 
     assert torch.equal(outputs(result.model), outputs(model))
-    assert (result.epochs_done, result.best_map50) == (0, None)
+    assert (result.epochs_done, result.metrics) == (0, None)
 
 
 def test_training_learns_the_drawn_organoids(train, dataset):
