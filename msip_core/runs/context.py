@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,9 +110,13 @@ class Heart:
 
 
 def read_request(run_dir: Path) -> str | None:
-    """ "pause" or "cancel" where a person asked for it."""
+    """ "pause" or "cancel" where a person asked for it. A note that is damaged asks for a pause:
+    something was asked for, and of a pause nothing is lost."""
     try:
-        text = (run_dir / STOP_FILE).read_text(encoding="utf-8")
+        text = (run_dir / STOP_FILE).read_bytes()
     except FileNotFoundError:
         return None
-    return str(json.loads(text)["request"])
+    with suppress(ValueError, TypeError, KeyError):
+        if json.loads(text)["request"] == "cancel":
+            return "cancel"
+    return "pause"

@@ -18,8 +18,9 @@ from msip_core.errors import DiskFullError, InputError, WorkError
 from msip_core.events import MilestoneRecord
 from msip_core.repair import repair
 from msip_core.runs import foreground, index_file
+from msip_core.runs.context import read_request
 from msip_core.runs.events_log import LINE_LIMIT, EventLog
-from msip_core.runs.executors import LocalExecutor
+from msip_core.runs.executors import STOP_FILE, LocalExecutor
 from msip_core.runs.failures import explain_failure
 from msip_core.runs.foreground import run_foreground
 from msip_core.runs.service import RunService
@@ -319,3 +320,22 @@ def test_a_file_that_was_deleted_under_a_run_is_named(error: OSError) -> None:
     sentence = explain_failure(error).message
     assert "A file that the run needs is gone" in sentence
     assert "images/a.png" in sentence
+
+
+@pytest.mark.parametrize(
+    ("note", "asked"),
+    [
+        ('{"request": "cancel"}', "cancel"),
+        ('{"request": "pause"}', "pause"),
+        ('{"request": "canc', "pause"),
+        ("\0" * 20, "pause"),
+        ("[]", "pause"),
+    ],
+)
+def test_a_damaged_note_that_asks_for_a_stop_pauses_the_run(
+    tmp_path: Path, note: str, asked: str
+) -> None:
+    assert read_request(tmp_path) is None
+    (tmp_path / STOP_FILE).write_text(note)
+
+    assert read_request(tmp_path) == asked
