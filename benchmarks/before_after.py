@@ -44,6 +44,7 @@ Result = TypeVar("Result")
 
 def main() -> None:
     options = _options()
+    options.before, options.after = _commit(options.before), _commit(options.after)
     trees = {side: _tree(options, side) for side in SIDES}
     seconds: Seconds = {}
     quality: dict[str, dict[str, list[float]]] = {}
@@ -142,8 +143,8 @@ def _result(
 
     return {
         "what": "processor seconds before and after, one entry a round, and after by before",
-        "before": _commit(options.before),
-        "after": _commit(options.after),
+        "before": options.before,
+        "after": options.after,
         "machine": machine(),
         "rows": {
             name: {
