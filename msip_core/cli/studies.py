@@ -12,6 +12,7 @@ import typer
 from msip_core.bounded import at_home, real_place
 from msip_core.changes import read_settings
 from msip_core.cli.console import say, table
+from msip_core.cli.deleting import Yes, delete_for_good
 from msip_core.cli.foreground import PROGRAM, Detach
 from msip_core.cli.targets import file_target
 from msip_core.cli.verbs import Answer, Session, verb
@@ -168,6 +169,22 @@ def cancel(session: Session, study: Id) -> Answer:
     """End what runs; rows that are done stay."""
     now = engine.cancel(RunService(session.workspace), study)
     return Answer({"id": study, "runs": engine.summary(now)}, "Cancelled.")
+
+
+@verb(app, "delete")
+def delete(session: Session, study: Id, yes: Yes = False) -> Answer:
+    """Remove a plan and its table for good; its runs and their models stay."""
+    from msip_core.studies.dependants import delete_study, dependants_of_study
+
+    workspace = session.workspace
+    library.open_study(workspace, study)  # that there is none is said before anything is asked
+    return delete_for_good(
+        "study",
+        study,
+        dependants_of_study(workspace, study),
+        lambda: delete_study(workspace, study),
+        yes=yes,
+    )
 
 
 @verb(app, "add")

@@ -64,6 +64,13 @@ def test_a_study_runs_to_its_table_in_the_foreground(
     listed = msip("study", "list", "--json").document["studies"]
     assert [(study["id"], study["state"]) for study in listed] == [(said.document["id"], "over")]
 
+    asked = msip("study", "delete", said.document["id"])
+    assert (asked.code, "Add --yes to delete the study" in asked.err) == (2, True)
+    runs = msip("runs", "list", "--json").document["runs"]
+    assert msip("study", "delete", said.document["id"], "--yes").code == 0
+    assert msip("study", "list", "--json").document["studies"] == []
+    assert msip("runs", "list", "--json").document["runs"] == runs  # they stay
+
 
 @pytest.mark.parametrize(
     ("words", "told"),
@@ -72,6 +79,7 @@ def test_a_study_runs_to_its_table_in_the_foreground(
         (("study", "run", "table-3-1", "--data", "nothing"), "nothing"),
         (("study", "run", "plan.yaml"), "plan.yaml"),
         (("study", "show", "nobody"), "There is no study 'nobody'"),
+        (("study", "delete", "nobody", "--yes"), "There is no study 'nobody'"),
         (("study", "add", "nobody", "--key", "x", "--set", "method"), "is no setting"),
     ],
 )
