@@ -9,7 +9,6 @@ split is a folder, since every reader knows that. Bringing the zip in again give
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 import zipfile
@@ -36,6 +35,7 @@ from msip_core.errors import ConfigError, DatasetError
 from msip_core.events import Record
 from msip_core.messages import msg
 from msip_core.questions.base import Progress
+from msip_core.questions.contents import sha256_of
 from msip_core.workspace import atomic_path
 
 # What Windows does not take in a name of a file.
@@ -111,9 +111,8 @@ def export_dataset(
             tell(n / len(records), image_of(n, len(records)))
             if not (path := dataset.path(record)).is_file():
                 raise gone(path)
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != record.sha256:
-                    raise damaged_label(path)
+            if sha256_of(path) != record.sha256:
+                raise damaged_label(path)
             archive.write(path, names[record.id], zipfile.ZIP_STORED)
 
     whole = ExportedSet(
